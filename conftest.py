@@ -1,0 +1,73 @@
+"""Servers for tests: real RabbitMQ and MongoDB, started once per run and shared by all.
+
+`POSTROAD_TEST_AMQP_URL` and `POSTROAD_TEST_MONGODB_URI`, given together, name servers to use
+instead of starting some. Tests of the whole stack have their own fixtures in `tests/integration`.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aio_pika
+import pytest
+from pymongo import AsyncMongoClient
+
+from postroad_common.broker import link, topology
+from postroad_common.mail.identifiers import new_id
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """AMQP URL and MongoDB URI of servers for this run."""
+    given = os.environ.get("POSTROAD_TEST_AMQP_URL"), os.environ.get("POSTROAD_TEST_MONGODB_URI")
+    if given[0] and given[1]:
+        yield given[0], given[1]
+        return
+    state = tmp_path_factory.mktemp("servers")
+    command = [str(Path(sys.executable).with_name("postroad"))]
+    started = subprocess.run(
+        [*command, "up", "--detach", "--json", "--only", "rabbitmq,mongod"]
+        + ["--state-dir", str(state)],
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=600,
+    )
+    document = json.loads(started.stdout.decode().strip().splitlines()[-1])
+    try:
+        yield document["amqp"], document["mongodb"]
+    finally:
+        subprocess.run([*command, "down", "--wipe", "--state-dir", str(state)], check=True)
+
+
+async def _purge(url: str) -> None:
+    connection = await aio_pika.connect(url)
+    async with connection:
+        await link.declare(connection)
+        channel = await connection.channel()
+        await asyncio.gather(
+            *((await channel.get_queue(queue.name)).purge() for queue in topology.QUEUES)
+        )
+
+
+@pytest.fixture
+async def amqp_url(servers: tuple[str, str]) -> str:
+    """A broker with the whole topology declared and every queue empty."""
+    await _purge(servers[0])
+    return servers[0]
+
+
+@pytest.fixture
+async def mongodb_uri(servers: tuple[str, str]) -> AsyncIterator[str]:
+    """A database of this test's own."""
+    name = f"test_{new_id()}"
+    head, _, options = servers[1].partition("?")
+    base = head.rsplit("/", 1)[0]
+    uri = f"{base}/{name}" + (f"?{options}" if options else "")
+    yield uri
+    client: AsyncMongoClient[dict[str, object]] = AsyncMongoClient(uri)
+    await client.drop_database(name)
+    await client.close()

@@ -1,0 +1,1 @@
+"""What every Postroad service shares: mail vocabulary, schemas, broker, store, service skeleton."""

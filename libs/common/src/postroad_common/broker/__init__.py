@@ -1,0 +1,8 @@
+"""Everything that speaks AMQP: the topology, the connection, publisher, consumer, event writer."""
+
+from postroad_common.broker.consumer import Consumer, Delivery
+from postroad_common.broker.eventwriter import EventWriter
+from postroad_common.broker.link import BrokerLink
+from postroad_common.broker.publisher import Publisher
+
+__all__ = ["BrokerLink", "Consumer", "Delivery", "EventWriter", "Publisher"]

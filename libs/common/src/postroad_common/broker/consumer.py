@@ -1,0 +1,404 @@
+"""Consuming in micro-batches, where every delivery ends in exactly one of ack, retry, dead.
+
+The handler gets what is there, up to `batch` deliveries, and ends each of them. Trouble outside
+(`Transient`) holds the batch in this process, because putting it back would count as a failed
+delivery; a handler that raises anything else is tried with each delivery alone, so that one bad
+message takes nobody with it, and is set aside after three failures.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import aiormq.exceptions
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aiormq.abc import AbstractChannel as RawChannel
+from aiormq.abc import DeliveredMessage
+
+from postroad_common.broker.link import BrokerLink
+from postroad_common.broker.publisher import Publisher
+from postroad_common.broker.topology import Queue
+from postroad_common.errors import Transient
+from postroad_common.metrics import CONSUMED, DEAD_LETTERED
+
+FAILURES_ALLOWED = 3
+HOLD_FIRST = 0.25  # seconds
+HOLD_LONGEST = 10.0
+RETRY_PAUSE = 1.0
+RETRY_LONGEST = 30.0
+
+_log = structlog.get_logger("consumer")
+
+
+class _Channel:
+    """A channel with its acknowledgements, coalesced per turn of the event loop."""
+
+    def __init__(self, raw: RawChannel) -> None:
+        self.raw = raw
+        self.stale = False
+        self._lowest = 1  # the first delivery tag that is not acknowledged yet
+        self._acked: set[int] = set()
+        self._sent: set[int] = set()  # acknowledged singly, above _lowest
+        self._flushing: asyncio.Task[None] | None = None
+
+    def ack(self, tag: int) -> None:
+        self._acked.add(tag)
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush())
+
+    async def _flush(self) -> None:
+        await asyncio.sleep(0)
+        with contextlib.suppress(aiormq.exceptions.AMQPError, OSError, RuntimeError):
+            while self._acked:
+                upto = 0
+                while self._lowest in self._acked or self._lowest in self._sent:
+                    if self._lowest in self._acked:
+                        self._acked.discard(self._lowest)
+                        upto = self._lowest
+                    self._sent.discard(self._lowest)
+                    self._lowest += 1
+                if upto:
+                    await self.raw.basic_ack(upto, multiple=True, wait=False)
+                singly, self._acked = self._acked, set()
+                for tag in sorted(singly):
+                    self._sent.add(tag)
+                    await self.raw.basic_ack(tag, wait=False)
+
+    async def flushed(self) -> None:
+        if self._flushing is not None:
+            await self._flushing
+
+
+class Delivery:
+    """A message from the queue, to be ended exactly once."""
+
+    __slots__ = ("_channel", "_consumer", "_message", "ended", "tries")
+
+    def __init__(self, consumer: "Consumer", channel: _Channel, message: DeliveredMessage) -> None:
+        self._consumer = consumer
+        self._channel = channel
+        self._message = message
+        self.ended = False
+        self.tries = 0  # how often `retry` was called
+
+    @property
+    def body(self) -> bytes:
+        """The frame."""
+        return self._message.body
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether it may have been delivered before, here or elsewhere."""
+        return bool(self._message.redelivered)
+
+    @property
+    def routing_key(self) -> str:
+        """The key it was published with."""
+        return self._message.routing_key or ""
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """The AMQP headers."""
+        return self._message.header.properties.headers or {}
+
+    @property
+    def stale(self) -> bool:
+        """Whether its channel is gone: the broker delivers it again, ending it has no effect."""
+        return self._channel.stale
+
+    def ack(self) -> None:
+        """Done: what follows from it is safe elsewhere."""
+        self._end("ack")
+        self._channel.ack(self._message.delivery_tag or 0)
+
+    async def retry(self, reason: str) -> None:
+        """Not now: it stays unacknowledged in this process and comes to the handler again.
+
+        The pause grows with `tries`, to 30 seconds.
+        """
+        self.tries += 1
+        self._consumer.hold(self, reason)
+
+    async def dead(self, reason: str) -> None:
+        """Never: it goes to the dead-letter queue with its reason.
+
+        Raises:
+            BrokerAway: it could not be put there; the delivery has not ended.
+        """
+        await self._consumer.bury(self, reason)
+        self._end("dead")
+        self._channel.ack(self._message.delivery_tag or 0)
+
+    def _end(self, how: str) -> None:
+        if self.ended:
+            raise RuntimeError("a delivery ends once")
+        self.ended = True
+        self._consumer.ended(self, how)
+
+
+Handler = Callable[[list[Delivery]], Awaitable[None]]
+
+
+class Consumer:
+    """Takes messages from `queue` and gives them to `handler`.
+
+    `prefetch` bounds what is in this process at once; `parallel` is how many handlers run at the
+    same time. With `ends_later` the handler may return before its deliveries have ended.
+    """
+
+    def __init__(
+        self,
+        link: BrokerLink,
+        publisher: Publisher,
+        queue: Queue,
+        handler: Handler,
+        *,
+        batch: int = 64,
+        prefetch: int = 256,
+        parallel: int = 2,
+        ends_later: bool = False,
+    ) -> None:
+        self._link = link
+        self._publisher = publisher
+        self._queue = queue
+        self._handler = handler
+        self._batch = batch
+        self._prefetch = prefetch
+        self._parallel = parallel
+        self._ends_later = ends_later
+        self._pending: deque[Delivery] = deque()
+        self._wake = asyncio.Event()
+        self._channel: _Channel | None = None
+        self._wrapper: AbstractChannel | None = None
+        self._tag: str | None = None
+        self._workers: list[asyncio.Task[None]] = []
+        self._held: set[asyncio.TimerHandle] = set()
+        self._open: set[Delivery] = set()
+        self._all_ended = asyncio.Event()
+        self._all_ended.set()
+        self._stopping = False
+        self._stop_called = asyncio.Event()
+        self._acked = CONSUMED.labels(queue.name, "ack")
+
+    async def start(self) -> None:
+        """Begin, now or as soon as the link is up."""
+        self._workers = [
+            asyncio.create_task(self._work(), name=f"{self._queue.name}-{number}")
+            for number in range(self._parallel)
+        ]
+        await self._link.add(self._attach)
+
+    async def stop(self) -> None:
+        """Take no more; return when what was begun has ended. What was not begun goes back."""
+        self._stopping = True
+        self._stop_called.set()
+        self._link.remove(self._attach)
+        channel = self._channel
+        if channel is not None and self._tag is not None and not channel.raw.is_closed:
+            with contextlib.suppress(aiormq.exceptions.AMQPError, OSError, RuntimeError):
+                await channel.raw.basic_cancel(self._tag)
+        for handle in self._held:
+            handle.cancel()
+        for delivery in self._pending:
+            self._forget(delivery)
+        self._pending.clear()
+        self._wake.set()
+        for worker in self._workers:
+            await worker
+        if self._ends_later:
+            await self._all_ended.wait()
+        if channel is not None and self._wrapper is not None and not channel.raw.is_closed:
+            await channel.flushed()
+            with contextlib.suppress(Exception):  # the broker puts back what is not acknowledged
+                await self._wrapper.close()
+
+    async def pause(self) -> None:
+        """Stop taking new messages and drop those not begun; `resume` goes on."""
+        channel, wrapper, self._channel = self._channel, self._wrapper, None
+        self._link.remove(self._attach)
+        for delivery in self._pending:
+            self._forget(delivery)
+        self._pending.clear()
+        if channel is not None and wrapper is not None and not channel.raw.is_closed:
+            with contextlib.suppress(aiormq.exceptions.AMQPError, OSError, RuntimeError):
+                await channel.raw.basic_cancel(self._tag or "")
+            await self._all_ended.wait()
+            await channel.flushed()
+            channel.stale = True
+            with contextlib.suppress(Exception):  # as in stop
+                await wrapper.close()
+
+    async def resume(self) -> None:
+        """Take messages again."""
+        await self._link.add(self._attach)
+
+    async def _attach(self, connection: AbstractConnection) -> None:
+        if self._channel is not None:
+            self._channel.stale = True
+            for delivery in self._pending:
+                self._forget(delivery)
+            self._pending.clear()
+            for delivery in list(self._open):
+                if delivery.stale and self._ends_later is False:
+                    self._forget(delivery)
+        wrapper = await connection.channel(publisher_confirms=False)
+        raw = await wrapper.get_underlay_channel()
+        channel = _Channel(raw)
+        self._channel, self._wrapper = channel, wrapper
+        await raw.basic_qos(prefetch_count=self._prefetch)
+
+        async def on_message(message: DeliveredMessage) -> None:
+            delivery = Delivery(self, channel, message)
+            self._open.add(delivery)
+            self._all_ended.clear()
+            self._pending.append(delivery)
+            self._wake.set()
+
+        def on_close(*_: object) -> None:
+            channel.stale = True
+
+        raw.closing.add_done_callback(on_close)
+        answer = await raw.basic_consume(self._queue.name, on_message)
+        self._tag = answer.consumer_tag
+
+    def ended(self, delivery: Delivery, how: str) -> None:
+        """Count; called by the delivery."""
+        if how == "ack":
+            self._acked.inc()
+        else:
+            CONSUMED.labels(self._queue.name, how).inc()
+        self._forget(delivery)
+
+    def _forget(self, delivery: Delivery) -> None:
+        self._open.discard(delivery)
+        if not self._open:
+            self._all_ended.set()
+
+    def hold(self, delivery: Delivery, reason: str) -> None:
+        """Give the delivery to the handler again after a pause."""
+        pause = min(RETRY_LONGEST, RETRY_PAUSE * 2 ** (delivery.tries - 1))
+        CONSUMED.labels(self._queue.name, "retry").inc()
+        _log.info("held for another try", queue=self._queue.name, reason=reason, seconds=pause)
+        if self._stopping:
+            self._forget(delivery)
+            return
+        loop = asyncio.get_running_loop()
+        handle: asyncio.TimerHandle
+
+        def again() -> None:
+            self._held.discard(handle)
+            self._pending.append(delivery)
+            self._wake.set()
+
+        handle = loop.call_later(pause * random.uniform(0.8, 1.2), again)
+        self._held.add(handle)
+
+    async def bury(self, delivery: Delivery, reason: str) -> None:
+        """Put the body on the dead-letter queue, confirmed."""
+        if self._queue.dead is None:
+            raise RuntimeError(f"{self._queue.name} has no dead-letter queue")
+        await self._publisher.publish(
+            "",
+            self._queue.dead,
+            delivery.body,
+            headers={
+                "x-postroad-reason": reason[:1000],
+                "x-postroad-queue": self._queue.name,
+                "x-postroad-routing-key": delivery.routing_key,
+                "x-postroad-time": int(time.time()),
+            },
+        )
+        DEAD_LETTERED.labels(self._queue.name).inc()
+        _log.error("dead-lettered", queue=self._queue.name, reason=reason)
+
+    async def _work(self) -> None:
+        while True:
+            while not self._pending:
+                if self._stopping:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+            batch: list[Delivery] = []
+            while self._pending and len(batch) < self._batch:
+                delivery = self._pending.popleft()
+                if delivery.stale:
+                    self._forget(delivery)
+                else:
+                    batch.append(delivery)
+            if batch:
+                await self._handle(batch)
+
+    async def _handle(self, batch: list[Delivery]) -> None:
+        """Run the handler until each delivery has ended, is held, or is no longer ours."""
+        pause = HOLD_FIRST
+        failures = 0
+        while True:
+            todo = [delivery for delivery in batch if self._is_ours(delivery)]
+            if not todo:
+                return
+            held_before = {delivery: delivery.tries for delivery in todo}
+            try:
+                await self._handler(todo)
+            except Transient as error:
+                _log.warning(
+                    "held: something is away",
+                    queue=self._queue.name,
+                    error=str(error),
+                    messages=len(todo),
+                    seconds=round(pause, 2),
+                )
+                if await self._stopped_within(pause * random.uniform(0.8, 1.2)):
+                    self._abandon(todo)
+                    return
+                pause = min(HOLD_LONGEST, pause * 2)
+                batch = [d for d in todo if d.tries == held_before[d]]
+                continue
+            except Exception as error:  # noqa: BLE001 - one bad message must not stop the queue
+                _log.exception("handler failed", queue=self._queue.name, messages=len(todo))
+                left = [d for d in todo if not d.ended and d.tries == held_before[d]]
+                if len(left) > 1:
+                    for delivery in left:
+                        await self._handle([delivery])
+                    return
+                failures += 1
+                if failures >= FAILURES_ALLOWED and left:
+                    await self._bury_or_hold(left[0], f"handler failed: {error!r}")
+                    return
+                batch = left
+                if await self._stopped_within(pause):
+                    self._abandon(left)
+                    return
+                continue
+            if not self._ends_later:
+                for delivery in todo:
+                    if not delivery.ended and delivery.tries == held_before[delivery]:
+                        _log.error("the handler forgot a delivery", queue=self._queue.name)
+                        await delivery.retry("the handler did not end it")
+            return
+
+    def _is_ours(self, delivery: Delivery) -> bool:
+        if delivery.stale and not delivery.ended:
+            self._forget(delivery)
+        return not delivery.ended and not delivery.stale
+
+    def _abandon(self, deliveries: list[Delivery]) -> None:
+        """At shutdown: what has not ended goes back to the broker with the channel."""
+        for delivery in deliveries:
+            self._forget(delivery)
+
+    async def _bury_or_hold(self, delivery: Delivery, reason: str) -> None:
+        try:
+            await delivery.dead(reason)
+        except Transient:
+            await delivery.retry(reason)
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        """Wait; cut short by `stop`."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop_called.wait(), seconds)
+        return self._stopping

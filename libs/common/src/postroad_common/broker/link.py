@@ -1,0 +1,164 @@
+"""A connection to RabbitMQ that is made again whenever it is lost, and the declaration of topology.
+
+What wants to use it registers a hook; the hooks run after each connect, so that channels and
+consumers are set up anew in one visible place.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+
+import aio_pika
+import aio_pika.exceptions
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from yarl import URL
+
+from postroad_common.broker import topology
+
+CONNECT_TIMEOUT = 5.0  # seconds
+HEARTBEAT = 15  # seconds; a dead peer is noticed after two
+_FIRST_PAUSE = 0.25
+_LONGEST_PAUSE = 5.0
+
+Hook = Callable[[AbstractConnection], Awaitable[None]]
+_log = structlog.get_logger("broker")
+
+
+class BrokerLink:
+    """Keeps one connection to the first node of `urls` that answers.
+
+    `role` names the connection in RabbitMQ's list and in the logs.
+    """
+
+    def __init__(self, urls: str, role: str, *, declare: bool = False) -> None:
+        self._urls = [part.strip() for part in urls.split(",") if part.strip()]
+        self._role = role
+        self._declare = declare
+        self._hooks: list[Hook] = []
+        self._connection: AbstractConnection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.up = asyncio.Event()
+
+    def on_connect(self, hook: Hook) -> None:
+        """Run `hook(connection)` after each connect; for a link that is up, call `add` instead."""
+        self._hooks.append(hook)
+
+    async def add(self, hook: Hook) -> None:
+        """Register `hook` and, when the link is up, run it at once."""
+        self._hooks.append(hook)
+        if self._connection is not None and self.up.is_set():
+            try:
+                await hook(self._connection)
+            except (OSError, TimeoutError, aio_pika.exceptions.AMQPError) as error:
+                _log.warning("broker set-up failed, connecting again", error=repr(error))
+                await self._connection.close()
+
+    def remove(self, hook: Hook) -> None:
+        """Forget `hook`."""
+        with contextlib.suppress(ValueError):
+            self._hooks.remove(hook)
+
+    def start(self) -> None:
+        """Begin to connect, and go on for ever."""
+        self._task = asyncio.create_task(self._run(), name=f"broker-{self._role}")
+
+    async def close(self) -> None:
+        """Stop for good."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        if self._connection is not None:
+            with contextlib.suppress(Exception):  # closing what may be broken already
+                await asyncio.wait_for(self._connection.close(), CONNECT_TIMEOUT)
+
+    async def check(self) -> None:
+        """Raise ConnectionError while the link is down: a readiness check."""
+        if not self.up.is_set():
+            raise ConnectionError("no connection to RabbitMQ")
+
+    async def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        attempt = 0
+        while True:
+            url = self._urls[attempt % len(self._urls)]
+            attempt += 1
+            lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+            try:
+                await self._connect(url, lost)
+                pause = _FIRST_PAUSE
+                self.up.set()
+                _log.info("broker connected", role=self._role)
+                reason = await lost
+                _log.warning("broker connection lost", role=self._role, reason=repr(reason))
+            except (OSError, TimeoutError, aio_pika.exceptions.AMQPError) as error:
+                _log.warning(
+                    "broker not reachable, trying again",
+                    role=self._role,
+                    host=URL(url).host,
+                    port=URL(url).port,
+                    error=_explain(error),
+                    seconds=round(pause, 2),
+                )
+            finally:
+                self.up.clear()
+                await self._drop()
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+    async def _connect(self, url: str, lost: "asyncio.Future[BaseException | None]") -> None:
+        connection = await aio_pika.connect(
+            URL(url).update_query(heartbeat=HEARTBEAT),
+            timeout=CONNECT_TIMEOUT,
+            client_properties={"connection_name": f"postroad {self._role}"},
+        )
+        self._connection = connection
+
+        def on_close(_: object, error: BaseException | None) -> None:
+            if not lost.done():
+                lost.set_result(error)
+
+        connection.close_callbacks.add(on_close)
+        async with asyncio.timeout(6 * CONNECT_TIMEOUT):
+            if self._declare:
+                await declare(connection)
+            for hook in list(self._hooks):
+                await hook(connection)
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.is_closed:
+            with contextlib.suppress(Exception):  # it is broken anyway
+                await asyncio.wait_for(connection.close(), 1.0)
+
+
+def _explain(error: BaseException) -> str:
+    text = str(error) or repr(error)
+    if "PRECONDITION" in text:
+        text += (
+            " (a queue exists with other arguments, from another version perhaps: "
+            "drain and delete it, then it is declared anew)"
+        )
+    return text[:500]
+
+
+async def declare(connection: AbstractConnection) -> None:
+    """Declare the whole topology; what exists already stays as it is.
+
+    Raises:
+        aio_pika.exceptions.AMQPError: something exists with other arguments.
+    """
+    channel: AbstractChannel = await connection.channel(publisher_confirms=False)
+    try:
+        for exchange in topology.EXCHANGES:
+            await channel.declare_exchange(exchange.name, exchange.kind, durable=True)
+        for queue in topology.QUEUES:
+            declared = await channel.declare_queue(
+                queue.name, durable=True, arguments=queue.declaration
+            )
+            for name, key in queue.bindings:
+                await declared.bind(name, routing_key=key)
+    finally:
+        await channel.close()

@@ -1,0 +1,49 @@
+"""The frame: how a schema and a MIME message share one AMQP body.
+
+Four octets of magic and version, four of length (big endian), that many octets of JSON, and the
+message as it is: no base64, no re-encoding.
+"""
+
+import struct
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from postroad_common.schemas.model import Schema
+
+_MAGIC = b"PRF1"
+_HEAD = struct.Struct(">4sI")
+
+M = TypeVar("M", bound=Schema)
+
+
+class FrameError(ValueError):
+    """Octets that are no frame of the expected kind."""
+
+
+def encode(envelope: Schema, body: bytes | bytearray | memoryview = b"") -> bytes:
+    """The frame of `envelope` and `body`."""
+    text = envelope.model_dump_json(exclude_defaults=True).encode()
+    return b"".join((_HEAD.pack(_MAGIC, len(text)), text, body))
+
+
+def decode(kind: type[M], frame: bytes) -> tuple[M, memoryview]:
+    """The envelope in `frame`, validated as `kind`, and the body (a view, not a copy).
+
+    Raises:
+        FrameError: it is not such a frame.
+    """
+    view = memoryview(frame)
+    if len(frame) < _HEAD.size:
+        raise FrameError("shorter than the head of a frame")
+    magic, length = _HEAD.unpack_from(frame)
+    end = _HEAD.size + length
+    if magic != _MAGIC or end > len(frame):
+        raise FrameError("not a frame, or cut short")
+    try:
+        envelope = kind.model_validate_json(bytes(view[_HEAD.size : end]))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise FrameError(f"not a {kind.__name__}: {where}: {first['msg']}") from error
+    return envelope, view[end:]

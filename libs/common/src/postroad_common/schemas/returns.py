@@ -1,0 +1,50 @@
+"""What comes back: mail to bounce addresses, and failures the sender met itself.
+
+Both are read by the bounce-processor. The frame's body is the returned MIME message, or what a
+DSN will quote of the failed one: its header block, or all of it where `ret` asks for it and it
+travels inline.
+"""
+
+from typing import Literal
+
+from postroad_common.schemas.model import Schema
+from postroad_common.schemas.outbound import OutboundMessage
+from postroad_common.schemas.submission import BodyReference, Client
+
+
+class Return(Schema):
+    """A message taken by the MX listener. `recipient` is the bounce address, verified."""
+
+    v: int = 1
+    id: str
+    received: float
+    mail_from: str
+    recipient: str
+    message_id: str
+    client: Client | None = None
+    size: int
+    body: BodyReference | None = None
+
+
+Outcome = Literal["failed", "expired", "delayed", "delivered", "relayed"]
+
+
+class DeliveryFailure(Schema):
+    """How an attempt ended for `outbound.recipients`, which are only those concerned.
+
+    `delivered` and `relayed` are here because a sender can ask to be told of success, too;
+    `relayed` means that the next host does not speak DSN. `reply` is the server's, or ours.
+    """
+
+    v: int = 1
+    id: str
+    outbound: OutboundMessage
+    outcome: Outcome
+    reply: str
+    code: int | None = None
+    enhanced: str = ""
+    host: str = ""
+    stage: str = ""
+    time: float
+    attempts: int = 1
+    next_attempt: float | None = None

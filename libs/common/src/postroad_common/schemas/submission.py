@@ -1,0 +1,66 @@
+"""A submission: one message as an application handed it in, with all its recipients.
+
+Written by the ingresses, read by the transformer. The frame's body is the MIME message with its
+control headers already taken out, unless `body` refers to a stored one.
+"""
+
+from typing import Literal
+
+from postroad_common.schemas.features import Features
+from postroad_common.schemas.model import Schema
+
+NotifyWish = Literal["never", "success", "failure", "delay"]
+RetWish = Literal["full", "hdrs"]
+
+
+class Recipient(Schema):
+    """One recipient: `id` is the message id that the sender of the mail sees."""
+
+    id: str
+    address: str
+    notify: tuple[NotifyWish, ...] = ()
+    orcpt: str | None = None  # "rfc822;address", the address decoded
+
+
+class Client(Schema):
+    """Who handed the message in, for the Received header."""
+
+    ip: str
+    helo: str = ""
+    tls: str | None = None  # "TLSv1.3 TLS_AES_256_GCM_SHA384"
+    protocol: str = "ESMTPSA"
+
+
+class BodyReference(Schema):
+    """A body kept in the store (claim check). `size` is in octets."""
+
+    file: str
+    size: int
+
+
+class Submission(Schema):
+    """See the module. Times are Unix seconds; `envelope` is empty for the null sender."""
+
+    v: int = 1
+    id: str
+    account: str
+    credential: str
+    source: Literal["smtp", "rest"]
+    received: float
+    envelope: str
+    recipients: tuple[Recipient, ...]
+    ret: RetWish | None = None
+    envid: str | None = None
+    smtputf8: bool = False
+    eightbit: bool = False
+    requiretls: bool = False
+    features: Features
+    forward_bounces: bool = True
+    tags: tuple[str, ...] = ()
+    images_hosted: bool = False
+    expires: float
+    send_at: float | None = None
+    client: Client | None = None
+    subject: str = ""
+    size: int
+    body: BodyReference | None = None

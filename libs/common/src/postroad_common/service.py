@@ -1,0 +1,186 @@
+"""The skeleton of every service: settings, logs, metrics, health, connections, drain.
+
+A service's `main.py` calls `run(name, Settings, build)`. Its `build` makes the objects, starts
+them, and registers how to stop them; everything else is the same everywhere and stands here.
+"""
+
+import asyncio
+import contextlib
+import gc
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import structlog
+import uvloop
+
+from postroad_common import logging
+from postroad_common.broker.eventwriter import EventWriter
+from postroad_common.broker.link import BrokerLink
+from postroad_common.broker.publisher import Publisher
+from postroad_common.health import Health, HttpListener, operations_app
+from postroad_common.metrics import EVENT_LOOP_LAG
+from postroad_common.settings import ServiceSettings, load_or_exit
+from postroad_common.store.database import Database
+
+S = TypeVar("S", bound=ServiceSettings)
+Hook = Callable[[], Awaitable[object]]
+
+_LAG_INTERVAL = 1.0  # seconds
+_log = structlog.get_logger("service")
+
+
+@dataclass
+class ServiceContext(Generic[S]):
+    """What a service gets to build itself with."""
+
+    name: str
+    settings: S
+    link: BrokerLink
+    publisher: Publisher
+    events: EventWriter
+    database: Database
+    health: Health
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    drain_hooks: list[Hook] = field(default_factory=list)
+    _tasks: set["asyncio.Task[Any]"] = field(default_factory=set)
+
+    def on_drain(self, hook: Hook) -> None:
+        """Await `hook()` at SIGTERM, in the order of registration, before connections close."""
+        self.drain_hooks.append(hook)
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
+        """Run `work` beside the service; if it fails, the process ends, to be started anew."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+
+        def done(task: "asyncio.Task[Any]") -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and task.exception() is not None:
+                _log.critical("background task failed", task=name, exc_info=task.exception())
+                self.stop.set()
+
+        task.add_done_callback(done)
+        return task
+
+    async def cancel_tasks(self) -> None:
+        """End what `spawn` started."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+Build = Callable[[ServiceContext[S]], Awaitable[None]]
+
+
+def run(
+    name: str,
+    settings_type: type[S],
+    build: Callable[[ServiceContext[S]], Awaitable[None]],
+    *,
+    needs_database: bool = True,
+    needs_broker: bool = True,
+) -> None:
+    """Run the service until SIGTERM or SIGINT. Exits with 2 on wrong settings.
+
+    What it does not need does not count for its readiness: the tracker serves readers without
+    broker and database.
+    """
+    settings = load_or_exit(name, settings_type)
+    logging.set_up(name, settings.log_level, settings.log_format)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(
+            _serve(name, settings, build, needs_database=needs_database, needs_broker=needs_broker)
+        )
+
+
+async def _serve(
+    name: str,
+    settings: S,
+    build: Callable[[ServiceContext[S]], Awaitable[None]],
+    *,
+    needs_database: bool,
+    needs_broker: bool,
+) -> None:
+    health = Health()
+    operations = HttpListener(
+        operations_app(health),
+        settings.bind,
+        settings.metrics_port,
+        grace=1.0,
+    )
+    await operations.start()
+    outgoing = BrokerLink(settings.amqp_url, f"{name} publish", declare=True)
+    publisher = Publisher(outgoing)
+    incoming = BrokerLink(settings.amqp_url, f"{name} consume")
+    events = EventWriter(publisher)
+    database = Database(settings.mongodb_uri)
+    context = ServiceContext(
+        name=name,
+        settings=settings,
+        link=incoming,
+        publisher=publisher,
+        events=events,
+        database=database,
+        health=health,
+    )
+    if needs_broker:
+        health.add_check("rabbitmq", outgoing.check)
+    if needs_database:
+        health.add_check("mongodb", database.check)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, context.stop.set)
+    context.spawn(_measure_lag(), "event-loop-lag")
+    outgoing.start()
+    events.start()
+    # Consumers declare nothing: they wait until the publishing link has declared the topology.
+    context.spawn(_start_after(outgoing, incoming), "consume-link")
+    if needs_database:
+        context.spawn(database.prepare(), "database-indexes")
+    try:
+        await build(context)
+        health.started = True
+        gc.collect()
+        gc.freeze()  # what is here now stays; do not look at it again in each collection
+        _log.info("started", operations_port=operations.port)
+        await context.stop.wait()
+        _log.info("draining", grace_seconds=settings.grace_seconds)
+    finally:
+        health.draining = True
+        await _drain(context)
+        await events.close()
+        await context.cancel_tasks()
+        await incoming.close()
+        await outgoing.close()
+        await database.close()
+        await operations.stop()
+        _log.info("stopped")
+
+
+async def _start_after(first: BrokerLink, second: BrokerLink) -> None:
+    await first.up.wait()
+    second.start()
+
+
+async def _drain(context: ServiceContext[Any]) -> None:
+    try:
+        async with asyncio.timeout(context.settings.grace_seconds):
+            for hook in context.drain_hooks:
+                await hook()
+            await context.events.flush()
+    except TimeoutError:
+        _log.warning("grace time is over; what has not ended is left to the broker")
+    except Exception:  # noqa: BLE001 - the connections are to be closed all the same
+        _log.exception("draining failed")
+
+
+async def _measure_lag() -> None:
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            before = loop.time()
+            await asyncio.sleep(_LAG_INTERVAL)
+            EVENT_LOOP_LAG.observe(max(0.0, loop.time() - before - _LAG_INTERVAL))

@@ -1,0 +1,278 @@
+"""Settings: typed, from the environment only, checked at start.
+
+`ServiceSettings` is the parent of every service's settings; the small classes below it are shared
+by some of them. An unknown `POSTROAD_*` variable stops the service, because a mistyped name that
+is ignored is worse than one that is refused.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from postroad_common.mail.address import AddressError, normalise_domain
+from postroad_common.settings_names import KNOWN_SETTINGS
+
+PREFIX = "POSTROAD_"
+
+S = TypeVar("S", bound="ServiceSettings")
+
+
+class SettingsError(Exception):
+    """The environment is wrong; `problems` has one line each, saying what to do."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class ServiceSettings(BaseSettings):
+    """What every service needs to know."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    amqp_url: str = Field(
+        title="RabbitMQ",
+        description="amqp:// or amqps:// URL; several nodes separated by commas",
+    )
+    mongodb_uri: str = Field(
+        title="MongoDB", description="mongodb:// URI with the name of the database in its path"
+    )
+    secret: Annotated[tuple[str, ...], NoDecode] = Field(
+        title="Master key",
+        description="signs links and bounce addresses; at least 16 characters. A comma-separated "
+        "list rotates: the first signs, all verify",
+        repr=False,
+    )
+    hostname: str = Field(
+        default="localhost",
+        title="Host name",
+        description="used in banners, EHLO and trace headers",
+    )
+    bind: str = Field(
+        default="127.0.0.1", title="Listen address", description="0.0.0.0 or :: inside a container"
+    )
+    metrics_port: int = Field(
+        default=9400,
+        ge=0,
+        le=65535,
+        title="Operations port",
+        description="/livez, /readyz and /metrics; 0 takes a free one",
+    )
+    reuse_port: bool = Field(
+        default=False,
+        title="Share listening ports",
+        description="SO_REUSEPORT, so that several processes of one service share a port",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", title="Log level", description="the least severe level that is written"
+    )
+    log_format: Literal["json", "console"] = Field(
+        default="json", title="Log format", description="json for machines, console for people"
+    )
+    grace_seconds: float = Field(
+        default=25.0,
+        gt=0,
+        le=3600,
+        title="Grace time",
+        description="seconds between SIGTERM and the end of what has not finished by then",
+    )
+    inline_body_max: int = Field(
+        default=131_072,
+        ge=0,
+        le=8_388_608,
+        title="Largest body on the broker",
+        description="octets; larger bodies are stored once and travel as a reference",
+    )
+
+    @field_validator("amqp_url")
+    @classmethod
+    def _check_amqp(cls, value: str) -> str:
+        if not all(part.strip().startswith(("amqp://", "amqps://")) for part in value.split(",")):
+            raise ValueError("must start with amqp:// or amqps://")
+        return value
+
+    @field_validator("mongodb_uri")
+    @classmethod
+    def _check_mongodb(cls, value: str) -> str:
+        if not value.startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError("must start with mongodb:// or mongodb+srv://")
+        return value
+
+    @field_validator("secret", mode="before")
+    @classmethod
+    def _split_secret(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = tuple(part.strip() for part in value.split(",") if part.strip())
+        if isinstance(value, tuple) and (not value or any(len(str(key)) < 16 for key in value)):
+            raise ValueError("each key needs at least 16 characters (try: openssl rand -hex 32)")
+        return value
+
+
+class TrackingSettings(BaseSettings):
+    """Where tracked links lead."""
+
+    tracking_url: str = Field(
+        default="http://localhost:8081",
+        title="Tracking URL",
+        description="public base URL of the tracker, used in rewritten links",
+    )
+
+    @field_validator("tracking_url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/")
+
+
+class BounceSettings(BaseSettings):
+    """Whose addresses collect bounces."""
+
+    bounce_domain: str = Field(
+        default="bounce.localhost",
+        title="Bounce domain",
+        description="domain of the signed envelope addresses; its MX is the MX listener",
+    )
+    bounce_max_age_days: float = Field(
+        default=60.0,
+        gt=0,
+        title="Life of a bounce address",
+        description="days after which returned mail to it is refused",
+    )
+
+    @field_validator("bounce_domain")
+    @classmethod
+    def _check_domain(cls, value: str) -> str:
+        try:
+            return normalise_domain(value)
+        except AddressError as error:
+            raise ValueError(str(error)) from error
+
+
+class MessageSettings(BaseSettings):
+    """Limits of one message, the same on every way in."""
+
+    max_message_size: int = Field(
+        default=31_457_280,
+        ge=1024,
+        le=1_073_741_824,
+        title="Largest message",
+        description="octets of MIME, headers included (30 MiB)",
+    )
+    max_recipients: int = Field(
+        default=1000, ge=1, le=100_000, title="Most recipients", description="per message"
+    )
+    max_deliver_seconds: float = Field(
+        default=86_400.0,
+        gt=0,
+        title="Delivery time",
+        description="seconds after which a message that could not be delivered is given up",
+    )
+
+
+class SpoolSettings(BaseSettings):
+    """Where a service keeps small files of its own."""
+
+    spool_dir: Path | None = Field(
+        default=None,
+        title="Spool folder",
+        description="private folder of this process for journals and spools; none without it",
+    )
+
+
+class DnsSettings(BaseSettings):
+    """Which resolver to ask."""
+
+    dns: str | None = Field(
+        default=None, title="Resolver", description="host:port to use instead of the system's"
+    )
+
+    @field_validator("dns")
+    @classmethod
+    def _check_dns(cls, value: str | None) -> str | None:
+        if value is not None:
+            host, colon, port = value.rpartition(":")
+            if not (colon and host and port.isdigit() and 0 < int(port) < 65536):
+                raise ValueError("must have the form host:port, as in 127.0.0.1:5353")
+        return value
+
+
+def load(kind: type[S], environment: Mapping[str, str] | None = None) -> S:
+    """The settings of one service from the environment.
+
+    Raises:
+        SettingsError: with every problem found, secrets left out.
+    """
+    names = os.environ if environment is None else environment
+    problems = [_unknown(name) for name in names if _is_unknown(name, kind)]
+    try:
+        settings = kind() if environment is None else _from_mapping(kind, environment)
+    except ValidationError as error:
+        for item in error.errors(include_url=False, include_input=False):
+            name = PREFIX + "_".join(str(part) for part in item["loc"][:1]).upper()
+            text = item["msg"].removeprefix("Value error, ")
+            if item["type"] == "missing":
+                text = "is required"
+            problems.append(f"{name}: {text}")
+        raise SettingsError(sorted(problems)) from error
+    except ValueError as error:  # pydantic-settings: a value that should be JSON and is not
+        raise SettingsError([*problems, str(error)]) from error
+    if problems:
+        raise SettingsError(sorted(problems))
+    return settings
+
+
+def _from_mapping(kind: type[S], environment: Mapping[str, str]) -> S:
+    saved = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        return kind()
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+def _is_unknown(name: str, kind: type[ServiceSettings]) -> bool:
+    if not name.startswith(PREFIX):
+        return False
+    field = name.removeprefix(PREFIX).lower()
+    return field not in KNOWN_SETTINGS and field not in kind.model_fields
+
+
+def _unknown(name: str) -> str:
+    known = [PREFIX + field.upper() for field in KNOWN_SETTINGS]
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"{name}: no such setting" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def load_or_exit(service: str, kind: type[S]) -> S:
+    """As `load`, but a wrong environment ends the process with status 2 and a line per problem."""
+    try:
+        return load(kind)
+    except SettingsError as error:
+        for problem in error.problems:
+            sys.stderr.write(f"postroad {service}: {problem}\n")
+        sys.stderr.write("Every setting is described in docs/configuration.md\n")
+        raise SystemExit(2) from error
+
+
+def describe(kind: type[BaseSettings]) -> list[dict[str, Any]]:
+    """Name, title, description and default of every setting of `kind`, for the documentation."""
+    return [
+        {
+            "name": PREFIX + name.upper(),
+            "title": field.title or "",
+            "description": field.description or "",
+            "default": "required" if field.is_required() else field.get_default(),
+        }
+        for name, field in kind.model_fields.items()
+    ]

@@ -1,0 +1,123 @@
+"""The database: one client, its repositories, its indexes."""
+
+import asyncio
+import random
+
+import structlog
+from gridfs import AsyncGridFSBucket
+from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel, WriteConcern
+from pymongo.errors import PyMongoError
+
+from postroad_common.store.access import Document, guarded
+from postroad_common.store.accounts import Users
+from postroad_common.store.bodies import CHUNK, Bodies
+from postroad_common.store.credentials import Credentials
+from postroad_common.store.domains import Domains
+from postroad_common.store.events import Events
+from postroad_common.store.idempotency import Idempotency
+from postroad_common.store.lanes import Lanes
+from postroad_common.store.messages import Messages
+from postroad_common.store.suppressions import Suppressions
+from postroad_common.store.tokens import Tokens
+from postroad_common.store.webhooks import Webhooks
+
+_DAY = 86_400
+RETENTION = 90 * _DAY
+"""Seconds that messages and events are kept."""
+
+INDEXES: dict[str, list[IndexModel]] = {
+    "credentials": [IndexModel([("account", ASCENDING)])],
+    "tokens": [
+        IndexModel([("secret_hash", ASCENDING)], unique=True),
+        IndexModel([("account", ASCENDING)]),
+    ],
+    "messages": [
+        IndexModel([("account", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel([("recipient", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel([("tags", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel([("account", ASCENDING), ("rank", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION),
+    ],
+    "events": [
+        IndexModel([("message", ASCENDING), ("time", ASCENDING)]),
+        IndexModel([("account", ASCENDING), ("time", DESCENDING), ("_id", DESCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION),
+    ],
+    "domains": [IndexModel([("account", ASCENDING)])],
+    "suppressions": [
+        IndexModel([("account", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=0),
+    ],
+    "webhooks": [IndexModel([("account", ASCENDING)])],
+    "lanes": [
+        IndexModel([("ordered", ASCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=7 * _DAY),
+    ],
+    "idempotency": [IndexModel([("at", ASCENDING)], expireAfterSeconds=_DAY)],
+    "bodies.files": [IndexModel([("metadata.expires", ASCENDING)])],
+}
+
+_log = structlog.get_logger("store")
+
+
+class Database:
+    """`uri` names the database in its path (`postroad` without one).
+
+    Building it does not connect: it may be built while MongoDB is away.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._client: AsyncMongoClient[Document] = AsyncMongoClient(
+            uri,
+            appname="postroad",
+            serverSelectionTimeoutMS=2000,
+            connectTimeoutMS=2000,
+            timeoutMS=4000,  # for a whole call: SMTP and REST promise an answer within 5 s
+            maxPoolSize=20,
+            w="majority",
+        )
+        self._database = self._client.get_default_database("postroad")
+        names = self._database
+        self.users = Users(names["users"])
+        self.credentials = Credentials(names["credentials"])
+        self.tokens = Tokens(names["tokens"])
+        self.messages = Messages(names["messages"])
+        self.events = Events(names["events"])
+        self.domains = Domains(names["domains"])
+        self.suppressions = Suppressions(names["suppressions"])
+        self.webhooks = Webhooks(names["webhooks"])
+        self.lanes = Lanes(names["lanes"])
+        self.idempotency = Idempotency(names["idempotency"])
+        bucket = AsyncGridFSBucket(
+            names,
+            "bodies",
+            chunk_size_bytes=CHUNK,
+            write_concern=WriteConcern(w="majority", j=True),
+        )
+        self.bodies = Bodies(bucket, names["bodies.files"])
+
+    @guarded
+    async def check(self) -> None:
+        """Raise StoreAway unless a primary answers: a readiness check."""
+        await self._client.admin.command("ping")
+
+    async def prepare(self) -> None:
+        """Create the indexes, as soon as the database is there."""
+        pause = 0.5
+        while True:
+            try:
+                for name, indexes in INDEXES.items():
+                    await self._database[name].create_indexes(indexes)
+            except PyMongoError as error:
+                _log.warning(
+                    "database not ready, trying again", error=str(error)[:200], seconds=pause
+                )
+                await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+                pause = min(10.0, pause * 2)
+            else:
+                _log.info("database ready")
+                return
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()

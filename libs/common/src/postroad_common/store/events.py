@@ -1,0 +1,127 @@
+"""The event log: one document per fact, found by message, by account and time."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pymongo import errors
+
+from postroad_common.schemas.events import Event, EventName
+from postroad_common.store.access import Collection, Document, guarded, to_date
+from postroad_common.store.messages import FACTS
+
+_DUPLICATE = 11000
+_LEFT_OUT = frozenset({*FACTS, "received"})  # kept in the message record
+
+
+def _write(event: Event) -> Document:
+    data = event.data
+    if event.event in {EventName.ACCEPTED, EventName.TRANSFORMED, EventName.SUPPRESSED}:
+        data = {key: value for key, value in data.items() if key not in _LEFT_OUT}
+    return {
+        "_id": event.id,
+        "event": str(event.event),
+        "message": event.message,
+        "account": event.account,
+        "time": event.time,
+        "at": to_date(event.time),
+        "data": data,
+    }
+
+
+def _read(found: Document) -> Event:
+    return Event(
+        id=found["_id"],
+        event=EventName(found["event"]),
+        message=found["message"],
+        account=found["account"],
+        time=found["time"],
+        data=found["data"],
+    )
+
+
+class Events:
+    """The collection `events`."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._events = collection
+
+    @guarded
+    async def insert(self, events: Sequence[Event]) -> list[Event]:
+        """Add `events`; those whose id is known already are left alone.
+
+        Returns those that were new.
+        """
+        unique = list({event.id: event for event in events}.values())
+        if not unique:
+            return []
+        try:
+            await self._events.insert_many([_write(event) for event in unique], ordered=False)
+        except errors.BulkWriteError as error:
+            failed = error.details.get("writeErrors", [])
+            if any(item["code"] != _DUPLICATE for item in failed):
+                raise
+            known = {item["index"] for item in failed}
+            return [event for index, event in enumerate(unique) if index not in known]
+        return unique
+
+    @guarded
+    async def timeline(self, message_id: str, limit: int = 1000) -> list[Event]:
+        """What happened to a message, oldest first."""
+        cursor = self._events.find({"message": message_id}).sort([("time", 1), ("_id", 1)])
+        return [_read(found) async for found in cursor.limit(limit)]
+
+    @guarded
+    async def search(
+        self,
+        account: str,
+        *,
+        names: Iterable[str] = (),
+        message_ids: Iterable[str] | None = None,
+        start: float | None = None,
+        end: float | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int = 100,
+    ) -> list[Event]:
+        """Events of `account`, newest first; `before` is (time, id) of the last one of a page."""
+        query: dict[str, Any] = {"account": account}
+        if wanted := list(names):
+            query["event"] = {"$in": wanted}
+        if message_ids is not None:
+            query["message"] = {"$in": list(message_ids)}
+        if start is not None or end is not None:
+            query["time"] = {
+                **({"$gte": start} if start is not None else {}),
+                **({"$lt": end} if end is not None else {}),
+            }
+        if before is not None:
+            time, event_id = before
+            query["$or"] = [{"time": {"$lt": time}}, {"time": time, "_id": {"$lt": event_id}}]
+        cursor = self._events.find(query).sort([("time", -1), ("_id", -1)]).limit(limit)
+        return [_read(found) async for found in cursor]
+
+    @guarded
+    async def count_by_hour(self, account: str, start: float) -> dict[tuple[int, str], int]:
+        """Numbers of events since `start`, by hour (Unix seconds, rounded down) and name."""
+        cursor = await self._events.aggregate(
+            [
+                {"$match": {"account": account, "time": {"$gte": start}}},
+                {
+                    "$group": {
+                        "_id": {
+                            "hour": {
+                                "$subtract": [
+                                    {"$floor": "$time"},
+                                    {"$mod": [{"$floor": "$time"}, 3600]},
+                                ]
+                            },
+                            "event": "$event",
+                        },
+                        "count": {"$sum": 1},
+                    }
+                },
+            ]
+        )
+        return {
+            (int(found["_id"]["hour"]), found["_id"]["event"]): found["count"]
+            async for found in cursor
+        }

@@ -1,0 +1,272 @@
+"""One record per message and recipient: what it is, and how far it has come.
+
+Only feedback writes it, from events. Updates commute and repeat without harm: the state is the
+highest rank seen, facts are set to what they always are, counts are maxima. So it does not matter
+in which order, or how often, events arrive.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo import UpdateOne
+
+from postroad_common.schemas.events import Event, EventName
+from postroad_common.schemas.features import Features
+from postroad_common.store.access import Collection, Document, guarded, to_date
+
+RANKS = {
+    "accepted": 10,
+    "transforming": 15,
+    "queued": 20,
+    "deferred": 30,
+    "suppressed": 40,
+    "expired": 50,
+    "failed": 60,
+    "delivered": 70,
+    "bounced": 80,
+}
+_STATES = {rank: state for state, rank in RANKS.items()}
+FACTS = (
+    "submission",
+    "credential",
+    "source",
+    "envelope",
+    "recipient",
+    "notify",
+    "orcpt",
+    "ret",
+    "envid",
+    "features",
+    "forward_bounces",
+    "tags",
+    "subject",
+    "size",
+    "expires",
+)
+"""The parts of an accepted event's data that describe the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRecord:
+    """A message to one recipient. Times are Unix seconds."""
+
+    id: str
+    account: str
+    submission: str
+    credential: str
+    source: str
+    envelope: str
+    recipient: str
+    subject: str
+    tags: tuple[str, ...]
+    features: Features
+    forward_bounces: bool
+    notify: tuple[str, ...]
+    orcpt: str | None
+    ret: str | None
+    envid: str | None
+    size: int
+    state: str
+    attempts: int
+    opens: int
+    clicks: int
+    created: float
+    updated: float
+
+
+def _read(found: Document) -> MessageRecord:
+    return MessageRecord(
+        id=found["_id"],
+        account=found.get("account", ""),
+        submission=found.get("submission", ""),
+        credential=found.get("credential", ""),
+        source=found.get("source", ""),
+        envelope=found.get("envelope", ""),
+        recipient=found.get("recipient", ""),
+        subject=found.get("subject", ""),
+        tags=tuple(found.get("tags") or ()),
+        features=Features.model_validate(found.get("features") or {}),
+        forward_bounces=found.get("forward_bounces", False),
+        notify=tuple(found.get("notify") or ()),
+        orcpt=found.get("orcpt"),
+        ret=found.get("ret"),
+        envid=found.get("envid"),
+        size=found.get("size", 0),
+        state=_STATES.get(found.get("rank", 10), "accepted"),
+        attempts=found.get("attempts", 0),
+        opens=found.get("opens", 0),
+        clicks=found.get("clicks", 0),
+        created=found.get("created", 0.0),
+        updated=found.get("updated", 0.0),
+    )
+
+
+def _rank(event: Event) -> int:
+    match event.event:
+        case EventName.ACCEPTED:
+            return RANKS["accepted"]
+        case EventName.TRANSFORMED:
+            return RANKS["queued"]
+        case EventName.DEFERRED:
+            return RANKS["deferred"]
+        case EventName.DELIVERED:
+            return RANKS["delivered"]
+        case EventName.FAILED:
+            return RANKS["expired" if event.data.get("expired") else "failed"]
+        case EventName.BOUNCED:
+            # A report of a delay says nothing final, and a soft bounce still is one.
+            return RANKS["bounced"]
+        case EventName.SUPPRESSED:
+            return RANKS["suppressed"]
+        case _:
+            return 0
+
+
+class _Update:
+    """What the events of one batch change in one record."""
+
+    __slots__ = ("account", "attempts", "created", "facts", "rank", "updated")
+
+    def __init__(self) -> None:
+        self.account = ""
+        self.facts: Document = {}
+        self.rank = 0
+        self.attempts = 0
+        self.created: float | None = None
+        self.updated = 0.0
+
+    def take(self, event: Event) -> None:
+        self.account = self.account or event.account
+        self.rank = max(self.rank, _rank(event))
+        self.updated = max(self.updated, event.time)
+        if event.event in {EventName.ACCEPTED, EventName.TRANSFORMED, EventName.SUPPRESSED}:
+            if not self.facts:
+                self.facts = {key: event.data[key] for key in FACTS if key in event.data}
+            received = event.data.get("received")
+            if isinstance(received, int | float):
+                self.created = float(received)
+        attempt = event.data.get("attempt")
+        if isinstance(attempt, int):
+            self.attempts = max(self.attempts, attempt + 1)
+
+    def operation(self, message_id: str) -> UpdateOne:
+        values = dict(self.facts)
+        if self.account:
+            values["account"] = self.account
+        if self.created is not None:
+            values["created"] = self.created
+        maxima: Document = {"rank": self.rank, "updated": self.updated}
+        if self.attempts:
+            maxima["attempts"] = self.attempts
+        update: Document = {"$max": maxima, "$min": {"at": to_date(self.created or self.updated)}}
+        if values:
+            update["$set"] = values
+        return UpdateOne({"_id": message_id}, update, upsert=True)
+
+
+class Messages:
+    """The collection `messages`, by message id."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._messages = collection
+
+    @guarded
+    async def apply(self, events: Iterable[Event]) -> None:
+        """Bring the records up to date with `events`, in one bulk write."""
+        updates: dict[str, _Update] = {}
+        for event in events:
+            updates.setdefault(event.message, _Update()).take(event)
+        if updates:
+            await self._messages.bulk_write(
+                [update.operation(message_id) for message_id, update in updates.items()],
+                ordered=False,
+            )
+
+    @guarded
+    async def count_reactions(self, counts: Mapping[str, tuple[int, int]]) -> None:
+        """Raise the numbers of openings and clicks of messages to `(opens, clicks)`."""
+        if counts:
+            await self._messages.bulk_write(
+                [
+                    UpdateOne({"_id": message_id}, {"$max": {"opens": opens, "clicks": clicks}})
+                    for message_id, (opens, clicks) in counts.items()
+                ],
+                ordered=False,
+            )
+
+    @guarded
+    async def get(self, account: str, message_id: str) -> MessageRecord | None:
+        """One record of `account`."""
+        found = await self._messages.find_one({"_id": message_id, "account": account})
+        return None if found is None else _read(found)
+
+    @guarded
+    async def find_many(self, message_ids: Iterable[str]) -> dict[str, MessageRecord]:
+        """The records with these ids, of any account; those that do not exist are left out."""
+        ids = list(message_ids)
+        if not ids:
+            return {}
+        cursor = self._messages.find({"_id": {"$in": ids}, "account": {"$exists": True}})
+        return {found["_id"]: _read(found) async for found in cursor}
+
+    @guarded
+    async def search(
+        self,
+        account: str,
+        *,
+        recipient: str | None = None,
+        tag: str | None = None,
+        state: str | None = None,
+        envelope: str | None = None,
+        submission: str | None = None,
+        start: float | None = None,
+        end: float | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> list[MessageRecord]:
+        """Records of `account`, newest first; `before` is the id that the last page ended with.
+
+        `recipient` is an address, or `@domain` for all addresses of a domain; `start` is
+        inclusive and `end` exclusive.
+        """
+        query: dict[str, Any] = {"account": account}
+        if recipient is not None:
+            query["recipient"] = (
+                {"$regex": f"{re.escape(recipient.lower())}$"}
+                if recipient.startswith("@")
+                else recipient
+            )
+        if tag is not None:
+            query["tags"] = tag
+        if state is not None:
+            query["rank"] = RANKS.get(state, -1)
+        if envelope is not None:
+            query["envelope"] = envelope
+        if submission is not None:
+            query["submission"] = submission
+        if start is not None or end is not None:
+            query["created"] = {
+                **({"$gte": start} if start is not None else {}),
+                **({"$lt": end} if end is not None else {}),
+            }
+        if before is not None:
+            query["_id"] = {"$lt": before}
+        cursor = self._messages.find(query).sort("_id", -1).limit(limit)
+        return [_read(found) async for found in cursor]
+
+    @guarded
+    async def count_by_state(self, account: str, since: float) -> dict[str, int]:
+        """How many messages that came in since `since` are in which state."""
+        cursor = await self._messages.aggregate(
+            [
+                {"$match": {"account": account, "created": {"$gte": since}}},
+                {"$group": {"_id": "$rank", "count": {"$sum": 1}}},
+            ]
+        )
+        return {
+            _STATES[found["_id"]]: found["count"]
+            async for found in cursor
+            if found["_id"] in _STATES
+        }

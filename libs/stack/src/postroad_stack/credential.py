@@ -1,0 +1,63 @@
+"""The demo login of a stack: made once by the REST API, shown by every later `up`."""
+
+import asyncio
+import time
+
+import httpx
+
+from postroad_stack.document import Login
+from postroad_stack.errors import StackError
+from postroad_stack.rest import RestClient, RestError
+
+_NAME = "demo"
+_PATIENCE = 20.0
+_ALL_FEATURES = {
+    "inlinecss": True,
+    "clicktracking": True,
+    "openstracking": True,
+    "preventscam": True,
+    "bouncetracking": True,
+}
+
+
+async def ensure_credential(url: str, token: str, known: Login | None) -> Login:
+    """Return the demo login; makes one when there is none or somebody deleted it.
+
+    Args:
+        url: base of the REST API.
+        token: the administrator's token.
+        known: the login made before.
+
+    Raises:
+        StackError: the REST API did not give one.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return await asyncio.to_thread(_ensure, url, token, known)
+        except RestError as error:
+            # The database may be busy electing itself: 503 is a reason to ask again.
+            passing = error.status == 0 or error.status >= httpx.codes.INTERNAL_SERVER_ERROR
+            if not passing or time.monotonic() > deadline:
+                raise StackError(
+                    f"the REST API made no demo login: {error}",
+                    advice="see ingress-http.log in the state dir",
+                ) from None
+        await asyncio.sleep(0.3)
+
+
+def _ensure(url: str, token: str, known: Login | None) -> Login:
+    with RestClient(url, token) as api:
+        if known is not None:
+            try:
+                api.get(f"/v1/credentials/{known.username}")
+            except RestError as error:
+                if error.status != httpx.codes.NOT_FOUND:
+                    raise
+            else:
+                return known
+        made = api.post(
+            "/v1/credentials",
+            {"name": _NAME, "features": _ALL_FEATURES, "forward_bounces": True},
+        )
+        return Login(username=made["username"], password=made["password"])

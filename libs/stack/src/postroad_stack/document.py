@@ -1,0 +1,66 @@
+"""The stack document: what a running stack tells about itself.
+
+`postroad up --json` and `postroad status --json` print it; tests, benchmarks and other people's
+clients read it. Field names are fixed by the contract with them. How a process is doing is in
+`postroad_stack.status`.
+"""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Listener(_Part):
+    """An SMTP listener. `tls` is `starttls`, `implicit`, or None where it is only offered."""
+
+    host: str
+    port: int
+    tls: str | None = None
+
+
+class Dashboard(_Part):
+    """Where the dashboard is and who may log in."""
+
+    url: str
+    email: str
+    password: str
+
+
+class Sink(_Part):
+    """The local mail sink: takes mail for every address and shows it."""
+
+    smtp_port: int
+    http: str
+
+
+class Login(_Part):
+    """An SMTP login."""
+
+    username: str
+    password: str
+
+
+class StackDocument(_Part):
+    """Addresses, logins and processes of one stack. Parts that do not run are None or missing."""
+
+    smtp: Listener | None = None
+    smtps: Listener | None = None
+    mx: Listener | None = None
+    http: str | None = None
+    tracker: str | None = None
+    dashboard: Dashboard | None = None
+    sink: Sink | None = None
+    credential: Login | None = None
+    token: str | None = None
+    ca: str
+    amqp: str
+    mongodb: str
+    metrics: dict[str, list[str]]
+    pids: dict[str, list[int]]
+    state_dir: str
+
+    def line(self) -> str:
+        """Return the document as one line of JSON; `tls` is left out where there is none."""
+        return self.model_dump_json(exclude_none=True)

@@ -1,0 +1,45 @@
+"""The secrets of one stack: made once, kept in its state dir, readable by its owner only."""
+
+import contextlib
+import secrets
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from postroad_stack.document import Login
+from postroad_stack.state_dir import write_atomically
+
+
+def _secret() -> str:
+    return secrets.token_urlsafe(24)
+
+
+class Identity(BaseModel):
+    """Passwords and keys. `credential` is the demo login, once the REST API has made it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    secret: str = Field(default_factory=lambda: secrets.token_urlsafe(36))
+    broker_user: str = "postroad"
+    broker_password: str = Field(default_factory=_secret)
+    erlang_cookie: str = Field(default_factory=lambda: secrets.token_hex(16).upper())
+    database_user: str = "postroad"
+    database_password: str = Field(default_factory=_secret)
+    database_key: str = Field(default_factory=lambda: secrets.token_hex(64))
+    admin_email: str = "admin@postroad.test"
+    admin_password: str = Field(default_factory=lambda: secrets.token_urlsafe(12))
+    admin_token: str = Field(default_factory=lambda: "pr_" + secrets.token_urlsafe(30))
+    credential: Login | None = None
+
+    def save(self, path: Path) -> None:
+        """Write the secrets down."""
+        write_atomically(path, self.model_dump_json(indent=1))
+
+
+def load_identity(path: Path) -> Identity:
+    """Return the secrets of a state dir; new ones (written down) where there are none."""
+    with contextlib.suppress(FileNotFoundError):
+        return Identity.model_validate_json(path.read_bytes())
+    identity = Identity()
+    identity.save(path)
+    return identity

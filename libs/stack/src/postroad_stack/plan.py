@@ -1,0 +1,115 @@
+"""What a stack shall run: written by `postroad up`, read by the supervisor it starts."""
+
+import json
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from postroad_stack.errors import StackError
+
+SERVICES = (
+    "ingress-smtp",
+    "ingress-http",
+    "transformer",
+    "sender",
+    "bounce-processor",
+    "tracker",
+    "feedback",
+)
+SERVERS = ("rabbitmq", "mongod")
+SINK = "sink"
+EVERYTHING = (*SERVERS, *SERVICES, SINK)
+
+
+class Source(StrEnum):
+    """Where a server comes from."""
+
+    GIVEN = "given"
+    DOCKER = "docker"
+    PROGRAM = "program"
+
+
+class ServerChoice(BaseModel):
+    """How one server is had: the URL of a running one, a container image, or a program."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: Source
+    where: str
+    library_path: str | None = None
+
+    @property
+    def words(self) -> str:
+        """Say where it comes from, without passwords."""
+        match self.source:
+            case Source.GIVEN:
+                return "given by URL"
+            case Source.DOCKER:
+                return f"Docker image {self.where}"
+            case Source.PROGRAM:
+                return self.where
+
+
+class Plan(BaseModel):
+    """Everything the supervisor needs to know beside ports and secrets."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rabbitmq: ServerChoice
+    mongod: ServerChoice
+    environment: dict[str, str] = {}
+    replicas: dict[str, int] = {}
+    only: tuple[str, ...] = EVERYTHING
+
+    @field_validator("replicas")
+    @classmethod
+    def _known_services(cls, value: dict[str, int]) -> dict[str, int]:
+        check_replicas(value)
+        return value
+
+    def count(self, service: str) -> int:
+        """Return how many processes of this service shall run."""
+        return self.replicas.get(service, 1)
+
+
+def check_replicas(replicas: dict[str, int]) -> None:
+    """Refuse what is no service or no sensible number.
+
+    Raises:
+        StackError: with the allowed values.
+    """
+    for service, number in replicas.items():
+        if service not in SERVICES:
+            raise StackError(
+                f"there is no service {service!r}", advice=f"services: {', '.join(SERVICES)}"
+            )
+        if not 1 <= number <= _MOST_REPLICAS:
+            raise StackError(f"{service}: between 1 and {_MOST_REPLICAS} replicas can run here")
+
+
+_MOST_REPLICAS = 32
+
+
+def fixed_ports(environment: dict[str, str]) -> dict[str, int]:
+    """Return the listener ports that the user fixed, by the name they have in the port book.
+
+    Raises:
+        StackError: a value is no port number.
+    """
+    fixed = {}
+    for name, variable in LISTENER_PORTS.items():
+        if (text := environment.get(variable)) is not None:
+            if not text.isdecimal() or not 1 <= int(text) <= _HIGHEST_PORT:
+                raise StackError(f"{variable}={json.dumps(text)} is no port number")
+            fixed[name] = int(text)
+    return fixed
+
+
+_HIGHEST_PORT = 65_535
+LISTENER_PORTS = {
+    "smtp": "POSTROAD_SMTP_PORT",
+    "smtps": "POSTROAD_SMTPS_PORT",
+    "mx": "POSTROAD_MX_PORT",
+    "http": "POSTROAD_HTTP_PORT",
+    "tracker": "POSTROAD_TRACKER_PORT",
+}

@@ -1,0 +1,162 @@
+"""RabbitMQ as a private program: its files, its command line, its readiness.
+
+Everything of the node (data, cookie, plugins file, name daemon) is its own, and every port listens
+on loopback only. Works for RabbitMQ 3.10 to 4.x.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+import aio_pika
+from aio_pika.exceptions import AMQPException
+
+from postroad_stack.errors import NotReadyError
+from postroad_stack.identity import Identity
+from postroad_stack.plan import ServerChoice, Source
+from postroad_stack.ports import PortBook
+from postroad_stack.program import Program
+from postroad_stack.readiness import accepts
+from postroad_stack.state_dir import StateDir, write_atomically
+
+IMAGE = "rabbitmq:4.1"
+PLUGINS = ("rabbitmq_consistent_hash_exchange", "rabbitmq_prometheus")
+_PATIENCE = 90.0
+_GRACE = 30.0
+_TRY = 5.0
+
+# Idle schedulers sleep instead of spinning: the stack shares few cores with everything else.
+_CALM = "+sbwt none +sbwtdcpu none +sbwtdio none"
+
+
+def url(identity: Identity, ports: PortBook) -> str:
+    """Return the AMQP URL of the stack's own broker."""
+    password = quote(identity.broker_password, safe="")
+    return f"amqp://{identity.broker_user}:{password}@127.0.0.1:{ports.port('amqp')}/"
+
+
+def metrics_url(ports: PortBook) -> str:
+    """Return where the stack's own broker shows its Prometheus metrics."""
+    return f"http://127.0.0.1:{ports.port('amqp-metrics')}/metrics"
+
+
+def programs(
+    choice: ServerChoice,
+    state: StateDir,
+    identity: Identity,
+    ports: PortBook,
+    inherited: Mapping[str, str],
+) -> list[Program]:
+    """Return the broker and its name daemon; nothing when the broker was given by URL."""
+    if choice.source is Source.GIVEN:
+        return []
+    folder = state.rabbitmq
+    image = choice.where if choice.source is Source.DOCKER else None
+    _write_files(folder, identity, ports)
+    env = _environment(folder, ports, inherited)
+    arguments = f"{_CALM} -kernel inet_dist_use_interface {{127,0,0,1}}"
+    found = []
+    if image is None:
+        # The node would start a daemon that outlives it; a supervised one ends with the stack.
+        arguments += " -start_epmd false"
+        found.append(_name_daemon(state, ports, env))
+    env["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"] = arguments
+    address = url(identity, ports)
+
+    async def ready() -> None:
+        await check_broker(address)
+
+    found.append(
+        Program(
+            name="rabbitmq",
+            argv=("rabbitmq-server",) if image else (choice.where,),
+            env=env,
+            log=state.log_of("rabbitmq"),
+            ready=ready,
+            patience=_PATIENCE,
+            grace=_GRACE,
+            folder=folder,
+            image=image,
+        )
+    )
+    return found
+
+
+async def check_broker(address: str) -> None:
+    """Return when a broker lets us in at this URL.
+
+    Raises:
+        NotReadyError: it does not answer, or refuses the login.
+    """
+    try:
+        connection = await aio_pika.connect(address, timeout=_TRY)
+        await connection.close()
+    except (OSError, AMQPException, TimeoutError) as error:
+        raise NotReadyError(f"the broker does not let us in yet: {error}") from None
+
+
+def _environment(folder: Path, ports: PortBook, inherited: Mapping[str, str]) -> dict[str, str]:
+    return {
+        **{name: inherited[name] for name in ("PATH", "LANG", "LC_ALL") if name in inherited},
+        "HOME": str(folder),
+        "RABBITMQ_NODENAME": "postroad@localhost",
+        "RABBITMQ_NODE_PORT": str(ports.port("amqp")),
+        "RABBITMQ_DIST_PORT": str(ports.port("amqp-distribution")),
+        "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
+        "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
+        "ERL_EPMD_PORT": str(ports.port("epmd")),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        # The start script then becomes the node instead of waiting for it as its parent, so that
+        # signals, also the one at the supervisor's death, reach the node itself.
+        "RUNNING_UNDER_SYSTEMD": "true",
+    }
+
+
+def _write_files(folder: Path, identity: Identity, ports: PortBook) -> None:
+    for name in ("data", "log"):
+        (folder / name).mkdir(exist_ok=True, mode=0o700)
+    write_atomically(
+        folder / "rabbitmq.conf",
+        f"""\
+listeners.tcp.1 = 127.0.0.1:{ports.port("amqp")}
+prometheus.tcp.ip = 127.0.0.1
+prometheus.tcp.port = {ports.port("amqp-metrics")}
+default_user = {identity.broker_user}
+default_pass = {identity.broker_password}
+log.file = false
+log.console = true
+log.console.level = info
+log.connection.level = error
+raft.wal_max_size_bytes = 67108864
+disk_free_limit.absolute = 256MB
+""",
+    )
+    write_atomically(folder / "enabled_plugins", f"[{','.join(PLUGINS)}].\n")
+    write_atomically(folder / "advanced.config", "[].\n")
+    write_atomically(folder / "rabbitmq-env.conf", "")
+    cookie = folder / ".erlang.cookie"
+    if not cookie.exists():
+        write_atomically(cookie, identity.erlang_cookie)
+        cookie.chmod(0o400)
+
+
+def _name_daemon(state: StateDir, ports: PortBook, env: Mapping[str, str]) -> Program:
+    port = ports.port("epmd")
+
+    async def ready() -> None:
+        await accepts("127.0.0.1", port)
+
+    return Program(
+        name="epmd",
+        argv=("epmd", "-port", str(port), "-address", "127.0.0.1"),
+        env=dict(env),
+        log=state.log_of("epmd"),
+        ready=ready,
+        patience=10.0,
+        grace=5.0,
+        folder=state.rabbitmq,
+    )

@@ -1,0 +1,3 @@
+from postroad_stack.sink.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""Understands returned mail; writes DSNs and forwards."""

@@ -1,0 +1,294 @@
+"""A reader of hostile MIME: splits a returned mail into parts within fixed bounds.
+
+Returned mail comes from anybody, in any state: cut off, wrongly nested, with invented character
+sets, 25 MiB long. The reader looks at the bytes in place (a part is a pair of offsets), decodes
+only what is asked for, never raises on content, and does work in proportion to the size of the
+mail. What the parts mean is decided elsewhere (`report`, `complaint`, `autoreply`, `freetext`).
+"""
+
+import binascii
+import codecs
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.errors import HeaderParseError
+from email.header import decode_header
+from functools import cached_property, lru_cache
+
+MAX_DEPTH = 8
+MAX_PARTS = 64
+MAX_HEADER_BYTES = 64 * 1024
+MAX_HEADERS = 500
+MAX_TEXT_BYTES = 64 * 1024
+MAX_DELIMITERS = 1000
+
+_BLANK_LINE = re.compile(rb"\r?\n[ \t]*\r?\n")
+_FOLD = re.compile(rb"\r?\n[ \t]+")
+_PARAMETER = re.compile(
+    r';\s*([a-z0-9-]{1,40})(?:\*0?\*?)?\s*=\s*(?:"([^"]{0,500})"|([^;\s"]{1,500}))', re.IGNORECASE
+)
+_MEDIA_TYPE = re.compile(r"\s*([a-z0-9!#$&^_.+-]{1,80})/([a-z0-9!#$&^_.+-]{1,80})", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]{0,2000}>")
+_LINE_TAG = re.compile(r"<(?:br|/p|/div|/tr|/li|/h[1-6])\b[^<>]{0,200}>", re.IGNORECASE)
+_HIDDEN = re.compile(r"<(/?)(style|script|head)\b", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]+")
+
+# Text encodings that a mail cannot mean and that are slow or surprising to decode.
+_REFUSED_CHARSETS = frozenset(
+    {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7", "mbcs", "oem"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """The header fields of one part, names lower-cased, values unfolded and stripped."""
+
+    fields: tuple[tuple[str, str], ...]
+
+    def get(self, name: str, default: str = "") -> str:
+        """Return the first value of ``name`` (lower-case), or ``default``."""
+        for field, value in self.fields:
+            if field == name:
+                return value
+        return default
+
+    def has(self, name: str) -> bool:
+        """Tell whether a field of that (lower-case) name is there."""
+        return any(field == name for field, _ in self.fields)
+
+    def all(self, name: str) -> list[str]:
+        """Return every value of ``name`` (lower-case), in order."""
+        return [value for field, value in self.fields if field == name]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One MIME entity: its headers, where its body lies in ``raw``, and its children."""
+
+    raw: bytes
+    headers: Headers
+    start: int
+    end: int
+    media_type: str
+    parameters: dict[str, str]
+    children: tuple["Part", ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Length of the undecoded body in bytes."""
+        return self.end - self.start
+
+    def walk(self) -> Iterator["Part"]:
+        """Yield this part and all below it, in the order they stand in the mail."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+    def content(self, limit: int = MAX_TEXT_BYTES) -> bytes:
+        """Return the body with its transfer encoding undone, from at most ``limit`` raw bytes."""
+        data = self.raw[self.start : min(self.end, self.start + limit)]
+        encoding = self.headers.get("content-transfer-encoding").strip().lower()
+        if encoding == "quoted-printable":
+            return binascii.a2b_qp(data)
+        if encoding == "base64":
+            return _from_base64(data)
+        return data
+
+    @cached_property
+    def text(self) -> str:
+        """The readable text of this part: decoded, HTML tags dropped, LF line ends."""
+        text = decode_text(self.content(), self.parameters.get("charset", ""))
+        if self.media_type == "text/html":
+            text = _strip_html(text)
+        return _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def read(raw: bytes) -> Part:
+    """Split a mail into its parts; never raises, whatever the bytes are."""
+    start = 0
+    if raw[:5] == b"From " or raw[:6] == b">From ":  # an mbox line that a mailer left in front
+        start = raw.find(b"\n", 0, 2000) + 1
+    return _read_part(raw, start, len(raw), depth=0, budget=[MAX_PARTS], fallback="text/plain")
+
+
+def read_headers(block: bytes) -> Headers:
+    """Read a header block (without its blank line); lines that are no header are skipped."""
+    fields: list[tuple[str, str]] = []
+    for line in _FOLD.sub(b" ", block[:MAX_HEADER_BYTES]).split(b"\n"):
+        name, colon, value = line.partition(b":")
+        name = name.strip()
+        if not colon or not name or len(name) > 100 or b" " in name:
+            continue
+        fields.append(
+            (name.decode("latin-1").lower(), decode_text(value, "").strip().replace("\x00", ""))
+        )
+        if len(fields) >= MAX_HEADERS:
+            break
+    return Headers(tuple(fields))
+
+
+def decode_text(data: bytes, charset: str) -> str:
+    """Decode with ``charset`` if it is a sane text encoding, else UTF-8, else Latin-1."""
+    name = _known_charset(charset.strip().lower()[:40])
+    if name is not None:
+        try:
+            return data.decode(name, "replace")
+        except (UnicodeError, ValueError, LookupError):
+            pass
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def decode_words(value: str) -> str:
+    """Undo RFC 2047 encoded words; the value itself where they are broken."""
+    if "=?" not in value:
+        return value
+    try:
+        chunks = decode_header(value[:2000])
+    except (HeaderParseError, ValueError, LookupError):
+        return value
+    return "".join(
+        chunk if isinstance(chunk, str) else decode_text(chunk, charset or "")
+        for chunk, charset in chunks
+    )
+
+
+def parse_media_type(value: str) -> tuple[str, dict[str, str]]:
+    """Read a Content-Type value (RFC 2045 section 5.1) as far as it can be read."""
+    match = _MEDIA_TYPE.match(value)
+    if match is None:
+        return "", {}
+    parameters: dict[str, str] = {}
+    for name, quoted, plain in _PARAMETER.findall(value[match.end() : match.end() + 4000]):
+        parameters.setdefault(name.lower(), quoted or plain)
+    return f"{match[1]}/{match[2]}".lower(), parameters
+
+
+def _read_part(  # noqa: PLR0913 - the position inside one buffer, handed down the recursion
+    raw: bytes, start: int, end: int, *, depth: int, budget: list[int], fallback: str
+) -> Part:
+    budget[0] -= 1
+    body = _body_start(raw, start, end)
+    headers = read_headers(raw[start : min(body, start + MAX_HEADER_BYTES)])
+    media_type, parameters = parse_media_type(headers.get("content-type"))
+    media_type = media_type or fallback
+    children: tuple[Part, ...] = ()
+    boundary = parameters.get("boundary", "")
+    if media_type.startswith("multipart/") and boundary and depth < MAX_DEPTH:
+        fallback = "message/rfc822" if media_type == "multipart/digest" else "text/plain"
+        found: list[Part] = []
+        for first, last in _split(raw, body, end, boundary.encode("utf-8", "replace")):
+            if budget[0] <= 0:
+                break
+            found.append(
+                _read_part(raw, first, last, depth=depth + 1, budget=budget, fallback=fallback)
+            )
+        children = tuple(found)
+    return Part(raw, headers, body, end, media_type, parameters, children)
+
+
+def _body_start(raw: bytes, start: int, end: int) -> int:
+    """Find where the body begins: after the first blank line, or at once if there is no header."""
+    if raw[start : start + 1] == b"\n":
+        return start + 1
+    if raw[start : start + 2] == b"\r\n":
+        return start + 2
+    match = _BLANK_LINE.search(raw, start, min(end, start + MAX_HEADER_BYTES))
+    return match.end() if match else min(end, start + MAX_HEADER_BYTES)
+
+
+def _split(raw: bytes, start: int, end: int, boundary: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the (start, end) of each piece between the delimiter lines of a multipart."""
+    delimiter = b"--" + boundary
+    position = start
+    first: int | None = None
+    for _ in range(MAX_DELIMITERS):
+        hit = raw.find(delimiter, position, end)
+        if hit < 0:
+            break
+        position = hit + len(delimiter)
+        if hit > start and raw[hit - 1] != 10:  # noqa: PLR2004 - a delimiter starts a line
+            position = _next_line_start(raw, position, end, delimiter)
+            continue
+        tail = raw[position : position + 2]
+        if tail[:1] not in (b"", b"\r", b"\n", b" ", b"\t", b"-") or (
+            tail[:1] == b"-" and tail != b"--"
+        ):
+            continue
+        if first is not None:
+            yield first, _before_newline(raw, first, hit)
+        if tail == b"--":
+            return
+        newline = raw.find(b"\n", position, end)
+        if newline < 0:
+            return
+        first = position = newline + 1
+    if first is not None and first < end:  # the closing delimiter is missing
+        yield first, end
+
+
+def _next_line_start(raw: bytes, position: int, end: int, delimiter: bytes) -> int:
+    """Skip to the next delimiter that follows a line end, in one search."""
+    hit = raw.find(b"\n" + delimiter, position - 1, end)
+    return end if hit < 0 else hit + 1
+
+
+def _before_newline(raw: bytes, first: int, hit: int) -> int:
+    """The line end before a delimiter belongs to the delimiter (RFC 2046 section 5.1.1)."""
+    if hit > first and raw[hit - 1] == 10:  # noqa: PLR2004 - LF
+        hit -= 1
+        if hit > first and raw[hit - 1] == 13:  # noqa: PLR2004 - CR
+            hit -= 1
+    return max(hit, first)
+
+
+def _from_base64(data: bytes) -> bytes:
+    compact = re.sub(rb"[^A-Za-z0-9+/]", b"", data)
+    try:
+        return binascii.a2b_base64(compact[: len(compact) // 4 * 4] + _padding(compact))
+    except binascii.Error:
+        return b""
+
+
+def _padding(compact: bytes) -> bytes:
+    tail = compact[len(compact) // 4 * 4 :]
+    return tail + b"=" * (4 - len(tail)) if len(tail) > 1 else b""
+
+
+@lru_cache(maxsize=256)
+def _known_charset(name: str) -> str | None:
+    if not name or "\x00" in name:
+        return None
+    try:
+        codec = codecs.lookup(name)
+    except (LookupError, ValueError, UnicodeError):
+        return None
+    if not getattr(codec, "_is_text_encoding", True) or codec.name in _REFUSED_CHARSETS:
+        return None
+    return codec.name
+
+
+def _strip_html(text: str) -> str:
+    text = _LINE_TAG.sub("\n", _without_hidden(text))
+    return html.unescape(_TAG.sub(" ", text))
+
+
+def _without_hidden(text: str) -> str:
+    """Drop style sheets, scripts and the head, in one pass over the tags."""
+    kept: list[str] = []
+    position = 0
+    hidden = ""
+    for tag in _HIDDEN.finditer(text):
+        closing, name = bool(tag[1]), tag[2].lower()
+        if not hidden and not closing:
+            kept.append(text[position : tag.start()])
+            hidden = name
+        elif hidden == name and closing:
+            hidden = ""
+            position = tag.start()
+    if not hidden:
+        kept.append(text[position:])
+    return " ".join(kept)

@@ -1,0 +1,208 @@
+"""Understands one returned mail: asks each reader in turn, from the surest to the least sure.
+
+    delivery report > complaint > declared reply > known format > automatic reply > words > fallback
+
+The order is the safety: a mail that declares itself a reply never gets near the readers that look
+for words. And evidence decides what may follow from it: only a report or a known format that
+speaks of the very address can make a bounce `hard`, because suppressing an address that works is
+worse than sending once more to one that does not.
+"""
+
+from postroad_bounce_processor.autoreply import declares_itself, find_reply
+from postroad_bounce_processor.classify import UNDETERMINED, Classifier, built_in
+from postroad_bounce_processor.complaint import find_complaint
+from postroad_bounce_processor.formats import (
+    Passage,
+    ask_fallback,
+    find_format,
+    find_passage,
+    own_words,
+    sent_by_a_daemon,
+    subject_of_failure,
+)
+from postroad_bounce_processor.mime import Part, read
+from postroad_bounce_processor.record import Kind, Source, Understanding
+from postroad_bounce_processor.report import (
+    RecipientReport,
+    Report,
+    collapse,
+    enhanced_status,
+    find_report,
+    human_text,
+    reply_code,
+)
+
+_WORST_FIRST = ("failed", "delayed", "", "expanded", "relayed", "delivered")
+_PERMANENT_REPLY = 550
+
+
+def understand(
+    raw: bytes, *, expected: str = "", mail_from: str = "", classifier: Classifier | None = None
+) -> Understanding:
+    """Return what a returned mail says.
+
+    Args:
+        raw: the mail; anything at all. Work is linear in its size, memory bounded.
+        expected: the address that the message was sent to, as the bounce address tells.
+        mail_from: the envelope sender of the returned mail, empty for the null sender.
+        classifier: rules other than the built-in ones.
+    """
+    rules = classifier or built_in()
+    mail = read(raw)
+    report = find_report(mail)
+    if report is not None and report.recipients:
+        return _from_report(report, expected, rules)
+    complaint = find_complaint(mail)
+    if complaint is not None:
+        return Understanding(
+            kind=Kind.COMPLAINT if complaint.unwanted else Kind.RESPONSE,
+            source=Source.FEEDBACK,
+            confidence=0.95,
+            recipient=complaint.recipient,
+            reporting_host=complaint.reporting_host,
+            detail=complaint.feedback_type or "abuse",
+        )
+    reply = find_reply(mail)
+    if reply:
+        return Understanding(Kind.RESPONSE, Source.REPLY, confidence=0.95, detail=reply)
+    found = None
+    if sent_by_a_daemon(mail, mail_from):
+        found = _from_format(mail, expected, rules)
+    if found is None and declares_itself(mail):
+        return Understanding(Kind.RESPONSE, Source.REPLY, confidence=0.9, detail="automatic")
+    if found is None and sent_by_a_daemon(mail, mail_from):
+        found = _from_words(mail, report, expected, rules) or _from_fallback(
+            mail, raw, expected, rules
+        )
+    return found or Understanding(Kind.UNKNOWN, Source.NOTHING, confidence=0.0)
+
+
+def same_mailbox(one: str, other: str) -> bool:
+    """Tell whether two spellings can be the same mailbox.
+
+    Letter case and a `+tag` do not count, and neither does the domain as long as the local parts
+    agree: receivers report the name of their inner domain.
+    """
+    first, second = one.lower().rpartition("@"), other.lower().rpartition("@")
+    return first[0].partition("+")[0] == second[0].partition("+")[0] != ""
+
+
+def _from_report(report: Report, expected: str, rules: Classifier) -> Understanding:
+    block = _concerned(report.recipients, expected)
+    named = block.final_recipient or block.original_recipient
+    ours = not expected or not named or same_mailbox(named, expected)
+    diagnostic, status, code = block.diagnostic, block.status, block.code
+    if not diagnostic and (not status or status.endswith(".0.0")):
+        passage = find_passage(own_words(report.human), "", expected or named)
+        if passage is not None:
+            diagnostic = collapse(passage.text)
+            status = enhanced_status(diagnostic) or status
+            code = reply_code(diagnostic)
+    common = {
+        "source": Source.REPORT,
+        "confidence": 0.95 if ours and named else 0.8,
+        "recipient": named,
+        "code": code,
+        "enhanced": status,
+        "diagnostic": diagnostic,
+        "reporting_host": report.reporting_mta,
+        "remote_host": block.remote_mta,
+        "standard": True,
+    }
+    if block.action in {"delivered", "relayed", "expanded"}:
+        return Understanding(kind=Kind.SUCCESS, detail=block.action, **common)  # type: ignore[arg-type]
+    kind = Kind.DELAYED if block.action == "delayed" else Kind.BOUNCE
+    verdict = rules.classify(code, status, diagnostic)
+    permanent = not status.startswith("4") and (code is None or code >= 500)  # noqa: PLR2004 - 5yz
+    return Understanding(
+        kind=kind,
+        bounce_class=verdict.failure.name,
+        hard=kind is Kind.BOUNCE and verdict.failure.hard and permanent and ours,
+        **common,  # type: ignore[arg-type]
+    )
+
+
+def _concerned(blocks: tuple[RecipientReport, ...], expected: str) -> RecipientReport:
+    """Return the block about our recipient, or the worst one."""
+    wanted = expected.lower()
+    for match in (
+        lambda block: block.final_recipient.lower() == wanted,
+        lambda block: block.original_recipient.lower() == wanted,
+        lambda block: same_mailbox(block.final_recipient, expected),
+    ):
+        ours = [block for block in blocks if wanted and match(block)]
+        if ours:
+            return min(ours, key=_badness)
+    return min(blocks, key=_badness)
+
+
+def _badness(block: RecipientReport) -> int:
+    return _WORST_FIRST.index(block.action)
+
+
+def _from_format(mail: Part, expected: str, rules: Classifier) -> Understanding | None:
+    """A text in a known format that names an address."""
+    words = own_words(human_text(mail))
+    known = find_format(words)
+    failed = mail.headers.get("x-failed-recipients").partition(",")[0].strip().strip("<>")
+    if known is None and not failed:
+        return None
+    passage = find_passage(words, failed, expected)
+    if passage is None:
+        return None
+    delayed = known is not None and known.delayed
+    return _bounce(passage, rules, Source.FORMAT, 0.85, delayed=delayed)
+
+
+def _from_words(
+    mail: Part, report: Report | None, expected: str, rules: Classifier
+) -> Understanding | None:
+    """A text that looks like a bounce: right subject (or a report without its status part),
+    and known words of failure around an address.
+    """
+    if report is None and not subject_of_failure(mail):
+        return None
+    words = own_words(human_text(mail))
+    passage = find_passage(words, "", expected)
+    if passage is None:
+        return None
+    found = _bounce(passage, rules, Source.WORDS, 0.6, delayed=False)
+    return found if found.bounce_class != UNDETERMINED or found.code or found.enhanced else None
+
+
+def _from_fallback(
+    mail: Part, raw: bytes, expected: str, rules: Classifier
+) -> Understanding | None:
+    """What flufl.bounce makes of it; the class from the words around the address it found."""
+    temporary, permanent = ask_fallback(raw)
+    named = temporary | permanent
+    if not named:
+        return None
+    address = expected if expected.lower() in named else min(permanent or temporary)
+    words = own_words(human_text(mail))
+    passage = find_passage(words, address, expected) or Passage(
+        address, address.lower() == expected.lower(), words[:1000]
+    )
+    return _bounce(passage, rules, Source.FALLBACK, 0.5, delayed=not permanent)
+
+
+def _bounce(
+    passage: Passage, rules: Classifier, source: Source, confidence: float, *, delayed: bool
+) -> Understanding:
+    text = collapse(passage.text)
+    enhanced, code = enhanced_status(text), reply_code(text)
+    assumed = None if enhanced else (_PERMANENT_REPLY if not delayed else None)
+    verdict = rules.classify(code or assumed, enhanced, text)
+    permanent = not enhanced.startswith("4") and (code is None or code >= 500)  # noqa: PLR2004 - 5yz
+    sound = source is Source.FORMAT and passage.expected
+    return Understanding(
+        kind=Kind.DELAYED if delayed else Kind.BOUNCE,
+        source=source,
+        confidence=confidence if passage.expected else confidence - 0.2,
+        recipient=passage.address,
+        bounce_class=verdict.failure.name,
+        hard=sound and not delayed and permanent and verdict.failure.hard,
+        code=code,
+        enhanced=enhanced,
+        diagnostic=text,
+    )

@@ -1,0 +1,1 @@
+"""Keeps the event log and calls the webhooks."""

@@ -1,0 +1,5 @@
+"""`python -m postroad_ingress_http`."""
+
+from postroad_ingress_http.main import main
+
+main()

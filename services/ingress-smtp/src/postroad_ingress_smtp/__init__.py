@@ -1,0 +1,1 @@
+"""SMTP submission and the MX listener for returned mail."""

@@ -1,0 +1,128 @@
+"""Who may come in and how much of what there is they may use: connections, memory, rates.
+
+One process, one event loop: plain counters. What the bounds are is in `limits`.
+"""
+
+import ipaddress
+from collections import Counter, OrderedDict
+
+_BUCKETS = 10_000
+_V6_PREFIX = 64
+
+
+def client_key(address: str) -> str:
+    """What connections and failures are counted by: an IPv4 address, or the /64 of an IPv6 one."""
+    if ":" not in address:
+        return address
+    try:
+        ip = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if ip.ipv4_mapped:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.IPv6Network((ip, _V6_PREFIX), strict=False))
+
+
+class Seats:
+    """At most `total` seats in all, and `per_key` for each key."""
+
+    def __init__(self, total: int, per_key: int) -> None:
+        self._total = total
+        self._per_key = per_key
+        self._taken: Counter[str] = Counter()
+        self.used = 0
+
+    def take(self, key: str) -> bool:
+        """Take a seat; whether there was one. Give it back with `leave`."""
+        if self.used >= self._total or self._taken[key] >= self._per_key:
+            if not self._taken[key]:
+                del self._taken[key]
+            return False
+        self._taken[key] += 1
+        self.used += 1
+        return True
+
+    def leave(self, key: str) -> None:
+        """Give a seat back."""
+        self.used -= 1
+        self._taken[key] -= 1
+        if not self._taken[key]:
+            del self._taken[key]
+
+
+class Memory:
+    """The octets that all messages in flight may use together."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.used = 0
+
+    def lease(self) -> "Lease":
+        """A share, empty at first."""
+        return Lease(self)
+
+    def take(self, size: int) -> bool:
+        """Take `size` octets; whether there were as many."""
+        if self.used + size > self._limit:
+            return False
+        self.used += size
+        return True
+
+    def give(self, size: int) -> None:
+        """Give octets back."""
+        self.used -= size
+
+
+class Lease:
+    """The memory of one message: it is kept about twice while it changes hands."""
+
+    __slots__ = ("_memory", "_size")
+
+    _STEP = 64 * 1024
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._size = 0
+
+    def grow(self, size: int) -> bool:
+        """Make room for a message of `size` octets in all; False when there is none."""
+        need = 2 * size
+        if need <= self._size:
+            return True
+        need = max(need, self._size + self._STEP)
+        if not self._memory.take(need - self._size):
+            return False
+        self._size = need
+        return True
+
+    def release(self) -> None:
+        """Give everything back."""
+        self._memory.give(self._size)
+        self._size = 0
+
+
+class Rates:
+    """Token buckets that hold a minute's worth, one per key; 0 per minute means no limit."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._capacity = float(per_minute)
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, key: str, now: float, count: int = 1) -> float:
+        """Take `count` tokens at `now` (monotonic seconds).
+
+        Returns 0.0 when they were there; else nothing is taken and the seconds are returned after
+        which they will be.
+        """
+        if not self._capacity:
+            return 0.0
+        per_second = self._capacity / 60
+        tokens, then = self._buckets.pop(key, (self._capacity, now))
+        tokens = min(self._capacity, tokens + (now - then) * per_second)
+        missing = count - tokens
+        if missing <= 0:
+            tokens -= count
+        self._buckets[key] = (tokens, now)
+        if len(self._buckets) > _BUCKETS:
+            self._buckets.popitem(last=False)
+        return max(0.0, missing / per_second)

@@ -1,0 +1,67 @@
+"""One attempt to log in: who is refused how, and how long that takes.
+
+The exchange on the wire is in `protocol`, its decoding in `sasl`, the caches in `logins`.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from postroad_common.errors import StoreAway
+from postroad_common.mail.reply import Reply
+from postroad_common.store.credentials import StoredCredential
+
+from postroad_ingress_smtp import metrics, policy
+from postroad_ingress_smtp.failures import Failures
+from postroad_ingress_smtp.logins import BusyError, Logins
+from postroad_ingress_smtp.sasl import Credentials
+
+_log = structlog.get_logger(__name__)
+
+
+class Authentication:
+    """Checks credentials for the submission listeners."""
+
+    def __init__(self, logins: Logins, failures: Failures, clock: Callable[[], float]) -> None:
+        self._logins = logins
+        self._failures = failures
+        self._clock = clock
+
+    async def check(self, credentials: Credentials, address: str) -> StoredCredential | Reply:
+        """The login that `credentials` from the IP `address` open, or the refusal.
+
+        A wrong password is answered late, and later each time.
+        """
+        username = credentials.username
+        try:
+            stored = await self._logins.current(username)
+            blocked = self._failures.blocked(address, username, self._clock())
+            if blocked and not self._logins.remembers(credentials, stored):
+                metrics.AUTH_FAILURES.labels("blocked").inc()
+                return policy.AUTH_BLOCKED
+            right = await self._logins.verify(credentials, stored)
+        except (StoreAway, TimeoutError):
+            metrics.AUTH_FAILURES.labels("store away").inc()
+            return policy.AUTH_UNAVAILABLE
+        except BusyError:
+            metrics.AUTH_FAILURES.labels("busy").inc()
+            return policy.AUTH_UNAVAILABLE
+        if not right or stored is None or stored.disabled:
+            return await self._refuse(username, address)
+        refusal = policy.check_network(stored, address)
+        if refusal is not None:
+            metrics.AUTH_FAILURES.labels("network").inc()
+            return refusal
+        self._failures.succeeded(address, username)
+        return stored
+
+    async def refuse_malformed(self, address: str) -> Reply:
+        """The answer to credentials that can be none."""
+        return await self._refuse("", address)
+
+    async def _refuse(self, username: str, address: str) -> Reply:
+        delay = self._failures.failed(address, username, self._clock())
+        metrics.AUTH_FAILURES.labels("credentials").inc()
+        _log.info("login failed", ip=address, username=username[:64], delay=round(delay, 1))
+        await asyncio.sleep(delay)
+        return policy.AUTH_FAILED

@@ -1,0 +1,76 @@
+"""BDAT (RFC 3030 section 2): messages in counted chunks, binary-safe.
+
+The octets of a chunk are never looked at to find its end, and they are read whether or not the
+command is refused, so that they are never taken for commands.
+"""
+
+from dataclasses import dataclass, field
+
+from postroad_ingress_smtp.data import DataError, FloodError, NoMemoryError, Room, TooLargeError
+from postroad_ingress_smtp.stream import SmtpStream
+
+_MAX_DIGITS = 18
+
+
+@dataclass(slots=True)
+class Chunks:
+    """What has come of a message by BDAT; `error` when it can no longer be accepted."""
+
+    content: bytearray = field(default_factory=bytearray)
+    error: DataError | None = None
+
+    async def read(self, stream: SmtpStream, size: int, limit: int, room: Room) -> None:
+        """Reads one chunk of `size` octets.
+
+        Raises:
+            TooLargeError, NoMemoryError: the message is over the limit, or there is no room for
+                it; the chunk has been read and dropped, and so will the next ones be.
+            FloodError: the chunk is far beyond the limit and was not read.
+            ClientGoneError: the connection ended within the chunk.
+        """
+        if self.error is None and len(self.content) + size > limit:
+            self._fail(TooLargeError())
+        if self.error is None and not room.grow(len(self.content) + size):
+            self._fail(NoMemoryError())
+        if self.error is not None:
+            await skip(stream, size, limit)
+            raise self.error
+        while size:
+            octets = await stream.take_up_to(size)
+            self.content += octets
+            size -= len(octets)
+
+    def _fail(self, error: DataError) -> None:
+        self.error = error
+        self.content = bytearray()
+
+    def message(self) -> bytes:
+        """The whole message, its last line ended if the client did not."""
+        if self.content and not self.content.endswith(b"\r\n"):
+            self.content += b"\r\n"
+        return bytes(self.content)
+
+
+async def skip(stream: SmtpStream, size: int, limit: int) -> None:
+    """Reads `size` octets and drops them.
+
+    Raises:
+        FloodError: `size` is more than twice `limit`; nothing was read.
+        ClientGoneError: the connection ended first.
+    """
+    if size > 2 * limit:
+        raise FloodError
+    while size:
+        size -= len(await stream.take_up_to(size))
+
+
+def parse_bdat(argument: str) -> tuple[int, bool] | None:
+    """The size in octets and whether it is the last chunk; None for bad syntax."""
+    words = argument.split()
+    if not 1 <= len(words) <= 2 or len(words[0]) > _MAX_DIGITS:
+        return None
+    if not (words[0].isascii() and words[0].isdigit()):
+        return None
+    if len(words) == 2 and words[1].upper() != "LAST":
+        return None
+    return int(words[0]), len(words) == 2

@@ -1,0 +1,60 @@
+"""The listeners' certificate: loaded at start, and again when its files change."""
+
+import asyncio
+import ssl
+from pathlib import Path
+
+import structlog
+
+_log = structlog.get_logger(__name__)
+
+
+class Certificate:
+    """A TLS context (1.2 and later) that follows the files it was made of."""
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        """Load both files.
+
+        Raises:
+            OSError: one cannot be read.
+            ssl.SSLError: they are no certificate and key, or do not belong together.
+        """
+        self._files = (certificate, key)
+        self._stamp = self._look()
+        self.context = self._load()
+        """For new handshakes; connections that stand keep theirs."""
+
+    def _look(self) -> tuple[tuple[int, int, int], ...]:
+        stats = [file.stat() for file in self._files]
+        return tuple((stat.st_mtime_ns, stat.st_ino, stat.st_size) for stat in stats)
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+        context.load_cert_chain(*self._files)
+        return context
+
+    def reload(self) -> bool:
+        """Load the files again if they changed; whether that gave a new context.
+
+        Files that cannot be used are logged and the old context stays: a renewal that writes one
+        file before the other is whole a moment later.
+        """
+        try:
+            stamp = self._look()
+            if stamp == self._stamp:
+                return False
+            context = self._load()
+        except (OSError, ssl.SSLError) as error:
+            _log.error("new certificate cannot be used", error=str(error))  # noqa: TRY400 - no trace
+            return False
+        self._stamp, self.context = stamp, context
+        _log.info("certificate loaded again", file=str(self._files[0]))
+        return True
+
+    async def watch(self, seconds: float) -> None:
+        """Look for changes every `seconds`, for ever."""
+        while True:
+            await asyncio.sleep(seconds)
+            self.reload()

@@ -1,0 +1,1 @@
+"""Delivers mail at the speed of the receiving server."""

@@ -1,0 +1,229 @@
+"""One message through an open session: MAIL, RCPT for each recipient, DATA, and the octets.
+
+Where the server offers PIPELINING the commands go out in one write (RFC 2920); where not, one by
+one, by the same code. Each recipient has an answer of its own. Losing the connection behind the
+final dot leaves the outcome unknown: the message is tried again and may arrive twice, which is
+better than not at all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from postroad_common.mail.reply import Reply
+
+from postroad_sender.stage import Stage, Trouble
+from postroad_sender.wire.commands import Envelope, is_sendable, mail_line, rcpt_line, refusal
+from postroad_sender.wire.connection import ConnectionTrouble, Garbled
+from postroad_sender.wire.dotstuff import Stuffer, stuff
+from postroad_sender.wire.session import Session, trouble_of
+
+_CLOSING = 421
+_SMALL = 262144  # octets that are written at once, without waiting for the other side to read
+_BAD_ADDRESS = Reply(553, "5.1.3", "the recipient address is not valid")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one recipient: the `reply` that decided it, or the `trouble` instead of one.
+
+    `local`: the reply is our own, not the server's.
+    """
+
+    stage: Stage
+    reply: Reply | None = None
+    trouble: Trouble | None = None
+    detail: str = ""
+    local: bool = False
+
+    @property
+    def is_delivered(self) -> bool:
+        """The server took responsibility."""
+        return self.stage is Stage.DOT and self.reply is not None and self.reply.code // 100 == 2
+
+
+Body = Sequence[bytes | memoryview]
+
+
+async def transact(session: Session, envelope: Envelope, body: Body) -> list[Answer]:
+    """Send the message in the pieces of `body`; one answer for each recipient, in order.
+
+    Never raises for what the server or the network does. Afterwards `session.usable` says whether
+    the session can carry another message.
+    """
+    refused = refusal(envelope, session)
+    if refused is not None:
+        return [Answer(Stage.MAIL, refused, local=True)] * len(envelope.recipients)
+    transaction = _Transaction(session, envelope, body)
+    try:
+        await transaction.run()
+    except ConnectionTrouble as error:
+        transaction.lose(error)
+    except BaseException:
+        # cancelled: what the server makes of the rest is unknown
+        session.closing = True
+        session.connection.abort()
+        raise
+    session.messages += 1
+    return [answer for answer in transaction.answers if answer is not None]
+
+
+class _Transaction:
+    """The state of one message on its way."""
+
+    def __init__(self, session: Session, envelope: Envelope, body: Body) -> None:
+        self._session = session
+        self._connection = session.connection
+        self._envelope = envelope
+        self._body = body
+        self._stage = Stage.MAIL
+        self.answers: list[Answer | None] = [
+            None if is_sendable(recipient.address) else Answer(Stage.RCPT, _BAD_ADDRESS, local=True)
+            for recipient in envelope.recipients
+        ]
+
+    async def run(self) -> None:
+        """The whole conversation. Raises ConnectionTrouble; the answers so far are kept."""
+        pending = [number for number, answer in enumerate(self.answers) if answer is None]
+        if not pending:
+            return
+        send = self._send_grouped if self._session.pipelining else self._send_singly
+        ready = await send(pending)
+        if ready:
+            await self._send_body()
+
+    def lose(self, error: ConnectionTrouble) -> None:
+        """Give every recipient without an answer the trouble that ended the connection."""
+        self._session.closing = True
+        said = [*error.replies, self._connection.unasked]
+        last = next((reply for reply in reversed(said) if reply and not reply.is_positive), None)
+        if last is not None and (last is self._connection.unasked or last.code == _CLOSING):
+            self._answer_rest(Answer(self._stage, last))
+        else:
+            self._answer_rest(Answer(self._stage, trouble=trouble_of(error), detail=str(error)))
+
+    # -- commands
+
+    async def _send_grouped(self, pending: list[int]) -> bool:
+        """MAIL, all RCPT and DATA in one write. True when the server waits for the message."""
+        session, envelope = self._session, self._envelope
+        offered = session.capabilities
+        lines = [b"RSET\r\n"] if session.needs_reset else []
+        lines.append(mail_line(envelope, offered))
+        lines += [rcpt_line(envelope.recipients[number], offered) for number in pending]
+        lines.append(b"DATA\r\n")
+        reset = session.needs_reset
+        try:
+            replies = await self._exchange(b"".join(lines), len(lines))
+        except ConnectionTrouble as error:
+            self._keep_partial(pending, error.replies[1:] if reset else error.replies)
+            raise
+        if reset:
+            session.needs_reset = False
+            if not replies[0].is_positive:
+                # it cannot even forget the last message; nothing behind it can be trusted
+                session.closing = True
+                self._answer_rest(Answer(Stage.MAIL, replies[0]))
+                return False
+            replies = replies[1:]
+        mail, data = replies[0], replies[-1]
+        if mail.is_positive:
+            self._take_recipients(pending, replies[1:-1])
+        else:
+            self._answer_rest(Answer(Stage.MAIL, mail))
+        if data.code != 354:
+            self._answer_rest(Answer(Stage.DATA, data))
+            session.needs_reset = True
+            return False
+        if any(answer is None for answer in self.answers):
+            return True
+        # nobody is left, yet the server waits for a message: give it an empty one
+        await self._exchange(b".\r\n", 1)
+        session.needs_reset = True
+        return False
+
+    async def _send_singly(self, pending: list[int]) -> bool:
+        """The same, each command behind the reply to the one before."""
+        session, envelope = self._session, self._envelope
+        offered = session.capabilities
+        if session.needs_reset:
+            session.needs_reset = False
+            (reply,) = await self._exchange(b"RSET\r\n", 1)
+            if not reply.is_positive:
+                session.closing = True
+                self._answer_rest(Answer(Stage.MAIL, reply))
+                return False
+        (mail,) = await self._exchange(mail_line(envelope, offered), 1)
+        if not mail.is_positive:
+            self._answer_rest(Answer(Stage.MAIL, mail))
+            return False
+        session.needs_reset = True
+        self._stage = Stage.RCPT
+        for number in pending:
+            line = rcpt_line(envelope.recipients[number], offered)
+            self._take_recipients([number], await self._exchange(line, 1))
+            if session.closing:
+                return False
+        if all(answer is not None for answer in self.answers):
+            return False
+        self._stage = Stage.DATA
+        (data,) = await self._exchange(b"DATA\r\n", 1)
+        if data.code != 354:
+            self._answer_rest(Answer(Stage.DATA, data))
+            return False
+        session.needs_reset = False
+        return True
+
+    async def _send_body(self) -> None:
+        connection, timeouts = self._connection, self._session.timeouts
+        body = self._body
+        self._stage = Stage.DATA
+        early = connection.unasked
+        if early is not None:  # behind the 354: the server has changed its mind
+            raise Garbled("a reply that nobody asked for", [early])
+        if len(body) == 1 and len(body[0]) <= _SMALL:
+            self._stage = Stage.DOT
+            future = connection.expect(1, timeouts.dot)
+            stuffer = Stuffer()
+            connection.write(stuffer.feed(bytes(body[0])) + stuffer.finish())
+        else:
+            future = connection.expect(1, timeouts.block)
+            for chunk in stuff(body):
+                connection.write(chunk)
+                await connection.drain()
+                connection.allow(timeouts.block)
+                if future.done():
+                    self._session.closing = True  # answered in the middle of the message
+                    break
+            self._stage = Stage.DOT
+            connection.allow(timeouts.dot)
+        (reply,) = await future
+        if reply.code == _CLOSING:
+            self._session.closing = True
+        self._answer_rest(Answer(Stage.DOT, reply))
+
+    # -- replies
+
+    async def _exchange(self, octets: bytes, count: int) -> list[Reply]:
+        replies = await self._connection.exchange(octets, count, self._session.timeouts.command)
+        for reply in replies:
+            if reply.code == _CLOSING:
+                self._session.closing = True
+        return replies
+
+    def _keep_partial(self, pending: list[int], replies: Sequence[Reply]) -> None:
+        """What was answered before the connection went, in the order of the commands."""
+        if not replies or not replies[0].is_positive:
+            return
+        self._stage = Stage.RCPT
+        known = [reply for reply in replies[1 : len(pending) + 1] if reply.code != _CLOSING]
+        self._take_recipients(pending[: len(known)], known)
+
+    def _take_recipients(self, pending: list[int], replies: Sequence[Reply]) -> None:
+        for number, reply in zip(pending, replies, strict=True):
+            if not reply.is_positive:
+                self.answers[number] = Answer(Stage.RCPT, reply)
+
+    def _answer_rest(self, answer: Answer) -> None:
+        for number, known in enumerate(self.answers):
+            if known is None:
+                self.answers[number] = answer

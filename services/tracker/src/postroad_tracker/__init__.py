@@ -1,0 +1,1 @@
+"""Redirects clicks and counts opens."""

@@ -1,0 +1,139 @@
+"""Takes visits from the spool to the broker as events, and deletes them when they are safe.
+
+A segment with clicks rests for a moment, because a machine is often recognised by its second
+request (`recency`). Then its events are published; while the broker is away they stay on disk.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import structlog
+from prometheus_client import Counter
+
+from postroad_common.errors import BrokerAway, Unroutable
+from postroad_common.schemas.events import Event, EventName, happened
+from postroad_common.tokens import LinkKind
+from postroad_tracker.spool import Segment, Spool
+from postroad_tracker.visits import Amendment, Visit
+
+LINGER_SECONDS = 0.1
+_BATCH = 200  # bounds the time for which building one batch keeps readers waiting
+_FIRST_PAUSE = 0.25
+_MAX_PAUSE = 5.0
+_NAMES = {
+    LinkKind.CLICK: EventName.CLICKED,
+    LinkKind.OPEN: EventName.OPENED,
+    LinkKind.IMAGE: EventName.OPENED,
+    LinkKind.UNSUBSCRIBE: EventName.UNSUBSCRIBED,
+}
+_forwarded = Counter("postroad_tracker_events", "Events that the broker has confirmed.")
+_torn = Counter("postroad_tracker_torn_lines", "Unreadable lines met in the spool.")
+
+Publish = Callable[[Sequence[Event]], Awaitable[None]]
+
+
+def events_of(lines: Sequence[bytes]) -> list[Event]:
+    """The events that a segment's lines tell of; lines that cannot be read are counted."""
+    visits: dict[str, Visit] = {}
+    reasons: dict[str, str] = {}
+    for line in lines:
+        try:
+            record = Visit.from_line(line)
+        except ValueError:
+            _torn.inc()
+            continue
+        if isinstance(record, Amendment):
+            reasons[record.visit] = record.machine
+        else:
+            visits[record.id] = record
+    return [_event(visit, reasons.get(visit.id, visit.machine)) for visit in visits.values()]
+
+
+def _event(visit: Visit, machine: str) -> Event:
+    data: dict[str, Any] = {"ip": visit.ip, "machine": bool(machine)}
+    if machine:
+        data["reason"] = machine
+    if visit.url:
+        data["url"] = visit.url
+    if visit.kind in {LinkKind.CLICK, LinkKind.IMAGE}:
+        data["link"] = visit.number
+    if visit.user_agent:
+        data["user_agent"] = visit.user_agent
+    if visit.referer:
+        data["referer"] = visit.referer
+    return happened(_NAMES[visit.kind], visit.message, visit.time, data, event_id=visit.id)
+
+
+class Forwarder:
+    """Empties `spool` with `publish`, which returns when the broker has confirmed the events."""
+
+    def __init__(self, spool: Spool, publish: Publish) -> None:
+        self._spool = spool
+        self._publish = publish
+        self._log = structlog.get_logger(service="tracker")
+        self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    def wake(self) -> None:
+        """There is something in the spool."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Forwards until cancelled."""
+        while True:
+            if self._spool.empty:
+                self._wake.clear()
+                await self._wake.wait()
+            await self._rest(LINGER_SECONDS)
+            self._spool.seal()
+            await self._forward_all()
+
+    async def drain(self, seconds: float) -> bool:
+        """Forwards all that waits, at most for `seconds`; call after `run` was cancelled.
+
+        Returns whether nothing is left. What is left stays on disk for the next start.
+        """
+        self._hurry.set()
+        self._spool.seal()
+        try:
+            await asyncio.wait_for(self._forward_all(), seconds)
+        except TimeoutError:
+            self._log.warning("visits stay in the spool", bytes=self._spool.bytes)
+        return self._spool.empty
+
+    async def _rest(self, seconds: float) -> None:
+        if seconds > 0 and not self._hurry.is_set():
+            try:
+                await asyncio.wait_for(self._hurry.wait(), seconds)
+            except TimeoutError:
+                return
+
+    async def _forward_all(self) -> None:
+        pause = _FIRST_PAUSE
+        while (segment := self._spool.oldest()) is not None:
+            await self._rest(segment.rest_until - time.monotonic())
+            try:
+                await self._forward(segment)
+            except (BrokerAway, Unroutable) as error:
+                if pause == _FIRST_PAUSE:
+                    self._log.warning("broker away, visits stay in the spool", reason=str(error))
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+                pause = min(pause * 2, _MAX_PAUSE)
+            else:
+                pause = _FIRST_PAUSE
+
+    async def _forward(self, segment: Segment) -> None:
+        try:
+            events = events_of(segment.read())
+        except OSError as error:
+            # A file that cannot be read would block all behind it; it is named and passed over.
+            self._log.error("segment unreadable", file=str(segment.path), reason=str(error))
+            events = []
+        for start in range(0, len(events), _BATCH):
+            batch = events[start : start + _BATCH]
+            await self._publish(batch)
+            _forwarded.inc(len(batch))
+        self._spool.remove(segment)

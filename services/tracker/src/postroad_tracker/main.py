@@ -1,0 +1,76 @@
+"""Builds the tracker and starts it.
+
+It needs neither broker nor database to serve readers, also not at the start; so it is ready without
+them.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import structlog
+from prometheus_client import Gauge
+
+from postroad_common.broker.topology import EVENTS
+from postroad_common.schemas.events import Event, EventBatch
+from postroad_common.schemas.framing import encode
+from postroad_common.service import ServiceContext, run
+from postroad_common.tokens import Keyring, LinkSigner
+from postroad_tracker.forwarder import Forwarder
+from postroad_tracker.handler import Handler
+from postroad_tracker.listener import Listener
+from postroad_tracker.recency import Recency
+from postroad_tracker.recorder import Recorder
+from postroad_tracker.settings import Settings
+from postroad_tracker.spool import Spool
+from postroad_tracker.visitor import Visitors
+
+_DRAIN_SECONDS = 5.0
+_spooled = Gauge("postroad_tracker_spool_bytes", "Bytes of visits that the broker has not got yet.")
+
+
+async def build(context: ServiceContext[Settings]) -> None:
+    """Makes the objects, starts them, and registers how they stop."""
+    settings = context.settings
+    log = structlog.get_logger("tracker")
+
+    async def publish(events: Sequence[Event]) -> None:
+        frame = encode(EventBatch(events=tuple(events)))
+        await context.publisher.publish("", EVENTS.name, frame)
+
+    spool = Spool(settings.spool_dir, settings.spool_max_bytes)
+    found = spool.open()
+    if found:
+        log.info("visits of an earlier run will be forwarded", bytes=found)
+    if settings.spool_dir is None:
+        log.warning("no spool folder (POSTROAD_SPOOL_DIR): unsent visits die with the process")
+    _spooled.set_function(lambda: spool.bytes)
+    forwarder = Forwarder(spool, publish)
+    handler = Handler(
+        LinkSigner(Keyring(settings.secret), settings.tracking_url),
+        Recorder(spool, Recency(), forwarder.wake),
+        Visitors(settings.trusted_proxies),
+        urlsplit(settings.tracking_url).path.rstrip("/"),
+    )
+    listener = Listener(
+        handler, settings.bind, settings.tracker_port, reuse_port=settings.reuse_port
+    )
+    await listener.start()
+    log.info("listening", host=settings.bind, port=listener.port)
+    forwarding = context.spawn(forwarder.run(), "forwarder")
+
+    async def stop_forwarding() -> None:
+        forwarding.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await forwarding
+        await forwarder.drain(min(_DRAIN_SECONDS, settings.grace_seconds / 2))
+        spool.close()
+
+    context.on_drain(listener.stop)
+    context.on_drain(stop_forwarding)
+
+
+def main() -> None:
+    """Runs the service until SIGTERM."""
+    run("tracker", Settings, build, needs_database=False, needs_broker=False)

@@ -1,0 +1,79 @@
+"""The fixed answers: the pixel, the robots file, and the small pages around unsubscribing."""
+
+from dataclasses import dataclass
+
+Headers = list[tuple[bytes, bytes]]
+
+# The smallest transparent GIF: one pixel, 43 octets.
+PIXEL = (
+    b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00"
+    b",\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
+)
+NO_STORE = (b"cache-control", b"no-store, no-cache, must-revalidate, private, max-age=0")
+NO_INDEX = (b"x-robots-tag", b"noindex, nofollow")
+_HTML = (
+    "<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
+    "<meta name=viewport content='width=device-width'><meta name=robots content=noindex>"
+    "<style>body{{font:1.1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:15vh auto;"
+    "padding:0 1rem}}button{{font:inherit;padding:.5rem 1rem}}</style>"
+    "<h1>{title}</h1>{body}</html>"
+)
+_FORM = (
+    "<p>Click to receive no more mail of this sender at this address.</p>"
+    "<form method=post><input type=hidden name=List-Unsubscribe value=One-Click>"
+    "<button>Unsubscribe</button></form>"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A complete answer."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+def _page(status: int, content_type: bytes, body: bytes, *more: tuple[bytes, bytes]) -> Page:
+    headers = [
+        (b"content-type", content_type),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-content-type-options", b"nosniff"),
+        *more,
+    ]
+    return Page(status, headers, body)
+
+
+def _html(status: int, title: str, body: str) -> Page:
+    policy = b"default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'"
+    return _page(
+        status,
+        b"text/html; charset=utf-8",
+        _HTML.format(title=title, body=body).encode(),
+        NO_STORE,
+        NO_INDEX,
+        (b"content-security-policy", policy),
+        (b"referrer-policy", b"no-referrer"),
+    )
+
+
+def _text(status: int, text: bytes, *more: tuple[bytes, bytes]) -> Page:
+    return _page(status, b"text/plain; charset=utf-8", text, *more)
+
+
+PIXEL_PAGE = _page(200, b"image/gif", PIXEL, NO_STORE, NO_INDEX)
+ROBOTS = _text(200, b"User-agent: *\nDisallow: /\n", (b"cache-control", b"max-age=86400"))
+NOT_FOUND = _text(404, b"Not found\n", NO_STORE)
+NOT_UNSUBSCRIBED = _text(400, b"Expected List-Unsubscribe=One-Click\n", NO_STORE)
+TOO_LARGE = _text(413, b"Too large\n", NO_STORE, (b"connection", b"close"))
+NOT_NOW = _text(503, b"Please try again\n", NO_STORE, (b"retry-after", b"60"))
+READ_ONLY = _text(405, b"Method not allowed\n", NO_STORE, (b"allow", b"GET, HEAD"))
+READ_OR_POST = _text(405, b"Method not allowed\n", NO_STORE, (b"allow", b"GET, HEAD, POST"))
+ASK_UNSUBSCRIBE = _html(200, "Unsubscribe?", _FORM)
+UNSUBSCRIBED = _html(200, "Unsubscribed", "<p>You will receive no more mail of this sender.</p>")
+
+
+def redirect(target: bytes) -> Page:
+    """A temporary redirection to exactly `target`."""
+    headers = [(b"location", target), (b"content-length", b"0"), NO_STORE, NO_INDEX]
+    return Page(302, headers, b"")

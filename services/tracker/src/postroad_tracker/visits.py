@@ -1,0 +1,73 @@
+"""A visit: one request of a reader (or of a machine) for a signed link, ready to be kept.
+
+Here are the value and its one-line form in the spool; who is a machine is decided in `machines`
+and `recency`, what the event log makes of a visit in `forwarder`.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from postroad_common.tokens import LinkKind
+
+# Everything below comes from strangers. The limits keep an event below 5 kB.
+MAX_URL = 2048
+MAX_USER_AGENT = 512
+MAX_REFERER = 1024
+_KINDS = {kind.value: kind for kind in LinkKind}
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What is known about one visit; `time` in Unix seconds, lengths in characters as above."""
+
+    id: str
+    kind: LinkKind
+    message: str
+    number: int
+    time: float
+    ip: str
+    url: str = ""
+    user_agent: str = ""
+    referer: str = ""
+    machine: str = ""
+    """Why this was no person: a reason of `machines` or `recency`, or empty."""
+
+    def to_line(self) -> bytes:
+        """One line of ASCII JSON with its line end."""
+        return json.dumps(asdict(self), separators=(",", ":")).encode("ascii") + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> "Visit | Amendment":
+        """The inverse of `to_line`; also reads amendments.
+
+        Raises:
+            ValueError: the line is torn or foreign.
+        """
+        try:
+            fields: dict[str, Any] = json.loads(line)
+            if "amends" in fields:
+                return Amendment(str(fields["amends"]), str(fields["machine"]))
+            fields["kind"] = _KINDS[fields["kind"]]
+            return cls(**fields)
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"not a visit: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """What a later request taught about an earlier visit."""
+
+    visit: str
+    machine: str
+
+    def to_line(self) -> bytes:
+        """One line of ASCII JSON with its line end."""
+        text = json.dumps({"amends": self.visit, "machine": self.machine}, separators=(",", ":"))
+        return text.encode("ascii") + b"\n"
+
+
+def clip(octets: bytes, limit: int) -> str:
+    """A header value as text of at most `limit` characters, without control characters."""
+    text = octets[: limit * 4].decode("utf-8", "replace")[:limit]
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

@@ -1,0 +1,1 @@
+"""Rewrites accepted mail: CSS, links, opens, envelope, signature."""

@@ -1,0 +1,264 @@
+"""CSS inlining: the rules of `<style>` copied into the `style` attributes of what they match.
+
+The engines (css-inline, and premailer as the second) only say which declarations an element
+gets. They see a copy of the document in which every element carries a number; the declarations
+they found are then put into the original, so that nothing else of it changes: style elements with
+their at-rules and pseudo-classes stay, and so do comments for Outlook, VML, entities, template
+placeholders and the author's own spelling. `<link>` and `@import` are never followed: the engines
+get neither, and have network and files switched off besides.
+
+Order within the attribute: rules, then what the author wrote there, then rules marked
+`!important`, without the mark, or the `!important` that media queries for small screens carry in
+the kept style element could no longer win.
+"""
+
+import functools
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from html import unescape
+from typing import Any, Literal
+
+import css_inline
+import cssutils
+from lxml import etree
+from premailer import Premailer
+from premailer.premailer import PremailerError
+
+from postroad_transformer.edits import Edit, splice
+from postroad_transformer.markup import VOID, Tag, Value, attribute_value, attributes, scan
+
+EngineName = Literal["css-inline", "premailer"]
+Engine = Callable[[str], dict[int, str]]
+
+MAX_STYLE = 262_144  # characters of all style elements
+MAX_MATCHES = 5_000_000  # elements times rules
+MAX_DEPTH = 1_000  # the engines recurse; css-inline ends the process between 10,000 and 30,000
+MAX_REOPENED = 200_000  # elements times formatting elements left open, which HTML opens again
+
+_MARK = "data-postroad-node"
+_UNSTYLED = frozenset("head title meta link style script base noscript".split())
+_FORMATTING = frozenset("a b big code em font i nobr s small strike strong tt u".split())
+_DECLARED = re.compile(
+    _MARK + r'="(\d+)"(?: (?!style=)[^\s="]+(?:="[^"]*")?)*+ style="([^"]*)"', re.IGNORECASE
+)
+_IMPORTANT = re.compile(r"!\s*important\s*$", re.IGNORECASE)
+_DECLARATION = re.compile(
+    r"""(?:[^;'"()]++|"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?"""
+    r"""|\((?:[^'")]++|"[^"]*+"?|'[^']*+'?)*+\)?|\))++""",
+    re.DOTALL,
+)
+_CSS_STRING = re.compile(r'''"((?:[^"\\\n]|\\.)*+)"|'(?:[^'\\\n]|\\.)*+'|/\*.*?\*/''', re.DOTALL)
+_IMPORT = re.compile(r"@[^;{}\"'(]{0,40}(?:\"[^\"]*\"|'[^']*'|url\s*\([^)]*\))[^;{}]*;?", re.I)
+_NESTING = re.compile(r"[(\[{]+")
+_MAX_NESTING = 64
+
+
+class CssRefused(ValueError):  # noqa: N818 - says what happened to the stylesheet
+    """The CSS is not inlined; the message is the reason for the timeline."""
+
+
+def inline(html: str, engine: EngineName = "css-inline") -> str:
+    """`html` with the CSS of its style elements inlined; the same text if there is none.
+
+    Raises:
+        CssRefused: beyond the limits, or the engine gave up.
+    """
+    edits = style_edits(html, scan(html), engine)
+    return "".join(part for part in splice(html, edits) if isinstance(part, str))
+
+
+def style_edits(text: str, tags: Sequence[Tag], engine: EngineName) -> list[Edit]:
+    """The edits that inline the CSS of `text`, whose tags are `tags`; none if there is no CSS.
+
+    Raises:
+        CssRefused: beyond the limits, or the engine gave up.
+    """
+    sheets = [tag for tag in tags if tag.name == "style" and tag.opens and tag.content >= 0]
+    sheets = [tag for tag in sheets if _applies(text, tag)]
+    if not any("{" in text[tag.content : tag.end] for tag in sheets):
+        return []
+    _check_limits(text, tags, sheets)
+    feed, own = _numbered(text, tags, frozenset(sheets))
+    declared = ENGINES[engine](feed)
+    edits = []
+    for number, declarations in declared.items():
+        if number < len(tags) and declarations:
+            edits.append(_edit(text, tags[number], own.get(number), declarations))
+    return edits
+
+
+def _applies(text: str, tag: Tag) -> bool:
+    """Whether the style element is for every screen: no media query, no foreign language."""
+    if tag.attributes == tag.attributes_end:
+        return True
+    found = attributes(text, tag)
+    kind = attribute_value(text, found["type"]).strip().lower() if "type" in found else ""
+    media = attribute_value(text, found["media"]).lower() if "media" in found else ""
+    medias = {part.strip() for part in media.split(",")}
+    return kind in {"", "text/css"} and not medias.isdisjoint({"", "all", "screen"})
+
+
+def _check_limits(text: str, tags: Sequence[Tag], sheets: Iterable[Tag]) -> None:
+    css = "".join(text[tag.content : tag.end] for tag in sheets)
+    if len(css) > MAX_STYLE:
+        raise CssRefused("the style elements are too large")
+    depth = deepest = 0
+    for run in _NESTING.findall(css):
+        deepest = max(deepest, len(run))
+    if deepest > _MAX_NESTING:
+        raise CssRefused("the style elements are nested too deeply")
+    if len(tags) * (css.count("{") + css.count(",")) > MAX_MATCHES:
+        raise CssRefused("too many rules for so many elements")
+    deepest = 0
+    open_formatting: Counter[str] = Counter()
+    for tag in tags:
+        if tag.name in VOID:
+            continue
+        depth += 1 if tag.opens else -1
+        deepest = max(deepest, depth)
+        if tag.name in _FORMATTING:
+            open_formatting[tag.name] += 1 if tag.opens else -1
+    if deepest > MAX_DEPTH:
+        raise CssRefused("the elements are nested too deeply")
+    if len(tags) * sum(count for count in open_formatting.values() if count > 0) > MAX_REOPENED:
+        raise CssRefused("too many formatting elements are never closed")
+
+
+def _numbered(
+    text: str, tags: Sequence[Tag], sheets: frozenset[Tag]
+) -> tuple[str, dict[int, Value]]:
+    """The document for the engine, and the style attributes that were taken out of it."""
+    pieces: list[str] = []
+    own: dict[int, Value] = {}
+    done = 0
+    for number, tag in enumerate(tags):
+        if not tag.opens:
+            continue
+        name = tag.name
+        if name in _UNSTYLED:
+            if name == "link" or (name == "style" and tag not in sheets):
+                pieces += (text[done : tag.start], "<style>" if name == "style" else "")
+                done = tag.end
+            elif name == "style":
+                pieces += (text[done : tag.start], "<style>", _clean(text[tag.content : tag.end]))
+                done = tag.end
+            continue
+        pieces += (text[done : tag.attributes], f' {_MARK}="{number}"')
+        done = tag.attributes
+        if "style" in text[tag.attributes : tag.attributes_end].lower():
+            value = attributes(text, tag).get("style")
+            if value is not None:
+                own[number] = value
+                pieces += (text[done : value.outer], " ")
+                done = value.outer_end
+    pieces.append(text[done:])
+    return "".join(pieces), own
+
+
+def _clean(css: str) -> str:
+    """`css` without imports, and with no string that needs both kinds of quotes."""
+    if "@" in css:
+        css = _IMPORT.sub(lambda match: match[0] if _is_other_rule(match[0]) else "", css)
+    if '"' not in css or "'" not in css:
+        return css
+    # css-inline turns " into ' without a look at what is between.
+    return _CSS_STRING.sub(
+        lambda match: '"' + match[1].replace("'", "\\27 ") + '"' if match[1] else match[0], css
+    )
+
+
+def _is_other_rule(rule: str) -> bool:
+    return rule.lower().startswith(("@charset", "@namespace"))
+
+
+def _edit(text: str, tag: Tag, own: Value | None, declarations: str) -> Edit:
+    """The edit that gives `tag` its `declarations` beside its own."""
+    before, after = _by_importance(declarations)
+    if own is None:
+        style = _escaped("; ".join(part for part in (before, after) if part), '"')
+        return Edit(tag.attributes, tag.attributes, (f' style="{style}"',))
+    quote = own.quote or '"'
+    kept = text[own.start : own.end]
+    if not own.quote:
+        kept = kept.replace('"', "&quot;")
+    kept = kept.strip().rstrip(";").rstrip()
+    parts = (_escaped(before, quote), kept, _escaped(after, quote))
+    style = "; ".join(part for part in parts if part)
+    if own.quote:
+        return Edit(own.start, own.end, (style,))
+    return Edit(own.outer, own.outer_end, (f'style="{style}"',))
+
+
+def _by_importance(declarations: str) -> tuple[str, str]:
+    """The normal and the important declarations; the latter without their mark."""
+    if "!" not in declarations:
+        return declarations.strip().rstrip(";"), ""
+    normal: list[str] = []
+    important: list[str] = []
+    for part in _DECLARATION.findall(declarations):
+        declaration = part.strip()
+        plain = _IMPORTANT.sub("", declaration).rstrip()
+        if declaration:
+            (normal if plain == declaration else important).append(plain)
+    return "; ".join(normal), "; ".join(important)
+
+
+def _escaped(css: str, quote: str) -> str:
+    css = css.replace("&", "&amp;")
+    return css.replace('"', "&quot;") if quote == '"' else css.replace("'", "&#39;")
+
+
+@functools.cache
+def _css_inliner() -> css_inline.CSSInliner:
+    return css_inline.CSSInliner(
+        keep_style_tags=False, keep_link_tags=False, load_remote_stylesheets=False
+    )
+
+
+def _by_css_inline(feed: str) -> dict[int, str]:
+    try:
+        document = _css_inliner().inline(feed)
+    except (css_inline.InlineError, ValueError) as error:
+        raise CssRefused(f"css-inline: {str(error)[:200]}") from error
+    # The engine writes declarations as they are in the stylesheet, without escaping.
+    declared: dict[int, str] = {}
+    for match in _DECLARED.finditer(document):
+        declared.setdefault(int(match[1]), match[2])
+    return declared
+
+
+class _OfflinePremailer(Premailer):  # type: ignore[misc] # premailer has no types
+    """Premailer whose CSS parser cannot fetch what a stylesheet imports."""
+
+    def _parse_css_string(self, css_body: str, validate: bool = True) -> Any:  # noqa: FBT001, FBT002 - the parent's signature
+        parser = cssutils.CSSParser(
+            loglevel=logging.CRITICAL, validate=validate, fetcher=lambda _url: (None, b"")
+        )
+        return parser.parseString(css_body)
+
+
+def _by_premailer(feed: str) -> dict[int, str]:
+    try:
+        document = _OfflinePremailer(
+            feed,
+            keep_style_tags=False,
+            remove_classes=False,
+            strip_important=False,
+            allow_network=False,
+            allow_loading_external_files=False,
+            disable_validation=True,
+            disable_basic_attributes=["width", "height", "align", "valign", "bgcolor"],
+            cssutils_logging_level=logging.CRITICAL,
+            cache_css_parsing=False,
+        ).transform(pretty_print=False)
+    except (PremailerError, etree.LxmlError, ValueError, LookupError, TypeError) as error:
+        raise CssRefused(f"premailer: {str(error)[:200]}") from error
+    declared: dict[int, str] = {}
+    for match in _DECLARED.finditer(document):
+        declared.setdefault(int(match[1]), unescape(match[2]))
+    return declared
+
+
+ENGINES: dict[EngineName, Engine] = {"css-inline": _by_css_inline, "premailer": _by_premailer}

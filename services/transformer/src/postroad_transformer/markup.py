@@ -1,0 +1,149 @@
+"""HTML as a sequence of tags with their positions: what the rewriting modules look at.
+
+A tokenizer, not a parser: it finds where tags, comments and raw text (script, style, …) begin and
+end by the rules of the HTML standard (section 13.2.5), in one pass and linear time, and leaves
+every character where it is. Nothing is reported from inside comments, conditional comments of
+Outlook among them, or from raw text. A tag that the document never closes ends the scan, as it
+does in a browser.
+"""
+
+import re
+from html.entities import html5 as _ENTITIES  # noqa: N812 - a constant under a module's name
+from typing import NamedTuple
+
+_WS = r"[ \t\n\f\r]"
+_ATTRIBUTES = (
+    rf"(?:[ \t\n\f\r/]++|[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+(?:{_WS}*+={_WS}*+"
+    r"""(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z)|[^ \t\n\f\r>"'][^ \t\n\f\r>]*+)?+)?+)*+"""
+)
+_RAW = "script|style|title|textarea|xmp|iframe|noembed|noframes"
+_TOKEN = re.compile(
+    rf"<(?:(?P<raw>(?i:{_RAW}))(?=[ \t\n\f\r/>])(?P<rawattrs>{_ATTRIBUTES})>"
+    r"(?P<content>[^<]*+(?:<(?!/(?i:(?P=raw))[ \t\n\f\r/>])[^<]*+)*+)"
+    rf"|(?P<name>[a-zA-Z][^ \t\n\f\r/>]*+)(?P<attrs>{_ATTRIBUTES})(?P<closed>>?)"
+    rf"|/(?P<end>[a-zA-Z][^ \t\n\f\r/>]*+){_ATTRIBUTES}(?P<ended>>?)"
+    r"|!--(?:-?>|.*?(?:--!?>|\Z))"
+    r"|[!?/][^>]*+>?)",
+    re.DOTALL,
+)
+_ATTRIBUTE = re.compile(
+    rf"([^ \t\n\f\r/>][^ \t\n\f\r/>=]*+)(?:{_WS}*+={_WS}*+"
+    r"""(?:"([^"]*+)"|'([^']*+)'|([^ \t\n\f\r>"'][^ \t\n\f\r>]*+))?+)?+"""
+)
+_REFERENCE = re.compile(r"&(?:#(?:[xX]([0-9a-fA-F]++)|([0-9]++));?|([a-zA-Z][a-zA-Z0-9]*+)(;?))")
+# Numeric references to C1 controls mean Windows-1252 (HTML standard, 13.2.5.80).
+_C1 = {0x80 + index: char for index, char in enumerate(
+    "€\x81‚ƒ„…†‡ˆ‰Š‹Œ\x8dŽ\x8f\x90‘’“”•–—˜™š›œ\x9džŸ"
+)}
+_MAX_CODE = 0x10FFFF
+VOID = frozenset(
+    "area base br col embed hr img input link meta source track wbr".split()
+)
+_Q_GROUPS = {2: '"', 3: "'", 4: ""}
+
+
+class Tag(NamedTuple):
+    """One tag. `attributes` and `end` are offsets: of the text behind the name, and behind `>`.
+
+    `opens` is False for an end tag. For an element of raw text `end` lies behind its content,
+    just before its end tag, and `content` where that content starts; elsewhere `content` is -1.
+    """
+
+    name: str
+    opens: bool
+    start: int
+    attributes: int
+    attributes_end: int
+    end: int
+    content: int = -1
+
+
+class Value(NamedTuple):
+    """Where an attribute's value stands; `quote` is empty for an unquoted one.
+
+    `start` and `end` enclose the text between the quotes; `outer` is where the attribute starts.
+    """
+
+    start: int
+    end: int
+    quote: str
+    outer: int
+    outer_end: int
+
+
+def scan(text: str) -> list[Tag]:
+    """The tags of `text` in order."""
+    tags: list[Tag] = []
+    append = tags.append
+    for match in _TOKEN.finditer(text):
+        kind = match.lastgroup
+        if kind == "closed":
+            if not match["closed"]:
+                break
+            start, end = match.span("attrs")
+            append(Tag(match["name"].lower(), True, match.start(), start, end, match.end()))
+        elif kind == "ended":
+            if not match["ended"]:
+                break
+            name = match["end"].lower()
+            append(Tag(name, False, match.start(), match.end("end"), match.end(), match.end()))
+        elif kind == "content":
+            start, end = match.span("rawattrs")
+            name = match["raw"].lower()
+            content = match.start("content")
+            append(Tag(name, True, match.start(), start, end, match.end(), content))
+    return tags
+
+
+def attributes(text: str, tag: Tag) -> dict[str, Value]:
+    """The attributes of `tag` by lower-case name; of two with one name the first counts."""
+    found: dict[str, Value] = {}
+    for match in _ATTRIBUTE.finditer(text, tag.attributes, tag.attributes_end):
+        name = match[1].lower()
+        if name in found:
+            continue
+        group = match.lastindex or 1
+        if group == 1:
+            end = match.end()
+            found[name] = Value(end, end, "", match.start(), end)
+        else:
+            start, end = match.span(group)
+            found[name] = Value(start, end, _Q_GROUPS[group], match.start(), match.end())
+    return found
+
+
+def _numeric(code: int) -> str:
+    if code in _C1:
+        return _C1[code]
+    if code == 0 or code > _MAX_CODE or 0xD800 <= code <= 0xDFFF:  # noqa: PLR2004 - surrogates
+        return "\ufffd"
+    return chr(code)
+
+
+def attribute_text(raw: str) -> str:
+    """What the attribute value `raw` stands for: its character references resolved.
+
+    Unlike `html.unescape` it follows the rule for attributes (13.2.5.73): `&copy=1` is no
+    copyright sign, or half of all query strings would break.
+    """
+    if "&" not in raw:
+        return raw
+
+    def resolve(match: re.Match[str]) -> str:
+        if match[1]:
+            return _numeric(int(match[1], 16) if len(match[1]) < 9 else _MAX_CODE + 1)  # noqa: PLR2004 - no code point has more digits
+        if match[2]:
+            return _numeric(int(match[2]) if len(match[2]) < 9 else _MAX_CODE + 1)  # noqa: PLR2004 - the same
+        name = match[3]
+        if match[4]:
+            return _ENTITIES.get(name + ";", match[0])
+        if raw[match.end() : match.end() + 1] == "=":
+            return match[0]
+        return _ENTITIES.get(name, match[0])
+
+    return _REFERENCE.sub(resolve, raw)
+
+
+def attribute_value(text: str, value: Value) -> str:
+    """The text of an attribute, its references resolved."""
+    return attribute_text(text[value.start : value.end])
