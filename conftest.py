@@ -4,7 +4,6 @@
 instead of starting some. Tests of the whole stack have their own fixtures in `tests/integration`.
 """
 
-import asyncio
 import json
 import os
 import subprocess
@@ -30,8 +29,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
     state = tmp_path_factory.mktemp("servers")
     command = [str(Path(sys.executable).with_name("postroad"))]
     started = subprocess.run(
-        [*command, "up", "--detach", "--json", "--only", "rabbitmq,mongod"]
-        + ["--state-dir", str(state)],
+        [*command, "up", "--detach", "--json", "--only", "rabbitmq,mongod", "--state-dir", state],
         stdout=subprocess.PIPE,
         check=True,
         timeout=600,
@@ -48,9 +46,8 @@ async def _purge(url: str) -> None:
     async with connection:
         await link.declare(connection)
         channel = await connection.channel()
-        await asyncio.gather(
-            *((await channel.get_queue(queue.name)).purge() for queue in topology.QUEUES)
-        )
+        for queue in topology.QUEUES:
+            await (await channel.get_queue(queue.name)).purge()
 
 
 @pytest.fixture

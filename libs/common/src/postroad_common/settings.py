@@ -8,7 +8,6 @@ is ignored is worse than one that is refused.
 import difflib
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -31,12 +30,16 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-class ServiceSettings(BaseSettings):
-    """What every service needs to know."""
+class EnvironmentSettings(BaseSettings):
+    """The parent of all settings classes: where they are read from, and how strictly."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True
     )
+
+
+class ServiceSettings(EnvironmentSettings):
+    """What every service needs to know."""
 
     amqp_url: str = Field(
         title="RabbitMQ",
@@ -116,7 +119,7 @@ class ServiceSettings(BaseSettings):
         return value
 
 
-class TrackingSettings(BaseSettings):
+class TrackingSettings(EnvironmentSettings):
     """Where tracked links lead."""
 
     tracking_url: str = Field(
@@ -133,7 +136,7 @@ class TrackingSettings(BaseSettings):
         return value.rstrip("/")
 
 
-class BounceSettings(BaseSettings):
+class BounceSettings(EnvironmentSettings):
     """Whose addresses collect bounces."""
 
     bounce_domain: str = Field(
@@ -157,7 +160,7 @@ class BounceSettings(BaseSettings):
             raise ValueError(str(error)) from error
 
 
-class MessageSettings(BaseSettings):
+class MessageSettings(EnvironmentSettings):
     """Limits of one message, the same on every way in."""
 
     max_message_size: int = Field(
@@ -178,7 +181,7 @@ class MessageSettings(BaseSettings):
     )
 
 
-class SpoolSettings(BaseSettings):
+class SpoolSettings(EnvironmentSettings):
     """Where a service keeps small files of its own."""
 
     spool_dir: Path | None = Field(
@@ -188,7 +191,7 @@ class SpoolSettings(BaseSettings):
     )
 
 
-class DnsSettings(BaseSettings):
+class DnsSettings(EnvironmentSettings):
     """Which resolver to ask."""
 
     dns: str | None = Field(
@@ -205,16 +208,15 @@ class DnsSettings(BaseSettings):
         return value
 
 
-def load(kind: type[S], environment: Mapping[str, str] | None = None) -> S:
+def load(kind: type[S]) -> S:
     """The settings of one service from the environment.
 
     Raises:
         SettingsError: with every problem found, secrets left out.
     """
-    names = os.environ if environment is None else environment
-    problems = [_unknown(name) for name in names if _is_unknown(name, kind)]
+    problems = [_unknown(name) for name in os.environ if _is_unknown(name, kind)]
     try:
-        settings = kind() if environment is None else _from_mapping(kind, environment)
+        settings = kind()
     except ValidationError as error:
         for item in error.errors(include_url=False, include_input=False):
             name = PREFIX + "_".join(str(part) for part in item["loc"][:1]).upper()
@@ -228,17 +230,6 @@ def load(kind: type[S], environment: Mapping[str, str] | None = None) -> S:
     if problems:
         raise SettingsError(sorted(problems))
     return settings
-
-
-def _from_mapping(kind: type[S], environment: Mapping[str, str]) -> S:
-    saved = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(environment)
-    try:
-        return kind()
-    finally:
-        os.environ.clear()
-        os.environ.update(saved)
 
 
 def _is_unknown(name: str, kind: type[ServiceSettings]) -> bool:

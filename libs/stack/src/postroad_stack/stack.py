@@ -8,7 +8,7 @@ with Stack.start(tmp_path / "stack", env={"POSTROAD_RETRY_SCHEDULE": "1,2"}) as 
     stack.wait_back("sender")
 ```
 
-It is the same stack that `postroad up` starts, by the same code, supervised by a process of its own.
+It is the stack that `postroad up` starts, by the same code, with a supervisor process of its own.
 """
 
 import os

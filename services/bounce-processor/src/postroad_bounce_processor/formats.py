@@ -145,7 +145,9 @@ def find_passage(words: str, headers_recipient: str, expected: str) -> Passage |
     for number, match in enumerate(_ADDRESS.finditer(words)):
         line = words[words.rfind("\n", 0, match.start()) + 1 : match.start()]
         if not _DAEMON.search(match[0]) and not _HEADER_LINE.match(line):
-            return Passage(match[0].rstrip("."), False, _around(words, match.start(), len(match[0])))
+            return Passage(
+                match[0].rstrip("."), False, _around(words, match.start(), len(match[0]))
+            )
         if number > 20:  # noqa: PLR2004 - a text full of daemons names nobody
             break
     return None

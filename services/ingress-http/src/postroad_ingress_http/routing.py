@@ -13,7 +13,6 @@ from postroad_common.schemas.submission import NotifyWish, RetWish
 from postroad_ingress_http.errors import bad_field
 from postroad_ingress_http.sendrequest import DsnFields, SendFields, require_recipient
 
-MAX_RECIPIENTS = 1000
 MAX_AHEAD_SECONDS = 30 * 86_400
 
 _NOTIFY: dict[str, NotifyWish] = {
@@ -38,8 +37,8 @@ def read_envelope(text: str | None) -> Mailbox | None:
     return _mailbox("envelope", text)
 
 
-def read_recipients(request: SendFields) -> list[Mailbox]:
-    """The recipients without repetitions, in their order.
+def read_recipients(request: SendFields, limit: int) -> list[Mailbox]:
+    """The recipients without repetitions, in their order; at most `limit`.
 
     Raises:
         ApiError: 400, naming the entry that is no address.
@@ -51,10 +50,10 @@ def read_recipients(request: SendFields) -> list[Mailbox]:
     for field, text in _entries(request.recipients):
         mailbox = _mailbox(field, text)
         found.setdefault(mailbox.text, mailbox)
-        if len(found) > MAX_RECIPIENTS:
+        if len(found) > limit:
             raise bad_field(
                 "recipients",
-                f"At most {MAX_RECIPIENTS} recipients in one request.",
+                f"At most {limit} recipients in one request.",
                 code="too_many_recipients",
             )
     if not found:

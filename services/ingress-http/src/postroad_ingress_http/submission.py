@@ -1,13 +1,12 @@
 """From the fields of a request to a `Submission` with its message: the domain of `POST /v1/send`.
 
-Pure but for random identifiers; handing it over to the broker is in `handover`.
+Pure; handing it over to the broker is in `handover`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from postroad_common.mail.control import ControlError, header_end, parse_tags, read_controls
-from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.features import REST_DEFAULTS, Features
 from postroad_common.schemas.submission import Client, Recipient, Submission
 
@@ -17,6 +16,9 @@ from postroad_ingress_http.errors import ApiError, bad_field
 from postroad_ingress_http.mimebuild import build
 from postroad_ingress_http.mimecheck import normalise, subject_of
 from postroad_ingress_http.sendrequest import SendFields
+
+Identify = Callable[[str], str]
+"""Makes the identifier of a part of the request: `""` for the whole, else a recipient."""
 
 _FEATURES = tuple(Features.model_fields)
 
@@ -36,6 +38,7 @@ class SubmissionRules:
 
     hostname: str
     max_message_size: int
+    max_recipients: int
     deliver_seconds: float
 
 
@@ -51,15 +54,17 @@ class Prepared:
         return {recipient.id: recipient.address for recipient in self.submission.recipients}
 
 
-def prepare(request: SendFields, origin: Origin, rules: SubmissionRules, now: float) -> Prepared:
+def prepare(
+    request: SendFields, origin: Origin, rules: SubmissionRules, now: float, identify: Identify
+) -> Prepared:
     """The submission that `request` asks for at the time `now` (Unix seconds).
 
     Raises:
         ApiError: 400 with the field that is wrong, 413 for a message that is too large.
     """
-    identifier = new_id(now)
+    identifier = identify("")
     envelope = routing.read_envelope(request.envelope)
-    mailboxes = routing.read_recipients(request)
+    mailboxes = routing.read_recipients(request, rules.max_recipients)
     send_at, expires = routing.read_schedule(request, now, rules.deliver_seconds)
     notify = routing.read_notify(request.dsn)
     orcpt = routing.read_orcpt(request.dsn, len(mailboxes))
@@ -81,7 +86,7 @@ def prepare(request: SendFields, origin: Origin, rules: SubmissionRules, now: fl
         received=now,
         envelope=envelope.text if envelope else "",
         recipients=tuple(
-            Recipient(id=new_id(now), address=mailbox.text, notify=notify, orcpt=orcpt)
+            Recipient(id=identify(mailbox.text), address=mailbox.text, notify=notify, orcpt=orcpt)
             for mailbox in mailboxes
         ),
         ret=routing.read_ret(request.dsn),

@@ -24,25 +24,24 @@ def client_key(address: str) -> str:
 
 
 class Seats:
-    """At most `total` seats in all, and `per_key` for each key."""
+    """At most `total` seats in all, and `per_key` for each key but None."""
 
     def __init__(self, total: int, per_key: int) -> None:
         self._total = total
         self._per_key = per_key
-        self._taken: Counter[str] = Counter()
+        self._taken: Counter[str | None] = Counter()
         self.used = 0
 
-    def take(self, key: str) -> bool:
+    def take(self, key: str | None) -> bool:
         """Take a seat; whether there was one. Give it back with `leave`."""
-        if self.used >= self._total or self._taken[key] >= self._per_key:
-            if not self._taken[key]:
-                del self._taken[key]
+        taken = self._taken.get(key, 0)
+        if self.used >= self._total or (key is not None and taken >= self._per_key):
             return False
-        self._taken[key] += 1
+        self._taken[key] = taken + 1
         self.used += 1
         return True
 
-    def leave(self, key: str) -> None:
+    def leave(self, key: str | None) -> None:
         """Give a seat back."""
         self.used -= 1
         self._taken[key] -= 1
@@ -63,10 +62,14 @@ class Memory:
 
     def take(self, size: int) -> bool:
         """Take `size` octets; whether there were as many."""
-        if self.used + size > self._limit:
+        if not self.has(size):
             return False
         self.used += size
         return True
+
+    def has(self, size: int) -> bool:
+        """Whether `take` would succeed."""
+        return self.used + size <= self._limit
 
     def give(self, size: int) -> None:
         """Give octets back."""
@@ -94,6 +97,10 @@ class Lease:
             return False
         self._size = need
         return True
+
+    def could_grow(self, size: int) -> bool:
+        """Whether `grow` would succeed now. A size that was only announced takes no memory."""
+        return self._memory.has(2 * size - self._size)
 
     def release(self) -> None:
         """Give everything back."""

@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import Callable
 
 import structlog
+
 from postroad_common.errors import StoreAway
 from postroad_common.mail.reply import Reply
-from postroad_common.store.credentials import StoredCredential
-
+from postroad_common.store.credentials import Credential
 from postroad_ingress_smtp import metrics, policy
 from postroad_ingress_smtp.failures import Failures
 from postroad_ingress_smtp.logins import BusyError, Logins
@@ -27,7 +27,7 @@ class Authentication:
         self._failures = failures
         self._clock = clock
 
-    async def check(self, credentials: Credentials, address: str) -> StoredCredential | Reply:
+    async def check(self, credentials: Credentials, address: str) -> Credential | Reply:
         """The login that `credentials` from the IP `address` open, or the refusal.
 
         A wrong password is answered late, and later each time.

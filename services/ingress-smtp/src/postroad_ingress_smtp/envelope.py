@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from aiosmtpd.smtp import Envelope as StockEnvelope
+
 from postroad_common.mail.address import Mailbox
 from postroad_common.mail.parameters import MailParameters, RcptParameters
 

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 
 from postroad_common.errors import StoreAway
 from postroad_common.secrets import DUMMY_HASH, verify_password
-from postroad_common.store.credentials import StoredCredential
-
+from postroad_common.store.credentials import Credential
 from postroad_ingress_smtp.limits import Limits
 from postroad_ingress_smtp.sasl import Credentials
 
@@ -28,7 +27,7 @@ _PATIENCE = 1.0
 _AWAY = 5.0
 """Seconds for which the database, once found away, is not waited for."""
 
-Find = Callable[[str], Awaitable[StoredCredential | None]]
+Find = Callable[[str], Awaitable[Credential | None]]
 Clock = Callable[[], float]
 
 
@@ -38,7 +37,7 @@ class BusyError(Exception):
 
 @dataclass(slots=True)
 class _Seen:
-    credential: StoredCredential | None
+    credential: Credential | None
     time: float
 
 
@@ -51,7 +50,7 @@ class Logins:
         self._limits = limits
         self._clock = clock
         self._seen: OrderedDict[str, _Seen] = OrderedDict()
-        self._lookups: dict[str, asyncio.Task[StoredCredential | None]] = {}
+        self._lookups: dict[str, asyncio.Task[Credential | None]] = {}
         self._away_until = 0.0
         self._key = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, float] = OrderedDict()
@@ -62,7 +61,7 @@ class Logins:
         """Let the threads end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def current(self, username: str) -> StoredCredential | None:
+    async def current(self, username: str) -> Credential | None:
         """The login as it is now, or was a few seconds ago; None if there is none.
 
         Raises:
@@ -88,7 +87,7 @@ class Logins:
                 raise
             return seen.credential
 
-    def _look_up(self, username: str) -> "asyncio.Task[StoredCredential | None]":
+    def _look_up(self, username: str) -> "asyncio.Task[Credential | None]":
         task = self._lookups.get(username)
         if task is None:
             task = asyncio.create_task(self._fetch(username), name="look-up-login")
@@ -96,7 +95,7 @@ class Logins:
             task.add_done_callback(lambda done: self._looked_up(username, done))
         return task
 
-    async def _fetch(self, username: str) -> StoredCredential | None:
+    async def _fetch(self, username: str) -> Credential | None:
         credential = await self._find(username)
         self._seen.pop(username, None)
         if credential is not None:  # names that do not exist must not push out those that do
@@ -106,19 +105,19 @@ class Logins:
         self._away_until = 0.0
         return credential
 
-    def _looked_up(self, username: str, task: "asyncio.Task[StoredCredential | None]") -> None:
+    def _looked_up(self, username: str, task: "asyncio.Task[Credential | None]") -> None:
         self._lookups.pop(username, None)
         if not task.cancelled():
             task.exception()  # whoever waited has it; a look-up in the background may fail
 
-    def remembers(self, credentials: Credentials, stored: StoredCredential | None) -> bool:
+    def remembers(self, credentials: Credentials, stored: Credential | None) -> bool:
         """Whether the password was found right lately, for the login as it is stored now."""
         if stored is None:
             return False
         expires = self._right.get(self._mac(credentials, stored))
         return expires is not None and self._clock() < expires
 
-    async def verify(self, credentials: Credentials, stored: StoredCredential | None) -> bool:
+    async def verify(self, credentials: Credentials, stored: Credential | None) -> bool:
         """Whether the password is right. A login that does not exist takes as long as a wrong one.
 
         Raises:
@@ -146,7 +145,7 @@ class Logins:
                 self._right.popitem(last=False)
         return right
 
-    def _mac(self, credentials: Credentials, stored: StoredCredential | None) -> bytes:
+    def _mac(self, credentials: Credentials, stored: Credential | None) -> bytes:
         """Of name, password and the hash, which changes when the login is rotated."""
         text = "\0".join(
             (credentials.username, credentials.password, stored.password_hash if stored else "")

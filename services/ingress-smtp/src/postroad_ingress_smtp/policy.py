@@ -8,8 +8,7 @@ from ipaddress import ip_network
 
 from postroad_common.mail.address import Mailbox
 from postroad_common.mail.reply import Reply
-from postroad_common.store.credentials import StoredCredential
-
+from postroad_common.store.credentials import Credential
 from postroad_ingress_smtp.proxy import in_networks
 
 # Connections
@@ -132,15 +131,15 @@ def queued(ids: list[tuple[str, str]]) -> Reply:
     return Reply(250, "2.0.0", "\n".join([*lines, last]))
 
 
-def check_network(credential: StoredCredential, address: str) -> Reply | None:
+def check_network(credential: Credential, address: str) -> Reply | None:
     """Whether the login may be used from the IP `address`."""
-    if not credential.networks:
+    if not credential.allowed_networks:
         return None
-    networks = [ip_network(network, strict=False) for network in credential.networks]
+    networks = [ip_network(network, strict=False) for network in credential.allowed_networks]
     return None if in_networks(address, networks) else AUTH_NETWORK
 
 
-def check_sender(credential: StoredCredential, sender: Mailbox | None) -> Reply | None:
+def check_sender(credential: Credential, sender: Mailbox | None) -> Reply | None:
     """Whether the login may send from `sender`; from the null sender each may."""
     domains = credential.sender_domains
     if not domains or sender is None:

@@ -76,9 +76,7 @@ async def _header_octets(connection: socket.socket) -> bytes:
     return head
 
 
-async def _exactly(
-    loop: asyncio.AbstractEventLoop, connection: socket.socket, size: int
-) -> bytes:
+async def _exactly(loop: asyncio.AbstractEventLoop, connection: socket.socket, size: int) -> bytes:
     octets = b""
     while len(octets) < size:
         piece = await loop.sock_recv(connection, size - len(octets))

@@ -32,6 +32,7 @@ class SmtpStream(asyncio.StreamReader):
     if TYPE_CHECKING:  # what asyncio.StreamReader has but typeshed does not tell
         _buffer: bytearray
         _eof: bool
+        _paused: bool
         _transport: asyncio.Transport | None
 
         async def _wait_for_data(self, func_name: str) -> None: ...
@@ -57,14 +58,15 @@ class SmtpStream(asyncio.StreamReader):
         """Whether nothing is left and nothing will come."""
         return self._eof and not self._buffer
 
-    def take_over(self, transport: asyncio.Transport) -> None:
-        """Continue on `transport` with an empty buffer.
+    def drop(self, transport: asyncio.Transport) -> None:
+        """Forget what is unread; what comes next comes from `transport`.
 
         What came before TLS must not be read as if it had come after it (RFC 3207 section 4.2,
         CVE-2011-0411).
         """
         self._buffer.clear()
         self._transport = transport
+        self._paused = False
 
     async def _more(self) -> None:
         if self._eof:
@@ -72,7 +74,10 @@ class SmtpStream(asyncio.StreamReader):
         error = self.exception()
         if error is not None:
             raise ClientGoneError from error
-        await self._wait_for_data("read")
+        try:
+            await self._wait_for_data("read")
+        except OSError as error:  # what the transport gave as the reason of its end
+            raise ClientGoneError from error
 
     async def line(self) -> bytes:
         """The next line without its CRLF.

@@ -47,7 +47,7 @@ class Certificate:
                 return False
             context = self._load()
         except (OSError, ssl.SSLError) as error:
-            _log.error("new certificate cannot be used", error=str(error))  # noqa: TRY400 - no trace
+            _log.error("new certificate cannot be used", error=str(error))
             return False
         self._stamp, self.context = stamp, context
         _log.info("certificate loaded again", file=str(self._files[0]))

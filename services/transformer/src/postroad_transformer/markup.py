@@ -8,6 +8,7 @@ does in a browser.
 """
 
 import re
+from html import unescape
 from html.entities import html5 as _ENTITIES  # noqa: N812 - a constant under a module's name
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ _MAX_CODE = 0x10FFFF
 VOID = frozenset(
     "area base br col embed hr img input link meta source track wbr".split()
 )
+_BREAKING = frozenset("br div p td th tr table li ul ol h1 h2 h3 h4 h5 h6 hr".split())
 _Q_GROUPS = {2: '"', 3: "'", 4: ""}
 
 
@@ -142,6 +144,19 @@ def attribute_text(raw: str) -> str:
         return _ENTITIES.get(name, match[0])
 
     return _REFERENCE.sub(resolve, raw)
+
+
+def visible_text(fragment: str) -> str:
+    """What a reader sees of the HTML `fragment`: no tags or comments, references resolved."""
+    if "<" in fragment:
+        fragment = _TOKEN.sub(_gap, fragment)
+    return unescape(fragment) if "&" in fragment else fragment
+
+
+def _gap(match: re.Match[str]) -> str:
+    """What a tag leaves in the visible text: a space where it breaks the line."""
+    name = (match["name"] or match["end"] or "").lower()
+    return " " if name in _BREAKING else ""
 
 
 def attribute_value(text: str, value: Value) -> str:

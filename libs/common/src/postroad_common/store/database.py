@@ -16,7 +16,11 @@ from postroad_common.store.domains import Domains
 from postroad_common.store.events import Events
 from postroad_common.store.idempotency import Idempotency
 from postroad_common.store.lanes import Lanes
+from postroad_common.store.ledger import Ledger
 from postroad_common.store.messages import Messages
+from postroad_common.store.outbox import Outbox
+from postroad_common.store.rollups import Rollups
+from postroad_common.store.strikes import Strikes
 from postroad_common.store.suppressions import Suppressions
 from postroad_common.store.tokens import Tokens
 from postroad_common.store.webhooks import Webhooks
@@ -24,6 +28,8 @@ from postroad_common.store.webhooks import Webhooks
 _DAY = 86_400
 RETENTION = 90 * _DAY
 """Seconds that messages and events are kept."""
+ROLLUP_RETENTION = 800 * _DAY
+DELIVERY_RETENTION = 14 * _DAY
 
 INDEXES: dict[str, list[IndexModel]] = {
     "credentials": [IndexModel([("account", ASCENDING)])],
@@ -41,13 +47,26 @@ INDEXES: dict[str, list[IndexModel]] = {
     "events": [
         IndexModel([("message", ASCENDING), ("time", ASCENDING)]),
         IndexModel([("account", ASCENDING), ("time", DESCENDING), ("_id", DESCENDING)]),
+        IndexModel([("waiting", ASCENDING), ("time", ASCENDING)], sparse=True),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION),
     ],
+    "firsts": [IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION)],
+    "rollups": [
+        IndexModel([("account", ASCENDING), ("tag", ASCENDING), ("day", ASCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=ROLLUP_RETENTION),
+    ],
+    "webhook_deliveries": [
+        IndexModel([("webhook", ASCENDING), ("state", ASCENDING), ("due", ASCENDING)]),
+        IndexModel([("webhook", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=DELIVERY_RETENTION),
+    ],
+    "webhook_turns": [IndexModel([("next", ASCENDING)])],
     "domains": [IndexModel([("account", ASCENDING)])],
     "suppressions": [
         IndexModel([("account", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=0),
     ],
+    "strikes": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
     "webhooks": [IndexModel([("account", ASCENDING)])],
     "lanes": [
         IndexModel([("ordered", ASCENDING)]),
@@ -85,7 +104,11 @@ class Database:
         self.events = Events(names["events"])
         self.domains = Domains(names["domains"])
         self.suppressions = Suppressions(names["suppressions"])
+        self.strikes = Strikes(names["strikes"])
         self.webhooks = Webhooks(names["webhooks"])
+        self.outbox = Outbox(names["webhook_deliveries"], names["webhook_turns"])
+        self.ledger = Ledger(names["ledger"], names["events"], names["firsts"])
+        self.rollups = Rollups(names["rollups"])
         self.lanes = Lanes(names["lanes"])
         self.idempotency = Idempotency(names["idempotency"])
         bucket = AsyncGridFSBucket(

@@ -1,6 +1,7 @@
 """The event log: one document per fact, found by message, by account and time."""
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from pymongo import errors
@@ -13,11 +14,11 @@ _DUPLICATE = 11000
 _LEFT_OUT = frozenset({*FACTS, "received"})  # kept in the message record
 
 
-def _write(event: Event) -> Document:
+def _write(event: Event, batch: str, *, waiting: bool) -> Document:
     data = event.data
     if event.event in {EventName.ACCEPTED, EventName.TRANSFORMED, EventName.SUPPRESSED}:
         data = {key: value for key, value in data.items() if key not in _LEFT_OUT}
-    return {
+    document: Document = {
         "_id": event.id,
         "event": str(event.event),
         "message": event.message,
@@ -26,9 +27,15 @@ def _write(event: Event) -> Document:
         "at": to_date(event.time),
         "data": data,
     }
+    if waiting:
+        document["waiting"] = True
+    elif batch:
+        document["batch"] = batch
+    return document
 
 
-def _read(found: Document) -> Event:
+def read_event(found: Document) -> Event:
+    """The event that a document of `events` tells of."""
     return Event(
         id=found["_id"],
         event=EventName(found["event"]),
@@ -46,16 +53,23 @@ class Events:
         self._events = collection
 
     @guarded
-    async def insert(self, events: Sequence[Event]) -> list[Event]:
+    async def insert(
+        self, events: Sequence[Event], *, batch: str = "", waiting: AbstractSet[str] = frozenset()
+    ) -> list[Event]:
         """Add `events`; those whose id is known already are left alone.
 
-        Returns those that were new.
+        `batch` names the ledger entry under which they are counted; those whose ids are in
+        `waiting` are set aside until their message is known (both: `ledger`). Returns those that
+        were new.
         """
         unique = list({event.id: event for event in events}.values())
         if not unique:
             return []
         try:
-            await self._events.insert_many([_write(event) for event in unique], ordered=False)
+            await self._events.insert_many(
+                [_write(event, batch, waiting=event.id in waiting) for event in unique],
+                ordered=False,
+            )
         except errors.BulkWriteError as error:
             failed = error.details.get("writeErrors", [])
             if any(item["code"] != _DUPLICATE for item in failed):
@@ -68,7 +82,30 @@ class Events:
     async def timeline(self, message_id: str, limit: int = 1000) -> list[Event]:
         """What happened to a message, oldest first."""
         cursor = self._events.find({"message": message_id}).sort([("time", 1), ("_id", 1)])
-        return [_read(found) async for found in cursor.limit(limit)]
+        return [read_event(found) async for found in cursor.limit(limit)]
+
+    @guarded
+    async def reactions(self, message_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """How often people have opened and clicked each of the messages; machines left out."""
+        cursor = await self._events.aggregate(
+            [
+                {
+                    "$match": {
+                        "message": {"$in": list(message_ids)},
+                        "event": {"$in": [str(EventName.OPENED), str(EventName.CLICKED)]},
+                        "data.machine": {"$ne": True},
+                    }
+                },
+                {"$group": {"_id": {"m": "$message", "e": "$event"}, "count": {"$sum": 1}}},
+            ]
+        )
+        counts: dict[str, dict[str, int]] = {}
+        async for found in cursor:
+            counts.setdefault(found["_id"]["m"], {})[found["_id"]["e"]] = found["count"]
+        return {
+            message: (by.get(EventName.OPENED, 0), by.get(EventName.CLICKED, 0))
+            for message, by in counts.items()
+        }
 
     @guarded
     async def search(
@@ -97,7 +134,7 @@ class Events:
             time, event_id = before
             query["$or"] = [{"time": {"$lt": time}}, {"time": time, "_id": {"$lt": event_id}}]
         cursor = self._events.find(query).sort([("time", -1), ("_id", -1)]).limit(limit)
-        return [_read(found) async for found in cursor]
+        return [read_event(found) async for found in cursor]
 
     @guarded
     async def count_by_hour(self, account: str, start: float) -> dict[tuple[int, str], int]:

@@ -6,6 +6,7 @@ import sys
 import click
 
 from postroad_stack.cli import running
+from postroad_stack.cli.demo import demo
 from postroad_stack.cli.output import show_error
 from postroad_stack.errors import StackError
 from postroad_stack.rest import RestError
@@ -22,7 +23,7 @@ def postroad() -> None:
     """
 
 
-for command in (running.up, running.down, running.status):
+for command in (running.up, running.down, running.status, running.prepare, demo):
     postroad.add_command(command)
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from postroad_stack.plan import check_replicas
+from postroad_stack.servers.choose import Preference
 from postroad_stack.state_dir import DEFAULT, StateDir
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -65,3 +66,32 @@ def ambient_settings() -> dict[str, str]:
         for name, value in os.environ.items()
         if name.startswith("POSTROAD_") and name not in OWN_VARIABLES
     }
+
+
+def settings_option(command: F) -> F:
+    """Add `--env`, given to the command as a dict named `settings`."""
+    return click.option(
+        "--env",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=pairs,
+        help="A setting for every service; may be repeated.",
+    )(command)
+
+
+def servers_option(command: F) -> F:
+    """Add `--servers`."""
+    return click.option(
+        "--servers",
+        type=click.Choice([kind.value for kind in Preference]),
+        default=Preference.AUTO.value,
+        show_default=True,
+        envvar="POSTROAD_SERVERS",
+        help="Where RabbitMQ and MongoDB come from when no URL is given.",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """Add `--json`, given to the command as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)

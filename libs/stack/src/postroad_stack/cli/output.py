@@ -1,6 +1,5 @@
 """How the command shows things: errors, the progress of a start, the addresses of a stack."""
 
-import sys
 import time
 
 import click
@@ -117,7 +116,22 @@ def show_processes(status: StackStatus) -> None:
 
 def show_addresses(document: StackDocument) -> None:
     """Print where everything is, and the logins, on stdout."""
+    rows = addresses(document)
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{click.style(f'{name:<{width}}', dim=True)}  {value}")
+
+
+def addresses(document: StackDocument) -> list[tuple[str, str]]:
+    """Return the addresses and logins of a stack, with their names."""
     rows: list[tuple[str, str]] = []
+    if document.dashboard:
+        rows += [
+            ("dashboard", document.dashboard.url),
+            ("  login", f"{document.dashboard.email} / {document.dashboard.password}"),
+        ]
+    if document.sink:
+        rows += [("mail sink", document.sink.http)]
     if document.smtp and document.smtps:
         rows += [
             ("SMTP submission", f"{document.smtp.host}:{document.smtp.port} (STARTTLS)"),
@@ -131,22 +145,14 @@ def show_addresses(document: StackDocument) -> None:
         rows += [("REST API", f"{document.http}/docs")]
     if document.token:
         rows += [("  token", document.token)]
-    if document.dashboard:
-        rows += [
-            ("dashboard", document.dashboard.url),
-            ("  login", f"{document.dashboard.email} / {document.dashboard.password}"),
-        ]
     if document.tracker:
         rows += [("tracker", document.tracker)]
-    if document.sink:
-        rows += [("mail sink", document.sink.http)]
-    rows += [("CA certificate", document.ca), ("RabbitMQ", document.amqp)]
-    rows += [("MongoDB", document.mongodb)]
-    width = max(len(name) for name, _ in rows)
-    styled = sys.stdout.isatty()
-    for name, value in rows:
-        label = click.style(f"{name:<{width}}", dim=True) if styled else f"{name:<{width}}"
-        click.echo(f"{label}  {value}")
+    return [
+        *rows,
+        ("CA certificate", document.ca),
+        ("RabbitMQ", document.amqp),
+        ("MongoDB", document.mongodb),
+    ]
 
 
 def _age(process: ProcessStatus) -> str:

@@ -7,7 +7,13 @@ import time
 import click
 
 from postroad_stack import launching
-from postroad_stack.cli.options import ambient_settings, counts, pairs, state_dir_option
+from postroad_stack.cli.options import (
+    ambient_settings,
+    counts,
+    servers_option,
+    settings_option,
+    state_dir_option,
+)
 from postroad_stack.cli.output import (
     StartProgress,
     error_console,
@@ -30,14 +36,7 @@ _POLL = 0.5
 )
 @state_dir_option
 @click.option("--no-sink", is_flag=True, help="Run no mail sink; deliver by POSTROAD_ROUTES.")
-@click.option(
-    "--env",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=pairs,
-    help="A setting for every service; may be repeated.",
-)
+@settings_option
 @click.option(
     "--replicas",
     multiple=True,
@@ -45,14 +44,7 @@ _POLL = 0.5
     callback=counts,
     help="Run a service N times; may be repeated.",
 )
-@click.option(
-    "--servers",
-    type=click.Choice([kind.value for kind in Preference]),
-    default=Preference.AUTO.value,
-    show_default=True,
-    envvar="POSTROAD_SERVERS",
-    help="Where RabbitMQ and MongoDB come from when no URL is given.",
-)
+@servers_option
 @click.option("--only", metavar="NAME,…", hidden=True)
 def up(
     *,
@@ -79,7 +71,7 @@ def up(
         replicas=replicas,
         preference=Preference(servers),
         only=runs,
-        stay=stay,
+        follow=stay,
     )
     if as_json:
         click.echo(document.line())
@@ -97,7 +89,7 @@ def bring_up(
     replicas: dict[str, int],
     preference: Preference,
     only: tuple[str, ...] = EVERYTHING,
-    stay: bool,
+    follow: bool,
 ) -> tuple[bool, StackDocument]:
     """Start a stack, or find it running; return whether it was started, and its document.
 
@@ -107,7 +99,7 @@ def bring_up(
         replicas: processes per service.
         preference: where servers come from.
         only: names of what to run.
-        stay: whether the stack shall end with this process.
+        follow: whether the stack shall end with this process, however that ends.
 
     Raises:
         StackError: it could not be started; what was started is stopped again.
@@ -125,7 +117,7 @@ def bring_up(
                 replicas=replicas,
                 only=only,
             )
-            launching.start(state, plan, follow_parent=stay)
+            launching.start(state, plan, follow_parent=follow)
         status = launching.wait_ready(state, progress.update)
     except (KeyboardInterrupt, click.Abort):
         progress.close()
@@ -144,12 +136,8 @@ def bring_up(
 
 def stay_until_interrupted(state: StateDir) -> None:
     """Wait for Ctrl-C (or SIGTERM, or the terminal's end), then stop the stack."""
-
-    def interrupt(number: int, _frame: object) -> None:
-        raise KeyboardInterrupt(number)
-
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+        signal.signal(number, interrupted)
     try:
         while state.supervised():
             time.sleep(_POLL)
@@ -157,6 +145,21 @@ def stay_until_interrupted(state: StateDir) -> None:
     except KeyboardInterrupt:
         click.echo("\nstopping …", err=True)
         launching.stop(state)
+
+
+def interrupted(number: int, _frame: object) -> None:
+    """Handle a signal as Ctrl-C is handled."""
+    raise KeyboardInterrupt(number)
+
+
+@click.command()
+@servers_option
+def prepare(*, servers: str) -> None:
+    """Fetch and install what `up` would, and say where RabbitMQ and MongoDB come from."""
+    progress = StartProgress(error_console())
+    broker, database = choose_servers(ambient_settings(), Preference(servers), progress.say)
+    click.echo(f"RabbitMQ: {broker.words}")
+    click.echo(f"MongoDB: {database.words}")
 
 
 @click.command()

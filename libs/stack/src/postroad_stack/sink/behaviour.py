@@ -30,9 +30,12 @@ class Situation(Protocol):
     domains: set[str]
 
     @property
-    def under_tls(self) -> bool: ...
+    def under_tls(self) -> bool:
+        """Whether the connection is protected."""
+
     @property
-    def authenticated(self) -> bool: ...
+    def authenticated(self) -> bool:
+        """Whether the client has logged in."""
 
 
 @dataclass(frozen=True, slots=True)

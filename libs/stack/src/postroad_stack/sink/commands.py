@@ -14,14 +14,15 @@ from postroad_common.mail.parameters import (
 from postroad_common.mail.reply import Reply
 from postroad_stack.sink.extensions import Offer
 
-MAX_LINE = 4096  # octets; RFC 5321 asks for 512, extensions add to it
-
 _PATH = re.compile(
-    rb"(?:FROM|TO):[ \t]*<((?:\"(?:[^\"\\]|\\.)*\"|[^\">\x00-\x20])*)>(?:[ \t]+(.*))?", re.IGNORECASE
+    rb"(?:FROM|TO):[ \t]*<((?:\"(?:[^\"\\]|\\.)*\"|[^\">\x00-\x20])*)>(?:[ \t]+(.*))?",
+    re.IGNORECASE,
 )
 _CHUNK = re.compile(rb"(\d{1,10})(?:[ \t]+(LAST))?[ \t]*", re.IGNORECASE)
 
-_BAD_PATH = Reply(501, "5.1.7", "The address must stand in angle brackets, as in <user@example.com>")
+_BAD_PATH = Reply(
+    501, "5.1.7", "The address must stand in angle brackets, as in <user@example.com>"
+)
 _BAD_TEXT = Reply(553, "5.6.7", "An address beyond ASCII needs SMTPUTF8")
 _NOT_OFFERED = Reply(555, "5.5.4", "A parameter of an extension that was not offered")
 
@@ -151,6 +152,4 @@ def _read_path(argument: bytes) -> tuple[str, list[str]]:
 
 
 def _by_keyword(words: list[str]) -> dict[str, str]:
-    return {
-        keyword.upper(): value for keyword, _, value in (word.partition("=") for word in words)
-    }
+    return {keyword.upper(): value for keyword, _, value in (word.partition("=") for word in words)}

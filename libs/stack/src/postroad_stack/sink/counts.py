@@ -8,17 +8,16 @@ from typing import Any
 
 from postroad_stack.sink.rules import Scope, Stage
 
-_MOST_DOMAINS = 20_000
+MOST_DOMAINS = 20_000
 _OTHERS = "(other domains)"
 
 
 @dataclass(slots=True)
 class DomainCount:
-    """One recipient domain. `connections` are those that named a recipient of it."""
+    """One recipient domain; its connections are those that named a recipient of it."""
 
     accepted: int = 0
     refused: int = 0
-    connections: int = 0
     connections_max: int = 0
 
 
@@ -63,7 +62,6 @@ class Counts:
     first: float | None = None
     last: float | None = None
     refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Stage, 0))
-    connections: int = 0
     connections_max: int = 0
     connections_total: int = 0
     interrupted: int = 0
@@ -75,28 +73,31 @@ class Counts:
         """The counts of a domain; those of all others together when there are too many."""
         count = self.domains.get(name)
         if count is None:
-            if len(self.domains) >= _MOST_DOMAINS:
+            if len(self.domains) >= MOST_DOMAINS:
                 name = _OTHERS
             count = self.domains.setdefault(name, DomainCount())
         return count
 
-    def reset(self) -> None:
-        """Begin anew; connections that are open stay counted."""
-        fresh = Counts(connections=self.connections, connections_max=self.connections)
-        for name, count in self.domains.items():
-            if count.connections:
-                fresh.domains[name] = DomainCount(
-                    connections=count.connections, connections_max=count.connections
-                )
+    def reset(self, presence: Presence) -> None:
+        """Begin anew; what is open now is the greatest number so far."""
+        fresh = Counts(connections_max=presence.open(Scope.ALL, ""))
+        for name in self.domains:
+            if now := presence.open(Scope.DOMAIN, name):
+                fresh.domains[name] = DomainCount(connections_max=now)
         for name in self.__slots__:
             setattr(self, name, getattr(fresh, name))
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, presence: Presence) -> dict[str, Any]:
         """What `GET /counts` answers."""
         values = asdict(self)
         values["connections"] = {
-            "now": values["connections"],
+            "now": presence.open(Scope.ALL, ""),
             "max": values.pop("connections_max"),
             "total": values.pop("connections_total"),
         }
+        for name, domain in values["domains"].items():
+            domain["connections"] = {
+                "now": presence.open(Scope.DOMAIN, name),
+                "max": domain.pop("connections_max"),
+            }
         return values

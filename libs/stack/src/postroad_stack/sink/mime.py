@@ -84,7 +84,10 @@ def read(raw: bytes) -> Mail:
         message = email.message_from_bytes(raw)
         parts = [_part(number, leaf) for number, leaf in enumerate(_leaves(message))]
         headers = [
-            (name, decoded(str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")))
+            (
+                name,
+                decoded(str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")),
+            )
             for name, value in message.raw_items()
         ]
     except (RecursionError, MessageError, ValueError, LookupError, AttributeError, TypeError):

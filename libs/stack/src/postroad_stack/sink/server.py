@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from postroad_common.mail.reply import Reply
 from postroad_stack.sink.behaviour import Behaviour
 from postroad_stack.sink.counts import Counts, Presence
 from postroad_stack.sink.extensions import Offer
@@ -133,7 +134,7 @@ class SinkServer:
         if self._sweeper is not None:
             self._sweeper.cancel()
         for session in list(self.sink.sessions):
-            session.shut_down()
+            session.shut_down(Reply(421, "4.3.2", "The sink stops"))
 
     async def _sweep(self) -> None:
         """Close connections that have said nothing for too long; precise to one sweep."""

@@ -8,7 +8,9 @@ import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, override
+from typing import TYPE_CHECKING, ClassVar
+
+from typing_extensions import override
 
 from postroad_common.mail.reply import Reply
 from postroad_stack.sink.behaviour import Verdict
@@ -20,6 +22,7 @@ from postroad_stack.sink.commands import (
     read_mail,
     read_rcpt,
 )
+from postroad_stack.sink.counts import MOST_DOMAINS
 from postroad_stack.sink.extensions import ehlo_reply
 from postroad_stack.sink.mailbox import Origin, TlsFacts
 from postroad_stack.sink.rules import Drop, Scope, Stage
@@ -110,23 +113,19 @@ class SinkSession(Wire):
 
     def _greet(self, reply: Reply | None) -> None:
         self._admitted = True
-        counts = self._sink.counts
-        counts.connections += 1
-        counts.connections_max = max(counts.connections_max, counts.connections)
-        for scope, key in self._scopes():
-            self._sink.presence.enter(scope, key)
+        counts, presence = self._sink.counts, self._sink.presence
+        counts.connections_max = max(counts.connections_max, presence.enter(Scope.ALL, ""))
+        presence.enter(Scope.CLIENT, self.client)
+        presence.enter(Scope.SERVER, self.server)
         self._answer(reply, f"220 {self._sink.hostname} ESMTP Postroad mail sink\r\n".encode())
-
-    def _scopes(self) -> tuple[tuple[Scope, str], ...]:
-        return (Scope.ALL, ""), (Scope.CLIENT, self.client), (Scope.SERVER, self.server)
 
     def _meet_domain(self, domain: str) -> None:
         """Count this connection as one to that domain, from its first recipient on."""
-        self.domains.add(domain)
-        self._sink.presence.enter(Scope.DOMAIN, domain)
-        count = self._sink.counts.domain(domain)
-        count.connections += 1
-        count.connections_max = max(count.connections_max, count.connections)
+        if len(self.domains) < MOST_DOMAINS:
+            self.domains.add(domain)
+            now = self._sink.presence.enter(Scope.DOMAIN, domain)
+            count = self._sink.counts.domain(domain)
+            count.connections_max = max(count.connections_max, now)
 
     @override
     def closed(self) -> None:
@@ -137,12 +136,11 @@ class SinkSession(Wire):
         self._let_content_go()
         if not self._admitted:
             return
-        sink.counts.connections -= 1
-        for scope, key in self._scopes():
-            sink.presence.leave(scope, key)
+        sink.presence.leave(Scope.ALL, "")
+        sink.presence.leave(Scope.CLIENT, self.client)
+        sink.presence.leave(Scope.SERVER, self.server)
         for domain in self.domains:
             sink.presence.leave(Scope.DOMAIN, domain)
-            sink.counts.domain(domain).connections -= 1
 
     def close_if_silent(self, since: float) -> None:
         """Close the connection if it is the client's turn and nothing came after `since`."""
@@ -211,16 +209,19 @@ class SinkSession(Wire):
             if self._auth_step is not None:
                 step, self._auth_step = self._auth_step, None
                 step(line)
-                return
-            verb, _, argument = line.partition(b" ")
-            handler = _COMMANDS.get(verb) or _COMMANDS.get(verb.upper())
-            if handler is None:
-                raise CommandError(Reply(500, "5.5.1", "Command not known"))
-            if sent_ahead and "PIPELINING" not in self._offer.names and verb.upper() != b"BDAT":
-                raise CommandError(_NOT_PIPELINED)
-            handler(self, argument)
+            else:
+                self._command(line, sent_ahead=sent_ahead)
         except CommandError as error:
             self._write(error.reply)
+
+    def _command(self, line: bytes, *, sent_ahead: bool) -> None:
+        verb, _, argument = line.partition(b" ")
+        handler = self._COMMANDS.get(verb) or self._COMMANDS.get(verb.upper())
+        if handler is None:
+            raise CommandError(Reply(500, "5.5.1", "Command not known"))
+        if sent_ahead and "PIPELINING" not in self._offer.names and verb.upper() != b"BDAT":
+            raise CommandError(_NOT_PIPELINED)
+        handler(self, argument)
 
     @override
     def line_too_long(self) -> None:
@@ -306,7 +307,7 @@ class SinkSession(Wire):
 
     def _auth_plain(self, answer: bytes) -> None:
         parts = read_base64(answer).split(b"\0")
-        if len(parts) != 3:  # noqa: PLR2004 -- identity, name, password (RFC 4616)
+        if len(parts) != 3:  # identity, name, password (RFC 4616)
             raise CommandError(Reply(501, "5.5.2", "PLAIN needs two NULs"))
         self._log_in(parts[1])
 
@@ -490,19 +491,18 @@ class SinkSession(Wire):
         )
         return self._origin
 
-
-_COMMANDS: Mapping[bytes, Callable[[SinkSession, bytes], None]] = {
-    b"EHLO": SinkSession._ehlo,
-    b"HELO": SinkSession._helo_,
-    b"STARTTLS": SinkSession._starttls,
-    b"AUTH": SinkSession._auth,
-    b"MAIL": SinkSession._mail,
-    b"RCPT": SinkSession._rcpt,
-    b"DATA": SinkSession._data,
-    b"BDAT": SinkSession._bdat,
-    b"RSET": SinkSession._rset,
-    b"NOOP": SinkSession._noop,
-    b"VRFY": SinkSession._vrfy,
-    b"HELP": SinkSession._help,
-    b"QUIT": SinkSession._quit,
-}
+    _COMMANDS: ClassVar[Mapping[bytes, Callable[["SinkSession", bytes], None]]] = {
+        b"EHLO": _ehlo,
+        b"HELO": _helo_,
+        b"STARTTLS": _starttls,
+        b"AUTH": _auth,
+        b"MAIL": _mail,
+        b"RCPT": _rcpt,
+        b"DATA": _data,
+        b"BDAT": _bdat,
+        b"RSET": _rset,
+        b"NOOP": _noop,
+        b"VRFY": _vrfy,
+        b"HELP": _help,
+        b"QUIT": _quit,
+    }

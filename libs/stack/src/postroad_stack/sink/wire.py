@@ -10,7 +10,9 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Final, cast, override
+from typing import Final, cast
+
+from typing_extensions import override
 
 MAX_LINE = 4096  # octets; RFC 5321 asks for 512, extensions add to it
 _END = b"\r\n.\r\n"
@@ -130,7 +132,9 @@ class Wire(asyncio.Protocol):
         What the client sent in the clear behind its command is thrown away (CVE-2011-0411).
         """
         self._mode = _TLS
-        self._regulate()
+        if self._transport is not None:
+            # The client's first handshake record must not arrive here.
+            self._transport.pause_reading()
         self.flush()
         self._when_due(partial(self._begin_handshake, context, then))
 
@@ -140,7 +144,9 @@ class Wire(asyncio.Protocol):
         if out:
             data = out[0] if len(out) == 1 else b"".join(out)
             out.clear()
-            self._when_due(partial(self._write, data)) if self.latency else self._write(data)
+            self._when_due(partial(self._hand_over, data)) if self.latency else self._hand_over(
+                data
+            )
 
     # asyncio.Protocol
 
@@ -211,9 +217,12 @@ class Wire(asyncio.Protocol):
         """Where the content ends in `data`."""
         # The end may lie across the border of two buffers; the tail has what came before.
         tail = self._tail
-        at = (tail + data[position : position + 4]).find(_END)
-        end = position + at + 5 - len(tail) if at >= 0 else data.find(_END, position) + 5
-        if end < 5 and at < 0:
+        across = (tail + data[position : position + 4]).find(_END)
+        if across >= 0:
+            end = position + across - len(tail) + len(_END)
+        elif (at := data.find(_END, position)) >= 0:
+            end = at + len(_END)
+        else:
             piece = data[position:]
             self._tail = (tail + piece[-4:])[-4:]
             self.content_received(piece)
@@ -235,7 +244,8 @@ class Wire(asyncio.Protocol):
     def _put_aside(self, data: bytes) -> None:
         self._ahead.append(data)
         self._ahead_size += len(data)
-        self._regulate()
+        if self._ahead_size > _MOST_AHEAD:
+            self._regulate()
 
     def _release(self, then: Callable[[], None]) -> None:
         self._hold = None
@@ -256,9 +266,9 @@ class Wire(asyncio.Protocol):
 
     def _regulate(self) -> None:
         transport = self._transport
-        if transport is None or transport.is_closing():
+        if transport is None or transport.is_closing() or self._mode == _TLS:
             return
-        if self._writing_paused or self._ahead_size > _MOST_AHEAD or self._mode == _TLS:
+        if self._writing_paused or self._ahead_size > _MOST_AHEAD:
             transport.pause_reading()
         else:
             transport.resume_reading()
@@ -296,7 +306,7 @@ class Wire(asyncio.Protocol):
         then(secured.get_extra_info("ssl_object"))
         self._go_on()
 
-    def _write(self, data: bytes) -> None:
+    def _hand_over(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 

@@ -1,0 +1,47 @@
+# Everything one types here. Each target sets up what it needs, on a fresh machine too:
+# Debian or Ubuntu with Python 3.11 or newer, make, and root, sudo or Docker.
+
+SHELL := /bin/bash
+BIN := .venv/bin
+READY := .venv/.postroad-ready
+SETUP_INPUTS := uv.lock pyproject.toml scripts/bootstrap.sh \
+	$(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+CODE := $(wildcard libs/*/src services/*/src) bench
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test lint bench setup clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+run: $(READY) ## start everything, show a mail's whole life, stay until Ctrl-C
+	@$(BIN)/postroad demo --stay
+
+demo: $(READY) ## the same, but end by itself; fails if any step did not really happen
+	@$(BIN)/postroad demo
+
+test: $(READY) ## unit and integration tests, against real RabbitMQ and MongoDB
+	@$(BIN)/postroad prepare
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) libs services tests
+
+lint: $(READY) ## formatting, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(CODE)
+	$(BIN)/lint-imports
+
+bench: $(READY) ## the project's own benchmark: a table, and one JSON line per row
+	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+setup: $(READY) ## only set up: the virtual environment, RabbitMQ, MongoDB
+	@$(BIN)/postroad prepare
+
+clean: ## stop the stack of this folder, remove its data and the virtual environment
+	@if [ -x $(BIN)/postroad ]; then $(BIN)/postroad down --wipe; fi
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(READY): $(SETUP_INPUTS)
+	@scripts/bootstrap.sh
+	@touch $@

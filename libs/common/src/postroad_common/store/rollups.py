@@ -1,0 +1,136 @@
+"""Numbers of events per account, day and tag, exact whatever crashes.
+
+A batch of events changes each document at most once: the document remembers the batches that
+changed it while these may still be repeated (`ledger`).
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from pymongo import UpdateOne, errors
+
+from postroad_common.store.access import Collection, Document, guarded
+
+_DUPLICATE = 11000
+_MAX_REMEMBERED = 10_000
+Counts = Mapping[str, int]
+
+
+class RollupKey(NamedTuple):
+    """`day` is a date in UTC, `2026-11-21`; the tag is empty for the sum over all messages."""
+
+    account: str
+    day: str
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """What happened on one day. `counts` by name: event names, and as feedback defines them."""
+
+    account: str
+    day: str
+    tag: str
+    counts: Counts
+
+
+def _name(key: RollupKey) -> str:
+    return f"{key.account}/{key.day}/{key.tag}"
+
+
+def _operation(
+    batch: str, key: RollupKey, counts: Counts, stale: Sequence[str], *, upsert: bool
+) -> UpdateOne:
+    update: Document = {
+        "$inc": {f"counts.{what}": number for what, number in counts.items()},
+        "$set": {f"batches.{batch}": 1},
+    }
+    if stale:
+        update["$unset"] = {f"batches.{old}": "" for old in stale}
+    if upsert:
+        update["$setOnInsert"] = {
+            "account": key.account,
+            "day": key.day,
+            "tag": key.tag,
+            "at": datetime.fromisoformat(key.day).replace(tzinfo=UTC),
+        }
+    query = {"_id": _name(key), f"batches.{batch}": {"$exists": False}}
+    return UpdateOne(query, update, upsert=upsert)
+
+
+class Rollups:
+    """The collection `rollups`."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._rollups = collection
+        # Marks of finished batches, to be removed with the next change of the same document.
+        self._finished: defaultdict[RollupKey, list[str]] = defaultdict(list)
+
+    @guarded
+    async def add(self, batch: str, changes: Mapping[RollupKey, Counts]) -> None:
+        """Add `changes`, unless this batch has been added already."""
+        if not changes:
+            return
+        stale = {key: self._finished.pop(key, []) for key in changes}
+        try:
+            await self._change(batch, changes, stale)
+        except BaseException:
+            for key, batches in stale.items():
+                self._finished[key].extend(batches)
+            raise
+
+    async def _change(
+        self,
+        batch: str,
+        changes: Mapping[RollupKey, Counts],
+        stale: Mapping[RollupKey, Sequence[str]],
+    ) -> None:
+        keys = list(changes)
+        operations = [_operation(batch, key, changes[key], stale[key], upsert=True) for key in keys]
+        try:
+            await self._rollups.bulk_write(operations, ordered=False)
+        except errors.BulkWriteError as error:
+            failed = error.details.get("writeErrors", [])
+            if any(item["code"] != _DUPLICATE for item in failed):
+                raise
+            # Either this batch is in already, or somebody else has just made the document: without
+            # the upsert, the one is left alone and the other changed.
+            again = [keys[item["index"]] for item in failed]
+            await self._rollups.bulk_write(
+                [_operation(batch, key, changes[key], stale[key], upsert=False) for key in again],
+                ordered=False,
+            )
+
+    def finished(self, batch: str, changes: Mapping[RollupKey, Counts]) -> None:
+        """The batch is closed and will not be repeated: its marks may go."""
+        if len(self._finished) > _MAX_REMEMBERED:
+            self._finished.clear()  # those marks stay where they are, without harm
+        for key in changes:
+            self._finished[key].append(batch)
+
+    @guarded
+    async def read(self, account: str, start: str, end: str, tag: str = "") -> list[Rollup]:
+        """The days from `start` to `end` (dates, the last one included), in their order."""
+        cursor = self._rollups.find(
+            {"account": account, "tag": tag, "day": {"$gte": start, "$lte": end}}
+        ).sort("day", 1)
+        return [
+            Rollup(found["account"], found["day"], found["tag"], found.get("counts", {}))
+            async for found in cursor
+        ]
+
+    @guarded
+    async def tags(self, account: str, start: str, limit: int = 100) -> list[str]:
+        """Tags with anything to tell since the date `start`, the most recent first."""
+        cursor = await self._rollups.aggregate(
+            [
+                {"$match": {"account": account, "tag": {"$ne": ""}, "day": {"$gte": start}}},
+                {"$group": {"_id": "$tag", "last": {"$max": "$day"}}},
+                {"$sort": {"last": -1, "_id": 1}},
+                {"$limit": limit},
+            ]
+        )
+        return [found["_id"] async for found in cursor]

@@ -1,0 +1,259 @@
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import aio_pika
+import pytest
+
+from postroad_common.broker import BrokerLink, Consumer, Delivery, EventWriter, Publisher, topology
+from postroad_common.errors import BrokerAway, Unroutable
+from postroad_common.schemas.events import EventBatch, EventName, happened
+from postroad_common.schemas.framing import decode
+
+
+class Broker:
+    """Both connections of a process, and what a test started on them."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.outgoing = BrokerLink(url, "test publish")
+        self.incoming = BrokerLink(url, "test consume")
+        self.publisher = Publisher(self.outgoing)
+        self.consumers: list[Consumer] = []
+
+    async def consume(
+        self,
+        handler: Callable[[list[Delivery]], Awaitable[None]],
+        queue: topology.Queue = topology.ACCEPTED,
+        **options: int,
+    ) -> Consumer:
+        consumer = Consumer(self.incoming, self.publisher, queue, handler, **options)
+        self.consumers.append(consumer)
+        await consumer.start()
+        return consumer
+
+    async def depth(self, queue: str) -> int:
+        connection = await aio_pika.connect(self.url)
+        async with connection:
+            channel = await connection.channel()
+            declared = await channel.declare_queue(queue, passive=True)
+            return declared.declaration_result.message_count or 0
+
+
+@pytest.fixture
+async def broker(amqp_url: str) -> AsyncIterator[Broker]:
+    broker = Broker(amqp_url)
+    broker.outgoing.start()
+    broker.incoming.start()
+    await asyncio.wait_for(broker.outgoing.up.wait(), 10)
+    await asyncio.wait_for(broker.incoming.up.wait(), 10)
+    yield broker
+    for consumer in broker.consumers:
+        await consumer.stop()
+    await broker.incoming.close()
+    await broker.outgoing.close()
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while True:
+            value = condition()
+            if isinstance(value, bool):
+                if value:
+                    return
+            elif await value:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def publish(broker: Broker, *bodies: bytes) -> None:
+    await broker.publisher.publish_many([("", topology.ACCEPTED.name, body) for body in bodies])
+
+
+async def test_what_was_published_arrives_once_and_in_order(broker: Broker) -> None:
+    seen: list[bytes] = []
+
+    async def handler(deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            seen.append(delivery.body)
+            delivery.ack()
+
+    bodies = [f"m{n}".encode() for n in range(500)]
+    for body in bodies:
+        await broker.publisher.publish("", topology.ACCEPTED.name, body)
+    consumer = await broker.consume(handler, parallel=1)
+    await until(lambda: len(seen) == len(bodies))
+    assert seen == bodies
+    await consumer.stop()
+    assert await broker.depth(topology.ACCEPTED.name) == 0
+
+
+async def test_acknowledging_out_of_order_leaves_only_what_was_not_acknowledged(
+    broker: Broker,
+) -> None:
+    kept: list[Delivery] = []
+    count = 0
+
+    async def handler(deliveries: list[Delivery]) -> None:
+        nonlocal count
+        for delivery in deliveries:
+            count += 1
+            if delivery.body in {b"m3", b"m7"}:
+                kept.append(delivery)
+        for delivery in reversed(deliveries):
+            if delivery not in kept:
+                delivery.ack()
+
+    consumer = await broker.consume(handler, parallel=1, ends_later=True)
+    await publish(broker, *(f"m{n}".encode() for n in range(20)))
+    await until(lambda: count == 20)
+    for delivery in kept:
+        delivery.ack()
+    await consumer.stop()
+    assert await broker.depth(topology.ACCEPTED.name) == 0
+
+
+async def test_what_was_not_acknowledged_comes_again_after_a_stop(broker: Broker) -> None:
+    seen = asyncio.Event()
+
+    async def never_ends(_: list[Delivery]) -> None:
+        seen.set()
+        raise BrokerAway("something is away")
+
+    consumer = await broker.consume(never_ends)
+    await publish(broker, b"precious")
+    await asyncio.wait_for(seen.wait(), 10)
+    await consumer.stop()
+    again: list[tuple[bytes, bool]] = []
+
+    async def handler(deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            again.append((delivery.body, delivery.redelivered))
+            delivery.ack()
+
+    await broker.consume(handler)
+    await until(lambda: bool(again))
+    assert again == [(b"precious", True)]
+
+
+async def test_one_bad_message_is_set_aside_with_its_reason_and_takes_nobody_with_it(
+    broker: Broker,
+) -> None:
+    done: list[bytes] = []
+
+    async def handler(deliveries: list[Delivery]) -> None:
+        if any(delivery.body == b"poison" for delivery in deliveries):
+            raise ValueError("cannot read this")
+        for delivery in deliveries:
+            done.append(delivery.body)
+            delivery.ack()
+
+    await publish(broker, b"a", b"poison", b"b")
+    await broker.consume(handler)
+    await until(lambda: sorted(done) == [b"a", b"b"])
+
+    async def set_aside() -> bool:
+        return await broker.depth("transformer.accepted.dead") == 1
+
+    await until(set_aside)
+    connection = await aio_pika.connect(broker.url)
+    async with connection:
+        channel = await connection.channel()
+        queue = await channel.get_queue("transformer.accepted.dead")
+        message = await queue.get(timeout=5)
+        assert message.body == b"poison"
+        assert "cannot read this" in str(message.headers["x-postroad-reason"])
+        await message.ack()
+
+
+async def test_retry_keeps_the_message_and_brings_it_again(broker: Broker) -> None:
+    tries: list[int] = []
+
+    async def handler(deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            tries.append(delivery.tries)
+            if delivery.tries == 0:
+                await delivery.retry("not yet")
+            else:
+                delivery.ack()
+
+    await broker.consume(handler)
+    await publish(broker, b"later")
+    await until(lambda: tries == [0, 1])
+
+
+async def test_message_without_a_queue_is_unroutable(broker: Broker) -> None:
+    with pytest.raises(Unroutable):
+        await broker.publisher.publish("", "no.such.queue", b"lost?")
+    await broker.publisher.publish("", topology.ACCEPTED.name, b"still works")
+
+
+async def test_publishing_without_a_broker_fails_at_once() -> None:
+    link = BrokerLink("amqp://guest:guest@127.0.0.1:1/", "nowhere")
+    publisher = Publisher(link)
+    with pytest.raises(BrokerAway):
+        await publisher.publish("", topology.ACCEPTED.name, b"x")
+
+
+async def test_connection_lost_is_made_again_and_consuming_goes_on(broker: Broker) -> None:
+    seen: set[bytes] = set()
+
+    async def handler(deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            seen.add(delivery.body)
+            delivery.ack()
+
+    await broker.consume(handler)
+    await publish(broker, b"before")
+    await until(lambda: b"before" in seen)
+    for link in (broker.incoming, broker.outgoing):
+        assert link._connection is not None
+        await link._connection.close()
+    await until(lambda: not broker.outgoing.up.is_set())
+    await asyncio.wait_for(broker.outgoing.up.wait(), 10)
+    await publish(broker, b"after")
+    await until(lambda: b"after" in seen)
+
+
+async def test_retry_tier_returns_a_message_to_the_shard_of_its_destination(
+    broker: Broker,
+) -> None:
+    arrived: list[tuple[str, str, bytes]] = []
+    for queue in topology.SHARD_QUEUES:
+
+        async def handler(deliveries: list[Delivery], name: str = queue.name) -> None:
+            for delivery in deliveries:
+                arrived.append((name, delivery.routing_key, delivery.body))
+                delivery.ack()
+
+        await broker.consume(handler, queue)
+    domains = [f"d{n}.test" for n in range(12)]
+    await broker.publisher.publish_many([("outbound", d, d.encode()) for d in domains])
+    await until(lambda: len(arrived) == 12)
+    first = {body: name for name, _, body in arrived}
+    assert len(set(first.values())) > 1
+    arrived.clear()
+    tier = topology.RETRY_TIERS[0]
+    await broker.publisher.publish_many([(tier.name, d, d.encode()) for d in domains])
+    await until(lambda: len(arrived) == 12)
+    assert {body: name for name, _, body in arrived} == first
+    assert all(key.encode() == body for _, key, body in arrived)
+
+
+async def test_events_added_together_share_a_message(broker: Broker) -> None:
+    batches: list[EventBatch] = []
+
+    async def handler(deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            batches.append(decode(EventBatch, delivery.body)[0])
+            delivery.ack()
+
+    writer = EventWriter(broker.publisher)
+    writer.start()
+    await broker.consume(handler, topology.EVENTS)
+    await writer.write(
+        happened(EventName.CLICKED, f"m{n}", 1.0, {"url": "http://a.test/"}) for n in range(300)
+    )
+    await until(lambda: sum(len(batch.events) for batch in batches) == 300)
+    assert len(batches) < 5
+    assert await writer.flush()
+    await writer.close()

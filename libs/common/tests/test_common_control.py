@@ -1,0 +1,91 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postroad_common.mail.control import ControlError, header_end, read_controls
+
+MAIL = b"From: a@b.c\r\nSubject: x\r\n\r\nx-smtpeter-inlinecss: true\r\nbody\r\n"
+
+
+def with_headers(*lines: bytes) -> bytes:
+    return b"From: a@b.c\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\nbody\r\n"
+
+
+def test_message_without_control_headers_is_not_copied() -> None:
+    assert read_controls(MAIL).stripped is MAIL
+
+
+@pytest.mark.parametrize(
+    ("line", "feature", "value"),
+    [
+        (b"x-smtpeter-inlinecss: true", "inlinecss", True),
+        (b"X-SMTPeter-InlineCSS:FALSE", "inlinecss", False),
+        (b"x-smtpeter-inlinizecss: 1", "inlinecss", True),
+        (b"x-smtpeter-trackclicks: yes", "clicktracking", True),
+        (b"x-smtpeter-trackopens:\r\n on", "openstracking", True),
+        (b"x-smtpeter-trackbounces: off", "bouncetracking", False),
+        (b"x-postroad-preventscam: No", "preventscam", False),
+        (b"x-postroad-clicktracking: 0", "clicktracking", False),
+    ],
+)
+def test_switch_is_read_in_every_spelling_and_taken_out(
+    line: bytes,
+    feature: str,
+    value: bool,  # noqa: FBT001
+) -> None:
+    controls = read_controls(with_headers(line, b"Subject: hello"))
+    assert controls.features == {feature: value}
+    assert controls.stripped == with_headers(b"Subject: hello")
+
+
+def test_tags_add_up_and_repeat_only_once() -> None:
+    controls = read_controls(
+        with_headers(b"x-smtpeter-tags: a, b;c", b"Subject: s", b"x-postroad-tags: c,d")
+    )
+    assert controls.tags == ("a", "b", "c", "d")
+
+
+def test_hosted_images_and_unknown_control_headers() -> None:
+    controls = read_controls(with_headers(b"x-smtpeter-images: hosted", b"x-smtpeter-future: 7"))
+    assert controls.images_hosted is True
+    assert controls.stripped == with_headers()
+
+
+@pytest.mark.parametrize(
+    ("line", "header"),
+    [
+        (b"x-smtpeter-inlinecss: maybe", "x-smtpeter-inlinecss"),
+        (b"x-smtpeter-inlinecss:", "x-smtpeter-inlinecss"),
+        (b"x-postroad-trackopens: 2", "x-smtpeter-trackopens"),
+        (b"x-smtpeter-tags: two words", "x-smtpeter-tags"),
+        (b"x-smtpeter-images: somewhere", "x-smtpeter-images"),
+    ],
+)
+def test_bad_value_names_the_header(line: bytes, header: str) -> None:
+    with pytest.raises(ControlError) as caught:
+        read_controls(with_headers(line))
+    assert caught.value.header == header
+
+
+def test_control_headers_in_the_body_are_content() -> None:
+    mail = b"x-smtpeter-tags: t\r\n\r\nx-smtpeter-tags: u\r\n"
+    controls = read_controls(mail)
+    assert controls.tags == ("t",)
+    assert controls.stripped == b"\r\nx-smtpeter-tags: u\r\n"
+
+
+@given(st.binary(max_size=300))
+def test_any_octets_are_read_without_a_crash_and_nothing_but_the_headers_changes(
+    raw: bytes,
+) -> None:
+    try:
+        controls = read_controls(raw)
+    except ControlError:
+        return
+    assert controls.stripped.endswith(raw[header_end(raw) :])
+
+
+@given(st.sampled_from([b"\r\n", b"\n"]), st.binary(max_size=50))
+def test_header_ends_behind_the_first_blank_line(end: bytes, body: bytes) -> None:
+    raw = b"A: b" + end + end + body
+    assert raw[header_end(raw) :] == body

@@ -1,0 +1,88 @@
+import os
+from collections.abc import Callable
+
+import pytest
+
+from postroad_common.settings import BounceSettings, ServiceSettings, SettingsError, load
+
+GOOD = {
+    "POSTROAD_AMQP_URL": "amqp://127.0.0.1/",
+    "POSTROAD_MONGODB_URI": "mongodb://127.0.0.1/postroad",
+    "POSTROAD_SECRET": "0123456789abcdef",
+}
+
+
+class Settings(ServiceSettings, BounceSettings):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in list(os.environ):
+        if name.startswith("POSTROAD_"):
+            monkeypatch.delenv(name)
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+@pytest.fixture
+def problems(environment: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    def problems(**changes: str) -> list[str]:
+        for name, value in changes.items():
+            environment.setenv(name, value)
+        with pytest.raises(SettingsError) as caught:
+            load(Settings)
+        return caught.value.problems
+
+    return problems
+
+
+def test_good_environment_is_read(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("POSTROAD_SECRET", "a" * 16 + ", " + "b" * 16)
+    settings = load(Settings)
+    assert settings.secret == ("a" * 16, "b" * 16)
+    assert settings.inline_body_max == 131_072
+
+
+def test_unknown_setting_is_refused_with_a_suggestion(problems: Callable[..., list[str]]) -> None:
+    assert problems(POSTROAD_BOUNCE_DOMIAN="x.test") == [
+        "POSTROAD_BOUNCE_DOMIAN: no such setting; did you mean POSTROAD_BOUNCE_DOMAIN?"
+    ]
+
+
+def test_setting_of_another_service_is_let_pass(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("POSTROAD_SMTP_PORT", "25")
+    assert load(Settings).metrics_port == 9400
+
+
+def test_every_problem_is_named_at_once_and_no_secret_is_shown(
+    problems: Callable[..., list[str]],
+) -> None:
+    found = problems(
+        POSTROAD_METRICS_PORT="many", POSTROAD_SECRET="tooshort", POSTROAD_AMQP_URL="http://x/"
+    )
+    assert [problem.split(":")[0] for problem in found] == [
+        "POSTROAD_AMQP_URL",
+        "POSTROAD_METRICS_PORT",
+        "POSTROAD_SECRET",
+    ]
+    assert "tooshort" not in " ".join(found)
+
+
+def test_missing_setting_is_named(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("POSTROAD_AMQP_URL")
+    with pytest.raises(SettingsError) as caught:
+        load(Settings)
+    assert caught.value.problems == ["POSTROAD_AMQP_URL: is required"]
+
+
+def test_bounce_domain_is_normalised(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("POSTROAD_BOUNCE_DOMAIN", "Bounce.EXAMPLE.com")
+    assert load(Settings).bounce_domain == "bounce.example.com"
+
+
+def test_bounce_domain_that_is_none_is_refused(problems: Callable[..., list[str]]) -> None:
+    assert problems(POSTROAD_BOUNCE_DOMAIN="not a domain") == [
+        "POSTROAD_BOUNCE_DOMAIN: the domain is not a valid host name"
+    ]

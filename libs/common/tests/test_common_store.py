@@ -1,0 +1,240 @@
+import itertools
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+
+from postroad_common import secrets
+from postroad_common.errors import StoreAway
+from postroad_common.mail.identifiers import new_id
+from postroad_common.schemas.events import (
+    Event,
+    EventName,
+    accepted,
+    attempted,
+    happened,
+    transformed,
+)
+from postroad_common.schemas.features import Features
+from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
+from postroad_common.schemas.submission import BodyReference, Recipient, Submission
+from postroad_common.store import Database
+from postroad_common.store.bodies import BodyGone
+from postroad_common.store.suppressions import Suppression
+
+
+@pytest.fixture
+async def database(mongodb_uri: str) -> AsyncIterator[Database]:
+    database = Database(mongodb_uri)
+    await database.prepare()
+    yield database
+    await database.close()
+
+
+def life_of_a_message() -> tuple[str, list[Event]]:
+    message = new_id(1000.0)
+    recipient = Recipient(id=message, address="bob@b.test")
+    submission = Submission(
+        id=new_id(1000.0),
+        account="main",
+        credential="login",
+        source="smtp",
+        received=1000.0,
+        envelope="alice@a.test",
+        recipients=(recipient,),
+        features=Features(clicktracking=True),
+        tags=("news",),
+        subject="Hello",
+        expires=2000.0,
+        size=10,
+    )
+    outbound = OutboundMessage(
+        id=message,
+        submission=submission.id,
+        account="main",
+        envelope="alice@a.test",
+        mail_from="alice@a.test",
+        recipients=(OutboundRecipient(id=message, address="bob@b.test"),),
+        received=1000.0,
+        expires=2000.0,
+        size=10,
+    )
+    again = outbound.model_copy(update={"attempt": 1})
+    return message, [
+        accepted(submission, recipient),
+        transformed(submission, recipient, 1000.1, {"links": 3}),
+        attempted(EventName.DEFERRED, outbound, message, 1000.2, {"reply": "450 busy"}),
+        attempted(EventName.DELIVERED, again, message, 1060.0, {"reply": "250 ok"}),
+        happened(EventName.CLICKED, message, 1100.0, {"url": "http://a/"}, event_id="click-1"),
+    ]
+
+
+async def test_record_is_the_same_whatever_the_order_and_number_of_events(
+    database: Database,
+) -> None:
+    shuffler = random.Random(7)
+    records = []
+    for _ in range(6):
+        message, events = life_of_a_message()
+        told = [*events, *events]
+        shuffler.shuffle(told)
+        for event in told:
+            await database.messages.apply([event])
+        record = await database.messages.get("main", message)
+        assert record is not None
+        records.append(record)
+    for record in records:
+        assert (record.state, record.attempts, record.recipient) == ("delivered", 2, "bob@b.test")
+        assert (record.created, record.updated, record.tags) == (1000.0, 1100.0, ("news",))
+        assert record.features == Features(clicktracking=True)
+
+
+async def test_one_bulk_write_does_the_same_as_many(database: Database) -> None:
+    message, events = life_of_a_message()
+    await database.messages.apply(events)
+    record = (await database.messages.find_many([message, "unknown"]))[message]
+    assert (record.state, record.attempts) == ("delivered", 2)
+
+
+async def test_message_of_another_account_is_not_seen(database: Database) -> None:
+    message, events = life_of_a_message()
+    await database.messages.apply(events)
+    assert await database.messages.get("other", message) is None
+    assert await database.messages.search("other") == []
+
+
+async def test_search_finds_by_every_filter_and_pages_newest_first(database: Database) -> None:
+    ids = []
+    for _ in range(5):
+        message, events = life_of_a_message()
+        ids.append(message)
+        await database.messages.apply(events)
+    ids.sort(reverse=True)
+    search = database.messages.search
+    first = await search("main", limit=3)
+    rest = await search("main", limit=3, before=first[-1].id)
+    assert [record.id for record in itertools.chain(first, rest)] == ids
+    assert len(await search("main", recipient="bob@b.test", tag="news", state="delivered")) == 5
+    assert len(await search("main", recipient="@b.test")) == 5
+    assert await search("main", state="failed") == []
+    assert await search("main", tag="olds") == []
+    assert await search("main", end=1000.0) == []
+    assert await database.messages.count_by_state("main", 0.0) == {"delivered": 5}
+
+
+async def test_event_told_twice_is_kept_once_and_the_new_ones_are_returned(
+    database: Database,
+) -> None:
+    message, events = life_of_a_message()
+    assert await database.events.insert(events[:3]) == events[:3]
+    assert await database.events.insert(events) == events[3:]
+    timeline = await database.events.timeline(message)
+    assert [event.event for event in timeline] == [event.event for event in events]
+    clicks = await database.events.search("", names=["clicked"])
+    assert [event.id for event in clicks] == ["click-1"]
+
+
+async def test_login_is_made_found_changed_rotated_and_deleted(database: Database) -> None:
+    logins = database.credentials
+    password = secrets.new_password()
+    made = await logins.create(
+        account="main",
+        username=secrets.new_username(),
+        password_hash=secrets.hash_password(password),
+        name="newsletter",
+        features=Features(inlinecss=True),
+    )
+    found = await logins.find(made.username)
+    assert found == made
+    assert secrets.verify_password(made.password_hash, password)
+    assert not secrets.verify_password(made.password_hash, password + "x")
+    assert password not in repr(found)
+    changed = await logins.update("main", made.username, {"disabled": True, "features": Features()})
+    assert changed is not None
+    assert (changed.disabled, changed.features, changed.version) == (True, Features(), 2)
+    rotated = await logins.rotate("main", made.username, "other-hash")
+    assert rotated is not None
+    assert rotated.password_hash == "other-hash"
+    assert await logins.update("other", made.username, {"disabled": False}) is None
+    with pytest.raises(ValueError, match="not changeable"):
+        await logins.update("main", made.username, {"account": "mine"})
+    assert [login.username for login in await logins.list("main")] == [made.username]
+    assert await logins.delete("main", made.username)
+    assert await logins.find(made.username) is None
+
+
+async def test_token_is_found_by_its_secret_and_made_only_once(database: Database) -> None:
+    hashed = secrets.hash_token(secrets.new_token())
+    options = {"account": "main", "name": "first", "scopes": ("*",), "secret_hash": hashed}
+    made = await database.tokens.create(**options)  # type: ignore[arg-type]
+    assert await database.tokens.create(**options) == made  # type: ignore[arg-type]
+    assert await database.tokens.find_by_hash(hashed) == made
+    assert await database.tokens.find_by_hash(secrets.hash_token("guess")) is None
+    assert await database.tokens.delete("main", made.id)
+    assert await database.tokens.list("main") == []
+
+
+async def test_body_is_kept_until_it_expires(database: Database) -> None:
+    data = random.Random(1).randbytes(3_000_000)
+    kept = await database.bodies.put(data, expires=2000.0)
+    gone = await database.bodies.put(b"small", expires=1000.0)
+    assert await database.bodies.get(kept) == data
+    assert await database.bodies.purge(1500.0) == 1
+    assert await database.bodies.get(kept) == data
+    for reference in (gone, BodyReference(file="nonsense", size=1)):
+        with pytest.raises(BodyGone):
+            await database.bodies.get(reference)
+
+
+async def test_suppression_holds_in_any_case_until_it_expires(database: Database) -> None:
+    await database.suppressions.add(
+        [
+            Suppression("main", "Bob@B.test", "no such user", "hard", 1.0, None, "m1"),
+            Suppression("main", "eve@b.test", "mailbox full", "soft", 1.0, 500.0),
+        ]
+    )
+    pairs = [("main", "BOB@b.test"), ("main", "eve@b.test"), ("other", "bob@b.test")]
+    found = await database.suppressions.find_many(pairs, now=400.0)
+    assert set(found) == {("main", "bob@b.test"), ("main", "eve@b.test")}
+    assert set(await database.suppressions.find_many(pairs, now=600.0)) == {("main", "bob@b.test")}
+    assert await database.suppressions.remove("main", "bob@b.test")
+    assert not await database.suppressions.remove("main", "bob@b.test")
+
+
+async def test_operators_order_merges_and_is_taken_back(database: Database) -> None:
+    await database.lanes.save({"lane": {"window": 3}})
+    await database.lanes.order("lane", {"paused": True, "cap": 5})
+    record = await database.lanes.order("lane", {"paused": None})
+    assert record.order == {"cap": 5}
+    assert record.state == {"window": 3}
+    assert [lane.key for lane in await database.lanes.ordered_since(record.ordered - 1)] == ["lane"]
+
+
+async def test_idempotency_key_is_claimed_once_and_remembers_the_answer(
+    database: Database,
+) -> None:
+    keys = database.idempotency
+    assert (await keys.begin("main", "k", "print", stale_seconds=60)).ours
+    earlier = await keys.begin("main", "k", "other", stale_seconds=60)
+    assert (earlier.ours, earlier.fingerprint, earlier.status) == (False, "print", None)
+    await keys.finish("main", "k", 200, "{}")
+    earlier = await keys.begin("main", "k", "print", stale_seconds=0)
+    assert (earlier.ours, earlier.status, earlier.answer) == (False, 200, "{}")
+
+
+async def test_abandoned_idempotency_key_goes_to_the_next_who_asks_for_the_same(
+    database: Database,
+) -> None:
+    keys = database.idempotency
+    await keys.begin("main", "k", "print", stale_seconds=60)
+    assert not (await keys.begin("main", "k", "other", stale_seconds=0)).ours
+    assert (await keys.begin("main", "k", "print", stale_seconds=0)).ours
+    await keys.release("main", "k")
+    assert (await keys.begin("main", "k", "print", stale_seconds=60)).ours
+
+
+async def test_database_that_is_away_is_told_within_five_seconds() -> None:
+    database = Database("mongodb://127.0.0.1:1/nowhere")
+    with pytest.raises(StoreAway):
+        await database.credentials.find("anyone")
+    await database.close()

@@ -1,0 +1,3 @@
+from postroad_bounce_processor.main import main
+
+main()

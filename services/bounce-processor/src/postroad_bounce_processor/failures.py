@@ -1,0 +1,226 @@
+"""Handles what the sender reports: a batch of `bounce-processor.failures` to DSNs and suppressions.
+
+The sender has told the event log already. Here it is decided whether the address is suppressed
+(the server said so to our face, which is the best evidence there is) and whether the envelope
+sender gets a delivery status notification.
+"""
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from postroad_bounce_processor import metrics
+from postroad_bounce_processor.classify import Classifier, Verdict
+from postroad_bounce_processor.dsn import Notification, write
+from postroad_bounce_processor.effects import Committer, Effects, SoftBounce
+from postroad_bounce_processor.notify import can_be_told, wants_report
+from postroad_bounce_processor.pace import Pace
+from postroad_common.broker.consumer import Delivery
+from postroad_common.mail.identifiers import derived_id
+from postroad_common.schemas.framing import FrameError, decode
+from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
+from postroad_common.schemas.returns import DeliveryFailure
+from postroad_common.store.bodies import BodyGone
+from postroad_common.store.database import Database
+
+MAX_RETURNED = 5 * 1024 * 1024
+"""Octets of a message that a DSN returns in full; of larger ones it returns the header."""
+
+_KEEP_BODY = 7 * 86_400.0  # seconds that the stored body of a large DSN outlives its expiry
+_PERMANENT = 500
+_log = structlog.get_logger("bounce-processor")
+
+
+class FailuresHandler:
+    """See the module."""
+
+    def __init__(
+        self,
+        database: Database,
+        committer: Committer,
+        classifier: Classifier,
+        *,
+        hostname: str,
+        bounce_domain: str,
+        max_deliver_seconds: float,
+        inline_body_max: int,
+        origins: Pace,
+        clock: Callable[[], float],
+    ) -> None:
+        """`origins` paces notifications per envelope sender."""
+        self._database = database
+        self._committer = committer
+        self._classifier = classifier
+        self._hostname = hostname
+        self._bounce_domain = bounce_domain
+        self._max_deliver_seconds = max_deliver_seconds
+        self._inline_body_max = inline_body_max
+        self._origins = origins
+        self._clock = clock
+
+    async def __call__(self, deliveries: list[Delivery]) -> None:
+        """Handle a batch; each delivery ends here, or `Transient` is raised."""
+        effects = Effects()
+        done: list[Delivery] = []
+        for delivery in deliveries:
+            try:
+                failure, quoted = decode(DeliveryFailure, delivery.body)
+            except FrameError as error:
+                await delivery.dead(f"not a delivery failure: {error}")
+                continue
+            verdict = self._classifier.classify(failure.code, failure.enhanced, failure.reply)
+            if failure.outcome in {"failed", "expired"} and failure.outbound.kind == "mail":
+                self._suppress(failure, verdict, effects)
+            await self._notify(failure, bytes(quoted), verdict, effects)
+            done.append(delivery)
+        await self._committer.commit(effects)
+        for delivery in done:
+            delivery.ack()
+
+    def _suppress(self, failure: DeliveryFailure, verdict: Verdict, effects: Effects) -> None:
+        hard = is_hard(failure, verdict)
+        message = failure.outbound
+        metrics.BOUNCE_CLASSES.labels(verdict.failure.name, str(hard).lower()).inc()
+        reason = f"{verdict.failure.name}: {failure.reply}"
+        for recipient in message.recipients:
+            if hard:
+                effects.suppress(
+                    "hard",
+                    account=message.account,
+                    address=recipient.address,
+                    message=recipient.id,
+                    reason=reason,
+                    time=failure.time,
+                )
+            elif verdict.failure.counts and _is_about_the_mailbox(failure):
+                effects.soft.append(
+                    SoftBounce(
+                        message.account, recipient.address, recipient.id, reason, failure.time
+                    )
+                )
+
+    async def _notify(
+        self, failure: DeliveryFailure, quoted: bytes, verdict: Verdict, effects: Effects
+    ) -> None:
+        message = failure.outbound
+        recipients = self._to_report(failure)
+        if not recipients:
+            return
+        now = self._clock()
+        wait = self._origins.wait(message.envelope, now)
+        if wait is None:
+            metrics.LEFT_OUT.labels("pace").inc()
+            _log.warning("notification left out: its origin gets too many", id=message.id)
+            return
+        notification_id = derived_id(failure.time, "dsn", failure.id)
+        notification = write(
+            failure,
+            recipients,
+            await self._returned(failure, quoted),
+            message_id=notification_id,
+            hostname=self._hostname,
+            explanation=verdict.failure.explain,
+        )
+        effects.outbound.append(
+            await self._outbound(failure, notification, notification_id, now, wait)
+        )
+        metrics.REPORTS.labels(failure.outcome).inc()
+        _log.info(
+            "notification written",
+            id=message.id,
+            notification=notification_id,
+            outcome=failure.outcome,
+            recipients=len(recipients),
+        )
+
+    def _to_report(self, failure: DeliveryFailure) -> Sequence[OutboundRecipient]:
+        """Return the recipients whose outcome the envelope sender is to be told."""
+        message = failure.outbound
+        if not can_be_told(message.envelope, message.kind, self._bounce_domain):
+            return ()
+        if message.bouncetracking and not message.forward_bounces:
+            return ()
+        return [
+            recipient
+            for recipient in message.recipients
+            if wants_report(recipient.notify, failure.outcome)
+        ]
+
+    async def _returned(self, failure: DeliveryFailure, quoted: bytes) -> bytes:
+        """Return the whole message where RET=FULL asks for one that travels by claim check."""
+        message = failure.outbound
+        if (
+            message.ret != "full"
+            or message.body is None
+            or failure.outcome not in {"failed", "expired"}
+            or message.size > MAX_RETURNED
+        ):
+            return quoted
+        try:
+            stored = (await self._database.bodies.get(message.body))[message.skip :]
+        except BodyGone:
+            return quoted
+        pieces = [quoted]
+        position = 0
+        for patch in message.patches:
+            at = patch.at - message.skip
+            pieces += [stored[position:at], patch.data]
+            position = at
+        return b"".join((*pieces, stored[position:]))
+
+    async def _outbound(
+        self,
+        failure: DeliveryFailure,
+        notification: Notification,
+        notification_id: str,
+        now: float,
+        wait: float,
+    ) -> tuple[OutboundMessage, bytes]:
+        content = notification.content
+        expires = now + self._max_deliver_seconds
+        reference = None
+        if len(content) > self._inline_body_max:
+            reference = await self._database.bodies.put(content, expires + _KEEP_BODY)
+        message = OutboundMessage(
+            id=notification_id,
+            submission=failure.outbound.submission,
+            account=failure.outbound.account,
+            kind="dsn",
+            envelope="",
+            mail_from="",
+            recipients=(
+                OutboundRecipient(id=notification_id, address=notification.to, notify=("never",)),
+            ),
+            smtputf8=notification.smtputf8,
+            eightbit=notification.eightbit,
+            forward_bounces=False,
+            subject=notification.subject,
+            received=failure.time,
+            expires=expires,
+            not_before=now + wait if wait else None,
+            size=len(content),
+            body=reference,
+            skip=notification.head if reference else 0,
+        )
+        return message, content[: notification.head] if reference else content
+
+
+def is_hard(failure: DeliveryFailure, verdict: Verdict) -> bool:
+    """Tell whether a failure in conversation means that the address is dead.
+
+    The reply must be about the recipient: given to RCPT, or to the whole message when it had only
+    one recipient; or the domain must be known not to exist.
+    """
+    if failure.outcome != "failed" or not verdict.failure.hard:
+        return False
+    if failure.enhanced.startswith("4") or (failure.code or _PERMANENT) < _PERMANENT:
+        return False
+    if verdict.failure.name == "no-such-domain" and failure.stage == "route":
+        return True
+    return _is_about_the_mailbox(failure)
+
+
+def _is_about_the_mailbox(failure: DeliveryFailure) -> bool:
+    if failure.stage == "rcpt":
+        return True
+    return failure.stage in {"data", "dot"} and len(failure.outbound.recipients) == 1

@@ -1,0 +1,270 @@
+"""Handles returned mail: a batch of `bounce-processor.returns` from the frame to the ack.
+
+For each return: find the message it answers, understand it, record what happened, suppress the
+address where the evidence allows, and forward it to the envelope sender where login and NOTIFY
+say so. Failures that the sender met itself are the business of `failures`.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from postroad_bounce_processor import metrics
+from postroad_bounce_processor.classify import Classifier
+from postroad_bounce_processor.effects import Committer, Effects, SoftBounce
+from postroad_bounce_processor.forward import forward, is_loop
+from postroad_bounce_processor.notify import can_be_told, wants_return
+from postroad_bounce_processor.pace import Pace
+from postroad_bounce_processor.record import Kind, Understanding
+from postroad_bounce_processor.understand import same_mailbox, understand
+from postroad_common.broker.consumer import Delivery
+from postroad_common.mail.identifiers import derived_id
+from postroad_common.schemas.events import Event, EventName, happened
+from postroad_common.schemas.framing import FrameError, decode
+from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
+from postroad_common.schemas.returns import Return
+from postroad_common.store.bodies import BodyGone
+from postroad_common.store.database import Database
+from postroad_common.store.messages import MessageRecord
+
+HOLD_SECONDS = 600.0
+"""How long a return waits for its message to appear in the store (the event log may lag)."""
+
+_EVENTS = {
+    Kind.BOUNCE: EventName.BOUNCED,
+    Kind.COMPLAINT: EventName.COMPLAINED,
+}
+_log = structlog.get_logger("bounce-processor")
+
+
+class ReturnsHandler:
+    """See the module."""
+
+    def __init__(
+        self,
+        database: Database,
+        committer: Committer,
+        classifier: Classifier,
+        *,
+        hostname: str,
+        bounce_domain: str,
+        max_deliver_seconds: float,
+        origins: Pace,
+        messages: Pace,
+        clock: Callable[[], float],
+    ) -> None:
+        """`origins` paces forwards per envelope sender, `messages` returns per message id."""
+        self._database = database
+        self._committer = committer
+        self._classifier = classifier
+        self._hostname = hostname
+        self._bounce_domain = bounce_domain
+        self._max_deliver_seconds = max_deliver_seconds
+        self._origins = origins
+        self._messages = messages
+        self._clock = clock
+
+    async def __call__(self, deliveries: list[Delivery]) -> None:
+        """Handle a batch; each delivery ends here, or is held, or `Transient` is raised."""
+        returns = await self._read(deliveries)
+        records = await self._database.messages.find_many(
+            {returned.message_id for _, returned, _ in returns}
+        )
+        effects = Effects()
+        done: list[Delivery] = []
+        for delivery, returned, body in returns:
+            record = _complete(records, returned.message_id)
+            if record is None and self._clock() - returned.received < HOLD_SECONDS:
+                await delivery.retry("its message is not in the store yet")
+                continue
+            raw = await self._raw(delivery, returned, body)
+            if raw is not None:
+                self._take(returned, raw, record, effects)
+                done.append(delivery)
+                await asyncio.sleep(0)  # let heartbeats and confirms through between two mails
+        await self._committer.commit(effects)
+        for delivery in done:
+            delivery.ack()
+
+    async def _read(self, deliveries: list[Delivery]) -> list[tuple[Delivery, Return, memoryview]]:
+        found = []
+        for delivery in deliveries:
+            try:
+                returned, body = decode(Return, delivery.body)
+            except FrameError as error:
+                await delivery.dead(f"not a return: {error}")
+                continue
+            found.append((delivery, returned, body))
+        return found
+
+    async def _raw(self, delivery: Delivery, returned: Return, body: memoryview) -> bytes | None:
+        if returned.body is None:
+            return bytes(body)
+        try:
+            return await self._database.bodies.get(returned.body)
+        except BodyGone as error:
+            await delivery.dead(str(error))
+            return None
+
+    def _take(
+        self, returned: Return, raw: bytes, record: MessageRecord | None, effects: Effects
+    ) -> None:
+        log = _log.bind(id=returned.message_id, returned=returned.id)
+        if self._messages.wait(returned.message_id, self._clock()) is None:
+            metrics.LEFT_OUT.labels("too many returns for one message").inc()
+            log.warning("too many returns for one message, this one is dropped")
+            return
+        found = understand(
+            raw,
+            expected=record.recipient if record else "",
+            mail_from=returned.mail_from,
+            classifier=self._classifier,
+        )
+        metrics.RETURNS.labels(found.kind, found.source).inc()
+        forwarded = record is not None and self._forward(returned, raw, record, found, effects)
+        effects.events.append(_event(returned, record, found, forwarded=forwarded))
+        if record is None:
+            log.warning("the message of this return is unknown", kind=found.kind)
+            return
+        self._suppress(returned, record, found, effects)
+        log.info(
+            "return understood",
+            kind=found.kind,
+            source=found.source,
+            bounce_class=found.bounce_class,
+            hard=found.hard,
+            detail=found.detail,
+            forwarded=forwarded,
+        )
+
+    def _suppress(
+        self, returned: Return, record: MessageRecord, found: Understanding, effects: Effects
+    ) -> None:
+        if found.kind is Kind.COMPLAINT:
+            effects.suppress(
+                "complaint",
+                account=record.account,
+                address=record.recipient,
+                message=record.id,
+                reason=f"complaint ({found.detail})",
+                time=returned.received,
+            )
+        if found.kind is not Kind.BOUNCE:
+            return
+        metrics.BOUNCE_CLASSES.labels(found.bounce_class, str(found.hard).lower()).inc()
+        reason = f"{found.bounce_class}: {found.diagnostic or found.enhanced}"
+        failure = self._classifier.classes[found.bounce_class]
+        if found.hard:
+            effects.suppress(
+                "hard",
+                account=record.account,
+                address=record.recipient,
+                message=record.id,
+                reason=reason,
+                time=returned.received,
+            )
+        elif (failure.counts or failure.hard) and same_mailbox(found.recipient, record.recipient):
+            effects.soft.append(
+                SoftBounce(record.account, record.recipient, record.id, reason, returned.received)
+            )
+
+    def _forward(
+        self,
+        returned: Return,
+        raw: bytes,
+        record: MessageRecord,
+        found: Understanding,
+        effects: Effects,
+    ) -> bool:
+        if not record.forward_bounces or not can_be_told(
+            record.envelope, "mail", self._bounce_domain
+        ):
+            return False
+        if not wants_return(record.notify, found):
+            return False
+        if is_loop(raw, self._bounce_domain):
+            metrics.LEFT_OUT.labels("loop").inc()
+            return False
+        now = self._clock()
+        wait = self._origins.wait(record.envelope, now)
+        if wait is None:
+            metrics.LEFT_OUT.labels("pace").inc()
+            return False
+        forward_id = derived_id(returned.received, "forward", returned.id)
+        made = forward(
+            raw,
+            returned,
+            forward_id=forward_id,
+            hostname=self._hostname,
+            bounce_domain=self._bounce_domain,
+        )
+        message = OutboundMessage(
+            id=forward_id,
+            submission=forward_id,
+            account=record.account,
+            kind="forward",
+            envelope="",
+            mail_from="",
+            recipients=(
+                OutboundRecipient(id=forward_id, address=record.envelope, notify=("never",)),
+            ),
+            smtputf8=not record.envelope.isascii(),
+            eightbit=not raw.isascii(),
+            forward_bounces=False,
+            received=returned.received,
+            expires=now + self._max_deliver_seconds,
+            not_before=now + wait if wait else None,
+            size=len(made.head) + len(raw) - made.skip,
+            body=returned.body,
+            skip=made.skip if returned.body else 0,
+        )
+        body = made.head if returned.body else made.head + raw[made.skip :]
+        effects.outbound.append((message, body))
+        metrics.FORWARDS.inc()
+        return True
+
+
+def _complete(records: Mapping[str, MessageRecord], message_id: str) -> MessageRecord | None:
+    """Return the record if its facts are there: later events may have come before the first."""
+    record = records.get(message_id)
+    return record if record is not None and record.recipient else None
+
+
+def _event(
+    returned: Return, record: MessageRecord | None, found: Understanding, *, forwarded: bool
+) -> Event:
+    """Return the event of a return; its id is that of the cause, so twice is once."""
+    name = _EVENTS.get(found.kind, EventName.RESPONSE)
+    data: dict[str, object] = {
+        "recipient": record.recipient if record else found.recipient,
+        "return": returned.id,
+        "source": found.source.value,
+        "confidence": round(found.confidence, 2),
+        "forwarded": forwarded,
+        "size": returned.size,
+    }
+    if name is EventName.RESPONSE:
+        data["type"] = found.detail if found.kind is Kind.RESPONSE else found.kind.value
+    elif name is EventName.COMPLAINED:
+        data["type"] = found.detail
+    if found.bounce_class:
+        data |= {"class": found.bounce_class, "hard": found.hard}
+    optional = {
+        "code": found.code,
+        "enhanced": found.enhanced,
+        "diagnostic": found.diagnostic[:1000],
+        "host": found.reporting_host,
+        "remote": found.remote_host,
+        "detail": found.detail,
+        "failed_recipient": found.recipient if record else "",
+    }
+    data |= {key: value for key, value in optional.items() if value}
+    return happened(
+        name,
+        returned.message_id,
+        returned.received,
+        data,
+        account=record.account if record else "",
+        event_id=f"{returned.message_id}.{name}.{returned.id}",
+    )

@@ -1,0 +1,73 @@
+"""Builds the bounce-processor and starts it."""
+
+import time
+
+from postroad_bounce_processor.classify import built_in
+from postroad_bounce_processor.effects import Committer
+from postroad_bounce_processor.failures import FailuresHandler
+from postroad_bounce_processor.formats import built_in_formats
+from postroad_bounce_processor.handler import ReturnsHandler
+from postroad_bounce_processor.pace import Pace
+from postroad_bounce_processor.settings import Settings
+from postroad_common.broker.consumer import Consumer
+from postroad_common.broker.topology import FAILURES, RETURNS
+from postroad_common.service import ServiceContext, run
+
+RETURNS_PER_MESSAGE = 25.0
+RETURNS_PER_MESSAGE_PER_SECOND = 0.01
+
+
+async def build(context: ServiceContext[Settings]) -> None:
+    """Make the objects, start the consumers, and register how they stop."""
+    settings = context.settings
+    classifier = built_in()
+    built_in_formats()
+    committer = Committer(context.database, context.events, context.publisher)
+    origins = Pace()
+    returns = Consumer(
+        context.link,
+        context.publisher,
+        RETURNS,
+        ReturnsHandler(
+            context.database,
+            committer,
+            classifier,
+            hostname=settings.hostname,
+            bounce_domain=settings.bounce_domain,
+            max_deliver_seconds=settings.max_deliver_seconds,
+            origins=origins,
+            messages=Pace(RETURNS_PER_MESSAGE_PER_SECOND, RETURNS_PER_MESSAGE, longest_wait=0.0),
+            clock=time.time,
+        ),
+        batch=32,
+        prefetch=128,
+        parallel=2,
+    )
+    failures = Consumer(
+        context.link,
+        context.publisher,
+        FAILURES,
+        FailuresHandler(
+            context.database,
+            committer,
+            classifier,
+            hostname=settings.hostname,
+            bounce_domain=settings.bounce_domain,
+            max_deliver_seconds=settings.max_deliver_seconds,
+            inline_body_max=settings.inline_body_max,
+            origins=origins,
+            clock=time.time,
+        ),
+        batch=32,
+        prefetch=128,
+        parallel=2,
+    )
+    context.on_drain(returns.stop)
+    context.on_drain(failures.stop)
+    await returns.start()
+    await failures.start()
+
+
+def main() -> None:
+    """Run the service until it is told to stop."""
+    run("bounce-processor", Settings, build)

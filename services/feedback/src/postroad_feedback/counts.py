@@ -1,0 +1,54 @@
+"""What a batch of events adds to the roll-ups: per account, day (UTC) and tag.
+
+Counted by event name. Openings and clicks of machines are counted apart (`opened_machine`), and
+the first opening and first click by a person of each message once more (`opened_unique`).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from postroad_common.schemas.events import Event, EventName
+from postroad_common.store.rollups import RollupKey
+from postroad_feedback.facts import Facts
+
+_NOT_COUNTED = frozenset({EventName.TRANSFORMED})
+_REACTIONS = frozenset({EventName.OPENED, EventName.CLICKED})
+
+
+def is_reaction(event: Event) -> bool:
+    """Whether a person opened or clicked."""
+    return event.event in _REACTIONS and not event.data.get("machine")
+
+
+def mark_of(event: Event) -> str:
+    """The mark that only the first such reaction to a message can set."""
+    return f"{event.message}.{event.event}"
+
+
+def additions(
+    events: Iterable[Event], facts: Mapping[str, Facts], firsts: Iterable[str]
+) -> dict[RollupKey, Counter[str]]:
+    """The numbers to add; events whose message is not in `facts` do not count.
+
+    `firsts` are the marks (`mark_of`) set by this batch.
+    """
+    open_marks = set(firsts)
+    result: dict[RollupKey, Counter[str]] = {}
+    for event in events:
+        known = facts.get(event.message)
+        if known is None or event.event in _NOT_COUNTED:
+            continue
+        names = [str(event.event)]
+        if event.event in _REACTIONS:
+            if event.data.get("machine"):
+                names = [f"{event.event}_machine"]
+            elif mark_of(event) in open_marks:
+                open_marks.discard(mark_of(event))
+                names.append(f"{event.event}_unique")
+        elif event.event is EventName.FAILED and event.data.get("expired"):
+            names.append("expired")
+        day = datetime.fromtimestamp(event.time, UTC).date().isoformat()
+        for tag in ("", *dict.fromkeys(known.tags)):
+            result.setdefault(RollupKey(known.account, day, tag), Counter()).update(names)
+    return result

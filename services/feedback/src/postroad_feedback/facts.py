@@ -1,0 +1,80 @@
+"""What must be known of a message to file its events: whose it is, to whom it went, its tags.
+
+The ingress tells it with the accepted event, the transformer once more; others (the tracker, the
+sender) only know the message id. What was told lately is remembered, the rest is looked up, all of
+a batch at once.
+"""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from postroad_common.schemas.events import Event
+from postroad_common.store.messages import MessageRecord
+
+FindMany = Callable[[Iterable[str]], Awaitable[dict[str, MessageRecord]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The facts of one message."""
+
+    account: str
+    recipient: str
+    envelope: str
+    tags: tuple[str, ...]
+
+
+def told_by(event: Event) -> Facts | None:
+    """The facts in an event that tells them."""
+    data = event.data
+    recipient = data.get("recipient")
+    if not event.account or not isinstance(recipient, str) or "submission" not in data:
+        return None
+    tags = data.get("tags") or ()
+    return Facts(
+        account=event.account,
+        recipient=recipient,
+        envelope=str(data.get("envelope") or ""),
+        tags=tuple(str(tag) for tag in tags),
+    )
+
+
+class FactFinder:
+    """Finds facts; remembers those of the last `capacity` messages."""
+
+    def __init__(self, find_many: FindMany, capacity: int = 50_000) -> None:
+        self._find_many = find_many
+        self._capacity = capacity
+        self._known: OrderedDict[str, Facts] = OrderedDict()
+
+    async def find(self, events: Iterable[Event], *, settle: bool = False) -> Mapping[str, Facts]:
+        """The facts by message id; messages that nothing is known of yet are left out.
+
+        With `settle` a record that only holds the account will do: nobody is going to tell more.
+
+        Raises:
+            StoreAway: the database is needed and away.
+        """
+        wanted: dict[str, Facts | None] = {}
+        for event in events:
+            facts = told_by(event) or wanted.get(event.message) or self._known.get(event.message)
+            wanted[event.message] = facts
+        missing = [message for message, facts in wanted.items() if facts is None]
+        if missing:
+            records = await self._find_many(missing)
+            for message, record in records.items():
+                if record.submission or settle:
+                    wanted[message] = Facts(
+                        record.account, record.recipient, record.envelope, record.tags
+                    )
+        found = {message: facts for message, facts in wanted.items() if facts is not None}
+        self._remember(found)
+        return found
+
+    def _remember(self, found: Mapping[str, Facts]) -> None:
+        for message, facts in found.items():
+            self._known[message] = facts
+            self._known.move_to_end(message)
+        while len(self._known) > self._capacity:
+            self._known.popitem(last=False)

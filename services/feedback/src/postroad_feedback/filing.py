@@ -1,0 +1,119 @@
+"""Files a batch of events: everything that follows from them, once, whatever dies in between.
+
+The order is what makes it safe. The batch is announced in the ledger; the events are stored, which
+tells the new ones from the known; then records, counters and webhooks follow, each of which may be
+repeated without harm; then the ledger entry is deleted. A process that dies before the end leaves
+the AMQP messages unacknowledged, so the records and webhooks are done again, and the ledger entry,
+so the counters are (`completion`).
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+
+from prometheus_client import Counter
+
+from postroad_common.mail.identifiers import new_id
+from postroad_common.schemas.events import Event, EventName
+from postroad_common.store.database import Database
+from postroad_common.store.suppressions import Suppression
+from postroad_feedback import counts
+from postroad_feedback.facts import FactFinder, Facts
+from postroad_feedback.subscriptions import Subscriptions
+
+CHUNK = 1000
+"""Events filed at once."""
+_filed = Counter("postroad_feedback_events", "Events filed, by name.", ["event"])
+_known = Counter("postroad_feedback_duplicates", "Events that had been filed before.")
+
+
+class Filing:
+    """Writes to `database`; webhook deliveries are made by `subscriptions`."""
+
+    def __init__(
+        self, database: Database, finder: FactFinder, subscriptions: Subscriptions
+    ) -> None:
+        self._database = database
+        self._finder = finder
+        self._subscriptions = subscriptions
+
+    async def file(self, events: Iterable[Event]) -> None:
+        """Files events, whatever their order and however often they come.
+
+        Raises:
+            StoreAway: not everything is done; the same call will do the rest.
+        """
+        unique = list({event.id: event for event in events}.values())
+        for start in range(0, len(unique), CHUNK):
+            await self._file(unique[start : start + CHUNK])
+
+    async def _file(self, events: Sequence[Event]) -> None:
+        facts = await self._finder.find(events)
+        events = [owned(event, facts.get(event.message)) for event in events]
+        waiting = {event.id for event in events if event.message not in facts}
+        batch = new_id()
+        await self._database.ledger.open(batch, [event.id for event in events])
+        new = await self._database.events.insert(events, batch=batch, waiting=waiting)
+        await self.follow(batch, events, new, facts)
+        for event in new:
+            _filed.labels(event.event.value).inc()
+        _known.inc(len(events) - len(new))
+
+    async def follow(
+        self,
+        batch: str,
+        events: Sequence[Event],
+        new: Sequence[Event],
+        facts: Mapping[str, Facts],
+    ) -> None:
+        """Does all that follows from stored `events`, of which `batch` added `new`; closes it.
+
+        Raises:
+            StoreAway: as `file`.
+        """
+        known = [event for event in events if event.message in facts]
+        await asyncio.gather(
+            self._database.messages.apply(events),
+            self._count_reactions(events),
+            self._suppress(known, facts),
+            self._subscriptions.enqueue(known, facts),
+            self._roll_up(batch, new, facts),
+        )
+        await self._database.ledger.close(batch)
+
+    async def _roll_up(self, batch: str, new: Sequence[Event], facts: Mapping[str, Facts]) -> None:
+        marks = {counts.mark_of(event): event.time for event in new if counts.is_reaction(event)}
+        firsts: set[str] = set()
+        if marks:
+            firsts = await self._database.ledger.first_of(batch, marks, max(marks.values()))
+        additions = counts.additions(new, facts, firsts)
+        await self._database.rollups.add(batch, additions)
+        self._database.rollups.finished(batch, additions)
+
+    async def _count_reactions(self, events: Sequence[Event]) -> None:
+        messages = {event.message for event in events if counts.is_reaction(event)}
+        if messages:
+            reactions = await self._database.events.reactions(messages)
+            await self._database.messages.count_reactions(reactions)
+
+    async def _suppress(self, events: Sequence[Event], facts: Mapping[str, Facts]) -> None:
+        """Puts those who unsubscribed on the list of the account they unsubscribed from."""
+        await self._database.suppressions.add(
+            Suppression(
+                account=facts[event.message].account,
+                address=facts[event.message].recipient,
+                reason="unsubscribed with one click",
+                kind="unsubscribe",
+                created=event.time,
+                expires=None,
+                message=event.message,
+            )
+            for event in events
+            if event.event is EventName.UNSUBSCRIBED and facts[event.message].recipient
+        )
+
+
+def owned(event: Event, facts: Facts | None) -> Event:
+    """The event with its account, where that is known and was not told."""
+    if facts is None or event.account:
+        return event
+    return event.model_copy(update={"account": facts.account})

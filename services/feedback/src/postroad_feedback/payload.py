@@ -1,0 +1,46 @@
+"""The body of a webhook call: `{"type": …, "timestamp": …, "data": {…}}`.
+
+Signing is in `calls`; what is sent where is decided in `subscriptions`.
+"""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from postroad_common.schemas.events import Event
+from postroad_feedback.facts import Facts
+
+_INTERNAL = frozenset({"credential", "expires", "features", "forward_bounces", "source", "client"})
+
+
+def timestamp(seconds: float) -> str:
+    """ISO 8601 in UTC with milliseconds."""
+    moment = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return moment.replace("+00:00", "Z")
+
+
+def body_of(event: Event, facts: Facts) -> str:
+    """The exact JSON to post for `event`: what is known of the message, and of the event."""
+    data: dict[str, Any] = {key: value for key, value in event.data.items() if key not in _INTERNAL}
+    data |= {
+        "id": event.message,
+        "event_id": event.id,
+        "recipient": facts.recipient,
+        "envelope": facts.envelope,
+        "tags": list(facts.tags),
+        "time": event.time,
+    }
+    return _dump(str(event.event), event.time, data)
+
+
+def test_body(now: float) -> str:
+    """The JSON of a test call."""
+    return _dump("test", now, {"message": "This is a test call of your webhook."})
+
+
+def _dump(kind: str, time: float, data: dict[str, Any]) -> str:
+    return json.dumps(
+        {"type": kind, "timestamp": timestamp(time), "data": data},
+        separators=(",", ":"),
+        ensure_ascii=False,
+    )

@@ -1,0 +1,292 @@
+"""A connection: its life, its command lines and its replies, on top of aiosmtpd's protocol.
+
+Taken from aiosmtpd: the life of the connection, the table of `smtp_*` methods, session and
+envelope. Ours: reading (`stream`), replies that leave together where commands came together, and
+time-outs by phase (`watchdog`). The commands are in `protocol`.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from aiosmtpd.smtp import SMTP
+from typing_extensions import override
+
+from postroad_common.mail.reply import Reply
+from postroad_ingress_smtp import metrics, policy
+from postroad_ingress_smtp.admission import Lease, Memory, Seats
+from postroad_ingress_smtp.authentication import Authentication
+from postroad_ingress_smtp.chunking import Chunks
+from postroad_ingress_smtp.envelope import Envelope
+from postroad_ingress_smtp.limits import Limits
+from postroad_ingress_smtp.session import Reception, Session
+from postroad_ingress_smtp.stream import (
+    ClientGoneError,
+    LineEndError,
+    LineTooLongError,
+    SmtpStream,
+)
+from postroad_ingress_smtp.watchdog import Watchdog
+
+_log = structlog.get_logger(__name__)
+
+_PATIENCE = 10  # times as many errors are taken from who has logged in: lists have bad addresses
+_COMMAND_LIMIT = 4096  # octets; MAIL with all its parameters stays below
+_IDLE = frozenset({"NOOP", "RSET", "HELP", "VRFY", "EXPN", "EHLO", "HELO"})
+_HTTP = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "PATCH", "DELETE"})
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all connections of the process share."""
+
+    hostname: str
+    max_message_size: int
+    max_recipients: int
+    limits: Limits
+    memory: Memory
+    tls: Callable[[], ssl.SSLContext | None]
+    authentication: Authentication
+    login_seats: Seats
+    draining: bool = False
+
+
+class SmtpConnection(SMTP):
+    """One connection, with everything but the commands."""
+
+    session: Session  # type: ignore[assignment]  # set before anything reads it
+    envelope: Envelope  # type: ignore[assignment]  # as above
+    transport: asyncio.Transport | None  # type: ignore[assignment]  # TCP or TLS, not any
+
+    def __init__(
+        self,
+        shared: Shared,
+        reception: Reception,
+        address: str,
+        *,
+        released: Callable[["SmtpConnection"], None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """`released` is called once, when the connection holds nothing any more."""
+        super().__init__(None, hostname=shared.hostname, enable_SMTPUTF8=True, loop=loop)
+        self._shared = shared
+        self._limits = shared.limits
+        self._reception = reception
+        self._address = address
+        self._released = released
+        self._stream = SmtpStream(loop)
+        # The stock reader holds one line; ours takes its place.
+        asyncio.StreamReaderProtocol.__init__(
+            self, self._stream, client_connected_cb=self._cb_client_connected, loop=loop
+        )
+        self._watchdog = Watchdog(loop, self._stream, shared.limits, self._expired)
+        self._out: list[bytes] = []
+        self._ending = False
+        self._lease: Lease = shared.memory.lease()
+        self._chunks: Chunks | None = None
+        self._errors = 0
+        self._idle_commands = 0
+        self._auth_failures = 0
+        self._seat: str | None = None
+        self._aborting: asyncio.TimerHandle | None = None
+        self.idle = False
+        """Whether the connection waits for a command, outside of a transaction."""
+
+    # The life of the connection
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        asyncio.StreamReaderProtocol.connection_made(self, transport)
+        self.transport = transport
+        self.session = self._create_session()
+        self.envelope = self._create_envelope()
+        self._note_tls()
+        if not self._reception.needs_login:
+            self._watchdog.uncap()
+        self._handler_coroutine = self.loop.create_task(self._handle_client())
+
+    @override
+    def connection_lost(self, error: Exception | None) -> None:
+        # The task is not cancelled: it may be waiting for a confirm. It ends at its next read.
+        asyncio.StreamReaderProtocol.connection_lost(self, error)
+        self._watchdog.stop()
+        if self._aborting is not None:
+            self._aborting.cancel()
+        self.transport = None
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self._stream.feed_data(data)
+
+    @override
+    def eof_received(self) -> bool:
+        self._stream.feed_eof()
+        return not self._tls  # a TLS transport cannot stay half open
+
+    @override
+    def _create_session(self) -> Session:
+        return Session(self.loop, self._address)
+
+    @override
+    def _create_envelope(self) -> Envelope:
+        return Envelope()
+
+    @property
+    def _tls(self) -> bool:
+        return self.session.tls is not None
+
+    def _note_tls(self) -> None:
+        connection = self._writer.get_extra_info("ssl_object")
+        if connection is not None:
+            cipher = connection.cipher()
+            self.session.tls = f"{connection.version()} {cipher[0] if cipher else ''}".strip()
+
+    def drain_idle(self) -> None:
+        """The process is being stopped: close now if nothing is in progress."""
+        if self.idle:
+            self._end(policy.DRAINING)
+            self._flush_out()
+            self._close()
+
+    @property
+    def begun(self) -> bool:
+        """Whether the conversation has started; from then on `released` will be called."""
+        return self._handler_coroutine is not None
+
+    def abort(self) -> None:
+        """Close whatever is in progress."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _expired(self, slow: bool) -> None:  # noqa: FBT001 - the one argument of a call-back
+        self._end(policy.TOO_SLOW if slow else policy.TIMED_OUT)
+        self._flush_out()
+        self._close()
+
+    def _close(self) -> None:
+        """Close when the last reply is out, and at the latest after `close_seconds`."""
+        transport = self.transport
+        self._watchdog.stop()
+        if transport is not None and self._aborting is None:
+            transport.close()
+            self._aborting = self.loop.call_later(self._limits.close_seconds, transport.abort)
+        self._stream.feed_eof()  # wakes the task, which ends
+
+    # Replies
+
+    def reply(self, reply: Reply) -> None:
+        """Answer a command; the octets leave with `_flush`."""
+        self._out.append(reply.wire())
+        if reply.code >= 400:
+            metrics.REFUSED.labels(self._reception.name, str(reply.code)).inc()
+            if reply.code >= 500:
+                self._errors += 1
+                allowed = self._limits.errors * (_PATIENCE if self.session.authenticated else 1)
+                if self._errors >= allowed and not self._ending:
+                    self._end(policy.TOO_MANY_ERRORS)
+            elif reply.code == 421:
+                self._ending = True
+
+    def _end(self, reply: Reply) -> None:
+        """Answer, and close the connection when the answer is out."""
+        self._ending = True
+        self._out.append(reply.wire())
+        metrics.REFUSED.labels(self._reception.name, str(reply.code)).inc()
+
+    def _flush_out(self) -> None:
+        if self._out and self.transport is not None:
+            self.transport.write(b"".join(self._out))
+        self._out.clear()
+
+    async def _flush(self) -> None:
+        self._flush_out()
+        if self._paused:
+            await self._drain_helper()
+
+    # The conversation
+
+    @override
+    async def _handle_client(self) -> None:
+        try:
+            await self._converse()
+        except (ClientGoneError, ConnectionError):
+            pass
+        except Exception:  # the one place where a connection's fault must not become the process's
+            _log.exception("session failed", ip=self._address, listener=self._reception.name)
+            self._end(policy.BROKEN)
+            self._flush_out()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        self._lease.release()
+        self._close()
+        if self._seat is not None:
+            self._shared.login_seats.leave(self._seat)
+            self._seat = None
+        self._released(self)
+
+    async def _converse(self) -> None:
+        self._out.append(b"220 %s ESMTP Postroad\r\n" % self.hostname.encode())
+        while not self._ending:
+            if not self._stream.has_line:
+                await self._flush()
+                if self._stream.at_end:
+                    return
+            self.idle = not self.envelope.open
+            if self.idle and self._shared.draining:
+                self._end(policy.DRAINING)
+                break
+            self._watchdog.expect(self._limits.command_seconds)
+            try:
+                line = await self._stream.line()
+            except LineTooLongError:
+                self.reply(policy.LINE_TOO_LONG)
+                continue
+            except LineEndError:
+                self.reply(policy.LINE_ENDS)
+                continue
+            finally:
+                self.idle = False
+            if not self._ending:  # it may have expired while the line came in
+                await self._command(line)
+        await self._flush()
+
+    async def _command(self, line: bytes) -> None:
+        verb, _, rest = line.partition(b" ")
+        try:
+            name = verb.decode("ascii").upper()
+            argument = rest.decode().strip(" ")
+        except UnicodeDecodeError:
+            self.reply(policy.NOT_TEXT)
+            return
+        if len(line) > _COMMAND_LIMIT and name != "AUTH":
+            self.reply(policy.LINE_TOO_LONG)
+            return
+        if name in _HTTP:
+            self._end(policy.NOT_HTTP)
+            return
+        if await self._barred(name, argument):
+            return
+        method = self._smtp_methods.get(name)
+        if method is None:
+            self.reply(policy.UNKNOWN)
+            return
+        if name in _IDLE:
+            self._idle_commands += 1
+            if self._idle_commands > self._limits.idle_commands:
+                self._end(policy.TOO_MANY_IDLE)
+                return
+        await method(argument)
+
+    async def _barred(self, name: str, argument: str) -> bool:
+        """Whether the command was refused because of what has not happened yet."""
+        raise NotImplementedError
+
+    def _reset(self) -> None:
+        """Forget the transaction."""
+        self.envelope = self._create_envelope()
+        self._chunks = None
+        self._lease.release()

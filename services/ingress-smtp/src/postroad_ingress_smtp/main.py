@@ -1,0 +1,138 @@
+"""Starts ingress-smtp: the only place where its objects are built."""
+
+import asyncio
+import resource
+import ssl
+import time
+
+import structlog
+
+from postroad_common.errors import PostroadError
+from postroad_common.mail.verp import BounceAddresses
+from postroad_common.service import ServiceContext, run
+from postroad_common.tokens import Keyring
+from postroad_ingress_smtp import metrics
+from postroad_ingress_smtp.admission import Memory, Rates, Seats
+from postroad_ingress_smtp.authentication import Authentication
+from postroad_ingress_smtp.connection import Shared
+from postroad_ingress_smtp.content import ContentRules
+from postroad_ingress_smtp.failures import Failures
+from postroad_ingress_smtp.listener import Door, Listener, open_socket
+from postroad_ingress_smtp.logins import Logins
+from postroad_ingress_smtp.returns import ReturnReception
+from postroad_ingress_smtp.session import Reception
+from postroad_ingress_smtp.settings import Settings
+from postroad_ingress_smtp.submission import Handover, SubmissionReception
+from postroad_ingress_smtp.tls import Certificate
+
+_BACKLOG = 4096
+_BODY_KEEP_SECONDS = 7 * 86_400.0
+
+_log = structlog.get_logger(__name__)
+
+
+class StartError(PostroadError):
+    """The service cannot start with what it was given; the message says why."""
+
+
+async def build(context: ServiceContext[Settings]) -> None:
+    """Make the three listeners and let them listen."""
+    settings = context.settings
+    limits = settings.limits.smtp
+    _allow_files(limits.connections)
+    certificate = _load_certificate(settings)
+    context.spawn(certificate.watch(settings.tls_watch_seconds), "certificate")
+
+    logins = Logins(context.database.credentials.find, limits, time.monotonic)
+    memory = Memory(limits.memory)
+    metrics.MEMORY.set_function(lambda: memory.used)
+    shared = Shared(
+        hostname=settings.hostname,
+        max_message_size=settings.max_message_size,
+        max_recipients=settings.max_recipients,
+        limits=limits,
+        memory=memory,
+        tls=lambda: certificate.context,
+        authentication=Authentication(logins, Failures(limits), time.monotonic),
+        login_seats=Seats(limits.connections, limits.connections_per_login),
+    )
+    handover = Handover(
+        publisher=context.publisher,
+        bodies=context.database.bodies,
+        inline_body_max=settings.inline_body_max,
+        expire_seconds=settings.max_deliver_seconds,
+        body_keep_seconds=_BODY_KEEP_SECONDS,
+    )
+    submission = SubmissionReception(
+        handover,
+        events=context.events,
+        logins=logins,
+        message_rates=Rates(limits.messages_per_minute),
+        recipient_rates=Rates(limits.recipients_per_minute),
+        rules=ContentRules(limits.line_length, limits.header_size, limits.received_headers),
+    )
+    returns = ReturnReception(
+        handover,
+        BounceAddresses(
+            Keyring(settings.secret),
+            settings.bounce_domain,
+            settings.bounce_max_age_days * 86_400,
+        ),
+        # Bounces quote mail of any make: their lines may be long.
+        ContentRules(0, limits.header_size, limits.received_headers),
+    )
+
+    seats = Seats(limits.connections, limits.connections_per_address)
+    proxies = settings.proxy_networks
+    doors: tuple[tuple[Door, int, Reception], ...] = (
+        (Door("submission", implicit_tls=False, proxies=proxies), settings.smtp_port, submission),
+        (Door("submissions", implicit_tls=True, proxies=proxies), settings.smtps_port, submission),
+        (Door("mx", implicit_tls=False, proxies=proxies), settings.mx_port, returns),
+    )
+    sockets = [
+        open_socket(settings.bind, port, reuse_port=settings.reuse_port, backlog=_BACKLOG)
+        for _, port, _ in doors
+    ]
+    listeners = [
+        Listener(listening, door, reception, shared, seats)
+        for listening, (door, _, reception) in zip(sockets, doors, strict=True)
+    ]
+    for listener in listeners:
+        listener.start()
+
+    async def drain() -> None:
+        shared.draining = True
+        for listener in listeners:
+            listener.close()
+        try:
+            await asyncio.gather(*(listener.wait_closed() for listener in listeners))
+        finally:
+            for listener in listeners:
+                listener.abort()
+            logins.close()
+
+    context.on_drain(drain)
+
+
+def _load_certificate(settings: Settings) -> Certificate:
+    try:
+        return Certificate(settings.tls_cert, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise StartError(
+            f"POSTROAD_TLS_CERT and POSTROAD_TLS_KEY cannot be used: {error}"
+        ) from error
+
+
+def _allow_files(connections: int) -> None:
+    """Raise the soft limit of open files as far as the connections need and the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + 256
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+        if hard < wanted:
+            _log.warning("fewer open files allowed than connections", allowed=hard, wanted=wanted)
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    run("ingress-smtp", Settings, build)

@@ -1,0 +1,91 @@
+"""The settings of ingress-smtp."""
+
+import json
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import NoDecode
+
+from postroad_common.settings import BounceSettings, MessageSettings, ServiceSettings
+from postroad_ingress_smtp.limits import Limits
+from postroad_ingress_smtp.proxy import Network
+
+
+class IngressLimits(BaseModel):
+    """The value of `POSTROAD_LIMITS`: a part for each ingress."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    smtp: Limits = Limits()
+    http: object = None  # ingress-http checks its own part
+
+
+class Settings(ServiceSettings, BounceSettings, MessageSettings):
+    """Everything ingress-smtp can be told."""
+
+    smtp_port: int = Field(
+        default=5587,
+        ge=0,
+        le=65535,
+        title="Submission port",
+        description="mail from applications, STARTTLS mandatory; 0 takes a free one",
+    )
+    smtps_port: int = Field(
+        default=5465,
+        ge=0,
+        le=65535,
+        title="Submission port with TLS",
+        description="mail from applications, TLS from the first octet; 0 takes a free one",
+    )
+    mx_port: int = Field(
+        default=5025,
+        ge=0,
+        le=65535,
+        title="MX port",
+        description="mail returned to bounce addresses; 0 takes a free one",
+    )
+    tls_cert: Path = Field(
+        title="Certificate",
+        description="PEM file with the listeners' certificate and its chain; read again on change",
+    )
+    tls_key: Path = Field(title="Private key", description="PEM file, not encrypted")
+    tls_watch_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        title="Certificate check",
+        description="seconds between looks at whether the certificate files have changed",
+    )
+    proxy_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
+        default=(),
+        title="Load balancers",
+        description="networks, separated by commas, whose connections begin with a PROXY protocol"
+        " header (v1 or v2); from anywhere else such a header is refused",
+    )
+    limits: Annotated[IngressLimits, NoDecode] = Field(
+        default=IngressLimits(),
+        title="Limits",
+        description='JSON, as in {"smtp":{"connections":5000}}; the names are in docs/smtp.md',
+    )
+
+    @field_validator("proxy_networks", mode="before")
+    @classmethod
+    def _split_networks(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _read_limits(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return IngressLimits.model_validate(json.loads(value))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"is not JSON: {error}") from error
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ValueError(f"{where}: {first['msg']}") from error

@@ -1,0 +1,160 @@
+"""How many messages per second a lane sends: unlimited until a server says that it is too much.
+
+Then: multiplicative decrease to what the server really took, a quick way back to just below the
+ceiling that was met, a plateau there, and from time to time a look above it that grows ever faster
+while nobody objects. Raised only while the limit is really what holds messages back.
+"""
+
+import math
+
+CUT = 0.85  # after the first objection
+DEEP_CUT = 0.55  # after another one to what was sent since
+BELOW_CEILING = 0.97
+PLATEAU = 8.0  # seconds at least
+PLATEAU_MESSAGES = 150.0  # and at least that many: what a look above costs stays below 1 %
+PLATEAU_LONGEST = 60.0  # seconds
+RETURN_TIME = 2.0  # seconds; the way back to the ceiling is e-folding
+FLOOR = 1.0 / 60.0  # messages per second
+FADE_AFTER = 300.0  # seconds without objection
+_SHORT = 1.5  # seconds; memory of the measured rate
+_LONG = 30.0
+_ENOUGH = 5.0  # messages in a memory before it is believed
+
+
+class _Meter:
+    """An exponentially forgetting counter."""
+
+    __slots__ = ("_count", "_last", "_span", "_start")
+
+    def __init__(self, span: float, now: float) -> None:
+        self._span = span
+        self._count = 0.0
+        self._start = self._last = now
+
+    def add(self, now: float) -> None:
+        self._count = self._now(now) + 1.0
+        self._last = now
+
+    def restart(self, now: float) -> None:
+        self._count = 0.0
+        self._start = self._last = now
+
+    def rate(self, now: float) -> float | None:
+        """Per second, or None as long as too little was seen."""
+        count = self._now(now)
+        seen = now - self._start
+        if count < _ENOUGH or seen <= 0.0:
+            return None
+        return count / (self._span * (1.0 - math.exp(-max(seen, 0.05) / self._span)))
+
+    def _now(self, now: float) -> float:
+        return self._count * math.exp((self._last - now) / self._span)
+
+
+class Rate:
+    """The state of the loop. `most` is a cap that is never exceeded."""
+
+    def __init__(self, now: float, most: float | None = None) -> None:
+        self.most = most
+        self.limit: float | None = None  # messages per second; None while none is known
+        self.ceiling: float | None = None
+        self.cut_at = -math.inf
+        self._step_at = now
+        self._probe_since: float | None = None
+        self._short = _Meter(_SHORT, now)
+        self._long = _Meter(_LONG, now)
+        self._held_at = -math.inf  # when the limit last held a message back
+        self._taken_since_cut = 0
+
+    def current(self) -> float | None:
+        """What holds now: the smaller of limit and cap."""
+        if self.limit is None:
+            return self.most
+        return self.limit if self.most is None else min(self.limit, self.most)
+
+    def measured(self, now: float) -> float | None:
+        """Messages per second that the server has taken lately."""
+        return self._short.rate(now) or self._long.rate(now)
+
+    def is_binding(self, now: float) -> bool:
+        """Whether the limit is what holds messages back."""
+        limit = self.current()
+        return limit is not None and now - self._held_at <= max(1.0, 3.0 / limit)
+
+    def held(self, now: float) -> None:
+        """A message waits because of the limit."""
+        self._held_at = now
+
+    def took(self, now: float) -> None:
+        """The server took a message."""
+        self._short.add(now)
+        self._long.add(now)
+        self._taken_since_cut += 1
+        if self.limit is not None:
+            self._raise(now)
+
+    def objected(self, sent_at: float, now: float, *, cut: float = CUT) -> bool:
+        """The server said that the message sent at `sent_at` came too fast.
+
+        Returns whether the limit was cut: not for what was sent before the last cut.
+        """
+        if sent_at < self.cut_at:
+            return False
+        pushed = self.current()
+        taken = self._short.rate(now)
+        if pushed is None:
+            base = taken or self._long.rate(now) or 1.0
+        elif taken is None:
+            base = pushed
+        else:
+            base = min(pushed, taken)
+        probing = self._probe_since is not None and self.ceiling is not None
+        near = probing and base >= 0.85 * (self.ceiling or 0.0)
+        if self._taken_since_cut < 3:
+            cut = min(cut, DEEP_CUT)
+        elif near:
+            cut = max(cut, 0.93) if cut == CUT else cut
+        self.ceiling = max(FLOOR, base if pushed is None or base < pushed else pushed / 1.02)
+        self.limit = max(FLOOR, base * cut)
+        self.cut_at = self._step_at = now
+        self._probe_since = None
+        self._taken_since_cut = 0
+        self._short.restart(now)
+        return True
+
+    def free(self) -> None:
+        """Forget limit and ceiling."""
+        self.limit = self.ceiling = self._probe_since = None
+
+    def _raise(self, now: float) -> None:
+        limit, ceiling = self.limit, self.ceiling
+        if limit is None or ceiling is None:
+            return
+        passed = min(now - self._step_at, 1.0)
+        self._step_at = now
+        if not self.is_binding(now):
+            self._probe_since = None
+            self._fade(limit, passed, now)
+            return
+        target = ceiling * BELOW_CEILING
+        if limit < target * 0.995:
+            self.limit = limit + (target - limit) * (1.0 - math.exp(-passed / RETURN_TIME))
+            return
+        if now - self.cut_at < max(PLATEAU, min(PLATEAU_LONGEST, PLATEAU_MESSAGES / limit)):
+            return
+        if self._probe_since is None:
+            self._probe_since = now
+        # time is counted in seconds for fast lanes, in messages for slow ones
+        unit = max(1.0, 10.0 / limit)
+        age = (now - self._probe_since) / unit
+        self.limit = limit * math.exp((0.03 + 0.05 * age) * passed / unit)
+
+    def _fade(self, limit: float, passed: float, now: float) -> None:
+        """An unused limit is neither proven nor refuted; without objection it fades slowly."""
+        if now - self.cut_at < FADE_AFTER:
+            return
+        self.limit = limit * math.exp(passed / 60.0)
+        self.ceiling = max(self.ceiling or 0.0, self.limit)
+        usual = self._long.rate(now) or 1.0
+        if self.limit > max(50.0, 20.0 * usual):
+            self.free()

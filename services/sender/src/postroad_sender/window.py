@@ -1,0 +1,75 @@
+"""How many connections a lane may have: fractional feedback below a ceiling that is remembered.
+
+The window grows by one for each window full of successes (faster while no limit is known), and
+only while it is really used. Trouble with one connection too many tells the limit exactly: it is
+the number that stayed open. The window goes there at once, at the start of a run of trouble, and
+looks above only now and then, with one connection: where that is refused no message is lost, for
+the others carry them.
+"""
+
+from dataclasses import dataclass
+
+PROBE_FIRST = 3.0  # seconds between looks above the ceiling
+PROBE_LONGEST = 20.0
+_STEP = 0.5  # growth for each success while no ceiling is known: by half each round
+
+
+@dataclass(slots=True)
+class Window:
+    """The state of the loop. `most` is the cap that is never exceeded."""
+
+    most: int = 20
+    size: float = 2.0
+    ceiling: int | None = None
+    probe_at: float = 0.0
+    probe_wait: float = PROBE_FIRST
+
+    def allowed(self) -> int:
+        """How many connections there may be now."""
+        return max(1, min(self.most, int(self.size)))
+
+    def grow(self, busy: int, now: float) -> None:
+        """A message went well while `busy` connections were in use."""
+        if busy < self.allowed():
+            return  # not used: nothing is learnt about more
+        if self.ceiling is None:
+            self.size = min(float(self.most), self.size + _STEP)
+        elif self.size < self.ceiling:
+            self.size = min(float(self.ceiling), self.size + max(1.0 / self.size, 0.25))
+        elif now >= self.probe_at and self.ceiling < self.most:
+            self.size = self.ceiling + 1.0
+
+    def opened(self, count: int, now: float) -> None:
+        """There are `count` working connections, the newest one just opened."""
+        if self.ceiling is not None and count > self.ceiling:
+            # the limit is not where it was: look again soon, and sooner each time
+            self.ceiling = count
+            self.probe_wait = max(PROBE_FIRST / 8, self.probe_wait / 2)
+            self.probe_at = now + self.probe_wait
+
+    def exceeded(self, working: int, now: float) -> None:
+        """One connection too many was refused, dropped or not answered; `working` go on."""
+        probed = self.ceiling is not None and working >= self.ceiling
+        self.ceiling = max(1, working)
+        self.size = float(self.ceiling)
+        if probed:
+            self.probe_wait = min(PROBE_LONGEST, self.probe_wait * 2)
+        else:
+            self.probe_wait = PROBE_FIRST
+        self.probe_at = now + self.probe_wait
+
+    def shrink(self, share: float, now: float) -> None:
+        """Use only `share` of what is used now; find the way up as behind a limit."""
+        self.ceiling = max(1, int(self.size * share))
+        self.size = float(self.ceiling)
+        self.probe_wait = PROBE_LONGEST
+        self.probe_at = now + self.probe_wait
+
+    def collapse(self) -> None:
+        """Nothing works: begin again with one."""
+        self.size = 1.0
+
+    def free(self) -> None:
+        """Forget the ceiling."""
+        self.ceiling = None
+        self.probe_wait = PROBE_FIRST

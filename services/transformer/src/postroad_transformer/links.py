@@ -1,0 +1,156 @@
+"""Click tracking: which links of an HTML text lead through the tracking host.
+
+Only the value of `href` in `<a>` and `<area>` changes. Left as they are: everything but http and
+https with a host; links opted out by `data-track="off"`; links to unsubscribe; links that lead to
+the tracking host already; what preventscam protects; and whatever stands in comments, conditional
+comments for Outlook among them. `<form action>` is left alone because a redirect turns its POST
+into a GET and loses the fields.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from urllib.parse import quote
+
+import idna
+
+from postroad_common.tokens import LinkKind, tail
+from postroad_transformer.edits import Edit, Hole
+from postroad_transformer.markup import Tag, Value, attribute_value, attributes, visible_text
+from postroad_transformer.scam import shows_address
+
+MAX_TARGET = 3_000  # octets; the tracked URL is a third longer and stays below 4,096 + its base
+MAX_NUMBER = (1 << 24) - 1  # what a token holds
+_MAX_FRAGMENT = 20_000  # characters of HTML inside one link that are looked at
+
+_HTTP = re.compile(r"(https?://)([^/?#\\]+)", re.IGNORECASE)
+_EDGES = "".join(map(chr, range(33)))
+_NEWLINES = str.maketrans("", "", "\t\r\n")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_OFF = frozenset({"off", "false", "no"})
+_UNSUBSCRIBE_URL = re.compile(r"unsubscri|opt-?out|list-?remove|afmeld|uitschrijv|abmeld", re.I)
+_UNSUBSCRIBE_TEXT = re.compile(
+    r"\bunsubscribe\b|\bopt[ -]?out\b|\bafmelden\b|\buitschrijven\b|\babmelden\b|\babbestellen\b"
+    r"|\bse désabonner\b|\bse désinscrire\b|\bdarse de baja\b|\bdisiscriviti\b",
+    re.IGNORECASE,
+)
+
+
+def target_of(value: str) -> str | None:
+    """The URL a browser would open for the attribute `value`, in ASCII; None if it is not http(s).
+
+    Printable ASCII stays as it is, octet for octet. Spaces and characters beyond ASCII are
+    percent-encoded (UTF-8), and those of the host become A-labels, as browsers do it.
+    """
+    value = value.strip(_EDGES).translate(_NEWLINES)
+    match = _HTTP.match(value)
+    if not match or _CONTROL.search(value):
+        return None
+    if value.isascii():
+        return value.replace(" ", "%20")
+    authority, rest = match[2], value[match.end() :]
+    if not authority.isascii():
+        userinfo, at, host = authority.rpartition("@")
+        host, colon, port = host.partition(":")
+        try:
+            host = idna.encode(host, uts46=True, transitional=False).decode("ascii")
+        except (idna.IDNAError, UnicodeError):
+            return None
+        authority = quote(userinfo, safe="%:!$&'()*+,;=") + at + host + colon + port
+    try:
+        rest = "".join(char if "!" <= char <= "~" else quote(char) for char in rest)
+    except UnicodeEncodeError:  # a lone surrogate
+        return None
+    return match[1] + authority + rest if authority.isascii() else None
+
+
+class LinkRules:
+    """What decides on the links of one message.
+
+    `base_url` is the tracking host's; `unsubscribe` are the URLs of the List-Unsubscribe field.
+    """
+
+    def __init__(
+        self, base_url: str, *, preventscam: bool = False, unsubscribe: Collection[str] = ()
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._own = self.base_url.lower() + "/"
+        self._preventscam = preventscam
+        self._unsubscribe = frozenset(unsubscribe)
+
+    def is_own(self, target: str) -> bool:
+        """Whether `target` leads to the tracking host already."""
+        return target[: len(self._own)].lower() == self._own
+
+    def edit(self, value: Value, kind: LinkKind, number: int, target: str) -> Edit:
+        """The edit that sends the URL at `value` through the tracking host."""
+        octets = target.encode("ascii")
+        parts = (self.base_url + "/", Hole(kind, number, octets), tail(kind, octets))
+        return Edit(value.start, value.end, parts)
+
+    def refusal(
+        self, text: str, found: dict[str, Value], target: str, fragment: str
+    ) -> str | None:
+        """Why the link to `target` is left alone, in one word; None if it is tracked."""
+        if is_opted_out(text, found):
+            return "opted_out"
+        if self.is_own(target):
+            return "own"
+        if len(target) > MAX_TARGET:
+            return "too_long"
+        if target in self._unsubscribe or _UNSUBSCRIBE_URL.search(target):
+            return "unsubscribe"
+        if "rel" in found and "unsubscribe" in attribute_value(text, found["rel"]).lower().split():
+            return "unsubscribe"
+        visible = visible_text(fragment) if fragment else ""
+        if _UNSUBSCRIBE_TEXT.search(visible):
+            return "unsubscribe"
+        if self._preventscam and shows_address(visible, target):
+            return "preventscam"
+        return None
+
+
+def is_opted_out(text: str, found: dict[str, Value]) -> bool:
+    """Whether the element says `data-track="off"`."""
+    value = found.get("data-track")
+    return value is not None and attribute_value(text, value).strip().lower() in _OFF
+
+
+def link_edits(
+    text: str, tags: Sequence[Tag], rules: LinkRules, first: int = 0
+) -> tuple[list[Edit], Counter[str], int]:
+    """The edits for the links of `text`, how many ended how, and the next free number.
+
+    Every `<a href>` and `<area href>` has a number of its own, tracked or not, from `first` on.
+    """
+    edits: list[Edit] = []
+    counts: Counter[str] = Counter()
+    number = first
+    for index, tag in enumerate(tags):
+        if not tag.opens or tag.name not in {"a", "area"}:
+            continue
+        found = attributes(text, tag)
+        value = found.get("href")
+        if value is None:
+            continue
+        target = target_of(attribute_value(text, value))
+        if target is not None:
+            inside = _inside(text, tags, index) if tag.name == "a" else ""
+            refusal = rules.refusal(text, found, target, inside)
+            if number > MAX_NUMBER:
+                refusal = "too_many"
+            if refusal is None:
+                edits.append(rules.edit(value, LinkKind.CLICK, number, target))
+            counts[refusal or "tracked"] += 1
+        number += 1
+    return edits, counts, number
+
+
+def _inside(text: str, tags: Sequence[Tag], index: int) -> str:
+    """The HTML between the link `tags[index]` and its end."""
+    start = tags[index].end
+    for position in range(index + 1, len(tags)):
+        tag = tags[position]
+        if tag.name == "a" or tag.start > start + _MAX_FRAGMENT:
+            return text[start : tag.start] if tag.start <= start + _MAX_FRAGMENT else ""
+    return text[start:] if len(text) <= start + _MAX_FRAGMENT else ""

@@ -1,0 +1,167 @@
+"""Content-Transfer-Encoding and charset of one text part: decoded once, encoded once.
+
+A part keeps its charset, and its transfer encoding where that can carry the new text; otherwise,
+and in place of base64, it becomes quoted-printable. Holes stay visible in the encoded octets: in
+quoted-printable they have a line of their own between two soft line breaks.
+"""
+
+import binascii
+import codecs
+import functools
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+from postroad_common.tokens import LinkSigner
+from postroad_transformer.edits import Hole, Segment
+
+Chunk: TypeAlias = bytes | Hole
+
+_MAX_LINE = 998  # octets without CRLF, RFC 5322 section 2.1.1
+_QP_LINE = 75  # octets without the `=` of a soft line break, RFC 2045 section 6.7
+_AS_IT_IS = frozenset({"", "7bit", "8bit", "binary"})
+_BASE64 = re.compile(rb"[A-Za-z0-9+/ \t\r\n]*={0,2}[ \t\r\n]*")
+_NEWLINE = re.compile(rb"\r\n|\r|\n")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._:-]{0,39}")
+_ASCII = bytes((9, 10, 13, *range(32, 127)))
+# Names for which the larger set is what senders mean (WHATWG Encoding, section 4.2).
+_LARGER = {
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "shift-jis": "cp932",
+    "x-sjis": "cp932",
+    "ks_c_5601-1987": "cp949",
+    "euc-kr": "cp949",
+    "iso-8859-8-i": "iso-8859-8",
+    "utf8": "utf-8",
+    "ascii": "us-ascii",
+}
+_HOLE_FILLER = b"x" * LinkSigner.HEAD_LENGTH
+
+
+class Undecodable(ValueError):  # noqa: N818 - says what the part is
+    """The part's text cannot be read, or not written back; the message says why."""
+
+
+class Text(NamedTuple):
+    """A decoded text and the codec that writes it back octet for octet."""
+
+    text: str
+    codec: str
+
+
+@functools.lru_cache(maxsize=256)
+def _codec(charset: str) -> str | None:
+    """The name of Python's codec for `charset` if ASCII is ASCII in it; None if not known."""
+    charset = _LARGER.get(charset, charset)
+    if not _NAME.fullmatch(charset):
+        return None
+    try:
+        info = codecs.lookup(charset)
+        probe = _ASCII.decode(charset)
+        same = probe.encode(charset) == _ASCII and probe == _ASCII.decode("ascii")
+    except (LookupError, UnicodeError, ValueError):
+        return None
+    if not same or "escape" in info.name:
+        raise Undecodable(f"the charset {charset} does not contain ASCII")
+    return info.name
+
+
+def decode(body: bytes, encoding: str, charset: str) -> Text:
+    """The text of a part.
+
+    A text that is not valid in its charset is tried as UTF-8 and then taken octet by octet (as
+    ISO-8859-1): markup is ASCII in all charsets that get here, so positions and the way back stay
+    right even where the characters are not known.
+
+    Raises:
+        Undecodable: an unknown transfer encoding, broken base64, or a charset unlike ASCII.
+    """
+    if encoding in _AS_IT_IS:
+        octets = body
+    elif encoding == "quoted-printable":
+        octets = binascii.a2b_qp(body)
+    elif encoding == "base64":
+        if not _BASE64.fullmatch(body):
+            raise Undecodable("the base64 is broken")
+        try:
+            octets = binascii.a2b_base64(body)
+        except binascii.Error as error:
+            raise Undecodable("the base64 is broken") from error
+    else:
+        raise Undecodable("the transfer encoding is not known")
+    codec = _codec(charset or "us-ascii")
+    if codec == "ascii" and octets.isascii():
+        return Text(octets.decode("ascii"), "ascii")
+    if codec is None and not octets.isascii():
+        raise Undecodable("the charset is not known")
+    for name in (codec or "ascii", "utf-8"):
+        try:
+            return Text(octets.decode(name), name)
+        except UnicodeError:
+            continue
+    if codec is not None and codec.startswith("iso2022"):
+        raise Undecodable("the text is not valid in its charset")
+    return Text(octets.decode("latin-1"), "latin-1")
+
+
+class Encoded(NamedTuple):
+    """A part's new body; `encoding` is None where the Content-Transfer-Encoding stays."""
+
+    chunks: list[Chunk]
+    encoding: str | None
+
+
+def encode(segments: Sequence[Segment], codec: str, encoding: str) -> Encoded:
+    """The octets of `segments` for a part whose transfer encoding was `encoding`."""
+    chunks: list[Chunk] = [
+        _canonical(segment.encode(codec, "xmlcharrefreplace"))
+        if isinstance(segment, str)
+        else segment
+        for segment in segments
+    ]
+    if encoding in _AS_IT_IS and _fits(chunks):
+        return Encoded(chunks, None)
+    quoted: list[Chunk] = []
+    for index, chunk in enumerate(chunks):
+        if isinstance(chunk, Hole):
+            quoted.append(chunk)
+            continue
+        line = _quoted_printable(chunk)
+        if index:
+            line = b"=\r\n" + line
+        if index < len(chunks) - 1:
+            line = _with_soft_break(line)
+        quoted.append(line)
+    return Encoded(quoted, None if encoding == "quoted-printable" else "quoted-printable")
+
+
+def _canonical(octets: bytes) -> bytes:
+    """`octets` with CRLF for every line end, as text in mail has it (RFC 2046 section 4.1.1)."""
+    count = octets.count(b"\n")
+    if count == octets.count(b"\r") == octets.count(b"\r\n"):
+        return octets
+    return _NEWLINE.sub(b"\r\n", octets)
+
+
+def _fits(chunks: Sequence[Chunk]) -> bool:
+    """Whether every line is short enough to travel as it is."""
+    whole = b"".join(_HOLE_FILLER if isinstance(chunk, Hole) else chunk for chunk in chunks)
+    return b"\0" not in whole and max(map(len, whole.split(b"\r\n"))) <= _MAX_LINE
+
+
+def _quoted_printable(octets: bytes) -> bytes:
+    encoded = binascii.b2a_qp(octets, istext=True)
+    if b"\r" not in encoded:  # without a line end to go by it breaks lines with a bare LF
+        return encoded.replace(b"\n", b"\r\n")
+    return encoded
+
+
+def _with_soft_break(line: bytes) -> bytes:
+    """`line` and a soft line break, which must not make its last line too long."""
+    last = len(line) - (line.rfind(b"\n") + 1)
+    if last > _QP_LINE:
+        cut = len(line) - (3 if line[-3:-2] == b"=" else 1)
+        line = line[:cut] + b"=\r\n" + line[cut:]
+    return line + b"=\r\n"
