@@ -164,13 +164,15 @@ class Wiring:
         smtp, http = self._ports.port("sink-smtp"), self._ports.port("sink-http")
 
         async def ready() -> None:
-            await pages.check(f"http://{LOOPBACK}:{http}/messages")
+            await pages.check(f"http://{LOOPBACK}:{http}/readyz")
 
         return Program(
             name=SINK,
             argv=(
                 *(sys.executable, "-m", "postroad_stack.sink"),
                 *("--smtp-port", str(smtp), "--http-port", str(http)),
+                *("--tls-cert", str(self._certificates.certificate)),
+                *("--tls-key", str(self._certificates.key)),
             ),
             env=self._inherited,
             log=self._state.log_of(SINK),

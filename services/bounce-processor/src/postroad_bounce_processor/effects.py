@@ -8,6 +8,7 @@ cause), and the deliveries are acknowledged only when all of it is safe.
 from dataclasses import dataclass, field
 
 import structlog
+from prometheus_client import Counter
 
 from postroad_bounce_processor import metrics
 from postroad_bounce_processor.suppression import DAY, HARD_LIFE, SOFT_LIFE, is_persistent
@@ -46,6 +47,8 @@ class Effects:
     suppressions: list[Suppression] = field(default_factory=list)
     soft: list[SoftBounce] = field(default_factory=list)
     outbound: list[tuple[OutboundMessage, bytes]] = field(default_factory=list)
+    counts: list[Counter] = field(default_factory=list)
+    """Counters to raise when all this is true."""
 
     def suppress(
         self,
@@ -69,7 +72,7 @@ class Effects:
                 message=message,
             )
         )
-        metrics.SUPPRESSED.labels(kind).inc()
+        self.counts.append(metrics.SUPPRESSED.labels(kind))
 
 
 class Committer:
@@ -93,6 +96,8 @@ class Committer:
             for message, body in effects.outbound
         )
         await self._events.write(effects.events)
+        for counter in effects.counts:
+            counter.inc()
 
     async def _judge(self, soft: list[SoftBounce]) -> list[Suppression]:
         """Note soft bounces; return suppressions for the addresses that stay ill."""

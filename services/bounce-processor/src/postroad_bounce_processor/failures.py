@@ -80,7 +80,9 @@ class FailuresHandler:
     def _suppress(self, failure: DeliveryFailure, verdict: Verdict, effects: Effects) -> None:
         hard = is_hard(failure, verdict)
         message = failure.outbound
-        metrics.BOUNCE_CLASSES.labels(verdict.failure.name, str(hard).lower()).inc()
+        effects.counts.append(
+            metrics.BOUNCE_CLASSES.labels(verdict.failure.name, str(hard).lower())
+        )
         reason = f"{verdict.failure.name}: {failure.reply}"
         for recipient in message.recipients:
             if hard:
@@ -107,9 +109,9 @@ class FailuresHandler:
         if not recipients:
             return
         now = self._clock()
-        wait = self._origins.wait(message.envelope, now)
-        if wait is None:
-            metrics.LEFT_OUT.labels("pace").inc()
+        moment = self._origins.moment(message.envelope, failure.id, now)
+        if moment is None:
+            effects.counts.append(metrics.LEFT_OUT.labels("pace"))
             _log.warning("notification left out: its origin gets too many", id=message.id)
             return
         notification_id = derived_id(failure.time, "dsn", failure.id)
@@ -122,9 +124,9 @@ class FailuresHandler:
             explanation=verdict.failure.explain,
         )
         effects.outbound.append(
-            await self._outbound(failure, notification, notification_id, now, wait)
+            await self._outbound(failure, notification, notification_id, now, moment)
         )
-        metrics.REPORTS.labels(failure.outcome).inc()
+        effects.counts.append(metrics.REPORTS.labels(failure.outcome))
         _log.info(
             "notification written",
             id=message.id,
@@ -174,7 +176,7 @@ class FailuresHandler:
         notification: Notification,
         notification_id: str,
         now: float,
-        wait: float,
+        moment: float,
     ) -> tuple[OutboundMessage, bytes]:
         content = notification.content
         expires = now + self._max_deliver_seconds
@@ -197,7 +199,7 @@ class FailuresHandler:
             subject=notification.subject,
             received=failure.time,
             expires=expires,
-            not_before=now + wait if wait else None,
+            not_before=moment if moment > now else None,
             size=len(content),
             body=reference,
             skip=notification.head if reference else 0,

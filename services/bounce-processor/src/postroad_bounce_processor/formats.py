@@ -148,7 +148,7 @@ def find_passage(words: str, headers_recipient: str, expected: str) -> Passage |
             return Passage(
                 match[0].rstrip("."), False, _around(words, match.start(), len(match[0]))
             )
-        if number > 20:  # noqa: PLR2004 - a text full of daemons names nobody
+        if number > 20:
             break
     return None
 
@@ -180,7 +180,7 @@ def _around(words: str, position: int, length: int) -> str:
             end = len(words)
             break
         end = blank + 2
-        if len(words[position + length : end].strip(" \n\t>:<")) > 40:  # noqa: PLR2004 - a sentence
+        if len(words[position + length : end].strip(" \n\t>:<")) > 40:
             break
     return words[start : min(end, start + MAX_PASSAGE)].strip()
 

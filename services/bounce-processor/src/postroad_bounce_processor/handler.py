@@ -111,8 +111,8 @@ class ReturnsHandler:
         self, returned: Return, raw: bytes, record: MessageRecord | None, effects: Effects
     ) -> None:
         log = _log.bind(id=returned.message_id, returned=returned.id)
-        if self._messages.wait(returned.message_id, self._clock()) is None:
-            metrics.LEFT_OUT.labels("too many returns for one message").inc()
+        if self._messages.moment(returned.message_id, returned.id, self._clock()) is None:
+            effects.counts.append(metrics.LEFT_OUT.labels("too many returns for one message"))
             log.warning("too many returns for one message, this one is dropped")
             return
         found = understand(
@@ -121,7 +121,7 @@ class ReturnsHandler:
             mail_from=returned.mail_from,
             classifier=self._classifier,
         )
-        metrics.RETURNS.labels(found.kind, found.source).inc()
+        effects.counts.append(metrics.RETURNS.labels(found.kind, found.source))
         forwarded = record is not None and self._forward(returned, raw, record, found, effects)
         effects.events.append(_event(returned, record, found, forwarded=forwarded))
         if record is None:
@@ -152,7 +152,9 @@ class ReturnsHandler:
             )
         if found.kind is not Kind.BOUNCE:
             return
-        metrics.BOUNCE_CLASSES.labels(found.bounce_class, str(found.hard).lower()).inc()
+        effects.counts.append(
+            metrics.BOUNCE_CLASSES.labels(found.bounce_class, str(found.hard).lower())
+        )
         reason = f"{found.bounce_class}: {found.diagnostic or found.enhanced}"
         failure = self._classifier.classes[found.bounce_class]
         if found.hard:
@@ -184,12 +186,12 @@ class ReturnsHandler:
         if not wants_return(record.notify, found):
             return False
         if is_loop(raw, self._bounce_domain):
-            metrics.LEFT_OUT.labels("loop").inc()
+            effects.counts.append(metrics.LEFT_OUT.labels("loop"))
             return False
         now = self._clock()
-        wait = self._origins.wait(record.envelope, now)
-        if wait is None:
-            metrics.LEFT_OUT.labels("pace").inc()
+        moment = self._origins.moment(record.envelope, returned.id, now)
+        if moment is None:
+            effects.counts.append(metrics.LEFT_OUT.labels("pace"))
             return False
         forward_id = derived_id(returned.received, "forward", returned.id)
         made = forward(
@@ -214,14 +216,14 @@ class ReturnsHandler:
             forward_bounces=False,
             received=returned.received,
             expires=now + self._max_deliver_seconds,
-            not_before=now + wait if wait else None,
+            not_before=moment if moment > now else None,
             size=len(made.head) + len(raw) - made.skip,
             body=returned.body,
             skip=made.skip if returned.body else 0,
         )
         body = made.head if returned.body else made.head + raw[made.skip :]
         effects.outbound.append((message, body))
-        metrics.FORWARDS.inc()
+        effects.counts.append(metrics.FORWARDS)
         return True
 
 

@@ -176,7 +176,7 @@ def parse_media_type(value: str) -> tuple[str, dict[str, str]]:
     return f"{match[1]}/{match[2]}".lower(), parameters
 
 
-def _read_part(  # noqa: PLR0913 - the position inside one buffer, handed down the recursion
+def _read_part(
     raw: bytes, start: int, end: int, *, depth: int, budget: list[int], fallback: str
 ) -> Part:
     budget[0] -= 1
@@ -219,7 +219,7 @@ def _split(raw: bytes, start: int, end: int, boundary: bytes) -> Iterator[tuple[
         if hit < 0:
             break
         position = hit + len(delimiter)
-        if hit > start and raw[hit - 1] != 10:  # noqa: PLR2004 - a delimiter starts a line
+        if hit > start and raw[hit - 1] != 10:
             position = _next_line_start(raw, position, end, delimiter)
             continue
         tail = raw[position : position + 2]
@@ -247,9 +247,9 @@ def _next_line_start(raw: bytes, position: int, end: int, delimiter: bytes) -> i
 
 def _before_newline(raw: bytes, first: int, hit: int) -> int:
     """The line end before a delimiter belongs to the delimiter (RFC 2046 section 5.1.1)."""
-    if hit > first and raw[hit - 1] == 10:  # noqa: PLR2004 - LF
+    if hit > first and raw[hit - 1] == 10:
         hit -= 1
-        if hit > first and raw[hit - 1] == 13:  # noqa: PLR2004 - CR
+        if hit > first and raw[hit - 1] == 13:
             hit -= 1
     return max(hit, first)
 

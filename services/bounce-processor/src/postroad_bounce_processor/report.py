@@ -180,7 +180,7 @@ def _action(value: str, status: str) -> str:
 def _typed(value: str) -> str:
     """Drop the type of a typed field: `dns; mx.example.com`, `smtp; 550 no`."""
     kind, semicolon, rest = value.partition(";")
-    if semicolon and len(kind) < 40 and " " not in kind.strip():  # noqa: PLR2004 - types are words
+    if semicolon and len(kind) < 40 and " " not in kind.strip():
         return rest.strip()
     return value.strip()
 
@@ -196,6 +196,6 @@ def _address(value: str) -> str:
 
 def _unitext(match: re.Match[str]) -> str:
     point = int(match[1], 16)
-    if point > 0x10FFFF or 0xD800 <= point <= 0xDFFF:  # noqa: PLR2004 - the bounds of Unicode
+    if point > 0x10FFFF or 0xD800 <= point <= 0xDFFF:
         return ""
     return chr(point)

@@ -113,7 +113,7 @@ def _from_report(report: Report, expected: str, rules: Classifier) -> Understand
         return Understanding(kind=Kind.SUCCESS, detail=block.action, **common)  # type: ignore[arg-type]
     kind = Kind.DELAYED if block.action == "delayed" else Kind.BOUNCE
     verdict = rules.classify(code, status, diagnostic)
-    permanent = not status.startswith("4") and (code is None or code >= 500)  # noqa: PLR2004 - 5yz
+    permanent = not status.startswith("4") and (code is None or code >= 500)
     return Understanding(
         kind=kind,
         bounce_class=verdict.failure.name,
@@ -157,8 +157,10 @@ def _from_format(mail: Part, expected: str, rules: Classifier) -> Understanding 
 def _from_words(
     mail: Part, report: Report | None, expected: str, rules: Classifier
 ) -> Understanding | None:
-    """A text that looks like a bounce: right subject (or a report without its status part),
-    and known words of failure around an address.
+    """A text that looks like a bounce: known words of failure around an address.
+
+    Its subject must be one that announces failures, or it declares itself a report (whose status
+    part got lost).
     """
     if report is None and not subject_of_failure(mail):
         return None
@@ -193,7 +195,7 @@ def _bounce(
     enhanced, code = enhanced_status(text), reply_code(text)
     assumed = None if enhanced else (_PERMANENT_REPLY if not delayed else None)
     verdict = rules.classify(code or assumed, enhanced, text)
-    permanent = not enhanced.startswith("4") and (code is None or code >= 500)  # noqa: PLR2004 - 5yz
+    permanent = not enhanced.startswith("4") and (code is None or code >= 500)
     sound = source is Source.FORMAT and passage.expected
     return Understanding(
         kind=Kind.DELAYED if delayed else Kind.BOUNCE,

@@ -35,7 +35,8 @@ def additions(
     """
     open_marks = set(firsts)
     result: dict[RollupKey, Counter[str]] = {}
-    for event in events:
+    # In one order, whoever counts: a repetition must come to the same result.
+    for event in sorted(events, key=lambda event: (event.time, event.id)):
         known = facts.get(event.message)
         if known is None or event.event in _NOT_COUNTED:
             continue

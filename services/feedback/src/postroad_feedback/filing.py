@@ -81,7 +81,11 @@ class Filing:
         await self._database.ledger.close(batch)
 
     async def _roll_up(self, batch: str, new: Sequence[Event], facts: Mapping[str, Facts]) -> None:
-        marks = {counts.mark_of(event): event.time for event in new if counts.is_reaction(event)}
+        marks = {
+            counts.mark_of(event): event.time
+            for event in new
+            if counts.is_reaction(event) and event.message in facts
+        }
         firsts: set[str] = set()
         if marks:
             firsts = await self._database.ledger.first_of(batch, marks, max(marks.values()))

@@ -9,6 +9,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import structlog
 from aiosmtpd.smtp import SMTP
@@ -56,9 +57,14 @@ class Shared:
 class SmtpConnection(SMTP):
     """One connection, with everything but the commands."""
 
-    session: Session  # type: ignore[assignment]  # set before anything reads it
-    envelope: Envelope  # type: ignore[assignment]  # as above
-    transport: asyncio.Transport | None  # type: ignore[assignment]  # TCP or TLS, not any
+    session: Session
+    envelope: Envelope
+    transport: asyncio.Transport | None
+
+    if TYPE_CHECKING:  # what asyncio.StreamReaderProtocol has but typeshed does not tell
+        _paused: bool
+
+        async def _drain_helper(self) -> None: ...
 
     def __init__(
         self,
@@ -99,7 +105,7 @@ class SmtpConnection(SMTP):
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         asyncio.StreamReaderProtocol.connection_made(self, transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
         self.session = self._create_session()
         self.envelope = self._create_envelope()
         self._note_tls()
@@ -213,7 +219,7 @@ class SmtpConnection(SMTP):
             await self._converse()
         except (ClientGoneError, ConnectionError):
             pass
-        except Exception:  # the one place where a connection's fault must not become the process's
+        except Exception:  # noqa: BLE001 - a connection's fault must not become the process's
             _log.exception("session failed", ip=self._address, listener=self._reception.name)
             self._end(policy.BROKEN)
             self._flush_out()

@@ -4,6 +4,7 @@ Blocking a login name for everybody would let anybody lock its owner out, so add
 used it with success are exempt.
 """
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
@@ -22,7 +23,7 @@ class _Record:
     time: float = 0.0
 
     def at(self, now: float, window: float) -> float:
-        return self.count * 0.5 ** ((now - self.time) / window)
+        return self.count * math.exp2((self.time - now) / window)
 
 
 @dataclass(slots=True)

@@ -7,8 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Limits(BaseModel):
-    """Limits of one process of ingress-smtp. Times in seconds, sizes in octets; 0 means none
-    where the description says so.
+    """Limits of one process of ingress-smtp.
+
+    Times in seconds, sizes in octets; 0 means none where the description says so.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -35,7 +35,7 @@ def open_socket(host: str, port: int, *, reuse_port: bool, backlog: int) -> sock
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listening.setblocking(False)
+        listening.settimeout(0)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -121,7 +121,7 @@ class Listener:
                 self._loop.remove_reader(self._socket)
                 self._loop.call_later(_PAUSE, self._resume)
                 return
-            connection.setblocking(False)
+            connection.settimeout(0)
             self._admit(connection, peer[0])
 
     def _resume(self) -> None:

@@ -4,8 +4,10 @@ The connection they are spoken on is in `connection`, every reply text in `polic
 message data in `data` and `chunking`. What a message means is decided by the `Reception`.
 """
 
+import asyncio
 import re
 import ssl
+from typing import cast
 
 import structlog
 from typing_extensions import override
@@ -105,30 +107,24 @@ class SmtpProtocol(SmtpConnection):
 
     async def _start_tls(self, context: ssl.SSLContext) -> None:
         transport = self.transport
+        if transport is None:
+            raise ClientGoneError
         # Nothing may be read between dropping what came in plain text and the handshake.
         transport.pause_reading()
         await self._flush()
         self._watchdog.expect(self._limits.handshake_seconds + 1)
-        self._stream.drop(transport)
+        self._stream.drop()
         try:
-            secure = await self.loop.start_tls(
-                transport,
-                self,
-                context,
-                server_side=True,
-                ssl_handshake_timeout=self._limits.handshake_seconds,
-                ssl_shutdown_timeout=self._limits.close_seconds,
+            await self._writer.start_tls(
+                context, ssl_handshake_timeout=self._limits.handshake_seconds
             )
         except (OSError, EOFError) as error:  # ssl.SSLError and ConnectionError are OSErrors
             _log.debug("TLS handshake failed", ip=self._address, error=str(error))
             transport.abort()
             raise ClientGoneError from error
-        if secure is None:
-            raise ClientGoneError
+        secure = cast("asyncio.Transport", self._writer.transport)
         self.transport = secure
-        self._writer._transport = secure  # noqa: SLF001 - as asyncio's own start_tls does
-        self._replace_writer(self._writer)
-        self._stream.drop(secure)
+        self._stream.move(secure)
         # RFC 3207 section 4.2: nothing the client said before counts.
         self.session = self._create_session()
         self._note_tls()
@@ -373,7 +369,7 @@ class SmtpProtocol(SmtpConnection):
         else:
             await self._accept(raw)
 
-    async def smtp_BDAT(self, arg: str) -> None:
+    async def smtp_BDAT(self, arg: str) -> None:  # noqa: N802 - aiosmtpd finds it by this name
         """A chunk of the message, its size in octets, and whether it is the last."""
         parsed = parse_bdat(arg)
         if parsed is None:

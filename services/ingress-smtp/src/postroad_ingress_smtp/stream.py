@@ -7,6 +7,8 @@ pauses the transport in between; this one takes what the socket gives.
 import asyncio
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 BUFFER = 32 * 1024
 """Octets; reading from the socket pauses when twice as many lie unread."""
 
@@ -43,7 +45,8 @@ class SmtpStream(asyncio.StreamReader):
         self.received = 0
         """Octets that ever arrived; the watchdog reads it to tell slow from stalled."""
 
-    def feed_data(self, data: bytes) -> None:
+    @override
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # what transports give
         """What the transport read."""
         self.received += len(data)
         super().feed_data(data)
@@ -58,15 +61,24 @@ class SmtpStream(asyncio.StreamReader):
         """Whether nothing is left and nothing will come."""
         return self._eof and not self._buffer
 
-    def drop(self, transport: asyncio.Transport) -> None:
-        """Forget what is unread; what comes next comes from `transport`.
+    def drop(self) -> None:
+        """Forget what is unread.
 
         What came before TLS must not be read as if it had come after it (RFC 3207 section 4.2,
-        CVE-2011-0411).
+        CVE-2011-0411). The caller has paused the transport, so nothing can follow.
         """
         self._buffer.clear()
-        self._transport = transport
         self._paused = False
+
+    def move(self, transport: asyncio.Transport) -> None:
+        """Read from `transport` from now on.
+
+        What is unread stays: it came through the new transport, behind the handshake.
+        """
+        if self._paused and self._transport is not None:
+            self._transport.resume_reading()
+            self._paused = False
+        self._transport = transport
 
     async def _more(self) -> None:
         if self._eof:

@@ -8,10 +8,12 @@ while nobody objects. Raised only while the limit is really what holds messages 
 import math
 
 CUT = 0.85  # after the first objection
+GENTLE_CUT = 0.94  # after the objection that a look above the ceiling was made for
 DEEP_CUT = 0.55  # after another one to what was sent since
-BELOW_CEILING = 0.97
+BELOW_CEILING = 0.975
+NEARLY = 0.8  # of what was pushed was taken: the limit met is close
 PLATEAU = 8.0  # seconds at least
-PLATEAU_MESSAGES = 150.0  # and at least that many: what a look above costs stays below 1 %
+PLATEAU_MESSAGES = 200.0  # and at least that many: what a look above costs stays below 1 %
 PLATEAU_LONGEST = 60.0  # seconds
 RETURN_TIME = 2.0  # seconds; the way back to the ceiling is e-folding
 FLOOR = 1.0 / 60.0  # messages per second
@@ -104,17 +106,15 @@ class Rate:
         taken = self._short.rate(now)
         if pushed is None:
             base = taken or self._long.rate(now) or 1.0
-        elif taken is None:
-            base = pushed
+        elif taken is None or taken > NEARLY * pushed:
+            base = pushed / 1.02  # the meter lags behind a limit that rises
         else:
-            base = min(pushed, taken)
-        probing = self._probe_since is not None and self.ceiling is not None
-        near = probing and base >= 0.85 * (self.ceiling or 0.0)
+            base = taken
         if self._taken_since_cut < 3:
             cut = min(cut, DEEP_CUT)
-        elif near:
-            cut = max(cut, 0.93) if cut == CUT else cut
-        self.ceiling = max(FLOOR, base if pushed is None or base < pushed else pushed / 1.02)
+        elif self._probe_since is not None and base >= NEARLY * (self.ceiling or 0.0):
+            cut = max(cut, GENTLE_CUT) if cut == CUT else cut  # met the same ceiling again
+        self.ceiling = max(FLOOR, base)
         self.limit = max(FLOOR, base * cut)
         self.cut_at = self._step_at = now
         self._probe_since = None

@@ -103,21 +103,23 @@ class BodyHash:
 
     def __init__(self, chunks: Sequence[Chunk]) -> None:
         state = hashlib.sha256()
-        rest: list[Chunk] = []
+        between: list[list[bytes]] = []  # what follows each hole
         for chunk in _canonical(chunks):
-            if rest or isinstance(chunk, Hole):
-                rest.append(chunk)
+            if isinstance(chunk, Hole):
+                between.append([])
+            elif between:
+                between[-1].append(chunk)
             else:
                 state.update(chunk)
         self._state = state
-        self._static = [chunk for chunk in rest if isinstance(chunk, bytes)]
+        self._between = [b"".join(pieces) for pieces in between]
 
     def digest(self, fills: Sequence[bytes] = ()) -> bytes:
         """SHA-256 of the canonical body whose holes are filled with `fills`, in order."""
         state = self._state.copy()
         if fills:
-            pieces = [piece for pair in zip(fills, self._static, strict=True) for piece in pair]
-            state.update(b"".join(pieces))
+            pairs = zip(fills, self._between, strict=True)
+            state.update(b"".join([piece for pair in pairs for piece in pair]))
         return state.digest()
 
 

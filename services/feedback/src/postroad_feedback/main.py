@@ -1,0 +1,59 @@
+"""Builds feedback and starts it."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from postroad_common.broker import Consumer
+from postroad_common.broker.topology import EVENTS
+from postroad_common.errors import Transient
+from postroad_common.service import ServiceContext, run
+from postroad_feedback.completion import Completion
+from postroad_feedback.facts import FactFinder
+from postroad_feedback.filing import Filing
+from postroad_feedback.handler import Handler
+from postroad_feedback.janitor import ROUND_SECONDS, Janitor
+from postroad_feedback.settings import Settings
+from postroad_feedback.subscriptions import Subscriptions
+
+_COMPLETION_SECONDS = 1.0
+_log = structlog.get_logger("feedback")
+
+
+async def every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    """Does `work` again and again with pauses around `seconds`; what is away may come back."""
+    while True:
+        await asyncio.sleep(seconds * random.uniform(0.8, 1.2))
+        try:
+            await work()
+        except Transient as error:
+            _log.warning("put off", reason=str(error))
+
+
+async def build(context: ServiceContext[Settings]) -> None:
+    """Makes the objects, starts them, and registers how they stop."""
+    database = context.database
+    finder = FactFinder(database.messages.find_many)
+    subscriptions = Subscriptions(database.webhooks, database.outbox, lambda: None)
+    filing = Filing(database, finder, subscriptions)
+    completion = Completion(database, finder, filing)
+    consumer = Consumer(
+        context.link,
+        context.publisher,
+        EVENTS,
+        Handler(filing.file),
+        batch=200,
+        prefetch=600,
+        parallel=2,
+    )
+    await consumer.start()
+    context.spawn(every(_COMPLETION_SECONDS, completion.run_once), "completion")
+    context.spawn(every(ROUND_SECONDS, Janitor(database).run_once), "janitor")
+    context.on_drain(consumer.stop)
+
+
+def main() -> None:
+    """Runs the service until SIGTERM."""
+    run("feedback", Settings, build)

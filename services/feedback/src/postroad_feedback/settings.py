@@ -1,0 +1,32 @@
+"""The settings of feedback."""
+
+import ipaddress
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from postroad_common.settings import DnsSettings, ServiceSettings
+from postroad_feedback.guard import IPNetwork
+
+
+class Settings(ServiceSettings, DnsSettings):
+    """See the parents for what is shared."""
+
+    webhook_allow_networks: Annotated[tuple[IPNetwork, ...], NoDecode] = Field(
+        default=(),
+        title="Private networks that webhooks may call",
+        description="comma separated, as in 10.1.2.0/24; every other address that is not public "
+        "is refused",
+    )
+
+    @field_validator("webhook_allow_networks", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(
+                ipaddress.ip_network(part.strip(), strict=False)
+                for part in value.split(",")
+                if part.strip()
+            )
+        return value

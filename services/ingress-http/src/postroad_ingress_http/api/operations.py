@@ -1,0 +1,97 @@
+"""`/v1/lanes` and `/v1/queues`: what the sender and the broker are doing."""
+
+from typing import Annotated, Any
+
+from fastapi import FastAPI
+from postroad_common.store.lanes import LaneRecord
+from postroad_common.store.tokens import Token
+from pydantic import BaseModel, ConfigDict
+
+from postroad_ingress_http.api.access import needs
+from postroad_ingress_http.api.pages import (
+    DEFAULT_PAGE,
+    Cursor,
+    Page,
+    PageSize,
+    read_cursor,
+    write_cursor,
+)
+from postroad_ingress_http.errors import not_found
+from postroad_ingress_http.parts import Parts
+
+
+class LaneView(BaseModel):
+    """A lane: the sender's account of it, and what operators ordered."""
+
+    key: str
+    source: str
+    site: str
+    state: dict[str, Any]
+    order: dict[str, Any]
+    updated: float
+
+
+class QueueView(BaseModel):
+    """A queue; `ready` and `consumers` are null when it does not exist."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    purpose: str
+    ready: int | None
+    consumers: int | None
+    dead: bool
+
+
+def view_lane(lane: LaneRecord) -> LaneView:
+    """The lane with its key taken apart."""
+    source, _, site = lane.key.partition("|")
+    return LaneView(
+        key=lane.key,
+        source=source,
+        site=site,
+        state=lane.state,
+        order=lane.order,
+        updated=lane.updated,
+    )
+
+
+def register(app: FastAPI, parts: Parts) -> None:
+    """Adds the end points."""
+    lanes_reading = needs(parts.authenticator, "lanes:read")
+    queues_reading = needs(parts.authenticator, "queues:read")
+    store = parts.database.lanes
+
+    @app.get("/v1/lanes", tags=["lanes"], summary="List lanes")
+    async def lanes(
+        _: Annotated[Token, lanes_reading], cursor: Cursor = None, limit: PageSize = DEFAULT_PAGE
+    ) -> Page[LaneView]:
+        """In the order of their keys, `source|site`."""
+        position = read_cursor(cursor, str)
+        found = await store.list(after=position[0] if position else "", limit=limit + 1)
+        return Page(
+            items=[view_lane(lane) for lane in found[:limit]],
+            cursor=write_cursor(found[limit - 1].key) if len(found) > limit else None,
+        )
+
+    @app.get("/v1/lanes/{key:path}", tags=["lanes"], summary="One lane")
+    async def lane(key: str, _: Annotated[Token, lanes_reading]) -> LaneView:
+        """The sender's account of it."""
+        found = await store.get(key)
+        if found is None:
+            raise not_found("lane")
+        return view_lane(found)
+
+    @app.get("/v1/queues", tags=["queues"], summary="List queues")
+    async def queues(_: Annotated[Token, queues_reading]) -> Page[QueueView]:
+        """With the number of messages that wait in each."""
+        found = await parts.depths.all()
+        return Page(items=[QueueView.model_validate(queue) for queue in found])
+
+    @app.get("/v1/queues/{name}", tags=["queues"], summary="One queue")
+    async def queue(name: str, _: Annotated[Token, queues_reading]) -> QueueView:
+        """With the number of messages that wait in it."""
+        for found in await parts.depths.all():
+            if found.name == name:
+                return QueueView.model_validate(found)
+        raise not_found("queue")

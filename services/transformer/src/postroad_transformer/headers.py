@@ -1,0 +1,156 @@
+"""The header a message leaves with: trace added, private fields removed, what is missing supplied.
+
+Fields that stay are copied octet for octet, malformed ones too. Removed: Bcc, Resent-Bcc and
+Return-Path. Added: Received always; Date and Message-ID where there is none; Feedback-ID and, only
+where the operator asks for it, List-Unsubscribe with one-click (RFC 8058), where the message has
+none of its own.
+"""
+
+import re
+from dataclasses import dataclass
+from email.utils import formatdate
+
+from postroad_common.schemas.submission import Submission
+from postroad_common.tokens import LinkKind, tail
+from postroad_transformer.edits import Hole
+from postroad_transformer.fields import Block, Field, value_of
+from postroad_transformer.transfer import Chunk
+
+_REMOVED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
+_URL = re.compile(rb"<\s*(https?://[^<>]+)>", re.IGNORECASE)
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*+"|\((?:[^()\\]|\\.)*+\)', re.DOTALL)
+_ANGLE = re.compile(rb"<[^<>]*@([^<>@\s]+)\s*>")
+_BARE = re.compile(rb"[^\s<>@,;:]+@([^\s<>@,;]+)")
+_HELO = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
+_TOKEN = re.compile(r"[^A-Za-z0-9._-]")
+_MAX_VALUE = 10_000  # octets of a From or List-Unsubscribe value that are looked at
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderRules:
+    """What the operator decided about added fields. `unsubscribe_url` is the tracker's base URL;
+    None adds no List-Unsubscribe.
+    """
+
+    hostname: str
+    feedback_sender: str = "postroad"
+    unsubscribe_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The fields of a header, each whole with its CRLF, or with a hole in it."""
+
+    fields: tuple[tuple[Chunk, ...], ...]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+    @property
+    def static(self) -> list[bytes] | None:
+        """The fields as octets; None if one has a hole."""
+        plain: list[bytes] = []
+        for parts in self.fields:
+            if len(parts) != 1 or not isinstance(parts[0], bytes):
+                return None
+            plain.append(parts[0])
+        return plain
+
+    def filled(self, fill: bytes) -> list[bytes]:
+        """The fields as octets, with `fill` in their holes."""
+        return [
+            b"".join([fill if isinstance(part, Hole) else part for part in parts])
+            for parts in self.fields
+        ]
+
+
+def sender_domain(raw: bytes, block: Block) -> str | None:
+    """The domain of the (first) From address in lower case; None if there is none to be read."""
+    for field in block.fields:
+        if field.name == b"from":
+            value = _QUOTED.sub(b"", value_of(raw, field)[:_MAX_VALUE])
+            match = _ANGLE.search(value) or _BARE.search(value)
+            if not match:
+                return None
+            try:
+                return match[1].decode("ascii").lower().rstrip(".")
+            except UnicodeDecodeError:
+                return None
+    return None
+
+
+def unsubscribe_urls(raw: bytes, block: Block) -> tuple[str, ...]:
+    """The http and https URLs of the List-Unsubscribe field."""
+    for field in block.fields:
+        if field.name == b"list-unsubscribe":
+            urls = _URL.findall(value_of(raw, field)[:_MAX_VALUE])
+            return tuple(b"".join(url.split()).decode("latin-1") for url in urls)
+    return ()
+
+
+def received(submission: Submission, hostname: str) -> bytes:
+    """The trace field (RFC 5321 section 4.4) for the step into this system."""
+    client = submission.client
+    source, protocol, tls = "", "HTTPS" if submission.source == "rest" else "ESMTPSA", ""
+    if client is not None:
+        protocol = _TOKEN.sub("", client.protocol) or protocol
+        ip = _HELO.sub("", client.ip)
+        address = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
+        helo = _HELO.sub("", client.helo)[:255] or address
+        source = f"from {helo} ({address})\r\n\t"
+        if client.tls:
+            tls = f"\r\n\t(using {re.sub('[^A-Za-z0-9._ -]', '', client.tls)[:100]})"
+    return (
+        f"Received: {source}by {hostname} (Postroad) with {protocol}\r\n"
+        f"\tid {submission.id}{tls};\r\n"
+        f"\t{formatdate(submission.received)}\r\n"
+    ).encode("ascii")
+
+
+def build(raw: bytes, block: Block, submission: Submission, rules: HeaderRules) -> Header:
+    """The new header of the message `raw` whose header is `block`."""
+    present: set[bytes] = set()
+    removed: dict[str, None] = {}
+    fields: list[tuple[Chunk, ...]] = [(received(submission, rules.hostname),)]
+    for field in block.fields:
+        if field.name in _REMOVED:
+            removed[field.name.decode("ascii")] = None
+        else:
+            present.add(field.name)
+            fields.append((_whole(raw, field),))
+    added: list[str] = []
+
+    def add(name: str, *value: Chunk) -> None:
+        if name.lower().encode("ascii") not in present:
+            fields.append((name.encode("ascii") + b": ", *value, b"\r\n"))
+            added.append(name)
+
+    def add_text(name: str, value: str) -> None:
+        if name.lower().encode("ascii") not in present:
+            fields.append((f"{name}: {value}\r\n".encode("ascii"),))
+            added.append(name)
+
+    add_text("Date", formatdate(submission.received))
+    add_text("Message-ID", f"<{submission.id}@{rules.hostname}>")
+    add_text("Feedback-ID", _feedback_id(submission, rules))
+    if rules.unsubscribe_url is not None and b"list-unsubscribe" not in present:
+        url = f"<{rules.unsubscribe_url}/".encode("ascii")
+        end = tail(LinkKind.UNSUBSCRIBE, b"").encode("ascii") + b">"
+        add("List-Unsubscribe", url, Hole(LinkKind.UNSUBSCRIBE, 0, b""), end)
+        add_text("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
+    return Header(tuple(fields), tuple(added), tuple(removed))
+
+
+def _whole(raw: bytes, field: Field) -> bytes:
+    octets = raw[field.start : field.end]
+    return octets if octets.endswith(b"\r\n") else octets + b"\r\n"
+
+
+def _feedback_id(submission: Submission, rules: HeaderRules) -> str:
+    """`stream:login:account:sender`, as Gmail's feedback loop reads it."""
+    parts = (
+        submission.tags[0] if submission.tags else "mail",
+        submission.credential,
+        submission.account,
+        rules.feedback_sender,
+    )
+    return ":".join(_TOKEN.sub("", part)[:40] or "-" for part in parts)

@@ -1,0 +1,198 @@
+"""The expensive work, done once per submission: from the message as handed in to a template.
+
+A template holds everything that is the same for all recipients, with holes for what is not.
+Whatever goes wrong with the content leaves that content as it was, with the reason among the
+facts; a message is never refused here.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from postroad_common.schemas.submission import Submission
+from postroad_common.tokens import LinkSigner
+from postroad_transformer.css import EngineName
+from postroad_transformer.edits import Hole
+from postroad_transformer.fields import Block, read_block
+from postroad_transformer.headers import (
+    Header,
+    HeaderRules,
+    build,
+    sender_domain,
+    unsubscribe_urls,
+)
+from postroad_transformer.links import LinkRules
+from postroad_transformer.mime import HtmlPart, Malformed, html_parts
+from postroad_transformer.rewrite import MAX_HTML, Findings, Rewriter
+from postroad_transformer.transfer import Chunk, Undecodable, decode, encode
+
+_NEWLINE = re.compile(rb"\r\n|\r|\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is the same for all messages: names, URLs, the engine."""
+
+    header: HeaderRules
+    base_url: str
+    engine: EngineName = "css-inline"
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A message with holes. `body` starts behind the header's blank line.
+
+    `body_at` is where the body stands in the message as handed in, if none of it has changed;
+    -1 otherwise. `facts` is what was done, for the timeline.
+    """
+
+    header: Header
+    body: tuple[Chunk, ...]
+    body_at: int
+    sender_domain: str | None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def holes(self) -> tuple[Hole, ...]:
+        """The holes of the body, in order."""
+        return tuple(chunk for chunk in self.body if isinstance(chunk, Hole))
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether the content differs between recipients."""
+        return self.header.static is None or any(isinstance(chunk, Hole) for chunk in self.body)
+
+    @property
+    def body_size(self) -> int:
+        """The size of the filled body, in octets."""
+        return sum(
+            len(chunk) if isinstance(chunk, bytes) else LinkSigner.HEAD_LENGTH
+            for chunk in self.body
+        )
+
+
+def make_template(raw: bytes, submission: Submission, rules: Rules) -> Template:
+    """The template of the message `raw`, handed in as `submission`."""
+    facts: dict[str, Any] = {}
+    message, block = _readable(raw, facts)
+    header = build(message, block, submission, rules.header)
+    features = submission.features
+    link_rules = LinkRules(
+        rules.base_url,
+        preventscam=features.preventscam,
+        unsubscribe=unsubscribe_urls(message, block) if features.clicktracking else (),
+    )
+    rewriter = Rewriter(features, link_rules, rules.engine)
+    pieces: list[_Piece] = []
+    if not rewriter.is_idle:
+        try:
+            pieces = _rewritten(message, block, rewriter, facts)
+        except Malformed as malformed:
+            facts["mime"] = [f"left as it is: {malformed}"]
+    header = _with_encoding(header, message, block, pieces)
+    if header.added:
+        facts["added"] = list(header.added)
+    if header.removed:
+        facts["removed"] = list(header.removed)
+    body = _assembled(message, block, [piece for piece in pieces if piece.start >= block.body])
+    unchanged = message is raw and not pieces
+    return Template(
+        header, tuple(body), block.body if unchanged else -1, sender_domain(message, block), facts
+    )
+
+
+def _readable(raw: bytes, facts: dict[str, Any]) -> tuple[bytes, Block]:
+    """The message with CRLF line ends, and its header."""
+    count = raw.count(b"\n")
+    if not count == raw.count(b"\r") == raw.count(b"\r\n"):
+        raw = _NEWLINE.sub(b"\r\n", raw)
+        facts["line_ends"] = "made CRLF"
+    try:
+        return raw, read_block(raw, 0, len(raw))
+    except ValueError as error:  # no mail has that many fields: all of it is body
+        facts["mime"] = [f"left as it is: {error}"]
+        return raw, Block((), 0, separated=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What replaces the octets of the message from `start` to `end`."""
+
+    start: int
+    end: int
+    chunks: list[Chunk]
+
+
+def _rewritten(
+    raw: bytes, block: Block, rewriter: Rewriter, facts: dict[str, Any]
+) -> list[_Piece]:
+    """The replacements in the HTML parts. Raises Malformed when nothing should be changed."""
+    structure = html_parts(raw, block)
+    reasons = dict.fromkeys(f"left as it is: {reason}" for reason in structure.reasons)
+    findings = Findings()
+    pieces: list[_Piece] = []
+    for index, part in enumerate(structure.parts):
+        try:
+            pieces += _part(raw, part, rewriter, findings, pixel=index == 0)
+        except Undecodable as error:
+            reasons[f"HTML left as it is: {error}"] = None
+    if not structure.parts and not reasons:
+        reasons["no HTML"] = None
+    if reasons:
+        facts["mime"] = list(reasons)
+    facts |= findings.facts()
+    return pieces
+
+
+def _part(
+    raw: bytes, part: HtmlPart, rewriter: Rewriter, findings: Findings, *, pixel: bool
+) -> list[_Piece]:
+    if part.end - part.body > 3 * MAX_HTML:  # quoted-printable may take three octets for one
+        raise Undecodable("larger than 2 MiB")
+    text, codec = decode(raw[part.body : part.end], part.encoding, part.charset)
+    if len(text) > MAX_HTML:
+        raise Undecodable("larger than 2 MiB")
+    segments = rewriter.rewrite(text, findings, pixel=pixel)
+    if segments is None:
+        return []
+    encoded = encode(segments, codec, part.encoding)
+    pieces = [_Piece(part.body, part.end, encoded.chunks)]
+    if encoded.encoding is not None:
+        field_ = part.encoding_field
+        start, end = (field_.start, field_.end) if field_ else (part.fields_end, part.fields_end)
+        line = f"Content-Transfer-Encoding: {encoded.encoding}\r\n".encode("ascii")
+        pieces.append(_Piece(start, end, [line]))
+    return pieces
+
+
+def _with_encoding(header: Header, raw: bytes, block: Block, pieces: list[_Piece]) -> Header:
+    """The header, with the new Content-Transfer-Encoding where the message is itself the HTML."""
+    top = [piece for piece in pieces if piece.start < block.body and piece.end <= block.body]
+    if not top:
+        return header
+    piece = top[0]
+    line = piece.chunks[0]
+    if piece.start == piece.end:
+        return Header((*header.fields, (line,)), header.added, header.removed)
+    old = raw[piece.start : piece.end]
+    fields = tuple((line,) if parts[0] == old else parts for parts in header.fields)
+    return Header(fields, header.added, header.removed)
+
+
+def _assembled(raw: bytes, block: Block, pieces: list[_Piece]) -> list[Chunk]:
+    """The body with its replacements; neighbouring octets joined."""
+    chunks: list[Chunk] = []
+    waiting: list[bytes] = []
+    done = block.body
+    for piece in sorted(pieces, key=lambda piece: (piece.start, piece.end)):
+        waiting.append(raw[done : piece.start])
+        for chunk in piece.chunks:
+            if isinstance(chunk, Hole):
+                chunks += (b"".join(waiting), chunk)
+                waiting = []
+            else:
+                waiting.append(chunk)
+        done = piece.end
+    waiting.append(raw[done:])
+    chunks.append(b"".join(waiting))
+    return chunks
