@@ -4,7 +4,7 @@ The sink itself is in `postroad_stack.sink`.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,7 +12,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict
 
 _TIMEOUT = 10.0
-_POLL = 0.03
+_LONGEST_WAIT = 50.0
 
 
 class SinkMessage(BaseModel):
@@ -53,10 +53,33 @@ class SinkClient:
         """Close the connections."""
         self._client.close()
 
-    def messages(self, **query: str | int) -> list[SinkMessage]:
-        """Return the messages that the sink keeps, oldest first; `query` narrows them down."""
-        rows = self._get("/messages", **query).json()
-        return [SinkMessage.model_validate(row) for row in rows]
+    def messages(
+        self, *, recipient: str | None = None, since: int = 0, limit: int = 0
+    ) -> list[SinkMessage]:
+        """Return the messages that the sink keeps, oldest first.
+
+        Args:
+            recipient: only messages to this address (or pattern such as `*@example.test`).
+            since: only messages with a higher number.
+            limit: only the newest so many, 0 for all.
+        """
+        return self._find(recipient=recipient, since=since, limit=limit)
+
+    def wait(
+        self, *, recipient: str | None = None, since: int = 0, at_least: int = 1, limit: float
+    ) -> list[SinkMessage]:
+        """Wait until there are `at_least` messages; return what is there after `limit` seconds."""
+        deadline = time.monotonic() + limit
+        while True:
+            left = max(0.001, deadline - time.monotonic())
+            found = self._find(
+                recipient=recipient,
+                since=since,
+                at_least=at_least,
+                wait=min(left, _LONGEST_WAIT),
+            )
+            if len(found) >= at_least or time.monotonic() >= deadline:
+                return found
 
     def raw(self, number: int) -> bytes:
         """Return one message as it came over the wire."""
@@ -66,34 +89,22 @@ class SinkClient:
         """Forget all messages."""
         self._client.delete("/messages").raise_for_status()
 
-    def behave(self, behaviour: Any) -> None:
-        """Tell the sink how to behave from now on (`POST /behaviour`)."""
-        self._client.post("/behaviour", json=behaviour).raise_for_status()
-
-    def find(
-        self, wanted: Callable[[SinkMessage], bool], *, limit: float, after: int = 0
-    ) -> SinkMessage | None:
-        """Wait for a message; None when it has not come after `limit` seconds.
-
-        Args:
-            wanted: picks the message.
-            limit: seconds.
-            after: only messages with a higher number.
-        """
-        deadline = time.monotonic() + limit
-        while True:
-            for message in self.messages():
-                if message.number > after and wanted(message):
-                    return message
-            if time.monotonic() > deadline:
-                return None
-            time.sleep(_POLL)
+    def behave(self, *rules: Mapping[str, Any]) -> None:
+        """Replace the rules of misbehaviour; without any, the sink takes everything again."""
+        self._client.put("/behaviour", json=rules).raise_for_status()
 
     def last_number(self) -> int:
         """Return the number of the newest message, 0 when there is none."""
-        return max((message.number for message in self.messages()), default=0)
+        return max((message.number for message in self.messages(limit=1)), default=0)
 
-    def _get(self, path: str, **query: str | int) -> httpx.Response:
-        response = self._client.get(path, params=query or None)
+    def _find(self, **query: str | float | None) -> list[SinkMessage]:
+        given = {name: value for name, value in query.items() if value}
+        rows = self._get("/messages", given).json()
+        return [SinkMessage.model_validate(row) for row in rows]
+
+    def _get(
+        self, path: str, query: Mapping[str, str | float | None] | None = None
+    ) -> httpx.Response:
+        response = self._client.get(path, params=query, timeout=_LONGEST_WAIT + _TIMEOUT)
         response.raise_for_status()
         return response

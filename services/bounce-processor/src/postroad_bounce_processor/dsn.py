@@ -81,7 +81,12 @@ def write(
     returned = header + rest if whole and rest else header
     original = read_headers(header)
     text = _human(
-        failure, action, recipients, decode_words(original.get("subject")), explanation, hostname
+        failure,
+        action,
+        recipients,
+        subject=decode_words(original.get("subject")),
+        explanation=explanation,
+        hostname=hostname,
     )
     status = _status(failure, action, recipients, hostname)
     boundary = _boundary(message_id, returned)
@@ -144,6 +149,7 @@ def _human(
     failure: DeliveryFailure,
     action: str,
     recipients: Sequence[OutboundRecipient],
+    *,
     subject: str,
     explanation: str,
     hostname: str,

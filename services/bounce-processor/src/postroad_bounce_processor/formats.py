@@ -34,8 +34,9 @@ _SUBJECT = re.compile(
     r"undeliver|not deliver|non[ -]?deliver|returned (?:mail|message|e-?mail)|failure notice|"
     r"fail(?:ed|ure)[^a-z]{0,3}(?:deliver|notice|report)|deliver[a-z]*[^a-z]{1,3}(?:status|fail|"
     r"problem|error|delay|report|incomplete)|mail (?:failure|error)|could(?: not|n't) be delivered|"
-    r"message (?:status|bounce|undeliver|delayed)|bounce|delayed mail|warning: (?:could not|message)|"
-    r"nondeliverable|unzustell|nicht zustell|zustell|fehlgeschlagen|onbestelbaar|niet bezorg|"
+    r"message (?:status|bounce|undeliver|delayed)|bounce|delayed mail|"
+    r"warning: (?:could not|message)|nondeliverable|unzustell|nicht zustell|zustell|fehlgeschlagen|"
+    r"onbestelbaar|niet bezorg|"
     r"non remis|non distribu|(?:é|e)chec|retour de courrier|no entregado|devuelto|devolvid|"
     r"n(?:ã|a)o entregue|falha|mancata consegna|non recapitabile|не доставлен|недоставлен|"
     r"退信|退回|系统退信|投递失败|配信|不達",
@@ -77,7 +78,9 @@ class Passage:
     expected: bool
     """It is the address that the message went to."""
     text: str
-    """The words around the address, at most 1,500 characters."""
+    """The paragraph of the address, and the next where that one says little."""
+    rest: str
+    """What follows, for want of better words: advice, often, that speaks of many reasons."""
 
 
 @cache
@@ -138,16 +141,14 @@ def find_passage(words: str, headers_recipient: str, expected: str) -> Passage |
         position = lowered.find(wanted.lower()) if wanted else -1
         if position >= 0:
             same = wanted.lower() == expected.lower()
-            return Passage(wanted, same, _around(words, position, len(wanted)))
+            return _passage(words, position, wanted, expected=same)
     if headers_recipient:
         same = headers_recipient.lower() == expected.lower()
-        return Passage(headers_recipient, same, words[:MAX_PASSAGE])
+        return Passage(headers_recipient, same, words[:MAX_PASSAGE], "")
     for number, match in enumerate(_ADDRESS.finditer(words)):
         line = words[words.rfind("\n", 0, match.start()) + 1 : match.start()]
         if not _DAEMON.search(match[0]) and not _HEADER_LINE.match(line):
-            return Passage(
-                match[0].rstrip("."), False, _around(words, match.start(), len(match[0]))
-            )
+            return _passage(words, match.start(), match[0].rstrip("."), expected=False)
         if number > 20:
             break
     return None
@@ -169,20 +170,23 @@ def ask_fallback(raw: bytes) -> tuple[set[str], set[str]]:
     return _texts(temporary), _texts(permanent)
 
 
-def _around(words: str, position: int, length: int) -> str:
-    """Return the paragraph of the address and what follows, up to the next blank line but one."""
+def _passage(words: str, position: int, address: str, *, expected: bool) -> Passage:
+    """Cut out the paragraph of the address and what follows up to a blank line."""
     blank = words.rfind("\n\n", 0, position)
     start = max(0 if blank < 0 else blank + 2, position - 300)
-    end = position + length
+    after = end = position + len(address)
     for _ in range(3):
         blank = words.find("\n\n", end)
         if blank < 0:
             end = len(words)
             break
         end = blank + 2
-        if len(words[position + length : end].strip(" \n\t>:<")) > 40:
+        if len(words[after:end].strip(" \n\t>:<")) > 40:
             break
-    return words[start : min(end, start + MAX_PASSAGE)].strip()
+    end = min(end, start + MAX_PASSAGE)
+    return Passage(
+        address, expected, words[start:end].strip(), words[end : end + MAX_PASSAGE].strip()
+    )
 
 
 def _texts(addresses: object) -> set[str]:

@@ -18,7 +18,7 @@ MAX_DIAGNOSTIC = 2000
 
 _STATUS_TYPES = frozenset({"message/delivery-status", "message/global-delivery-status"})
 _STATUS = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.]\d)")
-_CODE = re.compile(r"(?<![\d.#])([245][0-9]\d)(?=[ \-#]|$)")
+_CODE = re.compile(r"(?<![\d.#])([245][0-9]\d)(?=[ \-#]|: |$)")
 _UNITEXT = re.compile(r"\\x\{([0-9a-fA-F]{1,6})\}")
 _SPACES = re.compile(r"\s+")
 _ADDRESS = re.compile(r"[^\s<>;,\"]{1,64}@[^\s<>;,\"]{1,255}")

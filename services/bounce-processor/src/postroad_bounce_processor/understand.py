@@ -183,7 +183,7 @@ def _from_fallback(
     address = expected if expected.lower() in named else min(permanent or temporary)
     words = own_words(human_text(mail))
     passage = find_passage(words, address, expected) or Passage(
-        address, address.lower() == expected.lower(), words[:1000]
+        address, address.lower() == expected.lower(), words[:1000], ""
     )
     return _bounce(passage, rules, Source.FALLBACK, 0.5, delayed=not permanent)
 
@@ -197,6 +197,11 @@ def _bounce(
     verdict = rules.classify(code or assumed, enhanced, text)
     permanent = not enhanced.startswith("4") and (code is None or code >= 500)
     sound = source is Source.FORMAT and passage.expected
+    if verdict.failure.name == UNDETERMINED and passage.rest:
+        text = collapse(f"{text} {passage.rest}")
+        enhanced, code = enhanced or enhanced_status(text), code or reply_code(text)
+        verdict = rules.classify(code or assumed, enhanced, text)
+        sound = False
     return Understanding(
         kind=Kind.DELAYED if delayed else Kind.BOUNCE,
         source=source,

@@ -8,13 +8,15 @@ so the counters are (`completion`).
 """
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client import Counter
 
-from postroad_common.mail.identifiers import new_id
+from postroad_common.mail.identifiers import id_time, new_id
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.store.database import Database
+from postroad_common.store.rollups import RollupKey
 from postroad_common.store.suppressions import Suppression
 from postroad_feedback import counts
 from postroad_feedback.facts import FactFinder, Facts
@@ -22,6 +24,8 @@ from postroad_feedback.subscriptions import Subscriptions
 
 CHUNK = 1000
 """Events filed at once."""
+PROMPT_SECONDS = 30.0
+"""A batch closed this soon cannot have been taken for abandoned, so nobody will repeat it."""
 _filed = Counter("postroad_feedback_events", "Events filed, by name.", ["event"])
 _known = Counter("postroad_feedback_duplicates", "Events that had been filed before.")
 
@@ -71,16 +75,20 @@ class Filing:
             StoreAway: as `file`.
         """
         known = [event for event in events if event.message in facts]
-        await asyncio.gather(
+        additions, *_ = await asyncio.gather(
+            self._roll_up(batch, new, facts),
             self._database.messages.apply(events),
             self._count_reactions(events),
             self._suppress(known, facts),
             self._subscriptions.enqueue(known, facts),
-            self._roll_up(batch, new, facts),
         )
         await self._database.ledger.close(batch)
+        if time.time() - id_time(batch) < PROMPT_SECONDS:
+            self._database.rollups.finished(batch, additions)
 
-    async def _roll_up(self, batch: str, new: Sequence[Event], facts: Mapping[str, Facts]) -> None:
+    async def _roll_up(
+        self, batch: str, new: Sequence[Event], facts: Mapping[str, Facts]
+    ) -> Mapping[RollupKey, Mapping[str, int]]:
         marks = {
             counts.mark_of(event): event.time
             for event in new
@@ -91,7 +99,7 @@ class Filing:
             firsts = await self._database.ledger.first_of(batch, marks, max(marks.values()))
         additions = counts.additions(new, facts, firsts)
         await self._database.rollups.add(batch, additions)
-        self._database.rollups.finished(batch, additions)
+        return additions
 
     async def _count_reactions(self, events: Sequence[Event]) -> None:
         messages = {event.message for event in events if counts.is_reaction(event)}

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from postroad_common.mail.identifiers import new_id
@@ -16,6 +17,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from postroad_ingress_http.authentication import rate_headers
 from postroad_ingress_http.errors import ApiError, from_exception, unavailable
 
 _REQUESTS = Counter(
@@ -74,7 +76,7 @@ class Guard:
         area = area_of(scope["path"])
         request_id = new_id()
         scope.setdefault("state", {})["request_id"] = request_id
-        answer = _Answer(send, request_id)
+        answer = _Answer(send, scope["state"])
         body = _Body(receive, self._limits, self, self._size_limit(area))
         self._in_work += 1
         _IN_WORK.inc()
@@ -169,16 +171,19 @@ class _Body:
 class _Answer:
     """`send` that adds the headers which every answer has."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, state: dict[str, Any]) -> None:
         self._send = send
-        self._request_id = request_id
+        self._state = state
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = self._request_id
+            headers["X-Request-Id"] = self._state["request_id"]
+            if verdict := self._state.get("rate"):
+                for name, value in rate_headers(verdict).items():
+                    headers[name] = value
             headers["X-Content-Type-Options"] = "nosniff"
             headers["Referrer-Policy"] = "no-referrer"
             headers.setdefault("Cache-Control", "no-store")

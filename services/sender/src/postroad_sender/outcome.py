@@ -64,6 +64,9 @@ def expired(last: str) -> Outcome:
 
 
 def _of_reply(stage: Stage, reply: Reply) -> Outcome:
+    if stage is Stage.ROUTE:  # ours, and definite: DNS has answered
+        status = Status.FAILED if reply.is_permanent else Status.DEFERRED
+        return Outcome(status, stage, reply, local=True)
     # A 5yz before the message is offered is about us or the server, not about the message: the
     # next host or the next hour may think otherwise.
     permanent = reply.is_permanent and not stage.opens

@@ -21,8 +21,8 @@ from html import unescape
 from typing import Any, Literal
 
 import css_inline
-import cssutils
-from lxml import etree
+import cssutils  # type: ignore[import-untyped] # has none
+from lxml import etree  # type: ignore[import-untyped] # the same
 from premailer import Premailer
 from premailer.premailer import PremailerError
 
@@ -38,8 +38,11 @@ MAX_DEPTH = 1_000  # the engines recurse; css-inline ends the process between 10
 MAX_REOPENED = 200_000  # elements times formatting elements left open, which HTML opens again
 
 _MARK = "data-postroad-node"
-_UNSTYLED = frozenset("head title meta link style script base noscript".split())
-_FORMATTING = frozenset("a b big code em font i nobr s small strike strong tt u".split())
+_UNSTYLED = frozenset({"base", "head", "link", "meta", "noscript", "script", "style", "title"})
+_FORMATTING = frozenset(
+    # as in the HTML standard, 13.2.4.3
+    "a b big code em font i nobr s small strike strong tt u".split()  # noqa: SIM905 - a list of words
+)
 _DECLARED = re.compile(
     _MARK + r'="(\d+)"(?: (?!style=)[^\s="]+(?:="[^"]*")?)*+ style="([^"]*)"', re.IGNORECASE
 )
@@ -49,8 +52,10 @@ _DECLARATION = re.compile(
     r"""|\((?:[^'")]++|"[^"]*+"?|'[^']*+'?)*+\)?|\))++""",
     re.DOTALL,
 )
-_CSS_STRING = re.compile(r'''"((?:[^"\\\n]|\\.)*+)"|'(?:[^'\\\n]|\\.)*+'|/\*.*?\*/''', re.DOTALL)
-_IMPORT = re.compile(r"@[^;{}\"'(]{0,40}(?:\"[^\"]*\"|'[^']*'|url\s*\([^)]*\))[^;{}]*;?", re.I)
+_CSS_STRING = re.compile(r""""((?:[^"\\\n]|\\.)*+)"|'(?:[^'\\\n]|\\.)*+'|/\*.*?\*/""", re.DOTALL)
+_IMPORT = re.compile(
+    r"@[^;{}\"'(]{0,40}(?:\"[^\"]*\"|'[^']*'|url\s*\([^)]*\))[^;{}]*;?", re.IGNORECASE
+)
 _NESTING = re.compile(r"[(\[{]+")
 _MAX_NESTING = 64
 

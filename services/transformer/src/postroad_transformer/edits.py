@@ -33,8 +33,9 @@ class Edit(NamedTuple):
 
 
 def splice(text: str, edits: Iterable[Edit]) -> list[Segment]:
-    """`text` with `edits`, which do not overlap, done: strings and holes, never two strings in
-    a row.
+    """`text` with `edits`, which do not overlap, done.
+
+    Returns strings and holes in turn: it begins and ends with a string.
     """
     segments: list[Segment] = []
     pieces: list[str] = []

@@ -28,8 +28,9 @@ _MAX_VALUE = 10_000  # octets of a From or List-Unsubscribe value that are looke
 
 @dataclass(frozen=True, slots=True)
 class HeaderRules:
-    """What the operator decided about added fields. `unsubscribe_url` is the tracker's base URL;
-    None adds no List-Unsubscribe.
+    """What the operator decided about added fields.
+
+    `unsubscribe_url` is the tracker's base URL; None adds no List-Unsubscribe.
     """
 
     hostname: str

@@ -28,7 +28,9 @@ _EDGES = "".join(map(chr, range(33)))
 _NEWLINES = str.maketrans("", "", "\t\r\n")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _OFF = frozenset({"off", "false", "no"})
-_UNSUBSCRIBE_URL = re.compile(r"unsubscri|opt-?out|list-?remove|afmeld|uitschrijv|abmeld", re.I)
+_UNSUBSCRIBE_URL = re.compile(
+    r"unsubscri|opt-?out|list-?remove|afmeld|uitschrijv|abmeld", re.IGNORECASE
+)
 _UNSUBSCRIBE_TEXT = re.compile(
     r"\bunsubscribe\b|\bopt[ -]?out\b|\bafmelden\b|\buitschrijven\b|\babmelden\b|\babbestellen\b"
     r"|\bse désabonner\b|\bse désinscrire\b|\bdarse de baja\b|\bdisiscriviti\b",
@@ -88,9 +90,7 @@ class LinkRules:
         parts = (self.base_url + "/", Hole(kind, number, octets), tail(kind, octets))
         return Edit(value.start, value.end, parts)
 
-    def refusal(
-        self, text: str, found: dict[str, Value], target: str, fragment: str
-    ) -> str | None:
+    def refusal(self, text: str, found: dict[str, Value], target: str, fragment: str) -> str | None:
         """Why the link to `target` is left alone, in one word; None if it is tracked."""
         if is_opted_out(text, found):
             return "opted_out"

@@ -32,16 +32,20 @@ _ATTRIBUTE = re.compile(
     r"""(?:"([^"]*+)"|'([^']*+)'|([^ \t\n\f\r>"'][^ \t\n\f\r>]*+))?+)?+"""
 )
 _REFERENCE = re.compile(r"&(?:#(?:[xX]([0-9a-fA-F]++)|([0-9]++));?|([a-zA-Z][a-zA-Z0-9]*+)(;?))")
+_GAPS = frozenset({0x81, 0x8D, 0x8F, 0x90, 0x9D})
 # Numeric references to C1 controls mean Windows-1252 (HTML standard, 13.2.5.80).
-_C1 = {0x80 + index: char for index, char in enumerate(
-    "€\x81‚ƒ„…†‡ˆ‰Š‹Œ\x8dŽ\x8f\x90‘’“”•–—˜™š›œ\x9džŸ"
-)}
+_C1 = {code: bytes((code,)).decode("cp1252") for code in range(0x80, 0xA0) if code not in _GAPS}
 _MAX_CODE = 0x10FFFF
 VOID = frozenset(
-    "area base br col embed hr img input link meta source track wbr".split()
+    "area base br col embed hr img input link meta source track wbr".split()  # noqa: SIM905 - a list of words
 )
-_BREAKING = frozenset("br div p td th tr table li ul ol h1 h2 h3 h4 h5 h6 hr".split())
+_BREAKING = frozenset(
+    "br div p td th tr table li ul ol h1 h2 h3 h4 h5 h6 hr".split()  # noqa: SIM905 - the same
+)
 _Q_GROUPS = {2: '"', 3: "'", 4: ""}
+
+
+OPENS, CLOSES = True, False
 
 
 class Tag(NamedTuple):
@@ -83,17 +87,17 @@ def scan(text: str) -> list[Tag]:
             if not match["closed"]:
                 break
             start, end = match.span("attrs")
-            append(Tag(match["name"].lower(), True, match.start(), start, end, match.end()))
+            append(Tag(match["name"].lower(), OPENS, match.start(), start, end, match.end()))
         elif kind == "ended":
             if not match["ended"]:
                 break
             name = match["end"].lower()
-            append(Tag(name, False, match.start(), match.end("end"), match.end(), match.end()))
+            append(Tag(name, CLOSES, match.start(), match.end("end"), match.end(), match.end()))
         elif kind == "content":
             start, end = match.span("rawattrs")
             name = match["raw"].lower()
             content = match.start("content")
-            append(Tag(name, True, match.start(), start, end, match.end(), content))
+            append(Tag(name, OPENS, match.start(), start, end, match.end(), content))
     return tags
 
 
@@ -117,7 +121,7 @@ def attributes(text: str, tag: Tag) -> dict[str, Value]:
 def _numeric(code: int) -> str:
     if code in _C1:
         return _C1[code]
-    if code == 0 or code > _MAX_CODE or 0xD800 <= code <= 0xDFFF:  # noqa: PLR2004 - surrogates
+    if code == 0 or code > _MAX_CODE or 0xD800 <= code <= 0xDFFF:
         return "\ufffd"
     return chr(code)
 
@@ -133,9 +137,9 @@ def attribute_text(raw: str) -> str:
 
     def resolve(match: re.Match[str]) -> str:
         if match[1]:
-            return _numeric(int(match[1], 16) if len(match[1]) < 9 else _MAX_CODE + 1)  # noqa: PLR2004 - no code point has more digits
+            return _numeric(int(match[1], 16) if len(match[1]) < 9 else _MAX_CODE + 1)
         if match[2]:
-            return _numeric(int(match[2]) if len(match[2]) < 9 else _MAX_CODE + 1)  # noqa: PLR2004 - the same
+            return _numeric(int(match[2]) if len(match[2]) < 9 else _MAX_CODE + 1)
         name = match[3]
         if match[4]:
             return _ENTITIES.get(name + ";", match[0])

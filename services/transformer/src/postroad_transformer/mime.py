@@ -78,7 +78,7 @@ class _Walk:
         if kind.main == "multipart":
             self._multipart(kind, block, end, depth)
         elif kind.main == "text" and kind.sub == "html":
-            self._html(kind, known, block, start, end, depth)
+            self._html(kind, known, block, (start, end), depth)
         elif kind.main == "application" and kind.sub in {"pkcs7-mime", "x-pkcs7-mime"}:
             self.reasons["signed or encrypted (S/MIME)"] = None
         elif depth == 0 and kind.main == "message":
@@ -138,10 +138,10 @@ class _Walk:
         kind: ContentType,
         known: dict[bytes, Field],
         block: Block,
-        start: int,
-        end: int,
+        span: tuple[int, int],
         depth: int,
     ) -> None:
+        start, end = span
         disposition = known.get(b"content-disposition")
         if "name" in kind.parameters or "name*" in kind.parameters:
             self.reasons["an attached HTML file"] = None
@@ -160,9 +160,7 @@ class _Walk:
         charset = kind.parameters.get("charset", b"").decode("latin-1").lower()
         fields_end = block.fields[-1].end if block.fields else start
         self.parts.append(
-            HtmlPart(
-                start, fields_end, block.body, end, charset, encoding, field, top=depth == 0
-            )
+            HtmlPart(start, fields_end, block.body, end, charset, encoding, field, top=depth == 0)
         )
 
 

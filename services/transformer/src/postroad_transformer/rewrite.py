@@ -55,8 +55,9 @@ class Rewriter:
         return not (on.inlinecss or on.clicktracking or on.openstracking)
 
     def rewrite(self, text: str, findings: Findings, *, pixel: bool) -> list[Segment] | None:
-        """The segments of the new text; None if nothing changes. With `pixel` the text is where
-        the pixel goes if the message has no image that measures.
+        """The segments of the new text; None if nothing changes.
+
+        With `pixel` it is this text that gets the pixel, if no image measures openings.
         """
         tags = scan(text)
         edits: list[Edit] = []
@@ -90,5 +91,3 @@ class Rewriter:
         elif edits and findings.css == "nothing to inline":
             findings.css = "inlined"
         return edits
-
-

@@ -123,9 +123,7 @@ class _Piece:
     chunks: list[Chunk]
 
 
-def _rewritten(
-    raw: bytes, block: Block, rewriter: Rewriter, facts: dict[str, Any]
-) -> list[_Piece]:
+def _rewritten(raw: bytes, block: Block, rewriter: Rewriter, facts: dict[str, Any]) -> list[_Piece]:
     """The replacements in the HTML parts. Raises Malformed when nothing should be changed."""
     structure = html_parts(raw, block)
     reasons = dict.fromkeys(f"left as it is: {reason}" for reason in structure.reasons)

@@ -86,10 +86,8 @@ class Story:
             step.elapsed = self._event(message, "bounced", "bounce-processor", "feedback")
             self._state(message, "bounced")
         with self._screen.step("forwarded", "waiting for the report to the sender") as step:
-            row = self._sink.find(
-                lambda row: mail.envelope in row.recipients, limit=_ARRIVE, after=before
-            )
-            if row is None or returned.STATUS.encode() not in self._sink.raw(row.number):
+            rows = self._sink.wait(recipient=mail.envelope, since=before, limit=_ARRIVE)
+            if not rows or returned.STATUS.encode() not in self._sink.raw(rows[0].number):
                 raise DemoFailedError(
                     f"no report reached {mail.envelope} within {_ARRIVE:.0f} s",
                     "bounce-processor",
@@ -104,15 +102,14 @@ class Story:
             accepted = submit(self._document, mail)
             step.fact(f"{accepted.reply}  ({accepted.tls}, AUTH)")
         with self._screen.step("transformed", "waiting for the copy in the sink") as step:
-            row = self._sink.find(
-                lambda row: mail.recipient in row.recipients, limit=_ARRIVE, after=before
-            )
-            if row is None:
+            rows = self._sink.wait(recipient=mail.recipient, since=before, limit=_ARRIVE)
+            if not rows:
                 raise DemoFailedError(
                     f"the mail did not reach the sink within {_ARRIVE:.0f} s",
                     "transformer",
                     "sender",
                 )
+            row = rows[0]
             sent = _Sent(mail, accepted, row, self._sink.raw(row.number))
             changes = self._changes(sent)
             if show_changes:

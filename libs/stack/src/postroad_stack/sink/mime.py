@@ -35,7 +35,7 @@ class Part:
         """`data` in its character set, or the nearest that can be made of it."""
         try:
             return self.data.decode(self.charset, "replace")
-        except LookupError:
+        except (LookupError, ValueError):
             return self.data.decode("utf-8", "replace")
 
 

@@ -28,7 +28,9 @@ _MAIL_POLICY = (
     "frame-ancestors 'self'"
 )
 _CID = re.compile(r"cid:([^\"'\s)>]{1,300})", re.IGNORECASE)
-_PLACE_OF_BASE = re.compile(r"\s*(?:<!doctype[^>]*>)?\s*(?:<html[^>]*>)?\s*(?:<head[^>]*>)?", re.I)
+_PLACE_OF_BASE = re.compile(
+    r"\s*(?:<!doctype[^>]*>)?\s*(?:<html[^>]*>)?\s*(?:<head[^>]*>)?", re.IGNORECASE
+)
 _MOST_EMBEDDED = 8 * 1024 * 1024  # bytes of pictures put into one page
 
 

@@ -1,0 +1,171 @@
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from postroad_stack.child import same_process
+from postroad_stack.errors import NotReadyError, StartFailedError
+from postroad_stack.keeper import Keeper
+from postroad_stack.program import Program
+from postroad_stack.status import ProcessState, ProcessStatus
+
+Make = Callable[..., Program]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Make:
+    """Makes a program of a line of Python; it is ready once it has written its `ready` file."""
+
+    def make(code: str, *, patience: float = 20.0, grace: float = 10.0) -> Program:
+        async def ready() -> None:
+            if not (tmp_path / "ready").exists():
+                raise NotReadyError("no ready file yet")
+
+        return Program(
+            name="example",
+            argv=(sys.executable, "-c", f"import pathlib, signal, sys, time\n{code}"),
+            env={"PATH": os.environ["PATH"]},
+            log=tmp_path / "example.log",
+            ready=ready,
+            patience=patience,
+            grace=grace,
+            folder=tmp_path,
+        )
+
+    return make
+
+
+STEADY = "print('hello', flush=True)\npathlib.Path('ready').touch()\nsignal.pause()"
+
+
+class Watched:
+    """A keeper whose changes can be waited for."""
+
+    def __init__(self, program: Program) -> None:
+        self._event = asyncio.Event()
+        self.keeper = Keeper(program, self._event.set)
+
+    async def until(self, condition: Callable[[ProcessStatus], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not condition(self.keeper.status):
+                self._event.clear()
+                await self._event.wait()
+
+
+@contextlib.asynccontextmanager
+async def kept(program: Program) -> AsyncIterator[Watched]:
+    watched = Watched(program)
+    watched.keeper.start()
+    try:
+        yield watched
+    finally:
+        await watched.keeper.stop()
+
+
+async def test_killed_program_is_started_again_within_a_second_and_counted(program: Make):
+    async with kept(program(STEADY)) as watched:
+        await watched.keeper.ready()
+        first = watched.keeper.status
+        os.kill(first.pid or 0, signal.SIGKILL)
+        async with asyncio.timeout(1.5):
+            await watched.until(lambda status: status.pid not in {None, first.pid})
+        await watched.until(lambda status: status.state is ProcessState.READY)
+        assert watched.keeper.status.restarts == 1
+        assert not same_process(first.pid, first.born)
+
+
+async def test_output_of_every_run_is_appended_to_the_log(program: Make, tmp_path: Path):
+    async with kept(program(STEADY)) as watched:
+        await watched.keeper.ready()
+        (tmp_path / "ready").unlink()
+        os.kill(watched.keeper.status.pid or 0, signal.SIGKILL)
+        await watched.until(
+            lambda status: status.restarts == 1 and status.state is ProcessState.READY
+        )
+    assert (tmp_path / "example.log").read_text() == "hello\nhello\n"
+
+
+async def test_refused_settings_end_the_start_at_once_with_the_log_lines(program: Make):
+    code = "print('POSTROAD_FOO: no such setting', file=sys.stderr)\nsys.exit(2)"
+    async with kept(program(code)) as watched:
+        with pytest.raises(StartFailedError) as caught:
+            await watched.keeper.ready()
+        assert watched.keeper.status.restarts == 0
+        assert caught.value.failure.tail == ("POSTROAD_FOO: no such setting",)
+        assert "exit code 2" in caught.value.failure.reason
+
+
+async def test_program_that_keeps_dying_at_start_is_given_up_after_three_tries(program: Make):
+    async with kept(program("print('cannot', flush=True)\nsys.exit(1)")) as watched:
+        with pytest.raises(StartFailedError) as caught:
+            await watched.keeper.ready()
+        assert watched.keeper.status.restarts == 2
+        assert caught.value.failure.tail == ("cannot",)
+
+
+async def test_program_that_never_becomes_ready_fails_with_what_was_missing(program: Make):
+    async with kept(program("signal.pause()", patience=0.5)) as watched:
+        with pytest.raises(StartFailedError, match="no ready file yet"):
+            await watched.keeper.ready()
+
+
+async def test_program_that_is_not_there_fails_with_the_reason(program: Make, tmp_path: Path):
+    missing = program("")
+    missing = Program(**{**vars(missing), "argv": (str(tmp_path / "missing"),)})
+    async with kept(missing) as watched:
+        with pytest.raises(StartFailedError, match="could not be started"):
+            await watched.keeper.ready()
+
+
+async def test_stop_lets_the_program_finish_within_its_grace_time(program: Make, tmp_path: Path):
+    code = (
+        "def end(*_):\n    pathlib.Path('drained').touch()\n    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, end)\n" + STEADY
+    )
+    async with kept(program(code)) as watched:
+        await watched.keeper.ready()
+    assert (tmp_path / "drained").exists()
+    assert watched.keeper.status.state is ProcessState.STOPPED
+
+
+async def test_stop_kills_a_program_that_ignores_sigterm(program: Make):
+    code = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + STEADY
+    async with kept(program(code, grace=0.3)) as watched:
+        await watched.keeper.ready()
+        running = watched.keeper.status
+    assert not same_process(running.pid, running.born)
+
+
+def test_child_dies_when_its_supervisor_is_killed(tmp_path: Path):
+    # A supervisor of its own process: it starts a child, says its pid, and is killed.
+    script = f"""
+import asyncio, pathlib
+from postroad_stack.child import Child
+from postroad_stack.program import Program
+
+async def main():
+    async def ready(): pass
+    folder = pathlib.Path({str(tmp_path)!r})
+    child = await Child.start(Program(
+        name="orphan", argv=("sleep", "60"), env={{"PATH": "/usr/bin:/bin"}},
+        log=folder / "orphan.log", ready=ready, patience=1.0, grace=1.0, folder=folder,
+    ))
+    print(child.pid, flush=True)
+    await child.wait()
+
+asyncio.run(main())
+"""
+    with subprocess.Popen((sys.executable, "-c", script), stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        orphan = psutil.Process(int(parent.stdout.readline()))
+        assert orphan.is_running()
+        parent.kill()
+    orphan.wait(timeout=5)
+    assert not orphan.is_running()

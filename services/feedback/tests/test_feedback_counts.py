@@ -1,0 +1,96 @@
+import random
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postroad_common.mail.identifiers import new_id
+from postroad_common.schemas.events import Event, EventName, happened
+from postroad_common.store.rollups import RollupKey
+from postroad_feedback.counts import additions, is_reaction, mark_of
+from postroad_feedback.facts import Facts
+
+NOON = 1_795_262_400.0  # 2026-11-21 12:00 UTC
+FACTS = {
+    "m1": Facts("acme", "a@example.com", "s@acme.test", ("news", "news", "weekly")),
+    "m2": Facts("acme", "b@example.com", "s@acme.test", ()),
+    "m3": Facts("other", "c@example.com", "", ("news",)),
+}
+
+
+def test_each_event_counts_for_its_day_and_once_for_each_of_its_tags():
+    events = [
+        happened(EventName.DELIVERED, "m1", NOON, {}),
+        happened(EventName.FAILED, "m2", NOON, {}),
+    ]
+    assert additions(events, FACTS, ()) == {
+        RollupKey("acme", "2026-11-21", ""): Counter(delivered=1, failed=1),
+        RollupKey("acme", "2026-11-21", "news"): Counter(delivered=1),
+        RollupKey("acme", "2026-11-21", "weekly"): Counter(delivered=1),
+    }
+
+
+def test_machines_are_counted_apart():
+    events = [
+        happened(EventName.CLICKED, "m2", NOON, {"machine": True, "reason": "scanner"}),
+        happened(EventName.CLICKED, "m2", NOON, {"machine": False}),
+    ]
+    counted = additions(events, FACTS, ["m2.clicked"])
+    assert counted[RollupKey("acme", "2026-11-21", "")] == Counter(
+        clicked_machine=1, clicked=1, clicked_unique=1
+    )
+
+
+def test_only_the_first_opening_of_a_message_is_unique():
+    events = [happened(EventName.OPENED, "m2", NOON + i, {"machine": False}) for i in range(3)]
+    assert additions(events, FACTS, ["m2.opened"])[RollupKey("acme", "2026-11-21", "")] == Counter(
+        opened=3, opened_unique=1
+    )
+    assert additions(events, FACTS, [])[RollupKey("acme", "2026-11-21", "")] == Counter(opened=3)
+
+
+def test_days_begin_at_midnight_utc():
+    midnight = NOON + 12 * 3600
+    events = [happened(EventName.ACCEPTED, "m2", time, {}) for time in (midnight - 0.001, midnight)]
+    assert sorted(key.day for key in additions(events, FACTS, ())) == ["2026-11-21", "2026-11-22"]
+
+
+def test_unknown_messages_and_internal_steps_are_not_counted():
+    events = [
+        happened(EventName.DELIVERED, "unknown", NOON, {}),
+        happened(EventName.TRANSFORMED, "m1", NOON, {}),
+    ]
+    assert additions(events, FACTS, ()) == {}
+
+
+EVENTS = st.lists(
+    st.builds(
+        lambda name, message, time, machine: happened(
+            name, message, time, {"machine": machine}, event_id=new_id()
+        ),
+        st.sampled_from(list(EventName)),
+        st.sampled_from(["m1", "m2", "m3", "m4"]),
+        st.floats(NOON - 90_000, NOON + 90_000),
+        st.booleans(),
+    ),
+    max_size=30,
+)
+
+
+@given(EVENTS, st.randoms(use_true_random=False))
+def test_order_does_not_matter_and_sums_add_up(events: list[Event], chance: random.Random):
+    marks = {mark_of(event) for event in events if is_reaction(event)}
+    counted = additions(events, FACTS, marks)
+    shuffled = list(events)
+    chance.shuffle(shuffled)
+    assert additions(shuffled, FACTS, marks) == counted
+    total = sum(
+        number
+        for key, counts in counted.items()
+        if key.tag == ""
+        for name, number in counts.items()
+        if not name.endswith("_unique")
+    )
+    assert total == sum(
+        event.message in FACTS and event.event is not EventName.TRANSFORMED for event in events
+    )

@@ -1,0 +1,239 @@
+"""Filing against a real database: what is counted, what waits, what a death in between leaves."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+
+from postroad_common.errors import StoreAway
+from postroad_common.mail.identifiers import new_id
+from postroad_common.schemas.events import Event, EventName, accepted, happened
+from postroad_common.schemas.features import Features
+from postroad_common.schemas.submission import Recipient, Submission
+from postroad_common.store import Database
+from postroad_feedback.completion import ABANDONED_SECONDS, GIVE_UP_SECONDS, Completion
+from postroad_feedback.facts import FactFinder
+from postroad_feedback.filing import Filing
+from postroad_feedback.subscriptions import Subscriptions
+
+LATER = ABANDONED_SECONDS + 1
+
+
+class Desk:
+    """Filing as one process has it; several share a database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.finder = FactFinder(database.messages.find_many)
+        subscriptions = Subscriptions(database.webhooks, database.outbox, lambda: None)
+        self.filing = Filing(database, self.finder, subscriptions)
+        self.completion = Completion(database, self.finder, self.filing)
+
+    async def counts(self, account: str = "acme", tag: str = "") -> dict[str, int]:
+        total: dict[str, int] = {}
+        for rollup in await self.database.rollups.read(account, "2000-01-01", "2999-01-01", tag):
+            for name, number in rollup.counts.items():
+                total[name] = total.get(name, 0) + number
+        return total
+
+
+@pytest.fixture
+async def database(mongodb_uri: str) -> AsyncIterator[Database]:
+    database = Database(mongodb_uri)
+    await database.prepare()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def desk(database: Database) -> Desk:
+    return Desk(database)
+
+
+def submission(tags: tuple[str, ...] = ("news",)) -> Submission:
+    now = time.time()
+    return Submission(
+        id=new_id(),
+        account="acme",
+        credential="login",
+        source="smtp",
+        received=now,
+        envelope="sender@acme.test",
+        recipients=(Recipient(id=new_id(), address="reader@example.com"),),
+        features=Features(),
+        forward_bounces=True,
+        tags=tags,
+        expires=now + 3600,
+        subject="Hello",
+        size=100,
+    )
+
+
+def news(tags: tuple[str, ...] = ("news",)) -> Event:
+    sent = submission(tags)
+    return accepted(sent, sent.recipients[0])
+
+
+def click(message: str, *, machine: bool = False) -> Event:
+    return happened(EventName.CLICKED, message, time.time(), {"machine": machine, "link": 0})
+
+
+async def test_events_are_kept_and_counted_once_however_often_they_come(desk: Desk):
+    first = news()
+    events = [first, click(first.message), click(first.message)]
+    for _ in range(3):
+        await desk.filing.file(events)
+    assert len(await desk.database.events.timeline(first.message)) == 3
+    expected = {"accepted": 1, "clicked": 2, "clicked_unique": 1}
+    assert await desk.counts() == expected
+    assert await desk.counts(tag="news") == expected
+    record = await desk.database.messages.get("acme", first.message)
+    assert record is not None
+    assert record.clicks == 2
+    assert await desk.database.ledger.abandoned(time.time() + 1) == []
+
+
+async def test_events_of_the_tracker_get_the_account_of_their_message(desk: Desk):
+    first = news()
+    await desk.filing.file([first])
+    await Desk(desk.database).filing.file([click(first.message)])
+    found = await desk.database.events.search("acme", names=["clicked"])
+    assert [event.message for event in found] == [first.message]
+
+
+async def test_a_click_that_comes_before_its_message_waits_and_is_counted_once(desk: Desk):
+    first = news()
+    clicks = [click(first.message), click(first.message, machine=True)]
+    await desk.filing.file(clicks)
+    assert len(await desk.database.events.timeline(first.message)) == 2
+    assert await desk.completion.run_once() == 0
+    assert await desk.counts() == {}
+    await desk.filing.file([first])
+    assert await desk.completion.run_once() == 2
+    assert await desk.completion.run_once() == 0
+    await desk.filing.file(clicks)
+    expected = {"accepted": 1, "clicked": 1, "clicked_unique": 1, "clicked_machine": 1}
+    assert await desk.counts() == expected
+    found = await desk.database.events.search("acme", names=["clicked"])
+    assert len(found) == 2
+
+
+async def test_two_replicas_completing_at_once_count_once(desk: Desk):
+    first = news()
+    await desk.filing.file([click(first.message) for _ in range(50)])
+    await desk.filing.file([first])
+    other = Desk(desk.database)
+    completed = await asyncio.gather(desk.completion.run_once(), other.completion.run_once())
+    assert sum(completed) == 50
+    assert (await desk.counts())["clicked"] == 50
+    assert (await desk.counts())["clicked_unique"] == 1
+
+
+async def test_events_of_a_message_that_never_becomes_known_stop_waiting_after_days(desk: Desk):
+    stray = click(new_id())
+    await desk.filing.file([stray])
+    assert len(await desk.database.ledger.waiting((0.0, ""))) == 1
+    await desk.completion.run_once(time.time() + GIVE_UP_SECONDS + 10)
+    assert await desk.database.ledger.waiting((0.0, "")) == []
+    assert len(await desk.database.events.timeline(stray.message)) == 1
+    assert await desk.counts() == {}
+
+
+async def test_death_after_storing_is_made_good(desk: Desk):
+    first = news()
+    events = [first, click(first.message)]
+    batch = new_id()
+    await desk.database.ledger.open(batch, [event.id for event in events])
+    await desk.database.events.insert(events, batch=batch)
+    # The process dies here; the broker delivers the same events to another one.
+    other = Desk(desk.database)
+    await other.filing.file(events)
+    assert await desk.counts() == {}
+    await other.completion.run_once(time.time() + LATER)
+    expected = {"accepted": 1, "clicked": 1, "clicked_unique": 1}
+    assert await desk.counts() == expected
+    await other.completion.run_once(time.time() + LATER)
+    assert await desk.counts() == expected
+
+
+async def test_death_after_counting_does_not_count_again(desk: Desk):
+    first = news()
+    await desk.filing.file([first])
+    batch, event = new_id(), click(first.message)
+    facts = await desk.finder.find([event])
+    await desk.database.ledger.open(batch, [event.id])
+    new = await desk.database.events.insert([event], batch=batch)
+    await desk.filing._roll_up(batch, new, facts)
+    # The process dies here, with its ledger entry open.
+    other = Desk(desk.database)
+    await other.completion.run_once(time.time() + LATER)
+    await other.filing.file([event])
+    assert await desk.counts() == {"accepted": 1, "clicked": 1, "clicked_unique": 1}
+    assert await desk.database.ledger.abandoned(time.time() + LATER) == []
+
+
+async def test_death_after_claiming_is_made_good(desk: Desk):
+    first = news()
+    early = click(first.message)
+    await desk.filing.file([early])
+    await desk.filing.file([first])
+    batch = new_id()
+    await desk.database.ledger.open(batch, [early.id])
+    await desk.database.ledger.claim(batch, {early.id: "acme"})
+    # The process dies here: no AMQP message will bring this event again.
+    other = Desk(desk.database)
+    await other.completion.run_once(time.time() + LATER)
+    assert await desk.counts() == {"accepted": 1, "clicked": 1, "clicked_unique": 1}
+
+
+async def test_many_batches_at_once_lose_no_count_and_leave_few_marks(desk: Desk):
+    first = news()
+    await desk.filing.file([first])
+    desks = [desk, Desk(desk.database), Desk(desk.database)]
+    batches = [[click(first.message) for _ in range(5)] for _ in range(60)]
+    for start in range(0, 60, 6):
+        await asyncio.gather(
+            *(
+                desks[number % 3].filing.file(batch)
+                for number, batch in enumerate(batches[start : start + 6])
+            )
+        )
+    assert (await desk.counts())["clicked"] == 300
+    day = datetime.now(UTC).date().isoformat()
+    document = await desk.database.rollups._rollups.find_one({"_id": f"acme/{day}/"})
+    assert document is not None
+    assert len(document["batches"]) <= 20
+
+
+async def test_unsubscribing_puts_the_recipient_on_the_accounts_list(desk: Desk):
+    first = news()
+    await desk.filing.file([first, happened(EventName.UNSUBSCRIBED, first.message, 1e9, {})])
+    found = await desk.database.suppressions.get("acme", "reader@example.com")
+    assert found is not None
+    assert found.kind == "unsubscribe"
+
+
+async def test_each_subscribed_end_point_gets_an_event_once(desk: Desk):
+    webhooks = desk.database.webhooks
+    wants_all = await webhooks.create(account="acme", url="http://a", events=(), secret="whsec_")
+    wants_clicks = await webhooks.create(
+        account="acme", url="http://b", events=("clicked",), secret="whsec_"
+    )
+    other = await webhooks.create(account="other", url="http://c", events=(), secret="whsec_")
+    first = news()
+    events = [first, click(first.message)]
+    await desk.filing.file(events)
+    await Desk(desk.database).filing.file(events)
+    outbox = desk.database.outbox
+    assert len(await outbox.log("acme", wants_all.id)) == 2
+    assert [item.event for item in await outbox.log("acme", wants_clicks.id)] == ["clicked"]
+    assert await outbox.log("other", other.id) == []
+
+
+async def test_without_database_filing_says_so():
+    database = Database("mongodb://127.0.0.1:9/nowhere?serverSelectionTimeoutMS=100")
+    with pytest.raises(StoreAway):
+        await Desk(database).filing.file([news()])
+    await database.close()

@@ -1,0 +1,96 @@
+"""Starts ingress-http, and is the one place where its objects are built."""
+
+from postroad_common.health import HttpListener
+from postroad_common.service import ServiceContext, run
+from postroad_common.tokens import Keyring
+
+from postroad_ingress_http import application
+from postroad_ingress_http.authentication import Authenticator
+from postroad_ingress_http.bootstrap import Bootstrap
+from postroad_ingress_http.buckets import Buckets
+from postroad_ingress_http.dashboard import Dashboard
+from postroad_ingress_http.depths import QueueDepths
+from postroad_ingress_http.dnscheck import DnsChecker
+from postroad_ingress_http.dnsrecords import DnsRules
+from postroad_ingress_http.handover import Handover
+from postroad_ingress_http.limits import Limits
+from postroad_ingress_http.parts import Parts
+from postroad_ingress_http.settings import HttpSettings
+from postroad_ingress_http.submission import SubmissionRules
+
+_ENVELOPE_ROOM = 1 << 20  # octets of a request beside its message
+
+
+def build_parts(context: ServiceContext[HttpSettings]) -> Parts:
+    """The objects behind the handlers."""
+    settings = context.settings
+    limits = settings.limits
+    return Parts(
+        database=context.database,
+        health=context.health,
+        authenticator=Authenticator(
+            context.database.tokens.find_by_hash,
+            requests=Buckets(limits.http_burst, limits.http_rate),
+            failures=Buckets(limits.auth_failures, limits.auth_failures_per_minute / 60),
+        ),
+        handover=Handover(
+            context.publisher,
+            context.database.bodies,
+            context.events,
+            inline_max=settings.inline_body_max,
+        ),
+        depths=QueueDepths(context.link),
+        dns=DnsChecker(settings.dns),
+        dns_rules=DnsRules(hostname=settings.hostname),
+        rules=SubmissionRules(
+            hostname=settings.hostname,
+            max_message_size=settings.max_message_size,
+            max_recipients=settings.max_recipients,
+            deliver_seconds=settings.max_deliver_seconds,
+        ),
+        limits=Limits(
+            # JSON and forms need up to three octets for one of the message.
+            send_body=3 * settings.max_message_size + _ENVELOPE_ROOM,
+            requests=limits.http_requests,
+            bodies_in_memory=max(
+                limits.http_memory, 3 * settings.max_message_size + _ENVELOPE_ROOM
+            ),
+        ),
+    )
+
+
+async def build(context: ServiceContext[HttpSettings]) -> None:
+    """Builds and starts the service."""
+    settings = context.settings
+    parts = build_parts(context)
+    dashboard = Dashboard(
+        parts,
+        Keyring(settings.secret),
+        failures=Buckets(
+            settings.limits.auth_failures, settings.limits.auth_failures_per_minute / 60
+        ),
+        secure=(settings.http_url or "").startswith("https://"),
+    )
+    bootstrap = Bootstrap(
+        context.database,
+        email=settings.admin_email,
+        password=settings.admin_password,
+        token=settings.admin_token,
+    )
+    context.health.add_check("first-account", bootstrap.check)
+    context.spawn(bootstrap.run(), "bootstrap")
+    listener = HttpListener(
+        application.build(parts, dashboard),
+        settings.bind,
+        settings.http_port,
+        reuse_port=settings.reuse_port,
+        grace=settings.grace_seconds,
+    )
+    await listener.start()
+    context.on_drain(listener.stop)
+    context.log.info("listening", port=listener.port)
+
+
+def main() -> None:
+    """The program."""
+    run("ingress-http", HttpSettings, build)

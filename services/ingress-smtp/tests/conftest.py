@@ -1,0 +1,406 @@
+"""The real service as a process, on a real RabbitMQ and MongoDB, and a client that speaks lines."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import queue
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aio_pika
+import pytest
+from postroad_common import secrets as passwords
+from postroad_common.broker import topology
+from postroad_common.mail.verp import BounceAddresses
+from postroad_common.schemas.features import Features
+from postroad_common.schemas.framing import decode
+from postroad_common.schemas.returns import Return
+from postroad_common.schemas.submission import Submission
+from postroad_common.store.database import Database
+from postroad_common.tokens import Keyring
+from postroad_stack.certificates import Certificates, ensure_certificates
+from postroad_stack.stack import Stack
+
+SECRET = "a-secret-of-the-tests-long-enough"
+BOUNCE_DOMAIN = "bounce.postroad.test"
+PATIENCE = 15.0  # seconds; reached only by a failing test
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where RabbitMQ and MongoDB are; `stack` if they are ours to kill."""
+
+    amqp_url: str
+    mongodb_uri: str
+    stack: Stack
+
+
+@dataclass(frozen=True)
+class Login:
+    username: str
+    password: str
+
+    @property
+    def plain(self) -> str:
+        return base64.b64encode(f"\0{self.username}\0{self.password}".encode()).decode()
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """A RabbitMQ and a MongoDB of this test session's own: they get killed, too."""
+    given = os.environ.get("POSTROAD_TEST_INGRESS_SMTP_STATE")  # to reuse a pair while developing
+    folder = Path(given) if given else tmp_path_factory.mktemp("servers")
+    stack = Stack.start(folder, only=("rabbitmq", "mongod"))
+    try:
+        document = stack.document
+        yield Servers(document.amqp, document.mongodb, stack)
+    finally:
+        if not given:
+            stack.stop(wipe=True)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return ensure_certificates(tmp_path_factory.mktemp("tls"), ["localhost", "127.0.0.1"])
+
+
+def _in_database(uri: str, work: Callable[[Database], Any]) -> Any:
+    async def run() -> Any:
+        database = Database(uri)
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+@pytest.fixture(scope="session")
+def new_login(servers: Servers) -> Callable[..., Login]:
+    """Makes a login; keyword arguments as `Credentials.create`, and `disabled`."""
+
+    def make(*, disabled: bool = False, **fields: Any) -> Login:
+        login = Login(passwords.new_username(), passwords.new_password())
+
+        async def create(database: Database) -> None:
+            await database.credentials.create(
+                **{
+                    "account": "acme",
+                    "username": login.username,
+                    "password_hash": passwords.hash_password(login.password),
+                    "name": "test",
+                    "features": Features(clicktracking=True),
+                    **fields,
+                }
+            )
+            if disabled:
+                await database.credentials.update("acme", login.username, {"disabled": True})
+
+        _in_database(servers.mongodb_uri, create)
+        return login
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def login(new_login: Callable[..., Login]) -> Login:
+    return new_login()
+
+
+@pytest.fixture
+def change_login(servers: Servers) -> Callable[[Login, Mapping[str, Any]], None]:
+    """Changes fields of a login; `password` rotates it."""
+
+    def change(login: Login, changes: Mapping[str, Any]) -> None:
+        async def update(database: Database) -> None:
+            if "password" in changes:
+                await database.credentials.rotate(
+                    "acme", login.username, passwords.hash_password(changes["password"])
+                )
+            else:
+                await database.credentials.update("acme", login.username, changes)
+
+        _in_database(servers.mongodb_uri, update)
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def bounce_addresses() -> BounceAddresses:
+    return BounceAddresses(Keyring((SECRET,)), BOUNCE_DOMAIN)
+
+
+@dataclass
+class Broker:
+    """The queues behind the service, for looking at what it published."""
+
+    url: str
+
+    def take(self, count: int, queue_name: str = topology.ACCEPTED.name) -> list[bytes]:
+        """Exactly the next `count` frames of the queue."""
+
+        async def run() -> list[bytes]:
+            connection = await aio_pika.connect(self.url)
+            async with connection:
+                channel = await connection.channel()
+                declared = await channel.get_queue(queue_name)
+                frames: list[bytes] = []
+                async with asyncio.timeout(PATIENCE):
+                    while len(frames) < count:
+                        message = await declared.get(fail=False)
+                        if message is not None:
+                            await message.ack()
+                            frames.append(message.body)
+                return frames
+
+        return asyncio.run(run())
+
+    def purge(self) -> None:
+        """Forget what earlier tests left."""
+
+        async def run() -> None:
+            connection = await aio_pika.connect(self.url)
+            async with connection:
+                channel = await connection.channel()
+                for name in (topology.ACCEPTED.name, topology.RETURNS.name, topology.EVENTS.name):
+                    await (await channel.get_queue(name)).purge()
+
+        asyncio.run(run())
+
+    def submission(self) -> tuple[Submission, bytes]:
+        submission, body = decode(Submission, self.take(1)[0])
+        return submission, bytes(body)
+
+    def returned(self) -> tuple[Return, bytes]:
+        returned, body = decode(Return, self.take(1, topology.RETURNS.name)[0])
+        return returned, bytes(body)
+
+
+@pytest.fixture
+def broker(servers: Servers) -> Broker:
+    broker = Broker(servers.amqp_url)
+    broker.purge()
+    return broker
+
+
+@dataclass
+class Ingress:
+    """A running ingress-smtp process."""
+
+    process: "subprocess.Popen[str]"
+    certificates: Certificates
+    ports: dict[str, int] = field(default_factory=dict)
+    log: list[dict[str, Any]] = field(default_factory=list)
+    _lines: "queue.Queue[str | None]" = field(default_factory=queue.Queue)
+
+    def wait_started(self) -> None:
+        def read() -> None:
+            assert self.process.stdout is not None
+            for line in self.process.stdout:
+                self._lines.put(line)
+            self._lines.put(None)
+
+        threading.Thread(target=read, daemon=True).start()
+        while "operations" not in self.ports:
+            self._take_line(PATIENCE)
+        deadline = time.monotonic() + PATIENCE
+        while not self.ready():
+            assert time.monotonic() < deadline, self.log
+            self.drain_log(0.05)
+
+    def _take_line(self, patience: float) -> bool:
+        try:
+            line = self._lines.get(timeout=patience)
+        except queue.Empty:
+            return False
+        assert line is not None, f"the service ended: {self.log}"
+        with contextlib.suppress(json.JSONDecodeError):
+            entry = json.loads(line)
+            self.log.append(entry)
+            if entry["event"] == "listening":
+                self.ports[entry["listener"]] = entry["port"]
+            elif entry["event"] == "started":
+                self.ports["operations"] = entry["operations_port"]
+        return True
+
+    def drain_log(self, patience: float = 0.0) -> None:
+        while self._take_line(patience):
+            patience = 0.0
+
+    def wait_log(self, event: str) -> dict[str, Any]:
+        """The first log entry of that name, as soon as it is there."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            for entry in self.log:
+                if entry["event"] == event:
+                    return entry
+            assert time.monotonic() < deadline, self.log
+            with contextlib.suppress(AssertionError):
+                self._take_line(0.1)
+
+    def get(self, path: str) -> str:
+        url = f"http://127.0.0.1:{self.ports['operations']}{path}"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def ready(self) -> bool:
+        try:
+            return bool(json.loads(self.get("/readyz"))["ready"])
+        except OSError:
+            return False
+
+    def metric(self, line: str) -> float:
+        """The value of the metric with this name and labels; 0.0 if it is not there yet."""
+        for row in self.get("/metrics").splitlines():
+            if row.startswith(line + " "):
+                return float(row.rpartition(" ")[2])
+        return 0.0
+
+    def resident(self) -> int:
+        """Octets of memory in use."""
+        text = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii")
+        return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def client(self, listener: str = "submission", **options: Any) -> "LineClient":
+        return LineClient(self.ports[listener], self.certificates.ca, **options)
+
+    def secure_client(self, login: Login | None = None) -> "LineClient":
+        """A client behind STARTTLS, EHLO and, with a login, AUTH."""
+        client = self.client()
+        client.expect("220 ")
+        client.ask("EHLO client.test", "250")
+        client.ask("STARTTLS", "220")
+        client.start_tls()
+        client.ask("EHLO client.test", "250")
+        if login is not None:
+            client.ask(f"AUTH PLAIN {login.plain}", "235")
+        return client
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+
+class LineClient:
+    """A socket that sends and checks lines. Replies are read whole; their last line is checked."""
+
+    def __init__(self, port: int, ca: Path, *, source: str = "127.0.0.1", tls: bool = False) -> None:
+        self.ca = ca
+        self.socket = socket.create_connection(
+            ("127.0.0.1", port), timeout=PATIENCE, source_address=(source, 0)
+        )
+        self.unread = b""
+        if tls:
+            self.start_tls()
+
+    def start_tls(self, minimum: ssl.TLSVersion | None = None) -> None:
+        context = ssl.create_default_context(cafile=str(self.ca))
+        if minimum is not None:
+            context.minimum_version = context.maximum_version = minimum
+        self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
+
+    def send(self, octets: bytes) -> None:
+        self.socket.sendall(octets)
+
+    def line(self) -> str:
+        """The next line without CRLF; empty when the server has closed."""
+        while b"\r\n" not in self.unread:
+            try:
+                octets = self.socket.recv(65536)
+            except (ConnectionResetError, ssl.SSLEOFError):
+                octets = b""
+            if not octets:
+                assert not self.unread, f"cut off: {self.unread!r}"
+                return ""
+            self.unread += octets
+        line, _, self.unread = self.unread.partition(b"\r\n")
+        return line.decode()
+
+    def reply(self) -> list[str]:
+        lines = [self.line()]
+        while lines[-1][3:4] == "-":
+            lines.append(self.line())
+        return lines
+
+    def expect(self, prefix: str) -> list[str]:
+        lines = self.reply()
+        assert lines[-1].startswith(prefix), f"expected {prefix!r}, got {lines}"
+        return lines
+
+    def ask(self, command: str, prefix: str) -> list[str]:
+        self.send(command.encode() + b"\r\n")
+        return self.expect(prefix)
+
+    def expect_close(self) -> None:
+        assert self.line() == ""
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def __enter__(self) -> "LineClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@pytest.fixture(scope="session")
+def start_ingress(
+    servers: Servers, certificates: Certificates
+) -> Iterator[Callable[..., Ingress]]:
+    """Starts a process; keyword arguments are `limits` and further settings in capitals."""
+    started: list[Ingress] = []
+
+    def start(limits: Mapping[str, Any] | None = None, **settings: str) -> Ingress:
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("POSTROAD_")
+        } | {
+            "POSTROAD_AMQP_URL": servers.amqp_url,
+            "POSTROAD_MONGODB_URI": servers.mongodb_uri,
+            "POSTROAD_SECRET": SECRET,
+            "POSTROAD_HOSTNAME": "mail.postroad.test",
+            "POSTROAD_BOUNCE_DOMAIN": BOUNCE_DOMAIN,
+            "POSTROAD_METRICS_PORT": "0",
+            "POSTROAD_SMTP_PORT": "0",
+            "POSTROAD_SMTPS_PORT": "0",
+            "POSTROAD_MX_PORT": "0",
+            "POSTROAD_TLS_CERT": str(certificates.certificate),
+            "POSTROAD_TLS_KEY": str(certificates.key),
+            "POSTROAD_LIMITS": json.dumps({"smtp": {"auth_delay_seconds": 0, **(limits or {})}}),
+            **{f"POSTROAD_{name}": value for name, value in settings.items()},
+        }
+        process = subprocess.Popen(  # noqa: S603 - our own service
+            [sys.executable, "-m", "postroad_ingress_smtp"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        ingress = Ingress(process, certificates)
+        started.append(ingress)
+        ingress.wait_started()
+        return ingress
+
+    yield start
+    for ingress in started:
+        if ingress.process.poll() is None:
+            ingress.process.kill()
+        ingress.process.wait(PATIENCE)
+
+
+@pytest.fixture(scope="session")
+def ingress(start_ingress: Callable[..., Ingress]) -> Ingress:
+    """One process with the default limits, but failed logins answered at once."""
+    return start_ingress()

@@ -1,0 +1,82 @@
+"""A job: one outbound message in this process, from its delivery by the broker to its end."""
+
+from dataclasses import dataclass, field
+
+from postroad_common.broker import Delivery
+from postroad_common.schemas.outbound import OutboundMessage
+
+from postroad_sender.wire.commands import Envelope, Rcpt
+
+
+@dataclass(slots=True)
+class Shard:
+    """How much of one shard's queue is in this process."""
+
+    name: str
+    capacity: int
+    held: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """See the module.
+
+    `deliveries` has more than one entry when the broker delivered the same message again while it
+    was under way; all end together. `body` is what the frame carries. `returned` counts how often
+    it went back to its lane unharmed; `since` is when it entered the lane (loop time).
+    """
+
+    message: OutboundMessage
+    body: memoryview
+    domain: str
+    shard: Shard
+    deliveries: list[Delivery] = field(default_factory=list)
+    account: str = ""
+    since: float = 0.0
+    returned: int = 0
+
+    def __post_init__(self) -> None:
+        self.account = self.message.account
+
+    @property
+    def key(self) -> str:
+        """The same for each delivery of the same try of the same message."""
+        return f"{self.message.id}.{self.message.attempt}"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the broker still waits for us to end it."""
+        return any(not delivery.stale for delivery in self.deliveries)
+
+    def envelope(self) -> Envelope:
+        """The envelope for the wire."""
+        message = self.message
+        international = message.smtputf8 and self._is_international()
+        return Envelope(
+            sender=message.mail_from,
+            recipients=tuple(
+                Rcpt(recipient.address, recipient.notify, recipient.orcpt)
+                for recipient in message.recipients
+            ),
+            size=message.size,
+            ret=message.ret,
+            envid=message.envid,
+            smtputf8=international,
+            eightbit=message.eightbit,
+            requiretls=message.requiretls,
+        )
+
+    def _is_international(self) -> bool:
+        """Whether SMTPUTF8 is really needed: many ask for it and send plain ASCII."""
+        message = self.message
+        if not message.mail_from.isascii():
+            return True
+        if any(not recipient.address.isascii() for recipient in message.recipients):
+            return True
+        return not bytes(self.body).partition(b"\r\n\r\n")[0].isascii()
+
+    def acknowledge(self) -> None:
+        """End it with the broker. What follows from it must be safe elsewhere by now."""
+        for delivery in self.deliveries:
+            if not delivery.ended:
+                delivery.ack()

@@ -1,0 +1,111 @@
+"""The memory of what was delivered, so that a message the broker brings again is not sent again.
+
+A line is written to a file right after the server's `250`, before anything else is told: it
+survives the death of this process (not of the machine, which is why there is no fsync). Only as
+much is kept as the broker can bring again: what one process held unacknowledged, and a margin.
+"""
+
+import contextlib
+import json
+import os
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+KEEP = 20_000  # entries, in memory and in each of the two files
+
+_log = structlog.get_logger("journal")
+
+
+class Journal:
+    """One per process. Without a folder it remembers only while the process lives."""
+
+    def __init__(self, folder: Path | None = None, keep: int = KEEP) -> None:
+        self._keep = keep
+        self._known: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._path = None if folder is None else folder / "delivered.journal"
+        self._file = -1
+        self._lines = 0
+
+    def open(self) -> None:
+        """Read what an earlier process wrote, and get ready to write.
+
+        Raises:
+            OSError: the folder cannot be used.
+        """
+        if self._path is None:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        for path in (self._old, self._path):
+            self._lines = self._read(path)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._file = os.open(self._path, flags, 0o600)
+
+    def close(self) -> None:
+        """Write no more."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def delivered(self, recipient: str, facts: dict[str, Any]) -> None:
+        """The server took the message `recipient` (a message id); `facts` are those of its event."""
+        self._note(recipient, facts)
+
+    def handed_on(self, key: str) -> None:
+        """What was left to do for this try of a message is safe elsewhere."""
+        self._note(key, {})
+
+    def find(self, recipient: str) -> dict[str, Any] | None:
+        """The facts, if the message was delivered."""
+        return self._known.get(recipient)
+
+    def was_handed_on(self, key: str) -> bool:
+        """Whether nothing is left to do for this try."""
+        return key in self._known
+
+    @property
+    def _old(self) -> Path:
+        assert self._path is not None  # noqa: S101 - asked only where there is a folder
+        return self._path.with_suffix(".old")
+
+    def _note(self, key: str, facts: dict[str, Any]) -> None:
+        self._remember(key, facts)
+        if self._file < 0:
+            return
+        line = json.dumps([key, facts], separators=(",", ":")).encode() + b"\n"
+        try:
+            os.write(self._file, line)
+            self._lines += 1
+            if self._lines >= self._keep:
+                self._rotate()
+        except OSError as error:
+            _log.error("the journal cannot be written; restarts may repeat mail", error=str(error))
+
+    def _rotate(self) -> None:
+        assert self._path is not None  # noqa: S101 - there is a file
+        os.close(self._file)
+        self._file = -1
+        self._path.replace(self._old)
+        self._lines = 0
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._file = os.open(self._path, flags, 0o600)
+
+    def _remember(self, key: str, facts: dict[str, Any]) -> None:
+        self._known[key] = facts
+        if len(self._known) > self._keep:
+            self._known.popitem(last=False)
+
+    def _read(self, path: Path) -> int:
+        count = 0
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
+            for line in lines:
+                try:
+                    key, facts = json.loads(line)
+                except ValueError:
+                    continue  # the last line of a process that was killed while it wrote
+                if isinstance(key, str) and isinstance(facts, dict):
+                    self._remember(key, facts)
+                    count += 1
+        return count

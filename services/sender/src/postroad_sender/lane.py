@@ -1,0 +1,129 @@
+"""Lanes: one for each (source address, site), with the messages that wait for it in this process.
+
+Pure bookkeeping: what waits, what is being sent, what may start now and when next. Accounts take
+turns, so that one big mailing does not make everybody else wait. `courier` does what is decided
+here; the speed is the business of `control`.
+"""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from postroad_sender.control import Controller
+
+
+@dataclass(frozen=True, slots=True)
+class LaneKey:
+    """`source` is a local address, empty for the system's choice."""
+
+    source: str
+    site: str
+
+    def __str__(self) -> str:
+        return f"{self.source}|{self.site}"
+
+
+class Waiting(Protocol):
+    """What a lane needs to know of a message."""
+
+    account: str
+    since: float
+
+
+W = TypeVar("W", bound=Waiting)
+
+SLOW_AFTER = 2.0  # seconds that the first in the queue has waited
+PRESSURE = 0.75  # of the messages that a shard may have in this process
+SHARE = 0.5  # of what is left then, for one slow lane
+
+
+class Lane(Generic[W]):
+    """The state of one lane. `working` counts open connections, `busy` those that send."""
+
+    __slots__ = (
+        "_park_until", "_queues", "_size", "busy", "controller", "key", "opening", "used", "working"
+    )
+
+    def __init__(self, key: LaneKey, controller: Controller, now: float) -> None:
+        self.key = key
+        self.controller = controller
+        self.working = 0
+        self.opening = 0
+        self.busy = 0
+        self.used = now
+        self._queues: OrderedDict[str, deque[W]] = OrderedDict()
+        self._size = 0
+        self._park_until = 0.0
+
+    def __len__(self) -> int:
+        """How many messages wait."""
+        return self._size
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing waits and nothing is connected."""
+        return not self._size and not self.working and not self.opening
+
+    def put(self, work: W) -> None:
+        """Last in the queue of its account."""
+        self._queues.setdefault(work.account, deque()).append(work)
+        self._size += 1
+
+    def put_back(self, work: W) -> None:
+        """First in the queue of its account: it was taken and could not be sent."""
+        self._queues.setdefault(work.account, deque()).appendleft(work)
+        self._size += 1
+
+    def take(self) -> W | None:
+        """The next message; accounts take turns."""
+        if not self._size:
+            return None
+        account, queue = next(iter(self._queues.items()))
+        work = queue.popleft()
+        if queue:
+            self._queues.move_to_end(account)
+        else:
+            del self._queues[account]
+        self._size -= 1
+        return work
+
+    def take_all(self) -> list[W]:
+        """Everything that waits."""
+        found = [work for queue in self._queues.values() for work in queue]
+        self._queues.clear()
+        self._size = 0
+        return found
+
+    def head_age(self, now: float) -> float:
+        """Seconds that the longest waiting first-in-queue has waited."""
+        return max((now - queue[0].since for queue in self._queues.values()), default=0.0)
+
+    def is_crowding(self, held: int, capacity: int, now: float) -> bool:
+        """Whether one more message would take the room that other lanes need.
+
+        `held` of at most `capacity` messages of the shard are in this process. A lane that moves
+        may fill it: nobody waits long behind it. A slow one gets only a share of what is left, so
+        that however many lanes are slow, something is left for the next.
+        """
+        if held < PRESSURE * capacity:
+            return False
+        return self._size > SHARE * (capacity - held) and self.head_age(now) > SLOW_AFTER
+
+    def connections_wanted(self, now: float) -> int:
+        """How many connections should be opened now."""
+        if not self._size:
+            return 0
+        allowed = self.controller.connections(now) - self.working - self.opening
+        return max(0, min(allowed, self._size - self.opening))
+
+    def park(self, now: float, longest: float) -> float:
+        """Seconds after which a message that finds no room should come again.
+
+        Each call is one message further back in an imagined queue that moves as fast as the lane.
+        """
+        speed = self.controller.rate.measured(now) or self.controller.rate.current() or 1.0
+        opens = now + self.controller.closed_for(now)
+        self._park_until = max(self._park_until, opens, now + 1.0) + 1.0 / speed
+        if self._park_until - now > longest:
+            self._park_until = now + longest
+        return self._park_until - now

@@ -1,0 +1,93 @@
+"""What differs per recipient: tokens put into the holes of a template, and signatures over it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from postroad_common.tokens import LinkKind, LinkSigner
+from postroad_transformer.dkim import BodyHash, HeaderHash, Signature, SigningKey
+from postroad_transformer.template import Template
+
+
+class Content(NamedTuple):
+    """A message for one recipient, or for all.
+
+    `head` is its header block with the blank line, `fills` what goes into the template's holes.
+    """
+
+    head: bytes
+    fills: tuple[bytes, ...]
+
+
+class Composer:
+    """Makes the contents of one template. `time` is that of the signatures, in Unix seconds."""
+
+    def __init__(
+        self, template: Template, links: LinkSigner, keys: Sequence[SigningKey], time: float
+    ) -> None:
+        self.template = template
+        self._links = links
+        self._keys = keys
+        self._time = time
+        self._holes = template.holes
+        self._static = [chunk for chunk in template.body if isinstance(chunk, bytes)]
+        self._fields = template.header.static
+        self._body_hash = BodyHash(template.body) if keys else None
+        self._signatures = self._prepared(self._fields) if self._fields is not None else []
+        self._shared: Content | None = None
+
+    def content(self, message_id: str) -> Content:
+        """The content for the recipient whose message id that is.
+
+        Raises:
+            ValueError: `message_id` is no identifier.
+        """
+        if self._shared is not None:
+            return self._shared
+        fields, signatures = self._fields, self._signatures
+        fills: tuple[bytes, ...] = ()
+        if self._holes or fields is None:
+            links = self._links.for_message(message_id)
+            head = links.head
+            fills = tuple(
+                [head(kind, number, target).encode() for kind, number, target in self._holes]
+            )
+            if fields is None:
+                one = head(LinkKind.UNSUBSCRIBE, 0, b"").encode()
+                fields = self.template.header.filled(one)
+                signatures = self._prepared(fields)
+        signed: list[bytes] = []
+        if self._body_hash is not None:
+            digest = self._body_hash.digest(fills)
+            signed = [signature.field(digest) for signature in signatures]
+        content = Content(b"".join((*signed, *fields, b"\r\n")), fills)
+        if not self.template.is_personal:
+            self._shared = content
+        return content
+
+    def body(self, content: Content) -> bytes:
+        """The filled body of `content`."""
+        if not content.fills:
+            return self._static[0] if len(self._static) == 1 else b"".join(self._static)
+        pieces = [self._static[0]]
+        for fill, chunk in zip(content.fills, self._static[1:], strict=True):
+            pieces += (fill, chunk)
+        return b"".join(pieces)
+
+    def skeleton(self) -> bytes:
+        """The body without what goes into its holes."""
+        return b"".join(self._static)
+
+    def patches(self, content: Content) -> list[tuple[int, bytes]]:
+        """Where the fills of `content` go into the skeleton: ascending offsets."""
+        patches: list[tuple[int, bytes]] = []
+        at = 0
+        for fill, chunk in zip(content.fills, self._static, strict=False):
+            at += len(chunk)
+            patches.append((at, fill))
+        return patches
+
+    def _prepared(self, fields: Sequence[bytes]) -> list[Signature]:
+        if not self._keys:
+            return []
+        header = HeaderHash(fields)
+        return [Signature(key, header, self._time) for key in self._keys]

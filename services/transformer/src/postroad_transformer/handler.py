@@ -1,0 +1,291 @@
+"""Takes submissions from the queue and leaves outbound messages: the life of a batch.
+
+Per batch one query for suppressions and one for unknown sender domains; per submission one
+template; per recipient one frame, published and confirmed. Then the facts are told, confirmed
+too, and only then is the submission acknowledged. Content that cannot be changed goes out as it
+came; only a submission that is no submission is set aside.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from postroad_common.broker.consumer import Delivery
+from postroad_common.broker.eventwriter import EventWriter
+from postroad_common.broker.publisher import Publisher
+from postroad_common.broker.topology import OUTBOUND
+from postroad_common.errors import StoreAway
+from postroad_common.mail.verp import BounceAddresses
+from postroad_common.schemas import events
+from postroad_common.schemas.framing import FrameError, decode
+from postroad_common.schemas.submission import Recipient, Submission
+from postroad_common.store.bodies import Bodies, BodyGone
+from postroad_common.store.suppressions import Suppression
+from postroad_common.tokens import LinkSigner
+from postroad_transformer.compose import Composer
+from postroad_transformer.dkim import SigningKey
+from postroad_transformer.lookups import Pair, SigningKeys, SuppressionCheck
+from postroad_transformer.outbound import Envelopes, Group, Stored, groups, wants_bounce_address
+from postroad_transformer.template import Rules, Template, make_template
+
+IN_THREAD = 65_536  # octets; the template of a larger message is made beside the event loop
+AT_ONCE = 16  # recipients whose messages are made in one go, and published together
+KEEP_BODY = 86_400.0  # seconds that a stored body outlives its message
+MAX_REMEMBERED = 1_000  # submissions in part published
+
+_log = structlog.get_logger("transformer")
+
+MESSAGES = Counter(
+    "postroad_transformer_messages_total", "Messages (one per recipient), by result", ["result"]
+)
+LEFT_AS_IT_IS = Counter(
+    "postroad_transformer_unchanged_total", "Submissions whose content was not changed"
+)
+TEMPLATE_SECONDS = Histogram(
+    "postroad_transformer_template_seconds",
+    "Time to make the template of a submission",
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.02, 0.1, 0.5, 2.0),
+)
+_SENT = MESSAGES.labels("outbound")
+_SUPPRESSED = MESSAGES.labels("suppressed")
+
+
+@dataclass(slots=True)
+class _Job:
+    """One submission on its way through the handler."""
+
+    delivery: Delivery
+    submission: Submission
+    body: memoryview | bytes
+    template: Template | None = None
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What of a submission is safe already, should the rest have to be tried again."""
+
+    published: set[str] = field(default_factory=set)  # by the first message id of each group
+    stored: Stored | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the handler works with."""
+
+    publisher: Publisher
+    events: EventWriter
+    bodies: Bodies
+    keys: SigningKeys
+    suppressions: SuppressionCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the handler decides by; `inline_body_max` is in octets."""
+
+    rules: Rules
+    links: LinkSigner
+    bounces: BounceAddresses
+    inline_body_max: int
+
+
+class Transformer:
+    """The handler of `transformer.accepted`."""
+
+    def __init__(self, surroundings: Surroundings, policy: Policy) -> None:
+        self._around = surroundings
+        self._policy = policy
+        self._progress: dict[str, _Progress] = {}
+
+    async def handle(self, deliveries: list[Delivery]) -> None:
+        """Transform a batch and end each of its deliveries."""
+        jobs = [job for delivery in deliveries if (job := await self._read(delivery))]
+        jobs = [job for job in jobs if await self._fetch(job)]
+        if not jobs:
+            return
+        suppressed = await self._around.suppressions.find_many(
+            (job.submission.account, recipient.address.lower())
+            for job in jobs
+            for recipient in job.submission.recipients
+        )
+        for job in jobs:
+            job.template = await self._template(job)
+        signers = await self._around.keys.find_many(
+            pair for job in jobs if (pair := _sender(job)) is not None
+        )
+        await _all(
+            self._send(job, suppressed, signers.get(_sender(job) or ("", ""), ())) for job in jobs
+        )
+
+    async def _read(self, delivery: Delivery) -> _Job | None:
+        try:
+            submission, body = decode(Submission, delivery.body)
+        except FrameError as error:
+            await delivery.dead(str(error))
+            return None
+        return _Job(delivery, submission, body)
+
+    async def _fetch(self, job: _Job) -> bool:
+        """Get the stored body, if it is one. Whoever waits for the store holds up nobody else."""
+        reference = job.submission.body
+        if reference is None:
+            return True
+        try:
+            job.body = await self._around.bodies.get(reference)
+        except StoreAway as error:
+            await job.delivery.retry(f"its body cannot be fetched: {error}")
+        except BodyGone as error:
+            await job.delivery.dead(str(error))
+        else:
+            return True
+        return False
+
+    async def _template(self, job: _Job) -> Template:
+        started = time.perf_counter()
+        raw = bytes(job.body)
+        job.body = b""
+        rules = self._policy.rules
+        if len(raw) > IN_THREAD:
+            template = await asyncio.to_thread(make_template, raw, job.submission, rules)
+        else:
+            template = make_template(raw, job.submission, rules)
+            await asyncio.sleep(0)  # let publications and confirms through between messages
+        TEMPLATE_SECONDS.observe(time.perf_counter() - started)
+        if template.body_at >= 0:
+            LEFT_AS_IT_IS.inc()
+        return template
+
+    async def _send(
+        self,
+        job: _Job,
+        suppressed: "dict[Pair, Suppression] | Any",
+        keys: Sequence[SigningKey],
+    ) -> None:
+        """Publish the messages of one submission, tell the facts, acknowledge."""
+        submission, template = job.submission, job.template
+        assert template is not None  # noqa: S101 - made just before
+        told: list[events.Event] = []
+        wanted: list[Recipient] = []
+        now = time.time()
+        for recipient in submission.recipients:
+            entry = suppressed.get((submission.account, recipient.address.lower()))
+            if entry is None:
+                wanted.append(recipient)
+            else:
+                told.append(
+                    events.suppressed(submission, recipient, now, entry.reason, entry.created)
+                )
+        _SUPPRESSED.inc(len(told))
+        if wanted:
+            composer = await self._composer(template, keys, now)
+            if not await self._publish(job, composer, wanted):
+                return
+            changes = _changes(submission, template, keys)
+            told += [events.transformed(submission, each, now, changes) for each in wanted]
+        await self._around.events.write(told)
+        job.delivery.ack()
+        _SENT.inc(len(wanted))
+        self._progress.pop(submission.id, None)
+        _log.debug("transformed", submission=submission.id, recipients=len(wanted))
+
+    async def _composer(
+        self, template: Template, keys: Sequence[SigningKey], now: float
+    ) -> Composer:
+        links = self._policy.links
+        if template.body_size > IN_THREAD:  # it hashes the body
+            return await asyncio.to_thread(Composer, template, links, keys, now)
+        return Composer(template, links, keys, now)
+
+    async def _publish(
+        self, job: _Job, composer: Composer, recipients: Sequence[Recipient]
+    ) -> bool:
+        """Publish what is not published yet; False if it must wait for the store.
+
+        Raises:
+            BrokerAway: some is not confirmed; the rest is remembered as done.
+        """
+        submission = job.submission
+        progress = self._remembered(submission.id)
+        if progress.stored is None and self._is_stored(submission, composer):
+            try:
+                progress.stored = await self._store(submission, composer)
+            except StoreAway as error:
+                await job.delivery.retry(f"its body cannot be stored: {error}")
+                return False
+        envelopes = Envelopes(submission, composer, self._policy.bounces, progress.stored)
+        personal = composer.template.is_personal
+        todo = [
+            group
+            for group in groups(submission, recipients, personal=personal)
+            if group[0].id not in progress.published
+        ]
+        for at in range(0, len(todo), AT_ONCE):
+            await _all(
+                self._publish_one(group, envelopes.frame(group), progress)
+                for group in todo[at : at + AT_ONCE]
+            )
+        return True
+
+    async def _publish_one(
+        self, group: Group, frame: tuple[str, bytes], progress: _Progress
+    ) -> None:
+        destination, octets = frame
+        await self._around.publisher.publish(OUTBOUND.name, destination, octets)
+        progress.published.add(group[0].id)
+
+    def _remembered(self, submission_id: str) -> _Progress:
+        if len(self._progress) > MAX_REMEMBERED:
+            self._progress.pop(next(iter(self._progress)))
+        return self._progress.setdefault(submission_id, _Progress())
+
+    def _is_stored(self, submission: Submission, composer: Composer) -> bool:
+        """Whether the body travels as a reference.
+
+        A message that came inline may grow to a few times the limit before it is stored, so that
+        small mail does not come to depend on the database by being transformed.
+        """
+        size = composer.template.body_size
+        limit = self._policy.inline_body_max
+        return size > (limit if submission.body is not None else 4 * limit)
+
+    async def _store(self, submission: Submission, composer: Composer) -> Stored:
+        if submission.body is not None and composer.template.body_at >= 0:
+            return Stored(submission.body, composer.template.body_at)
+        keep = submission.expires + KEEP_BODY
+        reference = await self._around.bodies.put(composer.skeleton(), keep)
+        return Stored(reference, 0)
+
+
+def _sender(job: _Job) -> Pair | None:
+    domain = job.template.sender_domain if job.template is not None else None
+    return None if domain is None else (job.submission.account, domain)
+
+
+def _changes(
+    submission: Submission, template: Template, keys: Sequence[SigningKey]
+) -> dict[str, Any]:
+    """What the `transformed` event tells of the changes."""
+    changes = dict(template.facts)
+    if keys:
+        changes["dkim"] = [f"{key.selector}._domainkey.{key.domain}" for key in keys]
+    if wants_bounce_address(submission):
+        changes["bounce_address"] = True
+    if submission.send_at is not None:
+        changes["not_before"] = submission.send_at
+    return changes
+
+
+async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all of `work` at once; only then raise what went wrong first."""
+    coroutines = list(work)
+    if len(coroutines) == 1:
+        await coroutines[0]
+        return
+    for result in await asyncio.gather(*coroutines, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result

@@ -1,0 +1,57 @@
+"""Starts the transformer: the only place where its objects are made."""
+
+from postroad_common.broker.consumer import Consumer
+from postroad_common.broker.topology import ACCEPTED
+from postroad_common.mail.verp import BounceAddresses
+from postroad_common.service import ServiceContext, run
+from postroad_common.tokens import Keyring, LinkSigner
+from postroad_transformer.handler import Policy, Surroundings, Transformer
+from postroad_transformer.headers import HeaderRules
+from postroad_transformer.lookups import SigningKeys, SuppressionCheck
+from postroad_transformer.settings import Settings
+from postroad_transformer.template import Rules
+
+
+def make_policy(settings: Settings) -> Policy:
+    """What the settings say about the mail."""
+    keyring = Keyring(settings.secret)
+    header = HeaderRules(
+        hostname=settings.hostname,
+        feedback_sender=settings.feedback_sender,
+        unsubscribe_url=settings.tracking_url if settings.list_unsubscribe else None,
+    )
+    return Policy(
+        rules=Rules(header, settings.tracking_url, settings.css_engine),
+        links=LinkSigner(keyring, settings.tracking_url),
+        bounces=BounceAddresses(keyring, settings.bounce_domain),
+        inline_body_max=settings.inline_body_max,
+    )
+
+
+async def build(context: ServiceContext[Settings]) -> None:
+    """Put the service together and start it."""
+    database = context.database
+    surroundings = Surroundings(
+        publisher=context.publisher,
+        events=context.events,
+        bodies=database.bodies,
+        keys=SigningKeys(database.domains),
+        suppressions=SuppressionCheck(database.suppressions),
+    )
+    transformer = Transformer(surroundings, make_policy(context.settings))
+    consumer = Consumer(
+        context.link,
+        context.publisher,
+        ACCEPTED,
+        transformer.handle,
+        batch=32,
+        prefetch=256,
+        parallel=2,
+    )
+    await consumer.start()
+    context.on_drain(consumer.stop)
+
+
+def main() -> None:
+    """Run the service until it is told to stop."""
+    run("transformer", Settings, build)

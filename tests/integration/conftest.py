@@ -1,0 +1,244 @@
+"""One stack for all tests of this folder, and what a test does with it: `road`.
+
+The stack is the one of `postroad up`: real servers, every service as a process of its own, and the
+mail sink as the receiving server.
+"""
+
+import re
+import smtplib
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from email import policy
+from email.message import EmailMessage
+from typing import Any
+
+import httpx
+import pytest
+
+from postroad_common.mail.identifiers import new_id
+from postroad_stack.rest import RestClient
+from postroad_stack.sink_client import SinkClient, SinkMessage
+from postroad_stack.stack import Stack
+
+PATIENCE = 30.0
+FEATURES = ("inlinecss", "clicktracking", "openstracking", "preventscam", "bouncetracking")
+HTML = """<!DOCTYPE html>
+<html><head><title>News</title><style>
+p.lead { color: #aa3300; font-size: 18px }
+@media (max-width: 600px) { p.lead { font-size: 22px } }
+</style></head><body>
+<p class="lead">Dear reader, <a href="https://shop.test/offer?id=7&amp;x=%20y#top">our offer</a></p>
+<p>See <a href="https://shop.test/">https://shop.test/</a> or
+<a href="mailto:help@shop.test">write to us</a>,
+<a href="https://shop.test/private" data-track="off">untracked</a>.</p>
+<img src="https://shop.test/logo.png" alt="logo">
+</body></html>
+"""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What the listener said to the final dot; one id per recipient, in their order."""
+
+    reply: str
+    ids: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        assert len(self.ids) == 1
+        return self.ids[0]
+
+
+@dataclass
+class Road:
+    """The whole stack from the outside."""
+
+    stack: Stack
+    api: RestClient
+    sink: SinkClient
+    patience: float = PATIENCE
+    _logins: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def login(self, features: Sequence[str] = FEATURES, **options: Any) -> tuple[str, str]:
+        """User name and password of a login with exactly these features."""
+        key = ",".join(features) + repr(sorted(options.items()))
+        if key not in self._logins:
+            made = self.api.post(
+                "/v1/credentials",
+                {
+                    "name": f"test {key[:60]}",
+                    "features": {name: name in features for name in FEATURES},
+                    "forward_bounces": True,
+                    **options,
+                },
+            )
+            self._logins[key] = (made["username"], made["password"])
+        return self._logins[key]
+
+    def connect(self, login: tuple[str, str] | None = None) -> smtplib.SMTP:
+        """A session on the submission listener, under TLS and logged in."""
+        document = self.stack.document
+        assert document.smtp is not None
+        client = smtplib.SMTP(document.smtp.host, document.smtp.port, "app.test", 20)
+        client.starttls(context=ssl.create_default_context(cafile=document.ca))
+        client.login(*(login or self.login()))
+        return client
+
+    def submit(
+        self,
+        content: bytes | EmailMessage,
+        recipients: Sequence[str],
+        *,
+        envelope: str = "sender@shop.test",
+        login: tuple[str, str] | None = None,
+        mail_options: Sequence[str] = (),
+        rcpt_options: Sequence[str] = (),
+    ) -> Accepted:
+        """Hand a mail in over SMTP; it must be accepted for every recipient."""
+        with self.connect(login) as client:
+            return self.submit_on(client, content, recipients, envelope, mail_options, rcpt_options)
+
+    @staticmethod
+    def submit_on(
+        client: smtplib.SMTP,
+        content: bytes | EmailMessage,
+        recipients: Sequence[str],
+        envelope: str = "sender@shop.test",
+        mail_options: Sequence[str] = (),
+        rcpt_options: Sequence[str] = (),
+    ) -> Accepted:
+        """One transaction on an open session; it must be accepted."""
+        if isinstance(content, EmailMessage):
+            content = content.as_bytes(policy=policy.SMTP)
+        code, text = client.mail(envelope, mail_options)
+        assert code == 250, text
+        for recipient in recipients:
+            code, text = client.rcpt(recipient, rcpt_options)
+            assert code == 250, text
+        code, reply = client.data(content)
+        assert code == 250, reply
+        lines = reply.decode().splitlines()
+        assert lines[-1].startswith("2.0.0 Ok, queued as "), lines
+        ids = re.findall(r"\b[0-9a-v]{21}\b", "\n".join(lines))
+        return Accepted(lines[-1], tuple(dict.fromkeys(ids)))
+
+    def message(self, message_id: str) -> dict[str, Any]:
+        """The message with its timeline, as soon as it is known."""
+        found: dict[str, Any] = {}
+
+        def known() -> bool:
+            found.update(self.api.message(message_id) or {})
+            return bool(found)
+
+        self.until(known, f"{message_id} is known")
+        return found
+
+    def wait_state(self, message_id: str, *states: str) -> dict[str, Any]:
+        """The message once it is in one of `states`."""
+        found: dict[str, Any] = {}
+
+        def reached() -> bool:
+            found.update(self.api.message(message_id) or {})
+            return found.get("state") in states
+
+        self.until(reached, f"{message_id} is {' or '.join(states)}", lambda: str(found))
+        return found
+
+    def wait_event(self, message_id: str, event: str) -> dict[str, Any]:
+        """The first event of this name in the message's timeline."""
+        found: list[dict[str, Any]] = []
+
+        def happened() -> bool:
+            message = self.api.message(message_id) or {}
+            found.extend(e for e in message.get("timeline", ()) if e["event"] == event)
+            return bool(found)
+
+        self.until(happened, f"{message_id} has the event {event}")
+        return found[0]
+
+    def received(self, subject: str, count: int = 1) -> list[SinkMessage]:
+        """What the receiving server got under this subject, once it is `count` mails."""
+        found: list[SinkMessage] = []
+
+        def arrived() -> bool:
+            found[:] = [m for m in self.sink.messages(subject=subject) if m.subject == subject]
+            return len(found) >= count
+
+        self.until(arrived, f"{count} mails with the subject {subject} arrived")
+        return found
+
+    def until(
+        self,
+        condition: Callable[[], bool],
+        what: str,
+        detail: Callable[[], str] = lambda: "",
+    ) -> None:
+        """Wait until `condition` holds."""
+        deadline = time.monotonic() + self.patience
+        while not condition():
+            if time.monotonic() > deadline:
+                pytest.fail(f"after {self.patience:.0f} s it was not so that {what}: {detail()}")
+            time.sleep(0.05)
+
+    def get(self, url: str) -> httpx.Response:
+        """Follow nothing: the bare answer of the tracker."""
+        return httpx.get(url, headers={"user-agent": "Mozilla/5.0 test"}, timeout=10)
+
+
+def mail(
+    subject: str,
+    *,
+    html: str | None = HTML,
+    headers: Mapping[str, str] | None = None,
+    text: str = "Dear reader, see https://shop.test/offer?id=7\n",
+    sender: str = "Shop <news@shop.test>",
+    to: str = "bob@receiver.test",
+) -> EmailMessage:
+    """A mail as shops send it."""
+    message = EmailMessage()
+    message["From"] = sender
+    message["To"] = to
+    message["Subject"] = subject
+    for name, value in (headers or {}).items():
+        message[name] = value
+    message.set_content(text)
+    if html is not None:
+        message.add_alternative(html, subtype="html")
+    return message
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack with short retries."""
+    with Stack.start(
+        tmp_path_factory.mktemp("stack"),
+        env={"POSTROAD_RETRY_SCHEDULE": "1,1,2"},
+    ) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def session_road(stack: Stack) -> Iterator[Road]:
+    with stack.api() as api, stack.sink() as sink:
+        yield Road(stack, api, sink)
+
+
+@pytest.fixture
+def road(session_road: Road) -> Iterator[Road]:
+    """The road, with a receiving server that behaves well at the start of each test."""
+    session_road.sink.behave_well()
+    yield session_road
+    session_road.sink.behave_well()
+
+
+@pytest.fixture
+def subject() -> str:
+    """A subject that no other mail has."""
+    return f"Mail {new_id()}"
+
+
+@pytest.fixture
+def make_mail() -> Callable[..., EmailMessage]:
+    return mail
