@@ -17,6 +17,7 @@ import psutil
 import pytest
 from pymongo import MongoClient
 
+from postroad_stack.child import born
 from postroad_stack.document import StackDocument
 from postroad_stack.errors import StartFailedError
 from postroad_stack.stack import Stack
@@ -192,7 +193,7 @@ def test_command_up_status_down_and_up_again_on_the_same_data(tmp_path: Path):
         status = command("status", "--json", folder=folder)
         assert json.loads(status.stdout)["pids"] == first["pids"]
         assert command("down", folder=folder).returncode == 0
-        assert not any(psutil.pid_exists(pid) for pids in first["pids"].values() for pid in pids)
+        assert [born(pid) for pids in first["pids"].values() for pid in pids] == [None, None]
         assert command("status", folder=folder).returncode == 1
         third = json.loads(command(*up, folder=folder).stdout.splitlines()[-1])
         assert third["mongodb"] == first["mongodb"]

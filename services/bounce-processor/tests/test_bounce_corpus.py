@@ -51,9 +51,7 @@ def test_returned_mail_is_understood(name: str):
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_without_knowing_the_recipient_the_kind_is_the_same(name: str):
     wanted = EXPECTED[name]
-    found = understand(
-        (DATA / f"{name}.eml").read_bytes(), mail_from=wanted.get("mail_from", "")
-    )
+    found = understand((DATA / f"{name}.eml").read_bytes(), mail_from=wanted.get("mail_from", ""))
     assert found.kind.value == wanted["kind"]
 
 

@@ -167,6 +167,18 @@ class Broker:
 
         return asyncio.run(run())
 
+    def count(self, queue_name: str = topology.ACCEPTED.name) -> int:
+        """How many messages are on the queue."""
+
+        async def run() -> int:
+            connection = await aio_pika.connect(self.url)
+            async with connection:
+                channel = await connection.channel()
+                declared = await channel.declare_queue(queue_name, passive=True)
+                return int(declared.declaration_result.message_count or 0)
+
+        return asyncio.run(run())
+
     def purge(self) -> None:
         """Forget what earlier tests left."""
 

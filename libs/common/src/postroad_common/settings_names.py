@@ -47,5 +47,6 @@ KNOWN_SETTINGS = frozenset(
         "trusted_proxies",
         "url",
         "webhook_allow_networks",
+        "webhook_ownership",
     }
 )

@@ -112,7 +112,7 @@ def stop(state: StateDir, *, limit: float = _STOP_LIMIT) -> bool:
         if running and status is not None and same_process(status.supervisor, status.born):
             os.kill(status.supervisor, signal.SIGTERM)
             deadline = time.monotonic() + limit
-            while state.supervised() and time.monotonic() < deadline:
+            while same_process(status.supervisor, status.born) and time.monotonic() < deadline:
                 time.sleep(_POLL / 2)
             end_process(status.supervisor, status.born)
         end_leftovers(state)

@@ -15,7 +15,6 @@ import pytest
 
 from postroad_stack.certificates import ensure_certificates
 
-
 Program = Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]
 
 

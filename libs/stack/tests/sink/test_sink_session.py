@@ -7,11 +7,10 @@ import ssl
 
 import aiosmtplib
 import pytest
-
-from postroad_stack.sink.harness import RunningSink, running_sink
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from postroad_stack.sink.harness import RunningSink, running_sink
 from postroad_stack.sink.server import Limits, Sink
 from postroad_stack.sink.session import SinkSession
 

@@ -6,6 +6,7 @@ that a person who quotes a bounce is not taken for one. flufl.bounce is asked la
 that are not listed; it knows addresses but no reasons.
 """
 
+import logging
 import re
 import tomllib
 from dataclasses import dataclass
@@ -18,7 +19,10 @@ from flufl.bounce import all_failures
 
 from postroad_bounce_processor.mime import Part, decode_words
 
-MAX_FALLBACK_BYTES = 64 * 1024
+# It logs each exception of a detector with a traceback, before it raises it to us.
+logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)
+
+MAX_FALLBACK_BYTES = 32 * 1024
 MAX_FALLBACK_LINE = 1000
 MAX_PASSAGE = 1500
 
@@ -164,6 +168,9 @@ def ask_fallback(raw: bytes) -> tuple[set[str], set[str]]:
     shortened = b"\n".join(line[:MAX_FALLBACK_LINE] for line in lines)
     try:
         mail: Message = message_from_bytes(shortened)
+        if "@" not in str(mail.get("from", "")):  # one of its detectors relies on an author
+            del mail["from"]
+            mail["From"] = "unknown@invalid"
         temporary, permanent = all_failures(mail)
     except Exception:  # noqa: BLE001 - a foreign parser over hostile bytes: any failure is its own
         return set(), set()

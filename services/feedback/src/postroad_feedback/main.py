@@ -10,11 +10,15 @@ from postroad_common.broker import Consumer
 from postroad_common.broker.topology import EVENTS
 from postroad_common.errors import Transient
 from postroad_common.service import ServiceContext, run
+from postroad_feedback.calls import Caller
 from postroad_feedback.completion import Completion
+from postroad_feedback.dispatch import Dispatcher
 from postroad_feedback.facts import FactFinder
 from postroad_feedback.filing import Filing
+from postroad_feedback.guard import Guard
 from postroad_feedback.handler import Handler
 from postroad_feedback.janitor import ROUND_SECONDS, Janitor
+from postroad_feedback.resolver import Resolver
 from postroad_feedback.settings import Settings
 from postroad_feedback.subscriptions import Subscriptions
 
@@ -34,9 +38,16 @@ async def every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
 
 async def build(context: ServiceContext[Settings]) -> None:
     """Makes the objects, starts them, and registers how they stop."""
-    database = context.database
+    settings, database = context.settings, context.database
     finder = FactFinder(database.messages.find_many)
-    subscriptions = Subscriptions(database.webhooks, database.outbox, lambda: None)
+    guard = Guard(settings.webhook_allow_networks, Resolver(settings.dns).addresses)
+    dispatcher = Dispatcher(database.outbox, database.webhooks, Caller(guard))
+    subscriptions = Subscriptions(
+        database.webhooks,
+        database.outbox,
+        dispatcher.ring,
+        verified_only=settings.webhook_ownership == "required",
+    )
     filing = Filing(database, finder, subscriptions)
     completion = Completion(database, finder, filing)
     consumer = Consumer(
@@ -51,7 +62,9 @@ async def build(context: ServiceContext[Settings]) -> None:
     await consumer.start()
     context.spawn(every(_COMPLETION_SECONDS, completion.run_once), "completion")
     context.spawn(every(ROUND_SECONDS, Janitor(database).run_once), "janitor")
+    context.spawn(dispatcher.run(), "webhooks")
     context.on_drain(consumer.stop)
+    context.on_drain(dispatcher.stop)
 
 
 def main() -> None:

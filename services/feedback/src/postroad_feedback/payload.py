@@ -33,11 +33,6 @@ def body_of(event: Event, facts: Facts) -> str:
     return _dump(str(event.event), event.time, data)
 
 
-def test_body(now: float) -> str:
-    """The JSON of a test call."""
-    return _dump("test", now, {"message": "This is a test call of your webhook."})
-
-
 def _dump(kind: str, time: float, data: dict[str, Any]) -> str:
     return json.dumps(
         {"type": kind, "timestamp": timestamp(time), "data": data},

@@ -1,7 +1,7 @@
 """The settings of feedback."""
 
 import ipaddress
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
@@ -18,6 +18,13 @@ class Settings(ServiceSettings, DnsSettings):
         title="Private networks that webhooks may call",
         description="comma separated, as in 10.1.2.0/24; every other address that is not public "
         "is refused",
+    )
+
+    webhook_ownership: Literal["optional", "required"] = Field(
+        default="optional",
+        title="Proof of webhook ownership",
+        description="required: an end point gets no events until it has repeated the challenge "
+        "of a verification call",
     )
 
     @field_validator("webhook_allow_networks", mode="before")

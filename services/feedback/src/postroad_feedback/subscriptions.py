@@ -20,9 +20,20 @@ _INTERNAL = frozenset({EventName.TRANSFORMED})
 
 
 class Subscriptions:
-    """The end points of all accounts. `ring` is called when the outbox got something."""
+    """The end points of all accounts. `ring` is called when the outbox got something.
 
-    def __init__(self, webhooks: Webhooks, outbox: Outbox, ring: Callable[[], None]) -> None:
+    With `verified_only` an end point gets events when it has proved that it wants them.
+    """
+
+    def __init__(
+        self,
+        webhooks: Webhooks,
+        outbox: Outbox,
+        ring: Callable[[], None],
+        *,
+        verified_only: bool = False,
+    ) -> None:
+        self._verified_only = verified_only
         self._webhooks = webhooks
         self._outbox = outbox
         self._ring = ring
@@ -56,7 +67,7 @@ class Subscriptions:
             return
         by_account: defaultdict[str, list[Webhook]] = defaultdict(list)
         for webhook in await self._webhooks.list():
-            if not webhook.disabled:
+            if not webhook.disabled and (webhook.verified or not self._verified_only):
                 by_account[webhook.account].append(webhook)
         self._by_account = by_account
         took = time.monotonic() - now

@@ -11,11 +11,11 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from starlette.requests import Request
+
 from postroad_common.errors import StoreAway
 from postroad_common.secrets import hash_token
 from postroad_common.store.tokens import Token
-from starlette.requests import Request
-
 from postroad_ingress_http.buckets import Buckets, Verdict
 from postroad_ingress_http.errors import ApiError, unavailable
 from postroad_ingress_http.scopes import allows

@@ -7,10 +7,10 @@ import asyncio
 import random
 
 import structlog
+
 from postroad_common.errors import StoreAway
 from postroad_common.secrets import hash_password, hash_token
 from postroad_common.store import Database
-
 from postroad_ingress_http.scopes import EVERYTHING
 
 FIRST_ACCOUNT = "main"
@@ -50,11 +50,7 @@ class Bootstrap:
             raise RuntimeError("the first account has not been created yet")
 
     async def _create(self) -> None:
-        if (
-            self._email
-            and self._password
-            and await self._database.users.find(self._email) is None
-        ):
+        if self._email and self._password and await self._database.users.find(self._email) is None:
             hashed = await asyncio.to_thread(hash_password, self._password)
             if await self._database.users.create(self._email, FIRST_ACCOUNT, hashed):
                 _log.info("first dashboard user created")

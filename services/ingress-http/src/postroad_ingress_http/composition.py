@@ -7,7 +7,6 @@ import re
 from urllib.parse import urlsplit
 
 from postroad_common.mail.address import AddressError, parse_mailbox
-
 from postroad_ingress_http.errors import ApiError, bad_field
 from postroad_ingress_http.mailboxes import NamedMailbox, parse_list
 from postroad_ingress_http.mimebuild import Attachment, Composition, Unsubscribe
@@ -90,7 +89,7 @@ def _extra(headers: dict[str, str]) -> list[tuple[str, str]]:
     for name, value in headers.items():
         if not _EXTRA_NAME.fullmatch(name):
             raise bad_field("extra", "The name of an extra header is x- and letters, digits, -.")
-        if len(value) > 2000:  # noqa: PLR2004 - as for the subject
+        if len(value) > 2000:
             raise bad_field(f"extra.{name}", "At most 2000 characters.")
         found.append((name, _line(f"extra.{name}", value)))
     return found

@@ -10,7 +10,6 @@ from email.message import EmailMessage
 
 from postroad_common.mail.control import header_end
 from postroad_common.store.bodies import BodyGone
-
 from postroad_ingress_http.api.messages import find
 from postroad_ingress_http.errors import ApiError
 from postroad_ingress_http.parts import Parts

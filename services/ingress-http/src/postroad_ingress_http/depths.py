@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import aio_pika.exceptions
 from aio_pika.abc import AbstractChannel, AbstractConnection
+
 from postroad_common.broker.link import BrokerLink
 from postroad_common.broker.topology import DEAD_QUEUES, QUEUES, Queue
 from postroad_common.errors import BrokerAway

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+
 from postroad_common.store.domains import DkimKey
 
 RSA_BITS = 2048  # what fits a DNS answer and every verifier takes (RFC 8301)

@@ -7,10 +7,11 @@ by `dashboard.pages` from the same `ApiError`.
 
 from collections.abc import Mapping
 
-from postroad_common.errors import Transient
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+
+from postroad_common.errors import Transient
 
 RETRY_AFTER_SECONDS = 5
 

@@ -186,9 +186,7 @@ class _PartReader:
 
     def end(self) -> None:
         disposition = Message()
-        disposition["content-disposition"] = _text(
-            self._headers.get(b"content-disposition", b"")
-        )
+        disposition["content-disposition"] = _text(self._headers.get(b"content-disposition", b""))
         name = disposition.get_param("name", header="content-disposition")
         if not isinstance(name, str) or not name:
             raise ApiError(400, "A part of the multipart form has no name.", code="invalid_form")

@@ -5,13 +5,13 @@ When `hand_over` returns, guarantee 1 holds: the submission is on a replicated d
 
 import contextlib
 
+from prometheus_client import Counter
+
 from postroad_common.broker import EventWriter, Publisher
 from postroad_common.broker.topology import ACCEPTED
 from postroad_common.errors import BrokerAway, Transient
 from postroad_common.schemas import events, framing
 from postroad_common.store import Bodies
-from prometheus_client import Counter
-
 from postroad_ingress_http.submission import Prepared
 
 KEEP_SECONDS = 7 * 86_400

@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 
 from postroad_common.mail.address import AddressError, normalise_domain
 from postroad_common.schemas.events import EventName
-
 from postroad_ingress_http.errors import bad_field
 
 HOOK_EVENTS = tuple(str(name) for name in EventName if name is not EventName.TRANSFORMED)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from postroad_common.mail.identifiers import new_id
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from postroad_common.mail.identifiers import new_id
 from postroad_ingress_http.authentication import rate_headers
 from postroad_ingress_http.errors import ApiError, from_exception, unavailable
 
@@ -140,7 +140,7 @@ class _Body:
         self.complete = length in {b"", b"0"} and not any(
             name == b"transfer-encoding" for name, _ in scope["headers"]
         )
-        if length.isdigit() and (len(length) > 15 or int(length) > self._limit):  # noqa: PLR2004
+        if length.isdigit() and (len(length) > 15 or int(length) > self._limit):
             raise self._too_large()
 
     def _too_large(self) -> ApiError:

@@ -9,7 +9,6 @@ from postroad_common.mail.control import FEATURE_NAMES
 from postroad_common.schemas.features import Features
 from postroad_common.secrets import hash_password, new_password, new_username
 from postroad_common.store.credentials import Credential, Credentials
-
 from postroad_ingress_http.errors import bad_field, not_found
 
 

@@ -1,9 +1,10 @@
 """Starts ingress-http, and is the one place where its objects are built."""
 
+import structlog
+
 from postroad_common.health import HttpListener
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokens import Keyring
-
 from postroad_ingress_http import application
 from postroad_ingress_http.authentication import Authenticator
 from postroad_ingress_http.bootstrap import Bootstrap
@@ -19,6 +20,7 @@ from postroad_ingress_http.settings import HttpSettings
 from postroad_ingress_http.submission import SubmissionRules
 
 _ENVELOPE_ROOM = 1 << 20  # octets of a request beside its message
+_log = structlog.get_logger(__name__)
 
 
 def build_parts(context: ServiceContext[HttpSettings]) -> Parts:
@@ -88,7 +90,7 @@ async def build(context: ServiceContext[HttpSettings]) -> None:
     )
     await listener.start()
     context.on_drain(listener.stop)
-    context.log.info("listening", port=listener.port)
+    _log.info("listening", port=listener.port)
 
 
 def main() -> None:

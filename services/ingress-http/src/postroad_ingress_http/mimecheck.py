@@ -4,7 +4,6 @@ import re
 from email.header import decode_header, make_header
 
 from postroad_common.mail.control import header_end
-
 from postroad_ingress_http.errors import bad_field
 
 MAX_LINE = 998  # octets without CRLF, RFC 5321 section 4.5.3.1.6

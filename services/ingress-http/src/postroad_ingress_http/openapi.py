@@ -10,9 +10,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
-from postroad_common.store.tokens import Token  # noqa: F401 - named by the signatures read here
 from pydantic import BaseModel
 
+from postroad_common.store.tokens import Token  # noqa: F401 - named by the signatures read here
 from postroad_ingress_http.api.access import BodyNeeded, TokenNeeded
 
 DESCRIPTION = "Hand in mail, follow it, and manage logins, domains and webhooks."

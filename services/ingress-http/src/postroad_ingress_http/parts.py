@@ -6,7 +6,6 @@ from time import time
 
 from postroad_common.health import Health
 from postroad_common.store import Database
-
 from postroad_ingress_http.authentication import Authenticator
 from postroad_ingress_http.depths import QueueDepths
 from postroad_ingress_http.dnscheck import DnsChecker

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from postroad_common.mail.address import AddressError, Mailbox, parse_mailbox
 from postroad_common.mail.parameters import OriginalRecipient
 from postroad_common.schemas.submission import NotifyWish, RetWish
-
 from postroad_ingress_http.errors import bad_field
 from postroad_ingress_http.sendrequest import DsnFields, SendFields, require_recipient
 
@@ -137,9 +136,7 @@ def read_notify(dsn: DsnFields | None) -> tuple[NotifyWish, ...]:
         return ()
     words = [word.strip().upper() for entry in dsn.notify for word in entry.split(",")]
     if not all(word in _NOTIFY for word in words) or ("NEVER" in words and len(words) > 1):
-        raise bad_field(
-            "dsn.notify", "Give NEVER alone, or some of SUCCESS, FAILURE and DELAY."
-        )
+        raise bad_field("dsn.notify", "Give NEVER alone, or some of SUCCESS, FAILURE and DELAY.")
     return tuple(_NOTIFY[word] for word in dict.fromkeys(words))
 
 

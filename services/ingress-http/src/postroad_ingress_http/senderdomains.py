@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from postroad_common.mail.address import AddressError, normalise_domain
 from postroad_common.store.domains import SenderDomain
-
 from postroad_ingress_http import dkimkeys, dnsrecords
 from postroad_ingress_http.dnsrecords import DnsRecord, Status
 from postroad_ingress_http.errors import ApiError, bad_field, not_found
@@ -78,9 +77,7 @@ async def replace_keys(parts: Parts, account: str, name: str) -> SenderDomain:
     return changed
 
 
-async def verify(
-    parts: Parts, account: str, name: str
-) -> tuple[SenderDomain, list[CheckedRecord]]:
+async def verify(parts: Parts, account: str, name: str) -> tuple[SenderDomain, list[CheckedRecord]]:
     """Asks DNS for every recommended record and keeps the result.
 
     Raises:

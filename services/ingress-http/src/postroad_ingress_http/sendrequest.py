@@ -8,9 +8,9 @@ handed in whole).
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from postroad_common.mail.control import FEATURE_NAMES
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from postroad_common.mail.control import FEATURE_NAMES
 from postroad_ingress_http.errors import ApiError, bad_field
 from postroad_ingress_http.fields import Fields
 

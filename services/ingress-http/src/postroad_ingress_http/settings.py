@@ -2,6 +2,8 @@
 
 import json
 
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
 from postroad_common.settings import (
     BounceSettings,
     DnsSettings,
@@ -9,7 +11,6 @@ from postroad_common.settings import (
     ServiceSettings,
     TrackingSettings,
 )
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class HttpLimits(BaseModel):
@@ -71,13 +72,13 @@ class HttpSettings(ServiceSettings, MessageSettings, TrackingSettings, BounceSet
     @field_validator("admin_token")
     @classmethod
     def _check_token(cls, value: str | None) -> str | None:
-        if value is not None and (len(value) < 16 or not value.isascii() or " " in value):  # noqa: PLR2004
+        if value is not None and (len(value) < 16 or not value.isascii() or " " in value):
             raise ValueError("needs at least 16 characters, ASCII without spaces")
         return value
 
     @field_validator("admin_password")
     @classmethod
     def _check_password(cls, value: str | None) -> str | None:
-        if value is not None and len(value) < 8:  # noqa: PLR2004 - said in the description
+        if value is not None and len(value) < 8:
             raise ValueError("needs at least 8 characters")
         return value

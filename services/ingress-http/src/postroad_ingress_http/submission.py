@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from postroad_common.mail.control import ControlError, header_end, parse_tags, read_controls
 from postroad_common.schemas.features import REST_DEFAULTS, Features
 from postroad_common.schemas.submission import Client, Recipient, Submission
-
 from postroad_ingress_http import routing
 from postroad_ingress_http.composition import compose, refuse_built_fields
 from postroad_ingress_http.errors import ApiError, bad_field
@@ -133,9 +132,7 @@ def _asked(request: SendFields) -> Mapping[str, bool]:
 
 def _tags(request: SendFields) -> tuple[str, ...]:
     try:
-        return parse_tags(
-            "tags", [part for tag in request.tags or () for part in tag.split(",")]
-        )
+        return parse_tags("tags", [part for tag in request.tags or () for part in tag.split(",")])
     except ControlError as error:
         raise bad_field("tags", str(error).removeprefix("tags: ")) from None
 

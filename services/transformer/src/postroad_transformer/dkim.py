@@ -27,17 +27,17 @@ from postroad_transformer.transfer import Chunk
 PrivateKey: TypeAlias = RSAPrivateKey | Ed25519PrivateKey
 
 # Signed in every instance that is there (RFC 6376 section 5.4.1, and RFC 8058 section 4).
-_SIGNED = (
+_SIGNED = (  # noqa: SIM905 - a list of words
     "from sender reply-to to cc subject date message-id in-reply-to references mime-version "
     "content-type content-transfer-encoding content-id content-description list-id list-help "
     "list-unsubscribe list-unsubscribe-post list-subscribe list-post list-owner list-archive "
     "resent-from resent-sender resent-to resent-cc resent-date resent-message-id feedback-id "
     "auto-submitted precedence"
-).split()  # noqa: SIM905 - a list of words
+).split()
 # Signed once more than they are there, so that none can be added (RFC 6376 section 8.15).
 _OVERSIGNED = frozenset(
-    "from sender reply-to to cc subject date message-id mime-version content-type "
-    "content-transfer-encoding list-unsubscribe list-unsubscribe-post".split()  # noqa: SIM905 - the same
+    "from sender reply-to to cc subject date message-id mime-version content-type "  # noqa: SIM905 - as above
+    "content-transfer-encoding list-unsubscribe list-unsubscribe-post".split()
 )
 _MIN_RSA_BITS = 1024  # RFC 8301 wants 1024 at least to sign, and 2048 to be sensible
 _WSP = re.compile(rb"[ \t]{2,}|\t")

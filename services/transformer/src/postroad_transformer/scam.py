@@ -26,9 +26,9 @@ _HOST = re.compile(
 _REST = re.compile(r"(?::\d{1,5})?(?:[/?#]\S*)?")
 # Endings of file names that are no top-level domains of note; `invoice.pdf` is no host.
 _FILES = frozenset(
-    "asp aspx avi bat bmp cfg conf css csv dll dmg doc docm docx eml eps exe gif gz htm html ics "
+    "asp aspx avi bat bmp cfg conf css csv dll dmg doc docm docx eml eps exe gif gz htm html ics "  # noqa: SIM905 - a list of words
     "ini jpeg jpg js json jsx log mp3 mp4 mpeg odp ods odt pdf php png ppt pptx ps1 psd rar rtf "
-    "svg tar tex tif tiff toml ts tsx txt vcf wav webp xls xlsm xlsx xml yaml yml".split()  # noqa: SIM905 - a list of words
+    "svg tar tex tif tiff toml ts tsx txt vcf wav webp xls xlsm xlsx xml yaml yml".split()
 )
 
 

@@ -58,7 +58,9 @@ class EventBatch(Schema):
 
 def _facts(submission: Submission, recipient: Recipient) -> dict[str, Any]:
     """What the message record needs; told by the ingress and, should that be lost, once more."""
+    stored = {} if submission.body is None else {"body": submission.body.model_dump()}
     return {
+        **stored,
         "submission": submission.id,
         "credential": submission.credential,
         "source": submission.source,

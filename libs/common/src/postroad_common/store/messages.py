@@ -14,6 +14,7 @@ from pymongo import UpdateOne
 
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.schemas.features import Features
+from postroad_common.schemas.submission import BodyReference
 from postroad_common.store.access import Collection, Document, guarded, to_date
 
 RANKS = {
@@ -44,6 +45,7 @@ FACTS = (
     "subject",
     "size",
     "expires",
+    "body",
 )
 """The parts of an accepted event's data that describe the message."""
 
@@ -74,6 +76,7 @@ class MessageRecord:
     clicks: int
     created: float
     updated: float
+    body: BodyReference | None = None  # where the content is kept; inline bodies are not
 
 
 def _read(found: Document) -> MessageRecord:
@@ -100,6 +103,7 @@ def _read(found: Document) -> MessageRecord:
         clicks=found.get("clicks", 0),
         created=found.get("created", 0.0),
         updated=found.get("updated", 0.0),
+        body=BodyReference.model_validate(found["body"]) if found.get("body") else None,
     )
 
 

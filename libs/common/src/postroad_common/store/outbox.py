@@ -5,14 +5,19 @@ lease on one end point, so that replicas share the work, an end point's concurre
 all of them together, and a dead end point occupies nobody.
 """
 
+import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from pymongo import UpdateOne, errors
 
+from postroad_common.mail.identifiers import new_id
 from postroad_common.store.access import Collection, Document, guarded, to_date
+from postroad_common.store.webhooks import Webhook
 
 _DUPLICATE = 11000
 _KEPT_TRIES = 20
@@ -51,6 +56,8 @@ class WebhookDelivery:
     created: float
     due: float
     state: DeliveryState = DeliveryState.PENDING
+    since: float = 0.0
+    """When it began to be tried: as it was created, or replayed last."""
     tries: int = 0
     log: tuple[Try, ...] = ()
 
@@ -86,6 +93,7 @@ def _write(delivery: WebhookDelivery) -> Document:
         "created": delivery.created,
         "due": delivery.due,
         "state": str(delivery.state),
+        "since": delivery.since or delivery.created,
         "tries": delivery.tries,
         "log": [],
         "at": to_date(delivery.created),
@@ -103,6 +111,7 @@ def _read(found: Document) -> WebhookDelivery:
         created=found["created"],
         due=found["due"],
         state=DeliveryState(found["state"]),
+        since=found["since"],
         tries=found["tries"],
         log=tuple(Try(**entry) for entry in found.get("log", ())),
     )
@@ -128,6 +137,27 @@ class Outbox:
             if any(item["code"] != _DUPLICATE for item in error.details.get("writeErrors", [])):
                 raise
         await self._ring({delivery.webhook: delivery.due for delivery in deliveries})
+
+    async def add_call(self, webhook: Webhook, kind: str, data: Mapping[str, Any]) -> str:
+        """Have the end point called with something that is no event; returns the delivery's id.
+
+        `kind` is `test`, or `verification` with a `challenge` that the answer must repeat.
+        """
+        now = time.time()
+        moment = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
+        body = {"type": kind, "timestamp": moment.replace("+00:00", "Z"), "data": dict(data)}
+        delivery = WebhookDelivery(
+            id=new_id(now),
+            webhook=webhook.id,
+            account=webhook.account,
+            event=kind,
+            message="",
+            body=json.dumps(body, separators=(",", ":")),
+            created=now,
+            due=now,
+        )
+        await self.add([delivery])
+        return delivery.id
 
     async def _ring(self, due: Mapping[str, float]) -> None:
         """There is something for these end points, due at these times."""
@@ -257,7 +287,7 @@ class Outbox:
         """Post once more what was written from `start` until before `end`; returns how many."""
         result = await self._deliveries.update_many(
             {"account": account, "webhook": webhook, "created": {"$gte": start, "$lt": end}},
-            {"$set": {"state": str(DeliveryState.PENDING), "due": now}},
+            {"$set": {"state": str(DeliveryState.PENDING), "due": now, "since": now}},
         )
         if result.matched_count:
             await self._ring({webhook: now})

@@ -24,6 +24,7 @@ class Webhook:
     reason: str | None  # why it was disabled
     created: float
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    verified: float | None = None  # when the end point proved that it wants these calls
 
 
 def _read(found: Document) -> Webhook:
@@ -36,6 +37,7 @@ def _read(found: Document) -> Webhook:
         reason=found.get("reason"),
         created=found["created"],
         secrets=tuple(found["secrets"]),
+        verified=found.get("verified"),
     )
 
 
@@ -78,11 +80,17 @@ class Webhooks:
         return None if found is None else _read(found)
 
     @guarded
+    async def find(self, webhook_id: str) -> Webhook | None:
+        """The end point with this id, of any account."""
+        found = await self._webhooks.find_one({"_id": webhook_id})
+        return None if found is None else _read(found)
+
+    @guarded
     async def update(
         self, account: str, webhook_id: str, changes: Mapping[str, Any]
     ) -> Webhook | None:
-        """Change `url`, `events`, `disabled`, `reason` or `secrets`."""
-        unknown = set(changes) - {"url", "events", "disabled", "reason", "secrets"}
+        """Change `url`, `events`, `disabled`, `reason`, `secrets` or `verified`."""
+        unknown = set(changes) - {"url", "events", "disabled", "reason", "secrets", "verified"}
         if unknown:
             raise ValueError(f"not changeable: {sorted(unknown)}")
         values = {

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from postroad_stack.sink.server import Limits, Sink, SinkServer
-from postroad_stack.sink.web import WebServer, web_application
+from postroad_stack.sink.web import web_application
 
 _PATIENCE = 10.0  # seconds
 
@@ -84,7 +84,7 @@ class Dialog:
 
 @dataclass
 class RunningSink:
-    """A sink that listens on `port`; `http` asks its web side."""
+    """A sink that listens on `port`; `http` asks its web side, which has no port here."""
 
     sink: Sink
     server: SinkServer
@@ -142,12 +142,9 @@ async def running_sink(
         seed=seed,
     )
     server = SinkServer(sink)
-    web = WebServer(web_application(server))
-    http_port = await web.start(hosts[0], 0)
     port = await server.start(hosts, 0)
-    async with httpx.AsyncClient(
-        base_url=f"http://{hosts[0]}:{http_port}", trust_env=False
-    ) as http:
+    web = httpx.ASGITransport(web_application(server))
+    async with httpx.AsyncClient(transport=web, base_url="http://sink.test") as http:
         running = RunningSink(sink, server, port, http)
         try:
             yield running
@@ -155,4 +152,3 @@ async def running_sink(
             for dialog in running.dialogs:
                 dialog.writer.close()
             await server.stop()
-            await web.stop()

@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 from fastapi import Depends
-from postroad_common.store.tokens import Token
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from postroad_common.store.tokens import Token
 from postroad_ingress_http.authentication import Authenticator
 from postroad_ingress_http.fields import read_fields
 

@@ -6,9 +6,9 @@ Bodies that travelled inline are not kept; for those only `recipient` and `envel
 from typing import Annotated
 
 from fastapi import FastAPI
-from postroad_common.store.tokens import Token
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from postroad_common.store.tokens import Token
 from postroad_ingress_http import content
 from postroad_ingress_http.api.access import needs
 from postroad_ingress_http.api.messages import find

@@ -4,11 +4,11 @@ import ipaddress
 from typing import Annotated
 
 from fastapi import FastAPI
-from postroad_common.schemas.features import Features
-from postroad_common.store.tokens import Token
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from postroad_common.schemas.features import Features
+from postroad_common.store.tokens import Token
 from postroad_ingress_http import logins
 from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.pages import (

@@ -3,11 +3,11 @@
 from typing import Annotated
 
 from fastapi import FastAPI
-from postroad_common.store.domains import SenderDomain
-from postroad_common.store.tokens import Token
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from postroad_common.store.domains import SenderDomain
+from postroad_common.store.tokens import Token
 from postroad_ingress_http import dnsrecords, senderdomains
 from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.pages import Page

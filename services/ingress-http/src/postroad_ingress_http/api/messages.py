@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query
+from pydantic import BaseModel, ConfigDict
+
 from postroad_common.mail.identifiers import is_id
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.schemas.features import Features
 from postroad_common.store.messages import RANKS, MessageRecord
 from postroad_common.store.tokens import Token
-from pydantic import BaseModel, ConfigDict
-
 from postroad_ingress_http.api.access import needs
 from postroad_ingress_http.api.pages import (
     DEFAULT_PAGE,

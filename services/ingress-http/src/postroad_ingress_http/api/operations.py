@@ -3,10 +3,10 @@
 from typing import Annotated, Any
 
 from fastapi import FastAPI
-from postroad_common.store.lanes import LaneRecord
-from postroad_common.store.tokens import Token
 from pydantic import BaseModel, ConfigDict
 
+from postroad_common.store.lanes import LaneRecord
+from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import needs
 from postroad_ingress_http.api.pages import (
     DEFAULT_PAGE,

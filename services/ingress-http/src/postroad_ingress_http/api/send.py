@@ -7,13 +7,13 @@ import re
 from typing import Annotated
 
 from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
 from postroad_common.errors import Transient
 from postroad_common.mail.identifiers import derived_id, new_id
 from postroad_common.schemas.submission import Client
 from postroad_common.store.tokens import Token
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-
 from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.errors import ApiError, bad_field
 from postroad_ingress_http.parts import Parts

@@ -3,12 +3,12 @@
 from typing import Annotated
 
 from fastapi import FastAPI
-from postroad_common.mail.address import AddressError, parse_mailbox
-from postroad_common.store.suppressions import Suppression
-from postroad_common.store.tokens import Token
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from postroad_common.mail.address import AddressError, parse_mailbox
+from postroad_common.store.suppressions import Suppression
+from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.pages import (
     DEFAULT_PAGE,

@@ -3,11 +3,11 @@
 from typing import Annotated
 
 from fastapi import FastAPI
-from postroad_common.secrets import hash_token, new_token
-from postroad_common.store.tokens import Token
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from postroad_common.secrets import hash_token, new_token
+from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.pages import Page
 from postroad_ingress_http.errors import ApiError, bad_field, not_found

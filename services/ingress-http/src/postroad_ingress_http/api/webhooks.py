@@ -3,10 +3,10 @@
 from typing import Annotated, Any
 
 from fastapi import FastAPI
-from postroad_common.store.tokens import Token
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.pages import Page
 from postroad_ingress_http.errors import ApiError, not_found

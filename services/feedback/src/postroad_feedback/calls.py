@@ -1,0 +1,186 @@
+"""Webhook calls: signed POST requests to the address that was checked, and to no other.
+
+Signatures are those of Standard Webhooks. No redirects, no proxies, little time, and of the answer
+only its beginning is read.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpcore
+from standardwebhooks import Webhook as Signer
+from typing_extensions import override
+
+from postroad_common.store.outbox import WebhookDelivery
+from postroad_common.store.webhooks import Webhook
+from postroad_feedback.guard import CallRefusedError, Guard, check_url
+
+CONNECT_SECONDS = 5.0
+CALL_SECONDS = 15.0
+CONCURRENCY = 8
+"""Calls to one end point at once."""
+_ANSWER_BYTES = 4096
+_MOST_ADDRESSES = 4
+_LONGEST_RETRY_AFTER = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a call went: a status, or else an error; `seconds` it took.
+
+    `retry_after` are the seconds that the end point asks to be left alone for.
+    """
+
+    status: int | None
+    error: str
+    text: str
+    seconds: float
+    retry_after: float | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the end point has taken the event."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+class _PinnedBackend(httpcore.AsyncNetworkBackend):
+    """Connects to addresses that the guard has checked, whatever the name says a moment later."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._network = httpcore.AnyIOBackend()
+
+    @override
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Tries the host's addresses in turn."""
+        failure: Exception = httpcore.ConnectError(f"{host} has no address")
+        for address in (await self._guard.addresses(host))[:_MOST_ADDRESSES]:
+            try:
+                return await self._network.connect_tcp(
+                    address, port, timeout, local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+    @override
+    async def sleep(self, seconds: float) -> None:
+        """Waits."""
+        await asyncio.sleep(seconds)
+
+
+class Line:
+    """Open connections to one end point, with its secrets."""
+
+    def __init__(self, pool: httpcore.AsyncConnectionPool, webhook: Webhook) -> None:
+        self._pool = pool
+        self._webhook = webhook
+
+    async def call(self, delivery: WebhookDelivery) -> Answer:
+        """One try; never raises for what the other side does."""
+        began = time.monotonic()
+        body = delivery.body.encode()
+        try:
+            check_url(self._webhook.url)
+            headers = signed(self._webhook.secrets, delivery.id, delivery.body, time.time())
+            async with asyncio.timeout(CALL_SECONDS):
+                return await self._request(headers, body, began)
+        except TimeoutError:
+            error = f"no answer within {CALL_SECONDS:.0f} seconds"
+        except CallRefusedError as refusal:
+            error = f"not called: {refusal}"
+        except (
+            httpcore.TimeoutException,
+            httpcore.NetworkError,
+            httpcore.ProtocolError,
+        ) as trouble:
+            error = f"{type(trouble).__name__}: {trouble}"
+        except (OSError, ValueError, httpcore.UnsupportedProtocol) as trouble:
+            error = f"{type(trouble).__name__}: {trouble}"
+        return Answer(None, error[:300], "", time.monotonic() - began)
+
+    async def _request(self, headers: list[tuple[str, str]], body: bytes, began: float) -> Answer:
+        limits = dict.fromkeys(("connect", "pool"), CONNECT_SECONDS)
+        limits |= dict.fromkeys(("read", "write"), CALL_SECONDS)
+        async with self._pool.stream(
+            "POST", self._webhook.url, headers=headers, content=body, extensions={"timeout": limits}
+        ) as response:
+            text = b""
+            async for chunk in response.aiter_stream():
+                text += chunk
+                if len(text) >= _ANSWER_BYTES:
+                    break
+            retry_after = next(
+                (value for name, value in response.headers if name.lower() == b"retry-after"), None
+            )
+            return Answer(
+                status=response.status,
+                error="",
+                text=text[:_ANSWER_BYTES].decode("utf-8", "replace"),
+                seconds=time.monotonic() - began,
+                retry_after=_seconds(retry_after),
+            )
+
+
+class Caller:
+    """Opens lines to end points; `guard` says where they may lead."""
+
+    def __init__(self, guard: Guard, tls: ssl.SSLContext | None = None) -> None:
+        self._backend = _PinnedBackend(guard)
+        self._tls = tls or ssl.create_default_context()
+
+    @asynccontextmanager
+    async def line(self, webhook: Webhook) -> AsyncIterator[Line]:
+        """Connections for some calls, closed at the end: later calls are checked anew."""
+        async with httpcore.AsyncConnectionPool(
+            ssl_context=self._tls,
+            max_connections=CONCURRENCY,
+            network_backend=self._backend,
+            http1=True,
+            http2=False,
+        ) as pool:
+            yield Line(pool, webhook)
+
+
+def signed(secrets: Sequence[str], delivery: str, body: str, now: float) -> list[tuple[str, str]]:
+    """The request's headers, with a signature by each secret.
+
+    Raises:
+        ValueError: a secret is none.
+    """
+    moment = datetime.fromtimestamp(int(now), UTC)
+    signatures = " ".join(Signer(secret).sign(delivery, moment, body) for secret in secrets)
+    return [
+        ("content-type", "application/json"),
+        ("user-agent", "Postroad-Webhooks/1"),
+        ("webhook-id", delivery),
+        ("webhook-timestamp", str(int(now))),
+        ("webhook-signature", signatures),
+    ]
+
+
+def _seconds(header: bytes | None) -> float | None:
+    """Retry-After, RFC 9110 section 10.2.3, within reason."""
+    if header is None:
+        return None
+    text = header.decode("latin-1").strip()
+    try:
+        wait = (
+            float(text) if text.isdigit() else parsedate_to_datetime(text).timestamp() - time.time()
+        )
+    except (ValueError, OverflowError):
+        return None
+    return min(max(wait, 0.0), _LONGEST_RETRY_AFTER)

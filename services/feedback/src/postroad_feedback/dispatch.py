@@ -1,0 +1,203 @@
+"""Posts what is in the outbox: one turn per end point, each on its own.
+
+A turn (a lease, `outbox`) belongs to one replica at a time. It calls as long as calls succeed; when
+they fail it rests, and after three days without any success the end point is disabled.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Sequence
+
+import structlog
+from prometheus_client import Counter
+
+from postroad_common.errors import StoreAway
+from postroad_common.mail.identifiers import new_id
+from postroad_common.store.outbox import DeliveryState, Outbox, Result, Try, Turn, WebhookDelivery
+from postroad_common.store.webhooks import Webhook, Webhooks
+from postroad_feedback import backoff
+from postroad_feedback.calls import CONCURRENCY, Answer, Caller, Line
+
+LEASE_SECONDS = 60.0
+"""Longer than any one round of calls takes, so a lease is only lost with its process."""
+_POLL_SECONDS = 1.0
+_ROUND = 64
+_GONE = 410
+
+_calls = Counter("postroad_feedback_webhook_calls", "Webhook calls.", ["outcome"])
+_log = structlog.get_logger("webhooks")
+
+
+class Dispatcher:
+    """Serves end points, at most `turns` at once."""
+
+    def __init__(
+        self, outbox: Outbox, webhooks: Webhooks, caller: Caller, *, turns: int = 64
+    ) -> None:
+        self._outbox = outbox
+        self._webhooks = webhooks
+        self._caller = caller
+        self._owner = new_id()
+        self._free = asyncio.Semaphore(turns)
+        self._bell = asyncio.Event()
+        self._serving: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    def ring(self) -> None:
+        """There is something in the outbox."""
+        self._bell.set()
+
+    async def run(self) -> None:
+        """Serves until cancelled."""
+        while True:
+            try:
+                while not self._stopping and await self._next_turn():
+                    pass
+            except StoreAway as error:
+                _log.warning("put off", reason=str(error))
+            self._bell.clear()
+            try:
+                await asyncio.wait_for(self._bell.wait(), _POLL_SECONDS * random.uniform(0.8, 1.2))
+            except TimeoutError:
+                continue
+
+    async def stop(self) -> None:
+        """Takes no more turns; returns when the calls on their way have ended."""
+        self._stopping = True
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    async def _next_turn(self) -> bool:
+        await self._free.acquire()
+        turn = None
+        try:
+            turn = await self._outbox.take_turn(self._owner, time.time(), LEASE_SECONDS)
+        finally:
+            if turn is None:
+                self._free.release()
+        if turn is None:
+            return False
+        task = asyncio.create_task(self._serve(turn), name=f"webhook-{turn.webhook}")
+        self._serving.add(task)
+        task.add_done_callback(self._served)
+        return True
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._serving.discard(task)
+        self._free.release()
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, StoreAway):
+            # The lease runs out by itself; calls that could not be noted are made once more.
+            _log.warning("turn cut short", reason=str(error))
+        elif error is not None:
+            _log.error("turn failed", exc_info=error)
+
+    async def _serve(self, turn: Turn) -> None:
+        webhook = await self._webhooks.find(turn.webhook)
+        if webhook is None or webhook.disabled:
+            await self._outbox.remove_turn(turn.webhook)
+            return
+        health = _Health(turn.failures, turn.failing_since)
+        async with self._caller.line(webhook) as line:
+            while not self._stopping and health.hold <= time.time():
+                now = time.time()
+                # After a failure, one call shows whether the end point is back.
+                due = await self._outbox.due(webhook.id, now, 1 if health.failures else _ROUND)
+                if not due or not await self._outbox.keep_turn(turn, now, LEASE_SECONDS):
+                    break
+                await self._outbox.note(await self._call_all(webhook, line, due, health))
+        if health.is_hopeless(time.time()):
+            await self._disable(webhook, health.verdict)
+            return
+        await self._outbox.end_turn(
+            turn, hold=health.hold, failures=health.failures, failing_since=health.failing_since
+        )
+
+    async def _call_all(
+        self, webhook: Webhook, line: Line, due: Sequence[WebhookDelivery], health: "_Health"
+    ) -> list[Result]:
+        """Calls with all of `due`, some at once; stops where the end point shows to be away."""
+        waiting = list(reversed(due))
+        results: list[Result] = []
+
+        async def work() -> None:
+            while waiting and health.hold <= time.time() and not self._stopping:
+                delivery = waiting.pop()
+                answer = await line.call(delivery)
+                health.take(answer, time.time())
+                results.append(_result(delivery, answer, time.time()))
+                if delivery.event == "verification":
+                    await self._check_ownership(webhook, delivery, answer)
+
+        await asyncio.gather(*(work() for _ in range(min(CONCURRENCY, len(waiting)))))
+        return results
+
+    async def _check_ownership(
+        self, webhook: Webhook, delivery: WebhookDelivery, answer: Answer
+    ) -> None:
+        challenge = json.loads(delivery.body)["data"].get("challenge")
+        if answer.succeeded and challenge and challenge in answer.text:
+            await self._webhooks.update(webhook.account, webhook.id, {"verified": time.time()})
+
+    async def _disable(self, webhook: Webhook, reason: str) -> None:
+        _log.warning("webhook disabled", webhook=webhook.id, reason=reason)
+        await self._webhooks.update(
+            webhook.account, webhook.id, {"disabled": True, "reason": reason}
+        )
+        await self._outbox.remove_turn(webhook.id)
+
+
+class _Health:
+    """What the calls of a turn say about the end point."""
+
+    def __init__(self, failures: int, failing_since: float | None) -> None:
+        self.failures = failures
+        self.failing_since = failing_since
+        self.hold = 0.0
+        self.verdict = ""
+        self._gone = False
+
+    def take(self, answer: Answer, now: float) -> None:
+        """Learns from one answer."""
+        if answer.succeeded:
+            _calls.labels("delivered").inc()
+            self.failures, self.failing_since = 0, None
+            return
+        _calls.labels("failed" if answer.status is None else "refused").inc()
+        self.failures += 1
+        self.failing_since = self.failing_since or now
+        self.hold = max(self.hold, now + max(backoff.rest(self.failures), answer.retry_after or 0))
+        if self.hold <= now:
+            self.hold = 0.0
+        what = answer.error or f"status {answer.status}"
+        if answer.status == _GONE:
+            self._gone = True
+            self.verdict = "the end point answered 410 Gone"
+        else:
+            self.verdict = f"no call has succeeded for three days; the last one: {what}"
+
+    def is_hopeless(self, now: float) -> bool:
+        """Whether there is no point in calling again."""
+        if self._gone:
+            return True
+        since = self.failing_since
+        return since is not None and now - since >= backoff.GIVE_UP_SECONDS
+
+
+def _result(delivery: WebhookDelivery, answer: Answer, now: float) -> Result:
+    attempt = Try(
+        time=now,
+        status=answer.status,
+        error=answer.error,
+        seconds=round(answer.seconds, 3),
+        answer=answer.text[:500],
+    )
+    if answer.succeeded:
+        return Result(delivery.id, attempt, DeliveryState.DELIVERED, now)
+    due = now + max(backoff.next_try(delivery.tries + 1), answer.retry_after or 0.0)
+    if due - delivery.since >= backoff.GIVE_UP_SECONDS or answer.status == _GONE:
+        return Result(delivery.id, attempt, DeliveryState.FAILED, now)
+    return Result(delivery.id, attempt, DeliveryState.PENDING, due)

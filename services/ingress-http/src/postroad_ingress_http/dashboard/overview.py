@@ -1,0 +1,126 @@
+"""The first page, lanes and queues."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from postroad_common.schemas.events import EventName
+from postroad_common.store.lanes import LaneRecord
+from postroad_ingress_http.api.operations import view_lane
+from postroad_ingress_http.dashboard.charts import Period, Series, bars
+from postroad_ingress_http.dashboard.sessions import Session
+from postroad_ingress_http.dashboard.site import Dashboard
+
+_HOUR, _DAY = 3600, 86_400
+_PERIODS = {"day": (_DAY, _HOUR), "week": (7 * _DAY, 6 * _HOUR), "month": (30 * _DAY, _DAY)}
+_LABELS = (("day", "24 hours"), ("week", "7 days"), ("month", "30 days"))
+_MAIL = (EventName.ACCEPTED, EventName.DELIVERED, EventName.DEFERRED, EventName.FAILED)
+_LATEST = 8
+_LANES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A number at the top."""
+
+    label: str
+    value: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRow:
+    """A lane in the table."""
+
+    site: str
+    state: str
+    window: str
+    rate: str
+    waiting: str
+    reason: str
+
+
+def routes(dashboard: Dashboard) -> Sequence[BaseRoute]:
+    """The pages of this module."""
+    parts = dashboard.parts
+
+    async def overview(request: Request, session: Session) -> Response:
+        name = request.query_params.get("period", "day")
+        seconds, step = _PERIODS.get(name, _PERIODS["day"])
+        period = Period.until(parts.clock(), seconds, step)
+        counts = await parts.database.events.count_by_hour(session.account, period.start)
+        sums = {event: period.sums(counts, event) for event in map(str, EventName)}
+        latest = await parts.database.messages.search(session.account, limit=_LATEST)
+        return dashboard.answer(
+            request,
+            "overview.html",
+            period=name if name in _PERIODS else "day",
+            periods=_LABELS,
+            tiles=_tiles({event: sum(values) for event, values in sums.items()}),
+            mail_chart=bars(
+                "Mail over time", period, [Series(str(event), sums[event]) for event in _MAIL]
+            ),
+            reader_chart=bars(
+                "Openings and clicks over time",
+                period,
+                [Series("opened", sums["opened"]), Series("clicked", sums["clicked"])],
+            ),
+            messages=latest,
+        )
+
+    async def lanes(request: Request, _: Session) -> Response:
+        found = await parts.database.lanes.list(limit=_LANES)
+        return dashboard.answer(request, "lanes.html", rows=[_lane_row(lane) for lane in found])
+
+    async def queues(request: Request, _: Session) -> Response:
+        return dashboard.answer(request, "queues.html", rows=await parts.depths.all())
+
+    return [
+        dashboard.page("", overview),
+        dashboard.page("/lanes", lanes),
+        dashboard.page("/queues", queues),
+    ]
+
+
+def _tiles(totals: dict[str, int]) -> list[Tile]:
+    accepted, delivered = totals["accepted"], totals["delivered"]
+    lost = totals["failed"] + totals["bounced"]
+    return [
+        Tile("Accepted", accepted, "messages"),
+        Tile("Delivered", delivered, _share(delivered, accepted, "of accepted")),
+        Tile("Deferred", totals["deferred"], "attempts to repeat"),
+        Tile("Failed or bounced", lost, _share(lost, accepted, "of accepted")),
+        Tile("Opened", totals["opened"], "times"),
+        Tile("Clicked", totals["clicked"], "times"),
+    ]
+
+
+def _share(part: int, whole: int, text: str) -> str:
+    return f"{100 * part / whole:.1f} % {text}" if whole else ""
+
+
+def _lane_row(lane: LaneRecord) -> LaneRow:
+    """What is known of the lane's state: the sender decides what that is."""
+    view = view_lane(lane)
+    state: dict[str, Any] = {**view.state, **view.order}
+    paused = bool(state.get("paused"))
+    return LaneRow(
+        site=view.site or view.key,
+        state="paused" if paused else str(state.get("phase") or state.get("state") or "open"),
+        window=_number(state, "window", "concurrency", "connections"),
+        rate=_number(state, "rate"),
+        waiting=_number(state, "waiting", "backlog"),
+        reason=str(state.get("reason") or ""),
+    )
+
+
+def _number(state: dict[str, Any], *names: str) -> str:
+    for name in names:
+        value = state.get(name)
+        if isinstance(value, int | float):
+            return f"{value:.1f}".removesuffix(".0")
+    return "–"

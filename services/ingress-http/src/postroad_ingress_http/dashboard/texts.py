@@ -1,0 +1,114 @@
+"""How values read on a page: times, sizes, names of features, and the steps of a timeline."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from postroad_common.schemas.events import Event, EventName
+from postroad_common.schemas.features import Features
+
+FEATURE_TEXTS = (
+    ("inlinecss", "Inline CSS", "Style rules are copied into the elements, for mail programs that drop them."),
+    ("clicktracking", "Track clicks", "Links lead through the tracker, which records the click."),
+    ("openstracking", "Track opens", "Images are loaded through the tracker, which records the opening."),
+    ("preventscam", "Prevent scam warnings", "Links whose text is itself an address stay as they are."),
+    ("bouncetracking", "Collect bounces", "Mail leaves with an envelope address of ours, so returned mail is understood here."),
+)  # fmt: skip
+_SHORT = {name: label for name, label, _ in FEATURE_TEXTS}
+
+_STEPS: dict[EventName, tuple[str, str]] = {
+    EventName.ACCEPTED: ("Accepted", "info"),
+    EventName.TRANSFORMED: ("Transformed", "info"),
+    EventName.ATTEMPT: ("Delivery attempted", "info"),
+    EventName.DEFERRED: ("Deferred", "warn"),
+    EventName.DELIVERED: ("Delivered", "good"),
+    EventName.FAILED: ("Failed", "bad"),
+    EventName.BOUNCED: ("Bounced", "bad"),
+    EventName.RESPONSE: ("Answered automatically", "info"),
+    EventName.OPENED: ("Opened", "good"),
+    EventName.CLICKED: ("Clicked", "good"),
+    EventName.COMPLAINED: ("Complained about", "bad"),
+    EventName.SUPPRESSED: ("Not sent: suppressed", "bad"),
+    EventName.UNSUBSCRIBED: ("Unsubscribed", "warn"),
+}
+_SUMMARIES = ("reply", "reason", "diagnostic", "target", "url", "host")
+_LONGEST_DETAIL = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An event as the timeline shows it."""
+
+    label: str
+    kind: str
+    time: float
+    summary: str
+    details: tuple[tuple[str, str], ...]
+
+
+def step(event: Event) -> Step:
+    """How the timeline shows `event`."""
+    label, kind = _STEPS.get(event.event, (str(event.event), "info"))
+    if event.event is EventName.FAILED and event.data.get("expired"):
+        label = "Given up: time is over"
+    return Step(
+        label=label,
+        kind=kind,
+        time=event.time,
+        summary=reason(event),
+        details=tuple(_details(event.data)),
+    )
+
+
+def reason(event: Event) -> str:
+    """What the event says in one line: the reply, or the reason."""
+    for key in _SUMMARIES:
+        value = event.data.get(key)
+        if isinstance(value, str) and value:
+            return value[:500]
+    return ""
+
+
+def _details(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            rows.extend(_details(value, f"{prefix}{key} "))
+        elif isinstance(value, list | tuple):
+            if value:
+                rows.append((prefix + key, ", ".join(map(str, value))[:_LONGEST_DETAIL]))
+        elif value not in {None, ""}:
+            rows.append((prefix + key, str(value)[:_LONGEST_DETAIL]))
+    return rows
+
+
+def iso(seconds: float) -> str:
+    """The time as RFC 3339 has it."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def when(seconds: float) -> str:
+    """The time for people, in UTC."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%d %b %Y %H:%M:%S}"
+
+
+def octets(size: int) -> str:
+    """The size for people."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"
+
+
+def feature_labels(features: Features) -> list[str]:
+    """The names of the features that are on."""
+    return [label for name, label in _SHORT.items() if getattr(features, name)]
+
+
+def with_cursor(query: Mapping[str, str], cursor: str) -> str:
+    """The query string of the next page."""
+    return urlencode({**{key: value for key, value in query.items() if value}, "cursor": cursor})

@@ -1,0 +1,166 @@
+"""Signatures, checked by an independent verifier (dkimpy) and against modified messages."""
+
+import base64
+import hashlib
+import re
+
+import dkim
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from dkim.canonicalization import CanonicalizationPolicy
+from hypothesis import example, given
+from hypothesis import strategies as st
+from postroad_common.tokens import LinkKind
+from postroad_transformer.dkim import (
+    BodyHash,
+    HeaderHash,
+    KeyUnusable,
+    Signature,
+    SigningKey,
+    load_key,
+)
+from postroad_transformer.edits import Hole
+
+HOLE = Hole(LinkKind.CLICK, 0, b"")
+FIELDS = [
+    b"Received: from a by b; Thu, 1 Jan 1970 00:00:00 +0000\r\n",
+    b"From:  A  Person <a@example.com>\r\n",
+    b"To: b@destination.test,\r\n\tc@destination.test\r\n",
+    b"SUBJECT :   Folded\r\n  subject \r\n",
+    b"Date: Thu, 1 Jan 1970 00:00:00 +0000\r\n",
+    b"Message-ID: <1@example.com>\r\n",
+    b"X-Other: 1\r\n",
+]
+BODY = b"Hello  world \t \r\n\r\n  indented\ttext\r\nlast\r\n\r\n\r\n"
+
+
+def public_record(key: SigningKey) -> bytes:
+    public = key.key.public_key()
+    if key.algorithm == "rsa-sha256":
+        data = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return b"v=DKIM1; k=rsa; p=" + base64.b64encode(data)
+    data = public.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return b"v=DKIM1; k=ed25519; p=" + base64.b64encode(data)
+
+
+def verifies(message: bytes, key: SigningKey, index: int = 0) -> bool:
+    def dns(name: bytes, timeout: int = 5) -> bytes:
+        expected = f"{key.selector}._domainkey.{key.domain}."
+        return public_record(key) if name.decode() == expected else b""
+
+    try:
+        return bool(dkim.DKIM(message).verify(idx=index, dnsfunc=dns))
+    except dkim.DKIMException:
+        return False
+
+
+def signed(fields: list[bytes], body: bytes, *keys: SigningKey) -> bytes:
+    header = HeaderHash(fields)
+    digest = BodyHash([body]).digest()
+    signatures = [Signature(key, header, 1_780_000_000.9).field(digest) for key in keys]
+    return b"".join([*signatures, *fields, b"\r\n", body])
+
+
+def test_both_signatures_verify_independently(rsa_key: SigningKey, ed25519_key: SigningKey):
+    message = signed(FIELDS, BODY, rsa_key, ed25519_key)
+    assert verifies(message, rsa_key, 0)
+    assert verifies(message, ed25519_key, 1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"world", b"World"),
+        (b"last\r\n", b"last\r\nmore\r\n"),
+        (b"A  Person", b"B Person"),
+        (b"Folded", b"Fooled"),
+        (b"b@dest", b"x@dest"),
+        (b"1@example", b"2@example"),
+        (b"\r\n\r\nHello", b"\r\nFrom: second@example.com\r\n\r\nHello"),
+        (b"\r\n\r\nHello", b"\r\nSubject: second\r\n\r\nHello"),
+        (b"\r\n\r\nHello", b"\r\nReply-To: thief@example.org\r\n\r\nHello"),
+        (b"\r\n\r\nHello", b"\r\nContent-Type: text/html\r\n\r\nHello"),
+        (b"\r\n\r\nHello", b"\r\nCc: more@example.org\r\n\r\nHello"),
+    ],
+)
+def test_a_modified_message_does_not_verify(
+    old: bytes, new: bytes, rsa_key: SigningKey, ed25519_key: SigningKey
+):
+    message = signed(FIELDS, BODY, rsa_key, ed25519_key)
+    assert message.count(old) == 1
+    changed = message.replace(old, new)
+    assert not verifies(changed, rsa_key, 0)
+    assert not verifies(changed, ed25519_key, 1)
+
+
+def test_what_relays_may_do_does_not_break_the_signature(rsa_key: SigningKey):
+    message = signed(FIELDS, BODY, rsa_key)
+    changed = b"Received: by another\r\nX-Spam: no\r\n" + message.replace(
+        b"A  Person", b"A\r\n  Person"
+    ).replace(b"Hello  world \t ", b"Hello world")
+    assert verifies(changed.rstrip(b"\r\n") + b"\r\n\r\n\r\n\r\n", rsa_key)
+
+
+def test_no_line_of_the_signature_is_longer_than_78(rsa_key: SigningKey):
+    header = signed(FIELDS, BODY, rsa_key).partition(b"\r\nReceived:")[0]
+    assert max(map(len, header.split(b"\r\n"))) <= 78
+    assert re.search(rb"h=from:from:", header)
+
+
+lines = st.lists(
+    st.sampled_from([b" ", b"\t", b"a", b"\xff", b"\r\n", b"  \r\n", b"b\r\n\r\n", b"."]),
+    max_size=30,
+).map(b"".join)
+
+
+@given(lines)
+@example(b"")
+@example(b"\r\n\r\n")
+@example(b" ")
+@example(b"a")
+@example(b"a \r\n \r\n")
+@example(b"a\r\n\t")
+def test_any_body_hashes_as_the_reference_does(body: bytes):
+    expected = CanonicalizationPolicy.from_c_value(b"relaxed/relaxed").canonicalize_body(body)
+    assert BodyHash([body]).digest() == hashlib.sha256(expected).digest()
+
+
+@given(st.lists(lines, min_size=1, max_size=4))
+def test_a_body_with_holes_hashes_as_the_filled_one(parts: list[bytes]):
+    edged = [b"(" * (i > 0) + part + b")" * (i < len(parts) - 1) for i, part in enumerate(parts)]
+    fills = [b"x%d" % i for i in range(len(parts) - 1)]
+    chunks: list[bytes | Hole] = [edged[0]]
+    whole = edged[0]
+    for fill, part in zip(fills, edged[1:], strict=True):
+        chunks += (HOLE, part)
+        whole += fill + part
+    assert BodyHash(chunks).digest(fills) == BodyHash([whole]).digest()
+
+
+def test_a_body_of_many_slices_hashes_as_in_one_piece():
+    body = b"a  b\t\r\n" * 400_000 + b"\r\n" * 600_000
+    assert BodyHash([body]).digest() == hashlib.sha256(b"a b\r\n" * 400_000).digest()
+
+
+def test_keys_load_from_pem_and_bad_ones_are_refused_without_showing_them():
+    for made, encoding in (
+        (generate_private_key(65537, 2048), PrivateFormat.PKCS8),
+        (generate_private_key(65537, 1024), PrivateFormat.TraditionalOpenSSL),
+        (Ed25519PrivateKey.generate(), PrivateFormat.PKCS8),
+    ):
+        pem = made.private_bytes(Encoding.PEM, encoding, NoEncryption()).decode()
+        assert SigningKey("d", "s", load_key(pem)).sign(bytes(32))
+        with pytest.raises(KeyUnusable) as caught:
+            load_key(pem[:-60])
+        assert pem[60:90] not in str(caught.value)
+
+
+def test_the_private_key_does_not_show_in_representations(rsa_key: SigningKey):
+    assert "RSA" not in repr(rsa_key)
