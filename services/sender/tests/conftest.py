@@ -94,7 +94,7 @@ class Dialog:
                     await writer.start_tls(self.context)
                 except (ssl.SSLError, ConnectionError):
                     return False  # the client did not like the certificate
-            case ("S:" | "S+"), _:
+            case (("S:" | "S+"), _):
                 writer.write(text.encode("latin-1").decode("unicode_escape").encode("latin-1"))
                 writer.write(b"\r\n")
                 if not (follows and follows[0].startswith("S+")):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from postroad_sender.stage import Stage, Trouble, WireError
 from postroad_sender.wire.commands import Envelope, Rcpt
 from postroad_sender.wire.connection import Connection
@@ -253,7 +254,9 @@ async def test_large_message_cut_off_in_the_middle_is_not_unknown(dialog: Start)
     """
     )
     session = await connect(server)
-    (answer,) = await transact(session, ONE, [b"Subject: x\r\n\r\n"] + [b"x" * 70 + b"\r\n"] * 500_000)
+    (answer,) = await transact(
+        session, ONE, [b"Subject: x\r\n\r\n"] + [b"x" * 70 + b"\r\n"] * 500_000
+    )
     assert (answer.stage, answer.trouble) == (Stage.DATA, Trouble.DROPPED)
 
 
@@ -351,7 +354,9 @@ async def test_bare_lf_and_dots_are_sent_canonical_and_stuffed(dialog: Start):
         HELLO + "C: MAIL *\nC: *\nC: *\nS: 250 a\nS: 250 b\nS: 354 c\nC: [message]\nS: 250 d"
     )
     (answer,) = await transact(
-        await connect(server), ONE, [b"Subject: x\n\n", memoryview(b".dot\r\n.\r\n\r\nMAIL FROM:<x>")]
+        await connect(server),
+        ONE,
+        [b"Subject: x\n\n", memoryview(b".dot\r\n.\r\n\r\nMAIL FROM:<x>")],
     )
     assert answer.is_delivered
     assert server.messages == [b"Subject: x\r\n\r\n..dot\r\n..\r\n\r\nMAIL FROM:<x>\r\n.\r\n"]
@@ -419,7 +424,11 @@ async def test_what_the_server_cannot_take_fails_without_a_command(
     session = await connect(server)
     (answer,) = await transact(session, envelope, MESSAGE)
     assert answer.reply is not None
-    assert (answer.local, answer.reply.enhanced, answer.reply.is_permanent) == (True, enhanced, True)
+    assert (answer.local, answer.reply.enhanced, answer.reply.is_permanent) == (
+        True,
+        enhanced,
+        True,
+    )
     session.quit()
     await server.finished()
 
@@ -531,7 +540,9 @@ async def test_required_tls_that_is_not_offered_ends_it(dialog: Start):
 
 
 async def test_auth_login_under_tls(dialog: Start):
-    auth = "C: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: bWU=\nS: 334 UGFzc3dvcmQ6\nC: c2VjcmV0\nS: 235 ok"
+    auth = (
+        "C: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: bWU=\nS: 334 UGFzc3dvcmQ6\nC: c2VjcmV0\nS: 235 ok"
+    )
     server = await dialog(TLS_HELLO + auth + DELIVERY)
     session = await connect(
         server, tls=TlsWish.REQUIRED, context=lax(), login=Login("me", "secret")

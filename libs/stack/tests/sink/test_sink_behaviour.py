@@ -302,7 +302,8 @@ async def test_latency_is_paid_once_per_group_of_pipelined_commands(running: Run
     for line in ("MAIL FROM:<a@x.test>", "RCPT TO:<b@y.test>", "DATA"):
         await client.ask(line)
     single = time.monotonic() - began
-    assert 0.1 <= grouped < 0.3 <= single
+    assert 0.1 <= grouped < single
+    assert single >= 0.3
 
 
 async def test_latency_and_tls_go_together(running: RunningSink):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postroad_stack.sink.harness import RunningSink, running_sink
+from postroad_stack.sink.harness import RunningSink, running_sink, until
 from postroad_stack.sink.server import Limits, Sink
 from postroad_stack.sink.session import SinkSession
 
@@ -120,9 +120,7 @@ async def test_failed_handshake_is_counted_and_the_sink_goes_on(running: Running
     assert await client.code("STARTTLS") == 220
     client.writer.write(b"this is no handshake\r\n")
     await asyncio.wait_for(client.reader.read(), 10)
-    async with asyncio.timeout(10):
-        while (await running.counts())["tls_failed"] != 1:
-            pass
+    await until(lambda: running.sink.counts.tls_failed == 1)
     assert (await (await running.greeted()).send("a@x.test", "b@y.test")).startswith("250 ")
 
 
@@ -220,9 +218,7 @@ async def test_connection_lost_in_mid_message_leaves_nothing_behind(running: Run
     await client.say("MAIL FROM:<a@x.test>", "RCPT TO:<b@y.test>", "DATA")
     client.writer.write(b"half a message\r\n")
     client.writer.close()
-    async with asyncio.timeout(10):
-        while (await running.counts())["interrupted"] != 1:
-            pass
+    await until(lambda: running.sink.counts.interrupted == 1)
     assert running.sink.incoming_bytes == 0
     assert await running.messages() == []
 

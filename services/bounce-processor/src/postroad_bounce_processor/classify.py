@@ -41,8 +41,9 @@ class Verdict:
     """The class of one failure, and what it rests on."""
 
     failure: FailureClass
-    by_words: bool
-    """Known words were found; otherwise the numbers alone decided."""
+    hard: bool
+    """The class is a hard one, and the numbers do not contradict it: a permanent reply (5yz,
+    5.x.x) that is not about security or policy (x.7.x)."""
 
 
 class _Words:
@@ -102,8 +103,15 @@ class Classifier:
             code = {"5": 550, "4": 450}.get(enhanced[0])
         for rule in self._rules:
             if rule.fits(code, enhanced, words):
-                return Verdict(self.classes[rule.class_name], by_words=bool(rule.words))
-        return Verdict(self.classes[UNDETERMINED], by_words=False)
+                failure = self.classes[rule.class_name]
+                return Verdict(failure, hard=failure.hard and _is_final(code, enhanced))
+        return Verdict(self.classes[UNDETERMINED], hard=False)
+
+
+def _is_final(code: int | None, enhanced: str) -> bool:
+    if code is not None and code < 500:
+        return False
+    return not enhanced or (enhanced[0] == "5" and not enhanced.startswith("5.7."))
 
 
 def normalise(text: str) -> str:

@@ -27,7 +27,6 @@ MAX_RETURNED = 5 * 1024 * 1024
 """Octets of a message that a DSN returns in full; of larger ones it returns the header."""
 
 _KEEP_BODY = 7 * 86_400.0  # seconds that the stored body of a large DSN outlives its expiry
-_PERMANENT = 500
 _log = structlog.get_logger("bounce-processor")
 
 
@@ -213,9 +212,7 @@ def is_hard(failure: DeliveryFailure, verdict: Verdict) -> bool:
     The reply must be about the recipient: given to RCPT, or to the whole message when it had only
     one recipient; or the domain must be known not to exist.
     """
-    if failure.outcome != "failed" or not verdict.failure.hard:
-        return False
-    if failure.enhanced.startswith("4") or (failure.code or _PERMANENT) < _PERMANENT:
+    if failure.outcome != "failed" or not verdict.hard:
         return False
     if verdict.failure.name == "no-such-domain" and failure.stage == "route":
         return True

@@ -113,11 +113,10 @@ def _from_report(report: Report, expected: str, rules: Classifier) -> Understand
         return Understanding(kind=Kind.SUCCESS, detail=block.action, **common)  # type: ignore[arg-type]
     kind = Kind.DELAYED if block.action == "delayed" else Kind.BOUNCE
     verdict = rules.classify(code, status, diagnostic)
-    permanent = not status.startswith("4") and (code is None or code >= 500)
     return Understanding(
         kind=kind,
         bounce_class=verdict.failure.name,
-        hard=kind is Kind.BOUNCE and verdict.failure.hard and permanent and ours,
+        hard=kind is Kind.BOUNCE and verdict.hard and ours,
         **common,  # type: ignore[arg-type]
     )
 
@@ -195,7 +194,6 @@ def _bounce(
     enhanced, code = enhanced_status(text), reply_code(text)
     assumed = None if enhanced else (_PERMANENT_REPLY if not delayed else None)
     verdict = rules.classify(code or assumed, enhanced, text)
-    permanent = not enhanced.startswith("4") and (code is None or code >= 500)
     sound = source is Source.FORMAT and passage.expected
     if verdict.failure.name == UNDETERMINED and passage.rest:
         text = collapse(f"{text} {passage.rest}")
@@ -208,7 +206,7 @@ def _bounce(
         confidence=confidence if passage.expected else confidence - 0.2,
         recipient=passage.address,
         bounce_class=verdict.failure.name,
-        hard=sound and not delayed and permanent and verdict.failure.hard,
+        hard=sound and not delayed and verdict.hard,
         code=code,
         enhanced=enhanced,
         diagnostic=text,

@@ -21,7 +21,8 @@ from postroad_feedback import backoff
 from postroad_feedback.calls import CONCURRENCY, Answer, Caller, Line
 
 LEASE_SECONDS = 60.0
-"""Longer than any one round of calls takes, so a lease is only lost with its process."""
+"""Longer than a round and its last calls take, so a lease is only lost with its process."""
+_ROUND_SECONDS = 30.0
 _POLL_SECONDS = 1.0
 _ROUND = 64
 _GONE = 410
@@ -123,8 +124,12 @@ class Dispatcher:
         waiting = list(reversed(due))
         results: list[Result] = []
 
+        deadline = time.monotonic() + _ROUND_SECONDS
+
         async def work() -> None:
-            while waiting and health.hold <= time.time() and not self._stopping:
+            while waiting and time.monotonic() < deadline:
+                if self._stopping or health.hold > time.time():
+                    return
                 delivery = waiting.pop()
                 answer = await line.call(delivery)
                 health.take(answer, time.time())
@@ -164,7 +169,7 @@ class _Health:
         """Learns from one answer."""
         if answer.succeeded:
             _calls.labels("delivered").inc()
-            self.failures, self.failing_since = 0, None
+            self.failures, self.failing_since, self.hold = 0, None, 0.0
             return
         _calls.labels("failed" if answer.status is None else "refused").inc()
         self.failures += 1

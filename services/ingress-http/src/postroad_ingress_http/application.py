@@ -25,7 +25,7 @@ from postroad_ingress_http.api import (
     tokens,
     webhooks,
 )
-from postroad_ingress_http.dashboard import Dashboard
+from postroad_ingress_http.dashboard import Dashboard, all_routes
 from postroad_ingress_http.errors import ApiError, from_exception
 from postroad_ingress_http.limits import Guard
 from postroad_ingress_http.parts import Parts
@@ -49,9 +49,10 @@ def build(parts: Parts, dashboard: Dashboard) -> ASGIApp:
         archive,
     ):
         noun.register(app, parts)
+    webhooks.register_changes(app, parts)
     document = cache(lambda: openapi.build(app))
     app.router.routes.extend(_other_pages(parts, dashboard, document))
-    app.router.routes.extend(dashboard.routes())
+    app.router.routes.extend(all_routes(dashboard))
 
     def render(scope: Scope, error: ApiError) -> ASGIApp:
         if scope["path"].startswith("/dashboard"):

@@ -93,7 +93,7 @@ class Authenticator:
             return known.token
         task = self._running.get(key)
         if task is None:
-            task = asyncio.create_task(self._look_up(key, secret))
+            task = asyncio.create_task(self._look_up(key))
             task.add_done_callback(_retrieve)
             self._running[key] = task
         remembered = known.token if known and now - known.seen < STALE_SECONDS else None
@@ -105,9 +105,9 @@ class Authenticator:
                 return remembered
             raise unavailable("The database is away; this token cannot be checked.") from None
 
-    async def _look_up(self, key: str, secret: str) -> Token | None:
+    async def _look_up(self, key: str) -> Token | None:
         try:
-            token = await self._lookup(secret)
+            token = await self._lookup(key)
             if token is None:
                 # Not remembered: made-up tokens must not push out those that are in use.
                 self._known.pop(key, None)

@@ -1,5 +1,6 @@
-"""Token buckets in memory: rates per token, per address, per login name. Pure but for the clock,
-which comes in as an argument.
+"""Token buckets in memory: rates per token, per address, per login name.
+
+Pure: the clock comes in as an argument.
 """
 
 from collections import OrderedDict

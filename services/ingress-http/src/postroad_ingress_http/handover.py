@@ -11,7 +11,7 @@ from postroad_common.broker import EventWriter, Publisher
 from postroad_common.broker.topology import ACCEPTED
 from postroad_common.errors import BrokerAway, Transient
 from postroad_common.schemas import events, framing
-from postroad_common.store import Bodies
+from postroad_common.store.bodies import Bodies
 from postroad_ingress_http.submission import Prepared
 
 KEEP_SECONDS = 7 * 86_400

@@ -1,5 +1,7 @@
-"""Header fields written as octets: folding (RFC 5322), encoded words (RFC 2047), parameters
-(RFC 2231). What goes into a message is decided in `mimebuild`.
+"""Header fields written as octets.
+
+Folding (RFC 5322), encoded words (RFC 2047) and parameters (RFC 2231); what goes into a message
+is decided in `mimebuild`.
 """
 
 import base64

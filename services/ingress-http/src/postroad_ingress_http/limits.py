@@ -96,8 +96,7 @@ class Guard:
 
     async def _run(self, scope: Scope, body: "_Body", answer: "_Answer") -> None:
         try:
-            if self._in_work > self._limits.requests:
-                raise unavailable("Too many requests are being worked on; try again soon.")
+            self._check_room()
             body.check_announced(scope)
             await self._app(scope, body, answer)
         except Exception as error:  # the one place where a request may not take the service along
@@ -110,6 +109,10 @@ class Guard:
             if not body.complete:
                 refusal.headers["Connection"] = "close"
             await self._render(scope, refusal)(scope, body, answer)
+
+    def _check_room(self) -> None:
+        if self._in_work > self._limits.requests:
+            raise unavailable("Too many requests are being worked on; try again soon.")
 
     def count(self, octets: int) -> None:
         """Adds to the octets of all bodies in memory.

@@ -1,5 +1,6 @@
 """A MIME message handed in whole: brought to CRLF, refused where no server would take it."""
 
+import contextlib
 import re
 from email.header import decode_header, make_header
 
@@ -55,8 +56,6 @@ def subject_of(message: bytes) -> str:
         return ""
     text = found[1].decode("utf-8", "replace")
     if "=?" in text:
-        try:
+        with contextlib.suppress(ValueError, LookupError, UnicodeError):
             text = str(make_header(decode_header(text.replace("\r\n", ""))))
-        except (ValueError, LookupError, UnicodeError):
-            pass
     return " ".join(text.split())[:500]

@@ -1,5 +1,6 @@
-"""Who a REST request is for, until when, and what its sender wants to hear: addresses, times,
-DSN wishes. Pure; the present comes in as an argument.
+"""Who a REST request is for, until when, and what its sender wants to hear.
+
+Addresses, times and DSN wishes. Pure; the present comes in as an argument.
 """
 
 import re
@@ -90,17 +91,16 @@ def read_time(field: str, text: str) -> float:
     Raises:
         ApiError: 400.
     """
+    wrong = bad_field(field, "Give the time as `YYYY-MM-DD hh:mm:ss` in UTC, or as in RFC 3339.")
+    if not _TIME.fullmatch(text):
+        raise wrong
     try:
-        if not _TIME.fullmatch(text):
-            raise ValueError(text)
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         return moment.timestamp()
     except (ValueError, OverflowError):
-        raise bad_field(
-            field, "Give the time as `YYYY-MM-DD hh:mm:ss` in UTC, or as in RFC 3339."
-        ) from None
+        raise wrong from None
 
 
 def read_schedule(

@@ -1,5 +1,7 @@
-"""What a token may do. A scope is a noun of the API, which allows everything there, or the noun
-with `:read`, which allows looking only; `*` allows everything.
+"""What a token may do.
+
+A scope is a noun of the API, which allows everything there, or the noun with `:read`, which allows
+looking only; `*` allows everything.
 """
 
 from collections.abc import Iterable

@@ -4,13 +4,7 @@ import json
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from postroad_common.settings import (
-    BounceSettings,
-    DnsSettings,
-    MessageSettings,
-    ServiceSettings,
-    TrackingSettings,
-)
+from postroad_common.settings import DnsSettings, MessageSettings, ServiceSettings
 
 
 class HttpLimits(BaseModel):
@@ -26,7 +20,7 @@ class HttpLimits(BaseModel):
     auth_failures_per_minute: float = Field(10.0, gt=0, description="failed log-ins, lasting")
 
 
-class HttpSettings(ServiceSettings, MessageSettings, TrackingSettings, BounceSettings, DnsSettings):
+class HttpSettings(ServiceSettings, MessageSettings, DnsSettings):
     """The settings of ingress-http."""
 
     http_port: int = Field(
@@ -64,7 +58,7 @@ class HttpSettings(ServiceSettings, MessageSettings, TrackingSettings, BounceSet
 
     @field_validator("http_url")
     @classmethod
-    def _check_url(cls, value: str | None) -> str | None:
+    def _check_http_url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/") if value else None

@@ -167,7 +167,8 @@ class SmtpConnection(SMTP):
             self.transport.abort()
 
     def _expired(self, slow: bool) -> None:  # noqa: FBT001 - the one argument of a call-back
-        self._end(policy.TOO_SLOW if slow else policy.TIMED_OUT)
+        if not self._ending:
+            self._end(policy.TOO_SLOW if slow else policy.TIMED_OUT)
         self._flush_out()
         self._close()
 

@@ -60,8 +60,8 @@ class Failures:
         if (key, login) in self._trusted:
             return False
         return (
-            self._by_address.count(key, now) >= self._limits.auth_failures_per_address
-            or self._by_login.count(login, now) >= self._limits.auth_failures_per_login
+            round(self._by_address.count(key, now)) >= self._limits.auth_failures_per_address
+            or round(self._by_login.count(login, now)) >= self._limits.auth_failures_per_login
         )
 
     def failed(self, address: str, login: str, now: float) -> float:

@@ -51,6 +51,7 @@ class Caps:
 
     connections: int = 20
     messages_per_second: float | None = None
+    closed_longest: float = CLOSED_LONGEST
 
 
 class Controller:
@@ -148,7 +149,9 @@ class Controller:
         else:
             self._failures += 1
             self.window.collapse()
-            pause = min(CLOSED_LONGEST, CLOSED_FIRST * 2.0 ** min(self._failures - 1, 10))
+            pause = min(
+                self._caps.closed_longest, CLOSED_FIRST * 2.0 ** min(self._failures - 1, 10)
+            )
             self._close(max(pause, delay or 0.0), reason, now)
 
     def objected(
@@ -208,7 +211,11 @@ class Controller:
             "strikes": self._strikes,
             "reasons": {kind: [text, at + shift] for kind, (text, at) in self._reasons.items()},
             "pins": {
-                kind: [pin.value + (shift if kind is Kind.PAUSE else 0.0), pin.reason, pin.since + shift]
+                kind: [
+                    pin.value + (shift if kind is Kind.PAUSE else 0.0),
+                    pin.reason,
+                    pin.since + shift,
+                ]
                 for kind, pin in self._pins.items()
             },
         }

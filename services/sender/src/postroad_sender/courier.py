@@ -17,7 +17,7 @@ from postroad_sender.job import Job
 from postroad_sender.lane import Lane
 from postroad_sender.outcome import Outcome, Status, of_answer, of_error
 from postroad_sender.signals import Signal
-from postroad_sender.stage import Stage, Trouble, WireError
+from postroad_sender.stage import Stage, WireError
 from postroad_sender.wire.session import Session
 from postroad_sender.wire.transaction import Answer, transact
 
@@ -299,8 +299,10 @@ class Courier:
         unharmed = all(
             outcome.status is Status.DEFERRED and outcome.certain for outcome in outcomes
         )
-        routine = session.messages > 1 and worst.stage is Stage.MAIL and (
-            worst.local or worst.signal is Signal.BUSY
+        routine = (
+            session.messages > 1
+            and worst.stage is Stage.MAIL
+            and (worst.local or worst.signal is Signal.BUSY)
         )
         if not routine:
             lane.controller.not_opened(lane.working - 1, worst.signal, reason, now, worst.delay)

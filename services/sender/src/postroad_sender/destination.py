@@ -61,6 +61,6 @@ class Destinations:
         else:
             hosts = await self._resolver.mail_hosts(domain)
         site = site_name(host.name for host in hosts)
-        if route.port != 25:  # noqa: PLR2004 - the port of SMTP
+        if route.port != 25:
             site = f"{site}:{route.port}"
         return Destination(LaneKey(route.source or "", site), route, hosts, route.port)

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 from postroad_common.broker import Delivery
 from postroad_common.schemas.outbound import OutboundMessage
-
 from postroad_sender.wire.commands import Envelope, Rcpt
 
 

@@ -41,7 +41,15 @@ class Lane(Generic[W]):
     """The state of one lane. `working` counts open connections, `busy` those that send."""
 
     __slots__ = (
-        "_park_until", "_queues", "_size", "busy", "controller", "key", "opening", "used", "working"
+        "_park_until",
+        "_queues",
+        "_size",
+        "busy",
+        "controller",
+        "key",
+        "opening",
+        "used",
+        "working",
     )
 
     def __init__(self, key: LaneKey, controller: Controller, now: float) -> None:

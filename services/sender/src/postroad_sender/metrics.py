@@ -32,5 +32,7 @@ PARKED = Counter(
     "postroad_sender_parked_total", "Messages put back to wait without an attempt", ["reason"]
 )
 RECOGNISED = Counter(
-    "postroad_sender_recognised_total", "Messages brought again that were already dealt with", ["how"]
+    "postroad_sender_recognised_total",
+    "Messages brought again that were already dealt with",
+    ["how"],
 )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from postroad_common.mail.reply import Reply
-
 from postroad_sender.signals import Signal, classify, of_trouble, stated_delay
 from postroad_sender.stage import Stage, Trouble, WireError
 from postroad_sender.wire.transaction import Answer

@@ -18,8 +18,8 @@ import dns.exception
 import dns.name
 import dns.rdatatype
 import dns.resolver
-from postroad_common.mail.reply import Reply
 
+from postroad_common.mail.reply import Reply
 from postroad_sender.addresses import is_public
 from postroad_sender.stage import Stage, Trouble, WireError
 

@@ -8,9 +8,9 @@ import json
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from postroad_common.mail.address import AddressError, normalise_domain
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from postroad_common.mail.address import AddressError, normalise_domain
 from postroad_sender.wire.session import TlsWish
 
 

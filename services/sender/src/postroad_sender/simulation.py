@@ -125,9 +125,7 @@ def simulate(
 
 
 class _Ours:
-    def __init__(
-        self, receiver: Receiver, seconds: float, caps: Caps, dice: random.Random
-    ) -> None:
+    def __init__(self, receiver: Receiver, seconds: float, caps: Caps, dice: random.Random) -> None:
         self._clock = _Clock()
         self._receiver = receiver
         self._seconds = seconds
@@ -136,9 +134,7 @@ class _Ours:
         self._opening = 0
         self._working = 0
         self._busy = 0
-        self._result = Result(
-            timeline=[0] * (int(seconds) + 1), deferrals=[0] * (int(seconds) + 1)
-        )
+        self._result = Result(timeline=[0] * (int(seconds) + 1), deferrals=[0] * (int(seconds) + 1))
 
     def run(self) -> Result:
         self._open_more()

@@ -125,7 +125,7 @@ class BodyHash:
 
 def _canonical(chunks: Sequence[Chunk]) -> list[Chunk]:
     canonical: list[Chunk] = []
-    for chunk in chunks:
+    for chunk in _with_line_end(chunks):
         if isinstance(chunk, Hole):
             canonical.append(chunk)
             continue
@@ -137,27 +137,25 @@ def _canonical(chunks: Sequence[Chunk]) -> list[Chunk]:
                 stop = line_end + 2 if line_end >= 0 else len(chunk)
             canonical.append(_relaxed_lines(chunk[start:stop]))
             start = stop
-    return _with_one_line_end(canonical)
-
-
-def _with_one_line_end(canonical: list[Chunk]) -> list[Chunk]:
-    """Without the empty lines at the end; what is not empty ends in CRLF (3.4.4 b)."""
-    while canonical:
+    while canonical:  # the empty lines at the end do not count (3.4.4 b)
         last = canonical[-1]
         if isinstance(last, Hole):
+            canonical.append(b"\r\n")
             break
         stripped = last.rstrip(b"\r\n")
-        if stripped == b" ":  # a last line of white space only, without a line end
-            stripped = b""
-        elif stripped.endswith(b" "):
-            stripped = stripped[:-1]
         if stripped:
             canonical[-1] = stripped + b"\r\n"
-            return canonical
+            break
         canonical.pop()
-    if canonical:
-        canonical.append(b"\r\n")
     return canonical
+
+
+def _with_line_end(chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+    """The body as SMTP carries it: its last line ends in CRLF."""
+    last = chunks[-1]
+    if isinstance(last, Hole) or last.endswith(b"\r\n") or not last:
+        return chunks
+    return [*chunks[:-1], last + b"\r\n"]
 
 
 def relaxed_field(header_field: bytes) -> bytes:

@@ -58,14 +58,16 @@ def _codec(charset: str) -> str | None:
     if not _NAME.fullmatch(charset):
         return None
     try:
-        info = codecs.lookup(charset)
+        name = codecs.lookup(charset).name
         probe = _ASCII.decode(charset)
         same = probe.encode(charset) == _ASCII and probe == _ASCII.decode("ascii")
-    except (LookupError, UnicodeError, ValueError):
-        return None
-    if not same or "escape" in info.name:
+    except (LookupError, ValueError) as error:
+        if not isinstance(error, UnicodeError):
+            return None
+        same = False
+    if not same:
         raise Undecodable(f"the charset {charset} does not contain ASCII")
-    return info.name
+    return name
 
 
 def decode(body: bytes, encoding: str, charset: str) -> Text:

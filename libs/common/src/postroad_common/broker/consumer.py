@@ -134,6 +134,10 @@ class Delivery:
         self._end("dead")
         self._channel.ack(self._message.delivery_tag or 0)
 
+    def leave(self) -> None:
+        """Not ended here: while draining. The broker delivers it again once the channel closes."""
+        self._consumer.left(self)
+
     def _end(self, how: str) -> None:
         if self.ended:
             raise RuntimeError("a delivery ends once")
@@ -272,6 +276,10 @@ class Consumer:
             self._acked.inc()
         else:
             CONSUMED.labels(self._queue.name, how).inc()
+        self._forget(delivery)
+
+    def left(self, delivery: Delivery) -> None:
+        """Wait for it no longer; called by the delivery."""
         self._forget(delivery)
 
     def _forget(self, delivery: Delivery) -> None:

@@ -6,7 +6,7 @@ sink holds can be looked at directly.
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,7 @@ from postroad_stack.sink.server import Limits, Sink, SinkServer
 from postroad_stack.sink.web import web_application
 
 _PATIENCE = 10.0  # seconds
+_LOOK_EVERY = 0.005  # seconds
 
 
 class Dialog:
@@ -82,6 +83,17 @@ class Dialog:
         await self.writer.start_tls(context, server_hostname="mx.sink.test")
 
 
+async def until(condition: Callable[[], bool], seconds: float = _PATIENCE) -> None:
+    """Return when the condition holds.
+
+    Raises:
+        TimeoutError: it did not in so many seconds.
+    """
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 -- any condition can be asked for
+            await asyncio.sleep(_LOOK_EVERY)
+
+
 @dataclass
 class RunningSink:
     """A sink that listens on `port`; `http` asks its web side, which has no port here."""
@@ -144,7 +156,12 @@ async def running_sink(
     server = SinkServer(sink)
     port = await server.start(hosts, 0)
     web = httpx.ASGITransport(web_application(server))
-    async with httpx.AsyncClient(transport=web, base_url="http://sink.test") as http:
+    # Nothing leaves the process, so no time is spent on loading certificates.
+    async with httpx.AsyncClient(
+        transport=web,
+        verify=False,  # noqa: S501
+        base_url="http://sink.test",
+    ) as http:
         running = RunningSink(sink, server, port, http)
         try:
             yield running

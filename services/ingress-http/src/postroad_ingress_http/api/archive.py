@@ -3,6 +3,7 @@
 Bodies that travelled inline are not kept; for those only `recipient` and `envelope` answer.
 """
 
+from enum import Enum
 from typing import Annotated
 
 from fastapi import FastAPI
@@ -21,7 +22,7 @@ _PLAIN = "text/plain; charset=utf-8"
 def register(app: FastAPI, parts: Parts) -> None:
     """Adds the end points."""
     reading = needs(parts.authenticator, "messages:read")
-    tags = ["archive"]
+    tags: list[str | Enum] = ["archive"]
 
     @app.get("/v1/recipient/{message_id}", tags=tags, summary="Recipient of a message")
     async def recipient(message_id: str, token: Annotated[Token, reading]) -> Response:

@@ -1,6 +1,7 @@
 """`/v1/credentials`: SMTP logins."""
 
 import ipaddress
+from enum import Enum
 from typing import Annotated
 
 from fastapi import FastAPI
@@ -75,7 +76,7 @@ def register(app: FastAPI, parts: Parts) -> None:
     reading = needs(parts.authenticator, "credentials:read")
     writing = needs(parts.authenticator, "credentials")
     store = parts.database.credentials
-    tags = ["credentials"]
+    tags: list[str | Enum] = ["credentials"]
 
     @app.post("/v1/credentials", status_code=201, tags=tags, summary="Create an SMTP login")
     async def create(

@@ -1,5 +1,6 @@
 """`/v1/domains`: sender domains, their DKIM keys and DNS records."""
 
+from enum import Enum
 from typing import Annotated
 
 from fastapi import FastAPI
@@ -81,7 +82,7 @@ def register(app: FastAPI, parts: Parts) -> None:
     """Adds the end points."""
     reading = needs(parts.authenticator, "domains:read")
     writing = needs(parts.authenticator, "domains")
-    tags = ["domains"]
+    tags: list[str | Enum] = ["domains"]
 
     @app.post("/v1/domains", status_code=201, tags=tags, summary="Add a sender domain")
     async def add(

@@ -86,7 +86,7 @@ def register(app: FastAPI, parts: Parts) -> None:
     database = parts.database
 
     @app.get("/v1/messages", tags=["messages"], summary="Search messages")
-    async def search(
+    async def search(  # noqa: PLR0917 - FastAPI passes them by name
         token: Annotated[Token, reading],
         recipient: Annotated[
             str | None, Query(max_length=320, description="An address, or @domain.")
@@ -132,7 +132,7 @@ def register(app: FastAPI, parts: Parts) -> None:
         )
 
     @app.get("/v1/events", tags=["events"], summary="Search events")
-    async def events(
+    async def events(  # noqa: PLR0917 - FastAPI passes them by name
         token: Annotated[Token, reading],
         event: Annotated[list[str] | None, Query(description="Names; may be repeated.")] = None,
         message: Text = None,

@@ -42,10 +42,14 @@ def read_cursor(cursor: str | None, *kinds: type) -> list[Any] | None:
         return None
     try:
         position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if not isinstance(position, list) or len(position) != len(kinds):
-            raise ValueError(cursor)
-        if not all(isinstance(part, kind) for part, kind in zip(position, kinds, strict=True)):
-            raise ValueError(cursor)
     except (ValueError, binascii.Error, RecursionError):
-        raise bad_field("cursor", "This is no cursor that was given out here.") from None
+        position = None
+    if not isinstance(position, list) or not _fits(position, kinds):
+        raise bad_field("cursor", "This is no cursor that was given out here.")
     return position
+
+
+def _fits(position: list[Any], kinds: tuple[type, ...]) -> bool:
+    return len(position) == len(kinds) and all(
+        isinstance(part, kind) for part, kind in zip(position, kinds, strict=True)
+    )

@@ -1,5 +1,6 @@
 """`/v1/suppressions`: addresses that nothing is sent to."""
 
+from enum import Enum
 from typing import Annotated
 
 from fastapi import FastAPI
@@ -63,7 +64,7 @@ def register(app: FastAPI, parts: Parts) -> None:
     reading = needs(parts.authenticator, "suppressions:read")
     writing = needs(parts.authenticator, "suppressions")
     store = parts.database.suppressions
-    tags = ["suppressions"]
+    tags: list[str | Enum] = ["suppressions"]
 
     @app.post("/v1/suppressions", status_code=201, tags=tags, summary="Suppress an address")
     async def add(

@@ -1,5 +1,6 @@
 """`/v1/tokens`: REST tokens."""
 
+from enum import Enum
 from typing import Annotated
 
 from fastapi import FastAPI
@@ -63,7 +64,7 @@ def check_scopes(scopes: list[str]) -> tuple[str, ...]:
 def register(app: FastAPI, parts: Parts) -> None:
     """Adds the end points."""
     store = parts.database.tokens
-    tags = ["tokens"]
+    tags: list[str | Enum] = ["tokens"]
 
     @app.post("/v1/tokens", status_code=201, tags=tags, summary="Create a token")
     async def create(

@@ -1,5 +1,6 @@
 """`/v1/webhooks`: where events are posted."""
 
+from enum import Enum
 from typing import Annotated, Any
 
 from fastapi import FastAPI
@@ -65,7 +66,7 @@ def register(app: FastAPI, parts: Parts) -> None:
     reading = needs(parts.authenticator, "webhooks:read")
     writing = needs(parts.authenticator, "webhooks")
     store = parts.database.webhooks
-    tags = ["webhooks"]
+    tags: list[str | Enum] = ["webhooks"]
 
     @app.post("/v1/webhooks", status_code=201, tags=tags, summary="Create a webhook")
     async def create(
@@ -92,6 +93,13 @@ def register(app: FastAPI, parts: Parts) -> None:
         if found is None:
             raise not_found("webhook")
         return WebhookView.model_validate(found)
+
+
+def register_changes(app: FastAPI, parts: Parts) -> None:
+    """Adds the end points that change a webhook."""
+    writing = needs(parts.authenticator, "webhooks")
+    store = parts.database.webhooks
+    tags: list[str | Enum] = ["webhooks"]
 
     @app.patch("/v1/webhooks/{webhook_id}", tags=tags, summary="Change a webhook")
     async def change(

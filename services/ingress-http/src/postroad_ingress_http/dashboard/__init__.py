@@ -1,5 +1,16 @@
 """The dashboard: pages rendered on the server, which work with the keyboard and without scripts."""
 
+from starlette.routing import BaseRoute
+
+from postroad_ingress_http.dashboard import access, domains, logins, mail, overview
 from postroad_ingress_http.dashboard.site import Dashboard
 
-__all__ = ["Dashboard"]
+__all__ = ["Dashboard", "all_routes"]
+
+
+def all_routes(dashboard: Dashboard) -> list[BaseRoute]:
+    """Everything below `/dashboard`."""
+    found = dashboard.routes()
+    for module in (overview, mail, logins, access, domains):
+        found.extend(module.routes(dashboard))
+    return found

@@ -93,7 +93,7 @@ def _tiles(totals: dict[str, int]) -> list[Tile]:
         Tile("Accepted", accepted, "messages"),
         Tile("Delivered", delivered, _share(delivered, accepted, "of accepted")),
         Tile("Deferred", totals["deferred"], "attempts to repeat"),
-        Tile("Failed or bounced", lost, _share(lost, accepted, "of accepted")),
+        Tile("Lost", lost, _share(lost, accepted, "failed or bounced")),
         Tile("Opened", totals["opened"], "times"),
         Tile("Clicked", totals["clicked"], "times"),
     ]
@@ -123,4 +123,4 @@ def _number(state: dict[str, Any], *names: str) -> str:
         value = state.get(name)
         if isinstance(value, int | float):
             return f"{value:.1f}".removesuffix(".0")
-    return "–"
+    return "-"

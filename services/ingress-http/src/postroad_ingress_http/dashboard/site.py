@@ -41,10 +41,33 @@ _VISIT_COOKIE = "postroad_visit"
 _LONGEST_PASSWORD = 1024
 _HEADINGS = {403: "Not allowed", 404: "Not found", 429: "Too fast", 503: "Not available right now"}
 NAVIGATION = (
-    ("Mail", (("/dashboard", "Overview"), ("/dashboard/messages", "Messages"), ("/dashboard/bounces", "Bounces"), ("/dashboard/suppressions", "Suppressions"))),
-    ("Access", (("/dashboard/logins", "SMTP logins"), ("/dashboard/tokens", "REST tokens"), ("/dashboard/webhooks", "Webhooks"), ("/dashboard/domains", "Sender domains"))),
-    ("Engine", (("/dashboard/lanes", "Lanes"), ("/dashboard/queues", "Queues"), ("/docs", "API reference"))),
-)  # fmt: skip
+    (
+        "Mail",
+        (
+            ("/dashboard", "Overview"),
+            ("/dashboard/messages", "Messages"),
+            ("/dashboard/bounces", "Bounces"),
+            ("/dashboard/suppressions", "Suppressions"),
+        ),
+    ),
+    (
+        "Access",
+        (
+            ("/dashboard/logins", "SMTP logins"),
+            ("/dashboard/tokens", "REST tokens"),
+            ("/dashboard/webhooks", "Webhooks"),
+            ("/dashboard/domains", "Sender domains"),
+        ),
+    ),
+    (
+        "Engine",
+        (
+            ("/dashboard/lanes", "Lanes"),
+            ("/dashboard/queues", "Queues"),
+            ("/docs", "API reference"),
+        ),
+    ),
+)
 
 Page = Callable[[Request, Session], Awaitable[Response]]
 Action = Callable[[Request, Session, Fields], Awaitable[Response]]
@@ -76,18 +99,13 @@ class Dashboard:
         self.page_headers = {"Content-Security-Policy": _CSP, "X-Frame-Options": "DENY"}
 
     def routes(self) -> list[BaseRoute]:
-        """Everything below `/dashboard`."""
-        from postroad_ingress_http.dashboard import access, domains, logins, mail, overview
-
-        found: list[BaseRoute] = [
+        """The style sheet, logging in and logging out."""
+        return [
             Mount("/dashboard/static", _Static(directory=_HERE / "static")),
             Route("/dashboard/login", self._login_page, methods=["GET"]),
             Route("/dashboard/login", self._login, methods=["POST"]),
             self.action("/logout", self._logout),
         ]
-        for module in (overview, mail, logins, access, domains):
-            found.extend(module.routes(self))
-        return found
 
     def page(self, path: str, handler: Page) -> Route:
         """A page for those who are logged in."""

@@ -10,12 +10,32 @@ from postroad_common.schemas.events import Event, EventName
 from postroad_common.schemas.features import Features
 
 FEATURE_TEXTS = (
-    ("inlinecss", "Inline CSS", "Style rules are copied into the elements, for mail programs that drop them."),
-    ("clicktracking", "Track clicks", "Links lead through the tracker, which records the click."),
-    ("openstracking", "Track opens", "Images are loaded through the tracker, which records the opening."),
-    ("preventscam", "Prevent scam warnings", "Links whose text is itself an address stay as they are."),
-    ("bouncetracking", "Collect bounces", "Mail leaves with an envelope address of ours, so returned mail is understood here."),
-)  # fmt: skip
+    (
+        "inlinecss",
+        "Inline CSS",
+        "Style rules are copied into the elements, for mail programs that drop them.",
+    ),
+    (
+        "clicktracking",
+        "Track clicks",
+        "Links lead through the tracker, which records the click.",
+    ),
+    (
+        "openstracking",
+        "Track opens",
+        "Images are loaded through the tracker, which records the opening.",
+    ),
+    (
+        "preventscam",
+        "Prevent scam warnings",
+        "Links whose text is itself an address stay as they are.",
+    ),
+    (
+        "bouncetracking",
+        "Collect bounces",
+        "The envelope address becomes one of ours, so that returned mail is understood here.",
+    ),
+)
 _SHORT = {name: label for name, label, _ in FEATURE_TEXTS}
 
 _STEPS: dict[EventName, tuple[str, str]] = {

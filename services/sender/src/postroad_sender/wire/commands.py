@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from postroad_common.mail import xtext
 from postroad_common.mail.reply import Reply
-
 from postroad_sender.wire.session import Capabilities, Session
 
 _UNFIT = re.compile(r"[\x00-\x20\x7f<>]")

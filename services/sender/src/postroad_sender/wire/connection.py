@@ -100,9 +100,7 @@ class Connection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Open, with nothing outstanding and nothing unexpected received."""
-        return (
-            self._lost is None and not self._groups and not self._buffer and self.unasked is None
-        )
+        return self._lost is None and not self._groups and not self._buffer and self.unasked is None
 
     @property
     def is_open(self) -> bool:
@@ -293,4 +291,3 @@ class Connection(asyncio.Protocol):
         if room is not None and not room.done():
             _end(room, trouble)
         self.abort()
-

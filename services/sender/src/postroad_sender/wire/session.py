@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import Self
 
 from postroad_common.mail.reply import Reply
-
 from postroad_sender.stage import Stage, Trouble, WireError
 from postroad_sender.wire.connection import Connection, ConnectionTrouble, Garbled, Late
 
@@ -51,7 +50,7 @@ class Capabilities:
     @classmethod
     def from_reply(cls, reply: Reply) -> Self:
         """The capabilities that the lines behind the first one name."""
-        words = {}
+        words: dict[str, list[str]] = {}
         for line in reply.text.split("\n")[1:]:
             keyword, *rest = line.upper().replace("AUTH=", "AUTH ").split()[:20] or [""]
             words.setdefault(keyword, []).extend(rest)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from postroad_common.mail.reply import Reply
-
 from postroad_sender.stage import Stage, Trouble
 from postroad_sender.wire.commands import Envelope, is_sendable, mail_line, rcpt_line, refusal
 from postroad_sender.wire.connection import ConnectionTrouble, Garbled

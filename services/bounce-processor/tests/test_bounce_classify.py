@@ -1,0 +1,126 @@
+import pytest
+
+from postroad_bounce_processor.classify import (
+    Classifier,
+    FailureClass,
+    RuleError,
+    built_in,
+    normalise,
+)
+
+_REPLIES = [
+    # (code, enhanced, text, class)
+    (550, "5.1.1", "User unknown", "no-such-user"),
+    (550, "", "No such user here", "no-such-user"),
+    (550, "5.1.1", "", "no-such-user"),
+    (None, "5.1.1", "", "no-such-user"),
+    (550, "5.1.10", "Recipient not found", "no-such-user"),
+    (554, "", "delivery error: dd This user doesn't have a yahoo.com account", "no-such-user"),
+    (550, "", "Mailbox does not exist", "no-such-user"),
+    (450, "4.1.1", "User unknown in virtual mailbox table", "unavailable"),
+    (556, "5.1.10", "Domain has a null MX", "no-such-domain"),
+    (550, "5.1.2", "Host unknown (Name server: x: host not found)", "no-such-domain"),
+    (None, "5.4.4", "Host or domain name not found", "no-such-domain"),
+    (451, "4.4.3", "Name server timeout", "dns"),
+    (550, "5.2.1", "The email account that you tried to reach is disabled", "disabled"),
+    (450, "4.2.1", "mailbox temporarily disabled", "unavailable"),
+    (550, "5.2.1", "mailbox temporarily disabled", "unavailable"),
+    (552, "5.2.2", "Mailbox full", "mailbox-full"),
+    (452, "4.2.2", "", "mailbox-full"),
+    (550, "", "user@x: mailbox is full", "mailbox-full"),
+    (450, "4.2.1", "The user is receiving mail at a rate that prevents more", "quota"),
+    (552, "5.3.4", "Message too big", "size"),
+    (552, "", "message size exceeds fixed maximum message size", "size"),
+    (554, "5.7.1", "Spam detected", "content"),
+    (550, "5.7.1", "Message contains a virus", "virus"),
+    (554, "5.7.1", "Client host [192.0.2.1] blocked using zen.spamhaus.org", "reputation"),
+    (550, "5.7.25", "", "reputation"),
+    (421, "4.7.0", "Your IP has a poor reputation", "reputation"),
+    (550, "5.7.26", "", "auth-failure"),
+    (550, "5.7.1", "SPF check failed", "auth-failure"),
+    (421, "4.7.28", "unusual rate of mail", "rate-limit"),
+    (421, "", "too many connections from your host", "rate-limit"),
+    (421, "", "bye", "rate-limit"),
+    (451, "4.7.1", "Greylisted, please try again", "greylisted"),
+    (554, "5.7.1", "Relay access denied", "relay-denied"),
+    (550, "5.1.8", "Sender address rejected: Domain not found", "sender-refused"),
+    (554, "5.4.6", "Too many hops", "routing"),
+    (None, "4.4.1", "Connection timed out", "connection"),
+    (None, "4.4.7", "", "expired"),
+    (530, "5.7.0", "Must issue a STARTTLS command first", "tls"),
+    (550, "5.7.1", "Message refused by policy", "policy"),
+    (550, "5.7.1", "", "policy"),
+    (451, "4.3.0", "Temporary lookup failure", "dns"),
+    (452, "4.3.1", "Insufficient system storage", "server-error"),
+    (502, "5.5.2", "Command not recognized", "protocol"),
+    (550, "", "Requested action not taken: mailbox unavailable", "undetermined"),
+    (None, "", "", "undetermined"),
+]
+
+
+@pytest.mark.parametrize(("code", "enhanced", "text", "name"), _REPLIES)
+def test_reply_has_its_class(code: int | None, enhanced: str, text: str, name: str):
+    assert built_in().classify(code, enhanced, text).failure.name == name
+
+
+@pytest.mark.parametrize(
+    ("code", "enhanced", "text"),
+    [
+        (550, "5.1.1", "Sender address rejected: user unknown at sender's domain"),
+        (550, "5.1.1", "Rejected as spam"),
+        (550, "5.1.1", "your IP address is listed at dnsbl.example"),
+        (550, "5.7.1", "Your domain could not be found"),
+        (550, "", "HELO host does not exist"),
+        (550, "", "<nosuchuser@example.com>: not today"),
+        (550, "", "user.unknown@example.com refused"),
+        (550, "5.1.1", "too many messages from your network"),
+        (554, "5.1.1", "DMARC policy of the sender does not exist"),
+        (451, "4.1.1", "no such user (yet)"),
+        (550, "5.2.1", "account temporarily suspended"),
+        (550, "5.7.1", "the mailbox policy does not permit this: does not exist in safe senders"),
+    ],
+)
+def test_words_about_something_else_never_condemn_the_address(code: int, enhanced: str, text: str):
+    assert not built_in().classify(code, enhanced, text).hard
+
+
+def test_phrases_match_whole_words_only():
+    classes = {
+        "undetermined": FailureClass("undetermined", hard=False, counts=False, explain="."),
+        "a": FailureClass("a", hard=False, counts=False, explain="."),
+    }
+    rules = Classifier(classes, [("test", {"class": "a", "phrases": ["rbl", "throttl*"]})])
+    assert rules.classify(None, "", "listed in RBL.").failure.name == "a"
+    assert rules.classify(None, "", "you are THROTTLED").failure.name == "a"
+    assert rules.classify(None, "", "garbled").failure.name == "undetermined"
+
+
+def test_addresses_and_case_and_spaces_do_not_matter():
+    assert normalise("User\n  Unknown: <A.B@C.example> It\u2019s") == "user unknown: <@> it's"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"class": "none-such", "phrases": ["x"]},
+        {"class": "undetermined"},
+        {"class": "undetermined", "phrases": ["Upper Case"]},
+        {"class": "undetermined", "patterns": ["("]},
+        {"class": "undetermined", "phrase": ["typing error in the key"]},
+    ],
+)
+def test_a_broken_rule_is_refused_when_it_is_read(entry: dict[str, object]):
+    classes = {"undetermined": FailureClass("undetermined", hard=False, counts=False, explain=".")}
+    with pytest.raises(RuleError):
+        Classifier(classes, [("test", entry)])
+
+
+def test_only_classes_of_the_address_lead_to_suppression():
+    classes = built_in().classes.values()
+    assert {entry.name for entry in classes if entry.hard} == {
+        "no-such-user",
+        "no-such-domain",
+        "disabled",
+    }
+    assert {entry.name for entry in classes if entry.counts} == {"mailbox-full", "unavailable"}
+    assert all(entry.explain.endswith(".") for entry in classes)

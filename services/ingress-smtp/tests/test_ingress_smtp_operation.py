@@ -1,0 +1,360 @@
+"""What operators rely on: certificates, proxies, logins that change, servers that go away, drain."""
+
+import re
+import shutil
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from postroad_stack.certificates import ensure_certificates
+
+PATIENCE = 15.0
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline
+        pause.wait(0.02)
+
+
+def send_message(client, body: bytes = b"Subject: x\r\n\r\nHello\r\n") -> list[str]:
+    client.ask("MAIL FROM:<ann@shop.example>", "250")
+    client.ask("RCPT TO:<bob@there.example>", "250")
+    client.ask("DATA", "354")
+    client.send(body + b".\r\n")
+    return client.reply()
+
+
+def test_tls_1_1_is_refused_and_1_2_is_taken(ingress):
+    with ingress.client() as client:
+        client.expect("220")
+        client.ask("STARTTLS", "220")
+        with pytest.raises(ssl.SSLError):
+            client.start_tls(ssl.TLSVersion.TLSv1_1)
+    with ingress.client() as client:
+        client.expect("220")
+        client.ask("STARTTLS", "220")
+        client.start_tls(ssl.TLSVersion.TLSv1_2)
+        client.ask("EHLO client.test", "250")
+        assert client.socket.version() == "TLSv1.2"
+
+
+def test_a_renewed_certificate_is_used_for_new_connections(start_ingress, tmp_path):
+    first = ensure_certificates(tmp_path / "first", ["localhost"])
+    second = ensure_certificates(tmp_path / "second", ["localhost"])
+    used_cert, used_key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    shutil.copy(first.certificate, used_cert)
+    shutil.copy(first.key, used_key)
+    server = start_ingress(
+        TLS_CERT=str(used_cert), TLS_KEY=str(used_key), TLS_WATCH_SECONDS="0.05"
+    )
+    server.certificates = first
+    standing = server.client("submissions", tls=True)
+    standing.expect("220")
+
+    shutil.copy(second.certificate, used_cert)  # for a moment the pair does not match
+    server.wait_log("new certificate cannot be used")
+    shutil.copy(second.key, used_key)
+    server.wait_log("certificate loaded again")
+
+    server.certificates = second
+    server.client("submissions", tls=True).expect("220")
+    standing.ask("EHLO client.test", "250")
+
+
+def test_a_certificate_that_is_missing_stops_the_start_with_a_clear_message(
+    start_ingress, tmp_path, capfd
+):
+    with pytest.raises(AssertionError):
+        start_ingress(TLS_CERT=str(tmp_path / "none.pem"))
+    assert "POSTROAD_TLS_CERT and POSTROAD_TLS_KEY cannot be used" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ('{"smtp":{"conections":1}}', "POSTROAD_LIMITS: smtp.conections"),
+        ('{"smtp":{"connections":"many"}}', "POSTROAD_LIMITS: smtp.connections"),
+        ("nonsense", "POSTROAD_LIMITS: is not JSON"),
+    ],
+)
+def test_wrong_limits_stop_the_start_with_a_clear_message(start_ingress, capfd, value, message):
+    with pytest.raises(AssertionError):
+        start_ingress(LIMITS=value)
+    assert message in capfd.readouterr().err
+
+
+PROXY_V1 = b"PROXY TCP4 203.0.113.7 127.0.0.1 50000 587\r\n"
+PROXY_V2 = (
+    b"\r\n\r\n\x00\r\nQUIT\n\x21\x11"
+    + struct.pack(">H", 12)
+    + bytes((203, 0, 113, 7, 127, 0, 0, 1))
+    + struct.pack(">HH", 50000, 465)
+)
+
+
+@pytest.fixture(scope="module")
+def proxied(start_ingress):
+    return start_ingress(PROXY_NETWORKS="127.0.0.0/8")
+
+
+@pytest.mark.parametrize(("listener", "tls"), [("submission", False), ("submissions", True)])
+@pytest.mark.parametrize("header", [PROXY_V1, PROXY_V2], ids=["v1", "v2"])
+def test_the_client_behind_a_proxy_is_known_with_and_without_tls(
+    proxied, login, broker, listener, tls, header
+):
+    with proxied.client(listener) as client:
+        client.send(header)
+        if tls:
+            client.start_tls()
+            client.expect("220")
+        else:
+            client.expect("220")
+            client.ask("STARTTLS", "220")
+            client.start_tls()
+        client.ask("EHLO client.test", "250")
+        client.ask(f"AUTH PLAIN {login.plain}", "235")
+        assert send_message(client)[-1].startswith("250 ")
+    submission, _ = broker.submission()
+    assert submission.client is not None
+    assert submission.client.ip == "203.0.113.7"
+
+
+def test_a_proxy_header_and_commands_in_one_segment_are_both_read(proxied):
+    with proxied.client("mx") as client:
+        client.send(PROXY_V1 + b"EHLO client.test\r\n")
+        client.expect("220")
+        client.expect("250")
+
+
+def test_a_balancers_own_health_check_is_greeted(proxied):
+    with proxied.client("mx") as client:
+        client.send(b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00")
+        client.expect("220")
+
+
+@pytest.mark.parametrize(
+    "header", [b"EHLO client.test\r\n", b"PROXY TCP4 nonsense\r\n", b"PROXY " + b"x" * 200]
+)
+def test_a_proxy_that_sends_no_header_is_closed(proxied, header):
+    with proxied.client("mx") as client:
+        client.send(header)
+        client.expect_close()
+
+
+def test_a_proxy_header_from_anywhere_else_is_no_command(ingress):
+    with ingress.client("mx") as client:
+        client.expect("220")
+        client.ask(PROXY_V1.decode().strip(), "500 5.5.1")
+
+
+@pytest.fixture(scope="module")
+def quick(start_ingress):
+    """Logins are looked up again at once."""
+    return start_ingress({"auth_refresh_seconds": 0.05})
+
+
+def test_a_disabled_login_ends_within_seconds_in_standing_sessions_too(
+    quick, new_login, change_login
+):
+    login = new_login()
+    client = quick.secure_client(login)
+    client.ask("MAIL FROM:<ann@shop.example>", "250")
+    client.ask("RSET", "250")
+    change_login(login, {"disabled": True})
+    replies = []
+
+    def ended() -> bool:
+        client.send(b"MAIL FROM:<ann@shop.example>\r\nRSET\r\n")
+        replies.extend(client.reply())
+        if replies[-1].startswith("421 4.7.0"):
+            return True
+        client.reply()
+        return False
+
+    wait_until(ended)
+    client.expect_close()
+    quick.secure_client().ask(f"AUTH PLAIN {login.plain}", "535 5.7.8")
+
+
+def test_after_rotation_only_the_new_password_works(quick, new_login, change_login):
+    login = new_login()
+    quick.secure_client(login).close()
+    change_login(login, {"password": "another password"})
+    changed = type(login)(login.username, "another password")
+
+    def old_is_refused() -> bool:
+        client = quick.secure_client()
+        client.send(f"AUTH PLAIN {login.plain}\r\n".encode())
+        return client.reply()[-1].startswith("535")
+
+    wait_until(old_is_refused)
+    quick.secure_client(changed).close()
+
+
+def test_changed_features_hold_for_the_next_message_of_a_standing_session(
+    quick, new_login, change_login, broker
+):
+    login = new_login()
+    client = quick.secure_client(login)
+    send_message(client)
+    assert broker.submission()[0].features.inlinecss is False
+    change_login(login, {"features": {"inlinecss": True}})
+
+    def changed() -> bool:
+        send_message(client)
+        return broker.submission()[0].features.inlinecss
+
+    wait_until(changed)
+
+
+def test_many_connections_with_one_password_check_it_once(ingress, new_login):
+    login = new_login()
+    before = ingress.metric("process_cpu_seconds_total")
+    clients = [ingress.secure_client() for _ in range(20)]
+    for client in clients:
+        client.send(f"AUTH PLAIN {login.plain}\r\n".encode())
+    for client in clients:
+        client.expect("235")
+    assert ingress.metric("process_cpu_seconds_total") - before < 20 * 0.03
+
+
+def test_a_failed_login_is_answered_late_and_nobody_else_waits(start_ingress, login):
+    server = start_ingress({"auth_delay_seconds": 0.4})
+    wrong = type(login)(login.username, "wrong")
+    guesser, honest = server.secure_client(), server.secure_client()
+    started = time.monotonic()
+    guesser.send(f"AUTH PLAIN {wrong.plain}\r\n".encode())
+    honest.ask(f"AUTH PLAIN {login.plain}", "235")
+    assert time.monotonic() - started < 0.35
+    guesser.expect("535")
+    assert time.monotonic() - started >= 0.4
+
+
+def test_drain_finishes_the_transaction_and_turns_the_idle_away(start_ingress, login, broker):
+    server = start_ingress()
+    idle = server.secure_client(login)
+    busy = server.secure_client(login)
+    busy.ask("MAIL FROM:<ann@shop.example>", "250")
+    busy.ask("RCPT TO:<bob@there.example>", "250")
+    busy.ask("DATA", "354")
+    busy.send(b"Subject: x\r\n\r\nbegun")
+    server.process.terminate()
+    idle.expect("421 4.3.2")
+    idle.expect_close()
+    with pytest.raises(ConnectionRefusedError):
+        server.client()
+    busy.send(b" before the end\r\n.\r\n")
+    busy.expect("250 2.0.0 Ok, queued as ")
+    busy.expect("421 4.3.2")
+    busy.expect_close()
+    assert server.process.wait(PATIENCE) == 0
+    assert broker.submission()[1] == b"Subject: x\r\n\r\nbegun before the end\r\n"
+
+
+def test_processes_share_a_port(start_ingress, login):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    first = start_ingress(REUSE_PORT="true", SMTP_PORT=port)
+    second = start_ingress(REUSE_PORT="true", SMTP_PORT=port)
+    name = 'postroad_smtp_sessions_total{listener="submission"}'
+
+    def both() -> bool:
+        first.secure_client(login).close()
+        return first.metric(name) > 0 and second.metric(name) > 0
+
+    wait_until(both)
+
+
+def test_while_the_database_is_away_recent_logins_send_and_unknown_ones_try_later(
+    start_ingress, servers, new_login, broker
+):
+    known, unknown = new_login(), new_login()
+    server = start_ingress({"auth_refresh_seconds": 0, "auth_cache_seconds": 0})
+    standing = server.secure_client(known)
+    assert send_message(standing)[-1].startswith("250 ")
+    broker.take(1)
+    pids = servers.stack.processes("mongod")
+    servers.stack.kill("mongod", 19)  # SIGSTOP: it neither answers nor refuses
+    try:
+        started = time.monotonic()
+        assert send_message(standing)[-1].startswith("250 ")
+        assert send_message(server.secure_client(known))[-1].startswith("250 ")
+        assert time.monotonic() - started < 5
+        refused = server.secure_client()
+        refused.send(f"AUTH PLAIN {unknown.plain}\r\n".encode())
+        refused.expect("454 4.7.0")
+        large = b"Subject: x\r\n\r\n" + b"0123456789\r\n" * 20_000
+        started = time.monotonic()
+        assert send_message(standing, large)[-1].startswith("451 4.3.0")
+        assert time.monotonic() - started < 5
+    finally:
+        servers.stack.kill("mongod", 18)  # SIGCONT
+    assert servers.stack.processes("mongod") == pids
+    assert len(broker.take(2)) == 2
+    assert broker.count() == 0
+    wait_until(lambda: send_message(standing, large)[-1].startswith("250 "))
+
+
+def test_while_the_broker_hangs_the_answer_is_451_within_5_seconds(
+    start_ingress, servers, login, broker
+):
+    server = start_ingress()
+    client = server.secure_client(login)
+    servers.stack.kill("rabbitmq", 19)
+    try:
+        started = time.monotonic()
+        assert send_message(client)[-1].startswith("451 4.3.0")
+        assert 3 < time.monotonic() - started < 5
+    finally:
+        servers.stack.kill("rabbitmq", 18)
+    wait_until(lambda: send_message(client)[-1].startswith("250 "))
+
+
+def test_while_the_broker_is_down_data_is_refused_and_afterwards_taken(
+    start_ingress, servers, login
+):
+    server = start_ingress()
+    client = server.secure_client(login)
+    servers.stack.kill("rabbitmq")
+    wait_until(lambda: not server.ready())
+    client.ask("MAIL FROM:<ann@shop.example>", "250")
+    client.ask("RCPT TO:<bob@there.example>", "250")
+    client.ask("DATA", "451 4.3.0")
+    client.ask("RSET", "250")
+    servers.stack.wait_back("rabbitmq")
+    wait_until(server.ready)
+    assert send_message(client)[-1].startswith("250 ")
+
+
+def test_metrics_tell_what_happened(ingress, login, broker):
+    accepted = 'postroad_smtp_messages_accepted_total{listener="submission"}'
+    refused = 'postroad_smtp_refused_total{code="553",listener="submission"}'
+    before = ingress.metric(accepted), ingress.metric(refused)
+    client = ingress.secure_client(login)
+    send_message(client)
+    client.ask("MAIL FROM:<ann>", "553")
+    assert ingress.metric(accepted) == before[0] + 1
+    assert ingress.metric(refused) == before[1] + 1
+    assert ingress.metric("postroad_smtp_publish_seconds_count") > 0
+    broker.take(1)
+
+
+def test_passwords_are_never_logged(start_ingress, login):
+    server = start_ingress(LOG_LEVEL="debug")
+    client = server.secure_client(login)
+    send_message(client)
+    client.close()
+    server.drain_log(0.3)
+    text = repr(server.log)
+    assert "message taken" in text
+    assert login.password not in text
+    assert login.plain not in text
+    assert not re.search("ann@shop|bob@there", text)

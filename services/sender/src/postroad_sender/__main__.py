@@ -1,0 +1,5 @@
+"""python -m postroad_sender."""
+
+from postroad_sender.main import main
+
+main()

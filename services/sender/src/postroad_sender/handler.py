@@ -1,0 +1,181 @@
+"""Reads messages from the shards and decides how each begins: at once, later, or not again.
+
+What was delivered before is recognised (by the journal), what is under way is not begun twice,
+what is too early waits on, what is too late fails.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from postroad_common.broker import Delivery
+from postroad_common.errors import StoreAway
+from postroad_common.mail.address import domain_of
+from postroad_common.schemas.events import Event
+from postroad_common.schemas.framing import FrameError, decode
+from postroad_common.schemas.outbound import OutboundMessage
+from postroad_common.store.bodies import BodyGone
+from postroad_sender import metrics
+from postroad_sender.body import Bodies, PatchError, Pieces
+from postroad_sender.dispatch import Dispatcher
+from postroad_sender.endings import Endings
+from postroad_sender.job import Job, Shard
+from postroad_sender.journal import Journal
+from postroad_sender.outcome import expired
+
+SOON = 1.0  # seconds; shorter waits are not worth another stay in a waiting room
+STORE_AWAY_PAUSE = 30.0  # seconds
+
+_log = structlog.get_logger("handler")
+
+
+class Handler:
+    """One per process; `for_shard` gives what consumes one shard."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        bodies: Bodies,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._journal = journal
+        self._bodies = bodies
+        self._clock = clock
+        self._under_way: dict[str, Job] = {}
+        self._timers: dict[Job, asyncio.TimerHandle] = {}
+        self._endings: Endings
+        self._dispatcher: Dispatcher
+
+    def connect(self, endings: Endings, dispatcher: Dispatcher) -> None:
+        """Give it what needs it in turn."""
+        self._endings = endings
+        self._dispatcher = dispatcher
+
+    def __len__(self) -> int:
+        """How many messages are in this process."""
+        return len(self._under_way)
+
+    def for_shard(self, shard: Shard) -> Callable[[list[Delivery]], Awaitable[None]]:
+        """The handler of one shard's deliveries; they end later."""
+
+        async def handle(deliveries: list[Delivery]) -> None:
+            for delivery in deliveries:
+                try:
+                    message, body = decode(OutboundMessage, delivery.body)
+                except FrameError as error:
+                    await delivery.dead(str(error))
+                    continue
+                if not message.recipients:
+                    await delivery.dead("a message without recipients")
+                    continue
+                self._begin(message, body, delivery, shard)
+
+        return handle
+
+    async def pieces(self, job: Job) -> Pieces | None:
+        """The octets of the message; None when they are not to be had, and the job is dealt with."""
+        try:
+            return await self._bodies.pieces(job.message, job.body)
+        except StoreAway as error:
+            self._endings.park(job, STORE_AWAY_PAUSE, f"body not at hand: {error}", "store")
+        except (BodyGone, PatchError) as error:
+            _log.error("no body", message=job.message.id, error=str(error))
+            await self._endings.bury(job, f"no body: {error}")
+        return None
+
+    def over(self, job: Job) -> None:
+        """`job` has ended."""
+        if self._under_way.pop(job.key, None) is not None:
+            job.shard.held -= 1
+
+    def take_timed(self) -> list[Job]:
+        """The jobs that wait for their second, which are then the caller's."""
+        jobs = list(self._timers)
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        return jobs
+
+    def _begin(
+        self, message: OutboundMessage, body: memoryview, delivery: Delivery, shard: Shard
+    ) -> None:
+        key = f"{message.id}.{message.attempt}"
+        twin = self._under_way.get(key)
+        if twin is not None:
+            metrics.RECOGNISED.labels("under way").inc()
+            twin.deliveries.append(delivery)
+            return
+        if self._journal.was_handed_on(key):
+            metrics.RECOGNISED.labels("handed on").inc()
+            delivery.ack()
+            return
+        job = Job(message, body, domain_of(message.recipients[0].address), shard, [delivery])
+        self._under_way[key] = job
+        shard.held += 1
+        repeated = self._recognise(job)
+        if repeated and not job.message.recipients:
+            self._endings.tell(job, repeated)
+            return
+        if self._split(job):
+            return
+        now = self._clock()
+        if message.expires <= now:
+            outcome = expired(message.reason or "")
+            self._endings.finish(job, [outcome] * len(job.message.recipients), None)
+            return
+        left = 0.0 if message.not_before is None else message.not_before - now
+        if left <= 0.0:
+            self._dispatcher.place(job)
+        elif left <= SOON:
+            loop = asyncio.get_running_loop()
+            self._timers[job] = loop.call_later(left, self._due, job)
+        else:
+            self._endings.wait_more(job, left)
+
+    def _due(self, job: Job) -> None:
+        del self._timers[job]
+        self._dispatcher.place(job)
+
+    def _recognise(self, job: Job) -> list[Event]:
+        """Take the recipients that have the message already out of `job`; their events again."""
+        message = job.message
+        known = {
+            recipient.id: facts
+            for recipient in message.recipients
+            if (facts := self._journal.find(recipient.id)) is not None
+        }
+        if not known:
+            return []
+        metrics.RECOGNISED.labels("delivered").inc(len(known))
+        events = [
+            self._endings.repeat(job, recipient, known[recipient.id])
+            for recipient in message.recipients
+            if recipient.id in known
+        ]
+        left = tuple(recipient for recipient in message.recipients if recipient.id not in known)
+        job.message = message.model_copy(update={"recipients": left})
+        return events
+
+    def _split(self, job: Job) -> bool:
+        """Recipients of other domains go to lanes of their own. Whether that was needed."""
+        recipients = job.message.recipients
+        if len(recipients) == 1:
+            return False
+        domains: dict[str, list[int]] = {}
+        for number, recipient in enumerate(recipients):
+            domains.setdefault(domain_of(recipient.address), []).append(number)
+        if len(domains) == 1:
+            return False
+        parts = [
+            job.message.model_copy(
+                update={
+                    "id": f"{job.message.id}-{number}",
+                    "recipients": tuple(recipients[index] for index in indexes),
+                }
+            )
+            for number, indexes in enumerate(domains.values())
+        ]
+        self._endings.split(job, parts, list(domains))
+        return True

@@ -1,0 +1,89 @@
+"""Starts the sender; the only place that builds its objects."""
+
+import asyncio
+
+from postroad_common.broker import Consumer, topology
+from postroad_common.service import ServiceContext, run
+from postroad_sender.body import Bodies
+from postroad_sender.control import CLOSED_LONGEST, Caps
+from postroad_sender.courier import Crew, Slots
+from postroad_sender.destination import Destination, Destinations
+from postroad_sender.dialer import Contexts, Dialer
+from postroad_sender.dispatch import Dispatcher
+from postroad_sender.endings import Endings
+from postroad_sender.handler import Handler
+from postroad_sender.job import Job, Shard
+from postroad_sender.journal import Journal
+from postroad_sender.lane import Lane
+from postroad_sender.resolver import Resolver
+from postroad_sender.routes import Routes
+from postroad_sender.schedule import RetrySchedule
+from postroad_sender.settings import Settings
+
+
+async def build(context: ServiceContext[Settings]) -> None:
+    """Make everything, start to consume, and say how to stop."""
+    settings = context.settings
+    schedule = RetrySchedule.parse(settings.retry_schedule)
+    journal = Journal(settings.spool_dir)
+    journal.open()
+    resolver = Resolver(settings.dns, settings.hostname)
+    dialer = Dialer(resolver, settings.hostname, Contexts.make())
+    slots = Slots(settings.connections)
+    handler = Handler(journal, Bodies(context.database.bodies.get))
+    endings = Endings(context.publisher, context.events, journal, schedule, handler.over)
+
+    def make_crew(lane: Lane[Job], destination: Destination) -> Crew:
+        return Crew(
+            lane,
+            destination,
+            dialer,
+            slots,
+            endings,
+            handler.pieces,
+            idle_seconds=settings.connection_idle,
+            most_messages=settings.connection_messages,
+        )
+
+    caps = Caps(
+        connections=settings.lane_connections,
+        closed_longest=min(CLOSED_LONGEST, max(schedule.seconds)),
+    )
+    routes = Routes.parse(settings.routes)
+    dispatcher = Dispatcher(Destinations(routes, resolver), endings, make_crew, caps=caps)
+    handler.connect(endings, dispatcher)
+    consumers = [
+        Consumer(
+            context.link,
+            context.publisher,
+            queue,
+            handler.for_shard(Shard(queue.name, settings.shard_prefetch)),
+            prefetch=settings.shard_prefetch,
+            parallel=1,
+            ends_later=True,
+        )
+        for queue in topology.SHARD_QUEUES
+    ]
+    for consumer in consumers:
+        await consumer.start()
+    context.spawn(dispatcher.watch(), "lanes")
+
+    async def drain() -> None:
+        """Finish the transactions under way; the rest goes back to the queue."""
+        stops = [asyncio.create_task(consumer.stop()) for consumer in consumers]
+        await asyncio.sleep(0)  # they take nothing more from here on
+        left = handler.take_timed() + await dispatcher.stop()
+        for job in left:
+            for delivery in job.deliveries:
+                delivery.leave()
+        await endings.settled()
+        await context.events.flush()
+        await asyncio.gather(*stops)
+        journal.close()
+
+    context.on_drain(drain)
+
+
+def main() -> None:
+    """Run the service."""
+    run("sender", Settings, build)

@@ -1,0 +1,75 @@
+"""The sender's settings."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from postroad_common.settings import DnsSettings, MessageSettings, ServiceSettings, SpoolSettings
+from postroad_sender.routes import Routes
+from postroad_sender.schedule import DEFAULT, RetrySchedule
+
+
+class Settings(ServiceSettings, DnsSettings, SpoolSettings, MessageSettings):
+    """What the sender needs to know beyond what every service does."""
+
+    routes: str = Field(
+        default="",
+        title="Routes",
+        description="JSON list, first match wins: domain (pattern), host, port, tls (none, "
+        "opportunistic, required), username, password, source, verify, pipelining, connections, "
+        "messages_per_second; empty: by DNS",
+        repr=False,
+    )
+    retry_schedule: Annotated[str, NoDecode] = Field(
+        default=",".join(f"{seconds:g}" for seconds in DEFAULT),
+        title="Retry schedule",
+        description="seconds between attempts, comma separated; the last repeats",
+    )
+    lane_connections: int = Field(
+        default=20,
+        ge=1,
+        le=1000,
+        title="Connections per lane",
+        description="most connections to one site from one source address",
+    )
+    connections: int = Field(
+        default=1000,
+        ge=1,
+        le=50_000,
+        title="Connections in all",
+        description="most connections of one sender process",
+    )
+    connection_messages: int = Field(
+        default=200,
+        ge=1,
+        le=100_000,
+        title="Messages per connection",
+        description="after which a connection is closed and another opened",
+    )
+    connection_idle: float = Field(
+        default=5.0,
+        ge=0.0,
+        le=300.0,
+        title="Idle connections",
+        description="seconds that a connection is kept without a message",
+    )
+    shard_prefetch: int = Field(
+        default=400,
+        ge=10,
+        le=10_000,
+        title="Messages per shard",
+        description="most messages of one shard in this process at once",
+    )
+
+    @field_validator("routes")
+    @classmethod
+    def _check_routes(cls, value: str) -> str:
+        Routes.parse(value)
+        return value
+
+    @field_validator("retry_schedule")
+    @classmethod
+    def _check_schedule(cls, value: str) -> str:
+        RetrySchedule.parse(value)
+        return value
