@@ -77,7 +77,8 @@ main() {
         uv=$(usable_uv "$PRIVATE/bin/uv") || fail "the uv in $PRIVATE does not run"
     fi
     say "Setting up .venv with $("$uv" --version) and $("$python" --version)"
-    "$uv" sync --frozen --all-packages --python "$python" ||
+    # Without the list of a hundred package names at the end.
+    "$uv" sync --frozen --all-packages --python "$python" 2>&1 | { grep -v '^ [+~-] ' || true; } >&2 ||
         fail 'the packages of uv.lock could not be installed' 'check the network and the package index'
     # So that the `postroad` command finds an installer, whoever calls it.
     case $uv in /*) ;; *) uv=$PWD/$uv ;; esac

@@ -1,12 +1,14 @@
 """Against real servers: RabbitMQ and MongoDB are started, killed, moved and stopped."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
-import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +22,7 @@ from pymongo import MongoClient
 from postroad_stack.child import born
 from postroad_stack.document import StackDocument
 from postroad_stack.errors import StartFailedError
-from postroad_stack.stack import Stack
+from postroad_stack.stack import Stack, wait_until
 from postroad_stack.state_dir import StateDir
 
 SERVERS = ("rabbitmq", "mongod")
@@ -43,11 +45,21 @@ def numbers(uri: str) -> list[int]:
         return sorted(row["_id"] for row in client.get_default_database()["kept"].find())
 
 
+async def declare(url: str) -> None:
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        await channel.declare_queue("kept", durable=True, arguments={"x-queue-type": "quorum"})
+
+
+def register_is_saved(stack: Stack) -> bool:
+    (register,) = stack.state_dir.glob("rabbitmq/data/*/quorum/*/names.dets")
+    return b"kept" in register.read_bytes()
+
+
 async def publish(url: str, text: bytes) -> None:
     """Put a message on a quorum queue and wait for the confirm."""
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
-        await channel.declare_queue("kept", durable=True, arguments={"x-queue-type": "quorum"})
         message = aio_pika.Message(text, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
         await channel.default_exchange.publish(message, routing_key="kept", timeout=10)
 
@@ -84,7 +96,7 @@ def test_stranger_is_let_into_neither_server(stack: Stack):
     document = stack.document
     stranger = document.amqp.split("@")[1]
     with pytest.raises(aio_pika.exceptions.AMQPException):
-        asyncio.run(publish(f"amqp://guest:guest@{stranger}", b"x"))
+        asyncio.run(declare(f"amqp://guest:guest@{stranger}"))
     host = document.mongodb.split("@")[1].split("/")[0]
     with pytest.raises(Exception, match="requires authentication"):
         insert(f"mongodb://{host}/postroad?directConnection=true", 1)
@@ -103,6 +115,10 @@ def test_database_takes_majority_writes_and_transactions(stack: Stack):
 def test_killed_servers_are_back_on_the_same_ports_with_their_data(stack: Stack):
     before = stack.document
     insert(before.mongodb, 1)
+    # A service declares its queues when it starts. It is the register of queues that RabbitMQ 3.10
+    # saves late; `servers.rabbitmq` has it saved ten times a second.
+    asyncio.run(declare(before.amqp))
+    wait_until(lambda: register_is_saved(stack), "the register of queues is saved")
     asyncio.run(publish(before.amqp, b"one"))
     for name in (*SERVERS, "epmd"):
         gone = stack.kill(name)
@@ -135,10 +151,23 @@ def test_taken_port_moves_the_replica_set_to_another_with_its_data(tmp_path: Pat
     with Stack.start(folder, only=("mongod",)) as stack:
         insert(stack.document.mongodb, 3)
     port = json.loads((folder / "ports.json").read_text())["mongodb"]
-    with socket.create_server(("127.0.0.1", port)), Stack.start(folder, only=("mongod",)) as stack:
+    with occupied(port), Stack.start(folder, only=("mongod",)) as stack:
         assert f":{port}/" not in stack.document.mongodb
         assert any(str(port) in notice for notice in stack.status.notices)
         assert numbers(stack.document.mongodb) == [3]
+
+
+@contextlib.contextmanager
+def occupied(port: int) -> Iterator[None]:
+    """Another program on this port, that ends each connection at once."""
+    with socketserver.TCPServer(("127.0.0.1", port), socketserver.BaseRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_service_that_refuses_a_setting_fails_the_start_and_leaves_nothing(

@@ -338,17 +338,38 @@ async def test_ret_full_of_a_stored_message_returns_all_of_it(bench: "Bench"):
 async def test_failure_before_the_recipient_was_named_suppresses_nobody(bench: "Bench"):
     await bench.failed(stage="mail")
     await bench.failed(stage="connect")
-    await bench.failed(
-        stage="dot",
-        message={
-            "recipients": (
-                OutboundRecipient(id=new_id(), address="kim@example.net"),
-                OutboundRecipient(id=new_id(), address="lee@example.net"),
-            )
-        },
-    )
+    await bench.failed(stage="dot")
     await bench.failed(reply="550 5.7.1 spam", enhanced="5.7.1")
     await bench.failed(outcome="expired", reply="450 4.2.2 full", code=450, enhanced="4.2.2")
     await bench.until(lambda: len(bench.outbound) == 5)
     await bench.idle()
     assert await bench.database.suppressions.list("acc") == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "reply", "enhanced", "days"),
+    [
+        ("rcpt", "550 5.1.1 User unknown", "5.1.1", 180),
+        ("dot", "550 5.1.1 <Kim@example.net> User unknown", "5.1.1", 180),
+        ("route", "550 5.1.2 the domain example.net does not exist", "5.1.2", 30),
+        ("route", "556 5.1.10 example.net takes no mail (null MX)", "5.1.10", 30),
+    ],
+)
+async def test_failure_that_names_the_recipient_or_its_domain_suppresses(
+    bench: "Bench", stage: str, reply: str, enhanced: str, days: int
+):
+    failure = await bench.failed(
+        stage=stage, reply=reply, enhanced=enhanced, code=int(reply[:3]), time=time.time()
+    )
+    await bench.idle()
+    entry = await bench.database.suppressions.get("acc", "kim@example.net")
+    assert entry is not None
+    assert entry.expires == pytest.approx(failure.time + days * DAY)
+
+
+async def test_the_same_failure_reported_twice_is_one_notification(bench: "Bench"):
+    first = await bench.failed()
+    again = first.model_copy(update={"id": new_id(), "time": first.time + 1})
+    await bench.put(FAILURES.name, encode(again, b"Subject: x\r\n\r\n"))
+    await bench.until(lambda: len(bench.outbound) == 2)
+    assert len({outbound.id for outbound, _ in bench.outbound}) == 1

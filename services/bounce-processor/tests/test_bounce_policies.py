@@ -88,9 +88,18 @@ def test_soft_bounces_count_by_days_and_span():
 
 
 def test_spellings_of_one_mailbox_are_the_same_and_others_are_not():
-    same = ["kim@example.net", "KIM@Example.NET", "kim+shop@example.net", "kim@inner.example.net"]
+    same = ["kim@example.net", "KIM@Example.NET", "kim+shop@example.net", "kim@EXAMPLE.net"]
     for one, other in itertools.product(same, same):
         assert same_mailbox(one, other)
-    for other in ("lee@example.net", "", "@example.net", "kim.lee@example.net"):
+    assert same_mailbox("kim@example.net", "kim@inner.example.net")
+    assert same_mailbox("kim@mx.inner.example.net", "kim@inner.example.net")
+    for other in (
+        "kim@example.org",
+        "kim@anexample.net",
+        "lee@example.net",
+        "",
+        "@example.net",
+        "kim.lee@example.net",
+    ):
         assert not same_mailbox("kim@example.net", other)
     assert not same_mailbox("", "")

@@ -21,6 +21,7 @@ from typing import Any
 
 import aio_pika
 import pytest
+
 from postroad_common import secrets as passwords
 from postroad_common.broker import topology
 from postroad_common.mail.verp import BounceAddresses
@@ -35,7 +36,7 @@ from postroad_stack.stack import Stack
 
 SECRET = "a-secret-of-the-tests-long-enough"
 BOUNCE_DOMAIN = "bounce.postroad.test"
-PATIENCE = 15.0  # seconds; reached only by a failing test
+PATIENCE = 60.0  # seconds; reached only by a failing test
 
 
 @dataclass(frozen=True)
@@ -309,7 +310,9 @@ class Ingress:
 class LineClient:
     """A socket that sends and checks lines. Replies are read whole; their last line is checked."""
 
-    def __init__(self, port: int, ca: Path, *, source: str = "127.0.0.1", tls: bool = False) -> None:
+    def __init__(
+        self, port: int, ca: Path, *, source: str = "127.0.0.1", tls: bool = False
+    ) -> None:
         self.ca = ca
         self.socket = socket.create_connection(
             ("127.0.0.1", port), timeout=PATIENCE, source_address=(source, 0)
@@ -370,9 +373,7 @@ class LineClient:
 
 
 @pytest.fixture(scope="session")
-def start_ingress(
-    servers: Servers, certificates: Certificates
-) -> Iterator[Callable[..., Ingress]]:
+def start_ingress(servers: Servers, certificates: Certificates) -> Iterator[Callable[..., Ingress]]:
     """Starts a process; keyword arguments are `limits` and further settings in capitals."""
     started: list[Ingress] = []
 
@@ -394,7 +395,7 @@ def start_ingress(
             "POSTROAD_LIMITS": json.dumps({"smtp": {"auth_delay_seconds": 0, **(limits or {})}}),
             **{f"POSTROAD_{name}": value for name, value in settings.items()},
         }
-        process = subprocess.Popen(  # noqa: S603 - our own service
+        process = subprocess.Popen(
             [sys.executable, "-m", "postroad_ingress_smtp"],
             env=environment,
             stdout=subprocess.PIPE,
@@ -413,6 +414,15 @@ def start_ingress(
 
 
 @pytest.fixture(scope="session")
-def ingress(start_ingress: Callable[..., Ingress]) -> Ingress:
-    """One process with the default limits, but failed logins answered at once."""
+def common_ingress(start_ingress: Callable[..., Ingress]) -> Ingress:
     return start_ingress()
+
+
+@pytest.fixture
+def ingress(common_ingress: Ingress) -> Ingress:
+    """One process with the default limits, but failed logins answered at once."""
+    deadline = time.monotonic() + PATIENCE
+    while not common_ingress.ready():  # an earlier test may have taken its broker away
+        assert time.monotonic() < deadline
+        common_ingress.drain_log(0.05)
+    return common_ingress

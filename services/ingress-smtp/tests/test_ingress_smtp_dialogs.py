@@ -26,7 +26,6 @@ import codecs
 import json
 import re
 import select
-import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -34,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from postroad_common.broker import topology
 from postroad_common.mail.identifiers import new_id
 from postroad_common.mail.verp import BounceAddresses
@@ -72,9 +72,9 @@ def variables(login, new_login, bounce_addresses) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def server_for(ingress, start_ingress) -> Callable[..., Any]:
+def server_for(common_ingress, start_ingress) -> Callable[..., Any]:
     """The server for these limits and settings; each kind is started once."""
-    servers = {"{} []": ingress}
+    servers = {"{} []": common_ingress}
 
     def get(limits: dict[str, Any], settings: dict[str, str]) -> Any:
         key = f"{json.dumps(limits)} {sorted(settings.items())}"

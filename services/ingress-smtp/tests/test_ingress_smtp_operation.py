@@ -1,6 +1,7 @@
 """What operators rely on: certificates, proxies, logins that change, servers that go away, drain."""
 
 import re
+import select
 import shutil
 import socket
 import ssl
@@ -10,9 +11,10 @@ import time
 from collections.abc import Callable
 
 import pytest
+
 from postroad_stack.certificates import ensure_certificates
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -46,14 +48,14 @@ def test_tls_1_1_is_refused_and_1_2_is_taken(ingress):
 
 
 def test_a_renewed_certificate_is_used_for_new_connections(start_ingress, tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
     first = ensure_certificates(tmp_path / "first", ["localhost"])
     second = ensure_certificates(tmp_path / "second", ["localhost"])
     used_cert, used_key = tmp_path / "cert.pem", tmp_path / "key.pem"
     shutil.copy(first.certificate, used_cert)
     shutil.copy(first.key, used_key)
-    server = start_ingress(
-        TLS_CERT=str(used_cert), TLS_KEY=str(used_key), TLS_WATCH_SECONDS="0.05"
-    )
+    server = start_ingress(TLS_CERT=str(used_cert), TLS_KEY=str(used_key), TLS_WATCH_SECONDS="0.05")
     server.certificates = first
     standing = server.client("submissions", tls=True)
     standing.expect("220")
@@ -226,15 +228,16 @@ def test_many_connections_with_one_password_check_it_once(ingress, new_login):
 
 
 def test_a_failed_login_is_answered_late_and_nobody_else_waits(start_ingress, login):
-    server = start_ingress({"auth_delay_seconds": 0.4})
+    server = start_ingress({"auth_delay_seconds": 1.5})
     wrong = type(login)(login.username, "wrong")
     guesser, honest = server.secure_client(), server.secure_client()
     started = time.monotonic()
     guesser.send(f"AUTH PLAIN {wrong.plain}\r\n".encode())
     honest.ask(f"AUTH PLAIN {login.plain}", "235")
-    assert time.monotonic() - started < 0.35
+    answered, _, _ = select.select([guesser.socket], [], [], 0)
+    assert not answered
     guesser.expect("535")
-    assert time.monotonic() - started >= 0.4
+    assert time.monotonic() - started >= 1.5
 
 
 def test_drain_finishes_the_transaction_and_turns_the_idle_away(start_ingress, login, broker):
@@ -350,11 +353,10 @@ def test_metrics_tell_what_happened(ingress, login, broker):
 def test_passwords_are_never_logged(start_ingress, login):
     server = start_ingress(LOG_LEVEL="debug")
     client = server.secure_client(login)
-    send_message(client)
+    assert send_message(client)[-1].startswith("250 ")
     client.close()
-    server.drain_log(0.3)
+    server.wait_log("message taken")
     text = repr(server.log)
-    assert "message taken" in text
     assert login.password not in text
     assert login.plain not in text
     assert not re.search("ann@shop|bob@there", text)

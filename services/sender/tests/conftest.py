@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 import pytest
 from cryptography import x509
@@ -36,7 +37,7 @@ class Dialog:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> "Dialog":
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -164,5 +165,132 @@ async def dialog(
 
         async def start(text: str) -> Dialog:
             return await stack.enter_async_context(Dialog(text, server_tls))
+
+        yield start
+
+
+class Sink:
+    """A receiving server that does as told and remembers what it took.
+
+    `refuse` maps the start of a recipient address to replies given to its RCPT, one after the
+    other; the last repeats. `gate` holds back the reply to the final dot while it is closed.
+    """
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, list[str], bytes]] = []
+        self.refuse: dict[str, list[str]] = {}
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.dsn = False
+        self.most_connections = 1000
+        self.open = 0
+        self.connections = 0
+        self.refused = 0
+        self.host = "127.0.0.1"
+        self.port = 0
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def recipients(self) -> list[str]:
+        """Every address a message was taken for, in order."""
+        return [address for _, addresses, _ in self.taken for address in addresses]
+
+    async def start(self) -> None:
+        """Listen, on the same port as before if there was one."""
+        self._server = await asyncio.start_server(
+            self._serve, self.host, self.port, limit=67_108_864
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Refuse connections and drop those that are open."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self.connections += 1
+        self.open += 1
+        try:
+            if self.open > self.most_connections:
+                self.refused += 1
+                writer.write(b"421 4.7.0 too many connections\r\n")
+                await writer.drain()
+            else:
+                writer.write(b"220 sink.test\r\n")
+                await self._talk(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sender, recipients = "", []
+        while True:
+            line = (await reader.readuntil(b"\r\n")).decode().removesuffix("\r\n")
+            match line[:4].upper():
+                case "EHLO":
+                    offered = ["sink.test", "PIPELINING", "8BITMIME", "SIZE 99999999"]
+                    offered += ["DSN"] if self.dsn else []
+                    lines = [f"250-{word}\r\n" for word in offered[:-1]]
+                    writer.write("".join([*lines, f"250 {offered[-1]}\r\n"]).encode())
+                case "MAIL":
+                    sender, recipients = line.partition("<")[2].partition(">")[0], []
+                    writer.write(b"250 2.1.0 ok\r\n")
+                case "RCPT":
+                    address = line.partition("<")[2].partition(">")[0]
+                    reply = self._reply_to(address)
+                    if reply.startswith("250"):
+                        recipients.append(address)
+                    writer.write(f"{reply}\r\n".encode())
+                case "DATA":
+                    if not recipients:
+                        writer.write(b"554 5.5.1 no recipients\r\n")
+                        continue
+                    writer.write(b"354 go\r\n")
+                    data = await reader.readuntil(b"\r\n.\r\n")
+                    await self.gate.wait()
+                    self.taken.append((sender, recipients, data[:-3]))
+                    writer.write(b"250 2.0.0 queued\r\n")
+                case "QUIT":
+                    writer.write(b"221 bye\r\n")
+                    return
+                case _:
+                    writer.write(b"250 ok\r\n")
+
+    def _reply_to(self, address: str) -> str:
+        for start, replies in self.refuse.items():
+            if address.startswith(start):
+                return replies.pop(0) if len(replies) > 1 else replies[0]
+        return "250 2.1.5 ok"
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[Sink]:
+    """A receiving server on loopback."""
+    sink = Sink()
+    await sink.start()
+    yield sink
+    await sink.stop()
+
+
+@pytest.fixture
+async def more_sinks() -> AsyncIterator[Callable[[], Awaitable[Sink]]]:
+    """Further receiving servers."""
+    async with AsyncExitStack() as stack:
+
+        async def start() -> Sink:
+            sink = Sink()
+            await sink.start()
+            stack.push_async_callback(sink.stop)
+            return sink
 
         yield start

@@ -1,3 +1,4 @@
+import itertools
 import re
 
 from hypothesis import given
@@ -22,7 +23,7 @@ def unstuff(wire: bytes) -> tuple[bytes, bytes]:
 
 def in_pieces(octets: bytes, cuts: list[int]) -> list[bytes]:
     places = [0, *sorted(cut % (len(octets) + 1) for cut in cuts), len(octets)]
-    return [octets[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [octets[a:b] for a, b in itertools.pairwise(places)]
 
 
 @given(OCTETS, st.lists(st.integers(0, 10_000)), st.integers(1, 7))

@@ -331,7 +331,7 @@ async def test_reply_nobody_asked_for_makes_the_session_unusable(dialog: Start):
     server = await dialog(HELLO + "S: 421 4.4.2 idle too long\nC: [gone]")
     session = await connect(server)
     async with asyncio.timeout(2):
-        while session.usable:
+        while session.usable:  # noqa: ASYNC110 - waits for octets
             await asyncio.sleep(0.005)
     session.quit()
     await server.finished()

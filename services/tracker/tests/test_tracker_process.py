@@ -208,7 +208,7 @@ async def test_kill_in_the_moment_after_the_click_loses_nothing(
 ):
     await line.mend()
     messages = set()
-    for _ in range(3):
+    for _ in range(2):
         await tracker.start()
         message = new_id()
         messages.add(message)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.submission import Client, Recipient, Submission

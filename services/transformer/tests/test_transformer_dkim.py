@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from dkim.canonicalization import CanonicalizationPolicy
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from postroad_common.tokens import LinkKind
 from postroad_transformer.dkim import (
     BodyHash,

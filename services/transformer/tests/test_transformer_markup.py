@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from postroad_transformer.markup import attribute_text, attribute_value, attributes, scan
+
+from postroad_transformer.markup import Page, attribute_text, attributes, scan
 
 
 def names(text: str) -> list[str]:
@@ -14,8 +15,9 @@ def names(text: str) -> list[str]:
 
 
 def values(text: str) -> dict[str, str]:
-    (tag,) = scan(text)
-    return {k: attribute_value(text, v) for k, v in attributes(text, tag).items()}
+    page = Page(text)
+    assert len(page.tags) == 1
+    return {name: page.value(value) for name, value in page.attributes(0).items()}
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,10 @@ def test_well_formed_tags_agree_with_the_standard_library(text: str):
     reference.feed(text)
     reference.close()
     found = [
-        (tag.name, {k: attribute_value(text, v) for k, v in attributes(text, tag).items()})
+        (
+            tag.name,
+            {k: attribute_text(text[v.start : v.end]) for k, v in attributes(text, tag).items()},
+        )
         for tag in scan(text)
         if tag.opens
     ]

@@ -11,6 +11,7 @@ from email.policy import SMTP
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.submission import Recipient, Submission
@@ -327,7 +328,7 @@ def test_bare_line_ends_become_crlf_and_it_is_told():
         b"A: b\r\n" * 200_000,
         b"A: b" + b"\r\n c" * 500_000,
         mail(part("text/html" + "; a=b" * 100_000, HTML)),
-        mail(part("text/html; charset=" + "\"" * 500_000, HTML)),
+        mail(part("text/html; charset=" + '"' * 500_000, HTML)),
         mail(part("text/html", b"<a href=http://a.test>" * 80_000)),
         mail(part("text/html", b"<a href=http://a.test><b><i>" * 10_000)),
         mail(part("text/html", b"<style>b{c:d}</style>" + b"<div>" * 300_000)),

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from postroad_transformer.markup import visible_text
 from postroad_transformer.scam import shows_address
 

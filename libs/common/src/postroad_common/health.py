@@ -80,7 +80,10 @@ class _Server(uvicorn.Server):
 
 
 class HttpListener:
-    """An ASGI application listening on one port of this process."""
+    """An ASGI application listening on one port of this process.
+
+    `http` is the protocol class of its connections, when uvicorn's own does not do.
+    """
 
     def __init__(
         self,
@@ -91,6 +94,7 @@ class HttpListener:
         reuse_port: bool = False,
         grace: float = 10.0,
         forwarded: str | None = None,
+        http: type[asyncio.Protocol] | None = None,
     ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
@@ -108,6 +112,7 @@ class HttpListener:
         self._server = _Server(
             uvicorn.Config(
                 app,  # type: ignore[arg-type]  # any ASGI application
+                http=http or "auto",
                 access_log=False,
                 log_config=None,
                 server_header=False,

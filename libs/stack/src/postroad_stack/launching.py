@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 from postroad_stack.child import die_with_parent, end_process, same_process
 from postroad_stack.errors import StackError, StartFailedError
+from postroad_stack.leftovers import end_leftovers
 from postroad_stack.logs import tail
 from postroad_stack.plan import Plan
 from postroad_stack.state_dir import StateDir, write_atomically
 from postroad_stack.status import Failure, Phase, StackStatus
-from postroad_stack.supervisor import end_leftovers
 
 _POLL = 0.1
 _START_LIMIT = 300.0

@@ -19,11 +19,11 @@ import psutil
 
 from postroad_stack import logs
 from postroad_stack.certificates import ensure_certificates
-from postroad_stack.child import end_process
 from postroad_stack.credential import ensure_credential
 from postroad_stack.errors import NotReadyError, StackError, StartFailedError
 from postroad_stack.identity import Identity, load_identity
 from postroad_stack.keeper import Keeper
+from postroad_stack.leftovers import end_leftovers
 from postroad_stack.plan import Plan, Source, fixed_ports
 from postroad_stack.ports import PortBook
 from postroad_stack.program import Program
@@ -228,15 +228,6 @@ class Supervisor:
             document=self._wiring.document(self._identity, pids, replicas) if ready else None,
         )
         write_atomically(self._state.status, status.model_dump_json())
-
-
-def end_leftovers(state: StateDir) -> None:
-    """End what a killed supervisor may have left; the kernel has ended its children already."""
-    status = state.read_status()
-    if status is None:
-        return
-    for process in status.processes:
-        end_process(process.pid, process.born)
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from postroad_bounce_processor.mime import Part, decode_text, read_headers
+from postroad_bounce_processor.decoding import decode_text
+from postroad_bounce_processor.mime import Part, read_headers
 from postroad_bounce_processor.report import collapse
 
 MAX_REPORT_BYTES = 64 * 1024

@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import Counter
 
 from postroad_bounce_processor import metrics
-from postroad_bounce_processor.suppression import DAY, HARD_LIFE, SOFT_LIFE, is_persistent
+from postroad_bounce_processor.suppression import DAY, SOFT_LIFE, is_persistent
 from postroad_common.broker.eventwriter import EventWriter
 from postroad_common.broker.publisher import Publisher
 from postroad_common.broker.topology import OUTBOUND
@@ -59,8 +59,9 @@ class Effects:
         message: str,
         reason: str,
         time: float,
+        life: float | None,
     ) -> None:
-        """Put an address on the list: `kind` is hard (half a year) or complaint (for good)."""
+        """Put an address on the list for `life` seconds, or for good (None)."""
         self.suppressions.append(
             Suppression(
                 account=account,
@@ -68,7 +69,7 @@ class Effects:
                 reason=reason[:MAX_REASON],
                 kind=kind,
                 created=time,
-                expires=time + HARD_LIFE if kind == "hard" else None,
+                expires=None if life is None else time + life,
                 message=message,
             )
         )

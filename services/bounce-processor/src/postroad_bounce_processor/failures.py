@@ -15,6 +15,7 @@ from postroad_bounce_processor.dsn import Notification, write
 from postroad_bounce_processor.effects import Committer, Effects, SoftBounce
 from postroad_bounce_processor.notify import can_be_told, wants_report
 from postroad_bounce_processor.pace import Pace
+from postroad_bounce_processor.suppression import hard_life
 from postroad_common.broker.consumer import Delivery
 from postroad_common.mail.identifiers import derived_id
 from postroad_common.schemas.framing import FrameError, decode
@@ -77,13 +78,13 @@ class FailuresHandler:
             delivery.ack()
 
     def _suppress(self, failure: DeliveryFailure, verdict: Verdict, effects: Effects) -> None:
-        hard = is_hard(failure, verdict)
         message = failure.outbound
-        effects.counts.append(
-            metrics.BOUNCE_CLASSES.labels(verdict.failure.name, str(hard).lower())
-        )
         reason = f"{verdict.failure.name}: {failure.reply}"
         for recipient in message.recipients:
+            hard = is_hard(failure, verdict, recipient)
+            effects.counts.append(
+                metrics.BOUNCE_CLASSES.labels(verdict.failure.name, str(hard).lower())
+            )
             if hard:
                 effects.suppress(
                     "hard",
@@ -92,8 +93,9 @@ class FailuresHandler:
                     message=recipient.id,
                     reason=reason,
                     time=failure.time,
+                    life=hard_life(verdict.failure.name),
                 )
-            elif verdict.failure.counts and _is_about_the_mailbox(failure):
+            elif verdict.failure.counts and _names(failure, recipient):
                 effects.soft.append(
                     SoftBounce(
                         message.account, recipient.address, recipient.id, reason, failure.time
@@ -113,7 +115,11 @@ class FailuresHandler:
             effects.counts.append(metrics.LEFT_OUT.labels("pace"))
             _log.warning("notification left out: its origin gets too many", id=message.id)
             return
-        notification_id = derived_id(failure.time, "dsn", failure.id)
+        # From the attempt, not from the report of it: the sender may report twice after a crash.
+        ids = (recipient.id for recipient in recipients)
+        notification_id = derived_id(
+            message.received, "dsn", failure.outcome, str(message.attempt), *ids
+        )
         notification = write(
             failure,
             recipients,
@@ -206,20 +212,24 @@ class FailuresHandler:
         return message, content[: notification.head] if reference else content
 
 
-def is_hard(failure: DeliveryFailure, verdict: Verdict) -> bool:
+def is_hard(failure: DeliveryFailure, verdict: Verdict, recipient: OutboundRecipient) -> bool:
     """Tell whether a failure in conversation means that the address is dead.
 
-    The reply must be about the recipient: given to RCPT, or to the whole message when it had only
-    one recipient; or the domain must be known not to exist.
+    The reply must be about this recipient, or the domain must be known not to exist.
     """
     if failure.outcome != "failed" or not verdict.hard:
         return False
     if verdict.failure.name == "no-such-domain" and failure.stage == "route":
         return True
-    return _is_about_the_mailbox(failure)
+    return _names(failure, recipient)
 
 
-def _is_about_the_mailbox(failure: DeliveryFailure) -> bool:
+def _names(failure: DeliveryFailure, recipient: OutboundRecipient) -> bool:
+    """Whether the reply was to RCPT, or to the whole message and names the address.
+
+    A reply to the whole message is given to all recipients of a transaction, and the one whom it
+    means is not known unless it says so.
+    """
     if failure.stage == "rcpt":
         return True
-    return failure.stage in {"data", "dot"} and len(failure.outbound.recipients) == 1
+    return failure.stage in {"data", "dot"} and recipient.address.lower() in failure.reply.lower()

@@ -17,7 +17,8 @@ from importlib.resources import files
 
 from flufl.bounce import all_failures
 
-from postroad_bounce_processor.mime import Part, decode_words
+from postroad_bounce_processor.decoding import decode_words
+from postroad_bounce_processor.mime import Part
 
 # It logs each exception of a detector with a traceback, before it raises it to us.
 logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)
@@ -45,6 +46,9 @@ _SUBJECT = re.compile(
     r"n(?:ã|a)o entregue|falha|mancata consegna|non recapitabile|не доставлен|недоставлен|"
     r"退信|退回|系统退信|投递失败|配信|不達",
     re.IGNORECASE,
+)
+_DELAY = re.compile(
+    r"delay|warning|still being|not yet|verz(?:ö|oe)ger|retard|vertraagd|ritard", re.IGNORECASE
 )
 # Lines of a quoted header block name the author or the list, not who failed.
 _HEADER_LINE = re.compile(
@@ -115,6 +119,11 @@ def subject_of_failure(mail: Part) -> bool:
     return bool(_SUBJECT.search(decode_words(mail.headers.get("subject"))[:300]))
 
 
+def subject_of_delay(mail: Part) -> bool:
+    """Tell whether the subject says that delivery is still being tried."""
+    return bool(_DELAY.search(decode_words(mail.headers.get("subject"))[:300]))
+
+
 def own_words(text: str) -> str:
     """Return what the reporting server wrote itself, without the copy of the returned message."""
     match = _ORIGINAL.search(text)
@@ -156,6 +165,14 @@ def find_passage(words: str, headers_recipient: str, expected: str) -> Passage |
         if number > 20:
             break
     return None
+
+
+def nameless_passage(words: str) -> Passage:
+    """Return the beginning of a text that names no address.
+
+    Whom it is about the bounce address knows; but it is no evidence against that address.
+    """
+    return Passage("", expected=False, text=words[:MAX_PASSAGE], rest="")
 
 
 def ask_fallback(raw: bytes) -> tuple[set[str], set[str]]:

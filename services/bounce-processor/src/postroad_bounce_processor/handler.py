@@ -17,6 +17,7 @@ from postroad_bounce_processor.forward import forward, is_loop
 from postroad_bounce_processor.notify import can_be_told, wants_return
 from postroad_bounce_processor.pace import Pace
 from postroad_bounce_processor.record import Kind, Understanding
+from postroad_bounce_processor.suppression import hard_life
 from postroad_bounce_processor.understand import same_mailbox, understand
 from postroad_common.broker.consumer import Delivery
 from postroad_common.mail.identifiers import derived_id
@@ -149,6 +150,7 @@ class ReturnsHandler:
                 message=record.id,
                 reason=f"complaint ({found.detail})",
                 time=returned.received,
+                life=None,
             )
         if found.kind is not Kind.BOUNCE:
             return
@@ -165,6 +167,7 @@ class ReturnsHandler:
                 message=record.id,
                 reason=reason,
                 time=returned.received,
+                life=hard_life(found.bounce_class),
             )
         elif (failure.counts or failure.hard) and same_mailbox(found.recipient, record.recipient):
             effects.soft.append(

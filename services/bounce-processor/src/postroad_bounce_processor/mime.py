@@ -2,19 +2,18 @@
 
 Returned mail comes from anybody, in any state: cut off, wrongly nested, with invented character
 sets, 25 MiB long. The reader looks at the bytes in place (a part is a pair of offsets), decodes
-only what is asked for, never raises on content, and does work in proportion to the size of the
-mail. What the parts mean is decided elsewhere (`report`, `complaint`, `autoreply`, `freetext`).
+only what is asked for (`decoding`), never raises on content, and does work in proportion to the
+size of the mail. What the parts mean is decided elsewhere (`report`, `complaint`, `autoreply`,
+`formats`).
 """
 
 import binascii
-import codecs
-import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email.errors import HeaderParseError
-from email.header import decode_header
-from functools import cached_property, lru_cache
+from functools import cached_property
+
+from postroad_bounce_processor.decoding import decode_text, from_base64, strip_html
 
 MAX_DEPTH = 8
 MAX_PARTS = 64
@@ -29,24 +28,7 @@ _PARAMETER = re.compile(
     r';\s*([a-z0-9-]{1,40})(?:\*0?\*?)?\s*=\s*(?:"([^"]{0,500})"|([^;\s"]{1,500}))', re.IGNORECASE
 )
 _MEDIA_TYPE = re.compile(r"\s*([a-z0-9!#$&^_.+-]{1,80})/([a-z0-9!#$&^_.+-]{1,80})", re.IGNORECASE)
-_TAG = re.compile(r"<[^<>]{0,2000}>")
-_LINE_TAG = re.compile(r"<(?:br|/p|/div|/tr|/li|/h[1-6])\b[^<>]{0,200}>", re.IGNORECASE)
-_HIDDEN = re.compile(r"<(/?)(style|script|head)\b", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]+")
-
-# Text encodings that a mail cannot mean and that are slow or surprising to decode.
-_REFUSED_CHARSETS = frozenset(
-    {
-        "idna",
-        "punycode",
-        "unicode_escape",
-        "raw_unicode_escape",
-        "undefined",
-        "utf-7",
-        "mbcs",
-        "oem",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +83,7 @@ class Part:
         if encoding == "quoted-printable":
             return binascii.a2b_qp(data)
         if encoding == "base64":
-            return _from_base64(data)
+            return from_base64(data)
         return data
 
     @cached_property
@@ -109,7 +91,7 @@ class Part:
         """The readable text of this part: decoded, HTML tags dropped, LF line ends."""
         text = decode_text(self.content(), self.parameters.get("charset", ""))
         if self.media_type == "text/html":
-            text = _strip_html(text)
+            text = strip_html(text)
         return _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
@@ -135,34 +117,6 @@ def read_headers(block: bytes) -> Headers:
         if len(fields) >= MAX_HEADERS:
             break
     return Headers(tuple(fields))
-
-
-def decode_text(data: bytes, charset: str) -> str:
-    """Decode with ``charset`` if it is a sane text encoding, else UTF-8, else Latin-1."""
-    name = _known_charset(charset.strip().lower()[:40])
-    if name is not None:
-        try:
-            return data.decode(name, "replace")
-        except (UnicodeError, ValueError, LookupError):
-            pass
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
-
-
-def decode_words(value: str) -> str:
-    """Undo RFC 2047 encoded words; the value itself where they are broken."""
-    if "=?" not in value:
-        return value
-    try:
-        chunks = decode_header(value[:2000])
-    except (HeaderParseError, ValueError, LookupError):
-        return value
-    return "".join(
-        chunk if isinstance(chunk, str) else decode_text(chunk, charset or "")
-        for chunk, charset in chunks
-    )
 
 
 def parse_media_type(value: str) -> tuple[str, dict[str, str]]:
@@ -252,52 +206,3 @@ def _before_newline(raw: bytes, first: int, hit: int) -> int:
         if hit > first and raw[hit - 1] == 13:
             hit -= 1
     return max(hit, first)
-
-
-def _from_base64(data: bytes) -> bytes:
-    compact = re.sub(rb"[^A-Za-z0-9+/]", b"", data)
-    try:
-        return binascii.a2b_base64(compact[: len(compact) // 4 * 4] + _padding(compact))
-    except binascii.Error:
-        return b""
-
-
-def _padding(compact: bytes) -> bytes:
-    tail = compact[len(compact) // 4 * 4 :]
-    return tail + b"=" * (4 - len(tail)) if len(tail) > 1 else b""
-
-
-@lru_cache(maxsize=256)
-def _known_charset(name: str) -> str | None:
-    if not name or "\x00" in name:
-        return None
-    try:
-        codec = codecs.lookup(name)
-    except (LookupError, ValueError, UnicodeError):
-        return None
-    if not getattr(codec, "_is_text_encoding", True) or codec.name in _REFUSED_CHARSETS:
-        return None
-    return codec.name
-
-
-def _strip_html(text: str) -> str:
-    text = _LINE_TAG.sub("\n", _without_hidden(text))
-    return html.unescape(_TAG.sub(" ", text))
-
-
-def _without_hidden(text: str) -> str:
-    """Drop style sheets, scripts and the head, in one pass over the tags."""
-    kept: list[str] = []
-    position = 0
-    hidden = ""
-    for tag in _HIDDEN.finditer(text):
-        closing, name = bool(tag[1]), tag[2].lower()
-        if not hidden and not closing:
-            kept.append(text[position : tag.start()])
-            hidden = name
-        elif hidden == name and closing:
-            hidden = ""
-            position = tag.start()
-    if not hidden:
-        kept.append(text[position:])
-    return " ".join(kept)

@@ -2,14 +2,15 @@
 
 `find_report` reads every block of the status part. Which of the recipients matters and what class
 of failure it is, `understand` and `classify` decide. Reports without a status part (RFC 6522 allows
-none, broken gateways drop it) give a `Report` with no recipients: `freetext` reads those.
+none, broken gateways drop it) give a `Report` with no recipients: `formats` reads those.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from postroad_bounce_processor.mime import Part, decode_text
+from postroad_bounce_processor.decoding import decode_text
+from postroad_bounce_processor.mime import Part
 
 MAX_STATUS_BYTES = 256 * 1024
 MAX_RECIPIENTS = 1000

@@ -1,6 +1,7 @@
 """When an address goes on the suppression list of an account.
 
-    hard bounce   at once, for half a year
+    hard bounce   at once, for half a year; for thirty days if the domain is the reason,
+                  because domains that lapse are often renewed
     complaint     at once, for good
     soft bounces  on three different days, the first and last a week apart, and nothing delivered
                   in between; for thirty days
@@ -17,6 +18,11 @@ SOFT_LIFE = 30 * DAY
 SOFT_DAYS = 3
 SOFT_SPAN = 7 * DAY
 SOFT_MEMORY = 30 * DAY
+
+
+def hard_life(class_name: str) -> float:
+    """Return for how many seconds a hard bounce of this class suppresses."""
+    return SOFT_LIFE if class_name == "no-such-domain" else HARD_LIFE
 
 
 def day_of(moment: float) -> int:

@@ -16,8 +16,10 @@ from postroad_bounce_processor.formats import (
     ask_fallback,
     find_format,
     find_passage,
+    nameless_passage,
     own_words,
     sent_by_a_daemon,
+    subject_of_delay,
     subject_of_failure,
 )
 from postroad_bounce_processor.mime import Part, read
@@ -71,20 +73,29 @@ def understand(
     if found is None and declares_itself(mail):
         return Understanding(Kind.RESPONSE, Source.REPLY, confidence=0.9, detail="automatic")
     if found is None and sent_by_a_daemon(mail, mail_from):
-        found = _from_words(mail, report, expected, rules) or _from_fallback(
-            mail, raw, expected, rules
+        found = (
+            _from_words(mail, report, expected, rules)
+            or _from_fallback(mail, raw, expected, rules)
+            or _from_subject(mail, report)
         )
     return found or Understanding(Kind.UNKNOWN, Source.NOTHING, confidence=0.0)
 
 
 def same_mailbox(one: str, other: str) -> bool:
-    """Tell whether two spellings can be the same mailbox.
+    """Tell whether two spellings are the same mailbox.
 
-    Letter case and a `+tag` do not count, and neither does the domain as long as the local parts
-    agree: receivers report the name of their inner domain.
+    Letter case and a `+tag` do not count, and one domain may lie within the other: receivers
+    report the name of their inner domain.
     """
-    first, second = one.lower().rpartition("@"), other.lower().rpartition("@")
-    return first[0].partition("+")[0] == second[0].partition("+")[0] != ""
+    local, _, domain = one.lower().rpartition("@")
+    other_local, _, other_domain = other.lower().rpartition("@")
+    if not local or local.partition("+")[0] != other_local.partition("+")[0]:
+        return False
+    return (
+        domain == other_domain
+        or domain.endswith(f".{other_domain}")
+        or other_domain.endswith(f".{domain}")
+    )
 
 
 def _from_report(report: Report, expected: str, rules: Classifier) -> Understanding:
@@ -146,9 +157,7 @@ def _from_format(mail: Part, expected: str, rules: Classifier) -> Understanding 
     failed = mail.headers.get("x-failed-recipients").partition(",")[0].strip().strip("<>")
     if known is None and not failed:
         return None
-    passage = find_passage(words, failed, expected)
-    if passage is None:
-        return None
+    passage = find_passage(words, failed, expected) or nameless_passage(words)
     delayed = known is not None and known.delayed
     return _bounce(passage, rules, Source.FORMAT, 0.85, delayed=delayed)
 
@@ -164,11 +173,23 @@ def _from_words(
     if report is None and not subject_of_failure(mail):
         return None
     words = own_words(human_text(mail))
-    passage = find_passage(words, "", expected)
-    if passage is None:
-        return None
-    found = _bounce(passage, rules, Source.WORDS, 0.6, delayed=False)
+    passage = find_passage(words, "", expected) or nameless_passage(words)
+    delayed = subject_of_delay(mail)
+    found = _bounce(passage, rules, Source.WORDS, 0.6, delayed=delayed)
     return found if found.bounce_class != UNDETERMINED or found.code or found.enhanced else None
+
+
+def _from_subject(mail: Part, report: Report | None) -> Understanding | None:
+    """Nothing but the subject (or the declared type) of a bounce, in a language not known."""
+    if report is None and not subject_of_failure(mail):
+        return None
+    return Understanding(
+        kind=Kind.DELAYED if subject_of_delay(mail) else Kind.BOUNCE,
+        source=Source.WORDS,
+        confidence=0.3,
+        bounce_class=UNDETERMINED,
+        diagnostic=collapse(own_words(human_text(mail))[:500]),
+    )
 
 
 def _from_fallback(

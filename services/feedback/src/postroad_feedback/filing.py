@@ -22,7 +22,7 @@ from postroad_feedback import counts
 from postroad_feedback.facts import FactFinder, Facts
 from postroad_feedback.subscriptions import Subscriptions
 
-CHUNK = 1000
+CHUNK = 2000
 """Events filed at once."""
 PROMPT_SECONDS = 30.0
 """A batch closed this soon cannot have been taken for abandoned, so nobody will repeat it."""
@@ -77,8 +77,7 @@ class Filing:
         known = [event for event in events if event.message in facts]
         additions, *_ = await asyncio.gather(
             self._roll_up(batch, new, facts),
-            self._database.messages.apply(events),
-            self._count_reactions(events),
+            self._update_records(events),
             self._suppress(known, facts),
             self._subscriptions.enqueue(known, facts),
         )
@@ -101,11 +100,22 @@ class Filing:
         await self._database.rollups.add(batch, additions)
         return additions
 
-    async def _count_reactions(self, events: Sequence[Event]) -> None:
-        messages = {event.message for event in events if counts.is_reaction(event)}
-        if messages:
-            reactions = await self._database.events.reactions(messages)
-            await self._database.messages.count_reactions(reactions)
+    async def _update_records(self, events: Sequence[Event]) -> None:
+        """Brings the records of the messages up to date.
+
+        One update per message and batch is most of what an event costs the database; so reactions,
+        which change nothing but their numbers, are left to the second call.
+        """
+        await self._database.messages.apply(
+            event for event in events if not counts.is_reaction(event)
+        )
+        latest: dict[str, float] = {}
+        for event in events:
+            if counts.is_reaction(event):
+                latest[event.message] = max(event.time, latest.get(event.message, 0.0))
+        if latest:
+            reactions = await self._database.events.reactions(latest)
+            await self._database.messages.count_reactions(reactions, latest)
 
     async def _suppress(self, events: Sequence[Event], facts: Mapping[str, Facts]) -> None:
         """Puts those who unsubscribed on the list of the account they unsubscribed from."""

@@ -6,6 +6,9 @@ from postroad_common.broker import Delivery
 from postroad_common.schemas.events import Event, EventBatch
 from postroad_common.schemas.framing import FrameError, decode
 
+CHUNK = 2000
+"""Events in memory at once: a queue that has grown long holds hundreds in each message."""
+
 FileEvents = Callable[[Sequence[Event]], Awaitable[None]]
 
 
@@ -31,6 +34,12 @@ class Handler:
                 continue
             events += batch.events
             readable.append(delivery)
+            if len(events) >= CHUNK:
+                await self._file_and_ack(events, readable)
+                events, readable = [], []
+        await self._file_and_ack(events, readable)
+
+    async def _file_and_ack(self, events: Sequence[Event], readable: Sequence[Delivery]) -> None:
         if events:
             await self._file(events)
         for delivery in readable:

@@ -69,15 +69,16 @@ def parse_form(body: bytes) -> Fields:
     """
     try:
         pairs = parse_qsl(
-            body,
+            _text(body),
             keep_blank_values=True,
             max_num_fields=MAX_FORM_FIELDS,
+            errors="surrogateescape",
         )
     except ValueError:
         raise ApiError(
             400, f"The form has more than {MAX_FORM_FIELDS} fields.", code="invalid_form"
         ) from None
-    return _collect((_text(name), _text(value)) for name, value in pairs)
+    return _collect(pairs)
 
 
 def parse_multipart(content_type: str, body: bytes) -> Fields:

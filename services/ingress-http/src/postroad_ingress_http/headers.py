@@ -45,8 +45,7 @@ def parameter(name: str, value: str) -> str:
     if _PRINTABLE.fullmatch(value):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'; {name}="{escaped}"'
-    plain = re.sub(r'[^ -~]|["\\]', "_", value)
-    return f"; {name}=\"{plain}\";\r\n {name}*=UTF-8''{quote(value, safe='')}"
+    return f"; {name}*=UTF-8''{quote(value, safe='')}"
 
 
 def _mailbox_words(entry: NamedMailbox) -> list[str]:

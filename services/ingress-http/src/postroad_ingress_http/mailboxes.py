@@ -58,7 +58,10 @@ def parse_list(text: str) -> list[NamedMailbox]:
             if angle is not None:
                 raise AddressError("two addresses stand without a comma between them")
             angle = match[0][1:-1].strip()
-        elif match.lastgroup != "space":
+        elif match.lastgroup == "space":
+            if words:
+                words.append(" ")
+        else:
             if angle is not None:
                 raise AddressError("there is text behind the address")
             words.append(match[0])
@@ -70,9 +73,9 @@ def parse_list(text: str) -> list[NamedMailbox]:
 
 def _entry(words: list[str], angle: str | None) -> NamedMailbox:
     if angle is None:
-        # A quoted local part arrives as two tokens: "a b" and @example.com.
-        return NamedMailbox("", parse_mailbox("".join(words), smtputf8=True))
-    name = " ".join(_unquote(word) for word in words)
+        # A quoted local part arrives as two words: "a b" and @example.com.
+        return NamedMailbox("", parse_mailbox("".join(words).rstrip(), smtputf8=True))
+    name = "".join(_unquote(word) for word in words).strip()
     if len(name) > MAX_NAME:
         raise AddressError(f"the display name is longer than {MAX_NAME} characters")
     return NamedMailbox(name, parse_mailbox(angle, smtputf8=True))

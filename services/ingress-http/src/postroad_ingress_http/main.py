@@ -18,6 +18,7 @@ from postroad_ingress_http.limits import Limits
 from postroad_ingress_http.parts import Parts
 from postroad_ingress_http.settings import HttpSettings
 from postroad_ingress_http.submission import SubmissionRules
+from postroad_ingress_http.wire import GuardedHttp
 
 _ENVELOPE_ROOM = 1 << 20  # octets of a request beside its message
 _log = structlog.get_logger(__name__)
@@ -87,6 +88,7 @@ async def build(context: ServiceContext[HttpSettings]) -> None:
         settings.http_port,
         reuse_port=settings.reuse_port,
         grace=settings.grace_seconds,
+        http=GuardedHttp,
     )
     await listener.start()
     context.on_drain(listener.stop)

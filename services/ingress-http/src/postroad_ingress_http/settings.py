@@ -1,8 +1,10 @@
 """What ingress-http needs to know, beside what every service does."""
 
 import json
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import NoDecode
 
 from postroad_common.settings import DnsSettings, MessageSettings, ServiceSettings
 
@@ -31,7 +33,7 @@ class HttpSettings(ServiceSettings, MessageSettings, DnsSettings):
         title="Public URL",
         description="of the REST API and dashboard; https makes the session cookie Secure",
     )
-    limits: HttpLimits = Field(
+    limits: Annotated[HttpLimits, NoDecode] = Field(
         default_factory=HttpLimits,
         title="Limits",
         description="JSON of connection, rate and AUTH limits of the ingresses",
@@ -54,7 +56,12 @@ class HttpSettings(ServiceSettings, MessageSettings, DnsSettings):
     @field_validator("limits", mode="before")
     @classmethod
     def _read_limits(cls, value: object) -> object:
-        return json.loads(value) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"must be JSON: {error}") from error
 
     @field_validator("http_url")
     @classmethod

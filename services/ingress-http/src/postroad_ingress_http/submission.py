@@ -72,7 +72,7 @@ def prepare(
     try:
         controls = read_controls(message)
     except ControlError as error:
-        raise bad_field(error.header, str(error), code="control_header") from None
+        raise bad_field(error.header, f"{error}.", code="control_header") from None
     message = controls.stripped
     _refuse_unfilled_data(request, message)
     everyone = [*mailboxes, envelope] if envelope else mailboxes
@@ -134,14 +134,14 @@ def _tags(request: SendFields) -> tuple[str, ...]:
     try:
         return parse_tags("tags", [part for tag in request.tags or () for part in tag.split(",")])
     except ControlError as error:
-        raise bad_field("tags", str(error).removeprefix("tags: ")) from None
+        raise bad_field("tags", f"{error}.".removeprefix("tags: ")) from None
 
 
 def _merge_tags(fields: tuple[str, ...], headers: tuple[str, ...]) -> tuple[str, ...]:
     try:
         return parse_tags("tags", [*fields, *headers])
     except ControlError as error:
-        raise bad_field("tags", str(error).removeprefix("tags: ")) from None
+        raise bad_field("tags", f"{error}.".removeprefix("tags: ")) from None
 
 
 def _images(request: SendFields, header: bool | None) -> bool:  # noqa: FBT001 - three states

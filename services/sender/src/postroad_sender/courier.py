@@ -78,10 +78,10 @@ class Crew:
         lane: Lane[Job],
         destination: Destination,
         dialer: Dialer,
+        *,
         slots: Slots,
         endings: Endings,
         pieces: Pieces,
-        *,
         idle_seconds: float,
         most_messages: int,
     ) -> None:

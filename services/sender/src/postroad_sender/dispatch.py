@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
@@ -11,12 +11,13 @@ from postroad_sender.control import Caps, Controller
 from postroad_sender.courier import HOLD_LONGEST, Crew
 from postroad_sender.destination import Destination, Destinations
 from postroad_sender.endings import Endings
-from postroad_sender.job import Job
-from postroad_sender.lane import Lane, LaneKey
+from postroad_sender.job import Job, Shard
+from postroad_sender.lane import PRESSURE, SHARE, Lane, LaneKey
 from postroad_sender.outcome import of_error
 from postroad_sender.stage import WireError
 
 FRESH_FOR = 30.0  # seconds until DNS is asked again where a domain's mail goes
+LOOK_EVERY = 0.5  # seconds
 FORGET_AFTER = 600.0  # seconds without work
 MOST_DOMAINS = 50_000
 PARK_LONGEST = 1800.0
@@ -35,11 +36,13 @@ class Dispatcher:
         make_crew: MakeCrew,
         *,
         caps: Caps,
+        shards: Sequence[Shard] = (),
     ) -> None:
         self._destinations = destinations
         self._endings = endings
         self._make_crew = make_crew
         self._caps = caps
+        self._shards = shards
         self._crews: dict[LaneKey, Crew] = {}
         self._placed: OrderedDict[str, tuple[float, Crew]] = OrderedDict()
         self._asking: dict[str, list[Job]] = {}
@@ -84,13 +87,32 @@ class Dispatcher:
         return left
 
     async def watch(self) -> None:
-        """Forget lanes without work, and count. Runs for ever."""
+        """Make room, forget lanes without work, and count. Runs for ever."""
+        rounds = 0
         while True:
-            await asyncio.sleep(5.0)
-            self.look()
+            await asyncio.sleep(LOOK_EVERY)
+            self.make_room()
+            rounds += 1
+            if rounds % 10 == 0:
+                self.look()
+
+    def make_room(self) -> None:
+        """Where slow lanes fill a shard's place in this process, put most of their mail back.
+
+        Otherwise the shard would stand still until they move: the broker gives nothing more.
+        """
+        now = self._loop.time()
+        for shard in self._shards:
+            if shard.held < PRESSURE * shard.capacity:
+                continue
+            slow = [crew.lane for crew in self._crews.values() if crew.lane.is_slow(now)]
+            for lane in slow:
+                keep = max(1, int(SHARE * shard.capacity / len(slow)))
+                for job in lane.shed(keep, lambda job, of=shard: job.shard is of):  # type: ignore[misc]
+                    self._endings.park(job, lane.park(now, PARK_LONGEST), "lane full", "full")
 
     def look(self) -> None:
-        """One round of `watch`."""
+        """Forget and count."""
         now = self._loop.time()
         waiting = 0
         states = {"idle": 0, "open": 0, "limited": 0, "closed": 0}
@@ -120,7 +142,7 @@ class Dispatcher:
             for job in self._asking.pop(domain, []):
                 self._endings.finish(job, [outcome] * len(job.message.recipients), None)
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the loop must survive; see below
             # whatever a name from outside makes of the look-up, its mail is tried again
             _log.exception("look-up failed", domain=domain)
             for job in self._asking.pop(domain, []):

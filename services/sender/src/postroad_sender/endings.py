@@ -1,5 +1,6 @@
-"""How jobs end: what happened is told, what is left to do is put on a queue, then they are
-acknowledged; in this order, so that nothing is ever lost in between.
+"""How jobs end: told, put on a queue if something is left to do, and only then acknowledged.
+
+The order is what keeps mail: nothing is ever lost in between.
 
 A delivered message costs one line in the journal and one event. Everything else takes the slower
 road: failures go to the bounce-processor, deferrals to a waiting room with their reason.
@@ -48,6 +49,7 @@ class Endings:
         publisher: Publisher,
         events: EventWriter,
         journal: Journal,
+        *,
         schedule: RetrySchedule,
         ended: Callable[[Job], None],
         clock: Callable[[], float] = time.time,
@@ -115,8 +117,8 @@ class Endings:
     def wait_more(self, job: Job, seconds: float) -> None:
         """It came out of its waiting room too early: into the next one."""
         name = _TIER_NAMES[tier_for(seconds, _TIERS)]
-        frame = encode(job.message, job.body)
-        self._spawn(self._settle(job, [], [(name, self._key(job), frame)]))
+        message = job.message.model_copy(update={"hop": job.message.hop + 1})
+        self._spawn(self._settle(job, [], [(name, self._key(job), encode(message, job.body))]))
 
     def split(self, job: Job, parts: Sequence[OutboundMessage], keys: Sequence[str]) -> None:
         """Its recipients belong to several destinations: each goes to its own."""
@@ -161,7 +163,7 @@ class Endings:
                         session is not None and session.capabilities.dsn
                     ):
                         publications.append(
-                            self._failure(job, recipient, outcome, "relayed", facts, now)
+                            self._failure(job, recipient, outcome, "relayed", facts, now=now)
                         )
                 case Status.FAILED:
                     over = outcome.reply.enhanced == "5.4.7" and outcome.local
@@ -169,11 +171,13 @@ class Endings:
                         facts["expired"] = True
                     events.append(attempted(EventName.FAILED, message, recipient.id, now, facts))
                     kind: FailureKind = "expired" if over else "failed"
-                    publications.append(self._failure(job, recipient, outcome, kind, facts, now))
+                    publications.append(
+                        self._failure(job, recipient, outcome, kind, facts, now=now)
+                    )
                 case Status.DEFERRED:
                     deferred.append((recipient, outcome))
         if deferred:
-            self._defer(job, deferred, session, now, events, publications)
+            self._defer(job, deferred, session, now=now, events=events, publications=publications)
         return events, publications
 
     def _defer(
@@ -181,6 +185,7 @@ class Endings:
         job: Job,
         deferred: list[tuple[OutboundRecipient, Outcome]],
         session: Session | None,
+        *,
         now: float,
         events: list[Event],
         publications: list[Publication],
@@ -201,7 +206,7 @@ class Endings:
             events.append(attempted(EventName.DEFERRED, message, recipient.id, now, facts))
             if tell_delay:
                 publications.append(
-                    self._failure(job, recipient, outcome, "delayed", facts, now, later)
+                    self._failure(job, recipient, outcome, "delayed", facts, now=now, later=later)
                 )
         changes: dict[str, Any] = {
             "attempt": message.attempt + 1,
@@ -214,7 +219,8 @@ class Endings:
 
     def _again(self, job: Job, later: float, now: float, **changes: Any) -> Publication:
         changes["reason"] = changes["reason"][:_REPLY_LIMIT]
-        message = job.message.model_copy(update={**changes, "not_before": later})
+        changes |= {"not_before": later, "hop": job.message.hop + 1}
+        message = job.message.model_copy(update=changes)
         name = _TIER_NAMES[tier_for(later - now, _TIERS)]
         return (name, self._key(job), encode(message, job.body))
 
@@ -225,6 +231,7 @@ class Endings:
         outcome: Outcome,
         kind: FailureKind,
         facts: dict[str, Any],
+        *,
         now: float,
         later: float | None = None,
     ) -> Publication:

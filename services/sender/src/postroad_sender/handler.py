@@ -75,7 +75,7 @@ class Handler:
         return handle
 
     async def pieces(self, job: Job) -> Pieces | None:
-        """The octets of the message; None when they are not to be had, and the job is dealt with."""
+        """The octets of the message; None where they are not to be had: then the job has ended."""
         try:
             return await self._bodies.pieces(job.message, job.body)
         except StoreAway as error:
@@ -87,7 +87,8 @@ class Handler:
 
     def over(self, job: Job) -> None:
         """`job` has ended."""
-        if self._under_way.pop(job.key, None) is not None:
+        if self._under_way.get(job.message.id) is job:
+            del self._under_way[job.message.id]
             job.shard.held -= 1
 
     def take_timed(self) -> list[Job]:
@@ -101,18 +102,16 @@ class Handler:
     def _begin(
         self, message: OutboundMessage, body: memoryview, delivery: Delivery, shard: Shard
     ) -> None:
-        key = f"{message.id}.{message.attempt}"
-        twin = self._under_way.get(key)
-        if twin is not None:
-            metrics.RECOGNISED.labels("under way").inc()
-            twin.deliveries.append(delivery)
-            return
-        if self._journal.was_handed_on(key):
+        job = Job(message, body, domain_of(message.recipients[0].address), shard, [delivery])
+        if self._journal.was_handed_on(job.key):
             metrics.RECOGNISED.labels("handed on").inc()
             delivery.ack()
             return
-        job = Job(message, body, domain_of(message.recipients[0].address), shard, [delivery])
-        self._under_way[key] = job
+        twin = self._under_way.get(message.id)
+        if twin is not None:
+            self._meet(twin, job)
+            return
+        self._under_way[message.id] = job
         shard.held += 1
         repeated = self._recognise(job)
         if repeated and not job.message.recipients:
@@ -133,6 +132,16 @@ class Handler:
             self._timers[job] = loop.call_later(left, self._due, job)
         else:
             self._endings.wait_more(job, left)
+
+    def _meet(self, twin: Job, job: Job) -> None:
+        """Another copy of a message that is under way."""
+        if twin.message.hop == job.message.hop:
+            metrics.RECOGNISED.labels("under way").inc()
+            twin.deliveries += job.deliveries  # all end together
+        else:
+            # Copies of different hops exist when the broker brings again what was handed on. The
+            # one under way decides what is left to do for the other.
+            self._endings.wait_more(job, SOON)
 
     def _due(self, job: Job) -> None:
         del self._timers[job]

@@ -39,8 +39,8 @@ class Job:
 
     @property
     def key(self) -> str:
-        """The same for each delivery of the same try of the same message."""
-        return f"{self.message.id}.{self.message.attempt}"
+        """The same for each delivery of the same copy of the message, and only for those."""
+        return f"{self.message.id}.{self.message.hop}"
 
     @property
     def is_ours(self) -> bool:

@@ -50,7 +50,7 @@ class Journal:
             self._file = -1
 
     def delivered(self, recipient: str, facts: dict[str, Any]) -> None:
-        """The server took the message `recipient` (a message id); `facts` are those of its event."""
+        """The message with the id `recipient` was taken; `facts` are those of its event."""
         self._note(recipient, facts)
 
     def handed_on(self, key: str) -> None:

@@ -6,6 +6,7 @@ here; the speed is the business of `control`.
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -34,6 +35,7 @@ W = TypeVar("W", bound=Waiting)
 
 SLOW_AFTER = 2.0  # seconds that the first in the queue has waited
 PRESSURE = 0.75  # of the messages that a shard may have in this process
+UNKNOWN_SPEED = 20.0  # messages per second, of a lane that has shown nothing yet
 SHARE = 0.5  # of what is left then, for one slow lane
 
 
@@ -102,9 +104,28 @@ class Lane(Generic[W]):
         self._size = 0
         return found
 
+    def shed(self, keep: int, concerns: Callable[[W], bool]) -> list[W]:
+        """Give away the newest of those that `concerns` is true for, all but `keep`."""
+        concerned = [work for queue in self._queues.values() for work in queue if concerns(work)]
+        concerned.sort(key=lambda work: work.since)
+        given = concerned[keep:]
+        leaving = {id(work) for work in given}
+        for account, queue in list(self._queues.items()):
+            left = deque(work for work in queue if id(work) not in leaving)
+            if left:
+                self._queues[account] = left
+            else:
+                del self._queues[account]
+        self._size -= len(given)
+        return given
+
     def head_age(self, now: float) -> float:
         """Seconds that the longest waiting first-in-queue has waited."""
         return max((now - queue[0].since for queue in self._queues.values()), default=0.0)
+
+    def is_slow(self, now: float) -> bool:
+        """Whether the first in the queue has waited too long already."""
+        return self.head_age(now) > SLOW_AFTER
 
     def is_crowding(self, held: int, capacity: int, now: float) -> bool:
         """Whether one more message would take the room that other lanes need.
@@ -115,7 +136,7 @@ class Lane(Generic[W]):
         """
         if held < PRESSURE * capacity:
             return False
-        return self._size > SHARE * (capacity - held) and self.head_age(now) > SLOW_AFTER
+        return self._size > SHARE * (capacity - held) and self.is_slow(now)
 
     def connections_wanted(self, now: float) -> int:
         """How many connections should be opened now."""
@@ -129,7 +150,8 @@ class Lane(Generic[W]):
 
         Each call is one message further back in an imagined queue that moves as fast as the lane.
         """
-        speed = self.controller.rate.measured(now) or self.controller.rate.current() or 1.0
+        rate = self.controller.rate
+        speed = rate.measured(now) or rate.current() or UNKNOWN_SPEED
         opens = now + self.controller.closed_for(now)
         self._park_until = max(self._park_until, opens, now + 1.0) + 1.0 / speed
         if self._park_until - now > longest:

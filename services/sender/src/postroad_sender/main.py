@@ -31,16 +31,18 @@ async def build(context: ServiceContext[Settings]) -> None:
     dialer = Dialer(resolver, settings.hostname, Contexts.make())
     slots = Slots(settings.connections)
     handler = Handler(journal, Bodies(context.database.bodies.get))
-    endings = Endings(context.publisher, context.events, journal, schedule, handler.over)
+    endings = Endings(
+        context.publisher, context.events, journal, schedule=schedule, ended=handler.over
+    )
 
     def make_crew(lane: Lane[Job], destination: Destination) -> Crew:
         return Crew(
             lane,
             destination,
             dialer,
-            slots,
-            endings,
-            handler.pieces,
+            slots=slots,
+            endings=endings,
+            pieces=handler.pieces,
             idle_seconds=settings.connection_idle,
             most_messages=settings.connection_messages,
         )
@@ -50,19 +52,21 @@ async def build(context: ServiceContext[Settings]) -> None:
         closed_longest=min(CLOSED_LONGEST, max(schedule.seconds)),
     )
     routes = Routes.parse(settings.routes)
-    dispatcher = Dispatcher(Destinations(routes, resolver), endings, make_crew, caps=caps)
+    shards = [Shard(queue.name, settings.shard_prefetch) for queue in topology.SHARD_QUEUES]
+    destinations = Destinations(routes, resolver)
+    dispatcher = Dispatcher(destinations, endings, make_crew, caps=caps, shards=shards)
     handler.connect(endings, dispatcher)
     consumers = [
         Consumer(
             context.link,
             context.publisher,
             queue,
-            handler.for_shard(Shard(queue.name, settings.shard_prefetch)),
+            handler.for_shard(shard),
             prefetch=settings.shard_prefetch,
             parallel=1,
             ends_later=True,
         )
-        for queue in topology.SHARD_QUEUES
+        for queue, shard in zip(topology.SHARD_QUEUES, shards, strict=True)
     ]
     for consumer in consumers:
         await consumer.start()

@@ -27,7 +27,7 @@ class RetrySchedule:
         except ValueError:
             raise ValueError("must be seconds separated by commas, as in 60,300,900") from None
         if not all(0 < value <= 604_800 for value in seconds):
-            raise ValueError("each value must be between 0 and 604800 seconds")
+            raise ValueError("must be seconds, each between 0 and 604800 seconds")
         return cls(seconds)
 
     def delay(

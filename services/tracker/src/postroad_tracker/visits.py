@@ -5,7 +5,7 @@ and `recency`, what the event log makes of a visit in `forwarder`.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from postroad_common.tokens import LinkKind
@@ -14,6 +14,7 @@ from postroad_common.tokens import LinkKind
 MAX_URL = 2048
 MAX_USER_AGENT = 512
 MAX_REFERER = 1024
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _KINDS = {kind.value: kind for kind in LinkKind}
 
 
@@ -35,7 +36,21 @@ class Visit:
 
     def to_line(self) -> bytes:
         """One line of ASCII JSON with its line end."""
-        return json.dumps(asdict(self), separators=(",", ":")).encode("ascii") + b"\n"
+        # Written out by hand: this stands on the way of every reader, and dataclasses.asdict
+        # takes longer than all the rest.
+        fields = {
+            "id": self.id,
+            "kind": self.kind.value,
+            "message": self.message,
+            "number": self.number,
+            "time": self.time,
+            "ip": self.ip,
+            "url": self.url,
+            "user_agent": self.user_agent,
+            "referer": self.referer,
+            "machine": self.machine,
+        }
+        return _encode(fields).encode("ascii") + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> "Visit | Amendment":
@@ -63,8 +78,7 @@ class Amendment:
 
     def to_line(self) -> bytes:
         """One line of ASCII JSON with its line end."""
-        text = json.dumps({"amends": self.visit, "machine": self.machine}, separators=(",", ":"))
-        return text.encode("ascii") + b"\n"
+        return _encode({"amends": self.visit, "machine": self.machine}).encode("ascii") + b"\n"
 
 
 def clip(octets: bytes, limit: int) -> str:

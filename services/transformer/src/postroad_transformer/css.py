@@ -16,7 +16,7 @@ import functools
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import unescape
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from premailer import Premailer
 from premailer.premailer import PremailerError
 
 from postroad_transformer.edits import Edit, splice
-from postroad_transformer.markup import VOID, Tag, Value, attribute_value, attributes, scan
+from postroad_transformer.markup import VOID, Page, Tag, Value
 
 EngineName = Literal["css-inline", "premailer"]
 Engine = Callable[[str], dict[int, str]]
@@ -35,16 +35,23 @@ Engine = Callable[[str], dict[int, str]]
 MAX_STYLE = 262_144  # characters of all style elements
 MAX_MATCHES = 5_000_000  # elements times rules
 MAX_DEPTH = 1_000  # the engines recurse; css-inline ends the process between 10,000 and 30,000
+MAX_REMEMBERED = 65_536  # characters of the elements of one text
 MAX_REOPENED = 200_000  # elements times formatting elements left open, which HTML opens again
 
-_MARK = "data-postroad-node"
+_MARK = "data-node"
+_STYLE = frozenset({"style"})
+_STYLE_AND_TARGETS = frozenset({"style", "href", "src", "alt", "title"})
+_LEADING = frozenset({"a", "area", "img"})
 _UNSTYLED = frozenset({"base", "head", "link", "meta", "noscript", "script", "style", "title"})
 _FORMATTING = frozenset(
     # as in the HTML standard, 13.2.4.3
     "a b big code em font i nobr s small strike strong tt u".split()  # noqa: SIM905 - a list of words
 )
-_DECLARED = re.compile(
-    _MARK + r'="(\d+)"(?: (?!style=)[^\s="]+(?:="[^"]*")?)*+ style="([^"]*)"', re.IGNORECASE
+_DECLARED = re.compile(_MARK + r'="(\d+)"(?: (?!style=)[^\s="]+(?:="[^"]*")?)*+ style="([^"]*)"')
+# lxml writes single quotes around a value that has double quotes in it.
+_DECLARED_BY_LXML = re.compile(
+    _MARK
+    + r"""="(\d+)"(?: (?!style=)[^\s="'>]+(?:="[^"]*"|='[^']*')?)*+ style=(?:"([^"]*)"|'([^']*)')"""
 )
 _IMPORTANT = re.compile(r"!\s*important\s*$", re.IGNORECASE)
 _DECLARATION = re.compile(
@@ -70,43 +77,63 @@ def inline(html: str, engine: EngineName = "css-inline") -> str:
     Raises:
         CssRefused: beyond the limits, or the engine gave up.
     """
-    edits = style_edits(html, scan(html), engine)
+    edits = style_edits(Page(html), engine)
     return "".join(part for part in splice(html, edits) if isinstance(part, str))
 
 
-def style_edits(text: str, tags: Sequence[Tag], engine: EngineName) -> list[Edit]:
-    """The edits that inline the CSS of `text`, whose tags are `tags`; none if there is no CSS.
+def style_edits(page: Page, engine: EngineName) -> list[Edit]:
+    """The edits that inline the CSS of `page`; none if there is no CSS.
 
     Raises:
         CssRefused: beyond the limits, or the engine gave up.
     """
-    sheets = [tag for tag in tags if tag.name == "style" and tag.opens and tag.content >= 0]
-    sheets = [tag for tag in sheets if _applies(text, tag)]
-    if not any("{" in text[tag.content : tag.end] for tag in sheets):
+    text, tags = page.text, page.tags
+    sheets = {
+        index: text[tag.content : tag.end]
+        for index, tag in enumerate(tags)
+        if tag.name == "style" and tag.opens and _applies(page, index)
+    }
+    if not any("{" in css for css in sheets.values()):
         return []
-    _check_limits(text, tags, sheets)
-    feed, own = _numbered(text, tags, frozenset(sheets))
-    declared = ENGINES[engine](feed)
+    _check_limits(tags, "".join(sheets.values()))
+    feed, own = _numbered(page, sheets)
+    ask = _remembered if len(feed) <= MAX_REMEMBERED else _remembered.__wrapped__
+    declared = ask(engine, feed)
     edits = []
     for number, declarations in declared.items():
-        if number < len(tags) and declarations:
-            edits.append(_edit(text, tags[number], own.get(number), declarations))
+        if number >= len(tags) or not declarations:
+            continue
+        value = own.get(number)
+        if value is None:
+            at = tags[number].attributes
+            edits.append(Edit(at, at, _attribute(declarations)))
+        else:
+            edits.append(_merged(text, value, declarations))
     return edits
 
 
-def _applies(text: str, tag: Tag) -> bool:
+@functools.lru_cache(maxsize=256)
+def _remembered(engine: EngineName, feed: str) -> dict[int, str]:
+    """The answer of the engine. Mails made from one template differ in what the feed leaves out."""
+    return ENGINES[engine](feed)
+
+
+@functools.lru_cache(maxsize=2048)
+def _attribute(declarations: str) -> tuple[str]:
+    style = "; ".join(filter(None, _by_importance(declarations)))
+    return (f' style="{_quoted(style)}"',)
+
+
+def _applies(page: Page, index: int) -> bool:
     """Whether the style element is for every screen: no media query, no foreign language."""
-    if tag.attributes == tag.attributes_end:
-        return True
-    found = attributes(text, tag)
-    kind = attribute_value(text, found["type"]).strip().lower() if "type" in found else ""
-    media = attribute_value(text, found["media"]).lower() if "media" in found else ""
+    found = page.attributes(index)
+    kind = page.value(found["type"]).strip().lower() if "type" in found else ""
+    media = page.value(found["media"]).lower() if "media" in found else ""
     medias = {part.strip() for part in media.split(",")}
     return kind in {"", "text/css"} and not medias.isdisjoint({"", "all", "screen"})
 
 
-def _check_limits(text: str, tags: Sequence[Tag], sheets: Iterable[Tag]) -> None:
-    css = "".join(text[tag.content : tag.end] for tag in sheets)
+def _check_limits(tags: Sequence[Tag], css: str) -> None:
     if len(css) > MAX_STYLE:
         raise CssRefused("the style elements are too large")
     depth = deepest = 0
@@ -116,6 +143,8 @@ def _check_limits(text: str, tags: Sequence[Tag], sheets: Iterable[Tag]) -> None
         raise CssRefused("the style elements are nested too deeply")
     if len(tags) * (css.count("{") + css.count(",")) > MAX_MATCHES:
         raise CssRefused("too many rules for so many elements")
+    if len(tags) <= MAX_DEPTH and len(tags) ** 2 <= MAX_REOPENED:
+        return
     deepest = 0
     open_formatting: Counter[str] = Counter()
     for tag in tags:
@@ -131,34 +160,42 @@ def _check_limits(text: str, tags: Sequence[Tag], sheets: Iterable[Tag]) -> None
         raise CssRefused("too many formatting elements are never closed")
 
 
-def _numbered(
-    text: str, tags: Sequence[Tag], sheets: frozenset[Tag]
-) -> tuple[str, dict[int, Value]]:
-    """The document for the engine, and the style attributes that were taken out of it."""
+def _numbered(page: Page, sheets: Mapping[int, str]) -> tuple[str, dict[int, Value]]:
+    """The elements for the engine, and the style attributes that were taken from them.
+
+    Left out is what no selector of these sheets looks at: text and comments, unless there is
+    `:empty`; where links and images lead, unless there are attribute selectors.
+    """
+    text = page.text
+    keeps_text = any(":empty" in css.lower() for css in sheets.values())
+    left_out = _STYLE if any("[" in css for css in sheets.values()) else _STYLE_AND_TARGETS
     pieces: list[str] = []
     own: dict[int, Value] = {}
     done = 0
-    for number, tag in enumerate(tags):
-        if not tag.opens:
-            continue
-        name = tag.name
-        if name in _UNSTYLED:
-            if name == "link" or (name == "style" and tag not in sheets):
-                pieces += (text[done : tag.start], "<style>" if name == "style" else "")
-                done = tag.end
-            elif name == "style":
-                pieces += (text[done : tag.start], "<style>", _clean(text[tag.content : tag.end]))
-                done = tag.end
-            continue
-        pieces += (text[done : tag.attributes], f' {_MARK}="{number}"')
-        done = tag.attributes
-        if "style" in text[tag.attributes : tag.attributes_end].lower():
-            value = attributes(text, tag).get("style")
-            if value is not None:
-                own[number] = value
-                pieces += (text[done : value.outer], " ")
-                done = value.outer_end
-    pieces.append(text[done:])
+    for number, tag in enumerate(page.tags):
+        name, opens, start, at, _, end, _ = tag
+        if keeps_text:
+            pieces.append(text[done:start])
+        done = end
+        if not opens:
+            pieces.append(text[start:end])
+        elif name in _UNSTYLED:
+            if name == "style":
+                pieces += ("<style>", _clean(sheets.get(number, "")))
+            elif name != "link":
+                pieces.append(text[start:end])
+        else:
+            pieces.append(f'{text[start:at]} {_MARK}="{number}"')
+            if name in _LEADING or "style" in text[at:end].lower():
+                found = page.attributes(number)
+                for attribute, value in found.items():
+                    if attribute in left_out:
+                        stop = value.outer if attribute == "style" else value.outer + len(attribute)
+                        pieces += (text[at:stop], " ")
+                        at = value.outer_end
+                if "style" in found:
+                    own[number] = found["style"]
+            pieces.append(text[at:end])
     return "".join(pieces), own
 
 
@@ -178,12 +215,9 @@ def _is_other_rule(rule: str) -> bool:
     return rule.lower().startswith(("@charset", "@namespace"))
 
 
-def _edit(text: str, tag: Tag, own: Value | None, declarations: str) -> Edit:
-    """The edit that gives `tag` its `declarations` beside its own."""
+def _merged(text: str, own: Value, declarations: str) -> Edit:
+    """The edit that puts `declarations` around those of the author's own style attribute."""
     before, after = _by_importance(declarations)
-    if own is None:
-        style = _escaped("; ".join(part for part in (before, after) if part), '"')
-        return Edit(tag.attributes, tag.attributes, (f' style="{style}"',))
     quote = own.quote or '"'
     kept = text[own.start : own.end]
     if not own.quote:
@@ -210,9 +244,12 @@ def _by_importance(declarations: str) -> tuple[str, str]:
     return "; ".join(normal), "; ".join(important)
 
 
+def _quoted(css: str) -> str:
+    return css.replace("&", "&amp;").replace('"', "&quot;")
+
+
 def _escaped(css: str, quote: str) -> str:
-    css = css.replace("&", "&amp;")
-    return css.replace('"', "&quot;") if quote == '"' else css.replace("'", "&#39;")
+    return _quoted(css) if quote == '"' else css.replace("&", "&amp;").replace("'", "&#39;")
 
 
 @functools.cache
@@ -261,8 +298,8 @@ def _by_premailer(feed: str) -> dict[int, str]:
     except (PremailerError, etree.LxmlError, ValueError, LookupError, TypeError) as error:
         raise CssRefused(f"premailer: {str(error)[:200]}") from error
     declared: dict[int, str] = {}
-    for match in _DECLARED.finditer(document):
-        declared.setdefault(int(match[1]), unescape(match[2]))
+    for match in _DECLARED_BY_LXML.finditer(document):
+        declared.setdefault(int(match[1]), unescape(match[2] or match[3]))
     return declared
 
 

@@ -5,6 +5,7 @@ between them. Everything outside the edits is kept as it is.
 """
 
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 from postroad_common.tokens import LinkKind
@@ -33,14 +34,14 @@ class Edit(NamedTuple):
 
 
 def splice(text: str, edits: Iterable[Edit]) -> list[Segment]:
-    """`text` with `edits`, which do not overlap, done.
+    """`text` with `edits`, which neither overlap nor start at the same place, done.
 
     Returns strings and holes in turn: it begins and ends with a string.
     """
     segments: list[Segment] = []
     pieces: list[str] = []
     done = 0
-    for edit in sorted(edits, key=_position):
+    for edit in sorted(edits, key=itemgetter(0)):
         pieces.append(text[done : edit.start])
         for part in edit.parts:
             if isinstance(part, str):
@@ -52,7 +53,3 @@ def splice(text: str, edits: Iterable[Edit]) -> list[Segment]:
     pieces.append(text[done:])
     segments.append("".join(pieces))
     return segments
-
-
-def _position(edit: Edit) -> tuple[int, int]:
-    return edit.start, edit.end

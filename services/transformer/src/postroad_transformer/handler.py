@@ -8,7 +8,7 @@ came; only a submission that is no submission is set aside.
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,9 +105,16 @@ class Transformer:
     async def handle(self, deliveries: list[Delivery]) -> None:
         """Transform a batch and end each of its deliveries."""
         jobs = [job for delivery in deliveries if (job := await self._read(delivery))]
-        jobs = [job for job in jobs if await self._fetch(job)]
-        if not jobs:
-            return
+        inline = [job for job in jobs if job.submission.body is None]
+        stored = [job for job in jobs if job.submission.body is not None]
+        await _all([self._transform(inline), *map(self._fetch_and_transform, stored)])
+
+    async def _fetch_and_transform(self, job: _Job) -> None:
+        """Apart from the rest, so that waiting for the store holds up nobody else."""
+        if await self._fetch(job):
+            await self._transform([job])
+
+    async def _transform(self, jobs: Sequence[_Job]) -> None:
         suppressed = await self._around.suppressions.find_many(
             (job.submission.account, recipient.address.lower())
             for job in jobs
@@ -131,10 +138,9 @@ class Transformer:
         return _Job(delivery, submission, body)
 
     async def _fetch(self, job: _Job) -> bool:
-        """Get the stored body, if it is one. Whoever waits for the store holds up nobody else."""
+        """Get the stored body; False if the delivery has ended, or waits for the store."""
         reference = job.submission.body
-        if reference is None:
-            return True
+        assert reference is not None  # noqa: S101 - only those are asked for
         try:
             job.body = await self._around.bodies.get(reference)
         except StoreAway as error:
@@ -163,7 +169,7 @@ class Transformer:
     async def _send(
         self,
         job: _Job,
-        suppressed: "dict[Pair, Suppression] | Any",
+        suppressed: Mapping[Pair, Suppression],
         keys: Sequence[SigningKey],
     ) -> None:
         """Publish the messages of one submission, tell the facts, acknowledge."""

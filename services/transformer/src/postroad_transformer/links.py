@@ -9,14 +9,15 @@ into a GET and loses the fields.
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import quote
 
 import idna
 
 from postroad_common.tokens import LinkKind, tail
 from postroad_transformer.edits import Edit, Hole
-from postroad_transformer.markup import Tag, Value, attribute_value, attributes, visible_text
+from postroad_transformer.markup import Page, Value, visible_text
 from postroad_transformer.scam import shows_address
 
 MAX_TARGET = 3_000  # octets; the tracked URL is a third longer and stays below 4,096 + its base
@@ -24,9 +25,11 @@ MAX_NUMBER = (1 << 24) - 1  # what a token holds
 _MAX_FRAGMENT = 20_000  # characters of HTML inside one link that are looked at
 
 _HTTP = re.compile(r"(https?://)([^/?#\\]+)", re.IGNORECASE)
+_PLAIN = re.compile(r"https?://[A-Za-z0-9.-]+(?:[/?#:][!-~]*)?")
 _EDGES = "".join(map(chr, range(33)))
 _NEWLINES = str.maketrans("", "", "\t\r\n")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LINKS = frozenset({"a", "area"})
 _OFF = frozenset({"off", "false", "no"})
 _UNSUBSCRIBE_URL = re.compile(
     r"unsubscri|opt-?out|list-?remove|afmeld|uitschrijv|abmeld", re.IGNORECASE
@@ -44,6 +47,8 @@ def target_of(value: str) -> str | None:
     Printable ASCII stays as it is, octet for octet. Spaces and characters beyond ASCII are
     percent-encoded (UTF-8), and those of the host become A-labels, as browsers do it.
     """
+    if _PLAIN.fullmatch(value):
+        return value
     value = value.strip(_EDGES).translate(_NEWLINES)
     match = _HTTP.match(value)
     if not match or _CONTROL.search(value):
@@ -66,23 +71,21 @@ def target_of(value: str) -> str | None:
     return match[1] + authority + rest if authority.isascii() else None
 
 
+@dataclass(frozen=True)
 class LinkRules:
     """What decides on the links of one message.
 
-    `base_url` is the tracking host's; `unsubscribe` are the URLs of the List-Unsubscribe field.
+    `base_url` is the tracking host's, without a slash at its end; `unsubscribe` are the URLs of
+    the List-Unsubscribe field.
     """
 
-    def __init__(
-        self, base_url: str, *, preventscam: bool = False, unsubscribe: Collection[str] = ()
-    ) -> None:
-        self.base_url = base_url.rstrip("/")
-        self._own = self.base_url.lower() + "/"
-        self._preventscam = preventscam
-        self._unsubscribe = frozenset(unsubscribe)
+    base_url: str
+    preventscam: bool = False
+    unsubscribe: frozenset[str] = frozenset()
 
     def is_own(self, target: str) -> bool:
         """Whether `target` leads to the tracking host already."""
-        return target[: len(self._own)].lower() == self._own
+        return target[: len(self.base_url) + 1].lower() == self.base_url.lower() + "/"
 
     def edit(self, value: Value, kind: LinkKind, number: int, target: str) -> Edit:
         """The edit that sends the URL at `value` through the tracking host."""
@@ -90,53 +93,55 @@ class LinkRules:
         parts = (self.base_url + "/", Hole(kind, number, octets), tail(kind, octets))
         return Edit(value.start, value.end, parts)
 
-    def refusal(self, text: str, found: dict[str, Value], target: str, fragment: str) -> str | None:
+    def refusal(
+        self, page: Page, found: Mapping[str, Value], target: str, fragment: str
+    ) -> str | None:
         """Why the link to `target` is left alone, in one word; None if it is tracked."""
-        if is_opted_out(text, found):
+        if is_opted_out(page, found):
             return "opted_out"
         if self.is_own(target):
             return "own"
         if len(target) > MAX_TARGET:
             return "too_long"
-        if target in self._unsubscribe or _UNSUBSCRIBE_URL.search(target):
+        if target in self.unsubscribe or _UNSUBSCRIBE_URL.search(target):
             return "unsubscribe"
-        if "rel" in found and "unsubscribe" in attribute_value(text, found["rel"]).lower().split():
+        if "rel" in found and "unsubscribe" in page.value(found["rel"]).lower().split():
             return "unsubscribe"
         visible = visible_text(fragment) if fragment else ""
         if _UNSUBSCRIBE_TEXT.search(visible):
             return "unsubscribe"
-        if self._preventscam and shows_address(visible, target):
+        if self.preventscam and shows_address(visible, target):
             return "preventscam"
         return None
 
 
-def is_opted_out(text: str, found: dict[str, Value]) -> bool:
+def is_opted_out(page: Page, found: Mapping[str, Value]) -> bool:
     """Whether the element says `data-track="off"`."""
     value = found.get("data-track")
-    return value is not None and attribute_value(text, value).strip().lower() in _OFF
+    return value is not None and page.value(value).strip().lower() in _OFF
 
 
 def link_edits(
-    text: str, tags: Sequence[Tag], rules: LinkRules, first: int = 0
+    page: Page, rules: LinkRules, first: int = 0
 ) -> tuple[list[Edit], Counter[str], int]:
-    """The edits for the links of `text`, how many ended how, and the next free number.
+    """The edits for the links of `page`, how many ended how, and the next free number.
 
     Every `<a href>` and `<area href>` has a number of its own, tracked or not, from `first` on.
     """
     edits: list[Edit] = []
     counts: Counter[str] = Counter()
     number = first
-    for index, tag in enumerate(tags):
-        if not tag.opens or tag.name not in {"a", "area"}:
+    for index, tag in enumerate(page.tags):
+        if tag.name not in _LINKS or not tag.opens:
             continue
-        found = attributes(text, tag)
+        found = page.attributes(index)
         value = found.get("href")
         if value is None:
             continue
-        target = target_of(attribute_value(text, value))
+        target = target_of(page.value(value))
         if target is not None:
-            inside = _inside(text, tags, index) if tag.name == "a" else ""
-            refusal = rules.refusal(text, found, target, inside)
+            inside = _inside(page, index) if tag.name == "a" else ""
+            refusal = rules.refusal(page, found, target, inside)
             if number > MAX_NUMBER:
                 refusal = "too_many"
             if refusal is None:
@@ -146,8 +151,9 @@ def link_edits(
     return edits, counts, number
 
 
-def _inside(text: str, tags: Sequence[Tag], index: int) -> str:
-    """The HTML between the link `tags[index]` and its end."""
+def _inside(page: Page, index: int) -> str:
+    """The HTML between the link that begins with the tag `index` and its end."""
+    text, tags = page.text, page.tags
     start = tags[index].end
     for position in range(index + 1, len(tags)):
         tag = tags[position]

@@ -19,6 +19,7 @@ from postroad_transformer.dkim import KeyUnusable, SigningKey, load_key
 KEYS_FRESH = 60.0  # seconds
 MAX_DOMAINS = 5_000  # cached pairs of account and domain
 LEFT_ALONE = 5.0  # seconds
+PATIENCE = 1.5  # seconds; a healthy database answers in milliseconds
 _MAX_PAIRS = 2_000  # per query
 _MAX_LABELS = 6  # of a domain whose parents are tried
 
@@ -61,8 +62,9 @@ class SigningKeys:
 
     async def _load(self, pairs: set[Pair], now: float) -> None:
         try:
-            found = await self._domains.find_many(pairs)
-        except StoreAway as error:
+            async with asyncio.timeout(PATIENCE):
+                found = await self._domains.find_many(pairs)
+        except (StoreAway, TimeoutError) as error:
             self._left_alone_until = now + LEFT_ALONE
             _log.warning("signing with the keys at hand", error=str(error), domains=len(pairs))
             return
@@ -126,8 +128,9 @@ class SuppressionCheck:
         found: dict[Pair, Suppression] = {}
         try:
             for at in range(0, len(asked), _MAX_PAIRS):
-                found |= await self._suppressions.find_many(asked[at : at + _MAX_PAIRS])
-        except StoreAway as error:
+                async with asyncio.timeout(PATIENCE):
+                    found |= await self._suppressions.find_many(asked[at : at + _MAX_PAIRS])
+        except (StoreAway, TimeoutError) as error:
             self._left_alone_until = now + LEFT_ALONE
             _log.warning("suppressions not checked", error=str(error), addresses=len(asked))
         return found

@@ -46,7 +46,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         transformer.handle,
         batch=32,
         prefetch=256,
-        parallel=2,
+        parallel=4,
     )
     await consumer.start()
     context.on_drain(consumer.stop)

@@ -27,6 +27,7 @@ _TOKEN = re.compile(
     r"|[!?/][^>]*+>?)",
     re.DOTALL,
 )
+_RAW_NAME, _RAWATTRS, _CONTENT, _NAME, _ATTRS, _CLOSED, _END, _ENDED = range(1, 9)  # its groups
 _ATTRIBUTE = re.compile(
     rf"([^ \t\n\f\r/>][^ \t\n\f\r/>=]*+)(?:{_WS}*+={_WS}*+"
     r"""(?:"([^"]*+)"|'([^']*+)'|([^ \t\n\f\r>"'][^ \t\n\f\r>]*+))?+)?+"""
@@ -42,7 +43,7 @@ VOID = frozenset(
 _BREAKING = frozenset(
     "br div p td th tr table li ul ol h1 h2 h3 h4 h5 h6 hr".split()  # noqa: SIM905 - the same
 )
-_Q_GROUPS = {2: '"', 3: "'", 4: ""}
+_QUOTES = (None, None, '"', "'", "")  # by group of _ATTRIBUTE
 
 
 OPENS, CLOSES = True, False
@@ -80,42 +81,67 @@ class Value(NamedTuple):
 def scan(text: str) -> list[Tag]:
     """The tags of `text` in order."""
     tags: list[Tag] = []
-    append = tags.append
+    append, make = tags.append, tuple.__new__  # this loop costs a third of a rewriting
     for match in _TOKEN.finditer(text):
-        kind = match.lastgroup
-        if kind == "closed":
-            if not match["closed"]:
+        group = match.lastindex
+        if group == _CLOSED:
+            start, end = match.span()
+            attributes_start, attributes_end = match.span(_ATTRS)
+            if attributes_end == end:  # never closed
                 break
-            start, end = match.span("attrs")
-            append(Tag(match["name"].lower(), OPENS, match.start(), start, end, match.end()))
-        elif kind == "ended":
-            if not match["ended"]:
+            name = match[_NAME].lower()
+            append(make(Tag, (name, OPENS, start, attributes_start, attributes_end, end, -1)))
+        elif group == _ENDED:
+            start, end = match.span()
+            if not match[_ENDED]:
                 break
-            name = match["end"].lower()
-            append(Tag(name, CLOSES, match.start(), match.end("end"), match.end(), match.end()))
-        elif kind == "content":
-            start, end = match.span("rawattrs")
-            name = match["raw"].lower()
-            content = match.start("content")
-            append(Tag(name, OPENS, match.start(), start, end, match.end(), content))
+            append(make(Tag, (match[_END].lower(), CLOSES, start, end, end, end, -1)))
+        elif group == _CONTENT:
+            start, end = match.span(_RAWATTRS)
+            content, stop = match.span(_CONTENT)
+            name = match[_RAW_NAME].lower()
+            append(make(Tag, (name, OPENS, match.start(), start, end, stop, content)))
     return tags
 
 
 def attributes(text: str, tag: Tag) -> dict[str, Value]:
     """The attributes of `tag` by lower-case name; of two with one name the first counts."""
     found: dict[str, Value] = {}
+    make = tuple.__new__
     for match in _ATTRIBUTE.finditer(text, tag.attributes, tag.attributes_end):
         name = match[1].lower()
         if name in found:
             continue
-        group = match.lastindex or 1
-        if group == 1:
-            end = match.end()
-            found[name] = Value(end, end, "", match.start(), end)
+        outer, outer_end = match.span()
+        group = match.lastindex
+        if group == 1 or group is None:
+            found[name] = Value(outer_end, outer_end, "", outer, outer_end)
         else:
             start, end = match.span(group)
-            found[name] = Value(start, end, _Q_GROUPS[group], match.start(), match.end())
+            found[name] = make(Value, (start, end, _QUOTES[group], outer, outer_end))
     return found
+
+
+class Page:
+    """An HTML text with its tags; the attributes of a tag are read once, when first asked for."""
+
+    __slots__ = ("_found", "tags", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tags = scan(text)
+        self._found: dict[int, dict[str, Value]] = {}
+
+    def attributes(self, index: int) -> dict[str, Value]:
+        """The attributes of the tag with that index."""
+        found = self._found.get(index)
+        if found is None:
+            found = self._found[index] = attributes(self.text, self.tags[index])
+        return found
+
+    def value(self, value: Value) -> str:
+        """The text of an attribute, its references resolved."""
+        return attribute_text(self.text[value.start : value.end])
 
 
 def _numeric(code: int) -> str:
@@ -161,8 +187,3 @@ def _gap(match: re.Match[str]) -> str:
     """What a tag leaves in the visible text: a space where it breaks the line."""
     name = (match["name"] or match["end"] or "").lower()
     return " " if name in _BREAKING else ""
-
-
-def attribute_value(text: str, value: Value) -> str:
-    """The text of an attribute, its references resolved."""
-    return attribute_text(text[value.start : value.end])

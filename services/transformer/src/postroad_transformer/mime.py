@@ -6,7 +6,6 @@ copied, decoded or written again. Not entered: anything signed or encrypted (`mu
 to be HTML. A structure that makes no sense or is out of bounds yields nothing but the reason.
 """
 
-import re
 from dataclasses import dataclass
 
 from postroad_transformer.fields import (
@@ -24,7 +23,7 @@ MAX_PARTS = 1_000
 _MAX_LINE = 1_000
 _MAX_BOUNDARY = 250  # octets; RFC 2046 allows 70, senders use more
 _CLOSED = frozenset({"signed", "encrypted", "report", "digest", "form-data", "byteranges"})
-_PGP = re.compile(rb"-----BEGIN PGP (?:SIGNED )?MESSAGE-----")
+_PGP = b"-----BEGIN PGP "
 _DEFAULT = ContentType("text", "plain", {})
 _KEPT = (b"content-type", b"content-transfer-encoding", b"content-disposition")
 
@@ -152,7 +151,7 @@ class _Walk:
             if named or value[:10].lower() == b"attachment":
                 self.reasons["an attached HTML file"] = None
                 return
-        if _PGP.search(self.raw, block.body, end):
+        if self.raw.find(_PGP, block.body, end) >= 0:
             self.reasons["signed or encrypted (PGP)"] = None
             return
         field = known.get(b"content-transfer-encoding")

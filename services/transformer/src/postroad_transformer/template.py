@@ -5,9 +5,10 @@ Whatever goes wrong with the content leaves that content as it was, with the rea
 facts; a message is never refused here.
 """
 
+import functools
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from postroad_common.schemas.submission import Submission
 from postroad_common.tokens import LinkSigner
@@ -23,9 +24,11 @@ from postroad_transformer.headers import (
 )
 from postroad_transformer.links import LinkRules
 from postroad_transformer.mime import HtmlPart, Malformed, html_parts
-from postroad_transformer.rewrite import MAX_HTML, Findings, Rewriter
-from postroad_transformer.transfer import Chunk, Undecodable, decode, encode
+from postroad_transformer.rewrite import MAX_HTML, Outcome, Rewriter, State
+from postroad_transformer.rewrite import facts as told_of
+from postroad_transformer.transfer import Chunk, Encoded, Undecodable, decode, encode
 
+MAX_REMEMBERED = 65_536  # octets of a part
 _NEWLINE = re.compile(rb"\r\n|\r|\n")
 
 
@@ -77,11 +80,8 @@ def make_template(raw: bytes, submission: Submission, rules: Rules) -> Template:
     message, block = _readable(raw, facts)
     header = build(message, block, submission, rules.header)
     features = submission.features
-    link_rules = LinkRules(
-        rules.base_url,
-        preventscam=features.preventscam,
-        unsubscribe=unsubscribe_urls(message, block) if features.clicktracking else (),
-    )
+    unsubscribe = unsubscribe_urls(message, block) if features.clicktracking else ()
+    link_rules = LinkRules(rules.base_url.rstrip("/"), features.preventscam, frozenset(unsubscribe))
     rewriter = Rewriter(features, link_rules, rules.engine)
     pieces: list[_Piece] = []
     if not rewriter.is_idle:
@@ -127,33 +127,63 @@ def _rewritten(raw: bytes, block: Block, rewriter: Rewriter, facts: dict[str, An
     """The replacements in the HTML parts. Raises Malformed when nothing should be changed."""
     structure = html_parts(raw, block)
     reasons = dict.fromkeys(f"left as it is: {reason}" for reason in structure.reasons)
-    findings = Findings()
+    outcomes: list[Outcome] = []
     pieces: list[_Piece] = []
+    state = State()
     for index, part in enumerate(structure.parts):
         try:
-            pieces += _part(raw, part, rewriter, findings, pixel=index == 0)
+            outcome, encoded = _part(raw, part, rewriter, state, pixel=index == 0)
         except Undecodable as error:
             reasons[f"HTML left as it is: {error}"] = None
+            continue
+        outcomes.append(outcome)
+        state = outcome.state
+        if encoded is not None:
+            pieces += _replaced(part, encoded)
     if not structure.parts and not reasons:
         reasons["no HTML"] = None
     if reasons:
         facts["mime"] = list(reasons)
-    facts |= findings.facts()
+    facts |= told_of(outcomes)
     return pieces
 
 
 def _part(
-    raw: bytes, part: HtmlPart, rewriter: Rewriter, findings: Findings, *, pixel: bool
-) -> list[_Piece]:
-    if part.end - part.body > 3 * MAX_HTML:  # quoted-printable may take three octets for one
+    raw: bytes, part: HtmlPart, rewriter: Rewriter, state: State, *, pixel: bool
+) -> tuple[Outcome, Encoded | None]:
+    size = part.end - part.body
+    if size > 3 * MAX_HTML:  # quoted-printable may take three octets for one
         raise Undecodable("larger than 2 MiB")
-    text, codec = decode(raw[part.body : part.end], part.encoding, part.charset)
+    work = _rewrite_part if size <= MAX_REMEMBERED else _rewrite_part.__wrapped__
+    text = _PartText(raw[part.body : part.end], part.encoding, part.charset)
+    return work(text, rewriter, state, pixel=pixel)
+
+
+class _PartText(NamedTuple):
+    body: bytes
+    encoding: str
+    charset: str
+
+
+@functools.lru_cache(maxsize=128)
+def _rewrite_part(
+    part: _PartText, rewriter: Rewriter, state: State, *, pixel: bool
+) -> tuple[Outcome, Encoded | None]:
+    """What becomes of a part's body.
+
+    Remembered, because senders often hand in one mail many times, once for each recipient.
+    """
+    text, codec = decode(part.body, part.encoding, part.charset)
     if len(text) > MAX_HTML:
         raise Undecodable("larger than 2 MiB")
-    segments = rewriter.rewrite(text, findings, pixel=pixel)
-    if segments is None:
-        return []
-    encoded = encode(segments, codec, part.encoding)
+    outcome = rewriter.rewrite(text, state, pixel=pixel)
+    if outcome.segments is None:
+        return outcome, None
+    return outcome._replace(segments=[]), encode(outcome.segments, codec, part.encoding)
+
+
+def _replaced(part: HtmlPart, encoded: Encoded) -> list[_Piece]:
+    """The new body in place of the old one, and the header field if the encoding is another."""
     pieces = [_Piece(part.body, part.end, encoded.chunks)]
     if encoded.encoding is not None:
         field_ = part.encoding_field

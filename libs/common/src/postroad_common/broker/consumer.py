@@ -152,7 +152,8 @@ class Consumer:
     """Takes messages from `queue` and gives them to `handler`.
 
     `prefetch` bounds what is in this process at once; `parallel` is how many handlers run at the
-    same time. With `ends_later` the handler may return before its deliveries have ended.
+    same time. With `ends_later` the handler may return before its deliveries have ended. After a
+    first message a worker waits `linger` seconds for more, where larger batches save work.
     """
 
     def __init__(
@@ -166,6 +167,7 @@ class Consumer:
         prefetch: int = 256,
         parallel: int = 2,
         ends_later: bool = False,
+        linger: float = 0.0,
     ) -> None:
         self._link = link
         self._publisher = publisher
@@ -175,6 +177,7 @@ class Consumer:
         self._prefetch = prefetch
         self._parallel = parallel
         self._ends_later = ends_later
+        self._linger = linger
         self._pending: deque[Delivery] = deque()
         self._wake = asyncio.Event()
         self._channel: _Channel | None = None
@@ -331,6 +334,8 @@ class Consumer:
                     return
                 self._wake.clear()
                 await self._wake.wait()
+            if self._linger and len(self._pending) < self._batch and not self._stopping:
+                await asyncio.sleep(self._linger)
             batch: list[Delivery] = []
             while self._pending and len(batch) < self._batch:
                 delivery = self._pending.popleft()

@@ -34,7 +34,8 @@ class OutboundMessage(Schema):
     """See the module. Times are Unix seconds.
 
     `envelope` is the sender as handed in, `mail_from` the one on the wire (a bounce address, or
-    the same). `attempt` counts from 0; `reason` says why the message was put back last.
+    the same). `attempt` counts from 0; `hop` counts each time the sender put the message back, with
+    or without an attempt, so that no two copies are taken for one; `reason` says why it did so last.
     """
 
     v: int = 1
@@ -57,6 +58,7 @@ class OutboundMessage(Schema):
     received: float
     expires: float
     attempt: int = 0
+    hop: int = 0
     not_before: float | None = None
     reason: str | None = None
     first_attempt: float | None = None

@@ -189,12 +189,24 @@ class Messages:
             )
 
     @guarded
-    async def count_reactions(self, counts: Mapping[str, tuple[int, int]]) -> None:
-        """Raise the numbers of openings and clicks of messages to `(opens, clicks)`."""
+    async def count_reactions(
+        self, counts: Mapping[str, tuple[int, int]], updated: Mapping[str, float] | None = None
+    ) -> None:
+        """Raise the numbers of openings and clicks of messages to `(opens, clicks)`.
+
+        `updated`: when, by message id (Unix seconds), where that is to be noted as well.
+        """
+        moments = updated or {}
         if counts:
             await self._messages.bulk_write(
                 [
-                    UpdateOne({"_id": message_id}, {"$max": {"opens": opens, "clicks": clicks}})
+                    UpdateOne(
+                        {"_id": message_id},
+                        {
+                            "$max": {"opens": opens, "clicks": clicks}
+                            | ({"updated": moments[message_id]} if message_id in moments else {})
+                        },
+                    )
                     for message_id, (opens, clicks) in counts.items()
                 ],
                 ordered=False,

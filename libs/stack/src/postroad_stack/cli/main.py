@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from postroad_stack.cli import running
+from postroad_stack.cli import administration, messages, running
 from postroad_stack.cli.demo import demo
 from postroad_stack.cli.output import show_error
 from postroad_stack.errors import StackError
@@ -23,7 +23,11 @@ def postroad() -> None:
     """
 
 
-for command in (running.up, running.down, running.status, running.prepare, demo):
+for command in (
+    *(running.up, running.down, running.status, running.prepare, demo),
+    *(messages.messages, messages.trace),
+    *administration.GROUPS,
+):
     postroad.add_command(command)
 
 

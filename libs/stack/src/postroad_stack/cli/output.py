@@ -6,6 +6,7 @@ import click
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -26,7 +27,7 @@ def error_console() -> Console:
 def show_error(error: StackError | RestError) -> None:
     """Say on stderr what went wrong, the log lines that tell why, and what to do."""
     console = error_console()
-    console.print(Text.assemble(("✗ ", "bold red"), (str(error), "bold")))
+    console.print(Text.assemble(("✗ ", "bold red"), (str(error), "bold")), soft_wrap=True)
     if isinstance(error, StartFailedError):
         failure = error.failure
         if failure.tail:
@@ -45,15 +46,27 @@ class StartProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live: Live | None = None
+        self._busy: Status | None = None
         self._said: set[tuple[str, ProcessState, int]] = set()
         self._began = time.monotonic()
 
     def say(self, text: str) -> None:
-        """Show one step that is not a process."""
-        self._console.print(Text.assemble(("· ", "dim"), text))
+        """Show a step before the processes start, as long as it takes on a terminal."""
+        self._rest()
+        if self._console.is_terminal:
+            self._busy = self._console.status(Text(text), spinner="dots")
+            self._busy.start()
+        else:
+            self.note(text)
+
+    def note(self, text: str) -> None:
+        """Show a line that stays."""
+        self._rest()
+        self._console.print(Text.assemble(("· ", "dim"), text), soft_wrap=True)
 
     def update(self, status: StackStatus) -> None:
         """Show a new status."""
+        self._rest()
         if self._console.is_terminal:
             if self._live is None:
                 self._live = Live(console=self._console, refresh_per_second=8, transient=True)
@@ -73,10 +86,16 @@ class StartProgress:
                 )
 
     def close(self) -> None:
-        """Take the live table off the screen."""
+        """Take everything that moves off the screen."""
+        self._rest()
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    def _rest(self) -> None:
+        if self._busy is not None:
+            self._busy.stop()
+            self._busy = None
 
 
 def _start_table(status: StackStatus) -> RenderableType:

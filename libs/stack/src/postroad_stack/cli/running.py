@@ -130,7 +130,7 @@ def bring_up(
     if status.document is None:
         raise StackError("the supervisor reported no document")
     for notice in status.notices:
-        progress.say(notice)
+        progress.note(notice)
     return started, status.document
 
 
@@ -157,7 +157,10 @@ def interrupted(number: int, _frame: object) -> None:
 def prepare(*, servers: str) -> None:
     """Fetch and install what `up` would, and say where RabbitMQ and MongoDB come from."""
     progress = StartProgress(error_console())
-    broker, database = choose_servers(ambient_settings(), Preference(servers), progress.say)
+    try:
+        broker, database = choose_servers(ambient_settings(), Preference(servers), progress.say)
+    finally:
+        progress.close()
     click.echo(f"RabbitMQ: {broker.words}")
     click.echo(f"MongoDB: {database.words}")
 

@@ -1,12 +1,12 @@
 """The mails of the demo, and what is to become of each link and image in them."""
 
+import secrets
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 
 SENDER = "orders@shop.test"
 READER = "reader@example.test"
-GONE = "gone@example.test"
 
 _SHOP = "https://shop.test"
 _TRACKED = (
@@ -67,6 +67,11 @@ class Mail:
     tracked: tuple[str, ...] = _TRACKED
     untouched: tuple[str, ...] = _UNTOUCHED
     images: tuple[str, ...] = _IMAGES
+
+
+def nobody() -> str:
+    """Return an address that does not exist; a new one each time, as its bounce suppresses it."""
+    return f"gone-{secrets.token_hex(3)}@example.test"
 
 
 def parcel_mail(recipient: str, subject: str) -> Mail:

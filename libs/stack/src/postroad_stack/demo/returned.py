@@ -4,10 +4,8 @@ The report is a delivery status notification as RFC 3464 describes it, sent by S
 listener, as any server in the world would.
 """
 
-import email.policy
+import secrets
 import smtplib
-from email.message import EmailMessage, MIMEPart
-from email.mime.multipart import MIMEMultipart
 from email.utils import formatdate, make_msgid
 
 from postroad_stack.demo.failure import DemoFailedError
@@ -47,41 +45,45 @@ def send_bounce(listener: Listener, envelope: str, failed: str, original: bytes)
 
 def delivery_report(envelope: str, failed: str, original: bytes) -> bytes:
     """Return the report as MIME text with CRLF line ends."""
-    report = MIMEMultipart("report")
-    report.set_param("report-type", "delivery-status")
-    report["From"] = f"Mail Delivery System <mailer-daemon@{_HOST}>"
-    report["To"] = envelope
-    report["Subject"] = "Undelivered Mail Returned to Sender"
-    report["Date"] = formatdate(localtime=True)
-    report["Message-ID"] = make_msgid(domain=_HOST)
-    report["Auto-Submitted"] = "auto-replied"
-    words = EmailMessage()
-    words.set_content(f"I am sorry, but <{failed}> does not exist.\n\n{DIAGNOSTIC}\n")
-    headers, _, _ = original.partition(b"\r\n\r\n")
-    for part in (
-        words,
-        _status(failed),
-        _part("text", "rfc822-headers", headers.decode("ascii", "replace")),
-    ):
-        report.attach(part)
-    return report.as_bytes(policy=email.policy.SMTP.clone(max_line_length=None))
+    headers = original.partition(b"\r\n\r\n")[0].decode("ascii", "replace")
+    date = formatdate(localtime=True)
+    boundary = f"report-{secrets.token_hex(8)}"
+    text = f"""\
+From: Mail Delivery System <mailer-daemon@{_HOST}>
+To: {envelope}
+Subject: Undelivered Mail Returned to Sender
+Date: {date}
+Message-ID: {make_msgid(domain=_HOST)}
+Auto-Submitted: auto-replied
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status; boundary="{boundary}"
 
+--{boundary}
+Content-Type: text/plain; charset=us-ascii
 
-def _status(failed: str) -> MIMEPart:
-    return _part(
-        "message",
-        "delivery-status",
-        f"Reporting-MTA: dns; {_HOST}\r\nArrival-Date: {formatdate()}\r\n\r\n"
-        f"Final-Recipient: rfc822; {failed}\r\nAction: failed\r\nStatus: {STATUS}\r\n"
-        f"Diagnostic-Code: smtp; {DIAGNOSTIC}\r\n",
-    )
+I am sorry, but <{failed}> does not exist.
 
+{DIAGNOSTIC}
 
-def _part(main: str, sub: str, text: str) -> MIMEPart:
-    part = MIMEPart()
-    part["Content-Type"] = f"{main}/{sub}"
-    part.set_payload(text.replace("\r\n", "\n"))
-    return part
+--{boundary}
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; {_HOST}
+Arrival-Date: {date}
+
+Final-Recipient: rfc822; {failed}
+Action: failed
+Status: {STATUS}
+Diagnostic-Code: smtp; {DIAGNOSTIC}
+
+--{boundary}
+Content-Type: text/rfc822-headers
+
+{headers}
+
+--{boundary}--
+"""
+    return text.replace("\r\n", "\n").replace("\n", "\r\n").encode("ascii", "replace")
 
 
 def _expect(answer: tuple[int, bytes], what: str) -> None:

@@ -72,7 +72,7 @@ class Story:
         return message
 
     def _returned_mail(self) -> str:
-        mail = mails.parcel_mail(mails.GONE, "Your parcel is on its way, too")
+        mail = mails.parcel_mail(mails.nobody(), "Your parcel is on its way, too")
         self._screen.chapter(f"“{mail.subject}”", f"{mail.envelope} → {mail.recipient}")
         sent = self._send(mail, show_changes=False)
         message = sent.accepted.message

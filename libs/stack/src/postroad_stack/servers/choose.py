@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from postroad_stack.plan import ServerChoice, Source
-from postroad_stack.servers import debian, docker_engine, mongod_wheel, mongodb, rabbitmq
+from postroad_stack.servers import debian, docker_engine, mongod_wheel
 
 AMQP_URL = "POSTROAD_AMQP_URL"
 MONGODB_URI = "POSTROAD_MONGODB_URI"
+RABBITMQ_IMAGE = "rabbitmq:4.1"
+MONGODB_IMAGE = "mongo:8.0"
 
 
 class Preference(StrEnum):
@@ -44,13 +46,13 @@ def choose_servers(
     if broker_url:
         broker = ServerChoice(source=Source.GIVEN, where=broker_url)
     elif in_docker:
-        broker = ServerChoice(source=Source.DOCKER, where=rabbitmq.IMAGE)
+        broker = ServerChoice(source=Source.DOCKER, where=RABBITMQ_IMAGE)
     else:
         broker = _local_broker(say)
     if database_url:
         database = ServerChoice(source=Source.GIVEN, where=database_url)
     elif in_docker:
-        database = ServerChoice(source=Source.DOCKER, where=mongodb.IMAGE)
+        database = ServerChoice(source=Source.DOCKER, where=MONGODB_IMAGE)
     else:
         database = _local_database(say)
     return broker, database

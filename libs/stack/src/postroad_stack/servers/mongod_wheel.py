@@ -119,7 +119,9 @@ def _install(requirements: Path, target: Path, machine: str) -> None:
 def _installers(requirements: str, target: str, machine: str) -> list[Sequence[str]]:
     common = ("install", "--target", target, "--no-deps", "--require-hashes", "--no-compile")
     choice: list[Sequence[str]] = []
-    uv = os.environ.get("UV") or shutil.which("uv")
+    # scripts/bootstrap.sh links the uv that made the environment into it.
+    beside = shutil.which("uv", path=str(Path(sys.executable).parent))
+    uv = os.environ.get("UV") or beside or shutil.which("uv")
     if uv:
         choice.append(
             (

@@ -19,7 +19,6 @@ from postroad_stack.ports import PortBook
 from postroad_stack.program import Program
 from postroad_stack.state_dir import StateDir, write_atomically
 
-IMAGE = "mongo:8.0"
 DATABASE = "postroad"
 _SET = "postroad"
 _PATIENCE = 60.0

@@ -19,7 +19,6 @@ from postroad_stack.program import Program
 from postroad_stack.readiness import accepts
 from postroad_stack.state_dir import StateDir, write_atomically
 
-IMAGE = "rabbitmq:4.1"
 PLUGINS = ("rabbitmq_consistent_hash_exchange", "rabbitmq_prometheus")
 _PATIENCE = 90.0
 _GRACE = 30.0
@@ -32,8 +31,7 @@ _CALM = "+sbwt none +sbwtdcpu none +sbwtdio none"
 # is killed before comes back with queues that are empty and elect no leader. So save it often.
 # (One word: the start script splits the arguments at spaces.)
 _SAVE_REGISTER = (
-    "-eval timer:apply_interval(250,erlang,apply,"
-    "[fun()->[dets:sync(T)||T<-dets:all()]end,[]])."
+    "-eval timer:apply_interval(100,erlang,apply,[fun()->[dets:sync(T)||T<-dets:all()]end,[]])."
 )
 
 

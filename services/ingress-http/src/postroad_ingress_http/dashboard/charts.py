@@ -61,7 +61,9 @@ class Period:
     def label(self, bucket: int) -> str:
         """The time of a bucket for people."""
         moment = datetime.fromtimestamp(self.start + bucket * self.step, UTC)
-        return f"{moment:%d %b}" if self.step >= _DAY else f"{moment:%H:%M}"
+        if self.step >= _DAY:
+            return f"{moment:%d %b}"
+        return f"{moment:%a %H:%M}" if self.step * self.count > 2 * _DAY else f"{moment:%H:%M}"
 
 
 def bars(title: str, period: Period, series: Sequence[Series]) -> Markup:

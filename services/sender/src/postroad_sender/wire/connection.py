@@ -19,7 +19,7 @@ MAX_LINE = 2048  # octets; RFC 5321 section 4.5.3.1.5 allows 512
 MAX_REPLY = 32768  # octets of all lines of one reply
 
 
-class ConnectionTrouble(Exception):
+class ConnectionTrouble(Exception):  # noqa: N818 - what happened, not whose error it is
     """The connection cannot be used any more.
 
     `replies`: those of the expected ones that came before.
@@ -126,9 +126,9 @@ class Connection(asyncio.Protocol):
         if self._groups:
             self._groups[-1].deadline = self._loop.time() + timeout
 
-    async def exchange(self, octets: bytes, count: int, timeout: float) -> list[Reply]:
+    async def exchange(self, octets: bytes, count: int, seconds: float) -> list[Reply]:
         """Write `octets` (whole command lines) and return their `count` replies."""
-        future = self.expect(count, timeout)
+        future = self.expect(count, seconds)
         self.write(octets)
         return await future
 
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
             raise self._lost or Lost("connection closed")
 
     async def start_tls(
-        self, context: ssl.SSLContext, server_hostname: str, timeout: float
+        self, context: ssl.SSLContext, server_hostname: str, seconds: float
     ) -> ssl.SSLObject:
         """Go on under TLS. Raises ConnectionTrouble, ssl.SSLError or OSError.
 
@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
             self,
             context,
             server_hostname=server_hostname,
-            ssl_handshake_timeout=timeout,
+            ssl_handshake_timeout=seconds,
             ssl_shutdown_timeout=1.0,
         )
         if upgraded is None:
@@ -207,11 +207,11 @@ class Connection(asyncio.Protocol):
             data = self._buffer + data
         whole, newline, rest = data.rpartition(b"\n")
         self._buffer = bytes(rest)
+        if len(rest) > MAX_LINE:
+            self._fail(Garbled("a reply line is too long"))
+        if not newline:
+            return
         try:
-            if len(rest) > MAX_LINE:
-                raise Garbled("a reply line is too long")
-            if not newline:
-                return
             for line in whole.split(b"\n"):
                 self._take(line)
         except Garbled as error:

@@ -138,18 +138,7 @@ async def open_session(
     """
     opening = _Opening(connection, host, hostname, timeouts)
     try:
-        capabilities = await opening.greet()
-        facts = None
-        if context is not None and tls is not TlsWish.NONE:
-            if capabilities.starttls:
-                facts = await opening.start_tls(context)
-                capabilities = await opening.hello()
-            elif tls is TlsWish.REQUIRED:
-                raise WireError(Stage.STARTTLS, Trouble.TLS, "TLS is required and not offered")
-        if login is not None:
-            if facts is None and tls is not TlsWish.NONE:
-                raise WireError(Stage.AUTH, Trouble.TLS, "a password is not sent in clear")
-            await opening.log_in(login, capabilities)
+        capabilities, facts = await opening.open(tls, context, login)
     except BaseException:
         connection.abort()
         raise
@@ -182,6 +171,23 @@ class _Opening:
         self._host = host
         self._hostname = hostname
         self._timeouts = timeouts
+
+    async def open(
+        self, tls: TlsWish, context: ssl.SSLContext | None, login: Login | None
+    ) -> tuple[Capabilities, TlsFacts | None]:
+        capabilities = await self.greet()
+        facts = None
+        if context is not None and tls is not TlsWish.NONE:
+            if capabilities.starttls:
+                facts = await self.start_tls(context)
+                capabilities = await self.hello()
+            elif tls is TlsWish.REQUIRED:
+                raise WireError(Stage.STARTTLS, Trouble.TLS, "TLS is required and not offered")
+        if login is not None:
+            if facts is None and tls is not TlsWish.NONE:
+                raise WireError(Stage.AUTH, Trouble.TLS, "a password is not sent in clear")
+            await self.log_in(login, capabilities)
+        return capabilities, facts
 
     async def greet(self) -> Capabilities:
         try:

@@ -56,7 +56,6 @@ function mark() {
 
 function redraw() {
   byId("list").replaceChildren(...[...messages.values()].reverse().filter(matches).map(row));
-  byId("empty").hidden = messages.size > 0;
   mark();
 }
 
@@ -68,8 +67,12 @@ function take(found) {
   }
   while (messages.size > LOADED) messages.delete(messages.keys().next().value);
   while (byId("list").children.length > LOADED) byId("list").lastChild.remove();
-  byId("empty").hidden = messages.size > 0;
+  nothing();
   mark();
+}
+
+function nothing() {
+  byId("empty").hidden = messages.size > 0;
 }
 
 async function status() {
@@ -240,6 +243,7 @@ byId("delete").addEventListener("click", async () => {
   location.hash = "";
   leave();
   redraw();
+  nothing();
 });
 byId("behave").addEventListener("click", async () => {
   await ask("/behaviour", { method: "DELETE" });
@@ -281,7 +285,6 @@ async function watch() {
   }
 }
 
-redraw();
 route();
 follow();
 watch();

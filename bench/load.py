@@ -1,0 +1,103 @@
+"""Sends many messages over several connections as fast as the server takes them."""
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from bench.mails import Mail
+from bench.smtp import Client, Server, SmtpError
+
+_PREPARED_BYTES = 256 * 1024 * 1024
+_MOST_FAILURES = 20  # lost connections or refusals in a row, per connection
+_PAUSE_SECONDS = 0.2
+
+
+@dataclass
+class Sent:
+    """What came of it: `first` is Unix time, `seconds` how long sending took.
+
+    `waits` are the seconds from the last byte of each message to its reply.
+    """
+
+    accepted: int = 0
+    first: float = 0
+    seconds: float = 0
+    waits: list[float] = field(default_factory=list)
+    refusals: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def per_second(self) -> float:
+        """Accepted messages per second."""
+        return self.accepted / self.seconds if self.seconds else 0.0
+
+    def wait(self, share: float) -> float:
+        """The wait in seconds that this share of the messages did not exceed."""
+        if not self.waits:
+            return 0.0
+        return sorted(self.waits)[min(len(self.waits) - 1, int(len(self.waits) * share))]
+
+
+def prepared(make: Callable[[int], Mail], numbers: range) -> Iterator[Mail]:
+    """The messages of these numbers, made in advance as far as they fit into memory."""
+    ready = []
+    size = 0
+    rest = iter(numbers)
+    for number in rest:
+        ready.append(make(number))
+        size += len(ready[-1].wire)
+        if size > _PREPARED_BYTES:
+            break
+    return itertools.chain(ready, map(make, rest))
+
+
+async def send_all(server: Server, mails: Iterator[Mail], connections: int, seconds: float) -> Sent:
+    """Send `mails` until there are no more or the time is over.
+
+    Raises:
+        SmtpError: the server cannot be reached or refuses everything.
+    """
+    clients = [await Client.connect(server) for _ in range(connections)]
+    sent = Sent(first=time.time())
+    began = time.perf_counter()
+    deadline = began + seconds
+    try:
+        async with asyncio.TaskGroup() as group:
+            for client in clients:
+                group.create_task(_send_over(client, server, mails, deadline, sent))
+    except* SmtpError as failures:
+        raise SmtpError(str(failures.exceptions[0])) from failures
+    sent.seconds = time.perf_counter() - began
+    return sent
+
+
+async def _send_over(
+    client: Client, server: Server, mails: Iterator[Mail], deadline: float, sent: Sent
+) -> None:
+    failures = 0
+    for mail in mails:
+        try:
+            answer = await client.send(mail)
+            if answer.code == 250:
+                sent.accepted += 1
+                sent.waits.append(answer.seconds)
+                failures = 0
+                if time.perf_counter() > deadline:
+                    break
+                continue
+            reason = f"{answer.code} {answer.text}"
+            lost = False
+        except SmtpError as error:
+            reason, lost = str(error), True
+        sent.refusals[reason[:80]] += 1
+        failures += 1
+        if failures > _MOST_FAILURES:
+            client.abort()
+            raise SmtpError(f"{failures} failures in a row, the last: {reason}")
+        await asyncio.sleep(_PAUSE_SECONDS)
+        if lost:
+            client.abort()
+            client = await Client.connect(server)
+    await client.quit()

@@ -1,0 +1,576 @@
+"""The REST API from outside, on real servers."""
+
+import asyncio
+import base64
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from postroad_common.mail.identifiers import new_id
+from postroad_common.schemas import events
+from postroad_common.schemas.events import Event, EventName
+from postroad_common.schemas.features import Features
+from postroad_common.schemas.submission import Recipient, Submission
+from postroad_common.secrets import verify_password
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+MIME = "From: a@a.example\nTo: b@b.example\nSubject: Hi\n\nhello\n"
+WHOLE = {"envelope": "a@a.example", "recipient": "b@b.example", "body": MIME}
+
+
+def error_of(answer: httpx.Response, status: int) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"code", "message", "field"}
+    assert "Traceback" not in answer.text
+    found: dict[str, Any] = body["error"]
+    return found
+
+
+async def test_message_is_on_the_queue_when_200_is_answered(api: httpx.AsyncClient, site: Any):
+    answer = await api.post("/v1/send", json=WHOLE)
+    assert answer.status_code == 200
+    submission, body = await site.last()
+    assert answer.json() == {submission.recipients[0].id: "b@b.example"}
+    assert body == MIME.replace("\n", "\r\n").encode()
+    assert (submission.source, submission.account) == ("rest", "main")
+    assert submission.body is None
+
+
+async def test_form_and_query_token_are_as_good_as_json_and_bearer(site: Any):
+    await site.submissions()
+    async with site.client() as client:
+        del client.headers["Authorization"]
+        fields = {**WHOLE, "inlinizecss": "true", "clicktracking": "false"}
+        answer = await client.post(f"/v1/send?access_token={site.token}", data=fields)
+        assert answer.status_code == 200, answer.text
+        answer = await client.post(
+            f"/v1/send?access_token={site.token}", files={"body": ("m.eml", MIME)}, data={
+                "envelope": "a@a.example", "recipient": "b@b.example"},
+        )  # fmt: skip
+        assert answer.status_code == 200, answer.text
+    (form, _), (multipart, body) = await site.submissions()
+    assert form.features.inlinecss
+    assert not form.features.clicktracking
+    assert multipart.features.clicktracking
+    assert body == MIME.replace("\n", "\r\n").encode()
+
+
+async def test_several_recipients_get_one_id_each(api: httpx.AsyncClient, site: Any):
+    fields = {"from": "A <a@a.example>", "text": "x", "recipients": ["b@b.example", "c@c.example"]}
+    answer = await api.post("/v1/send", json=fields)
+    submission, _ = await site.last()
+    assert answer.json() == {r.id: r.address for r in submission.recipients}
+    assert list(answer.json().values()) == ["b@b.example", "c@c.example"]
+
+
+async def test_large_body_travels_by_reference(api: httpx.AsyncClient, site: Any):
+    attachment = base64.b64encode(bytes(400_000)).decode()
+    fields = {
+        "recipient": "b@b.example", "from": "a@a.example", "text": "x",
+        "attachments": [{"data": attachment, "name": "big.bin"}],
+    }  # fmt: skip
+    assert (await api.post("/v1/send", json=fields)).status_code == 200
+    submission, body = await site.last()
+    assert body == b""
+    assert submission.body is not None
+    stored = await site.database.bodies.get(submission.body)
+    assert len(stored) == submission.size > 400_000
+
+
+async def test_message_above_the_limit_is_413_and_not_accepted(api: httpx.AsyncClient, site: Any):
+    answer = await api.post("/v1/send", json={**WHOLE, "body": MIME + "x\n" * 600_000})
+    error_of(answer, 413)
+    error_of(await api.post("/v1/send", content=b"x" * 4_500_000), 413)
+    assert await site.submissions() == []
+
+
+async def test_body_above_the_limit_is_refused_on_other_paths(api: httpx.AsyncClient):
+    answer = await api.post("/v1/tokens", content=b"x" * 1_100_000)
+    error_of(answer, 413)
+
+
+async def test_same_idempotency_key_sends_once(api: httpx.AsyncClient, site: Any):
+    headers = {"Idempotency-Key": "order-1"}
+    first = await api.post("/v1/send", json=WHOLE, headers=headers)
+    second = await api.post("/v1/send", json=WHOLE, headers=headers)
+    assert first.status_code == second.status_code == 200
+    assert first.json() == second.json()
+    assert second.headers["idempotency-replayed"] == "true"
+    assert len(await site.submissions()) == 1
+    other = await api.post("/v1/send", json={**WHOLE, "trackclicks": False}, headers=headers)
+    assert error_of(other, 409)["field"] == "Idempotency-Key"
+
+
+async def test_same_idempotency_key_at_once_sends_once(api: httpx.AsyncClient, site: Any):
+    answers = await asyncio.gather(
+        *(
+            api.post("/v1/send", json=WHOLE, headers={"Idempotency-Key": "order-2"})
+            for _ in range(8)
+        )
+    )
+    good = [answer for answer in answers if answer.status_code == 200]
+    assert good
+    assert len({answer.text for answer in good}) == 1
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    assert len(await site.submissions()) == 1
+
+
+async def test_refused_request_leaves_its_idempotency_key_free(api: httpx.AsyncClient, site: Any):
+    headers = {"Idempotency-Key": "order-3"}
+    bad = await api.post("/v1/send", json={**WHOLE, "recipient": "x"}, headers=headers)
+    error_of(bad, 400)
+    good = await api.post("/v1/send", json=WHOLE, headers=headers)
+    assert good.status_code == 200
+    assert len(await site.submissions()) == 1
+
+
+JSON = {"content-type": "application/json"}
+ROWS: list[tuple[str, str, str, dict[str, Any], int, str | None]] = [
+    ("broken JSON", "POST", "/v1/send", {"content": b"{", "headers": JSON}, 400, None),
+    ("JSON list", "POST", "/v1/send", {"content": b"[1]", "headers": JSON}, 400, None),
+    (
+        "JSON, not UTF-8",
+        "POST",
+        "/v1/send",
+        {"content": b'{"a":"\xff"}', "headers": JSON},
+        400,
+        None,
+    ),
+    (
+        "text",
+        "POST",
+        "/v1/send",
+        {"content": b"x", "headers": {"content-type": "text/plain"}},
+        415,
+        None,
+    ),
+    ("no type", "POST", "/v1/send", {"content": b"x"}, 415, None),
+    ("empty", "POST", "/v1/send", {}, 400, "recipient"),
+    (
+        "wrong type",
+        "POST",
+        "/v1/send",
+        {"json": {**WHOLE, "recipient": ["b@b.example"]}},
+        400,
+        "recipient",
+    ),
+    (
+        "nested wrong type",
+        "POST",
+        "/v1/send",
+        {"json": {**WHOLE, "dsn": {"notify": 5}}},
+        400,
+        "dsn.notify",
+    ),
+    (
+        "injection",
+        "POST",
+        "/v1/send",
+        {"json": {**WHOLE, "envelope": "a@a.example>\r\nRSET"}},
+        400,
+        "envelope",
+    ),
+    (
+        "form that is not UTF-8",
+        "POST",
+        "/v1/send",
+        {
+            "content": b"recipient=%FF",
+            "headers": {"content-type": "application/x-www-form-urlencoded"},
+        },
+        400,
+        "recipient",
+    ),
+    (
+        "bad key",
+        "POST",
+        "/v1/send",
+        {"json": WHOLE, "headers": {"Idempotency-Key": "a b"}},
+        400,
+        "Idempotency-Key",
+    ),
+    ("wrong method", "PUT", "/v1/send", {}, 405, None),
+    ("unknown path", "GET", "/v1/nothing", {}, 404, None),
+    ("unknown page", "GET", "/nothing", {}, 404, None),
+    ("unknown message", "GET", "/v1/messages/1k7ttvriddvj247h61itf", {}, 404, None),
+    ("no message id", "GET", "/v1/messages/..%2f..", {}, 404, None),
+    ("unknown state", "GET", "/v1/messages?state=lost", {}, 400, "state"),
+    ("bad limit", "GET", "/v1/messages?limit=many", {}, 400, "limit"),
+    ("limit too high", "GET", "/v1/messages?limit=100000", {}, 400, "limit"),
+    ("bad cursor", "GET", "/v1/messages?cursor=x", {}, 400, "cursor"),
+    ("cursor of another list", "GET", "/v1/events?cursor=WyJhIl0", {}, 400, "cursor"),
+    ("bad time", "GET", "/v1/messages?start=yesterday", {}, 400, "start"),
+    ("bad date", "GET", "/v1/messages?start=2026-02-31", {}, 400, "start"),
+    ("unknown event", "GET", "/v1/events?event=lost", {}, 400, "event"),
+    ("unknown login", "GET", "/v1/credentials/nobody", {}, 404, None),
+    (
+        "unknown feature",
+        "POST",
+        "/v1/credentials",
+        {"json": {"features": {"x": True}}},
+        400,
+        "features.x",
+    ),
+    (
+        "feature no switch",
+        "POST",
+        "/v1/credentials",
+        {"json": {"features": {"inlinecss": "so"}}},
+        400,
+        "features.inlinecss",
+    ),
+    ("unknown field", "POST", "/v1/credentials", {"json": {"password": "x"}}, 400, "password"),
+    (
+        "network no network",
+        "POST",
+        "/v1/credentials",
+        {"json": {"allowed_networks": ["x"]}},
+        400,
+        "allowed_networks",
+    ),
+    ("unknown scope", "POST", "/v1/tokens", {"json": {"scopes": ["root"]}}, 400, "scopes"),
+    ("no scope", "POST", "/v1/tokens", {"json": {"scopes": []}}, 400, "scopes"),
+    ("suppress no address", "POST", "/v1/suppressions", {"json": {"address": "x"}}, 400, "address"),
+    ("suppress nothing", "POST", "/v1/suppressions", {"json": {}}, 400, "address"),
+    (
+        "suppress till past",
+        "POST",
+        "/v1/suppressions",
+        {"json": {"address": "a@a.example", "expires": "2020-01-01"}},
+        400,
+        "expires",
+    ),
+    (
+        "webhook to a file",
+        "POST",
+        "/v1/webhooks",
+        {"json": {"url": "file:///etc/passwd"}},
+        400,
+        "url",
+    ),
+    (
+        "webhook with password",
+        "POST",
+        "/v1/webhooks",
+        {"json": {"url": "https://a:b@x.example/"}},
+        400,
+        "url",
+    ),
+    ("webhook no URL", "POST", "/v1/webhooks", {"json": {"url": "https://[x"}}, 400, "url"),
+    (
+        "webhook event",
+        "POST",
+        "/v1/webhooks",
+        {"json": {"url": "https://x.example/", "events": ["x"]}},
+        400,
+        "events",
+    ),
+    (
+        "domain no domain",
+        "POST",
+        "/v1/domains",
+        {"json": {"domain": "not a domain"}},
+        400,
+        "domain",
+    ),
+    ("domain too short", "POST", "/v1/domains", {"json": {"domain": "localhost"}}, 400, "domain"),
+    ("unknown domain", "POST", "/v1/domains/x.example/verify", {}, 404, None),
+    ("unknown lane", "GET", "/v1/lanes/x%7Cy", {}, 404, None),
+    ("unknown queue", "GET", "/v1/queues/x", {}, 404, None),
+]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
+async def test_bad_input_is_refused_with_the_field(
+    api: httpx.AsyncClient, row: tuple[str, str, str, dict[str, Any], int, str | None]
+):
+    _, method, path, request, status, field = row
+    error = error_of(await api.request(method, path, **request), status)
+    assert error["field"] == field, error
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Basic eDp5"},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer pr_token_of_the_tests_0123456789x"},
+        {"Authorization": "Bearer " + "x" * 5000},
+    ],
+)
+async def test_without_a_valid_token_nothing_is_done(site: Any, headers: dict[str, str]):
+    async with site.client() as client:
+        del client.headers["Authorization"]
+        answer = await client.post("/v1/send", json=WHOLE, headers=headers)
+        error_of(answer, 401)
+        assert answer.headers["www-authenticate"] == "Bearer"
+    assert await site.submissions() == []
+
+
+async def test_token_may_do_what_its_scopes_say_and_hand_out_no_more(
+    api: httpx.AsyncClient, site: Any
+):
+    made = (await api.post("/v1/tokens", json={"name": "n", "scopes": ["send", "tokens"]})).json()
+    async with site.client(Authorization=f"Bearer {made['token']}") as weak:
+        assert (await weak.post("/v1/send", json=WHOLE)).status_code == 200
+        assert error_of(await weak.get("/v1/messages"), 403)["code"] == "insufficient_scope"
+        answer = await weak.post("/v1/tokens", json={"scopes": ["*"]})
+        assert error_of(answer, 403)["field"] == "scopes"
+        answer = await weak.post("/v1/tokens", json={"scopes": ["messages:read"]})
+        error_of(answer, 403)
+        assert (await weak.post("/v1/tokens", json={"scopes": ["send"]})).status_code == 201
+        listed = (await api.get("/v1/tokens")).json()["items"]
+        assert made["id"] in {token["id"] for token in listed}
+        assert made["token"] not in json.dumps(listed)
+        assert (await api.delete(f"/v1/tokens/{made['id']}")).status_code == 204
+        error_of(await weak.post("/v1/send", json=WHOLE), 401)
+    error_of(await api.delete(f"/v1/tokens/{made['id']}"), 404)
+
+
+async def test_read_scope_reads_and_does_not_write(api: httpx.AsyncClient, site: Any):
+    made = (await api.post("/v1/tokens", json={"scopes": ["credentials:read"]})).json()
+    async with site.client(Authorization=f"Bearer {made['token']}") as reader:
+        assert (await reader.get("/v1/credentials")).status_code == 200
+        error_of(await reader.post("/v1/credentials", json={}), 403)
+
+
+async def test_login_lives_through_create_change_rotate_delete(api: httpx.AsyncClient, site: Any):
+    wish = {"name": "shop", "features": {"inlinecss": True, "trackclicks": True}}
+    answer = await api.post("/v1/credentials", json=wish)
+    assert answer.status_code == 201
+    made = answer.json()
+    assert made["features"]["inlinecss"]
+    assert made["features"]["clicktracking"]
+    assert not made["features"]["bouncetracking"]
+    assert made["forward_bounces"]
+    path = f"/v1/credentials/{made['username']}"
+    stored = await site.database.credentials.find(made["username"])
+    assert stored is not None
+    assert verify_password(stored.password_hash, made["password"])
+    assert "password" not in (await api.get(path)).json()
+    changed = await api.patch(path, json={"features": {"inlinecss": False}, "disabled": True})
+    assert changed.json()["disabled"]
+    assert not changed.json()["features"]["inlinecss"]
+    assert changed.json()["features"]["clicktracking"]
+    rotated = (await api.post(f"{path}/rotate")).json()
+    stored = await site.database.credentials.find(made["username"])
+    assert stored is not None
+    assert verify_password(stored.password_hash, rotated["password"])
+    assert not verify_password(stored.password_hash, made["password"])
+    assert (await api.delete(path)).status_code == 204
+    error_of(await api.get(path), 404)
+    error_of(await api.patch(path, json={"name": "x"}), 404)
+    error_of(await api.post(f"{path}/rotate"), 404)
+
+
+async def test_lists_come_in_pages(api: httpx.AsyncClient):
+    addresses = [f"page{number}@x.example" for number in range(5)]
+    for address in addresses:
+        await api.post("/v1/suppressions", json={"address": address})
+    found: list[str] = []
+    cursor = None
+    for _ in range(10):
+        query = {"limit": "2"} | ({"cursor": cursor} if cursor else {})
+        page = (await api.get("/v1/suppressions", params=query)).json()
+        assert len(page["items"]) <= 2
+        found += [item["address"] for item in page["items"]]
+        cursor = page["cursor"]
+        if cursor is None:
+            break
+    assert [address for address in found if address.startswith("page")] == addresses
+
+
+async def test_suppression_is_added_and_taken_back_in_any_case(api: httpx.AsyncClient):
+    answer = await api.post("/v1/suppressions", json={"address": "Ann@X.example", "reason": "r"})
+    assert answer.status_code == 201
+    assert (await api.get("/v1/suppressions/ANN@x.example")).json()["reason"] == "r"
+    assert (await api.delete("/v1/suppressions/ann@x.example")).status_code == 204
+    error_of(await api.delete("/v1/suppressions/ann@x.example"), 404)
+
+
+async def test_webhook_secret_is_told_once_and_rotates(api: httpx.AsyncClient, site: Any):
+    wish = {"url": "https://hooks.example/x", "events": ["delivered", "bounced"]}
+    made = (await api.post("/v1/webhooks", json=wish)).json()
+    assert made["secret"].startswith("whsec_")
+    path = f"/v1/webhooks/{made['id']}"
+    assert "secret" not in (await api.get(path)).json()
+    rotated = (await api.post(f"{path}/rotate")).json()
+    stored = await site.database.webhooks.get("main", made["id"])
+    assert stored is not None
+    assert stored.secrets == (rotated["secret"], made["secret"])
+    changed = await api.patch(path, json={"disabled": True, "events": []})
+    assert (changed.json()["disabled"], changed.json()["events"]) == (True, [])
+    assert (await api.delete(path)).status_code == 204
+    error_of(await api.get(path), 404)
+
+
+def submission_to(*addresses: str, tags: tuple[str, ...] = ()) -> Submission:
+    return Submission(
+        id=new_id(), account="main", credential="c", source="smtp", received=1_790_000_000.0,
+        envelope="a@a.example", subject="S", tags=tags, features=Features(), expires=2e9, size=10,
+        recipients=tuple(Recipient(id=new_id(), address=address) for address in addresses),
+    )  # fmt: skip
+
+
+async def record(site: Any, *happened: Event) -> None:
+    await site.database.events.insert(happened)
+    await site.database.messages.apply(happened)
+
+
+async def test_message_is_shown_with_its_timeline(api: httpx.AsyncClient, site: Any):
+    submission = submission_to("life@x.example", tags=("t1", "t2"))
+    recipient = submission.recipients[0]
+    delivered = events.happened(
+        EventName.DELIVERED, recipient.id, 1_790_000_005.0, {"reply": "250 ok"}, account="main"
+    )
+    await record(site, events.accepted(submission, recipient), delivered)
+    found = (await api.get(f"/v1/messages/{recipient.id}")).json()
+    assert found["state"] == "delivered"
+    assert found["submission"] == submission.id
+    assert found["recipient"] == "life@x.example"
+    assert [(step["event"], step["time"]) for step in found["timeline"]] == [
+        ("accepted", 1_790_000_000.0),
+        ("delivered", 1_790_000_005.0),
+    ]
+    assert found["timeline"][1]["reply"] == "250 ok"
+    for query in ("recipient=life@x.example", "tag=t2&state=delivered", "recipient=@x.example"):
+        items = (await api.get(f"/v1/messages?{query}&start=1789999999&end=2027-01-01")).json()
+        assert recipient.id in {item["id"] for item in items["items"]}
+    for path in (
+        f"/v1/events/messageid/{recipient.id}",
+        "/v1/events/email/life@x.example",
+        "/v1/events/tags/t1;t2",
+    ):
+        listed = (await api.get(path)).json()
+        assert {item["event"] for item in listed} == {"accepted", "delivered"}, path
+    page = (await api.get(f"/v1/events?message={recipient.id}&limit=1")).json()
+    assert page["items"][0]["event"] == "delivered"
+    page = (await api.get("/v1/events", params={
+        "message": recipient.id, "limit": 1, "cursor": page["cursor"]})).json()  # fmt: skip
+    assert page["items"][0]["event"] == "accepted"
+    assert page["cursor"] is None
+    assert (await api.get(f"/v1/recipient/{recipient.id}")).text == "life@x.example"
+    assert error_of(await api.get(f"/v1/html/{recipient.id}"), 404)["code"] == "not_kept"
+
+
+async def test_message_of_another_account_is_not_shown(api: httpx.AsyncClient, site: Any):
+    submission = submission_to("other@x.example").model_copy(update={"account": "other"})
+    recipient = submission.recipients[0]
+    await record(site, events.accepted(submission, recipient))
+    for path in ("messages", "events/messageid", "recipient", "html"):
+        error_of(await api.get(f"/v1/{path}/{recipient.id}"), 404)
+    assert (await api.get(f"/v1/events?message={recipient.id}")).json()["items"] == []
+
+
+async def test_archive_shows_the_parts_of_a_kept_body(api: httpx.AsyncClient, site: Any):
+    raw = (
+        b"Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+        b"--b\r\nContent-Type: text/html; charset=iso-8859-1\r\n\r\n<script>\xfc</script>\r\n"
+        b'--b\r\nContent-Disposition: attachment; filename="a.txt"\r\n\r\nfile\r\n--b--\r\n'
+    )
+    reference = await site.database.bodies.put(raw, 2e9)
+    submission = submission_to("kept@x.example").model_copy(update={"body": reference})
+    recipient = submission.recipients[0]
+    await record(site, events.accepted(submission, recipient))
+    html = await api.get(f"/v1/html/{recipient.id}")
+    assert html.text.strip() == "<script>ü</script>"
+    assert html.headers["content-type"].startswith("text/plain")
+    assert (await api.get(f"/v1/headers/{recipient.id}")).text.startswith("Subject: x")
+    error_of(await api.get(f"/v1/text/{recipient.id}"), 404)
+    listed = (await api.get(f"/v1/attachments/{recipient.id}")).json()
+    assert [(file["name"], file["size"]) for file in listed] == [("a.txt", 4)]
+    file = await api.get(f"/v1/attachments/{recipient.id}/0")
+    assert file.content == b"file"
+    assert file.headers["content-disposition"] == "attachment"
+    error_of(await api.get(f"/v1/attachments/{recipient.id}/1"), 404)
+    await site.database.bodies.delete(reference)
+    error_of(await api.get(f"/v1/html/{recipient.id}"), 404)
+
+
+async def test_queues_tell_what_waits(api: httpx.AsyncClient, site: Any):
+    await api.post("/v1/send", json=WHOLE)
+    listed = {queue["name"]: queue for queue in (await api.get("/v1/queues")).json()["items"]}
+    assert listed["transformer.accepted"]["ready"] == 1
+    assert listed["transformer.accepted.dead"]["dead"]
+    one = (await api.get("/v1/queues/transformer.accepted")).json()
+    assert one == listed["transformer.accepted"]
+    await site.submissions()
+
+
+async def test_lanes_are_shown_as_the_sender_left_them(api: httpx.AsyncClient, site: Any):
+    await site.database.lanes.save({"192.0.2.1|mx.example": {"window": 3}})
+    listed = (await api.get("/v1/lanes")).json()["items"]
+    assert [(lane["site"], lane["state"]) for lane in listed] == [("mx.example", {"window": 3})]
+    one = (await api.get("/v1/lanes/192.0.2.1%7Cmx.example")).json()
+    assert one["source"] == "192.0.2.1"
+
+
+async def test_every_answer_has_a_request_id_and_the_rate(api: httpx.AsyncClient):
+    first, second = await api.get("/v1/tokens"), await api.get("/v1/nothing")
+    assert first.headers["x-request-id"] != second.headers["x-request-id"]
+    assert first.headers["ratelimit-limit"] == "2000"
+    assert int(first.headers["ratelimit-remaining"]) < 2000
+    assert first.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_document_describes_every_path_with_scope_and_errors(api: httpx.AsyncClient):
+    del api.headers["Authorization"]
+    document = (await api.get("/openapi.json")).json()
+    assert document["openapi"].startswith("3.1")
+    schemas = document["components"]["schemas"]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            where = f"{method} {path}"
+            assert operation["x-scope"], where
+            assert operation["security"], where
+            assert "422" not in operation["responses"], where
+            assert "401" in operation["responses"], where
+    references = set(_references(document))
+    assert references <= {f"#/components/schemas/{name}" for name in schemas}
+    send = document["paths"]["/v1/send"]["post"]["requestBody"]["content"]
+    assert set(send) == {
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+    }
+    assert "trackclicks" in schemas["SendFields"]["properties"]["clicktracking"]["description"]
+
+
+def _references(value: object) -> list[str]:
+    if isinstance(value, dict):
+        own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
+        return own + [ref for item in value.values() for ref in _references(item)]
+    if isinstance(value, list):
+        return [ref for item in value for ref in _references(item)]
+    return []
+
+
+async def test_docs_page_needs_nothing_from_elsewhere(api: httpx.AsyncClient):
+    del api.headers["Authorization"]
+    answer = await api.get("/docs")
+    assert answer.status_code == 200
+    assert "/v1/send" in answer.text
+    assert "//" not in answer.text.replace("http://www.w3.org", "")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    for path in ("postroad.css", "postroad.js", "icon.svg"):
+        static = await api.get(f"/dashboard/static/{path}")
+        assert static.status_code == 200
+        assert "max-age" in static.headers["cache-control"]
+
+
+async def test_health_and_metrics_answer(api: httpx.AsyncClient):
+    del api.headers["Authorization"]
+    assert (await api.get("/livez")).text == "ok\n"
+    assert (await api.get("/readyz")).json()["ready"]
+    metrics = await api.get("/metrics")
+    assert "postroad_http_accepted_total" in metrics.text
+    forwarded = await api.get("/metrics", headers={"X-Forwarded-For": "192.0.2.1"})
+    error_of(forwarded, 401)

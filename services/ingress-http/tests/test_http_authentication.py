@@ -1,0 +1,181 @@
+"""Tokens: remembered for a while, and of use while the database is away."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from starlette.requests import Request
+
+from postroad_common.errors import StoreAway
+from postroad_common.secrets import hash_token
+from postroad_common.store.tokens import Token
+from postroad_ingress_http.authentication import (
+    FRESH_SECONDS,
+    STALE_SECONDS,
+    Authenticator,
+)
+from postroad_ingress_http.buckets import Buckets
+from postroad_ingress_http.errors import ApiError
+from postroad_ingress_http.scopes import allows, covers
+
+SECRET = "pr_secret_of_the_test"
+GOOD = Token("id", "main", "n", ("send",), 0.0)
+
+
+def request(secret: str = SECRET) -> Request:
+    headers = [(b"authorization", b"Bearer " + secret.encode())]
+    return Request({"type": "http", "headers": headers, "client": ("192.0.2.1", 1), "state": {}})
+
+
+class Tokens:
+    """A table of tokens that can be away or slow, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.known = {hash_token(SECRET): GOOD}
+        self.away = False
+        self.gate: asyncio.Event | None = None
+        self.asked = 0
+
+    async def find(self, key: str) -> Token | None:
+        self.asked += 1
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.away:
+            raise StoreAway("away")
+        return self.known.get(key)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make(
+    lookup: Callable[[str], Awaitable[Token | None]], clock: Clock, *, burst: int = 1000
+) -> Authenticator:
+    return Authenticator(
+        lookup, requests=Buckets(burst, 1.0), failures=Buckets(3, 0.1), clock=clock
+    )
+
+
+async def test_token_is_looked_up_once_while_it_is_fresh():
+    tokens, clock = Tokens(), Clock()
+    authenticator = make(tokens.find, clock)
+    for _ in range(10):
+        assert await authenticator.authenticate(request(), "send") == GOOD
+    assert tokens.asked == 1
+    clock.now += FRESH_SECONDS
+    await authenticator.authenticate(request(), "send")
+    assert tokens.asked == 2
+
+
+async def test_many_requests_at_once_cause_one_look_up():
+    tokens = Tokens()
+    authenticator = make(tokens.find, Clock())
+    await asyncio.gather(*(authenticator.authenticate(request(), "send") for _ in range(50)))
+    assert tokens.asked == 1
+
+
+async def test_revoked_token_stops_working_within_seconds():
+    tokens, clock = Tokens(), Clock()
+    authenticator = make(tokens.find, clock)
+    await authenticator.authenticate(request(), "send")
+    tokens.known.clear()
+    clock.now += FRESH_SECONDS
+    with pytest.raises(ApiError) as caught:
+        await authenticator.authenticate(request(), "send")
+    assert caught.value.status == 401
+
+
+async def test_token_seen_lately_works_while_the_database_is_away():
+    tokens, clock = Tokens(), Clock()
+    authenticator = make(tokens.find, clock)
+    await authenticator.authenticate(request(), "send")
+    tokens.away = True
+    clock.now += STALE_SECONDS - 1
+    assert await authenticator.authenticate(request(), "send") == GOOD
+    clock.now += 2
+    with pytest.raises(ApiError) as caught:
+        await authenticator.authenticate(request(), "send")
+    assert caught.value.status == 503
+    assert "Retry-After" in caught.value.headers
+
+
+async def test_token_seen_lately_does_not_wait_for_a_slow_database():
+    tokens, clock = Tokens(), Clock()
+    authenticator = make(tokens.find, clock)
+    await authenticator.authenticate(request(), "send")
+    tokens.gate = asyncio.Event()
+    clock.now += FRESH_SECONDS
+    async with asyncio.timeout(2):
+        assert await authenticator.authenticate(request(), "send") == GOOD
+    tokens.gate.set()
+
+
+async def test_unknown_token_is_503_while_the_database_is_away():
+    tokens = Tokens()
+    tokens.away = True
+    with pytest.raises(ApiError) as caught:
+        await make(tokens.find, Clock()).authenticate(request(), "send")
+    assert caught.value.status == 503
+
+
+async def test_failures_from_one_address_are_slowed_down_and_forgiven_with_time():
+    tokens, clock = Tokens(), Clock()
+    authenticator = make(tokens.find, clock)
+    statuses = []
+    for _ in range(5):
+        with pytest.raises(ApiError) as caught:
+            await authenticator.authenticate(request("pr_wrong"), "send")
+        statuses.append(caught.value.status)
+    assert statuses == [401, 401, 401, 429, 429]
+    clock.now += 30
+    assert await authenticator.authenticate(request(), "send") == GOOD
+
+
+async def test_rate_of_a_token_is_limited_and_told():
+    clock = Clock()
+    authenticator = make(Tokens().find, clock, burst=2)
+    for _ in range(2):
+        await authenticator.authenticate(request(), "send")
+    with pytest.raises(ApiError) as caught:
+        await authenticator.authenticate(request(), "send")
+    assert caught.value.status == 429
+    assert caught.value.headers["RateLimit-Remaining"] == "0"
+    assert int(caught.value.headers["Retry-After"]) >= 1
+    clock.now += 1
+    await authenticator.authenticate(request(), "send")
+
+
+@pytest.mark.parametrize(
+    ("scopes", "needed", "allowed"),
+    [
+        (("*",), "credentials", True),
+        (("credentials",), "credentials", True),
+        (("credentials",), "credentials:read", True),
+        (("credentials:read",), "credentials:read", True),
+        (("credentials:read",), "credentials", False),
+        (("send",), "credentials:read", False),
+        ((), "send", False),
+    ],
+)
+def test_scopes(scopes: tuple[str, ...], needed: str, allowed: bool):  # noqa: FBT001
+    assert allows(scopes, needed) is allowed
+    assert covers(scopes, [needed]) is allowed
+
+
+def test_only_everything_covers_everything():
+    assert covers(("*",), ("*",))
+    assert not covers(("send", "tokens"), ("*",))
+
+
+def test_buckets_forget_the_longest_unused_first():
+    buckets = Buckets(1, 0.001, keys=2)
+    assert buckets.take("a", 0.0).allowed
+    assert buckets.take("b", 0.0).allowed
+    assert buckets.take("c", 0.0).allowed
+    assert buckets.take("a", 0.0).allowed
+    assert not buckets.take("c", 0.0).allowed

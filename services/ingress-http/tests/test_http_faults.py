@@ -1,0 +1,329 @@
+"""Servers that go away, clients that are slow, and the process as a whole."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Scope
+
+from postroad_common.health import HttpListener
+from postroad_common.mail.identifiers import derived_id
+from postroad_common.tokens import Keyring
+from postroad_ingress_http.dashboard.sessions import Sessions
+from postroad_ingress_http.limits import Guard, Limits
+from postroad_ingress_http.wire import GuardedHttp
+
+WHOLE = {"envelope": "a@a.example", "recipient": "b@b.example", "body": "Subject: x\n\nhi\n"}
+LARGE = {**WHOLE, "body": "Subject: x\n\n" + "hello\n" * 60_000}
+
+MakeGate = Callable[[str], Awaitable[tuple[Any, str]]]
+
+
+@pytest.fixture
+def run_site(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """The context manager that runs a site, out of the conftest of this folder."""
+    return _conftest(request).run_site
+
+
+def _conftest(request: pytest.FixtureRequest) -> Any:
+    folder = Path(__file__).parent
+    for plugin in request.config.pluginmanager.get_plugins():
+        if getattr(plugin, "__file__", "") == str(folder / "conftest.py"):
+            return plugin
+    raise AssertionError("no conftest")
+
+
+def session_of(site: Any) -> str:
+    """A cookie as the log-in sets it."""
+    cookie = Sessions(Keyring(site.context.settings.secret)).write(
+        site.email, "main", 1, time.time()
+    )
+    return f"postroad_session={cookie}"
+
+
+async def until_accepted(
+    client: httpx.AsyncClient, fields: dict[str, str], headers: dict[str, str] | None = None
+) -> httpx.Response:
+    async with asyncio.timeout(20):
+        while True:
+            answer = await client.post("/v1/send", json=fields, headers=headers)
+            if answer.status_code == 200:
+                return answer
+            assert answer.status_code == 503
+            await asyncio.sleep(0.05)
+
+
+async def test_broker_that_goes_away_is_503_within_five_seconds_and_then_heals(
+    amqp_url: str, mongodb_uri: str, gate: MakeGate, run_site: Callable[..., Any]
+):
+    door, url = await gate(amqp_url)
+    async with run_site(url, mongodb_uri) as site, site.client() as client:
+        assert (await client.post("/v1/send", json=WHOLE)).status_code == 200
+        await door.close()
+        for fields in (WHOLE, LARGE):
+            started = time.monotonic()
+            answer = await client.post("/v1/send", json=fields)
+            assert time.monotonic() - started < 5
+            assert answer.status_code == 503
+            assert int(answer.headers["retry-after"]) > 0
+            assert answer.json()["error"]["code"] == "unavailable"
+        assert (await client.get("/v1/queues")).status_code == 503
+        assert (await client.get("/v1/credentials")).status_code == 200
+        await door.open()
+        await until_accepted(client, WHOLE)
+
+
+async def test_database_that_goes_away_leaves_small_mail_of_known_tokens_flowing(
+    amqp_url: str, mongodb_uri: str, gate: MakeGate, run_site: Callable[..., Any]
+):
+    door, url = await gate(mongodb_uri)
+    url = url.replace("replicaSet=", "directConnection=true&x=").split("&x=")[0]
+    async with run_site(amqp_url, url) as site, site.client() as client:
+        assert (await client.post("/v1/send", json=WHOLE)).status_code == 200
+        await door.close()
+        site.parts.authenticator._clock = lambda: time.monotonic() + 60
+        started = time.monotonic()
+        answer = await client.post("/v1/send", json=WHOLE)
+        assert answer.status_code == 200
+        assert time.monotonic() - started < 2
+        started = time.monotonic()
+        answers = await asyncio.gather(
+            client.post("/v1/send", json=LARGE),
+            client.post("/v1/send", json=WHOLE, headers={"Idempotency-Key": "k"}),
+            client.get("/v1/credentials"),
+            client.get("/v1/messages", headers={"Authorization": "Bearer pr_unknown_here"}),
+            client.post("/dashboard/logins", headers={"Cookie": session_of(site)}),
+        )
+        assert time.monotonic() - started < 5
+        assert [answer.status_code for answer in answers] == [503] * 5
+        assert (await client.get("/dashboard/login")).status_code == 200
+        await door.open()
+        await until_accepted(client, LARGE)
+
+
+async def test_request_that_died_between_queue_and_answer_is_repeated_with_the_same_ids(
+    amqp_url: str, mongodb_uri: str, gate: MakeGate, run_site: Callable[..., Any]
+):
+    door, url = await gate(amqp_url)
+    headers = {"Idempotency-Key": "k"}
+    async with run_site(url, mongodb_uri) as site, site.client() as client:
+        await door.close()
+        assert (await client.post("/v1/send", json=WHOLE, headers=headers)).status_code == 503
+        claim = await site.database.idempotency.begin("main", "k", "other", stale_seconds=60)
+        await door.open()
+        answer = await until_accepted(client, WHOLE, headers)
+        expected = derived_id(claim.created, "rest", "main", "k", "b@b.example")
+        assert answer.json() == {expected: "b@b.example"}
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[HttpListener]:
+    """A small application behind the guard, on a real socket, with short patience."""
+
+    async def size(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(str(len(await request.body())))
+
+    async def fail(_: Request) -> PlainTextResponse:
+        raise RuntimeError("a fault of ours: secret-detail")
+
+    def render(_: Scope, error: Any) -> ASGIApp:
+        response: ASGIApp = error.response()
+        return response
+
+    inner = Starlette(
+        routes=[
+            Route("/size", size, methods=["POST"]),
+            Route("/v1/send", size, methods=["POST"]),
+            Route("/fail", fail),
+        ],
+        exception_handlers={Exception: _raise},
+    )
+    limits = Limits(send_body=100_000, other_body=1000, bodies_in_memory=150_000, idle_seconds=0.3)
+    running = HttpListener(Guard(inner, limits, render), "127.0.0.1", 0, http=GuardedHttp)
+    await running.start()
+    yield running
+    await running.stop()
+
+
+async def _raise(_: Request, error: Exception) -> Any:
+    raise error
+
+
+async def talk(port: int, *pieces: bytes, close: bool = False) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for piece in pieces:
+        writer.write(piece)
+        await writer.drain()
+    if close:
+        writer.write_eof()
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_body_that_grows_beyond_the_limit_is_cut_while_it_is_read(listener: HttpListener):
+    head = b"POST /size HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"200\r\n" + b"x" * 512 + b"\r\n"
+    answer = await talk(listener.port, head, chunk, chunk)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b'"too_large"' in answer
+
+
+async def test_body_announced_too_large_is_refused_before_it_is_sent(listener: HttpListener):
+    head = b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n"
+    assert (await talk(listener.port, head)).startswith(b"HTTP/1.1 413")
+
+
+async def test_body_that_does_not_come_is_given_up(listener: HttpListener):
+    head = b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc"
+    answer = await talk(listener.port, head)
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
+async def test_bodies_beyond_the_memory_for_all_are_503(listener: HttpListener):
+    head = b"POST /v1/send HTTP/1.1\r\nHost: x\r\nContent-Length: 99000\r\n\r\n"
+    first = asyncio.create_task(talk(listener.port, head + b"x" * 98_000))
+    second = asyncio.create_task(talk(listener.port, head + b"x" * 98_000))
+    answers = sorted(answer[9:12] for answer in await asyncio.gather(first, second))
+    assert answers == [b"408", b"503"]
+    good = await talk(listener.port, head.replace(b"Host", b"Connection: close\r\nHost")
+                      + b"x" * 99_000)  # fmt: skip
+    assert good.startswith(b"HTTP/1.1 200")
+    assert good.endswith(b"99000")
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"EHLO x\r\n"],
+)
+async def test_what_is_no_http_is_refused_in_the_usual_shape(
+    listener: HttpListener, garbage: bytes
+):
+    answer = await talk(listener.port, garbage, close=True)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+    assert b"Traceback" not in answer
+
+
+@pytest.mark.parametrize("line", [b"X-A: " + b"x" * 8000 + b"\r\n", b"x" * 8000])
+async def test_head_without_end_is_refused(listener: HttpListener, line: bytes):
+    answer = b""
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-B: ")
+    sent = 0
+    async with asyncio.timeout(10):
+        while not writer.transport.is_closing() and sent < 10_000_000 and not reader.at_eof():
+            writer.write(line)
+            sent += len(line)
+            try:
+                await writer.drain()
+            except ConnectionError:
+                break
+            await asyncio.sleep(0)
+        try:
+            answer = await reader.read()
+        except ConnectionError:
+            answer = b"HTTP/1.1 431"
+    writer.close()
+    assert sent < 5_000_000
+    assert answer.startswith(b"HTTP/1.1 431") or answer == b""
+
+
+async def test_fault_of_ours_is_500_without_details(listener: HttpListener):
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"http://127.0.0.1:{listener.port}/fail")
+    assert answer.status_code == 500
+    assert answer.json()["error"]["code"] == "internal_error"
+    assert "secret-detail" not in answer.text
+
+
+class Process:
+    """`python -m postroad_ingress_http`."""
+
+    def __init__(self, **environment: str) -> None:
+        clean = {key: value for key, value in os.environ.items() if "POSTROAD" not in key}
+        self._environment = clean | environment
+
+    async def start(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "postroad_ingress_http",
+            env=self._environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+
+async def test_process_gets_ready_creates_the_first_account_and_drains(
+    amqp_url: str, mongodb_uri: str, unused_tcp_port_factory: Callable[[], int]
+):
+    port, operations = unused_tcp_port_factory(), unused_tcp_port_factory()
+    running = await Process(
+        POSTROAD_AMQP_URL=amqp_url,
+        POSTROAD_MONGODB_URI=mongodb_uri,
+        POSTROAD_SECRET="0123456789abcdef",
+        POSTROAD_HTTP_PORT=str(port),
+        POSTROAD_METRICS_PORT=str(operations),
+        POSTROAD_ADMIN_EMAIL="me@x.example",
+        POSTROAD_ADMIN_PASSWORD="my password",
+        POSTROAD_ADMIN_TOKEN="pr_first_token_012345",
+    ).start()
+    try:
+        async with (
+            asyncio.timeout(40),
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}",
+                headers={"Authorization": "Bearer pr_first_token_012345"},
+            ) as client,
+        ):
+            while True:
+                try:
+                    ready = await client.get(f"http://127.0.0.1:{operations}/readyz")
+                    if ready.status_code == 200:
+                        break
+                except httpx.TransportError:
+                    pass
+                await asyncio.sleep(0.1)
+            assert (await client.post("/v1/send", json=WHOLE)).status_code == 200
+            running.send_signal(signal.SIGTERM)
+            output, errors = await running.communicate()
+        assert running.returncode == 0, errors
+        assert b"Traceback" not in output + errors
+        assert b"pr_first_token" not in output + errors
+        assert b"my password" not in output + errors
+    finally:
+        if running.returncode is None:
+            running.kill()
+            await running.wait()
+
+
+async def test_process_with_wrong_settings_says_which_and_ends():
+    running = await Process(
+        POSTROAD_AMQP_URL="amqp://x/",
+        POSTROAD_MONGODB_URI="mongodb://x/",
+        POSTROAD_SECRET="0123456789abcdef",
+        POSTROAD_HTTP_PORT="many",
+        POSTROAD_ADMIN_PASSWORD="short",
+        POSTROAD_LIMITS="{",
+        POSTROAD_HTTP_URL="ftp://x",
+    ).start()
+    async with asyncio.timeout(30):
+        _, errors = await running.communicate()
+    assert running.returncode == 2
+    assert b"Traceback" not in errors
+    text = errors.decode()
+    for name in ("HTTP_PORT", "ADMIN_PASSWORD", "LIMITS", "HTTP_URL"):
+        assert f"POSTROAD_{name}" in text, text
+    assert "short\n" not in text

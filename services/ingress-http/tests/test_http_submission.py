@@ -1,0 +1,254 @@
+"""From fields to a submission: precedence, names, times, and every refusal with its field."""
+
+from typing import Any
+
+import pytest
+
+from postroad_common.mail.identifiers import new_id
+from postroad_common.schemas.submission import Client
+from postroad_ingress_http.errors import ApiError, from_exception
+from postroad_ingress_http.sendrequest import read_send
+from postroad_ingress_http.submission import Origin, Prepared, SubmissionRules, prepare
+
+NOW = 1_795_000_000.0  # 2026-11-18 11:06:40 UTC
+RULES = SubmissionRules(
+    hostname="mail.example", max_message_size=10_000, max_recipients=5, deliver_seconds=86_400
+)
+ORIGIN = Origin("main", "token", Client(ip="192.0.2.1"))
+MIME = "From: a@a.example\nTo: b@b.example\nSubject: Hi\n\nhello\n"
+WHOLE = {"envelope": "a@a.example", "recipient": "b@b.example", "mime": MIME}
+BUILT = {"recipient": "b@b.example", "from": "a@a.example", "text": "hello"}
+
+
+def prepared(fields: dict[str, Any]) -> Prepared:
+    return prepare(read_send(fields), ORIGIN, RULES, NOW, lambda _: new_id(NOW))
+
+
+def test_whole_message_goes_on_with_crlf_and_nothing_else_changed():
+    result = prepared(WHOLE)
+    assert result.message == MIME.replace("\n", "\r\n").encode()
+    assert result.submission.subject == "Hi"
+    assert result.submission.envelope == "a@a.example"
+    assert result.submission.size == len(result.message)
+    assert list(result.answer().values()) == ["b@b.example"]
+
+
+def test_features_left_out_are_those_of_rest():
+    features = prepared(WHOLE).submission.features
+    assert features.model_dump() == {
+        "inlinecss": False,
+        "clicktracking": True,
+        "openstracking": True,
+        "preventscam": False,
+        "bouncetracking": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "feature"),
+    [
+        ("inlinizecss", "inlinecss"),
+        ("inlinecss", "inlinecss"),
+        ("clicktracking", "clicktracking"),
+        ("trackclicks", "clicktracking"),
+        ("openstracking", "openstracking"),
+        ("trackopens", "openstracking"),
+        ("bouncetracking", "bouncetracking"),
+        ("trackbounces", "bouncetracking"),
+        ("preventscam", "preventscam"),
+        ("TrackClicks", "clicktracking"),
+    ],
+)
+@pytest.mark.parametrize("value", [True, False, "true", "false", "1", "0"])
+def test_every_name_of_a_feature_switches_it(field: str, feature: str, value: object):
+    features = prepared({**WHOLE, field: value}).submission.features
+    assert getattr(features, feature) is (value in {True, "true", "1"})
+
+
+def test_header_wins_over_field_and_is_taken_out():
+    mime = "X-SMTPeter-TrackClicks: false\nx-postroad-inlinecss: true\n" + MIME
+    result = prepared({**WHOLE, "mime": mime, "trackclicks": True, "inlinecss": False})
+    assert result.submission.features.clicktracking is False
+    assert result.submission.features.inlinecss is True
+    assert b"smtpeter" not in result.message.lower()
+    assert b"postroad" not in result.message.lower()
+
+
+def test_recipients_as_list_map_and_commas_are_each_one_mail():
+    several: list[object] = [
+        ["b@b.example", "c@c.example, b@b.example"],
+        {"b@b.example": {}, "c@c.example": {"name": "C"}},
+        "b@b.example,c@c.example",
+    ]
+    for recipients in several:
+        fields = {"envelope": "a@a.example", "mime": MIME, "recipients": recipients}
+        answer = prepared(fields).answer()
+        assert list(answer.values()) == ["b@b.example", "c@c.example"]
+        assert len(answer) == 2
+
+
+def test_envelope_left_out_or_empty_is_the_null_sender():
+    for envelope in (None, "", "<>"):
+        assert prepared({**WHOLE, "envelope": envelope}).submission.envelope == ""
+
+
+def test_dsn_wishes_tags_and_times_arrive_typed():
+    submission = prepared(
+        {
+            **WHOLE,
+            "dsn": {
+                "notify": "FAILURE,DELAY",
+                "ret": "full",
+                "envid": "abc+1",
+                "orcpt": "rfc822;x@x.example",
+            },
+            "tags": ["one", "two,three"],
+            "sendat": "2026-11-18 12:00:00",
+            "maxdelivertime": "2026-11-19T12:00:00Z",
+        }
+    ).submission
+    assert submission.recipients[0].notify == ("failure", "delay")
+    assert submission.recipients[0].orcpt == "rfc822;x@x.example"
+    assert (submission.ret, submission.envid) == ("full", "abc+1")
+    assert submission.tags == ("one", "two", "three")
+    assert submission.send_at == NOW + 3200
+    assert submission.expires == NOW + 3200 + 86_400
+
+
+def test_sendat_in_the_past_sends_at_once():
+    submission = prepared({**WHOLE, "sendat": "2020-01-01 00:00:00"}).submission
+    assert submission.send_at is None
+    assert submission.expires == NOW + 86_400
+
+
+def test_internationalised_recipient_asks_for_smtputf8():
+    assert prepared({**WHOLE, "recipient": "jürgen@b.example"}).submission.smtputf8
+    assert not prepared({**WHOLE, "recipient": "j@bücher.example"}).submission.smtputf8
+
+
+def test_built_message_has_id_and_date_of_the_submission():
+    result = prepared(BUILT)
+    assert f"<{result.submission.id}@mail.example>".encode() in result.message
+    assert b"Date: Wed, 18 Nov 2026 11:06:40" in result.message
+
+
+REFUSALS: list[tuple[str, dict[str, Any], str | None]] = [
+    ("no recipient", {"mime": MIME}, "recipient"),
+    ("both recipients", {**WHOLE, "recipients": ["c@c.example"]}, "recipients"),
+    ("recipient is no address", {**WHOLE, "recipient": "nobody"}, "recipient"),
+    ("recipient with a name", {**WHOLE, "recipient": "B <b@b.example>"}, "recipient"),
+    ("CR LF in recipient", {**WHOLE, "recipient": "b@b.example\r\nRCPT TO:<c@c>"}, "recipient"),
+    ("CR LF in envelope", {**WHOLE, "envelope": "a@a.example\r\nDATA"}, "envelope"),
+    ("NUL in envelope", {**WHOLE, "envelope": "a\0@a.example"}, "envelope"),
+    ("recipient is a number", {**WHOLE, "recipient": 5}, "recipient"),
+    (
+        "second entry is no address",
+        {"mime": MIME, "recipients": ["b@b.example", "x"]},
+        "recipients.1",
+    ),
+    ("no entries", {"mime": MIME, "recipients": []}, "recipients"),
+    ("too many", {"mime": MIME, "recipients": [f"u{n}@b.example" for n in range(6)]}, "recipients"),
+    ("nothing to send", {"recipient": "b@b.example"}, "mime"),
+    ("from without text", {"recipient": "b@b.example", "from": "a@a.example"}, "text"),
+    ("two senders", {**BUILT, "from": "a@a.example, b@a.example"}, "from"),
+    ("CR LF in subject", {**BUILT, "subject": "x\r\nBcc: c@c.example"}, "subject"),
+    ("LF in subject", {**BUILT, "subject": "x\nBcc: c@c.example"}, "subject"),
+    ("CR LF in from", {**BUILT, "from": "A\r\nX: <a@a.example>"}, "from"),
+    ("CR LF in to", {**BUILT, "to": ["b@b.example\r\nX: y"]}, "to"),
+    ("CR LF in cc", {**BUILT, "cc": "b@b.example\nX: y"}, "cc"),
+    ("CR LF in replyto", {**BUILT, "replyto": "b@b.example\rX: y"}, "replyto"),
+    ("CR LF in extra value", {**BUILT, "extra": {"x-a": "b\r\nc"}}, "extra.x-a"),
+    ("CR LF in extra name", {**BUILT, "extra": {"x-a\r\nb": "c"}}, "extra"),
+    ("extra without x-", {**BUILT, "extra": {"Bcc": "c@c.example"}}, "extra"),
+    (
+        "CR LF in file name",
+        {**BUILT, "attachments": [{"data": "eA==", "name": "a\r\nb"}]},
+        "attachments.0.name",
+    ),
+    (
+        "CR LF in file type",
+        {**BUILT, "attachments": [{"data": "eA==", "type": "a/b\r\nX: y"}]},
+        "attachments.0.type",
+    ),
+    ("file not base64", {**BUILT, "attachments": [{"data": "***"}]}, "attachments.0.data"),
+    ("file without data", {**BUILT, "attachments": [{"name": "x"}]}, "attachments.0.data"),
+    ("file by url", {**BUILT, "attachments": [{"url": "http://127.0.0.1/"}]}, "attachments.0.url"),
+    (
+        "file is a message",
+        {**BUILT, "attachments": [{"data": "eA==", "type": "message/rfc822"}]},
+        "attachments.0.type",
+    ),
+    ("attachments is text", {**BUILT, "attachments": "x"}, "attachments"),
+    ("unsubscribe empty", {**BUILT, "unsubscribe": {}}, "unsubscribe"),
+    (
+        "unsubscribe to javascript",
+        {**BUILT, "unsubscribe": {"url": "javascript:x"}},
+        "unsubscribe.url",
+    ),
+    (
+        "unsubscribe injects",
+        {**BUILT, "unsubscribe": {"url": "https://x.example/>\r\nX: y"}},
+        "unsubscribe.url",
+    ),
+    (
+        "one click without https",
+        {**BUILT, "unsubscribe": {"email": "a@a.example", "oneclick": True}},
+        "unsubscribe.oneclick",
+    ),
+    ("mime and html", {**WHOLE, "html": "<p>"}, "html"),
+    ("mime and body", {**WHOLE, "body": MIME}, "body"),
+    ("mime empty", {**WHOLE, "mime": " "}, "mime"),
+    ("mime without header", {**WHOLE, "mime": "hello there\n"}, "mime"),
+    ("mime with NUL", {**WHOLE, "mime": MIME + "\0"}, "mime"),
+    ("mime with a long line", {**WHOLE, "mime": MIME + "x" * 999}, "mime"),
+    (
+        "bad control header",
+        {**WHOLE, "mime": "x-smtpeter-trackclicks: maybe\n" + MIME},
+        "x-smtpeter-trackclicks",
+    ),
+    ("feature is a word", {**WHOLE, "inlinecss": "perhaps"}, "inlinecss"),
+    ("feature twice", {**WHOLE, "inlinecss": True, "inlinizecss": True}, "inlinizecss"),
+    ("unknown field", {**WHOLE, "colour": "red"}, "colour"),
+    ("template", {**WHOLE, "template": 5}, "template"),
+    ("tag with a space", {**WHOLE, "tags": ["a b"]}, "tags"),
+    ("tags is an object", {**WHOLE, "tags": {"a": 1}}, "tags"),
+    ("notify unknown", {**WHOLE, "dsn": {"notify": "ALWAYS"}}, "dsn.notify"),
+    ("notify never and failure", {**WHOLE, "dsn": {"notify": "NEVER,FAILURE"}}, "dsn.notify"),
+    ("ret unknown", {**WHOLE, "dsn": {"ret": "HALF"}}, "dsn.ret"),
+    ("envid with CR LF", {**WHOLE, "dsn": {"envid": "a\r\nb"}}, "dsn.envid"),
+    ("dsn unknown", {**WHOLE, "dsn": {"when": "x"}}, "dsn.when"),
+    ("dsn is text", {**WHOLE, "dsn": "x"}, "dsn"),
+    ("time unknown", {**WHOLE, "maxdelivertime": "tomorrow"}, "maxdelivertime"),
+    ("time impossible", {**WHOLE, "sendat": "2026-13-41 00:00:00"}, "sendat"),
+    ("time past", {**WHOLE, "maxdelivertime": "2020-01-01 00:00:00"}, "maxdelivertime"),
+    (
+        "gives up before it begins",
+        {**WHOLE, "sendat": "2026-11-20 00:00:00", "maxdelivertime": "2026-11-19 00:00:00"},
+        "maxdelivertime",
+    ),
+    ("too far ahead", {**WHOLE, "sendat": "2027-11-20 00:00:00"}, "sendat"),
+    ("data for a placeholder", {**BUILT, "text": "Dear {$name}", "data": {"name": "Ann"}}, "data"),
+    ("token in the body", {**WHOLE, "access_token": "x"}, "access_token"),
+]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [row[1:] for row in REFUSALS],
+    ids=[row[0] for row in REFUSALS],
+)
+def test_bad_request_is_refused_by_its_field(fields: dict[str, Any], field: str):
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - what it becomes is checked below
+        prepared(fields)
+    assert isinstance(caught.value, Exception)
+    error = from_exception(caught.value)
+    assert isinstance(error, ApiError), caught.value
+    assert error.status == 400
+    assert error.field == field, error.message
+    assert error.message.endswith(".")
+
+
+def test_message_above_the_limit_is_413():
+    with pytest.raises(ApiError) as caught:
+        prepared({**WHOLE, "mime": MIME + "x\n" * 5000})
+    assert caught.value.status == 413

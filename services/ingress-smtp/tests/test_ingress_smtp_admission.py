@@ -1,0 +1,140 @@
+"""Counting: seats, rates, failures, credentials on the wire, and who is in which network."""
+
+import base64
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postroad_ingress_smtp import sasl
+from postroad_ingress_smtp.admission import Memory, Rates, Seats, client_key
+from postroad_ingress_smtp.failures import Failures
+from postroad_ingress_smtp.limits import Limits
+from postroad_ingress_smtp.proxy import in_networks
+
+
+@given(steps=st.lists(st.tuples(st.booleans(), st.sampled_from(["a", "b", None])), max_size=60))
+def test_seats_are_never_more_than_allowed_and_all_come_back(steps):
+    seats = Seats(total=5, per_key=2)
+    held: list[str | None] = []
+    for take, key in steps:
+        if take:
+            free = len(held) < 5 and (key is None or held.count(key) < 2)
+            assert seats.take(key) == free
+            if free:
+                held.append(key)
+        elif key in held:
+            held.remove(key)
+            seats.leave(key)
+        assert seats.used == len(held)
+    for key in held:
+        seats.leave(key)
+    assert seats.used == 0
+    assert not seats._taken
+
+
+@given(sizes=st.lists(st.integers(0, 400_000), max_size=10))
+def test_memory_is_never_more_than_allowed_and_comes_back(sizes):
+    memory = Memory(1_000_000)
+    lease = memory.lease()
+    for size in sizes:
+        could = lease.could_grow(size)
+        grown = lease.grow(size)
+        assert could or not grown
+        assert memory.used <= 1_000_000
+        if grown:
+            assert memory.used >= 2 * size
+    lease.release()
+    assert memory.used == 0
+
+
+def test_a_rate_lets_a_minutes_worth_through_and_then_says_how_long_to_wait():
+    rates = Rates(per_minute=60)
+    assert [rates.take("a", 0.0) for _ in range(60)] == [0.0] * 60
+    assert rates.take("a", 0.0) == pytest.approx(1.0)
+    assert rates.take("b", 0.0) == 0.0
+    assert rates.take("a", 0.5) == pytest.approx(0.5)
+    assert rates.take("a", 1.01) == 0.0
+
+
+def test_without_a_rate_everything_goes_through():
+    rates = Rates(per_minute=0)
+    assert all(rates.take("a", 0.0) == 0.0 for _ in range(1000))
+
+
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_clients_are_counted_by_address_or_by_network(address, key):
+    assert client_key(address) == key
+
+
+def test_delays_double_up_to_the_longest_and_fade():
+    failures = Failures(Limits(auth_delay_seconds=1, auth_delay_max_seconds=10))
+    delays = [failures.failed("192.0.2.1", "ann", 0.0) for _ in range(6)]
+    assert delays == [1, 2, 4, 8, 10, 10]
+    assert failures.failed("192.0.2.1", "ann", 1e6) == pytest.approx(1)
+
+
+def test_a_guessed_login_is_blocked_but_not_for_its_owner():
+    failures = Failures(Limits(auth_failures_per_login=3, auth_failures_per_address=100))
+    failures.succeeded("192.0.2.1", "ann")
+    for host in range(3):
+        failures.failed(f"198.51.100.{host}", "ann", 0.0)
+    assert failures.blocked("198.51.100.9", "ann", 0.0)
+    assert not failures.blocked("192.0.2.1", "ann", 0.0)
+    assert not failures.blocked("198.51.100.9", "bob", 0.0)
+    failures.failed("192.0.2.1", "ann", 0.0)
+    assert failures.blocked("192.0.2.1", "ann", 0.0)
+
+
+def test_a_blocked_address_is_listened_to_again_later():
+    failures = Failures(Limits(auth_failures_per_address=4, auth_window_seconds=100))
+    for _ in range(4):
+        failures.failed("192.0.2.1", "ann", 0.0)
+    assert failures.blocked("192.0.2.1", "bob", 0.0)
+    assert not failures.blocked("192.0.2.1", "bob", 100.0)
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40)
+
+
+@given(name=WORDS, password=WORDS)
+def test_plain_credentials_are_read_as_they_were_written(name, password):
+    message = base64.b64encode(f"\0{name}\0{password}".encode())
+    if not name.isprintable():
+        return
+    credentials = sasl.plain(sasl.decode(message))
+    assert (credentials.username, credentials.password) == (name, password)
+    assert repr(credentials) == f"Credentials(username={name!r})"
+
+
+@given(message=st.binary(max_size=60))
+def test_nothing_but_the_two_errors_comes_of_hostile_responses(message):
+    try:
+        sasl.plain(sasl.decode(message))
+    except (sasl.NotBase64Error, sasl.NoCredentialsError):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("address", "inside"),
+    [
+        ("192.0.2.9", True),
+        ("::ffff:192.0.2.9", True),
+        ("192.0.3.1", False),
+        ("2001:db8::1", True),
+        ("2001:db9::1", False),
+        ("not an address", False),
+    ],
+)
+def test_networks(address, inside):
+    networks = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))
+    assert in_networks(address, networks) is inside

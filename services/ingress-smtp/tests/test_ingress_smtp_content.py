@@ -1,0 +1,77 @@
+"""The checks of a message's octets, each against a plain description of what it means."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postroad_common.mail.reply import Reply
+from postroad_ingress_smtp.content import (
+    ContentRules,
+    Facts,
+    check_line_ends,
+    examine,
+    has_long_line,
+)
+
+RULES = ContentRules(line_length=998, header_size=10_000, received_headers=5)
+
+
+@given(lines=st.lists(st.integers(0, 30), max_size=12), limit=st.integers(1, 25))
+def test_a_long_line_is_found_wherever_it_is(lines, limit):
+    raw = b"".join(b"x" * size + b"\r\n" for size in lines)
+    assert has_long_line(raw, limit) == any(size > limit for size in lines)
+
+
+@given(size=st.integers(0, 30), limit=st.integers(1, 25))
+def test_a_long_line_without_an_end_is_found(size, limit):
+    raw = b"x" * size
+    assert has_long_line(raw, limit) == (size > limit)
+
+
+@given(raw=st.text("\r\n\0a", max_size=12).map(str.encode))
+def test_only_pairs_of_cr_and_lf_and_no_nul_are_accepted(raw):
+    rest = raw.replace(b"\r\n", b"")
+    clean = not any(octet in rest for octet in (b"\r", b"\n", b"\0"))
+    assert (check_line_ends(raw) is None) == clean
+
+
+@given(raw=st.binary(max_size=200))
+def test_no_message_breaks_the_examination(raw):
+    assert isinstance(examine(raw, RULES, sevenbit=False), Facts | Reply)
+
+
+@given(value=st.text("=?utf-8QBab_\t é\r\n ", max_size=40))
+def test_no_subject_breaks_the_examination(value):
+    raw = b"Subject: " + value.replace("\r", "").replace("\n", "\r\n ").encode() + b"\r\n\r\n"
+    facts = examine(raw, RULES, sevenbit=False)
+    assert isinstance(facts, Facts)
+    assert "\n" not in facts.subject
+
+
+@pytest.mark.parametrize(
+    ("header", "subject"),
+    [
+        (b"Subject: plain\r\n", "plain"),
+        (b"From: a@b\r\nSUBJECT:folded\r\n  twice\r\n\tover\r\nTo: c@d\r\n", "folded  twice\tover"),
+        (b"Subject: =?utf-8?B?R3LDvMOfZQ==?= =?utf-8?Q?_an_alle?=\r\n", "Grüße an alle"),
+        (b"Subject: =?nosuch?Q?x?=\r\n", "=?nosuch?Q?x?="),
+        (b"Subject: =?utf-8?B?nonsense\r\n", "=?utf-8?B?nonsense"),
+        ("Subject: Grüße\r\n".encode(), "Grüße"),
+        (b"X-Subject: no\r\n", ""),
+        (b"", ""),
+        (b"To: c@d\r\n\r\nSubject: in the body\r\n", ""),
+    ],
+)
+def test_the_subject_is_read_from_the_header_block(header, subject):
+    facts = examine(header + b"\r\nbody\r\n", RULES, sevenbit=False)
+    assert isinstance(facts, Facts)
+    assert facts.subject == subject
+
+
+def test_received_headers_of_the_body_are_no_loop():
+    raw = b"Subject: x\r\n\r\n" + b"Received: by me\r\n" * 10
+    assert isinstance(examine(raw, RULES, sevenbit=False), Facts)
+    raw = b"Received: by me\r\n" * 5 + raw
+    refusal = examine(raw, RULES, sevenbit=False)
+    assert isinstance(refusal, Reply)
+    assert refusal.enhanced == "5.4.6"

@@ -1,0 +1,252 @@
+"""What is published for what was handed in, and what hostile crowds leave behind."""
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import subprocess
+import threading
+
+import pytest
+
+from postroad_common.broker import topology
+from postroad_common.mail.identifiers import is_id, new_id
+from postroad_common.schemas.events import EventBatch
+from postroad_common.schemas.features import Features
+from postroad_common.schemas.framing import decode
+from postroad_common.schemas.returns import Return
+from postroad_common.schemas.submission import Submission
+from postroad_common.store.database import Database
+
+
+def hand_in(client, body: bytes, mail: str = "", rcpt: tuple[str, ...] = ("bob@there.example>",)):
+    client.ask(f"MAIL FROM:<ann@shop.example> {mail}".strip(), "250")
+    for each in rcpt:
+        client.ask(f"RCPT TO:<{each}", "250")
+    client.ask("DATA", "354")
+    client.send(body + b".\r\n")
+    return client.reply()
+
+
+def test_dsn_parameters_are_kept_per_recipient_and_in_their_case(ingress, login, broker):
+    client = ingress.secure_client(login)
+    hand_in(
+        client,
+        b"Subject: x\r\n\r\n",
+        "RET=HDRS ENVID=Order+2B47-aB",
+        (
+            "bob@there.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Bob+2Bx@There.example",
+            "eve@there.example> notify=never",
+            "joe@there.example>",
+        ),
+    )
+    submission, _ = broker.submission()
+    assert (submission.ret, submission.envid) == ("hdrs", "Order+47-aB")
+    bob, eve, joe = submission.recipients
+    assert (bob.notify, bob.orcpt) == (("failure", "success"), "rfc822;Bob+x@There.example")
+    assert (eve.notify, eve.orcpt) == (("never",), None)
+    assert (joe.notify, joe.orcpt) == ((), None)
+
+
+def test_each_recipient_has_the_id_that_the_reply_names(ingress, login, broker):
+    client = ingress.secure_client(login)
+    lines = hand_in(
+        client, b"Subject: x\r\n\r\n", rcpt=("bob@there.example>", "eve@there.example>")
+    )
+    submission, _ = broker.submission()
+    assert all(is_id(each.id) for each in submission.recipients)
+    assert lines == [
+        *(f"250-2.0.0 {each.id} {each.address}" for each in submission.recipients),
+        f"250 2.0.0 Ok, queued as {submission.recipients[0].id}",
+    ]
+    frame = broker.take(1, topology.EVENTS.name)[0]
+    batch, _ = decode(EventBatch, frame)
+    assert [(event.event, event.message) for event in batch.events] == [
+        ("accepted", each.id) for each in submission.recipients
+    ]
+
+
+def test_headers_win_over_the_login_both_ways_and_are_stripped(ingress, new_login, broker):
+    login = new_login(features=Features(clicktracking=True))
+    client = ingress.secure_client(login)
+    hand_in(
+        client,
+        b"Subject: x\r\nX-SMTPeter-TrackClicks: OFF\r\nX-Postroad-InlinizeCSS: yes\r\n"
+        b"x-smtpeter-tags: a, b\r\nX-SMTPeter-Images: hosted\r\nx-smtpeter-unknown: 1\r\n"
+        b"To: bob@there.example\r\n\r\nx-smtpeter-body: stays\r\n",
+    )
+    submission, body = broker.submission()
+    assert submission.features.clicktracking is False
+    assert submission.features.inlinecss is True
+    assert submission.tags == ("a", "b")
+    assert submission.images_hosted
+    assert body == (b"Subject: x\r\nTo: bob@there.example\r\n\r\nx-smtpeter-body: stays\r\n")
+
+
+def test_a_large_body_is_stored_and_travels_as_a_reference(ingress, login, broker, servers):
+    client = ingress.secure_client(login)
+    large = b"Subject: x\r\n\r\n" + b"0123456789abcdef" * 60 + b"\r\n"
+    large += (b"z" * 900 + b"\r\n") * 5000
+    assert hand_in(client, large)[-1].startswith("250 ")
+    submission, inline = broker.submission()
+    assert inline == b""
+    assert submission.body is not None
+    assert submission.size == submission.body.size == len(large)
+
+    async def stored() -> bytes:
+        database = Database(servers.mongodb_uri)
+        try:
+            return await database.bodies.get(submission.body)
+        finally:
+            await database.close()
+
+    assert asyncio.run(stored()) == large
+
+
+def test_a_return_carries_the_message_it_belongs_to(ingress, broker, bounce_addresses):
+    message_id = new_id()
+    address = bounce_addresses.address(message_id)
+    client = ingress.client("mx")
+    client.expect("220")
+    client.ask("EHLO mx.there.example", "250")
+    client.ask("MAIL FROM:<>", "250")
+    client.ask(f"RCPT TO:<{address.upper()}>", "250")
+    client.ask("DATA", "354")
+    client.send(b"Subject: failed\r\n\r\nno such user\r\n.\r\n")
+    client.expect("250 2.0.0 Ok, queued as ")
+    returned, body = broker.returned()
+    assert isinstance(returned, Return)
+    assert returned.message_id == message_id
+    assert returned.mail_from == ""
+    assert returned.client is not None
+    assert returned.client.helo == "mx.there.example"
+    assert body == b"Subject: failed\r\n\r\nno such user\r\n"
+
+
+def test_a_slow_session_does_not_keep_others_waiting(ingress, login, broker):
+    slow = ingress.secure_client(login)
+    slow.ask("MAIL FROM:<ann@shop.example>", "250")
+    slow.ask("RCPT TO:<bob@there.example>", "250")
+    slow.ask("DATA", "354")
+    slow.send(b"Subject: slow\r\n")
+    quick = ingress.secure_client(login)
+    for _ in range(20):
+        assert hand_in(quick, b"Subject: quick\r\n\r\n")[-1].startswith("250 ")
+    slow.send(b"\r\n.\r\n")
+    slow.expect("250 ")
+    subjects = [decode(Submission, frame)[0].subject for frame in broker.take(21)]
+    assert subjects == ["quick"] * 20 + ["slow"]
+
+
+def test_a_client_that_leaves_within_the_data_leaves_nothing(ingress, login, broker):
+    client = ingress.secure_client(login)
+    client.ask("MAIL FROM:<ann@shop.example>", "250")
+    client.ask("RCPT TO:<bob@there.example>", "250")
+    client.ask("DATA", "354")
+    client.send(b"Subject: half\r\n\r\n" + b"x" * 900 + b"\r\n")
+    client.close()
+    hand_in(ingress.secure_client(login), b"Subject: whole\r\n\r\n")
+    assert broker.submission()[0].subject == "whole"
+    assert broker.count() == 0
+
+
+HOSTILE = (
+    b"",
+    b"EHLO x\r\n" * 50,
+    b"A" * 40_000,
+    b"EHLO x\r\nSTARTTLS\r\n" + b"\x16\x03\x01" + b"\xff" * 500,
+    b"BDAT 99999999\r\n" + b"x" * 5000,
+    b"\x00\xff\r\n" * 30,
+    b"MAIL FROM:<" + b'"' * 3000 + b"\r\n",
+)
+
+
+def test_10000_hostile_sessions_leave_memory_where_it_was(start_ingress):
+    server = start_ingress()
+    ports = [server.ports[name] for name in ("submission", "mx", "submissions")]
+
+    def attack(count: int) -> None:
+        """200 at a time; half of them stay open until the next wave."""
+        kept: list[socket.socket] = []
+        for number in range(count):
+            with contextlib.suppress(OSError):
+                client = socket.create_connection(("127.0.0.1", ports[number % 3]), timeout=10)
+                client.setblocking(False)  # noqa: FBT003 - as the standard library has it
+                with contextlib.suppress(BlockingIOError, ConnectionError):
+                    client.send(HOSTILE[number % len(HOSTILE)])
+                kept.append(client)
+            if len(kept) >= 200:
+                for client in kept[::2]:
+                    client.close()
+                kept = kept[1::2][-100:]
+        for client in kept:
+            client.close()
+
+    def settle() -> None:
+        pause = threading.Event()
+        while any(
+            server.metric(f'postroad_smtp_sessions_open{{listener="{name}"}}')
+            for name in ("submission", "mx", "submissions")
+        ):
+            pause.wait(0.1)
+
+    attack(2000)
+    settle()
+    before = server.resident()
+    attack(10_000)
+    settle()
+    grown = server.resident() - before
+    assert grown < 16 * 1024 * 1024
+    assert server.metric("postroad_smtp_memory_bytes") == 0
+    with server.client("mx") as client:
+        client.expect("220")
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_curl_sends(ingress, login, broker, tmp_path):
+    mail = tmp_path / "mail.eml"
+    mail.write_bytes(b"Subject: from curl\r\n\r\nHello\r\n")
+    for url in (
+        f"smtp://localhost:{ingress.ports['submission']}/client.test",
+        f"smtps://localhost:{ingress.ports['submissions']}/client.test",
+    ):
+        subprocess.run(
+            [
+                *("curl", "-sS", "--ssl-reqd", "--cacert", str(ingress.certificates.ca)),
+                *("--mail-from", "ann@shop.example", "--mail-rcpt", "bob@there.example"),
+                *("--user", f"{login.username}:{login.password}", "-T", str(mail), url),
+            ],
+            check=True,
+            timeout=60,
+        )
+        assert broker.submission()[0].subject == "from curl"
+
+
+@pytest.mark.skipif(not shutil.which("swaks"), reason="swaks is not installed")
+def test_swaks_sends(ingress, login, broker):
+    subprocess.run(
+        [
+            *("swaks", "--server", f"localhost:{ingress.ports['submission']}", "-tls"),
+            *("--auth", "LOGIN", "--auth-user", login.username, "--auth-password", login.password),
+            *("--from", "ann@shop.example", "--to", "bob@there.example", "--silent", "2"),
+        ],
+        check=True,
+        timeout=60,
+    )
+    assert broker.submission()[0].envelope == "ann@shop.example"
+
+
+@pytest.mark.skipif(not shutil.which("msmtp"), reason="msmtp is not installed")
+def test_msmtp_sends(ingress, login, broker):
+    subprocess.run(
+        [
+            *("msmtp", "--host=localhost", f"--port={ingress.ports['submission']}", "--tls=on"),
+            *(f"--tls-trust-file={ingress.certificates.ca}", "--auth=on", "--file=/dev/null"),
+            *(f"--user={login.username}", f"--passwordeval=echo {login.password}"),
+            *("--from=ann@shop.example", "bob@there.example"),
+        ],
+        input=b"Subject: from msmtp\n\nHello\n",
+        check=True,
+        timeout=60,
+    )
+    assert broker.submission()[0].subject == "from msmtp"

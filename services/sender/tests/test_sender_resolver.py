@@ -1,0 +1,255 @@
+"""DNS against a name server on loopback, and dialling what it names."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+import pytest
+
+from postroad_sender.destination import Destinations
+from postroad_sender.dialer import Contexts, Dialer
+from postroad_sender.resolver import MxHost, Resolver, in_order
+from postroad_sender.routes import Routes
+from postroad_sender.stage import Stage, Trouble, WireError
+from postroad_sender.wire.session import Timeouts
+
+
+class NameServer(asyncio.DatagramProtocol):
+    """Answers from `zone`: (name, type) to records, or to an rcode, or to None for silence."""
+
+    def __init__(self) -> None:
+        self.zone: dict[tuple[str, str], list[str] | str | None] = {}
+        self.asked: list[tuple[str, str]] = []
+        self.address = ""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.address = f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        query = dns.message.from_wire(data)
+        question = query.question[0]
+        name = question.name.to_text(omit_final_dot=True).lower()
+        kind = dns.rdatatype.to_text(question.rdtype)
+        self.asked.append((name, kind))
+        answer = dns.message.make_response(query)
+        answer.flags |= dns.flags.RA
+        found = self.zone.get((name, kind), self.zone.get((name, "*"), []))
+        if found is None:
+            return
+        if isinstance(found, str):
+            answer.set_rcode(dns.rcode.from_text(found))
+        elif not found and not any(known == name for known, _ in self.zone):
+            answer.set_rcode(dns.rcode.NXDOMAIN)
+        for text in found if isinstance(found, list) else []:
+            record, _, value = text.rpartition("|")
+            answer.answer.append(
+                dns.rrset.from_text(record or f"{name}.", 60, "IN", kind, value)
+                if not value.startswith("CNAME ")
+                else dns.rrset.from_text(
+                    f"{name}.", 60, "IN", "CNAME", value.removeprefix("CNAME ")
+                )
+            )
+        self.transport.sendto(answer.to_wire(), addr)
+
+
+@pytest.fixture
+async def name_server() -> AsyncIterator[NameServer]:
+    loop = asyncio.get_running_loop()
+    transport, server = await loop.create_datagram_endpoint(NameServer, local_addr=("127.0.0.1", 0))
+    yield server
+    transport.close()
+
+
+@pytest.fixture
+def resolver(name_server: NameServer) -> Resolver:
+    return Resolver(name_server.address, "me.test", lifetime=1.0)
+
+
+async def trouble(resolver: Resolver, domain: str) -> WireError:
+    with pytest.raises(WireError) as caught:
+        await resolver.mail_hosts(domain)
+    assert caught.value.stage is Stage.ROUTE
+    return caught.value
+
+
+async def test_mx_hosts_come_by_preference_and_are_asked_for_once(
+    name_server: NameServer, resolver: Resolver
+):
+    name_server.zone[("d.test", "MX")] = ["20 b.test.", "10 A.test.", "20 c.test."]
+    expected = (MxHost(10, "a.test"), MxHost(20, "b.test"), MxHost(20, "c.test"))
+    assert await resolver.mail_hosts("d.test") == expected
+    assert await resolver.mail_hosts("d.test") == expected
+    assert name_server.asked == [("d.test", "MX")]
+
+
+def test_hosts_of_equal_preference_come_in_random_order():
+    hosts = (MxHost(10, "a"), MxHost(10, "b"), MxHost(20, "z"))
+    orders = {tuple(in_order(hosts, random.Random(seed))) for seed in range(20)}
+    assert orders == {("a", "b", "z"), ("b", "a", "z")}
+
+
+async def test_null_mx_is_a_definite_refusal(name_server: NameServer, resolver: Resolver):
+    name_server.zone[("d.test", "MX")] = ["0 ."]
+    error = await trouble(resolver, "d.test")
+    assert error.reply is not None
+    assert (error.reply.code, error.reply.enhanced) == (556, "5.1.10")
+
+
+async def test_domain_without_mx_is_its_own_host_if_it_has_an_address(
+    name_server: NameServer, resolver: Resolver
+):
+    name_server.zone[("d.test", "A")] = ["192.0.2.1"]
+    assert await resolver.mail_hosts("d.test") == (MxHost(0, "d.test"),)
+
+
+async def test_domain_that_does_not_exist_is_a_definite_refusal_and_kept(
+    name_server: NameServer, resolver: Resolver
+):
+    for _ in range(2):
+        error = await trouble(resolver, "gone.test")
+        assert error.reply is not None
+        assert error.reply.enhanced == "5.1.2"
+    assert name_server.asked == [("gone.test", "MX")]
+
+
+async def test_domain_with_neither_mx_nor_address_is_a_definite_refusal(
+    name_server: NameServer, resolver: Resolver
+):
+    name_server.zone[("d.test", "TXT")] = ["hello"]
+    error = await trouble(resolver, "d.test")
+    assert error.reply is not None
+    assert error.reply.enhanced == "5.1.2"
+
+
+@pytest.mark.parametrize("answer", ["SERVFAIL", "REFUSED", None])
+async def test_failing_or_silent_name_server_is_no_reason_to_give_up(
+    name_server: NameServer, resolver: Resolver, answer: str | None
+):
+    name_server.zone[("d.test", "*")] = answer
+    error = await trouble(resolver, "d.test")
+    assert (error.reply, error.trouble) == (None, Trouble.DNS)
+
+
+async def test_address_that_cannot_be_looked_up_is_no_definite_refusal(
+    name_server: NameServer, resolver: Resolver
+):
+    name_server.zone[("d.test", "MX")] = []
+    name_server.zone[("d.test", "A")] = "SERVFAIL"
+    assert (await trouble(resolver, "d.test")).trouble is Trouble.DNS
+
+
+async def test_mx_that_leads_back_to_us_is_cut_with_all_behind_it(
+    name_server: NameServer, resolver: Resolver
+):
+    name_server.zone[("d.test", "MX")] = ["10 a.test.", "20 me.test.", "30 b.test."]
+    assert await resolver.mail_hosts("d.test") == (MxHost(10, "a.test"),)
+    name_server.zone[("loop.test", "MX")] = ["10 me.test.", "20 b.test."]
+    error = await trouble(resolver, "loop.test")
+    assert error.reply is not None
+    assert error.reply.enhanced == "5.4.6"
+
+
+async def test_addresses_of_both_kinds_are_found_behind_an_alias(
+    name_server: NameServer, resolver: Resolver
+):
+    name_server.zone[("mx.test", "A")] = ["CNAME real.test.", "real.test.|8.8.8.8"]
+    name_server.zone[("mx.test", "AAAA")] = ["2606:4700::1111"]
+    assert await resolver.addresses("mx.test") == ("2606:4700::1111", "8.8.8.8")
+
+
+async def test_private_addresses_are_refused_unless_a_route_names_the_host(
+    name_server: NameServer, resolver: Resolver
+):
+    name_server.zone[("mx.test", "A")] = ["10.0.0.1", "127.0.0.1"]
+    with pytest.raises(WireError) as caught:
+        await resolver.addresses("mx.test")
+    assert caught.value.trouble is Trouble.UNREACHABLE
+    assert await resolver.addresses("mx.test", named_by_route=True) == ("10.0.0.1", "127.0.0.1")
+    name_server.zone[("mixed.test", "A")] = ["10.0.0.1", "8.8.8.8"]
+    assert await resolver.addresses("mixed.test") == ("8.8.8.8",)
+
+
+async def test_nonsense_names_are_troubles_and_not_exceptions(resolver: Resolver):
+    for name in ("a" * 300, "a..b", "\u2028", "x" * 64 + ".test", "-", "a b"):
+        assert (await trouble(resolver, name)).stage is Stage.ROUTE
+
+
+# -- destinations and dialling
+
+
+def dialer(resolver: Resolver) -> Dialer:
+    return Dialer(resolver, "me.test", Contexts.make(), timeouts=Timeouts(2.0, 2.0, 2.0, 2.0, 2.0))
+
+
+async def test_domains_with_the_same_mx_hosts_share_a_lane(
+    name_server: NameServer, resolver: Resolver
+):
+    for domain in ("one.test", "two.test"):
+        name_server.zone[(domain, "MX")] = ["10 a.mx.test.", "20 b.mx.test."]
+    destinations = Destinations(Routes(), resolver)
+    one, two = [await destinations.find(domain) for domain in ("one.test", "two.test")]
+    assert one.key == two.key
+    assert str(one.key) == "|(a|b).mx.test"
+
+
+async def test_literal_of_a_private_address_is_not_dialled(resolver: Resolver):
+    destination = await Destinations(Routes(), resolver).find("[127.0.0.1]")
+    with pytest.raises(WireError) as caught:
+        await dialer(resolver).open(destination)
+    assert "not sent to" in caught.value.detail
+
+
+async def test_mx_host_without_an_address_is_no_definite_refusal(
+    name_server: NameServer, resolver: Resolver
+):
+    name_server.zone[("d.test", "MX")] = ["10 gone.test."]
+    destination = await Destinations(Routes(), resolver).find("d.test")
+    with pytest.raises(WireError) as caught:
+        await dialer(resolver).open(destination)
+    assert (caught.value.reply, caught.value.trouble) == (None, Trouble.DNS)
+
+
+async def test_route_to_a_name_is_looked_up_and_dialled(
+    name_server: NameServer, resolver: Resolver, sink: Any
+):
+    name_server.zone[("relay.test", "A")] = ["127.0.0.9", "127.0.0.1"]
+    routes = Routes.parse(f'[{{"domain":"*","host":"relay.test","port":{sink.port}}}]')
+    session = await dialer(resolver).open(await Destinations(routes, resolver).find("d.test"))
+    assert (session.host, session.address) == ("relay.test", "127.0.0.1")
+    session.quit()
+
+
+async def test_tls_that_fails_is_left_out_where_it_is_only_wished_for(
+    resolver: Resolver, dialog: Any
+):
+    server = await dialog(
+        "S: 220 x\nC: EHLO me.test\nS: 250-x\nS+ 250 STARTTLS\nC: *\nS: 454 4.7.0 not today"
+    )
+    routes = Routes.parse(f'[{{"domain":"*","host":"127.0.0.1","port":{server.port}}}]')
+    destination = await Destinations(routes, resolver).find("d.test")
+    opening = dialer(resolver)
+    first = await opening.open(destination)
+    assert (first.tls, server.connections) == (None, 2)
+    second = await opening.open(destination)  # without trying TLS again
+    assert (second.tls, server.connections) == (None, 3)
+    first.quit()
+    second.quit()
+
+
+async def test_tls_that_is_required_is_never_left_out(resolver: Resolver, dialog: Any):
+    server = await dialog(
+        "S: 220 x\nC: EHLO me.test\nS: 250-x\nS+ 250 STARTTLS\nC: *\nS: 454 4.7.0 not today"
+    )
+    entry = f'[{{"domain":"*","host":"127.0.0.1","port":{server.port},"tls":"required"}}]'
+    destination = await Destinations(Routes.parse(entry), resolver).find("d.test")
+    with pytest.raises(WireError) as caught:
+        await dialer(resolver).open(destination)
+    assert caught.value.trouble is Trouble.TLS
+    assert server.connections == 1

@@ -1,0 +1,329 @@
+"""The handler on a real broker and a real database: what arrives where, and what never gets lost."""
+
+import asyncio
+import base64
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import aio_pika
+import pytest
+from aio_pika.abc import AbstractIncomingMessage
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from postroad_common.broker import BrokerLink, Consumer, EventWriter, Publisher, topology
+from postroad_common.mail.verp import BounceAddresses
+from postroad_common.schemas.events import Event, EventBatch, EventName
+from postroad_common.schemas.features import Features
+from postroad_common.schemas.framing import decode, encode
+from postroad_common.schemas.outbound import OutboundMessage
+from postroad_common.schemas.submission import Submission
+from postroad_common.store.database import Database
+from postroad_common.store.domains import DkimKey
+from postroad_common.store.suppressions import Suppression
+from postroad_common.tokens import Keyring, LinkSigner
+from postroad_transformer.handler import Policy, Surroundings, Transformer
+from postroad_transformer.headers import HeaderRules
+from postroad_transformer.lookups import SigningKeys, SuppressionCheck
+from postroad_transformer.template import Rules
+
+BASE = "https://track.example.com"
+KEYRING = Keyring(["a secret of sufficient length"])
+LINKS = LinkSigner(KEYRING, BASE)
+BOUNCES = BounceAddresses(KEYRING, "bounce.example.net", 1e10)
+PLAIN = Features()
+RAW = (
+    b"From: Shop <shop@news.example.com>\r\nTo: r@d.test\r\nBcc: secret@d.test\r\nSubject: Hi\r\n"
+    b"MIME-Version: 1.0\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
+    b'<style>p{color:red}</style><p>Hello</p><a href="http://a.test/x">Go</a>\r\n'
+)
+Make = Callable[..., Submission]
+
+
+class Road:
+    """A transformer between real queues."""
+
+    def __init__(self, amqp_url: str, database: Database) -> None:
+        self.url = amqp_url
+        self.database = database
+        self.outgoing = BrokerLink(amqp_url, "test publish")
+        self.incoming = BrokerLink(amqp_url, "test consume")
+        self.publisher = Publisher(self.outgoing)
+        self.events = EventWriter(self.publisher)
+        around = Surroundings(
+            self.publisher,
+            self.events,
+            database.bodies,
+            SigningKeys(database.domains),
+            SuppressionCheck(database.suppressions),
+        )
+        policy = Policy(Rules(HeaderRules("mx.example.net"), BASE), LINKS, BOUNCES, 4096)
+        self.transformer = Transformer(around, policy)
+        self.consumer = Consumer(
+            self.incoming, self.publisher, topology.ACCEPTED, self.transformer.handle
+        )
+
+    async def start(self) -> None:
+        self.outgoing.start()
+        self.incoming.start()
+        self.events.start()
+        await asyncio.wait_for(self.outgoing.up.wait(), 10)
+        await self.consumer.start()
+
+    async def stop(self) -> None:
+        await self.consumer.stop()
+        await self.events.close()
+        await self.incoming.close()
+        await self.outgoing.close()
+
+    async def submit(self, submission: Submission, raw: bytes = RAW) -> None:
+        body = b"" if submission.body is not None else raw
+        await self.publisher.publish("", topology.ACCEPTED.name, encode(submission, body))
+
+    async def taken(
+        self, queues: Sequence[str], count: int, of: Callable[[bytes], int] = lambda _: 1
+    ) -> list[bytes]:
+        """The bodies from `queues` until they hold `count`; fails after ten seconds."""
+        found: list[bytes] = []
+        enough = asyncio.Event()
+
+        async def take(message: AbstractIncomingMessage) -> None:
+            found.append(message.body)
+            if sum(map(of, found)) >= count:
+                enough.set()
+
+        connection = await aio_pika.connect(self.url)
+        async with connection, asyncio.timeout(10):
+            channel = await connection.channel()
+            for name in queues:
+                await (await channel.get_queue(name)).consume(take, no_ack=True)
+            await enough.wait()
+        return found
+
+    async def outbound(self, count: int) -> list[tuple[OutboundMessage, bytes]]:
+        names = [queue.name for queue in topology.SHARD_QUEUES]
+        frames = await self.taken(names, count)
+        decoded = [decode(OutboundMessage, frame) for frame in frames]
+        return sorted(((m, bytes(b)) for m, b in decoded), key=lambda pair: pair[0].id)
+
+    async def told(self, count: int) -> list[Event]:
+        frames = await self.taken(
+            [topology.EVENTS.name], count, lambda frame: len(decode(EventBatch, frame)[0].events)
+        )
+        return [event for frame in frames for event in decode(EventBatch, frame)[0].events]
+
+    async def depth(self, queue: str) -> int:
+        connection = await aio_pika.connect(self.url)
+        async with connection:
+            channel = await connection.channel()
+            declared = await channel.declare_queue(queue, passive=True)
+            return declared.declaration_result.message_count or 0
+
+
+@pytest.fixture
+async def database(mongodb_uri: str) -> AsyncIterator[Database]:
+    database = Database(mongodb_uri)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def road(amqp_url: str, database: Database) -> AsyncIterator[Road]:
+    road = Road(amqp_url, database)
+    await road.start()
+    yield road
+    await road.stop()
+
+
+async def test_everything_on_gives_each_recipient_its_own_message(
+    road: Road, make_submission: Make
+):
+    submission = make_submission("a@one.test", "b@one.test", "c@two.test", tags=("x",))
+    await road.submit(submission)
+    sent = await road.outbound(3)
+    assert [m.id for m, _ in sent] == sorted(r.id for r in submission.recipients)
+    seen = set()
+    for message, raw in sent:
+        assert message.mail_from == BOUNCES.address(message.id)
+        assert message.envelope == submission.envelope
+        assert message.bouncetracking
+        assert message.size == len(raw)
+        assert b"secret@d.test" not in raw
+        assert b'<p style="color: red">' in raw
+        path = re.search(re.escape(BASE.encode()) + rb"(/c[\w/-]+)", raw)
+        assert path is not None
+        token = LINKS.read_path(path[1].decode())
+        assert token is not None
+        assert (token.message_id, token.target) == (message.id, b"http://a.test/x")
+        seen.add(path[1])
+    assert len(seen) == 3
+    told = await road.told(3)
+    assert {event.event for event in told} == {EventName.TRANSFORMED}
+    assert {event.data["recipient"] for event in told} == {"a@one.test", "b@one.test", "c@two.test"}
+    assert told[0].data["changes"]["links"] == {"tracked": 1}
+    assert told[0].data["changes"]["css"] == "inlined"
+    assert await road.depth(topology.ACCEPTED.name) == 0
+
+
+async def test_everything_off_gives_one_message_per_destination(road: Road, make_submission: Make):
+    addresses = [f"r{i}@one.test" for i in range(120)] + ["x@two.test"]
+    await road.submit(make_submission(*addresses, features=PLAIN))
+    sent = await road.outbound(3)
+    assert sorted(len(m.recipients) for m, _ in sent) == [1, 20, 100]
+    assert len({raw for _, raw in sent}) == 1
+    body = sent[0][1].partition(b"\r\n\r\n")[2]
+    assert body == RAW.partition(b"\r\n\r\n")[2]
+    assert {m.mail_from for m, _ in sent} == {"sender@example.com"}
+    assert len(await road.told(121)) == 121
+
+
+async def test_only_bounce_tracking_shares_the_content_but_not_the_envelope(
+    road: Road, make_submission: Make
+):
+    await road.submit(
+        make_submission("a@d.test", "b@d.test", features=Features(bouncetracking=True))
+    )
+    (first, raw), (second, same) = await road.outbound(2)
+    assert raw == same
+    assert first.mail_from != second.mail_from
+
+
+async def test_the_null_sender_keeps_its_null_envelope(road: Road, make_submission: Make):
+    await road.submit(make_submission(envelope=""))
+    ((message, _),) = await road.outbound(1)
+    assert (message.mail_from, message.bouncetracking) == ("", False)
+
+
+async def test_suppressed_recipients_get_nothing_but_an_event(
+    road: Road, database: Database, make_submission: Make
+):
+    await database.suppressions.add(
+        [Suppression("main", "gone@d.test", "unknown user", "hard", 1.0, None)]
+    )
+    await road.submit(make_submission("Gone@d.test", "here@d.test"))
+    await road.submit(make_submission("gone@D.test"))
+    ((message, _),) = await road.outbound(1)
+    assert message.recipients[0].address == "here@d.test"
+    told = await road.told(3)
+    assert sorted(event.event for event in told) == ["suppressed", "suppressed", "transformed"]
+    suppressed = next(event for event in told if event.event == EventName.SUPPRESSED)
+    assert suppressed.data["reason"] == "unknown user"
+
+
+async def test_a_domain_with_a_key_signs_also_for_its_subdomains(
+    road: Road, database: Database, make_submission: Make
+):
+    private = generate_private_key(65537, 2048)
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    keys = [DkimKey("s1", "rsa", "", 0.0, pem), DkimKey("s2", "rsa", "", 0.0, "broken")]
+    await database.domains.create("main", "example.com", "v", keys)
+    await road.submit(make_submission())
+    ((_, raw),) = await road.outbound(1)
+    assert raw.startswith(b"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=example.com;")
+    assert raw.count(b"DKIM-Signature") == 1
+    (event,) = await road.told(1)
+    assert event.data["changes"]["dkim"] == ["s1._domainkey.example.com"]
+
+
+def assembled(message: OutboundMessage, frame: bytes, stored: bytes) -> bytes:
+    """The message as the sender puts it together."""
+    body = stored[message.skip :]
+    for patch in reversed(message.patches):
+        at = patch.at - message.skip
+        body = body[:at] + patch.data + body[at:]
+    return frame + body
+
+
+async def test_a_large_unchanged_body_is_the_file_of_the_ingress(
+    road: Road, database: Database, make_submission: Make
+):
+    raw = RAW + b"x" * 70 + b"\r\n" + base64.encodebytes(bytes(300_000)).replace(b"\n", b"\r\n")
+    body = await database.bodies.put(raw, 1.79e9)
+    await road.submit(make_submission(features=PLAIN, body=body, size=len(raw)))
+    ((message, frame),) = await road.outbound(1)
+    assert message.body == body
+    whole = assembled(message, frame, await database.bodies.get(message.body))
+    assert whole.endswith(raw.partition(b"\r\n\r\n")[2])
+    assert b"secret" not in whole
+    assert message.size == len(whole)
+
+
+async def test_a_large_changed_body_is_stored_once_with_patches_per_recipient(
+    road: Road, database: Database, make_submission: Make
+):
+    attachment = base64.encodebytes(bytes(300_000)).replace(b"\n", b"\r\n")
+    head, _, html = RAW.partition(b"\r\n\r\n")
+    raw = (
+        head.replace(b"text/html; charset=utf-8", b"multipart/mixed; boundary=xx")
+        + b"\r\n\r\n--xx\r\nContent-Type: text/html\r\n\r\n" + html
+        + b"--xx\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        + attachment + b"--xx--\r\n"
+    )  # fmt: skip
+    body = await database.bodies.put(raw, 1.79e9)
+    await road.submit(make_submission("a@d.test", "b@d.test", body=body, size=len(raw)))
+    sent = await road.outbound(2)
+    files = {message.body.file for message, _ in sent if message.body}
+    assert len(files) == 1
+    assert body.file not in files
+    for message, frame in sent:
+        assert message.body is not None
+        assert len(frame) < 3000
+        whole = assembled(message, frame, await database.bodies.get(message.body))
+        assert message.size == len(whole)
+        assert attachment in whole
+        path = re.search(re.escape(BASE.encode()) + rb"(/c[\w/-]+)", whole)
+        assert path is not None
+        token = LINKS.read_path(path[1].decode())
+        assert token is not None
+        assert token.message_id == message.id
+
+
+async def test_a_message_that_cannot_be_changed_is_delivered_as_it_came(
+    road: Road, make_submission: Make
+):
+    raw = b"Content-Type: multipart/mixed\r\n\r\nbroken <a href='http://a.test'>\r\n"
+    await road.submit(make_submission(), raw)
+    ((_, out),) = await road.outbound(1)
+    assert out.endswith(raw.partition(b"\r\n\r\n")[2])
+    (event,) = await road.told(1)
+    assert "boundary" in event.data["changes"]["mime"][0]
+
+
+async def test_what_is_no_submission_is_set_aside_and_the_rest_goes_on(
+    road: Road, make_submission: Make
+):
+    await road.publisher.publish("", topology.ACCEPTED.name, b"nonsense")
+    await road.submit(make_submission())
+    await road.outbound(1)
+    dead = topology.ACCEPTED.dead
+    assert dead is not None
+    assert await road.taken([dead], 1) == [b"nonsense"]
+
+
+async def test_delayed_mail_carries_the_time_before_which_it_must_not_leave(
+    road: Road, make_submission: Make
+):
+    await road.submit(make_submission(send_at=2e9))
+    ((message, _),) = await road.outbound(1)
+    assert message.not_before == 2e9
+
+
+async def test_without_the_database_small_mail_flows_and_large_mail_waits(
+    amqp_url: str, make_submission: Make
+):
+    database = Database("mongodb://127.0.0.1:1/none?serverSelectionTimeoutMS=200")
+    road = Road(amqp_url, database)
+    await road.start()
+    try:
+        lost = {"file": "0" * 24, "size": 9}
+        waiting = make_submission(body=lost)
+        await road.submit(waiting)
+        small = make_submission()
+        await road.submit(small)
+        ((message, _),) = await road.outbound(1)
+        assert message.submission == small.id
+        assert len(await road.told(1)) == 1
+    finally:
+        await road.stop()
+        await database.close()
+    assert await road.depth(topology.ACCEPTED.name) == 1

@@ -1,0 +1,155 @@
+"""The header a message leaves with, the sender domain it is signed for, and one-click unsubscribe."""
+
+import email
+import re
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+
+import pytest
+
+from postroad_common.schemas.submission import Client, Submission
+from postroad_common.tokens import LinkSigner
+from postroad_transformer.compose import Composer
+from postroad_transformer.dkim import SigningKey
+from postroad_transformer.fields import content_type, read_block
+from postroad_transformer.headers import HeaderRules, sender_domain, unsubscribe_urls
+from postroad_transformer.template import Rules, make_template
+
+BASE = "https://track.example.com"
+Make = Callable[..., Submission]
+
+
+def head(raw: bytes, submission: Submission, rules: Rules, links: LinkSigner) -> bytes:
+    composer = Composer(make_template(raw, submission, rules), links, (), 1.78e9)
+    return composer.content(submission.recipients[0].id).head
+
+
+def test_trace_date_and_message_id_are_added_where_missing(
+    make_submission: Make, rules: Rules, links: LinkSigner
+):
+    submission = make_submission(tags=("week 47",))
+    header = head(b"From: a@example.com\r\n\r\nx\r\n", submission, rules, links)
+    message = email.message_from_bytes(header)
+    trace = " ".join(message["Received"].split())
+    assert trace.startswith(
+        "from app.example.com ([192.0.2.7]) by mail.example.net (Postroad) with ESMTPSA "
+        f"id {submission.id} (using TLSv1.3); "
+    )
+    assert parsedate_to_datetime(trace.rpartition("; ")[2]).timestamp() == submission.received
+    assert parsedate_to_datetime(message["Date"]).timestamp() == submission.received
+    assert message["Message-ID"] == f"<{submission.id}@mail.example.net>"
+    assert message["Feedback-ID"] == "week47:login:main:postroad"
+    assert message["List-Unsubscribe"] is None
+
+
+def test_what_the_message_has_stays_octet_for_octet(
+    make_submission: Make, rules: Rules, links: LinkSigner
+):
+    fields = (
+        b"from :  a@example.com\r\nDATE: yesterday\r\nMessage-id:\r\n\t<x@y>\r\n"
+        b"Subject: =?utf-8?q?H=C3=A9?=\r\n =?utf-8?q?_x?=\r\nX-8bit: \xff\xfe\r\nfeedback-id: a:b\r\n"
+        b"Received: from elsewhere\r\n"
+    )
+    header = head(fields + b"\r\nx\r\n", make_submission(), rules, links)
+    assert header.endswith(fields + b"\r\n")
+    assert header.lower().count(b"message-id:") == header.lower().count(b"date:") == 1
+
+
+def test_private_fields_are_removed_in_any_spelling(
+    make_submission: Make, rules: Rules, links: LinkSigner
+):
+    raw = (
+        b"To: a@d.test\r\nBCC: b@d.test,\r\n c@d.test\r\nResent-Bcc:d@d.test\r\n"
+        b"Return-path: <e@d.test>\r\nbcc : f@d.test\r\nX-Bcc: g@d.test\r\n\r\nBcc: body\r\n"
+    )
+    template = make_template(raw, make_submission(), rules)
+    header = head(raw, make_submission(), rules, links)
+    assert not re.search(rb"[bcdef]@d\.test", header)
+    assert b"To: a@d.test\r\n" in header
+    assert b"X-Bcc: g@d.test\r\n" in header
+    assert template.facts["removed"] == ["bcc", "resent-bcc", "return-path"]
+
+
+@pytest.mark.parametrize("helo", ["a\r\nX-Evil: 1", "x" * 5000, "", "[192.0.2.1]", "ü"])
+def test_what_the_client_said_cannot_break_the_trace(
+    helo: str, make_submission: Make, rules: Rules, links: LinkSigner
+):
+    client = Client(ip="2001:db8::1\r\n", helo=helo, tls="TLS\r\nX: y", protocol="ESMTPS\r\nA")
+    header = head(b"A: b\r\n\r\n", make_submission(client=client), rules, links)
+    message = email.message_from_bytes(header)
+    assert "X-Evil" not in message
+    assert message.keys()[0] == "Received"
+    assert max(map(len, header.split(b"\r\n"))) < 500
+
+
+@pytest.mark.parametrize(
+    ("value", "domain"),
+    [
+        (b"a@example.com", "example.com"),
+        (b"A <a@Example.COM>", "example.com"),
+        (b'"b@evil.test" <a@example.com>', "example.com"),
+        (b'"x \\" <b@evil.test>" <a@example.com>', "example.com"),
+        (b"(b@evil.test) a@example.com", "example.com"),
+        (b"A\r\n <a@example.com>", "example.com"),
+        (b"a@example.com, b@other.test", "example.com"),
+        (b"<@route.test:a@example.com>", "example.com"),
+        (b"no address", None),
+        (b"a@\xc3\xbc.test", None),
+        (b"", None),
+    ],
+)
+def test_the_sender_domain_is_that_of_the_from_address(value: bytes, domain: str | None):
+    raw = b"To: x@to.test\r\nFrom: " + value + b"\r\n\r\n"
+    assert sender_domain(raw, read_block(raw, 0, len(raw))) == domain
+
+
+def test_unsubscribe_urls_are_read_through_folding():
+    raw = (
+        b"List-Unsubscribe: <mailto:a@b>,\r\n <https://a.test/u?\r\n x=1>, <HTTP://b.test>\r\n\r\n"
+    )
+    found = unsubscribe_urls(raw, read_block(raw, 0, len(raw)))
+    assert found == ("https://a.test/u?x=1", "HTTP://b.test")
+
+
+def test_one_click_unsubscribe_is_added_per_recipient_and_signed(
+    make_submission: Make, links: LinkSigner, rsa_key: SigningKey
+):
+    rules = Rules(HeaderRules("mail.example.net", unsubscribe_url=BASE), BASE)
+    submission = make_submission("a@d.test", "b@d.test")
+    template = make_template(b"From: a@example.com\r\n\r\nx\r\n", submission, rules)
+    assert template.is_personal
+    composer = Composer(template, links, (rsa_key,), 1.78e9)
+    seen = set()
+    for recipient in submission.recipients:
+        header = composer.content(recipient.id).head
+        message = email.message_from_bytes(header)
+        assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+        url = message["List-Unsubscribe"].strip("<>")
+        token = links.read_path(url.removeprefix(BASE))
+        assert token is not None
+        assert token.message_id == recipient.id
+        assert "list-unsubscribe:list-unsubscribe" in "".join(message["DKIM-Signature"].split())
+        seen.add(message["DKIM-Signature"])
+    assert len(seen) == 2
+
+
+def test_a_messages_own_list_unsubscribe_is_left_as_it_is(make_submission: Make, links: LinkSigner):
+    rules = Rules(HeaderRules("mail.example.net", unsubscribe_url=BASE), BASE)
+    raw = b"List-Unsubscribe: <https://a.test/>\r\n\r\nx\r\n"
+    header = head(raw, make_submission(), rules, links)
+    assert header.count(b"List-Unsubscribe") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"text/html", ("text", "html", {})),
+        (b" TEXT / HTML ;charset=utf-8;", ("text", "html", {"charset": b"utf-8"})),
+        (b'a/b; x="c;\\"d"; X=e; y = f', ("a", "b", {"x": b'c;"d', "y": b"f"})),
+        (b"text", None),
+        (b"", None),
+        (b";;;", None),
+    ],
+)
+def test_content_types_are_read(value: bytes, expected: tuple[str, str, dict[str, bytes]] | None):
+    assert content_type(value) == expected
