@@ -9,7 +9,7 @@ from bench.measure import Result
 
 _MEGABYTE = 1024 * 1024
 _REFERENCE = "reference-aiosmtpd"
-_RATIO = "× aiosmtpd"
+_RATIO = "x aiosmtpd"
 _SMALL_SHARE = 0.01
 
 

@@ -228,9 +228,9 @@ def session_road(stack: Stack) -> Iterator[Road]:
 @pytest.fixture
 def road(session_road: Road) -> Iterator[Road]:
     """The road, with a receiving server that behaves well at the start of each test."""
-    session_road.sink.behave_well()
+    session_road.sink.behave()
     yield session_road
-    session_road.sink.behave_well()
+    session_road.sink.behave()
 
 
 @pytest.fixture

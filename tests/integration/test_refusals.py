@@ -121,7 +121,7 @@ def test_bad_request_gets_an_error_that_names_the_field(
     assert "Traceback" not in answer.text
 
 
-@pytest.mark.parametrize("token", [None, "", "pr_wrong", "x" * 5000])
+@pytest.mark.parametrize("token", [None, "pr_wrong", "x" * 5000])
 def test_unknown_token_is_refused(road: Any, token: str | None) -> None:
     headers = {} if token is None else {"authorization": f"Bearer {token}"}
     answer = httpx.get(f"{road.stack.document.http}/v1/messages", headers=headers, timeout=10)

@@ -70,7 +70,7 @@ class Load:
                 assert not thread.is_alive()
 
     def copies(self) -> Counter[str]:
-        return Counter(m.subject for m in self._road.sink.messages(limit=100_000))
+        return Counter(m.subject for m in self._road.sink.messages(subject=self.tag))
 
 
 @pytest.mark.parametrize(

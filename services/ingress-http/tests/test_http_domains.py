@@ -93,7 +93,7 @@ class NameServer(asyncio.DatagramProtocol):
     def __init__(self, table: dict[str, list[str] | None]) -> None:
         self.table = table
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
         self.transport = transport
 
     def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
@@ -112,7 +112,6 @@ class NameServer(asyncio.DatagramProtocol):
                 for text in texts
             ]
             answer.answer.append(dns.rrset.from_text_list(name, 60, "IN", "TXT", chunks))
-        assert isinstance(self.transport, asyncio.DatagramTransport)
         self.transport.sendto(answer.to_wire(), address)
 
 

@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aio_pika
 import pytest
@@ -365,7 +365,7 @@ class LineClient:
     def close(self) -> None:
         self.socket.close()
 
-    def __enter__(self) -> "LineClient":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

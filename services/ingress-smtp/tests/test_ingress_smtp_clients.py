@@ -3,6 +3,7 @@
 import smtplib
 import ssl
 from email.message import EmailMessage
+from typing import Any
 
 
 def _mail(subject: str = "Grüße") -> EmailMessage:
@@ -14,7 +15,7 @@ def _mail(subject: str = "Grüße") -> EmailMessage:
     return message
 
 
-def test_smtplib_with_starttls_puts_the_message_on_the_queue(ingress, login, broker):
+def test_smtplib_with_starttls_puts_the_message_on_the_queue(ingress: Any, login: Any, broker: Any):
     context = ssl.create_default_context(cafile=str(ingress.certificates.ca))
     with smtplib.SMTP("localhost", ingress.ports["submission"]) as client:
         client.starttls(context=context)

@@ -17,31 +17,31 @@ RULES = ContentRules(line_length=998, header_size=10_000, received_headers=5)
 
 
 @given(lines=st.lists(st.integers(0, 30), max_size=12), limit=st.integers(1, 25))
-def test_a_long_line_is_found_wherever_it_is(lines, limit):
+def test_a_long_line_is_found_wherever_it_is(lines: list[int], limit: int):
     raw = b"".join(b"x" * size + b"\r\n" for size in lines)
     assert has_long_line(raw, limit) == any(size > limit for size in lines)
 
 
 @given(size=st.integers(0, 30), limit=st.integers(1, 25))
-def test_a_long_line_without_an_end_is_found(size, limit):
+def test_a_long_line_without_an_end_is_found(size: int, limit: int):
     raw = b"x" * size
     assert has_long_line(raw, limit) == (size > limit)
 
 
 @given(raw=st.text("\r\n\0a", max_size=12).map(str.encode))
-def test_only_pairs_of_cr_and_lf_and_no_nul_are_accepted(raw):
+def test_only_pairs_of_cr_and_lf_and_no_nul_are_accepted(raw: bytes):
     rest = raw.replace(b"\r\n", b"")
     clean = not any(octet in rest for octet in (b"\r", b"\n", b"\0"))
     assert (check_line_ends(raw) is None) == clean
 
 
 @given(raw=st.binary(max_size=200))
-def test_no_message_breaks_the_examination(raw):
+def test_no_message_breaks_the_examination(raw: bytes):
     assert isinstance(examine(raw, RULES, sevenbit=False), Facts | Reply)
 
 
 @given(value=st.text("=?utf-8QBab_\t é\r\n ", max_size=40))
-def test_no_subject_breaks_the_examination(value):
+def test_no_subject_breaks_the_examination(value: str):
     raw = b"Subject: " + value.replace("\r", "").replace("\n", "\r\n ").encode() + b"\r\n\r\n"
     facts = examine(raw, RULES, sevenbit=False)
     assert isinstance(facts, Facts)
@@ -62,7 +62,7 @@ def test_no_subject_breaks_the_examination(value):
         (b"To: c@d\r\n\r\nSubject: in the body\r\n", ""),
     ],
 )
-def test_the_subject_is_read_from_the_header_block(header, subject):
+def test_the_subject_is_read_from_the_header_block(header: bytes, subject: str):
     facts = examine(header + b"\r\nbody\r\n", RULES, sevenbit=False)
     assert isinstance(facts, Facts)
     assert facts.subject == subject

@@ -2,8 +2,8 @@ r"""Plays the files in `dialogs` against the service. Their names are its specif
 
 One step per line; the first word names the client, so several can take part:
 
-    c connect submission    connect to a listener (`submission`, `submissions`, `mx`); `plain` behind
-                            it leaves out the TLS handshake
+    c connect submission    connect to a listener (`submission`, `submissions`, `mx`); `plain`
+                            behind it leaves out the TLS handshake
     c -> text               send a line
     c => octets             send octets; \r \n \0 \xHH stand for what they do in Python
     c <- line               the next line is this one
@@ -16,9 +16,10 @@ One step per line; the first word names the client, so several can take part:
     c flood LINE, c trickle OCTETS
                             send again and again until the server closes
 
-`{name}` is a login or an address (see `_variables`), `{x*9}` repeats. Comments before the first step
-set the limits or settings of the server, and say how many messages must be on a queue at the end,
-which is otherwise none: `# limits: {…}`, `# setting: NAME=value`, `# published: 1`, `# returned: 1`.
+`{name}` is a login or an address (see `variables`), `{x*9}` repeats. Comments before the first
+step set the limits or settings of the server, and say how many messages must be on a queue at the
+end, which is otherwise none: `# limits: {…}`, `# setting: NAME=value`, `# published: 1`,
+`# returned: 1`.
 """
 
 import base64
@@ -49,7 +50,7 @@ def _b64(text: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def variables(login, new_login, bounce_addresses) -> dict[str, str]:
+def variables(login: Any, new_login: Any, bounce_addresses: BounceAddresses) -> dict[str, str]:
     user, password = login.username, login.password
     genuine = bounce_addresses.address(new_id())
     forger = BounceAddresses(Keyring(("another-secret-of-the-tests",)), bounce_addresses.domain)
@@ -72,7 +73,7 @@ def variables(login, new_login, bounce_addresses) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def server_for(common_ingress, start_ingress) -> Callable[..., Any]:
+def server_for(common_ingress: Any, start_ingress: Any) -> Callable[..., Any]:
     """The server for these limits and settings; each kind is started once."""
     servers = {"{} []": common_ingress}
 
@@ -168,7 +169,7 @@ class Play:
 
 
 @pytest.mark.parametrize("path", _DIALOGS, ids=[path.stem for path in _DIALOGS])
-def test_dialog(path, server_for, login, variables, broker):
+def test_dialog(path: Path, server_for: Any, login: Any, variables: dict[str, str], broker: Any):
     lines = path.read_text(encoding="utf-8").splitlines()
     limits: dict[str, Any] = {}
     settings: dict[str, str] = {}

@@ -1,16 +1,21 @@
 """What is published for what was handed in, and what hostile crowds leave behind."""
 
+# ruff: noqa: S603 - runs the programs that it tests with
+
 import asyncio
 import contextlib
 import shutil
 import socket
 import subprocess
 import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from postroad_common.broker import topology
 from postroad_common.mail.identifiers import is_id, new_id
+from postroad_common.mail.verp import BounceAddresses
 from postroad_common.schemas.events import EventBatch
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.framing import decode
@@ -19,7 +24,9 @@ from postroad_common.schemas.submission import Submission
 from postroad_common.store.database import Database
 
 
-def hand_in(client, body: bytes, mail: str = "", rcpt: tuple[str, ...] = ("bob@there.example>",)):
+def hand_in(
+    client: Any, body: bytes, mail: str = "", rcpt: tuple[str, ...] = ("bob@there.example>",)
+):
     client.ask(f"MAIL FROM:<ann@shop.example> {mail}".strip(), "250")
     for each in rcpt:
         client.ask(f"RCPT TO:<{each}", "250")
@@ -28,7 +35,9 @@ def hand_in(client, body: bytes, mail: str = "", rcpt: tuple[str, ...] = ("bob@t
     return client.reply()
 
 
-def test_dsn_parameters_are_kept_per_recipient_and_in_their_case(ingress, login, broker):
+def test_dsn_parameters_are_kept_per_recipient_and_in_their_case(
+    ingress: Any, login: Any, broker: Any
+):
     client = ingress.secure_client(login)
     hand_in(
         client,
@@ -48,7 +57,7 @@ def test_dsn_parameters_are_kept_per_recipient_and_in_their_case(ingress, login,
     assert (joe.notify, joe.orcpt) == ((), None)
 
 
-def test_each_recipient_has_the_id_that_the_reply_names(ingress, login, broker):
+def test_each_recipient_has_the_id_that_the_reply_names(ingress: Any, login: Any, broker: Any):
     client = ingress.secure_client(login)
     lines = hand_in(
         client, b"Subject: x\r\n\r\n", rcpt=("bob@there.example>", "eve@there.example>")
@@ -66,7 +75,9 @@ def test_each_recipient_has_the_id_that_the_reply_names(ingress, login, broker):
     ]
 
 
-def test_headers_win_over_the_login_both_ways_and_are_stripped(ingress, new_login, broker):
+def test_headers_win_over_the_login_both_ways_and_are_stripped(
+    ingress: Any, new_login: Any, broker: Any
+):
     login = new_login(features=Features(clicktracking=True))
     client = ingress.secure_client(login)
     hand_in(
@@ -83,7 +94,9 @@ def test_headers_win_over_the_login_both_ways_and_are_stripped(ingress, new_logi
     assert body == (b"Subject: x\r\nTo: bob@there.example\r\n\r\nx-smtpeter-body: stays\r\n")
 
 
-def test_a_large_body_is_stored_and_travels_as_a_reference(ingress, login, broker, servers):
+def test_a_large_body_is_stored_and_travels_as_a_reference(
+    ingress: Any, login: Any, broker: Any, servers: Any
+):
     client = ingress.secure_client(login)
     large = b"Subject: x\r\n\r\n" + b"0123456789abcdef" * 60 + b"\r\n"
     large += (b"z" * 900 + b"\r\n") * 5000
@@ -103,7 +116,9 @@ def test_a_large_body_is_stored_and_travels_as_a_reference(ingress, login, broke
     assert asyncio.run(stored()) == large
 
 
-def test_a_return_carries_the_message_it_belongs_to(ingress, broker, bounce_addresses):
+def test_a_return_carries_the_message_it_belongs_to(
+    ingress: Any, broker: Any, bounce_addresses: BounceAddresses
+):
     message_id = new_id()
     address = bounce_addresses.address(message_id)
     client = ingress.client("mx")
@@ -123,7 +138,7 @@ def test_a_return_carries_the_message_it_belongs_to(ingress, broker, bounce_addr
     assert body == b"Subject: failed\r\n\r\nno such user\r\n"
 
 
-def test_a_slow_session_does_not_keep_others_waiting(ingress, login, broker):
+def test_a_slow_session_does_not_keep_others_waiting(ingress: Any, login: Any, broker: Any):
     slow = ingress.secure_client(login)
     slow.ask("MAIL FROM:<ann@shop.example>", "250")
     slow.ask("RCPT TO:<bob@there.example>", "250")
@@ -138,7 +153,7 @@ def test_a_slow_session_does_not_keep_others_waiting(ingress, login, broker):
     assert subjects == ["quick"] * 20 + ["slow"]
 
 
-def test_a_client_that_leaves_within_the_data_leaves_nothing(ingress, login, broker):
+def test_a_client_that_leaves_within_the_data_leaves_nothing(ingress: Any, login: Any, broker: Any):
     client = ingress.secure_client(login)
     client.ask("MAIL FROM:<ann@shop.example>", "250")
     client.ask("RCPT TO:<bob@there.example>", "250")
@@ -161,7 +176,7 @@ HOSTILE = (
 )
 
 
-def test_10000_hostile_sessions_leave_memory_where_it_was(start_ingress):
+def test_10000_hostile_sessions_leave_memory_where_it_was(start_ingress: Any):
     server = start_ingress()
     ports = [server.ports[name] for name in ("submission", "mx", "submissions")]
 
@@ -203,7 +218,7 @@ def test_10000_hostile_sessions_leave_memory_where_it_was(start_ingress):
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-def test_curl_sends(ingress, login, broker, tmp_path):
+def test_curl_sends(ingress: Any, login: Any, broker: Any, tmp_path: Path):
     mail = tmp_path / "mail.eml"
     mail.write_bytes(b"Subject: from curl\r\n\r\nHello\r\n")
     for url in (
@@ -223,7 +238,7 @@ def test_curl_sends(ingress, login, broker, tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("swaks"), reason="swaks is not installed")
-def test_swaks_sends(ingress, login, broker):
+def test_swaks_sends(ingress: Any, login: Any, broker: Any):
     subprocess.run(
         [
             *("swaks", "--server", f"localhost:{ingress.ports['submission']}", "-tls"),
@@ -237,7 +252,7 @@ def test_swaks_sends(ingress, login, broker):
 
 
 @pytest.mark.skipif(not shutil.which("msmtp"), reason="msmtp is not installed")
-def test_msmtp_sends(ingress, login, broker):
+def test_msmtp_sends(ingress: Any, login: Any, broker: Any):
     subprocess.run(
         [
             *("msmtp", "--host=localhost", f"--port={ingress.ports['submission']}", "--tls=on"),

@@ -1,4 +1,4 @@
-"""What operators rely on: certificates, proxies, logins that change, servers that go away, drain."""
+"""What operators rely on: certificates, proxies, changing logins, servers that go away, drain."""
 
 import re
 import select
@@ -9,6 +9,8 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +27,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         pause.wait(0.02)
 
 
-def send_message(client, body: bytes = b"Subject: x\r\n\r\nHello\r\n") -> list[str]:
+def send_message(client: Any, body: bytes = b"Subject: x\r\n\r\nHello\r\n") -> list[str]:
     client.ask("MAIL FROM:<ann@shop.example>", "250")
     client.ask("RCPT TO:<bob@there.example>", "250")
     client.ask("DATA", "354")
@@ -33,7 +35,7 @@ def send_message(client, body: bytes = b"Subject: x\r\n\r\nHello\r\n") -> list[s
     return client.reply()
 
 
-def test_tls_1_1_is_refused_and_1_2_is_taken(ingress):
+def test_tls_1_1_is_refused_and_1_2_is_taken(ingress: Any):
     with ingress.client() as client:
         client.expect("220")
         client.ask("STARTTLS", "220")
@@ -47,7 +49,7 @@ def test_tls_1_1_is_refused_and_1_2_is_taken(ingress):
         assert client.socket.version() == "TLSv1.2"
 
 
-def test_a_renewed_certificate_is_used_for_new_connections(start_ingress, tmp_path):
+def test_a_renewed_certificate_is_used_for_new_connections(start_ingress: Any, tmp_path: Path):
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
     first = ensure_certificates(tmp_path / "first", ["localhost"])
@@ -71,7 +73,7 @@ def test_a_renewed_certificate_is_used_for_new_connections(start_ingress, tmp_pa
 
 
 def test_a_certificate_that_is_missing_stops_the_start_with_a_clear_message(
-    start_ingress, tmp_path, capfd
+    start_ingress: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     with pytest.raises(AssertionError):
         start_ingress(TLS_CERT=str(tmp_path / "none.pem"))
@@ -84,9 +86,13 @@ def test_a_certificate_that_is_missing_stops_the_start_with_a_clear_message(
         ('{"smtp":{"conections":1}}', "POSTROAD_LIMITS: smtp.conections"),
         ('{"smtp":{"connections":"many"}}', "POSTROAD_LIMITS: smtp.connections"),
         ("nonsense", "POSTROAD_LIMITS: is not JSON"),
+        ('{"connections":1}', 'POSTROAD_LIMITS: connections belongs into "smtp"'),
+        ('{"smpt":{}}', 'POSTROAD_LIMITS: smpt is not known; did you mean "smtp"?'),
     ],
 )
-def test_wrong_limits_stop_the_start_with_a_clear_message(start_ingress, capfd, value, message):
+def test_wrong_limits_stop_the_start_with_a_clear_message(
+    start_ingress: Any, capfd: pytest.CaptureFixture[str], value: str, message: str
+):
     with pytest.raises(AssertionError):
         start_ingress(LIMITS=value)
     assert message in capfd.readouterr().err
@@ -102,14 +108,14 @@ PROXY_V2 = (
 
 
 @pytest.fixture(scope="module")
-def proxied(start_ingress):
+def proxied(start_ingress: Any):
     return start_ingress(PROXY_NETWORKS="127.0.0.0/8")
 
 
 @pytest.mark.parametrize(("listener", "tls"), [("submission", False), ("submissions", True)])
 @pytest.mark.parametrize("header", [PROXY_V1, PROXY_V2], ids=["v1", "v2"])
 def test_the_client_behind_a_proxy_is_known_with_and_without_tls(
-    proxied, login, broker, listener, tls, header
+    proxied: Any, login: Any, broker: Any, listener: str, *, tls: bool, header: bytes
 ):
     with proxied.client(listener) as client:
         client.send(header)
@@ -128,14 +134,14 @@ def test_the_client_behind_a_proxy_is_known_with_and_without_tls(
     assert submission.client.ip == "203.0.113.7"
 
 
-def test_a_proxy_header_and_commands_in_one_segment_are_both_read(proxied):
+def test_a_proxy_header_and_commands_in_one_segment_are_both_read(proxied: Any):
     with proxied.client("mx") as client:
         client.send(PROXY_V1 + b"EHLO client.test\r\n")
         client.expect("220")
         client.expect("250")
 
 
-def test_a_balancers_own_health_check_is_greeted(proxied):
+def test_a_balancers_own_health_check_is_greeted(proxied: Any):
     with proxied.client("mx") as client:
         client.send(b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00")
         client.expect("220")
@@ -144,26 +150,26 @@ def test_a_balancers_own_health_check_is_greeted(proxied):
 @pytest.mark.parametrize(
     "header", [b"EHLO client.test\r\n", b"PROXY TCP4 nonsense\r\n", b"PROXY " + b"x" * 200]
 )
-def test_a_proxy_that_sends_no_header_is_closed(proxied, header):
+def test_a_proxy_that_sends_no_header_is_closed(proxied: Any, header: bytes):
     with proxied.client("mx") as client:
         client.send(header)
         client.expect_close()
 
 
-def test_a_proxy_header_from_anywhere_else_is_no_command(ingress):
+def test_a_proxy_header_from_anywhere_else_is_no_command(ingress: Any):
     with ingress.client("mx") as client:
         client.expect("220")
         client.ask(PROXY_V1.decode().strip(), "500 5.5.1")
 
 
 @pytest.fixture(scope="module")
-def quick(start_ingress):
+def quick(start_ingress: Any):
     """Logins are looked up again at once."""
     return start_ingress({"auth_refresh_seconds": 0.05})
 
 
 def test_a_disabled_login_ends_within_seconds_in_standing_sessions_too(
-    quick, new_login, change_login
+    quick: Any, new_login: Any, change_login: Any
 ):
     login = new_login()
     client = quick.secure_client(login)
@@ -185,7 +191,7 @@ def test_a_disabled_login_ends_within_seconds_in_standing_sessions_too(
     quick.secure_client().ask(f"AUTH PLAIN {login.plain}", "535 5.7.8")
 
 
-def test_after_rotation_only_the_new_password_works(quick, new_login, change_login):
+def test_after_rotation_only_the_new_password_works(quick: Any, new_login: Any, change_login: Any):
     login = new_login()
     quick.secure_client(login).close()
     change_login(login, {"password": "another password"})
@@ -201,7 +207,7 @@ def test_after_rotation_only_the_new_password_works(quick, new_login, change_log
 
 
 def test_changed_features_hold_for_the_next_message_of_a_standing_session(
-    quick, new_login, change_login, broker
+    quick: Any, new_login: Any, change_login: Any, broker: Any
 ):
     login = new_login()
     client = quick.secure_client(login)
@@ -216,7 +222,7 @@ def test_changed_features_hold_for_the_next_message_of_a_standing_session(
     wait_until(changed)
 
 
-def test_many_connections_with_one_password_check_it_once(ingress, new_login):
+def test_many_connections_with_one_password_check_it_once(ingress: Any, new_login: Any):
     login = new_login()
     before = ingress.metric("process_cpu_seconds_total")
     clients = [ingress.secure_client() for _ in range(20)]
@@ -227,7 +233,7 @@ def test_many_connections_with_one_password_check_it_once(ingress, new_login):
     assert ingress.metric("process_cpu_seconds_total") - before < 20 * 0.03
 
 
-def test_a_failed_login_is_answered_late_and_nobody_else_waits(start_ingress, login):
+def test_a_failed_login_is_answered_late_and_nobody_else_waits(start_ingress: Any, login: Any):
     server = start_ingress({"auth_delay_seconds": 1.5})
     wrong = type(login)(login.username, "wrong")
     guesser, honest = server.secure_client(), server.secure_client()
@@ -240,7 +246,9 @@ def test_a_failed_login_is_answered_late_and_nobody_else_waits(start_ingress, lo
     assert time.monotonic() - started >= 1.5
 
 
-def test_drain_finishes_the_transaction_and_turns_the_idle_away(start_ingress, login, broker):
+def test_drain_finishes_the_transaction_and_turns_the_idle_away(
+    start_ingress: Any, login: Any, broker: Any
+):
     server = start_ingress()
     idle = server.secure_client(login)
     busy = server.secure_client(login)
@@ -261,7 +269,7 @@ def test_drain_finishes_the_transaction_and_turns_the_idle_away(start_ingress, l
     assert broker.submission()[1] == b"Subject: x\r\n\r\nbegun before the end\r\n"
 
 
-def test_processes_share_a_port(start_ingress, login):
+def test_processes_share_a_port(start_ingress: Any, login: Any):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -277,7 +285,7 @@ def test_processes_share_a_port(start_ingress, login):
 
 
 def test_while_the_database_is_away_recent_logins_send_and_unknown_ones_try_later(
-    start_ingress, servers, new_login, broker
+    start_ingress: Any, servers: Any, new_login: Any, broker: Any
 ):
     known, unknown = new_login(), new_login()
     server = start_ingress({"auth_refresh_seconds": 0, "auth_cache_seconds": 0})
@@ -307,7 +315,7 @@ def test_while_the_database_is_away_recent_logins_send_and_unknown_ones_try_late
 
 
 def test_while_the_broker_hangs_the_answer_is_451_within_5_seconds(
-    start_ingress, servers, login, broker
+    start_ingress: Any, servers: Any, login: Any
 ):
     server = start_ingress()
     client = server.secure_client(login)
@@ -322,7 +330,7 @@ def test_while_the_broker_hangs_the_answer_is_451_within_5_seconds(
 
 
 def test_while_the_broker_is_down_data_is_refused_and_afterwards_taken(
-    start_ingress, servers, login
+    start_ingress: Any, servers: Any, login: Any
 ):
     server = start_ingress()
     client = server.secure_client(login)
@@ -337,7 +345,7 @@ def test_while_the_broker_is_down_data_is_refused_and_afterwards_taken(
     assert send_message(client)[-1].startswith("250 ")
 
 
-def test_metrics_tell_what_happened(ingress, login, broker):
+def test_metrics_tell_what_happened(ingress: Any, login: Any, broker: Any):
     accepted = 'postroad_smtp_messages_accepted_total{listener="submission"}'
     refused = 'postroad_smtp_refused_total{code="553",listener="submission"}'
     before = ingress.metric(accepted), ingress.metric(refused)
@@ -350,7 +358,7 @@ def test_metrics_tell_what_happened(ingress, login, broker):
     broker.take(1)
 
 
-def test_passwords_are_never_logged(start_ingress, login):
+def test_passwords_are_never_logged(start_ingress: Any, login: Any):
     server = start_ingress(LOG_LEVEL="debug")
     client = server.secure_client(login)
     assert send_message(client)[-1].startswith("250 ")

@@ -1,6 +1,7 @@
 """Reading lines, DATA and BDAT out of octets that arrive in any pieces."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -47,7 +48,7 @@ def feed(stream: SmtpStream, pieces: list[bytes]) -> "asyncio.Task[None]":
 def read(octets: bytes, sizes: list[int], limit: int = 10_000, room: int = ROOM):
     """The message and what is left behind its end."""
 
-    async def run():
+    async def run() -> Any:
         stream = SmtpStream(asyncio.get_running_loop())
         feeding = feed(stream, in_pieces(octets, sizes))
         message = await read_data(stream, limit, Memory(room).lease())
@@ -65,14 +66,16 @@ LINES = st.lists(st.text(".a \t-", max_size=8).map(str.encode), max_size=12)
 
 
 @given(lines=LINES, rest=st.binary(max_size=20), sizes=PIECES)
-def test_what_was_stuffed_is_read_whole_in_any_pieces_and_the_rest_is_left(lines, rest, sizes):
+def test_what_was_stuffed_is_read_whole_in_any_pieces_and_the_rest_is_left(
+    lines: list[bytes], rest: bytes, sizes: list[int]
+):
     message, left = read(stuffed(lines) + b".\r\n" + rest, sizes)
     assert message == b"".join(line + b"\r\n" for line in lines)
     assert left == rest
 
 
 @given(octets=st.text("\r\n.a", max_size=30).map(str.encode), sizes=PIECES)
-def test_only_crlf_dot_crlf_ends_the_data(octets, sizes):
+def test_only_crlf_dot_crlf_ends_the_data(octets: bytes, sizes: list[int]):
     framed = b"\r\n" + octets
     try:
         message, left = read(octets, sizes)
@@ -88,7 +91,7 @@ def test_only_crlf_dot_crlf_ends_the_data(octets, sizes):
 
 
 def test_a_message_over_the_limit_is_read_to_its_end_and_dropped():
-    async def run():
+    async def run() -> Any:
         stream = SmtpStream(asyncio.get_running_loop())
         feeding = feed(stream, [b"x" * 60_000 + b"\r\n"] * 4 + [b".\r\nNOOP\r\n"])
         with pytest.raises(TooLargeError):
@@ -128,8 +131,8 @@ def test_without_room_the_message_is_dropped_and_a_later_one_is_read():
     lines=st.lists(st.text("ab \t", max_size=10).map(str.encode), min_size=1, max_size=5),
     sizes=PIECES,
 )
-def test_lines_come_one_by_one_in_any_pieces(lines, sizes):
-    async def run():
+def test_lines_come_one_by_one_in_any_pieces(lines: list[bytes], sizes: list[int]):
+    async def run() -> Any:
         stream = SmtpStream(asyncio.get_running_loop())
         feeding = feed(stream, in_pieces(b"".join(line + b"\r\n" for line in lines), sizes))
         got = [await stream.line() for _ in lines]
@@ -142,8 +145,8 @@ def test_lines_come_one_by_one_in_any_pieces(lines, sizes):
 
 
 @pytest.mark.parametrize("bad", [b"a\n", b"a\rb\r\n", b"a\0b\r\n", b"\n", b"a\r\r\n"])
-def test_a_line_with_other_ends_is_refused_and_the_next_is_read(bad):
-    async def run():
+def test_a_line_with_other_ends_is_refused_and_the_next_is_read(bad: bytes):
+    async def run() -> Any:
         stream = SmtpStream(asyncio.get_running_loop())
         stream.feed_data(bad + b"NOOP\r\n")
         with pytest.raises(LineEndError):
@@ -154,7 +157,7 @@ def test_a_line_with_other_ends_is_refused_and_the_next_is_read(bad):
 
 
 def test_an_endless_line_takes_no_memory():
-    async def run():
+    async def run() -> Any:
         stream = SmtpStream(asyncio.get_running_loop())
         feeding = feed(stream, [b"x" * 10_000] * 50 + [b"\r\nNOOP\r\n"])
         with pytest.raises(LineTooLongError):
@@ -167,8 +170,8 @@ def test_an_endless_line_takes_no_memory():
 
 
 @given(chunks=st.lists(st.binary(min_size=0, max_size=30), min_size=1, max_size=6), sizes=PIECES)
-def test_chunks_keep_every_octet(chunks, sizes):
-    async def run():
+def test_chunks_keep_every_octet(chunks: list[bytes], sizes: list[int]):
+    async def run() -> Any:
         stream = SmtpStream(asyncio.get_running_loop())
         feeding = feed(stream, in_pieces(b"".join(chunks) + b"REST", sizes))
         reader = Chunks()
@@ -199,5 +202,5 @@ def test_chunks_keep_every_octet(chunks, sizes):
         ("9" * 19, None),
     ],
 )
-def test_bdat_arguments(text, parsed):
+def test_bdat_arguments(text: str, parsed: tuple[int, bool] | None):
     assert parse_bdat(text) == parsed

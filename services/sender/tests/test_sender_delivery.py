@@ -483,3 +483,47 @@ async def test_process_killed_in_mid_flow_loses_nothing_and_repeats_only_what_wa
     assert len(sink.taken) - 1500 <= 2 * most
     assert len({event.id for event in sender.named(EventName.DELIVERED)}) == 1500
     assert await sender.depth(*SHARDS) == 0
+
+
+async def test_operator_pauses_and_resumes_a_lane_and_its_state_can_be_read(
+    sender: Sender, sink: Any
+):
+    await sender.start([to(sink)])
+    await sender.hand_in("first@d.test")
+    await sender.told(EventName.DELIVERED)
+    lanes = sender.database.lanes
+    key = f"|127.0.0.1:{sink.port}"
+    await lanes.order(key, {"paused": True, "reason": "they asked us to wait"})
+
+    async def shown(phase: str) -> bool:
+        record = await lanes.get(key)
+        return record is not None and record.state.get("phase") == phase
+
+    await until(lambda: shown("paused"), 20)
+    await sender.hand_in("second@d.test")
+    (waiting,) = await sender.told(EventName.DEFERRED)
+    assert waiting.data["reason"] == "delivery suspended: they asked us to wait"
+    assert sink.recipients == ["first@d.test"]
+    await lanes.order(key, {"paused": None})
+    await until(lambda: shown("idle"), 20)
+
+
+async def test_what_a_lane_learnt_is_known_to_the_next_process(sender: Sender, sink: Any):
+    sink.most_connections = 2
+    await sender.start([to(sink)])
+    for number in range(200):
+        await sender.hand_in(f"u{number}@d.test")
+    await sender.told(EventName.DELIVERED, 200, 30)
+    assert sink.refused > 0
+    await sender.drain()
+    record = await sender.database.lanes.get(f"|127.0.0.1:{sink.port}")
+    assert record is not None
+    assert record.state["learnt"]["ceiling"] == 2
+    (effect,) = record.state["effects"]
+    assert "421 4.7.0 too many connections" in effect["reason"]
+    refused = sink.refused
+    await sender.start([to(sink)])
+    for number in range(20):
+        await sender.hand_in(f"v{number}@d.test")
+    await sender.told(EventName.DELIVERED, 220, 30)
+    assert sink.refused - refused <= 1

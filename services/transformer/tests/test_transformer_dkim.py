@@ -47,7 +47,7 @@ BODY = b"Hello  world \t \r\n\r\n  indented\ttext\r\nlast\r\n\r\n\r\n"
 class VerifyKey:
     """What the verifier wants of PyNaCl, which is not installed: one Ed25519 verification."""
 
-    def __init__(self, key: bytes, encoder: object) -> None:
+    def __init__(self, key: bytes, encoder: object) -> None:  # noqa: ARG002 - its signature
         self._key = Ed25519PublicKey.from_public_bytes(base64.b64decode(key))
 
     def verify(self, digest: bytes, signature: bytes) -> None:
@@ -71,7 +71,7 @@ def public_record(key: SigningKey) -> bytes:
 
 
 def verifies(message: bytes, key: SigningKey, index: int = 0) -> bool:
-    def dns(name: bytes, timeout: int = 5) -> bytes:
+    def dns(name: bytes, timeout: int = 5) -> bytes:  # noqa: ARG001 - as the verifier calls it
         expected = f"{key.selector}._domainkey.{key.domain}."
         return public_record(key) if name.decode() == expected else b""
 
@@ -174,7 +174,7 @@ def test_a_body_of_many_slices_hashes_as_in_one_piece():
 def test_keys_load_from_pem_and_bad_ones_are_refused_without_showing_them():
     for made, encoding in (
         (generate_private_key(65537, 2048), PrivateFormat.PKCS8),
-        (generate_private_key(65537, 1024), PrivateFormat.TraditionalOpenSSL),
+        (generate_private_key(65537, 1024), PrivateFormat.TraditionalOpenSSL),  # noqa: S505 - still met
         (Ed25519PrivateKey.generate(), PrivateFormat.PKCS8),
     ):
         pem = made.private_bytes(Encoding.PEM, encoding, NoEncryption()).decode()

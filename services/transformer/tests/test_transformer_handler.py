@@ -1,4 +1,4 @@
-"""The handler on a real broker and a real database: what arrives where, and what never gets lost."""
+"""The handler on a real broker and a real database: what arrives where; nothing gets lost."""
 
 import asyncio
 import base64
@@ -10,6 +10,7 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from yarl import URL
 
 from postroad_common.broker import BrokerLink, Consumer, EventWriter, Publisher, topology
 from postroad_common.mail.verp import BounceAddresses
@@ -22,7 +23,7 @@ from postroad_common.store.database import Database
 from postroad_common.store.domains import DkimKey
 from postroad_common.store.suppressions import Suppression
 from postroad_common.tokens import Keyring, LinkSigner
-from postroad_transformer.handler import Policy, Surroundings, Transformer
+from postroad_transformer.handler import AT_ONCE, Policy, Surroundings, Transformer
 from postroad_transformer.headers import HeaderRules
 from postroad_transformer.lookups import SigningKeys, SuppressionCheck
 from postroad_transformer.template import Rules
@@ -327,3 +328,60 @@ async def test_without_the_database_small_mail_flows_and_large_mail_waits(
         await road.stop()
         await database.close()
     assert await road.depth(topology.ACCEPTED.name) == 1
+
+
+class Line:
+    """A TCP line to the broker that breaks by itself after `budget` octets towards it, once."""
+
+    def __init__(self, target: tuple[str, int], budget: int) -> None:
+        self.target = target
+        self.budget = budget
+        self.breaks = 0
+
+    async def open(self) -> int:
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        return int(self.server.sockets[0].getsockname()[1])
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(*self.target)
+        answers = asyncio.create_task(self.pump(there, writer))
+        while chunk := await reader.read(4096):
+            self.budget -= len(chunk)
+            if self.budget < 0 and not self.breaks:
+                self.breaks += 1
+                break
+            back.write(chunk)
+            await back.drain()
+        answers.cancel()
+        back.close()
+        writer.close()
+
+    async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
+
+
+async def test_when_the_broker_breaks_off_the_rest_follows_and_little_comes_twice(
+    amqp_url: str, database: Database, make_submission: Make
+):
+    url = URL(amqp_url)
+    line = Line((url.host or "", url.port or 0), budget=150_000)
+    road = Road(str(url.with_host("127.0.0.1").with_port(await line.open())), database)
+    road.incoming = BrokerLink(amqp_url, "test consume")
+    road.consumer = Consumer(
+        road.incoming, road.publisher, topology.ACCEPTED, road.transformer.handle
+    )
+    road.url = amqp_url
+    await road.start()
+    try:
+        submission = make_submission(*(f"r{i}@d{i % 7}.test" for i in range(300)))
+        await road.submit(submission)
+        assert len(await road.told(300)) == 300
+        sent = await road.outbound(300)
+    finally:
+        await road.stop()
+        line.server.close()
+    assert line.breaks == 1
+    assert {message.id for message, _ in sent} == {each.id for each in submission.recipients}
+    assert len(sent) <= 300 + AT_ONCE
+    assert await road.depth(topology.ACCEPTED.name) == 0

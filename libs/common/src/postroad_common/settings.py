@@ -18,6 +18,7 @@ from postroad_common.mail.address import AddressError, normalise_domain
 from postroad_common.settings_names import KNOWN_SETTINGS
 
 PREFIX = "POSTROAD_"
+_TESTS = "POSTROAD_TEST_"  # tells the tests which servers to use, and may stand in any shell
 
 S = TypeVar("S", bound="ServiceSettings")
 
@@ -233,7 +234,7 @@ def load(kind: type[S]) -> S:
 
 
 def _is_unknown(name: str, kind: type[ServiceSettings]) -> bool:
-    if not name.startswith(PREFIX):
+    if not name.startswith(PREFIX) or name.startswith(_TESTS):
         return False
     field = name.removeprefix(PREFIX).lower()
     return field not in KNOWN_SETTINGS and field not in kind.model_fields

@@ -54,16 +54,22 @@ class SinkClient:
         self._client.close()
 
     def messages(
-        self, *, recipient: str | None = None, since: int = 0, limit: int = 0
+        self,
+        *,
+        recipient: str | None = None,
+        subject: str | None = None,
+        since: int = 0,
+        limit: int = 0,
     ) -> list[SinkMessage]:
         """Return the messages that the sink keeps, oldest first.
 
         Args:
             recipient: only messages to this address (or pattern such as `*@example.test`).
+            subject: only messages with this in their subject.
             since: only messages with a higher number.
             limit: only the newest so many, 0 for all.
         """
-        return self._find(recipient=recipient, since=since, limit=limit)
+        return self._find(recipient=recipient, subject=subject, since=since, limit=limit)
 
     def wait(
         self, *, recipient: str | None = None, since: int = 0, at_least: int = 1, limit: float

@@ -1,9 +1,12 @@
 """What is refused when a rule makes no sense, and what is said then."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from postroad_stack.sink import rules
 from postroad_stack.sink.harness import RunningSink
 
 
@@ -73,3 +76,10 @@ async def test_page_of_another_origin_cannot_change_anything(running: RunningSin
     assert (await running.http.delete("/messages", headers=headers)).status_code == 403
     same = {"origin": str(running.http.base_url).rstrip("/")}
     assert (await running.http.delete("/messages", headers=same)).status_code == 200
+
+
+async def test_every_example_of_the_readme_is_a_rule(running: RunningSink):
+    readme = Path(rules.__file__).with_name("README.md").read_text()
+    examples = [json.loads(line) for line in readme.splitlines() if line.startswith('{"')]
+    assert len(examples) == 10
+    assert (await running.http.post("/behaviour", json=examples)).status_code == 201

@@ -1,11 +1,19 @@
 """The settings of ingress-smtp."""
 
+import difflib
 import json
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import NoDecode
 
 from postroad_common.settings import BounceSettings, MessageSettings, ServiceSettings
@@ -14,12 +22,22 @@ from postroad_ingress_smtp.proxy import Network
 
 
 class IngressLimits(BaseModel):
-    """The value of `POSTROAD_LIMITS`: a part for each ingress."""
+    """The value of `POSTROAD_LIMITS`: ours under `smtp`, and what ingress-http reads beside it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     smtp: Limits = Limits()
-    http: object = None  # ingress-http checks its own part
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_ours_elsewhere(cls, value: object) -> object:
+        if isinstance(value, dict):
+            for name in value:
+                if name in Limits.model_fields:
+                    raise ValueError(f'{name} belongs into "smtp"')
+                if name != "smtp" and difflib.get_close_matches(str(name), ["smtp"], cutoff=0.7):
+                    raise ValueError(f'{name} is not known; did you mean "smtp"?')
+        return value
 
 
 class Settings(ServiceSettings, BounceSettings, MessageSettings):
@@ -88,4 +106,5 @@ class Settings(ServiceSettings, BounceSettings, MessageSettings):
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"{where}: {first['msg']}") from error
+            text = first["msg"].removeprefix("Value error, ")
+            raise ValueError(f"{where}: {text}" if where else text) from error

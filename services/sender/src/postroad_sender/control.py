@@ -181,7 +181,13 @@ class Controller:
 
     def cancel(self, kind: Kind, now: float) -> None:
         """Lift the restriction of that kind, learnt or pinned."""
-        self._pins.pop(kind, None)
+        self.unpin(kind)
+        self.cancel_learnt(kind, now, since=now)
+
+    def cancel_learnt(self, kind: Kind, now: float, *, since: float) -> None:
+        """Lift what was learnt of that kind, unless it was learnt after `since`."""
+        if self._reasons.get(kind, ("", now))[1] > since:
+            return
         self._reasons.pop(kind, None)
         if kind is Kind.CONNECTIONS:
             self.window.free()
@@ -192,6 +198,10 @@ class Controller:
             self._closed_until = 0.0
             self._failures = 0
             self._strikes = 0
+
+    def unpin(self, kind: Kind) -> None:
+        """What is learnt holds again."""
+        self._pins.pop(kind, None)
 
     def pin(self, kind: Kind, value: float, reason: str, now: float) -> None:
         """Fix a restriction until it is cancelled, whatever is learnt meanwhile."""

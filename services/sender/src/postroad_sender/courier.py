@@ -23,6 +23,7 @@ from postroad_sender.wire.transaction import Answer, transact
 
 MOST_RETURNS = 5  # times that a message goes back to its lane unharmed
 HOLD_LONGEST = 5.0  # seconds that messages wait in memory for a closed lane
+CLOSED_PARK = 300.0  # seconds after which mail for a closed lane looks again: it may be opened
 _CLOSING = 421
 _RARELY = 5.0  # seconds between logs about one lane
 
@@ -143,7 +144,7 @@ class Crew:
 
     def _park_all(self, now: float) -> None:
         lane = self.lane
-        seconds = lane.controller.closed_for(now)
+        seconds = min(CLOSED_PARK, lane.controller.closed_for(now))
         reason = f"delivery suspended: {lane.controller.why_closed()}"
         self.tell("lane closed", seconds=round(seconds, 1), reason=reason, waiting=len(lane))
         for job in lane.take_all():

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from postroad_sender import metrics
 from postroad_sender.control import Caps, Controller
-from postroad_sender.courier import HOLD_LONGEST, Crew
+from postroad_sender.courier import CLOSED_PARK, HOLD_LONGEST, Crew
 from postroad_sender.destination import Destination, Destinations
 from postroad_sender.endings import Endings
 from postroad_sender.job import Job, Shard
@@ -69,9 +69,9 @@ class Dispatcher:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def crews(self) -> Iterator[Crew]:
-        """The crews of all lanes in memory."""
-        yield from self._crews.values()
+    def lanes(self) -> list[Lane[Job]]:
+        """All lanes in memory."""
+        return [crew.lane for crew in self._crews.values()]
 
     async def stop(self) -> list[Job]:
         """Let what is under way finish; returns the jobs that were not begun."""
@@ -182,7 +182,7 @@ class Dispatcher:
         closed = lane.controller.closed_for(now)
         if closed > HOLD_LONGEST:
             reason = f"delivery suspended: {lane.controller.why_closed()}"
-            self._endings.park(job, closed, reason, "closed")
+            self._endings.park(job, min(closed, CLOSED_PARK), reason, "closed")
             return
         if lane.is_crowding(job.shard.held, job.shard.capacity, now):
             seconds = lane.park(now, PARK_LONGEST)

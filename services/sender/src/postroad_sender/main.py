@@ -1,10 +1,13 @@
 """Starts the sender; the only place that builds its objects."""
 
 import asyncio
+import contextlib
 
 from postroad_common.broker import Consumer, topology
+from postroad_common.errors import StoreAway
 from postroad_common.service import ServiceContext, run
 from postroad_sender.body import Bodies
+from postroad_sender.book import Book
 from postroad_sender.control import CLOSED_LONGEST, Caps
 from postroad_sender.courier import Crew, Slots
 from postroad_sender.destination import Destination, Destinations
@@ -35,7 +38,10 @@ async def build(context: ServiceContext[Settings]) -> None:
         context.publisher, context.events, journal, schedule=schedule, ended=handler.over
     )
 
+    book = Book(context.database.lanes, asyncio.get_running_loop().time)
+
     def make_crew(lane: Lane[Job], destination: Destination) -> Crew:
+        book.prepare(lane)
         return Crew(
             lane,
             destination,
@@ -71,6 +77,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     for consumer in consumers:
         await consumer.start()
     context.spawn(dispatcher.watch(), "lanes")
+    context.spawn(book.keep(dispatcher.lanes), "book")
 
     async def drain() -> None:
         """Finish the transactions under way; the rest goes back to the queue."""
@@ -81,6 +88,8 @@ async def build(context: ServiceContext[Settings]) -> None:
             for delivery in job.deliveries:
                 delivery.leave()
         await endings.settled()
+        with contextlib.suppress(StoreAway):
+            await book.save(dispatcher.lanes())
         await context.events.flush()
         await asyncio.gather(*stops)
         journal.close()

@@ -41,6 +41,7 @@ MAX_REOPENED = 200_000  # elements times formatting elements left open, which HT
 _MARK = "data-node"
 _STYLE = frozenset({"style"})
 _STYLE_AND_TARGETS = frozenset({"style", "href", "src", "alt", "title"})
+_NO_ATTRIBUTES = 2  # characters behind the name, at most: `>` or `/>`
 _LEADING = frozenset({"a", "area", "img"})
 _UNSTYLED = frozenset({"base", "head", "link", "meta", "noscript", "script", "style", "title"})
 _FORMATTING = frozenset(
@@ -186,7 +187,7 @@ def _numbered(page: Page, sheets: Mapping[int, str]) -> tuple[str, dict[int, Val
                 pieces.append(text[start:end])
         else:
             pieces.append(f'{text[start:at]} {_MARK}="{number}"')
-            if name in _LEADING or "style" in text[at:end].lower():
+            if end - at > _NO_ATTRIBUTES and (name in _LEADING or "style" in text[at:end].lower()):
                 found = page.attributes(number)
                 for attribute, value in found.items():
                     if attribute in left_out:
@@ -266,8 +267,15 @@ def _by_css_inline(feed: str) -> dict[int, str]:
         raise CssRefused(f"css-inline: {str(error)[:200]}") from error
     # The engine writes declarations as they are in the stylesheet, without escaping.
     declared: dict[int, str] = {}
-    for match in _DECLARED.finditer(document):
-        declared.setdefault(int(match[1]), match[2])
+    for piece in document.split(f' {_MARK}="')[1:]:
+        number, _, rest = piece.partition('"')
+        before, found, style = rest.partition(' style="')
+        if not found:
+            continue
+        if ">" in before:  # in a value of this element, or the style is of one without a number
+            match = _DECLARED.match(f'{_MARK}="{piece}')
+            style = match[2] if match else ""
+        declared.setdefault(int(number), style.partition('"')[0])
     return declared
 
 

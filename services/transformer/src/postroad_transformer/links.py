@@ -31,13 +31,28 @@ _NEWLINES = str.maketrans("", "", "\t\r\n")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LINKS = frozenset({"a", "area"})
 _OFF = frozenset({"off", "false", "no"})
-_UNSUBSCRIBE_URL = re.compile(
-    r"unsubscri|opt-?out|list-?remove|afmeld|uitschrijv|abmeld", re.IGNORECASE
+# In lower case, anywhere in the URL or the visible text.
+_UNSUBSCRIBE_URL = (
+    "unsubscri",
+    "optout",
+    "opt-out",
+    "listremove",
+    "afmeld",
+    "uitschrijv",
+    "abmeld",
 )
-_UNSUBSCRIBE_TEXT = re.compile(
-    r"\bunsubscribe\b|\bopt[ -]?out\b|\bafmelden\b|\buitschrijven\b|\babmelden\b|\babbestellen\b"
-    r"|\bse désabonner\b|\bse désinscrire\b|\bdarse de baja\b|\bdisiscriviti\b",
-    re.IGNORECASE,
+_UNSUBSCRIBE_TEXT = (
+    "unsubscribe",
+    "opt out",
+    "opt-out",
+    "afmelden",
+    "uitschrijven",
+    "abmelden",
+    "abbestellen",
+    "désabonner",
+    "désinscrire",
+    "darse de baja",
+    "disiscriviti",
 )
 
 
@@ -103,16 +118,21 @@ class LinkRules:
             return "own"
         if len(target) > MAX_TARGET:
             return "too_long"
-        if target in self.unsubscribe or _UNSUBSCRIBE_URL.search(target):
+        if target in self.unsubscribe or _has(target, _UNSUBSCRIBE_URL):
             return "unsubscribe"
         if "rel" in found and "unsubscribe" in page.value(found["rel"]).lower().split():
             return "unsubscribe"
         visible = visible_text(fragment) if fragment else ""
-        if _UNSUBSCRIBE_TEXT.search(visible):
+        if _has(visible, _UNSUBSCRIBE_TEXT):
             return "unsubscribe"
         if self.preventscam and shows_address(visible, target):
             return "preventscam"
         return None
+
+
+def _has(text: str, words: tuple[str, ...]) -> bool:
+    text = text.lower()
+    return any([word in text for word in words])  # noqa: C419 - a generator costs more
 
 
 def is_opted_out(page: Page, found: Mapping[str, Value]) -> bool:

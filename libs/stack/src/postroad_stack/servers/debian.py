@@ -1,10 +1,11 @@
-"""RabbitMQ from the distribution: found where its package puts it, installed when it may be.
+"""What comes from the distribution: RabbitMQ, found where its package puts it, and libraries.
 
-The package's own system service is never started: the stack runs the program itself, with data and
-ports of its own.
+Installed by apt-get when it may be. The broker's own system service is never started: the stack
+runs the program itself, with data and ports of its own.
 """
 
 import contextlib
+import ctypes
 import os
 import shutil
 import subprocess
@@ -13,53 +14,69 @@ from pathlib import Path
 
 from postroad_stack.errors import StackError
 
-PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+BROKER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _LIMIT = 900.0
-COMMAND = "apt-get install -y --no-install-recommends rabbitmq-server"
+_OTHER_WAYS = "start Docker, or set POSTROAD_AMQP_URL and POSTROAD_MONGODB_URI"
 
 
-def installed() -> Path | None:
-    """Return the packaged broker's program, None when the package is not installed."""
-    return PROGRAM if PROGRAM.exists() else None
+def missing(*, broker_needed: bool, wheel_needed: bool) -> tuple[str, ...]:
+    """Return the packages that are still to be installed.
+
+    Args:
+        broker_needed: whether RabbitMQ comes from its package.
+        wheel_needed: whether MongoDB comes from the wheel, whose server wants libcurl.
+    """
+    packages = []
+    if broker_needed and not BROKER.exists():
+        packages.append("rabbitmq-server")
+    if wheel_needed:
+        try:
+            ctypes.CDLL("libcurl.so.4")
+        except OSError:
+            packages.append("libcurl4")
+    return tuple(packages)
 
 
-def install(say: Callable[[str], None]) -> Path:
-    """Install the package with apt-get, as root or by sudo.
+def install(packages: tuple[str, ...], say: Callable[[str], None]) -> None:
+    """Install packages with apt-get, as root or by sudo.
+
+    Args:
+        packages: their names.
+        say: told what is being done.
 
     Raises:
         StackError: not a Debian, no rights, or apt-get failed.
     """
+    names = " ".join(packages)
     if shutil.which("apt-get") is None:
         raise StackError(
-            "RabbitMQ is not installed, and this is no Debian or Ubuntu",
-            advice="start Docker, install rabbitmq-server, or set POSTROAD_AMQP_URL",
+            f"{names} is not installed, and this is no Debian or Ubuntu",
+            advice=f"install it, or {_OTHER_WAYS}",
         )
-    prefix = _privilege()
+    prefix = _privilege(names)
     with _no_service_start(prefix):
         say("apt-get update")
         _apt(prefix, "update")
-        say(COMMAND)
-        _apt(prefix, "install", "-y", "--no-install-recommends", "rabbitmq-server")
-    if not PROGRAM.exists():
+        say(f"apt-get install {names}")
+        _apt(prefix, "install", "-y", "--no-install-recommends", *packages)
+    if "rabbitmq-server" in packages and not BROKER.exists():
         raise StackError(
-            f"rabbitmq-server was installed, but {PROGRAM} is not there",
-            advice="start Docker, or set POSTROAD_AMQP_URL",
+            f"rabbitmq-server was installed, but {BROKER} is not there", advice=_OTHER_WAYS
         )
-    return PROGRAM
 
 
-def _privilege() -> tuple[str, ...]:
+def _privilege(names: str) -> tuple[str, ...]:
     if os.geteuid() == 0:
         return ()
-    advice = f"run: sudo {COMMAND} (or start Docker, or set POSTROAD_AMQP_URL)"
+    advice = f"run: sudo apt-get install --no-install-recommends {names} (or {_OTHER_WAYS})"
     sudo = shutil.which("sudo")
     if sudo is None:
-        raise StackError("RabbitMQ is not installed, and installing it needs root", advice=advice)
+        raise StackError(f"{names} must be installed, which needs root", advice=advice)
     # With a terminal sudo may ask for the password; without one it must work without.
     asking = () if os.isatty(0) else ("-n",)
     if subprocess.run((sudo, *asking, "-v"), check=False, capture_output=not asking).returncode:
-        raise StackError("RabbitMQ is not installed, and sudo lets us not in", advice=advice)
+        raise StackError(f"{names} must be installed, and sudo does not let us", advice=advice)
     return (sudo,)
 
 
@@ -90,5 +107,5 @@ def _apt(prefix: tuple[str, ...], *arguments: str) -> None:
         lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         raise StackError(
             f"apt-get {arguments[0]} failed: " + " / ".join(lines[-3:]),
-            advice=f"make it work, then: {COMMAND}",
+            advice=f"make it work, then try again; or {_OTHER_WAYS}",
         )
