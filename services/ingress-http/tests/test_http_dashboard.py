@@ -267,6 +267,15 @@ async def test_message_with_hostile_content_is_shown_harmlessly(
     assert found.headers["location"] == f"/dashboard/messages/{recipient.id}"
 
 
+async def test_lane_is_paused_and_resumed(browser: httpx.AsyncClient, site: Any):
+    await site.database.lanes.save({"192.0.2.1|mx.example": {"phase": "open", "window": 3}})
+    page = "/dashboard/lanes"
+    for paused in ("true", "false"):
+        await form(browser, page, page, key="192.0.2.1|mx.example", paused=paused)
+        lane = await site.database.lanes.get("192.0.2.1|mx.example")
+        assert bool(lane.order.get("paused")) is (paused == "true")
+
+
 async def test_errors_are_pages_too(browser: httpx.AsyncClient):
     answer = await browser.get("/dashboard/messages/nothing")
     assert answer.status_code == 404

@@ -343,7 +343,7 @@ async def test_slow_destination_does_not_delay_the_others_of_its_shard(
 ):
     stuck = await more_sinks()
     stuck.gate.clear()
-    await sender.start([to(stuck, "stuck.test", connections=2), to(sink)], shard_prefetch=20)
+    await sender.start([to(stuck, "stuck.test", connections=2), to(sink)], sender_shard_prefetch=20)
     connection = await aio_pika.connect(sender._amqp_url)
     async with connection:
         channel = await connection.channel()
@@ -382,10 +382,13 @@ async def test_connection_limit_of_the_receiver_is_found_without_deferring_a_mes
     sender: Sender, sink: Any
 ):
     sink.most_connections = 3
+    sink.gate.clear()
     await sender.start([to(sink)])
     for number in range(400):
         await sender.hand_in(f"u{number}@d.test")
+    sink.gate.set()
     await sender.told(EventName.DELIVERED, 400, 30)
+    assert sink.refused > 0
     assert sender.named(EventName.DEFERRED) == []
     assert len(sink.taken) == 400
 
@@ -510,9 +513,11 @@ async def test_operator_pauses_and_resumes_a_lane_and_its_state_can_be_read(
 
 async def test_what_a_lane_learnt_is_known_to_the_next_process(sender: Sender, sink: Any):
     sink.most_connections = 2
+    sink.gate.clear()
     await sender.start([to(sink)])
     for number in range(200):
         await sender.hand_in(f"u{number}@d.test")
+    sink.gate.set()
     await sender.told(EventName.DELIVERED, 200, 30)
     assert sink.refused > 0
     await sender.drain()

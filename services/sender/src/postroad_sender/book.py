@@ -50,6 +50,7 @@ class Book:
         self._orders: dict[str, Mapping[str, Any]] = {}
         self._saved: dict[str, dict[str, Any]] = {}
         self._read_until = 0.0
+        self._loaded = False
 
     def prepare(self, lane: Lane[Job]) -> None:
         """Give a new lane what is known of its site, and its orders."""
@@ -66,7 +67,11 @@ class Book:
             obey(lane.controller, order, now, wall)
 
     async def load(self) -> None:
-        """Read what an earlier process knew. Raises StoreAway."""
+        """Read what an earlier process knew; before lanes are made, if possible.
+
+        Raises:
+            StoreAway: `keep` will try again.
+        """
         after = ""
         while len(self._remembered) < MOST_REMEMBERED:
             page = await self._store.list(after=after, limit=_PAGE)
@@ -75,17 +80,17 @@ class Book:
                 if record.order:
                     self._orders[record.key] = record.order
             if len(page) < _PAGE:
-                return
+                break
             after = page[-1].key
+        self._loaded = True
 
     async def keep(self, lanes: Callable[[], Iterable[Lane[Job]]]) -> None:
         """Read orders and write states, for ever."""
-        loaded, saved_at = False, self._clock()
+        saved_at = self._clock()
         while True:
             try:
-                if not loaded:
+                if not self._loaded:
                     await self.load()
-                    loaded = True
                 await self.read_orders(lanes())
                 if self._clock() - saved_at >= SAVE_EVERY:
                     saved_at = self._clock()

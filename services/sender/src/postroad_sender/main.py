@@ -32,7 +32,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     journal.open()
     resolver = Resolver(settings.dns, settings.hostname)
     dialer = Dialer(resolver, settings.hostname, Contexts.make())
-    slots = Slots(settings.connections)
+    slots = Slots(settings.sender_connections)
     handler = Handler(journal, Bodies(context.database.bodies.get))
     endings = Endings(
         context.publisher, context.events, journal, schedule=schedule, ended=handler.over
@@ -49,16 +49,16 @@ async def build(context: ServiceContext[Settings]) -> None:
             slots=slots,
             endings=endings,
             pieces=handler.pieces,
-            idle_seconds=settings.connection_idle,
-            most_messages=settings.connection_messages,
+            idle_seconds=settings.sender_connection_idle,
+            most_messages=settings.sender_connection_messages,
         )
 
     caps = Caps(
-        connections=settings.lane_connections,
+        connections=settings.sender_lane_connections,
         closed_longest=min(CLOSED_LONGEST, max(schedule.seconds)),
     )
     routes = Routes.parse(settings.routes)
-    shards = [Shard(queue.name, settings.shard_prefetch) for queue in topology.SHARD_QUEUES]
+    shards = [Shard(queue.name, settings.sender_shard_prefetch) for queue in topology.SHARD_QUEUES]
     destinations = Destinations(routes, resolver)
     dispatcher = Dispatcher(destinations, endings, make_crew, caps=caps, shards=shards)
     handler.connect(endings, dispatcher)
@@ -68,12 +68,14 @@ async def build(context: ServiceContext[Settings]) -> None:
             context.publisher,
             queue,
             handler.for_shard(shard),
-            prefetch=settings.shard_prefetch,
+            prefetch=settings.sender_shard_prefetch,
             parallel=1,
             ends_later=True,
         )
         for queue, shard in zip(topology.SHARD_QUEUES, shards, strict=True)
     ]
+    with contextlib.suppress(StoreAway):  # mail flows without it
+        await book.load()
     for consumer in consumers:
         await consumer.start()
     context.spawn(dispatcher.watch(), "lanes")

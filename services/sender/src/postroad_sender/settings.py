@@ -26,35 +26,35 @@ class Settings(ServiceSettings, DnsSettings, SpoolSettings, MessageSettings):
         title="Retry schedule",
         description="seconds between attempts, comma separated; the last repeats",
     )
-    lane_connections: int = Field(
+    sender_lane_connections: int = Field(
         default=20,
         ge=1,
         le=1000,
         title="Connections per lane",
         description="most connections to one site from one source address",
     )
-    connections: int = Field(
+    sender_connections: int = Field(
         default=1000,
         ge=1,
         le=50_000,
         title="Connections in all",
         description="most connections of one sender process",
     )
-    connection_messages: int = Field(
+    sender_connection_messages: int = Field(
         default=200,
         ge=1,
         le=100_000,
         title="Messages per connection",
         description="after which a connection is closed and another opened",
     )
-    connection_idle: float = Field(
+    sender_connection_idle: float = Field(
         default=5.0,
         ge=0.0,
         le=300.0,
         title="Idle connections",
         description="seconds that a connection is kept without a message",
     )
-    shard_prefetch: int = Field(
+    sender_shard_prefetch: int = Field(
         default=400,
         ge=10,
         le=10_000,

@@ -43,7 +43,7 @@ _UNSUBSCRIBE_URL = (
 )
 _UNSUBSCRIBE_TEXT = (
     "unsubscribe",
-    "opt out",
+    "to opt out",
     "opt-out",
     "afmelden",
     "uitschrijven",

@@ -10,10 +10,11 @@ from starlette.routing import BaseRoute
 
 from postroad_common.schemas.events import EventName
 from postroad_common.store.lanes import LaneRecord
-from postroad_ingress_http.api.operations import view_lane
+from postroad_ingress_http.api.operations import LaneOrder, give_order, view_lane
 from postroad_ingress_http.dashboard.charts import Period, Series, bars
 from postroad_ingress_http.dashboard.sessions import Session
-from postroad_ingress_http.dashboard.site import Dashboard
+from postroad_ingress_http.dashboard.site import Dashboard, see_other, text
+from postroad_ingress_http.fields import Fields
 
 _HOUR, _DAY = 3600, 86_400
 _PERIODS = {"day": (_DAY, _HOUR), "week": (7 * _DAY, 6 * _HOUR), "month": (30 * _DAY, _DAY)}
@@ -36,9 +37,12 @@ class Tile:
 class LaneRow:
     """A lane in the table."""
 
+    key: str
+    source: str
     site: str
-    state: str
-    window: str
+    phase: str
+    paused: bool
+    connections: str
     rate: str
     waiting: str
     reason: str
@@ -76,12 +80,18 @@ def routes(dashboard: Dashboard) -> Sequence[BaseRoute]:
         found = await parts.database.lanes.list(limit=_LANES)
         return dashboard.answer(request, "lanes.html", rows=[_lane_row(lane) for lane in found])
 
+    async def order(_: Request, __: Session, fields: Fields) -> Response:
+        paused = text(fields, "paused") == "true"
+        await give_order(parts, text(fields, "key"), LaneOrder(paused=paused))
+        return see_other("/dashboard/lanes")
+
     async def queues(request: Request, _: Session) -> Response:
         return dashboard.answer(request, "queues.html", rows=await parts.depths.all())
 
     return [
         dashboard.page("", overview),
         dashboard.page("/lanes", lanes),
+        dashboard.action("/lanes", order),
         dashboard.page("/queues", queues),
     ]
 
@@ -106,21 +116,23 @@ def _share(part: int, whole: int, text: str) -> str:
 def _lane_row(lane: LaneRecord) -> LaneRow:
     """What is known of the lane's state: the sender decides what that is."""
     view = view_lane(lane)
-    state: dict[str, Any] = {**view.state, **view.order}
-    paused = bool(state.get("paused"))
+    state = view.state
+    paused = bool(view.order.get("paused"))
     return LaneRow(
+        key=view.key,
+        source=view.source,
         site=view.site or view.key,
-        state="paused" if paused else str(state.get("phase") or state.get("state") or "open"),
-        window=_number(state, "window", "concurrency", "connections"),
+        phase="paused" if paused else str(state.get("phase") or "idle"),
+        paused=paused,
+        connections=f"{_number(state, 'connections')} of {_number(state, 'window')}",
         rate=_number(state, "rate"),
-        waiting=_number(state, "waiting", "backlog"),
+        waiting=_number(state, "waiting"),
         reason=str(state.get("reason") or ""),
     )
 
 
-def _number(state: dict[str, Any], *names: str) -> str:
-    for name in names:
-        value = state.get(name)
-        if isinstance(value, int | float):
-            return f"{value:.1f}".removesuffix(".0")
+def _number(state: dict[str, Any], name: str) -> str:
+    value = state.get(name)
+    if isinstance(value, int | float):
+        return f"{value:.1f}".removesuffix(".0")
     return "-"
