@@ -24,7 +24,7 @@ demo: $(READY) ## the same, but end by itself; fails if any step did not really 
 
 test: $(READY) ## unit and integration tests, against real RabbitMQ and MongoDB
 	@$(BIN)/postroad prepare
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) libs services tests
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(READY) ## formatting, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -58,7 +58,7 @@ class Composition:
 def build(mail: Composition, *, message_id: str, now: float) -> bytes:
     """The message with CRLF line ends. `message_id` is without angle brackets, `now` Unix time."""
     lines = [
-        raw_header("Date", [formatdate(now)]),
+        raw_header("Date", [formatdate(now).replace("-0000", "+0000")]),
         address_header("From", [mail.sender]),
     ]
     for name, mailboxes in (("To", mail.to), ("Cc", mail.cc), ("Reply-To", mail.reply_to)):

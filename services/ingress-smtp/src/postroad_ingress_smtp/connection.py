@@ -64,6 +64,8 @@ class SmtpConnection(SMTP):
     if TYPE_CHECKING:  # what asyncio.StreamReaderProtocol has but typeshed does not tell
         _paused: bool
 
+        _client_connected_cb: object
+
         async def _drain_helper(self) -> None: ...
 
     def __init__(
@@ -234,6 +236,11 @@ class SmtpConnection(SMTP):
             self._shared.login_seats.leave(self._seat)
             self._seat = None
         self._released(self)
+        # Without these circles the connection's memory is free at once, not at some collection.
+        self._smtp_methods.clear()
+        self._auth_methods.clear()
+        self._client_connected_cb = None
+        del self._writer
 
     async def _converse(self) -> None:
         self._out.append(b"220 %s ESMTP Postroad\r\n" % self.hostname.encode())

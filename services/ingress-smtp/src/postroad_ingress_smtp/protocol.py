@@ -121,6 +121,7 @@ class SmtpProtocol(SmtpConnection):
         except (OSError, EOFError) as error:  # ssl.SSLError and ConnectionError are OSErrors
             _log.debug("TLS handshake failed", ip=self._address, error=str(error))
             transport.abort()
+            self.transport = None  # its end is told to the TLS layer only
             raise ClientGoneError from error
         secure = cast("asyncio.Transport", self._writer.transport)
         self.transport = secure

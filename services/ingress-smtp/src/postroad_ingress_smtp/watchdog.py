@@ -7,6 +7,10 @@ from postroad_ingress_smtp.limits import Limits
 from postroad_ingress_smtp.stream import SmtpStream
 
 
+def _nothing(_slow: bool) -> None:  # noqa: FBT001 - the one argument of this call-back
+    """In place of the call-back that refers to the connection."""
+
+
 class Watchdog:
     """Calls `expired(slow)` when the phase it was last told of has taken too long.
 
@@ -55,6 +59,7 @@ class Watchdog:
 
     def stop(self) -> None:
         """No more calls."""
+        self._expired = _nothing
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

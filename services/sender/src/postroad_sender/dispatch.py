@@ -48,9 +48,14 @@ class Dispatcher:
         self._asking: dict[str, list[Job]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
+        self._stopping = False
+        self._left: list[Job] = []
 
     def place(self, job: Job) -> None:
         """Put `job` into its lane, or let it wait elsewhere. Returns at once."""
+        if self._stopping:
+            self._left.append(job)
+            return
         now = self._loop.time()
         placed = self._placed.get(job.domain)
         if placed is not None and placed[0] > now:
@@ -75,16 +80,16 @@ class Dispatcher:
 
     async def stop(self) -> list[Job]:
         """Let what is under way finish; returns the jobs that were not begun."""
-        crews = list(self._crews.values())
-        left = [job for crew in crews for job in crew.lane.take_all()]
-        await asyncio.gather(*(crew.stop() for crew in crews))
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
-        for asking in self._asking.values():
-            left += asking
+        crews = list(self._crews.values())
+        self._left += [job for asking in self._asking.values() for job in asking]
         self._asking.clear()
-        left += [job for crew in crews for job in crew.lane.take_all()]
-        return left
+        self._left += [job for crew in crews for job in crew.lane.take_all()]
+        await asyncio.gather(*(crew.stop() for crew in crews))
+        self._left += [job for crew in crews for job in crew.lane.take_all()]
+        return self._left
 
     async def watch(self) -> None:
         """Make room, forget lanes without work, and count. Runs for ever."""
@@ -173,9 +178,6 @@ class Dispatcher:
 
     def _admit(self, crew: Crew, job: Job, now: float) -> None:
         lane = crew.lane
-        if crew.stopping:
-            lane.put(job)  # `stop` gives it back
-            return
         if self._crews.get(lane.key) is not crew:
             self._crews[lane.key] = crew  # it had been forgotten
         lane.used = now

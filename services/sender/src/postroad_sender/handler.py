@@ -45,6 +45,7 @@ class Handler:
         self._clock = clock
         self._under_way: dict[str, Job] = {}
         self._timers: dict[Job, asyncio.TimerHandle] = {}
+        self.draining = False
         self._endings: Endings
         self._dispatcher: Dispatcher
 
@@ -62,6 +63,9 @@ class Handler:
 
         async def handle(deliveries: list[Delivery]) -> None:
             for delivery in deliveries:
+                if self.draining:
+                    delivery.leave()
+                    continue
                 try:
                     message, body = decode(OutboundMessage, delivery.body)
                 except FrameError as error:

@@ -83,8 +83,9 @@ async def build(context: ServiceContext[Settings]) -> None:
 
     async def drain() -> None:
         """Finish the transactions under way; the rest goes back to the queue."""
+        handler.draining = True
         stops = [asyncio.create_task(consumer.stop()) for consumer in consumers]
-        await asyncio.sleep(0)  # they take nothing more from here on
+        await asyncio.sleep(0)  # from here on, what is left alone goes back to the queue
         left = handler.take_timed() + await dispatcher.stop()
         for job in left:
             for delivery in job.deliveries:

@@ -85,7 +85,7 @@ def view_lane(lane: LaneRecord) -> LaneView:
         key=lane.key,
         source=source,
         site=site,
-        state=lane.state,
+        state={name: value for name, value in lane.state.items() if name != "learnt"},
         order=lane.order,
         updated=lane.updated,
     )
