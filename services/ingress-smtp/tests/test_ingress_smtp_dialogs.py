@@ -29,7 +29,7 @@ import re
 import select
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +72,20 @@ def variables(login: Any, new_login: Any, bounce_addresses: BounceAddresses) -> 
     }
 
 
-@pytest.fixture(scope="session")
-def server_for(common_ingress: Any, start_ingress: Any) -> Callable[..., Any]:
-    """The server for these limits and settings; each kind is started once."""
-    servers = {"{} []": common_ingress}
+@pytest.fixture
+def server_for(ingress: Any, start_ingress: Any) -> Iterator[Callable[..., Any]]:
+    """The server for these limits and settings: the common one, or one for this dialog alone."""
+    started: list[Any] = []
 
     def get(limits: dict[str, Any], settings: dict[str, str]) -> Any:
-        key = f"{json.dumps(limits)} {sorted(settings.items())}"
-        if key not in servers:
-            servers[key] = start_ingress(limits, **settings)
-        return servers[key]
+        if not limits and not settings:
+            return ingress
+        started.append(start_ingress(limits, **settings))
+        return started[-1]
 
-    return get
+    yield get
+    for server in started:
+        server.stop()
 
 
 class Play:

@@ -1,9 +1,10 @@
 """What is published for what was handed in, and what hostile crowds leave behind."""
 
-# ruff: noqa: S603 - runs the programs that it tests with
+# ruff: noqa: S603, S607 - runs the programs that it tests with
 
 import asyncio
 import contextlib
+import json
 import shutil
 import socket
 import subprocess
@@ -265,3 +266,46 @@ def test_msmtp_sends(ingress: Any, login: Any, broker: Any):
         timeout=60,
     )
     assert broker.submission()[0].subject == "from msmtp"
+
+
+NODEMAILER = """
+const { host, port, user, pass, ca } = JSON.parse(process.argv[1]);
+const transport = require('nodemailer').createTransport({
+  host, port, auth: { user, pass }, requireTLS: true, tls: { ca: require('fs').readFileSync(ca) },
+});
+transport.sendMail({
+  from: 'ann@shop.example', to: 'bob@there.example', subject: 'Grüße von nodemailer',
+  text: 'Hello', dsn: { id: 'Order-47', return: 'headers', notify: ['failure', 'delay'] },
+}).then((info) => console.log(info.response));
+"""
+
+
+def _has_nodemailer() -> bool:
+    node = shutil.which("node")
+    probe = [node or "node", "-e", "require('nodemailer')"]
+    return (
+        node is not None and subprocess.run(probe, check=False, capture_output=True).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not _has_nodemailer(), reason="Node with nodemailer (NODE_PATH) is not there")
+def test_nodemailer_sends_with_dsn_parameters(ingress: Any, login: Any, broker: Any):
+    options = {
+        "host": "localhost",
+        "port": ingress.ports["submission"],
+        "user": login.username,
+        "pass": login.password,
+        "ca": str(ingress.certificates.ca),
+    }
+    done = subprocess.run(
+        ["node", "-e", NODEMAILER, json.dumps(options)],
+        check=True,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    submission, _ = broker.submission()
+    assert submission.recipients[0].id in done.stdout
+    assert submission.subject == "Grüße von nodemailer"
+    assert (submission.envid, submission.ret) == ("Order-47", "hdrs")
+    assert submission.recipients[0].notify == ("delay", "failure")

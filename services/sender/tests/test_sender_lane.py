@@ -53,9 +53,18 @@ def test_lane_that_moves_may_fill_the_shard_and_a_slow_one_may_not():
     one = lane()
     for number in range(80):
         one.put(Work("a", 10.0, number))
-    assert not one.is_crowding(95, 100, 11.0)
+        one.controller.took(1, 10.0)
+    assert not one.is_crowding(95, 100, 10.5)
     assert one.is_crowding(95, 100, 13.0)
     assert not one.is_crowding(50, 100, 13.0)
+
+
+def test_lane_that_has_taken_nothing_yet_is_taken_for_slow_sooner():
+    one = lane()
+    for number in range(80):
+        one.put(Work("a", 10.0, number))
+    assert not one.is_crowding(95, 100, 10.2)
+    assert one.is_crowding(95, 100, 10.3)
 
 
 def test_shedding_gives_away_the_newest_and_keeps_the_rest():

@@ -61,6 +61,10 @@ class StateDir:
                 advice="choose another folder with --state-dir",
             ) from error
 
+    def is_default(self) -> bool:
+        """Tell whether this is the folder that commands use when none is named."""
+        return self.root == DEFAULT.resolve()
+
     def exists(self) -> bool:
         """Tell whether a stack was ever started here."""
         return (self.root / _MARK).exists()

@@ -2,6 +2,7 @@
 
 import structlog
 
+from postroad_common.broker.depths import QueueDepths
 from postroad_common.health import HttpListener
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokens import Keyring
@@ -10,7 +11,6 @@ from postroad_ingress_http.authentication import Authenticator
 from postroad_ingress_http.bootstrap import Bootstrap
 from postroad_ingress_http.buckets import Buckets
 from postroad_ingress_http.dashboard import Dashboard
-from postroad_ingress_http.depths import QueueDepths
 from postroad_ingress_http.dnscheck import DnsChecker
 from postroad_ingress_http.dnsrecords import DnsRules
 from postroad_ingress_http.handover import Handover

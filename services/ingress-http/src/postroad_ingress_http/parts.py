@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import time
 
+from postroad_common.broker.depths import QueueDepths
 from postroad_common.health import Health
 from postroad_common.store import Database
 from postroad_ingress_http.authentication import Authenticator
-from postroad_ingress_http.depths import QueueDepths
 from postroad_ingress_http.dnscheck import DnsChecker
 from postroad_ingress_http.dnsrecords import DnsRules
 from postroad_ingress_http.handover import Handover

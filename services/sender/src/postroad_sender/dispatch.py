@@ -17,7 +17,7 @@ from postroad_sender.outcome import of_error
 from postroad_sender.stage import WireError
 
 FRESH_FOR = 30.0  # seconds until DNS is asked again where a domain's mail goes
-LOOK_EVERY = 0.5  # seconds
+LOOK_EVERY = 0.25  # seconds
 FORGET_AFTER = 600.0  # seconds without work
 MOST_DOMAINS = 50_000
 PARK_LONGEST = 1800.0
@@ -98,7 +98,7 @@ class Dispatcher:
             await asyncio.sleep(LOOK_EVERY)
             self.make_room()
             rounds += 1
-            if rounds % 10 == 0:
+            if rounds % 20 == 0:
                 self.look()
 
     def make_room(self) -> None:

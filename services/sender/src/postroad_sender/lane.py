@@ -33,7 +33,8 @@ class Waiting(Protocol):
 
 W = TypeVar("W", bound=Waiting)
 
-SLOW_AFTER = 2.0  # seconds that the first in the queue has waited
+SLOW_AFTER = 1.0  # seconds that the first in the queue has waited
+UNPROVEN_AFTER = 0.25  # the same, while hardly anything was taken lately
 PRESSURE = 0.75  # of the messages that a shard may have in this process
 UNKNOWN_SPEED = 20.0  # messages per second, of a lane that has shown nothing yet
 SHARE = 0.5  # of what is left then, for one slow lane
@@ -124,8 +125,11 @@ class Lane(Generic[W]):
         return max((now - queue[0].since for queue in self._queues.values()), default=0.0)
 
     def is_slow(self, now: float) -> bool:
-        """Whether the first in the queue has waited too long already."""
-        return self.head_age(now) > SLOW_AFTER
+        """Whether the first in the queue has waited too long, or even a little behind nothing."""
+        age = self.head_age(now)
+        if age > SLOW_AFTER:
+            return True
+        return age > UNPROVEN_AFTER and self.controller.rate.measured(now) is None
 
     def is_crowding(self, held: int, capacity: int, now: float) -> bool:
         """Whether one more message would take the room that other lanes need.

@@ -48,11 +48,13 @@ _FORMATTING = frozenset(
     # as in the HTML standard, 13.2.4.3
     "a b big code em font i nobr s small strike strong tt u".split()  # noqa: SIM905 - a list of words
 )
-_DECLARED = re.compile(_MARK + r'="(\d+)"(?: (?!style=)[^\s="]+(?:="[^"]*")?)*+ style="([^"]*)"')
+# Atomic groups, not `)*+`: see `markup` about Python before 3.11.5.
+_DECLARED = re.compile(_MARK + r'="(\d+)"(?>(?: (?!style=)[^\s="]+(?:="[^"]*")?)*) style="([^"]*)"')
 # lxml writes single quotes around a value that has double quotes in it.
 _DECLARED_BY_LXML = re.compile(
     _MARK
-    + r"""="(\d+)"(?: (?!style=)[^\s="'>]+(?:="[^"]*"|='[^']*')?)*+ style=(?:"([^"]*)"|'([^']*)')"""
+    + r"""="(\d+)"(?>(?: (?!style=)[^\s="'>]+(?:="[^"]*"|='[^']*')?)*)"""
+    + r""" style=(?:"([^"]*)"|'([^']*)')"""
 )
 _IMPORTANT = re.compile(r"!\s*important\s*$", re.IGNORECASE)
 _DECLARATION = re.compile(

@@ -20,7 +20,10 @@ _ATTRIBUTES = (
 _RAW = "script|style|title|textarea|xmp|iframe|noembed|noframes"
 _TOKEN = re.compile(
     rf"<(?:(?P<raw>(?i:{_RAW}))(?=[ \t\n\f\r/>])(?P<rawattrs>{_ATTRIBUTES})>"
-    r"(?P<content>[^<]*+(?:<(?!/(?i:(?P=raw))[ \t\n\f\r/>])[^<]*+)*+)"
+    # An atomic group, not `)*+`: before Python 3.11.5 a possessive group whose last round fails in
+    # a look-ahead stops at the wrong place (python/cpython#106052). It remembers each round while
+    # it runs, hence the bound.
+    r"(?P<content>[^<]*+(?>(?:<(?!/(?i:(?P=raw))[ \t\n\f\r/>])[^<]*+){0,100000}))"
     rf"|(?P<name>[a-zA-Z][^ \t\n\f\r/>]*+)(?P<attrs>{_ATTRIBUTES})(?P<closed>>?)"
     rf"|/(?P<end>[a-zA-Z][^ \t\n\f\r/>]*+){_ATTRIBUTES}(?P<ended>>?)"
     r"|!--(?:-?>|.*?(?:--!?>|\Z))"

@@ -1,7 +1,11 @@
 """`postroad demo`: starts a stack if none runs, and shows the life of a mail through it."""
 
+import contextlib
+import shutil
 import signal
+import sys
 import time
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -41,7 +45,7 @@ def demo(*, state: StateDir, stay: bool, settings: dict[str, str], servers: str)
     console = Console(highlight=False)
     screen = Screen(console)
     began = time.monotonic()
-    screen.title("Postroad", "a mail's whole life, each step checked")
+    screen.title("Postroad", "a mail's whole life; each tick was checked, times since acceptance")
     started, document = bring_up(
         state,
         environment={**ambient_settings(), **settings},
@@ -52,18 +56,30 @@ def demo(*, state: StateDir, stay: bool, settings: dict[str, str], servers: str)
     try:
         _show_stack(screen, document, time.monotonic() - began, started=started)
         ids = _tell(screen, state, document)
-        screen.chapter("Everything happened.", f"look closer: postroad trace {ids[0]}")
+        screen.chapter("Everything happened.")
         screen.chapter("Where everything is")
         for name, value in addresses(document):
-            screen.note(f"{name:<20}{value}")
+            screen.row(name, value)
         if stay:
             screen.chapter("Postroad runs.", "Ctrl-C stops it")
+            where = "" if state.is_default() else f" --state-dir {state.root}"
+            screen.note(f"in another terminal: {_own_name()} trace {ids[0]}{where}")
             stay_until_interrupted(state)
         elif started:
             screen.chapter("Stopping.", "`make run` shows the same and stays")
     finally:
         if started:
             launching.stop(state)
+
+
+def _own_name() -> str:
+    """Return how this command is called from here: by its path, unless the PATH finds it."""
+    name = Path(sys.argv[0])
+    if shutil.which(name.name) == str(name):
+        return name.name
+    with contextlib.suppress(ValueError):
+        return str(name.absolute().relative_to(Path.cwd()))
+    return str(name)
 
 
 def _show_stack(screen: Screen, document: StackDocument, seconds: float, *, started: bool) -> None:

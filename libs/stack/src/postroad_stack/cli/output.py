@@ -17,6 +17,7 @@ from postroad_stack.status import ProcessState, ProcessStatus, StackStatus
 
 _HOUR = 3600
 _MINUTE = 60
+_SLOW = 8.0  # seconds after which it is worth saying what a process waits for
 
 
 def error_console() -> Console:
@@ -108,7 +109,9 @@ def _start_table(status: StackStatus) -> RenderableType:
                 mark = Text("✗", style="red")
             case _:
                 mark = Spinner("dots", style="cyan")
-        table.add_row(mark, Text(process.label), Text(process.note, style="dim"))
+        slow = process.started is not None and time.time() - process.started > _SLOW
+        note = process.note if slow or process.state is ProcessState.DOWN else ""
+        table.add_row(mark, Text(process.label), Text(note, style="dim"))
     return Group(Text("Starting Postroad", style="bold"), table)
 
 

@@ -47,6 +47,10 @@ class Screen:
         """Print a line without a tick."""
         self._line(Text(f"  {text}", style="dim"))
 
+    def row(self, name: str, value: str) -> None:
+        """Print a name and its value."""
+        self._line(Text.assemble((f"  {name:<20}", "dim"), value))
+
     @contextlib.contextmanager
     def step(self, name: str, doing: str) -> Iterator[Step]:
         """Do one step: a spinner meanwhile, then a tick with its facts, or a cross.

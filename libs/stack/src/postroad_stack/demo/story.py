@@ -82,7 +82,8 @@ class Story:
             raise DemoFailedError("this stack has no MX listener")
         with self._screen.step("bounced", "waiting for the state `bounced`") as step:
             reply = returned.send_bounce(listener, sent.row.envelope, mail.recipient, sent.raw)
-            step.fact(f"its server returned it: {returned.DIAGNOSTIC} (MX listener: {reply})")
+            step.fact(f"its server returned it: {returned.DIAGNOSTIC}")
+            step.fact(f"the MX listener took the report: {reply}")
             step.elapsed = self._event(message, "bounced", "bounce-processor", "feedback")
             self._state(message, "bounced")
         with self._screen.step("forwarded", "waiting for the report to the sender") as step:
@@ -119,8 +120,8 @@ class Story:
             step.elapsed = self._event(accepted.message, "transformed", "transformer", "feedback")
         with self._screen.step("delivered", "waiting for the state `delivered`") as step:
             step.elapsed = self._event(accepted.message, "delivered", "sender", "feedback")
-            self._state(accepted.message, "delivered")
-            step.fact(f"message {row.number} of the sink, {row.size} bytes")
+            entry = self._state(accepted.message, "delivered")
+            step.fact(f"the receiving server said: {entry.get('reply', '')}")
         return sent
 
     def _changes(self, sent: _Sent) -> Changes:
@@ -143,12 +144,14 @@ class Story:
                 )
             time.sleep(_POLL)
 
-    def _state(self, message: str, state: str) -> None:
+    def _state(self, message: str, state: str) -> Json:
+        """Wait for a state; return the event in the timeline that led to it."""
         deadline = time.monotonic() + _SHOW
         while True:
             found = self._api.message(message) or {}
             if found.get("state") == state:
-                return
+                entries = [entry for entry in found["timeline"] if entry["event"] == state]
+                return dict(entries[-1]) if entries else {}
             if time.monotonic() > deadline:
                 raise DemoFailedError(
                     f"the state of {message} is {found.get('state')}, not {state}", "feedback"
