@@ -257,3 +257,58 @@ async def test_events_added_together_share_a_message(broker: Broker) -> None:
     assert len(batches) < 5
     assert await writer.flush()
     await writer.close()
+
+
+async def test_queue_deleted_under_a_consumer_is_declared_anew_and_consumed_again(
+    amqp_url: str,
+) -> None:
+    outgoing = BrokerLink(amqp_url, "test publish", declare=True)
+    broker = Broker(amqp_url)
+    broker.outgoing, broker.publisher = outgoing, Publisher(outgoing)
+    broker.incoming = BrokerLink(amqp_url, "test consume", declare=True)
+    outgoing.start()
+    broker.incoming.start()
+    seen: list[bytes] = []
+
+    async def handler(deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            seen.append(delivery.body)
+            delivery.ack()
+
+    await asyncio.wait_for(broker.incoming.up.wait(), 10)
+    consumer = await broker.consume(handler)
+    connection = await aio_pika.connect(amqp_url)
+    async with connection:
+        channel = await connection.channel()
+        await channel.queue_delete(topology.ACCEPTED.name)
+    await until(lambda: not broker.incoming.up.is_set())
+
+    async def arrives() -> bool:
+        try:
+            await publish(broker, b"again")
+        except (BrokerAway, Unroutable):
+            return False
+        return True
+
+    await until(arrives)
+    await until(lambda: b"again" in seen)
+    await consumer.stop()
+    broker.consumers.clear()
+    await broker.incoming.close()
+    await outgoing.close()
+
+
+async def test_publisher_whose_channel_was_closed_by_the_broker_publishes_again(
+    broker: Broker,
+) -> None:
+    with pytest.raises((BrokerAway, Unroutable)):
+        await broker.publisher.publish("no such exchange", "key", b"x", timeout=2)
+
+    async def works() -> bool:
+        try:
+            await publish(broker, b"x")
+        except BrokerAway:
+            return False
+        return True
+
+    await until(works)

@@ -19,3 +19,10 @@ class StoreAway(Transient):
 
 class Unroutable(PostroadError):  # noqa: N818 - the field's word
     """The broker confirmed that no queue takes this message: the topology is not in place."""
+
+
+class Unstorable(ValueError):  # noqa: N818 - a fact about the value
+    """The database cannot hold such a value, today or tomorrow: too large, or of a kind of its own.
+
+    Trying again does not help.
+    """

@@ -114,7 +114,7 @@ async def _serve(
     await operations.start()
     outgoing = BrokerLink(settings.amqp_url, f"{name} publish", declare=True)
     publisher = Publisher(outgoing)
-    incoming = BrokerLink(settings.amqp_url, f"{name} consume")
+    incoming = BrokerLink(settings.amqp_url, f"{name} consume", declare=True)
     events = EventWriter(publisher)
     database = Database(settings.mongodb_uri)
     context = ServiceContext(
@@ -136,8 +136,7 @@ async def _serve(
     context.spawn(_measure_lag(), "event-loop-lag")
     outgoing.start()
     events.start()
-    # Consumers declare nothing: they wait until the publishing link has declared the topology.
-    context.spawn(_start_after(outgoing, incoming), "consume-link")
+    incoming.start()
     if needs_database:
         context.spawn(database.prepare(), "database-indexes")
     try:
@@ -158,11 +157,6 @@ async def _serve(
         await database.close()
         await operations.stop()
         _log.info("stopped")
-
-
-async def _start_after(first: BrokerLink, second: BrokerLink) -> None:
-    await first.up.wait()
-    second.start()
 
 
 async def _drain(context: ServiceContext[Any]) -> None:

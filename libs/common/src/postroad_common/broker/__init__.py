@@ -3,6 +3,15 @@
 from postroad_common.broker.consumer import Consumer, Delivery
 from postroad_common.broker.eventwriter import EventWriter
 from postroad_common.broker.link import BrokerLink
-from postroad_common.broker.publisher import Publisher
+from postroad_common.broker.publisher import Publication, Publisher
+from postroad_common.broker.spare import SpareQueues
 
-__all__ = ["BrokerLink", "Consumer", "Delivery", "EventWriter", "Publisher"]
+__all__ = [
+    "BrokerLink",
+    "Consumer",
+    "Delivery",
+    "EventWriter",
+    "Publication",
+    "Publisher",
+    "SpareQueues",
+]

@@ -41,6 +41,7 @@ class _Channel:
     def __init__(self, raw: RawChannel) -> None:
         self.raw = raw
         self.stale = False
+        self.delivered = False  # anything at all
         self._lowest = 1  # the first delivery tag that is not acknowledged yet
         self._acked: set[int] = set()
         self._sent: set[int] = set()  # acknowledged singly, above _lowest
@@ -134,6 +135,14 @@ class Delivery:
         self._end("dead")
         self._channel.ack(self._message.delivery_tag or 0)
 
+    async def set_aside(self, part: bytes, reason: str) -> None:
+        """Put a part of it on the dead-letter queue; the delivery itself goes on and has to end.
+
+        Raises:
+            BrokerAway: as `dead`.
+        """
+        await self._consumer.bury(self, reason, part)
+
     def leave(self) -> None:
         """Not ended here: while draining. The broker delivers it again once the channel closes."""
         self._consumer.left(self)
@@ -153,7 +162,11 @@ class Consumer:
 
     `prefetch` bounds what is in this process at once; `parallel` is how many handlers run at the
     same time. With `ends_later` the handler may return before its deliveries have ended. After a
-    first message a worker waits `linger` seconds for more, where larger batches save work.
+    first message a worker waits `linger` seconds for more, where larger batches save work. `lost`
+    is called whenever the channel is gone without having been closed here.
+
+    Where the queue has a single active consumer, stopping and pausing keep the place until what was
+    begun has ended: the broker gives the queue to the next consumer only then.
     """
 
     def __init__(
@@ -168,6 +181,7 @@ class Consumer:
         parallel: int = 2,
         ends_later: bool = False,
         linger: float = 0.0,
+        lost: Callable[[], None] | None = None,
     ) -> None:
         self._link = link
         self._publisher = publisher
@@ -178,6 +192,9 @@ class Consumer:
         self._parallel = parallel
         self._ends_later = ends_later
         self._linger = linger
+        self._lost = lost
+        self._keeps_place = bool(queue.declaration.get("x-single-active-consumer"))
+        self._paused = False
         self._pending: deque[Delivery] = deque()
         self._wake = asyncio.Event()
         self._channel: _Channel | None = None
@@ -191,6 +208,29 @@ class Consumer:
         self._stopping = False
         self._stop_called = asyncio.Event()
         self._acked = CONSUMED.labels(queue.name, "ack")
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the broker gives the queue's messages to this consumer: it has given some.
+
+        Of several consumers of a queue with a single active one, this is true for at most one.
+        """
+        channel = self._channel
+        return channel is not None and channel.delivered and not channel.stale and self._takes
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether it has its place in the broker's list of consumers."""
+        return self._channel is not None and not self._channel.stale and self._takes
+
+    @property
+    def under_way(self) -> int:
+        """How many deliveries have not ended."""
+        return len(self._open)
+
+    @property
+    def _takes(self) -> bool:
+        return not (self._paused or self._stopping)
 
     async def start(self) -> None:
         """Begin, now or as soon as the link is up."""
@@ -206,14 +246,10 @@ class Consumer:
         self._stop_called.set()
         self._link.remove(self._attach)
         channel = self._channel
-        if channel is not None and self._tag is not None and not channel.raw.is_closed:
-            with contextlib.suppress(aiormq.exceptions.AMQPError, OSError, RuntimeError):
-                await channel.raw.basic_cancel(self._tag)
+        await self._cancel(channel)
         for handle in self._held:
             handle.cancel()
-        for delivery in self._pending:
-            self._forget(delivery)
-        self._pending.clear()
+        self._drop_pending()
         self._wake.set()
         for worker in self._workers:
             await worker
@@ -224,32 +260,47 @@ class Consumer:
             with contextlib.suppress(Exception):  # the broker puts back what is not acknowledged
                 await self._wrapper.close()
 
-    async def pause(self) -> None:
-        """Stop taking new messages and drop those not begun; `resume` goes on."""
-        channel, wrapper, self._channel = self._channel, self._wrapper, None
+    async def pause(self, patience: float | None = None) -> None:
+        """Take no more, drop what was not begun, and detach when what was begun has ended.
+
+        After `patience` seconds it detaches all the same; the broker then brings again what has not
+        ended. `resume` attaches anew: behind the others, where a single one is active.
+        """
+        self._paused = True
         self._link.remove(self._attach)
-        for delivery in self._pending:
-            self._forget(delivery)
-        self._pending.clear()
+        channel, wrapper = self._channel, self._wrapper
+        await self._cancel(channel)
+        self._drop_pending()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._all_ended.wait(), patience)
+        self._channel = self._wrapper = None
         if channel is not None and wrapper is not None and not channel.raw.is_closed:
-            with contextlib.suppress(aiormq.exceptions.AMQPError, OSError, RuntimeError):
-                await channel.raw.basic_cancel(self._tag or "")
-            await self._all_ended.wait()
             await channel.flushed()
             channel.stale = True
             with contextlib.suppress(Exception):  # as in stop
                 await wrapper.close()
 
     async def resume(self) -> None:
-        """Take messages again."""
+        """Take messages again, after `pause` has returned."""
+        self._paused = False
         await self._link.add(self._attach)
+
+    async def _cancel(self, channel: _Channel | None) -> None:
+        """Ask for no more; not where that would give the queue to another consumer too early."""
+        if self._keeps_place or channel is None or self._tag is None or channel.raw.is_closed:
+            return
+        with contextlib.suppress(aiormq.exceptions.AMQPError, OSError, RuntimeError):
+            await channel.raw.basic_cancel(self._tag)
+
+    def _drop_pending(self) -> None:
+        for delivery in self._pending:
+            self._forget(delivery)
+        self._pending.clear()
 
     async def _attach(self, connection: AbstractConnection) -> None:
         if self._channel is not None:
             self._channel.stale = True
-            for delivery in self._pending:
-                self._forget(delivery)
-            self._pending.clear()
+            self._drop_pending()
             for delivery in list(self._open):
                 if delivery.stale and self._ends_later is False:
                     self._forget(delivery)
@@ -260,6 +311,9 @@ class Consumer:
         await raw.basic_qos(prefetch_count=self._prefetch)
 
         async def on_message(message: DeliveredMessage) -> None:
+            channel.delivered = True
+            if not self._takes:
+                return  # it goes to the next consumer when this channel closes
             delivery = Delivery(self, channel, message)
             self._open.add(delivery)
             self._all_ended.clear()
@@ -267,11 +321,23 @@ class Consumer:
             self._wake.set()
 
         def on_close(*_: object) -> None:
+            unexpected = not channel.stale and self._takes
             channel.stale = True
+            if unexpected:
+                self._link.renew(f"the channel of {self._queue.name} is gone")
+                if self._lost is not None:
+                    self._lost()
+
+        async def on_cancel(_: object) -> None:
+            self._link.renew(f"the broker cancelled the consumer of {self._queue.name}")
 
         raw.closing.add_done_callback(on_close)
+        raw.on_consumer_cancel_callbacks.add(on_cancel)
         answer = await raw.basic_consume(self._queue.name, on_message)
         self._tag = answer.consumer_tag
+        if not self._takes and self._channel is channel:  # paused meanwhile
+            channel.stale = True
+            await wrapper.close()
 
     def ended(self, delivery: Delivery, how: str) -> None:
         """Count; called by the delivery."""
@@ -309,14 +375,14 @@ class Consumer:
         handle = loop.call_later(pause * random.uniform(0.8, 1.2), again)
         self._held.add(handle)
 
-    async def bury(self, delivery: Delivery, reason: str) -> None:
-        """Put the body on the dead-letter queue, confirmed."""
+    async def bury(self, delivery: Delivery, reason: str, part: bytes | None = None) -> None:
+        """Put the body, or a part of it, on the dead-letter queue, confirmed."""
         if self._queue.dead is None:
             raise RuntimeError(f"{self._queue.name} has no dead-letter queue")
         await self._publisher.publish(
             "",
             self._queue.dead,
-            delivery.body,
+            delivery.body if part is None else part,
             headers={
                 "x-postroad-reason": reason[:1000],
                 "x-postroad-queue": self._queue.name,

@@ -39,6 +39,7 @@ class BrokerLink:
         self._hooks: list[Hook] = []
         self._connection: AbstractConnection | None = None
         self._task: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
         self.up = asyncio.Event()
 
     def on_connect(self, hook: Hook) -> None:
@@ -73,6 +74,21 @@ class BrokerLink:
         if self._connection is not None:
             with contextlib.suppress(Exception):  # closing what may be broken already
                 await asyncio.wait_for(self._connection.close(), CONNECT_TIMEOUT)
+
+    def renew(self, reason: str) -> None:
+        """Give the connection up and make a new one: a channel on it was closed by the broker.
+
+        That happens when a queue or an exchange is deleted, or a delivery is held for longer than
+        the broker allows. The new connection declares and sets up everything anew.
+        """
+        connection = self._connection
+        if connection is None or connection.is_closed or not self.up.is_set():
+            return
+        _log.warning("channel closed by the broker, connecting again", reason=reason)
+        self.up.clear()
+        closing = asyncio.create_task(_close(connection), name=f"broker-{self._role}-renew")
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def check(self) -> None:
         """Raise ConnectionError while the link is down: a readiness check."""
@@ -130,8 +146,12 @@ class BrokerLink:
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None and not connection.is_closed:
-            with contextlib.suppress(Exception):  # it is broken anyway
-                await asyncio.wait_for(connection.close(), 1.0)
+            await _close(connection)
+
+
+async def _close(connection: AbstractConnection) -> None:
+    with contextlib.suppress(Exception):  # it is broken anyway
+        await asyncio.wait_for(connection.close(), 1.0)
 
 
 def _explain(error: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import aio_pika.exceptions
 import aiormq.exceptions
@@ -17,8 +17,14 @@ PUBLISH_TIMEOUT = 4.5  # seconds; SMTP and REST clients are promised an answer w
 MAX_IN_FLIGHT = 2000
 _PERSISTENT = 2
 
-Publication = tuple[str, str, bytes]
-"""(exchange, routing key, body)"""
+
+class Publication(NamedTuple):
+    """One publication. After `expires` seconds in a queue it is dead-lettered; None: never."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    expires: float | None = None
 
 
 class Publisher:
@@ -41,6 +47,12 @@ class Publisher:
         assert isinstance(raw, RawChannel)  # noqa: S101 - what aio-pika is made of
         self._channel = raw
 
+        def on_close(_: object) -> None:
+            if self._channel is raw:
+                self._link.renew("the publishing channel is gone")
+
+        raw.closing.add_done_callback(on_close)
+
     @property
     def is_up(self) -> bool:
         """Whether a publication would be tried now."""
@@ -53,9 +65,12 @@ class Publisher:
         body: bytes,
         *,
         headers: Mapping[str, Any] | None = None,
+        expires: float | None = None,
         timeout: float = PUBLISH_TIMEOUT,  # noqa: ASYNC109 - the caller's promise to its own client
     ) -> None:
         """Publish and wait for the confirm; the default exchange is `""`.
+
+        After `expires` seconds in a queue the message is dead-lettered.
 
         Raises:
             BrokerAway: not connected, not confirmed within `timeout` seconds, or refused. The
@@ -66,7 +81,9 @@ class Publisher:
         if not self.is_up or channel is None:
             raise BrokerAway("no connection to RabbitMQ")
         properties = spec.Basic.Properties(
-            delivery_mode=_PERSISTENT, headers=dict(headers) if headers else None
+            delivery_mode=_PERSISTENT,
+            headers=dict(headers) if headers else None,
+            expiration=None if expires is None else str(max(1, int(expires * 1000))),
         )
         try:
             async with asyncio.timeout(timeout), self._slots:
@@ -100,15 +117,17 @@ class Publisher:
                 raise
             raise BrokerAway("the channel was closed") from None
 
-    async def publish_many(self, publications: Iterable[Publication]) -> None:
+    async def publish_many(
+        self, publications: Iterable[Publication | tuple[str, str, bytes]]
+    ) -> None:
         """Publish all at once and wait until every one is confirmed.
 
         Raises:
             BrokerAway, Unroutable: at least one was not; others may have arrived.
         """
         tasks = [
-            self.publish(exchange, routing_key, body)
-            for exchange, routing_key, body in publications
+            self.publish(one.exchange, one.routing_key, one.body, expires=one.expires)
+            for one in (Publication(*publication) for publication in publications)
         ]
         if len(tasks) == 1:
             await tasks[0]

@@ -5,8 +5,9 @@ a delivery limit, and at-least-once dead-lettering, which needs `reject-publish`
 `python -m postroad_common.broker.topology` prints `docs/topology.md`.
 """
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -104,6 +105,30 @@ SHARD_QUEUES = tuple(
     for number in range(SHARDS)
 )
 RETRY_TIERS = tuple(RetryTier(seconds) for seconds in (1, 5, 30, 300, 1800))
+_PARKED = "sender.parked."
+
+
+def parked_queue(lane: str) -> Queue:
+    """Where the backlog of the lane with that key waits: made when there is one, by its owner.
+
+    What expires there, or was brought too often, goes back to the outbound exchange.
+    """
+    return Queue(
+        f"{_PARKED}{hashlib.sha256(lane.encode()).hexdigest()[:16]}",
+        "the backlog of one closed or slow lane, declared on demand",
+        dead=None,
+        arguments=MappingProxyType(
+            {
+                "x-single-active-consumer": True,
+                "x-dead-letter-exchange": OUTBOUND.name,
+                "x-dead-letter-strategy": "at-least-once",
+                "x-overflow": "reject-publish",
+                "x-delivery-limit": DELIVERY_LIMIT,
+            }
+        ),
+    )
+
+
 RETURNS = _work("bounce-processor.returns", "mail to bounce addresses, from the MX listener")
 FAILURES = _work("bounce-processor.failures", "outcomes of attempts that may call for a DSN")
 EVENTS = _work("feedback.events", "batches of events, on their way to the log and the webhooks")
@@ -131,7 +156,7 @@ def to_markdown() -> str:
         "| queue | purpose | bound to | dead letters go to | arguments |",
         "|---|---|---|---|---|",
     ]
-    for queue in QUEUES:
+    for queue in (*QUEUES, replace(parked_queue(""), name=f"{_PARKED}<lane>")):
         bound = ", ".join(f"`{exchange}`" for exchange, _ in queue.bindings) or "default exchange"
         arguments = ", ".join(f"`{k}={v}`" for k, v in sorted(queue.declaration.items()))
         dead = queue.declaration.get("x-dead-letter-exchange")

@@ -2,8 +2,11 @@
 
 An event that one cause can produce only once has an id made of its cause, so that the same fact
 told twice is stored once. Event names are those that users see in timelines and webhooks;
-`transformed` and `expired` are not sent to webhooks: the one is internal, the other arrives as
-`failed`.
+`transformed` and `notified` are in timelines only, and what expired arrives as `failed`.
+
+Mail that Postroad writes itself (notifications, forwards of returned mail) has events, too, marked
+by `kind` in their data (`is_own_mail`): they make up its timeline, and are neither counted among
+the account's mail nor posted to webhooks.
 """
 
 from enum import StrEnum
@@ -12,6 +15,7 @@ from typing import Any
 from pydantic import Field
 
 from postroad_common.mail.identifiers import new_id
+from postroad_common.schemas.features import Features
 from postroad_common.schemas.model import Schema
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_common.schemas.submission import Recipient, Submission
@@ -33,6 +37,12 @@ class EventName(StrEnum):
     COMPLAINED = "complained"
     SUPPRESSED = "suppressed"
     UNSUBSCRIBED = "unsubscribed"
+    NOTIFIED = "notified"
+
+
+TIMELINE_ONLY = frozenset({EventName.TRANSFORMED, EventName.NOTIFIED})
+OWN_MAIL = ("dsn", "forward")
+"""The kinds (`OutboundMessage.kind`) of mail that Postroad writes itself."""
 
 
 class Event(Schema):
@@ -131,14 +141,63 @@ def attempted(
 
     `data` as the sender gives it: reply, code, enhanced, host, ip, stage, tls, next, reason.
     """
+    kind = {"kind": message.kind} if message.kind in OWN_MAIL else {}
     return Event(
         id=f"{recipient_id}.{name}.{message.attempt}",
         event=name,
         message=recipient_id,
         account=message.account,
         time=time,
-        data={"attempt": message.attempt, **data},
+        data={"attempt": message.attempt, **kind, **data},
     )
+
+
+def written(message: OutboundMessage, origin: str) -> Event:
+    """Postroad has written a mail itself, about the message `origin`: its record begins here."""
+    recipient = message.recipients[0]
+    return Event(
+        id=f"{recipient.id}.accepted",
+        event=EventName.ACCEPTED,
+        message=recipient.id,
+        account=message.account,
+        time=message.received,
+        data={
+            "kind": message.kind,
+            "about": origin,
+            "submission": message.submission,
+            "credential": "",
+            "source": message.kind,
+            "received": message.received,
+            "envelope": message.envelope,
+            "recipient": recipient.address,
+            "notify": list(recipient.notify),
+            "features": Features(**dict.fromkeys(Features.model_fields, False)).model_dump(),
+            "forward_bounces": False,
+            "tags": [],
+            "subject": message.subject[:500],
+            "size": message.size,
+            "expires": message.expires,
+        },
+    )
+
+
+def notified(
+    message: OutboundMessage, recipient_id: str, notification: str, outcome: str, time: float
+) -> Event:
+    """The envelope sender is told (RFC 3464) how it went; `notification` is that mail's id."""
+    return Event(
+        id=f"{recipient_id}.notified.{notification}",
+        event=EventName.NOTIFIED,
+        message=recipient_id,
+        account=message.account,
+        time=time,
+        data={"outcome": outcome, "to": message.envelope, "notification": notification},
+    )
+
+
+def is_own_mail(event: Event) -> bool:
+    """Whether the event is about mail that Postroad wrote itself."""
+    return event.data.get("kind") in OWN_MAIL
 
 
 def happened(

@@ -4,8 +4,9 @@ Four octets of magic and version, four of length (big endian), that many octets 
 message as it is: no base64, no re-encoding.
 """
 
+import json
 import struct
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -34,12 +35,7 @@ def decode(kind: type[M], frame: bytes) -> tuple[M, memoryview]:
         FrameError: it is not such a frame.
     """
     view = memoryview(frame)
-    if len(frame) < _HEAD.size:
-        raise FrameError("shorter than the head of a frame")
-    magic, length = _HEAD.unpack_from(frame)
-    end = _HEAD.size + length
-    if magic != _MAGIC or end > len(frame):
-        raise FrameError("not a frame, or cut short")
+    end = _end_of_envelope(frame)
     try:
         envelope = kind.model_validate_json(bytes(view[_HEAD.size : end]))
     except ValidationError as error:
@@ -47,3 +43,28 @@ def decode(kind: type[M], frame: bytes) -> tuple[M, memoryview]:
         where = ".".join(str(part) for part in first["loc"])
         raise FrameError(f"not a {kind.__name__}: {where}: {first['msg']}") from error
     return envelope, view[end:]
+
+
+def read_envelope(frame: bytes) -> dict[str, Any]:
+    """The envelope in `frame` as it is, for those who want to save what `decode` refuses.
+
+    Raises:
+        FrameError: it is no frame, or its envelope is no JSON object.
+    """
+    try:
+        envelope = json.loads(frame[_HEAD.size : _end_of_envelope(frame)])
+    except (ValueError, RecursionError) as error:
+        raise FrameError(f"its envelope is not JSON: {error}") from error
+    if not isinstance(envelope, dict):
+        raise FrameError("its envelope is no JSON object")
+    return envelope
+
+
+def _end_of_envelope(frame: bytes) -> int:
+    if len(frame) < _HEAD.size:
+        raise FrameError("shorter than the head of a frame")
+    magic, length = _HEAD.unpack_from(frame)
+    end: int = _HEAD.size + length
+    if magic != _MAGIC or end > len(frame):
+        raise FrameError("not a frame, or cut short")
+    return end

@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
+from bson.errors import BSONError
 from pymongo import errors
 from pymongo.asynchronous.collection import AsyncCollection
 
-from postroad_common.errors import StoreAway
+from postroad_common.errors import StoreAway, Unstorable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,7 +26,7 @@ _AWAY = (
 
 
 def guarded(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-    """Turn the driver's connection troubles into StoreAway."""
+    """Turn the driver's connection troubles into StoreAway, and refused values into Unstorable."""
 
     @functools.wraps(function)
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -37,6 +38,8 @@ def guarded(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
             if error.timeout or error.has_error_label("RetryableWriteError"):
                 raise StoreAway(f"MongoDB is away: {str(error)[:200]}") from error
             raise
+        except (BSONError, OverflowError) as error:
+            raise Unstorable(f"cannot be stored: {str(error)[:200]}") from error
 
     return wrapper
 

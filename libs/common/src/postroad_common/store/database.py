@@ -10,6 +10,7 @@ from pymongo.errors import PyMongoError
 
 from postroad_common.store.access import Document, guarded
 from postroad_common.store.accounts import Users
+from postroad_common.store.backlogs import BacklogRecords
 from postroad_common.store.bodies import CHUNK, Bodies
 from postroad_common.store.credentials import Credentials
 from postroad_common.store.domains import Domains
@@ -19,6 +20,8 @@ from postroad_common.store.lanes import Lanes
 from postroad_common.store.ledger import Ledger
 from postroad_common.store.messages import Messages
 from postroad_common.store.outbox import Outbox
+from postroad_common.store.replicas import Replicas
+from postroad_common.store.replays import Replays
 from postroad_common.store.rollups import Rollups
 from postroad_common.store.strikes import Strikes
 from postroad_common.store.suppressions import Suppressions
@@ -58,9 +61,15 @@ INDEXES: dict[str, list[IndexModel]] = {
     "webhook_deliveries": [
         IndexModel([("webhook", ASCENDING), ("state", ASCENDING), ("due", ASCENDING)]),
         IndexModel([("webhook", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel([("message", ASCENDING)]),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=DELIVERY_RETENTION),
     ],
     "webhook_turns": [IndexModel([("next", ASCENDING)])],
+    "webhook_replays": [
+        IndexModel([("finished", ASCENDING), ("lease", ASCENDING)]),
+        IndexModel([("webhook", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=DELIVERY_RETENTION),
+    ],
     "domains": [IndexModel([("account", ASCENDING)])],
     "suppressions": [
         IndexModel([("account", ASCENDING), ("_id", ASCENDING)]),
@@ -72,6 +81,8 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("ordered", ASCENDING)]),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=7 * _DAY),
     ],
+    "replicas": [IndexModel([("at", ASCENDING)], expireAfterSeconds=600)],
+    "backlogs": [IndexModel([("home", ASCENDING)])],
     "idempotency": [IndexModel([("at", ASCENDING)], expireAfterSeconds=_DAY)],
     "bodies.files": [IndexModel([("metadata.expires", ASCENDING)])],
 }
@@ -107,9 +118,12 @@ class Database:
         self.strikes = Strikes(names["strikes"])
         self.webhooks = Webhooks(names["webhooks"])
         self.outbox = Outbox(names["webhook_deliveries"], names["webhook_turns"])
+        self.replays = Replays(names["webhook_replays"])
         self.ledger = Ledger(names["ledger"], names["events"], names["firsts"])
         self.rollups = Rollups(names["rollups"])
         self.lanes = Lanes(names["lanes"])
+        self.replicas = Replicas(names["replicas"])
+        self.backlogs = BacklogRecords(names["backlogs"])
         self.idempotency = Idempotency(names["idempotency"])
         bucket = AsyncGridFSBucket(
             names,

@@ -6,7 +6,7 @@ from typing import Any
 
 from pymongo import errors
 
-from postroad_common.schemas.events import Event, EventName
+from postroad_common.schemas.events import OWN_MAIL, Event, EventName
 from postroad_common.store.access import Collection, Document, guarded, to_date
 from postroad_common.store.messages import FACTS
 
@@ -119,12 +119,17 @@ class Events:
         before: tuple[float, str] | None = None,
         limit: int = 100,
     ) -> list[Event]:
-        """Events of `account`, newest first; `before` is (time, id) of the last one of a page."""
+        """Events of `account`, newest first; `before` is (time, id) of the last one of a page.
+
+        Those of mail that Postroad wrote itself are found by their message id only.
+        """
         query: dict[str, Any] = {"account": account}
         if wanted := list(names):
             query["event"] = {"$in": wanted}
         if message_ids is not None:
             query["message"] = {"$in": list(message_ids)}
+        else:
+            query["data.kind"] = {"$nin": list(OWN_MAIL)}
         if start is not None or end is not None:
             query["time"] = {
                 **({"$gte": start} if start is not None else {}),
@@ -137,11 +142,43 @@ class Events:
         return [read_event(found) async for found in cursor]
 
     @guarded
+    async def since(
+        self,
+        account: str,
+        after: tuple[float, str],
+        end: float,
+        *,
+        names: Iterable[str] = (),
+        limit: int = 500,
+    ) -> list[Event]:
+        """Events of `account` behind (time, id) and before `end`, oldest first.
+
+        Those of mail that Postroad wrote itself are left out.
+        """
+        moment, event_id = after
+        query: dict[str, Any] = {
+            "account": account,
+            "time": {"$gte": moment, "$lt": end},
+            "$or": [{"time": {"$gt": moment}}, {"time": moment, "_id": {"$gt": event_id}}],
+            "data.kind": {"$nin": list(OWN_MAIL)},
+        }
+        if wanted := list(names):
+            query["event"] = {"$in": wanted}
+        cursor = self._events.find(query).sort([("time", 1), ("_id", 1)]).limit(limit)
+        return [read_event(found) async for found in cursor]
+
+    @guarded
     async def count_by_hour(self, account: str, start: float) -> dict[tuple[int, str], int]:
         """Numbers of events since `start`, by hour (Unix seconds, rounded down) and name."""
         cursor = await self._events.aggregate(
             [
-                {"$match": {"account": account, "time": {"$gte": start}}},
+                {
+                    "$match": {
+                        "account": account,
+                        "time": {"$gte": start},
+                        "data.kind": {"$nin": list(OWN_MAIL)},
+                    }
+                },
                 {
                     "$group": {
                         "_id": {

@@ -6,7 +6,7 @@ in which order, or how often, events arrive.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,8 @@ FACTS = (
     "body",
 )
 """The parts of an accepted event's data that describe the message."""
+HANDED_IN = ("smtp", "rest")
+"""The sources of mail that applications handed in; Postroad's own has its kind as its source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +216,10 @@ class Messages:
 
     @guarded
     async def get(self, account: str, message_id: str) -> MessageRecord | None:
-        """One record of `account`."""
-        found = await self._messages.find_one({"_id": message_id, "account": account})
+        """One record of `account`, once it is complete: it may begin with a later event."""
+        found = await self._messages.find_one(
+            {"_id": message_id, "account": account, "source": {"$exists": True}}
+        )
         return None if found is None else _read(found)
 
     @guarded
@@ -237,6 +241,7 @@ class Messages:
         state: str | None = None,
         envelope: str | None = None,
         submission: str | None = None,
+        sources: Sequence[str] = HANDED_IN,
         start: float | None = None,
         end: float | None = None,
         before: str | None = None,
@@ -245,9 +250,9 @@ class Messages:
         """Records of `account`, newest first; `before` is the id that the last page ended with.
 
         `recipient` is an address, or `@domain` for all addresses of a domain; `start` is
-        inclusive and `end` exclusive.
+        inclusive and `end` exclusive. A record is found as soon as it is complete.
         """
-        query: dict[str, Any] = {"account": account}
+        query: dict[str, Any] = {"account": account, "source": {"$in": list(sources)}}
         if recipient is not None:
             query["recipient"] = (
                 {"$regex": f"{re.escape(recipient.lower())}$"}
@@ -277,7 +282,13 @@ class Messages:
         """How many messages that came in since `since` are in which state."""
         cursor = await self._messages.aggregate(
             [
-                {"$match": {"account": account, "created": {"$gte": since}}},
+                {
+                    "$match": {
+                        "account": account,
+                        "source": {"$in": list(HANDED_IN)},
+                        "created": {"$gte": since},
+                    }
+                },
                 {"$group": {"_id": "$rank", "count": {"$sum": 1}}},
             ]
         )

@@ -283,18 +283,48 @@ class Outbox:
         return [_read(found) async for found in cursor]
 
     @guarded
-    async def replay(self, account: str, webhook: str, start: float, end: float, now: float) -> int:
-        """Post once more what was written from `start` until before `end`; returns how many."""
-        result = await self._deliveries.update_many(
-            {"account": account, "webhook": webhook, "created": {"$gte": start, "$lt": end}},
-            {"$set": {"state": str(DeliveryState.PENDING), "due": now, "since": now}},
+    async def get(self, account: str, webhook: str, delivery: str) -> WebhookDelivery | None:
+        """One delivery to an end point of `account`."""
+        found = await self._deliveries.find_one(
+            {"_id": delivery, "account": account, "webhook": webhook}
         )
-        if result.matched_count:
-            await self._ring({webhook: now})
-            await self._turns.update_one(
-                {"_id": webhook}, {"$set": {"hold": now, "failing_since": None, "failures": 0}}
+        return None if found is None else _read(found)
+
+    @guarded
+    async def add_again(self, deliveries: Sequence[WebhookDelivery]) -> None:
+        """Write deliveries that are to be made whether they were made before or not.
+
+        What was noted of earlier tries stays; three days of trying begin anew.
+        """
+        if not deliveries:
+            return
+        operations = []
+        for delivery in deliveries:
+            values = _write(delivery)
+            renewed = {name: values.pop(name) for name in ("body", "due", "state", "since", "at")}
+            operations.append(
+                UpdateOne(
+                    {"_id": values.pop("_id")},
+                    {"$set": renewed, "$setOnInsert": values},
+                    upsert=True,
+                )
             )
-        return result.matched_count
+        await self._deliveries.bulk_write(operations, ordered=False)
+        await self._ring({delivery.webhook: delivery.due for delivery in deliveries})
+
+    @guarded
+    async def wake(self, webhook: str, now: float) -> None:
+        """Let the end point rest no longer: its owner says that it works."""
+        await self._turns.update_one(
+            {"_id": webhook}, {"$set": {"hold": now, "failing_since": None, "failures": 0}}
+        )
+
+    @guarded
+    async def count_waiting(self, webhook: str, limit: int) -> int:
+        """How many deliveries wait for the end point, counted up to `limit`."""
+        return await self._deliveries.count_documents(
+            {"webhook": webhook, "state": str(DeliveryState.PENDING)}, limit=limit
+        )
 
 
 def _entry(result: Result) -> dict[str, Any]:

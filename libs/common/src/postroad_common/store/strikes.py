@@ -57,6 +57,12 @@ class Strikes:
         }
 
     @guarded
+    async def days(self, account: str, address: str) -> frozenset[int]:
+        """The days with strikes of an address, counted from 1970."""
+        found = await self._strikes.find_one({"_id": _key(account, address)})
+        return frozenset(int(day) for day in (found or {}).get("days", {}))
+
+    @guarded
     async def clear(self, account: str, address: str) -> None:
         """Forget the strikes of an address."""
         await self._strikes.delete_one({"_id": _key(account, address)})

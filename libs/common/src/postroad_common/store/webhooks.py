@@ -25,6 +25,8 @@ class Webhook:
     created: float
     secrets: tuple[str, ...] = field(default=(), repr=False)
     verified: float | None = None  # when the end point proved that it wants these calls
+    batch_size: int = 1  # events in one call at most; 1: each has a call of its own
+    batch_seconds: float = 0.0  # how long an event may wait for others
 
 
 def _read(found: Document) -> Webhook:
@@ -38,7 +40,23 @@ def _read(found: Document) -> Webhook:
         created=found["created"],
         secrets=tuple(found["secrets"]),
         verified=found.get("verified"),
+        batch_size=found.get("batch_size", 1),
+        batch_seconds=found.get("batch_seconds", 0.0),
     )
+
+
+_CHANGEABLE = frozenset(
+    {
+        "url",
+        "events",
+        "disabled",
+        "reason",
+        "secrets",
+        "verified",
+        "batch_size",
+        "batch_seconds",
+    }
+)
 
 
 class Webhooks:
@@ -49,7 +67,14 @@ class Webhooks:
 
     @guarded
     async def create(
-        self, *, account: str, url: str, events: tuple[str, ...], secret: str
+        self,
+        *,
+        account: str,
+        url: str,
+        events: tuple[str, ...],
+        secret: str,
+        batch_size: int = 1,
+        batch_seconds: float = 0.0,
     ) -> Webhook:
         """Add an end point."""
         now = time.time()
@@ -62,6 +87,8 @@ class Webhooks:
             "reason": None,
             "created": now,
             "secrets": [secret],
+            "batch_size": batch_size,
+            "batch_seconds": batch_seconds,
         }
         await self._webhooks.insert_one(document)
         return _read(document)
@@ -89,8 +116,8 @@ class Webhooks:
     async def update(
         self, account: str, webhook_id: str, changes: Mapping[str, Any]
     ) -> Webhook | None:
-        """Change `url`, `events`, `disabled`, `reason`, `secrets` or `verified`."""
-        unknown = set(changes) - {"url", "events", "disabled", "reason", "secrets", "verified"}
+        """Change what its owner may change, and whether it is disabled or verified."""
+        unknown = set(changes) - _CHANGEABLE
         if unknown:
             raise ValueError(f"not changeable: {sorted(unknown)}")
         values = {

@@ -1,0 +1,43 @@
+"""Which lanes have a queue of their own for their backlog, so that every owner finds it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from postroad_common.store.access import Collection, guarded
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogRecord:
+    """`queue` holds mail of `lane`; `domain` is one that leads there; `home` its shard."""
+
+    queue: str
+    lane: str
+    domain: str
+    home: str
+
+
+class BacklogRecords:
+    """The collection `backlogs`. A record is written before its queue is, and deleted after it."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._backlogs = collection
+
+    @guarded
+    async def put(self, record: BacklogRecord) -> None:
+        """Note that the queue is about to exist."""
+        document = {"lane": record.lane, "domain": record.domain, "home": record.home}
+        await self._backlogs.update_one({"_id": record.queue}, {"$set": document}, upsert=True)
+
+    @guarded
+    async def of_shards(self, homes: Iterable[str]) -> list[BacklogRecord]:
+        """Those whose home is one of the shards `homes`."""
+        cursor = self._backlogs.find({"home": {"$in": sorted(homes)}})
+        return [
+            BacklogRecord(found["_id"], found["lane"], found["domain"], found["home"])
+            async for found in cursor
+        ]
+
+    @guarded
+    async def remove(self, queue: str) -> None:
+        """The queue is gone."""
+        await self._backlogs.delete_one({"_id": queue})
