@@ -108,3 +108,20 @@ def test_foreign_domain_is_told_apart() -> None:
 def test_bounce_address_of_an_old_secret_still_verifies() -> None:
     old = BounceAddresses(Keyring([OLD]), "bounce.example.com").address(new_id(1e9))
     assert ADDRESSES.verify(old, 1e9).message_id is not None
+
+
+def test_many_heads_at_once_are_those_made_one_by_one():
+    links = SIGNER.for_message(new_id())
+    places = [
+        (kind, number, target)
+        for number, (kind, target) in enumerate(
+            [
+                (LinkKind.CLICK, b"https://a.test/?x=1"),
+                (LinkKind.IMAGE, b"https://b.test/\xff"),
+                (LinkKind.OPEN, b""),
+                (LinkKind.UNSUBSCRIBE, b""),
+            ]
+        )
+    ]
+    assert links.heads(places) == [links.head(*place).encode() for place in places]
+    assert links.heads([]) == []

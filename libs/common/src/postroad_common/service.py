@@ -136,11 +136,13 @@ async def _serve(
     context.spawn(_measure_lag(), "event-loop-lag")
     outgoing.start()
     events.start()
-    incoming.start()
     if needs_database:
         context.spawn(database.prepare(), "database-indexes")
     try:
         await build(context)
+        if incoming.is_used:  # an ingress or the tracker consumes nothing
+            health.add_check("rabbitmq (consuming)", incoming.check)
+            incoming.start()
         health.started = True
         gc.collect()
         gc.freeze()  # what is here now stays; do not look at it again in each collection

@@ -12,7 +12,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -76,6 +76,7 @@ _LETTERS = {
     LinkKind.IMAGE: "i",
     LinkKind.UNSUBSCRIBE: "u",
 }
+_LETTER_OCTETS = {kind: letter.encode("ascii") for kind, letter in _LETTERS.items()}
 _KINDS = {letter: kind for kind, letter in _LETTERS.items()}
 _PURPOSES = {kind: f"link.{letter}" for kind, letter in _LETTERS.items()}
 
@@ -90,8 +91,12 @@ class LinkToken:
     target: bytes | None
 
 
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
 def _b64(octets: bytes) -> str:
-    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode("ascii")
+    encoded = binascii.b2a_base64(octets, newline=False).translate(_URL_SAFE)
+    return encoded.rstrip(b"=").decode("ascii")
 
 
 def _unb64(text: str) -> bytes:
@@ -113,6 +118,22 @@ class MessageLinks:
         signed = self._id + number.to_bytes(_NUMBER_SIZE, "big")
         mac = self._keyring.mac(_PURPOSES[kind], signed + target, _MAC_SIZE)
         return _LETTERS[kind] + _b64(bytes((self._keyring.key_id,)) + mac + signed)
+
+    def heads(self, places: Iterable[tuple[LinkKind, int, bytes]]) -> list[bytes]:
+        """As `head`, for many places (kind, number, target) at once and at a fraction of the cost."""
+        mac, key_id, message = self._keyring.mac, bytes((self._keyring.key_id,)), self._id
+        letters: list[bytes] = []
+        octets: list[bytes] = []
+        for kind, number, target in places:
+            signed = message + number.to_bytes(_NUMBER_SIZE, "big")
+            octets += key_id, mac(_PURPOSES[kind], signed + target, _MAC_SIZE), signed
+            letters.append(_LETTER_OCTETS[kind])
+        # 27 octets make 36 characters without padding, so one encoding does for all.
+        encoded = binascii.b2a_base64(b"".join(octets), newline=False).translate(_URL_SAFE)
+        return [
+            letter + encoded[at : at + _HEAD_CHARS]
+            for letter, at in zip(letters, range(0, len(encoded), _HEAD_CHARS), strict=True)
+        ]
 
     def url(self, kind: LinkKind, number: int, target: bytes = b"") -> str:
         """The whole URL."""

@@ -42,6 +42,11 @@ class BrokerLink:
         self._closing: set[asyncio.Task[None]] = set()
         self.up = asyncio.Event()
 
+    @property
+    def is_used(self) -> bool:
+        """Whether anything has registered a hook."""
+        return bool(self._hooks)
+
     def on_connect(self, hook: Hook) -> None:
         """Run `hook(connection)` after each connect; for a link that is up, call `add` instead."""
         self._hooks.append(hook)
