@@ -35,6 +35,7 @@ KNOWN_SETTINGS = frozenset(
         "reuse_port",
         "routes",
         "secret",
+        "sender_backlog_queues",
         "sender_connection_idle",
         "sender_connection_messages",
         "sender_connections",

@@ -5,7 +5,8 @@ redirected without any look-up and no URL is ever followed that Postroad did not
 addresses, which are signed with the same keyring, are in `mail.verp`.
 
 Path of a tracked link: `/<kind><key id, MAC, message id, number in base64url>/<target>` where
-`kind` is one letter and `target` the base64url of the URL's octets; opens have no target.
+`kind` is one letter and `target` the base64url of the URL's octets; opens and unsubscriptions have
+none, and that of an image of ours is the SHA-256 of its octets.
 """
 
 import base64
@@ -68,6 +69,8 @@ class LinkKind(StrEnum):
     OPEN = "open"
     IMAGE = "image"
     UNSUBSCRIBE = "unsubscribe"
+    HOSTED = "hosted"  # an image of ours, whose fetching counts as an opening
+    PICTURE = "picture"  # an image of ours, not counted
 
 
 _LETTERS = {
@@ -75,7 +78,10 @@ _LETTERS = {
     LinkKind.OPEN: "o",
     LinkKind.IMAGE: "i",
     LinkKind.UNSUBSCRIBE: "u",
+    LinkKind.HOSTED: "h",
+    LinkKind.PICTURE: "p",
 }
+_BARE = frozenset({LinkKind.OPEN, LinkKind.UNSUBSCRIBE})  # without a target
 _LETTER_OCTETS = {kind: letter.encode("ascii") for kind, letter in _LETTERS.items()}
 _KINDS = {letter: kind for kind, letter in _LETTERS.items()}
 _PURPOSES = {kind: f"link.{letter}" for kind, letter in _LETTERS.items()}
@@ -120,7 +126,7 @@ class MessageLinks:
         return _LETTERS[kind] + _b64(bytes((self._keyring.key_id,)) + mac + signed)
 
     def heads(self, places: Iterable[tuple[LinkKind, int, bytes]]) -> list[bytes]:
-        """As `head`, for many places (kind, number, target) at once and at a fraction of the cost."""
+        """As `head` for many places (kind, number, target), together cheaper than one by one."""
         mac, key_id, message = self._keyring.mac, bytes((self._keyring.key_id,)), self._id
         letters: list[bytes] = []
         octets: list[bytes] = []
@@ -210,12 +216,12 @@ class LinkSigner:
         except ValueError:
             return None
         number = int.from_bytes(signed[14:], "big")
-        has_target = kind in {LinkKind.CLICK, LinkKind.IMAGE}
+        has_target = kind not in _BARE
         return LinkToken(kind, message_id, number, target if has_target else None)
 
 
 def _read_tail(kind: LinkKind, rest: str) -> bytes | None:
-    if kind in {LinkKind.CLICK, LinkKind.IMAGE}:
+    if kind not in _BARE:
         return _unb64(rest[1:]) if rest.startswith("/") and len(rest) > 1 else None
     return b"" if rest == tail(kind, b"") else None
 

@@ -20,6 +20,8 @@ FEATURE_NAMES = {
 }
 """Every spelling of a feature, as header suffix or REST field, and the feature it means."""
 
+_SWITCHES = {"textfromhtml": "text_from_html", "unsubscribe": "list_unsubscribe"}
+
 MAX_TAGS = 32
 MAX_TAG_LENGTH = 128
 
@@ -49,6 +51,8 @@ class Controls:
     features: dict[str, bool] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     images_hosted: bool | None = None
+    text_from_html: bool | None = None
+    list_unsubscribe: bool | None = None
 
 
 def parse_switch(name: str, value: str) -> bool:
@@ -113,6 +117,7 @@ def read_controls(raw: bytes) -> Controls:
     features: dict[str, bool] = {}
     tags: list[str] = []
     images_hosted = None
+    switches: dict[str, bool] = {}
     found = False
     for match in _HEADER.finditer(block):
         found = True
@@ -121,6 +126,8 @@ def read_controls(raw: bytes) -> Controls:
         value = " ".join(match[2].decode("utf-8", "replace").split())
         if suffix in FEATURE_NAMES:
             features[FEATURE_NAMES[suffix]] = parse_switch(header, value)
+        elif suffix in _SWITCHES:
+            switches[_SWITCHES[suffix]] = parse_switch(header, value)
         elif suffix == "tags":
             tags.extend(re.split("[,;]", value))
         elif suffix == "images":
@@ -132,6 +139,8 @@ def read_controls(raw: bytes) -> Controls:
         features=features,
         tags=parse_tags("x-smtpeter-tags", tags),
         images_hosted=images_hosted,
+        text_from_html=switches.get("text_from_html"),
+        list_unsubscribe=switches.get("list_unsubscribe"),
     )
 
 

@@ -58,6 +58,8 @@ class Submission(Schema):
     forward_bounces: bool = True
     tags: tuple[str, ...] = ()
     images_hosted: bool = False
+    text_from_html: bool = False
+    list_unsubscribe: bool | None = None  # None: as the transformer is set
     expires: float
     send_at: float | None = None
     client: Client | None = None

@@ -16,12 +16,14 @@ from postroad_common.store.credentials import Credentials
 from postroad_common.store.domains import Domains
 from postroad_common.store.events import Events
 from postroad_common.store.idempotency import Idempotency
+from postroad_common.store.images import Images
 from postroad_common.store.lanes import Lanes
 from postroad_common.store.ledger import Ledger
-from postroad_common.store.messages import Messages
+from postroad_common.store.messages import TAGGED, UNUSUAL, Messages
 from postroad_common.store.outbox import Outbox
-from postroad_common.store.replicas import Replicas
+from postroad_common.store.privacy import Privacy
 from postroad_common.store.replays import Replays
+from postroad_common.store.replicas import Replicas
 from postroad_common.store.rollups import Rollups
 from postroad_common.store.strikes import Strikes
 from postroad_common.store.suppressions import Suppressions
@@ -33,6 +35,8 @@ RETENTION = 90 * _DAY
 """Seconds that messages and events are kept."""
 ROLLUP_RETENTION = 800 * _DAY
 DELIVERY_RETENTION = 14 * _DAY
+IMAGE_RETENTION = 365 * _DAY
+"""Seconds that a hosted image is kept after the last mail that shows it."""
 
 INDEXES: dict[str, list[IndexModel]] = {
     "credentials": [IndexModel([("account", ASCENDING)])],
@@ -43,12 +47,23 @@ INDEXES: dict[str, list[IndexModel]] = {
     "messages": [
         IndexModel([("account", ASCENDING), ("_id", DESCENDING)]),
         IndexModel([("recipient", ASCENDING), ("_id", DESCENDING)]),
-        IndexModel([("tags", ASCENDING), ("_id", DESCENDING)]),
-        IndexModel([("account", ASCENDING), ("rank", ASCENDING), ("_id", DESCENDING)]),
+        # The two below leave out what is usual and would cost every message its upkeep: messages
+        # without a tag, and those delivered, which most are by the time their events are written.
+        IndexModel(
+            [("tags", ASCENDING), ("_id", DESCENDING)],
+            name="tagged",
+            partialFilterExpression=TAGGED,
+        ),
+        IndexModel(
+            [("account", ASCENDING), ("rank", ASCENDING), ("_id", DESCENDING)],
+            name="unusual",
+            partialFilterExpression={"rank": {"$in": list(UNUSUAL)}},
+        ),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION),
     ],
     "events": [
         IndexModel([("message", ASCENDING), ("time", ASCENDING)]),
+        IndexModel([("data.about", ASCENDING)], sparse=True),
         IndexModel([("account", ASCENDING), ("time", DESCENDING), ("_id", DESCENDING)]),
         IndexModel([("waiting", ASCENDING), ("time", ASCENDING)], sparse=True),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION),
@@ -83,6 +98,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
     "replicas": [IndexModel([("at", ASCENDING)], expireAfterSeconds=600)],
     "backlogs": [IndexModel([("home", ASCENDING)])],
+    "images": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
     "idempotency": [IndexModel([("at", ASCENDING)], expireAfterSeconds=_DAY)],
     "bodies.files": [IndexModel([("metadata.expires", ASCENDING)])],
 }
@@ -124,6 +140,7 @@ class Database:
         self.lanes = Lanes(names["lanes"])
         self.replicas = Replicas(names["replicas"])
         self.backlogs = BacklogRecords(names["backlogs"])
+        self.images = Images(names["images"], IMAGE_RETENTION)
         self.idempotency = Idempotency(names["idempotency"])
         bucket = AsyncGridFSBucket(
             names,
@@ -132,6 +149,9 @@ class Database:
             write_concern=WriteConcern(w="majority", j=True),
         )
         self.bodies = Bodies(bucket, names["bodies.files"])
+        self.privacy = Privacy(
+            names["messages"], names["events"], names["webhook_deliveries"], self.bodies
+        )
 
     @guarded
     async def check(self) -> None:

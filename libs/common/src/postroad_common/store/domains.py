@@ -32,6 +32,7 @@ class SenderDomain:
     keys: tuple[DkimKey, ...] = ()
     checks: dict[str, str] = field(default_factory=dict)
     checked: float | None = None
+    tracking_host: str | None = None  # a CNAME of the tracker's host, used once it is verified
 
 
 def _read(found: Document) -> SenderDomain:
@@ -44,6 +45,7 @@ def _read(found: Document) -> SenderDomain:
         keys=tuple(DkimKey(**key) for key in found["keys"]),
         checks=dict(found.get("checks", {})),
         checked=found.get("checked"),
+        tracking_host=found.get("tracking_host"),
     )
 
 
@@ -118,6 +120,18 @@ class Domains:
         found = await self._domains.find_one_and_update(
             {"_id": _key(account, domain)},
             {"$set": {"keys": [_dump(key) for key in keys]}},
+            return_document=True,
+        )
+        return None if found is None else _read(found)
+
+    @guarded
+    async def set_tracking_host(
+        self, account: str, domain: str, host: str | None
+    ) -> SenderDomain | None:
+        """Track the domain's mail by way of `host`, a lower-case name; None for the common one."""
+        found = await self._domains.find_one_and_update(
+            {"_id": _key(account, domain)},
+            {"$set": {"tracking_host": host}},
             return_document=True,
         )
         return None if found is None else _read(found)

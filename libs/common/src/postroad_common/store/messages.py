@@ -29,6 +29,9 @@ RANKS = {
     "bounced": 80,
 }
 _STATES = {rank: state for state, rank in RANKS.items()}
+UNUSUAL = tuple(rank for state, rank in RANKS.items() if state != "delivered")
+"""The states that are few and looked for: they have an index."""
+TAGGED: Mapping[str, Any] = {"tags.0": {"$exists": True}}
 FACTS = (
     "submission",
     "credential",
@@ -260,7 +263,7 @@ class Messages:
                 else recipient
             )
         if tag is not None:
-            query["tags"] = tag
+            query |= {"tags": tag, **TAGGED}
         if state is not None:
             query["rank"] = RANKS.get(state, -1)
         if envelope is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from postroad_common.store.access import Collection, guarded
 
-ALIVE_FOR = 7.0
+ALIVE_FOR = 5.0
 """Seconds after its last sign of life for which a process counts as alive."""
 
 
