@@ -6,9 +6,10 @@ instead of starting some. Tests of the whole stack have their own fixtures in `t
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import aio_pika
@@ -68,3 +69,53 @@ async def mongodb_uri(servers: tuple[str, str]) -> AsyncIterator[str]:
     client: AsyncMongoClient[dict[str, object]] = AsyncMongoClient(uri)
     await client.drop_database(name)
     await client.close()
+
+
+_INSTALL_SECONDS = 100.0
+_PACKAGES = {"postfix": "postfix", "swaks": "swaks", "msmtp": "msmtp", "curl": "curl"}
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], str]:
+    """The path of a program to test with: installed by root if need be, else the test is skipped.
+
+    Packages come from the distribution. Postfix is installed without any configuration, and
+    without that it does not start.
+    """
+
+    def find(name: str) -> str:
+        found = shutil.which(name)
+        if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+            _install(_PACKAGES[name])
+            found = shutil.which(name)
+        if found is None:
+            pytest.skip(f"{name} is not installed, and only root on Debian or Ubuntu installs it")
+        return found
+
+    return find
+
+
+def _install(package: str) -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    unconfigured = "postfix postfix/main_mailer_type select No configuration\n"
+    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", package]
+    try:
+        if package == "postfix":
+            subprocess.run(
+                ["debconf-set-selections"],  # noqa: S607 - where the distribution has it
+                input=unconfigured.encode(),
+                check=True,
+                timeout=_INSTALL_SECONDS,
+            )
+        for command in (install, ["apt-get", "update", "-q"], install):
+            done = subprocess.run(
+                command,
+                check=False,
+                env=environment,
+                capture_output=True,
+                timeout=_INSTALL_SECONDS,
+            )
+            if done.returncode == 0 and command is install:
+                return
+    except (OSError, subprocess.SubprocessError) as error:
+        pytest.skip(f"{package} cannot be installed: {error}")

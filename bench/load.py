@@ -53,7 +53,14 @@ def prepared(make: Callable[[int], Mail], numbers: range) -> Iterator[Mail]:
     return itertools.chain(ready, map(make, rest))
 
 
-async def send_all(server: Server, mails: Iterator[Mail], connections: int, seconds: float) -> Sent:
+async def send_all(
+    server: Server,
+    mails: Iterator[Mail],
+    connections: int,
+    seconds: float,
+    *,
+    pipelined: bool = True,
+) -> Sent:
     """Send `mails` until there are no more or the time is over.
 
     Raises:
@@ -66,7 +73,9 @@ async def send_all(server: Server, mails: Iterator[Mail], connections: int, seco
     try:
         async with asyncio.TaskGroup() as group:
             for client in clients:
-                group.create_task(_send_over(client, server, mails, deadline, sent))
+                group.create_task(
+                    _send_over(client, server, mails, deadline, sent, pipelined=pipelined)
+                )
     except* SmtpError as failures:
         raise SmtpError(str(failures.exceptions[0])) from failures
     sent.seconds = time.perf_counter() - began
@@ -74,12 +83,18 @@ async def send_all(server: Server, mails: Iterator[Mail], connections: int, seco
 
 
 async def _send_over(
-    client: Client, server: Server, mails: Iterator[Mail], deadline: float, sent: Sent
+    client: Client,
+    server: Server,
+    mails: Iterator[Mail],
+    deadline: float,
+    sent: Sent,
+    *,
+    pipelined: bool,
 ) -> None:
     failures = 0
     for mail in mails:
         try:
-            answer = await client.send(mail)
+            answer = await client.send(mail, pipelined=pipelined)
             if answer.code == 250:
                 sent.accepted += 1
                 sent.waits.append(answer.seconds)

@@ -16,7 +16,7 @@ import httpx
 import uvloop
 
 from bench.measure import Result, Setting, Target, idle_share, measure
-from bench.receivers import ReceiverError, Sink, running_aiosmtpd, running_sink
+from bench.receivers import ReceiverError, Sink, running_aiosmtpd, running_discard, running_sink
 from bench.report import json_line, say, tables
 from bench.rows import ROWS, Row, Through, chosen
 from bench.smtp import Server, SmtpError
@@ -25,6 +25,8 @@ from postroad_stack.certificates import Certificates, ensure_certificates
 
 MakeTarget = Callable[[Row], Awaitable[Target]]
 
+_PASSWORD = "bench"  # noqa: S105 - of servers that live as long as their row
+_INGRESS_ONLY = "rabbitmq,mongod,ingress-smtp,ingress-http"  # the last makes the login
 _AFTER_START = 3.0  # seconds in which a stack that has just started comes to rest
 
 
@@ -137,14 +139,23 @@ class _Targets:
             case Through.SINK:
                 yield self._through_sink
             case Through.AIOSMTPD:
-                files = self._certificates.certificate, self._certificates.key
-                async with running_aiosmtpd(*files) as (pid, port):
+                async with running_aiosmtpd(*self._files) as (pid, port):
                     target = Target(self._server(port), {"aiosmtpd": [pid]}, None, 0.0)
-
-                    async def same(_: Row) -> Target:
-                        return target
-
-                    yield same
+                    yield _always(target)
+            case Through.DISCARD:
+                async with running_discard(*self._files, _PASSWORD) as (pid, port):
+                    target = Target(self._server(port), {"ingress-smtp": [pid]}, None, 0.0)
+                    yield _always(target)
+            case Through.INGRESS:
+                say("starting the ingress with its servers")
+                place = self._folder / "ingress"
+                async with running_stack(
+                    place, self._sink.smtp_port, self._settings, only=_INGRESS_ONLY
+                ) as stack:
+                    await asyncio.sleep(_AFTER_START)
+                    charged = {"ingress-smtp": stack.pids["ingress-smtp"]}
+                    server = await stack.login(features=False)
+                    yield _always(Target(server, charged, None, await idle_share(charged)))
             case Through.STACK:
                 say("starting a stack of its own")
                 place = self._folder / "stack"
@@ -164,4 +175,15 @@ class _Targets:
 
     def _server(self, port: int) -> Server:
         tls = ssl.create_default_context(cafile=self._certificates.ca)
-        return Server("127.0.0.1", port, tls, "bench", "bench")
+        return Server("127.0.0.1", port, tls, "bench", _PASSWORD)
+
+    @property
+    def _files(self) -> tuple[Path, Path]:
+        return self._certificates.certificate, self._certificates.key
+
+
+def _always(target: Target) -> MakeTarget:
+    async def same(_: Row) -> Target:
+        return target
+
+    return same

@@ -82,7 +82,9 @@ async def measure(row: Row, target: Target, setting: Setting, first: int) -> Res
     if target.sink is not None:
         await target.sink.begin()
     mails = prepared(make, range(first, first + row.warm_up))
-    warm = await send_all(target.server, mails, setting.connections, setting.seconds)
+    warm = await send_all(
+        target.server, mails, setting.connections, setting.seconds, pipelined=row.pipelined
+    )
     await _await_delivery(target, setting, warm.accepted, result)
     if result.problem:
         return result
@@ -96,7 +98,9 @@ async def measure(row: Row, target: Target, setting: Setting, first: int) -> Res
     before = watch.begin()
     sink_before = _cpu(target.sink)
     generator_before = time.process_time()
-    sent = await send_all(target.server, mails, setting.connections, setting.seconds)
+    sent = await send_all(
+        target.server, mails, setting.connections, setting.seconds, pipelined=row.pipelined
+    )
     generator = time.process_time() - generator_before
     last = await _await_delivery(target, setting, sent.accepted, result)
     await _settle(watch, target.idle)

@@ -64,6 +64,16 @@ async def running_aiosmtpd(certificate: Path, key: Path) -> AsyncIterator[tuple[
 
 
 @asynccontextmanager
+async def running_discard(
+    certificate: Path, key: Path, password: str
+) -> AsyncIterator[tuple[int, int]]:
+    """Our ingress-smtp that throws everything away (`ingress`); its process id and port."""
+    words = ("-m", "bench.ingress", str(certificate), str(key), password)
+    async with _running(*words) as (pid, addresses):
+        yield pid, addresses["smtp_port"]
+
+
+@asynccontextmanager
 async def _running(*words: str) -> AsyncIterator[tuple[int, dict[str, Any]]]:
     """A Python program that prints its addresses as JSON once it listens."""
     process = await asyncio.create_subprocess_exec(

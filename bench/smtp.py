@@ -149,14 +149,22 @@ class Client:
             token = base64.b64encode(f"\0{server.username}\0{server.password}".encode())
             _expect(2, await self._connection.exchange(b"AUTH PLAIN " + token + b"\r\n", 1))
 
-    async def send(self, mail: Mail) -> Answer:
-        """Hand in one message: MAIL, RCPT and DATA in one go, then the content.
+    async def send(self, mail: Mail, *, pipelined: bool = True) -> Answer:
+        """Hand in one message: MAIL, RCPT and DATA in one go or one by one, then the content.
 
         Raises:
             SmtpError: the connection broke, or MAIL, RCPT or DATA was refused.
         """
-        envelope = f"MAIL FROM:<{mail.sender}>\r\nRCPT TO:<{mail.recipient}>\r\nDATA\r\n"
-        sender, recipient, data = await self._connection.exchange(envelope.encode(), 3)
+        commands = (
+            b"MAIL FROM:<%s>\r\n" % mail.sender.encode(),
+            b"RCPT TO:<%s>\r\n" % mail.recipient.encode(),
+            b"DATA\r\n",
+        )
+        if pipelined:
+            replies = await self._connection.exchange(b"".join(commands), 3)
+        else:
+            replies = [(await self._connection.exchange(one, 1))[0] for one in commands]
+        sender, recipient, data = replies
         _expect(2, [sender, recipient])
         _expect(3, [data])
         began = time.perf_counter()

@@ -56,7 +56,7 @@ class Stack:
 
 @asynccontextmanager
 async def running_stack(
-    state_dir: Path, sink_port: int, settings: Sequence[str]
+    state_dir: Path, sink_port: int, settings: Sequence[str], only: str = ""
 ) -> AsyncIterator[Stack]:
     """A stack that delivers everything to the sink; it is stopped and wiped in the end.
 
@@ -64,6 +64,7 @@ async def running_stack(
         state_dir: a folder for its data.
         sink_port: where it shall deliver, on 127.0.0.1, without TLS.
         settings: more settings for the services, as `KEY=VALUE`.
+        only: what to run, separated by commas; everything but the stack's own sink if empty.
 
     Raises:
         StackError: it did not start.
@@ -72,9 +73,10 @@ async def running_stack(
     words = [f"POSTROAD_ROUTES={json.dumps([route])}", *settings]
     options = [word for setting in words for word in ("--env", setting)]
     where = ("--state-dir", str(state_dir))
+    what = ("--only", only) if only else ("--no-sink",)
     try:
         output = await _postroad(
-            _START_SECONDS, "up", "--detach", "--json", "--no-sink", *where, *options
+            _START_SECONDS, "up", "--detach", "--json", *what, *where, *options
         )
         yield _read(output)
     finally:

@@ -13,6 +13,7 @@ from bench import report
 from bench.load import prepared, send_all
 from bench.mails import Kind, mail_maker
 from bench.measure import Result
+from bench.receivers import running_discard
 from bench.rows import ROWS, chosen
 from bench.smtp import Client, Server, SmtpError
 from bench.usage import Watch
@@ -61,12 +62,14 @@ def test_html_mail_has_links_images_and_style_to_work_on():
     assert "$" not in html
 
 
+@pytest.mark.parametrize("pipelined", [True, False], ids=["pipelined", "lockstep"])
 async def test_every_message_is_handed_in_once_over_all_connections(
-    relay: tuple[RunningSink, Server],
+    relay: tuple[RunningSink, Server], *, pipelined: bool
 ):
     running, server = relay
     make = mail_maker(Kind.HTML)
-    sent = await send_all(server, prepared(make, range(50)), connections=4, seconds=30)
+    mails = prepared(make, range(50))
+    sent = await send_all(server, mails, connections=4, seconds=30, pipelined=pipelined)
     assert sent.accepted == 50
     assert len(sent.waits) == 50
     messages = await running.messages()
@@ -168,6 +171,18 @@ def test_table_shows_what_was_measured_and_what_went_wrong():
     )
     assert "1.500" in text
     assert "text-1k-on: 3 duplicates" in text
+
+
+async def test_the_ingress_that_discards_takes_mail_over_tls_with_a_login(tmp_path: Path):
+    files = ensure_certificates(tmp_path, ["127.0.0.1"])
+    tls = ssl.create_default_context(cafile=files.ca)
+    async with running_discard(files.certificate, files.key, "secret") as (_, port):
+        mails = prepared(mail_maker(Kind.HTML), range(10))
+        server = Server("127.0.0.1", port, tls, "ann", "secret")
+        sent = await send_all(server, mails, connections=2, seconds=30)
+        assert sent.accepted == 10
+        with pytest.raises(SmtpError, match=r"535 5\.7\.8"):
+            await Client.connect(Server("127.0.0.1", port, tls, "ann", "wrong"))
 
 
 async def test_unreachable_server_is_an_error():

@@ -89,3 +89,13 @@ def test_any_octets_are_read_without_a_crash_and_nothing_but_the_headers_changes
 def test_header_ends_behind_the_first_blank_line(end: bytes, body: bytes) -> None:
     raw = b"A: b" + end + end + body
     assert raw[header_end(raw) :] == body
+
+
+def test_text_and_unsubscribe_are_switches_that_may_be_left_out():
+    controls = read_controls(
+        b"X-Postroad-TextFromHtml: yes\r\nx-smtpeter-unsubscribe: false\r\n\r\n"
+    )
+    assert (controls.text_from_html, controls.list_unsubscribe) == (True, False)
+    assert controls.stripped == b"\r\n"
+    untold = read_controls(b"x-smtpeter-tags: a\r\n\r\n")
+    assert (untold.text_from_html, untold.list_unsubscribe) == (None, None)

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from postroad_stack.rest import RestError
+from postroad_stack.rest import RestClient, RestError
 from postroad_stack.stack import Stack
 
 POSTROAD = Path(sys.executable).with_name("postroad")
@@ -157,15 +157,12 @@ def test_client_reports_errors_of_the_api_with_status_and_field(stack: Stack):
 
 
 def test_client_reports_that_nothing_answers():
-    with pytest.raises(RestError, match="does not answer") as caught:
-        from_nowhere().get("/v1/queues")
+    with (
+        RestClient("http://127.0.0.1:9", "token") as api,
+        pytest.raises(RestError, match="does not answer") as caught,
+    ):
+        api.get("/v1/queues")
     assert caught.value.status == 0
-
-
-def from_nowhere() -> Any:
-    from postroad_stack.rest import RestClient
-
-    return RestClient("http://127.0.0.1:9", "token")
 
 
 def test_killed_service_is_back_and_mail_flows_again(stack: Stack):

@@ -143,6 +143,30 @@ async def test_stop_kills_a_program_that_ignores_sigterm(program: Make):
     assert not same_process(running.pid, running.born)
 
 
+async def test_readiness_check_that_swallows_its_cancellation_does_not_keep_it_running(
+    program: Make,
+):
+    async def stubborn() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise NotReadyError("swallowed") from None
+
+    plain = program("signal.pause()")
+    async with asyncio.timeout(10), kept(Program(**{**vars(plain), "ready": stubborn})) as watched:
+        await watched.until(lambda status: status.pid is not None)
+    assert watched.keeper.status.state is ProcessState.STOPPED
+
+
+async def test_stop_right_after_the_start_leaves_nothing_running(program: Make):
+    watched = Watched(program(STEADY))
+    watched.keeper.start()
+    async with asyncio.timeout(10):
+        await watched.keeper.stop()
+    assert watched.keeper.status.state is ProcessState.STOPPED
+    assert watched.keeper.status.pid is None
+
+
 def test_child_dies_when_its_supervisor_is_killed(tmp_path: Path):
     # A supervisor of its own process: it starts a child, says its pid, and is killed.
     script = f"""

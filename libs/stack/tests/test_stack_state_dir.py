@@ -85,11 +85,19 @@ def test_tail_gives_the_last_lines_of_this_run_only(tmp_path: Path):
 @pytest.mark.parametrize("text", ["", "smtp", "0", "65536", "-1", "25 "])
 def test_setting_that_is_no_port_number_is_refused(text: str):
     with pytest.raises(StackError, match="POSTROAD_SMTP_PORT"):
-        fixed_ports({"POSTROAD_SMTP_PORT": text})
+        fixed_ports({"POSTROAD_SMTP_PORT": text}, {})
 
 
 def test_port_settings_fix_the_listeners_ports():
-    assert fixed_ports({"POSTROAD_MX_PORT": "25", "POSTROAD_SECRET": "x"}) == {"mx": 25}
+    assert fixed_ports({"POSTROAD_MX_PORT": "25", "POSTROAD_SECRET": "x"}, {}) == {"mx": 25}
+
+
+def test_operations_ports_are_counted_up_from_the_one_that_is_fixed():
+    fixed = fixed_ports({"POSTROAD_METRICS_PORT": "9400"}, {"ingress-smtp": 2})
+    assert fixed["metrics.ingress-smtp.0"] == 9400
+    assert fixed["metrics.ingress-smtp.1"] == 9401
+    assert fixed["metrics.ingress-http.0"] == 9402
+    assert sorted(fixed.values()) == list(range(9400, 9408))
 
 
 @pytest.mark.parametrize("replicas", [{"sendr": 1}, {"rabbitmq": 2}, {"sender": 0}, {"sender": 99}])

@@ -17,7 +17,7 @@ from postroad_common.broker.publisher import Publisher
 from postroad_common.broker.topology import EVENTS, FAILURES, RETURNS, SHARD_QUEUES
 from postroad_common.health import Health
 from postroad_common.mail.identifiers import new_id
-from postroad_common.schemas.events import Event, EventBatch, EventName, accepted
+from postroad_common.schemas.events import Event, EventBatch, EventName, accepted, is_own_mail
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.framing import decode, encode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
@@ -37,6 +37,8 @@ class Bench:
         self.context = context
         self.database = context.database
         self.events: list[Event] = []
+        self.own: list[Event] = []
+        """What is told of the mail that the service writes itself."""
         self.outbound: list[tuple[OutboundMessage, bytes]] = []
         self._amqp_url = amqp_url
         self._news = asyncio.Event()
@@ -136,7 +138,9 @@ class Bench:
     async def _take(self, message: AbstractIncomingMessage) -> None:
         if message.routing_key == EVENTS.name:
             batch, _ = decode(EventBatch, message.body)
-            self.events += batch.events
+            for event in batch.events:
+                own = is_own_mail(event) or event.event is EventName.NOTIFIED
+                (self.own if own else self.events).append(event)
         else:
             outbound, body = decode(OutboundMessage, message.body)
             self.outbound.append((outbound, bytes(body)))

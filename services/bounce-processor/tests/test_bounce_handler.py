@@ -60,6 +60,13 @@ async def test_hard_bounce_is_recorded_suppressed_and_forwarded(bench: "Bench"):
     assert outbound.size == len(body)
     assert body.endswith(HARD)
     assert MARK.encode() in body
+    assert event.data["forward"] == outbound.id
+    (begun,) = bench.own
+    assert (begun.event, begun.message) == (EventName.ACCEPTED, outbound.id)
+    assert begun.data["source"] == "forward"
+    assert begun.data["about"] == message
+    assert begun.data["recipient"] == "orders@sender.example"
+    assert begun.data["subject"] == outbound.subject == "Undelivered Mail Returned to Sender"
     assert await bench.count(RETURNS.name) == 0
 
 
@@ -261,6 +268,17 @@ async def test_failure_without_tracking_is_reported_to_the_envelope_sender(bench
     assert outbound.submission == failure.outbound.submission
     assert b"Final-Recipient: rfc822; kim@example.net\r\nAction: failed" in body
     assert b"Subject: Your order" in body
+    await bench.until(lambda: len(bench.own) == 2)
+    told = {event.event: event for event in bench.own}
+    assert told[EventName.ACCEPTED].message == outbound.id
+    assert told[EventName.ACCEPTED].data["source"] == "dsn"
+    failed_id = failure.outbound.recipients[0].id
+    assert told[EventName.NOTIFIED].message == failed_id
+    assert told[EventName.NOTIFIED].data == {
+        "outcome": "failed",
+        "to": "orders@sender.example",
+        "notification": outbound.id,
+    }
     await bench.idle()
     entry = await bench.database.suppressions.get("acc", "kim@example.net")
     assert entry is not None

@@ -9,8 +9,17 @@ import pytest
 
 from postroad_common.errors import StoreAway
 from postroad_common.mail.identifiers import new_id
-from postroad_common.schemas.events import Event, EventName, accepted, happened
+from postroad_common.schemas.events import (
+    Event,
+    EventName,
+    accepted,
+    attempted,
+    happened,
+    notified,
+    written,
+)
 from postroad_common.schemas.features import Features
+from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store import Database
 from postroad_feedback.completion import ABANDONED_SECONDS, GIVE_UP_SECONDS, Completion
@@ -237,3 +246,40 @@ async def test_without_database_filing_says_so():
     with pytest.raises(StoreAway):
         await Desk(database).filing.file([news()])
     await database.close()
+
+
+async def test_own_mail_has_a_record_and_is_neither_counted_nor_posted(desk: Desk):
+    first = news()
+    await desk.database.webhooks.create(
+        account="acme", url="http://127.0.0.1:9/", events=(), secret="whsec_QUJD"
+    )
+    own = new_id()
+    notification = OutboundMessage(
+        id=own, submission=own, account="acme", kind="dsn", envelope="", mail_from="",
+        recipients=(OutboundRecipient(id=own, address="sender@acme.test"),), subject="No",
+        received=time.time(), expires=2e9, size=5,
+    )  # fmt: skip
+    message = OutboundMessage(
+        id=first.message, submission="s", account="acme", envelope="sender@acme.test",
+        mail_from="", recipients=(), received=0.0, expires=2e9, size=5,
+    )  # fmt: skip
+    await desk.filing.file(
+        [
+            first,
+            written(notification, first.message),
+            attempted(EventName.DELIVERED, notification, own, time.time(), {"reply": "250 ok"}),
+            notified(message, first.message, own, "failed", time.time()),
+        ]
+    )
+    record = await desk.database.messages.get("acme", own)
+    assert record is not None
+    assert (record.source, record.state, record.recipient) == (
+        "dsn",
+        "delivered",
+        "sender@acme.test",
+    )
+    assert await desk.counts() == {"accepted": 1}
+    names = [event.event for event in await desk.database.events.timeline(first.message)]
+    assert names == [EventName.ACCEPTED, EventName.NOTIFIED]
+    (hook,) = await desk.database.webhooks.list("acme")
+    assert [item.event for item in await desk.database.outbox.log("acme", hook.id)] == ["accepted"]

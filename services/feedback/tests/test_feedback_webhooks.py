@@ -4,25 +4,41 @@ import asyncio
 import contextlib
 import ipaddress
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from standardwebhooks import Webhook as Verifier
 
 from postroad_common.mail.identifiers import new_id
+from postroad_common.schemas.events import Event, accepted
+from postroad_common.schemas.features import Features
+from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store import Database
-from postroad_common.store.outbox import DeliveryState, WebhookDelivery
+from postroad_common.store.outbox import DeliveryState, Try, WebhookDelivery
 from postroad_common.store.webhooks import Webhook
 from postroad_feedback import backoff
+from postroad_feedback.bundles import bundle
 from postroad_feedback.calls import Caller, signed
 from postroad_feedback.dispatch import Dispatcher
+from postroad_feedback.facts import FactFinder, Facts, told_by
 from postroad_feedback.guard import Guard
+from postroad_feedback.replaying import Replayer
 from postroad_feedback.resolver import Resolver
+from postroad_feedback.subscriptions import delivery_of
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-LOOPBACK = [ipaddress.ip_network("127.0.0.0/8")]
+LOOPBACK = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")]
 
 
 @dataclass
@@ -58,15 +74,15 @@ class EndPoint:
         writer.close()
 
 
-Open = Callable[[EndPoint], Awaitable[EndPoint]]
+Open = Callable[..., Awaitable[EndPoint]]
 
 
 @pytest.fixture
 async def listening() -> AsyncIterator[Open]:
     async with contextlib.AsyncExitStack() as stack:
 
-        async def listen(end_point: EndPoint) -> EndPoint:
-            server = await asyncio.start_server(end_point.serve, "127.0.0.1", 0)
+        async def listen(end_point: EndPoint, tls: ssl.SSLContext | None = None) -> EndPoint:
+            server = await asyncio.start_server(end_point.serve, "127.0.0.1", 0, ssl=tls)
             end_point.port = server.sockets[0].getsockname()[1]
             stack.callback(server.close)
             return end_point
@@ -84,10 +100,12 @@ async def database(mongodb_uri: str) -> AsyncIterator[Database]:
 
 @contextlib.asynccontextmanager
 async def dispatching(
-    database: Database, allowed: list[ipaddress.IPv4Network | ipaddress.IPv6Network] | None = None
+    database: Database,
+    allowed: list[ipaddress.IPv4Network | ipaddress.IPv6Network] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Dispatcher]:
     guard = Guard(LOOPBACK if allowed is None else allowed, Resolver().addresses)
-    dispatcher = Dispatcher(database.outbox, database.webhooks, Caller(guard))
+    dispatcher = Dispatcher(database.outbox, database.webhooks, Caller(guard, tls))
     task = asyncio.create_task(dispatcher.run())
     yield dispatcher
     await dispatcher.stop()
@@ -96,13 +114,11 @@ async def dispatching(
         await task
 
 
-async def subscribe(database: Database, end_point: EndPoint, path: str = "/hook") -> Webhook:
-    return await database.webhooks.create(
-        account="acme",
-        url=f"http://127.0.0.1:{end_point.port}{path}",
-        events=(),
-        secret=SECRET,
-    )
+async def subscribe(
+    database: Database, end_point: EndPoint, path: str = "/hook", **options: Any
+) -> Webhook:
+    values = {"url": f"http://127.0.0.1:{end_point.port}{path}", **options}
+    return await database.webhooks.create(account="acme", events=(), secret=SECRET, **values)
 
 
 def delivery(webhook: Webhook, created: float | None = None) -> WebhookDelivery:
@@ -125,8 +141,12 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20.0)
             await asyncio.sleep(0.02)
 
 
+async def log_of(database: Database, webhook: Webhook) -> list[WebhookDelivery]:
+    return await database.outbox.log("acme", webhook.id, limit=500)
+
+
 async def states(database: Database, webhook: Webhook) -> list[str]:
-    return [item.state.value for item in await database.outbox.log("acme", webhook.id, limit=500)]
+    return [item.state.value for item in await log_of(database, webhook)]
 
 
 def all_are(
@@ -225,7 +245,9 @@ async def test_failures_are_tried_later_and_then_the_end_point_rests(
         # The end point is repaired, and its owner asks for everything once more.
         end_point.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
         now = time.time()
-        assert await database.outbox.replay("acme", webhook.id, 0, now, now) == 100
+        again = [replace(item, due=now) for item in await log_of(database, webhook)]
+        await database.outbox.add_again(again)
+        await database.outbox.wake(webhook.id, now)
         dispatcher.ring()
         await until(all_are(database, webhook, DeliveryState.DELIVERED))
 
@@ -360,3 +382,269 @@ async def test_a_delivery_added_while_a_turn_ends_is_not_forgotten(
             dispatcher.ring()
         await until(all_are(database, webhook, DeliveryState.DELIVERED))
     assert len(end_point.got) == 150
+
+
+class Authority:
+    """A certificate authority of the tests."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Authority of the tests")])
+        self._certificate = self._sign(self._name, self._key, [], ca=True)
+        self.file = folder / "ca.pem"
+        self.file.write_bytes(self._certificate.public_bytes(Encoding.PEM))
+
+    def _sign(
+        self,
+        name: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        names: list[x509.GeneralName],
+        *,
+        ca: bool,
+    ) -> x509.Certificate:
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        )
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        return builder.sign(self._key, hashes.SHA256())
+
+    def server(self, name: x509.GeneralName) -> ssl.SSLContext:
+        """What a server needs that is called `name`."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
+        certificate = self._sign(subject, key, [name], ca=False)
+        file = self._folder / "server.pem"
+        file.write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            + certificate.public_bytes(Encoding.PEM)
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+        return context
+
+    def client(self) -> ssl.SSLContext:
+        """What a client has that trusts this authority."""
+        return ssl.create_default_context(cafile=self.file)
+
+
+async def first_try(database: Database, webhook: Webhook) -> Try:
+    async def tried() -> bool:
+        (item,) = await log_of(database, webhook)
+        return item.tries == 1
+
+    await until(tried)
+    (item,) = await log_of(database, webhook)
+    return item.log[0]
+
+
+async def test_https_end_point_is_called_at_the_address_that_was_checked(
+    database: Database, listening: Open, tmp_path: Path
+):
+    authority = Authority(tmp_path)
+    end_point = await listening(EndPoint(), authority.server(x509.DNSName("localhost")))
+    webhook = await subscribe(database, end_point, url=f"https://localhost:{end_point.port}/hook")
+    sent = delivery(webhook)
+    await database.outbox.add([sent])
+    async with dispatching(database, tls=authority.client()):
+        assert (await first_try(database, webhook)).status == 204
+    ((headers, body),) = end_point.got
+    assert Verifier(SECRET).verify(body, headers) == json.loads(sent.body)
+    assert headers["host"] == f"localhost:{end_point.port}"
+
+
+@pytest.mark.parametrize("fault", ["another name", "an authority nobody knows"])
+async def test_https_end_point_that_cannot_prove_its_name_gets_nothing(
+    database: Database, listening: Open, tmp_path: Path, fault: str
+):
+    authority = Authority(tmp_path)
+    name = "other.example" if fault == "another name" else "localhost"
+    end_point = await listening(EndPoint(), authority.server(x509.DNSName(name)))
+    webhook = await subscribe(database, end_point, url=f"https://localhost:{end_point.port}/hook")
+    await database.outbox.add([delivery(webhook)])
+    tls = authority.client() if fault == "another name" else ssl.create_default_context()
+    async with dispatching(database, tls=tls):
+        outcome = await first_try(database, webhook)
+    assert outcome.status is None
+    assert "CERTIFICATE_VERIFY_FAILED" in outcome.error.upper()
+    assert end_point.got == []
+
+
+async def test_batches_hold_many_events_and_each_keeps_its_id(database: Database, listening: Open):
+    end_point = await listening(EndPoint())
+    webhook = await subscribe(database, end_point, batch_size=40, batch_seconds=0.2)
+    sent = [delivery(webhook) for _ in range(100)]
+    await database.outbox.add(sent)
+    async with dispatching(database):
+        await until(all_are(database, webhook, DeliveryState.DELIVERED))
+    bodies = [Verifier(SECRET).verify(body, headers) for headers, body in end_point.got]
+    assert sorted(len(body["data"]) for body in bodies) == [20, 40, 40]
+    assert {body["type"] for body in bodies} == {"batch"}
+    entries = [entry for body in bodies for entry in body["data"]]
+    assert {entry["id"] for entry in entries} == {item.id for item in sent}
+    assert entries[0]["data"]["recipient"] == "j\u00f6@example.com"
+
+
+async def test_events_wait_for_others_as_long_as_the_batching_says(
+    database: Database, listening: Open
+):
+    end_point = await listening(EndPoint())
+    webhook = await subscribe(database, end_point, batch_size=100, batch_seconds=0.8)
+    began = time.time()
+    async with dispatching(database) as dispatcher:
+        for _ in range(10):
+            item = delivery(webhook)
+            await database.outbox.add([replace(item, due=item.created + 0.8)])
+            dispatcher.ring()
+            await asyncio.sleep(0.02)  # news that come one by one
+        await until(all_are(database, webhook, DeliveryState.DELIVERED))
+    assert time.time() - began >= 0.8
+    assert [len(json.loads(body)["data"]) for _, body in end_point.got] == [10]
+
+
+async def test_batch_that_fails_is_tried_again_with_one_call(database: Database, listening: Open):
+    end_point = await listening(EndPoint(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"))
+    webhook = await subscribe(database, end_point, batch_size=50)
+    sent = [delivery(webhook) for _ in range(30)]
+    await database.outbox.add(sent)
+    async with dispatching(database):
+
+        async def tried() -> bool:
+            return all(item.tries == 1 for item in await log_of(database, webhook))
+
+        await until(tried)
+        assert len(end_point.got) == 1
+        end_point.answer = b"HTTP/1.1 204 No Content\r\n\r\n"
+        found = await log_of(database, webhook)
+        assert {item.log[0].status for item in found} == {500}
+        await database.outbox.add_again([replace(item, due=time.time()) for item in found])
+        await until(all_are(database, webhook, DeliveryState.DELIVERED))
+    first, second = (headers["webhook-id"] for headers, _ in end_point.got)
+    assert first == second
+
+
+def test_bundles_are_bounded_by_size_and_octets_and_leave_tests_alone():
+    webhook = Webhook("hook", "acme", "http://x", (), disabled=False, reason=None, created=0.0)
+    items = [replace(delivery(webhook), body="{" + "x" * 400_000 + "}") for _ in range(5)]
+    items.append(replace(delivery(webhook), event="test"))
+    calls = bundle(items, 1000)
+    assert sorted(len(call.deliveries) for call in calls) == [1, 1, 2, 2]
+    (test,) = [call for call in calls if call.deliveries[0].event == "test"]
+    assert test.body == items[-1].body
+    assert [call.body for call in bundle(items, 1)] == [item.body for item in items]
+
+
+async def happenings(database: Database, count: int, account: str = "acme") -> list[Event]:
+    """Events of messages that are known, a second apart, in the log."""
+    base = time.time() - 40 * 86_400
+    found = []
+    for number in range(count):
+        recipient = Recipient(id=new_id(base + number), address="reader@example.com")
+        submission = Submission(
+            id=new_id(), account=account, credential="c", source="smtp", received=base + number,
+            envelope="s@acme.test", recipients=(recipient,), features=Features(),
+            expires=base + 1e6, size=1,
+        )  # fmt: skip
+        found.append(accepted(submission, recipient))
+    await database.events.insert(found)
+    await database.messages.apply(found)
+    return found
+
+
+def replayer(database: Database, **options: Any) -> Replayer:
+    finder = FactFinder(database.messages.find_many)
+    return Replayer(database, finder, lambda: None, **options)
+
+
+async def test_any_range_of_the_log_is_replayed_whether_it_was_posted_before_or_not(
+    database: Database, listening: Open
+):
+    end_point = await listening(EndPoint())
+    webhook = await subscribe(database, end_point)
+    events = await happenings(database, 1200)
+    await happenings(database, 3, account="other")
+    wanted = events[100:1150]
+    known = [delivery_of(webhook, event, facts_of(event), time.time()) for event in wanted[:50]]
+    await database.outbox.add(known)
+    async with dispatching(database):
+        await until(all_are(database, webhook, DeliveryState.DELIVERED))
+        end_point.got.clear()
+        await database.replays.order(webhook, wanted[0].time, wanted[-1].time + 0.5)
+        await replayer(database).run_once()
+        await until(all_delivered(end_point, len(wanted)))
+    assert {headers["webhook-id"] for headers, _ in end_point.got} == {
+        delivery_of(webhook, event, facts_of(event), 0.0).id for event in wanted
+    }
+    (order,) = await database.replays.list("acme", webhook.id)
+    assert order.finished is not None
+    assert order.queued == len(wanted)
+
+
+def facts_of(event: Event) -> Facts:
+    facts = told_by(event)
+    assert facts is not None
+    return facts
+
+
+def all_delivered(end_point: EndPoint, number: int) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return len(end_point.got) >= number
+
+    return check
+
+
+async def test_replay_goes_on_where_it_was_and_does_not_fill_the_outbox(
+    database: Database, listening: Open
+):
+    webhook = await subscribe(database, await listening(EndPoint()))
+    events = await happenings(database, 1100)
+    await database.replays.order(webhook, events[0].time, time.time())
+    await replayer(database, most_waiting=400).run_once()
+    assert await database.outbox.count_waiting(webhook.id, 9999) == 500  # one page
+    (order,) = await database.replays.list("acme", webhook.id)
+    assert (order.queued, order.finished) == (500, None)
+    # The rest, by another process, once the end point has taken what waited.
+    await database.outbox.remove_turn(webhook.id)
+    later = replayer(database)
+
+    async def finished() -> bool:
+        await later.run_once()
+        (order,) = await database.replays.list("acme", webhook.id)
+        return order.finished is not None
+
+    await until(finished)
+    assert await database.outbox.count_waiting(webhook.id, 9999) == 600
+
+
+async def test_replay_to_a_disabled_end_point_ends(database: Database, listening: Open):
+    webhook = await subscribe(database, await listening(EndPoint()))
+    await database.replays.order(webhook, 0.0, time.time())
+    await database.webhooks.update("acme", webhook.id, {"disabled": True})
+    await replayer(database).run_once()
+    (order,) = await database.replays.list("acme", webhook.id)
+    assert order.finished is not None
+
+
+async def test_proof_by_an_old_url_does_not_count_for_the_new_one(
+    database: Database, listening: Open
+):
+    end_point = await listening(EndPoint(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd"))
+    webhook = await subscribe(database, end_point)
+    end_point.delay = 0.3
+    await database.outbox.add_call(webhook, "verification", {"challenge": "abcd"})
+    async with dispatching(database):
+        await until(all_delivered(end_point, 1))
+        await database.webhooks.update("acme", webhook.id, {"url": "http://127.0.0.1:1/"})
+        await until(all_are(database, webhook, DeliveryState.DELIVERED))
+    found = await database.webhooks.find(webhook.id)
+    assert found is not None
+    assert found.verified is None

@@ -33,7 +33,7 @@ from postroad_ingress_http.buckets import Buckets
 from postroad_ingress_http.dashboard import Dashboard
 from postroad_ingress_http.main import build_parts
 from postroad_ingress_http.parts import Parts
-from postroad_ingress_http.settings import HttpSettings
+from postroad_ingress_http.settings import Settings
 
 TOKEN = "pr_token_of_the_tests_0123456789"
 EMAIL = "admin@example.com"
@@ -47,7 +47,7 @@ class Site:
     app: ASGIApp
     parts: Parts
     database: Database
-    context: ServiceContext[HttpSettings]
+    context: ServiceContext[Settings]
     amqp_url: str
     token: str = TOKEN
     email: str = EMAIL
@@ -74,6 +74,12 @@ class Site:
                 found.append((submission, bytes(body)))
                 await message.ack()
         return found
+
+    async def empty(self) -> None:
+        """Nothing is left on the queue of the transformer, whoever put it there."""
+        connection = await aio_pika.connect(self.amqp_url)
+        async with connection:
+            await (await (await connection.channel()).get_queue(ACCEPTED.name)).purge()
 
     @staticmethod
     def csrf_of(page: str) -> str:
@@ -125,8 +131,8 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.transport.abort()
 
 
-def settings_for(amqp_url: str, mongodb_uri: str, **more: object) -> HttpSettings:
-    return HttpSettings(
+def settings_for(amqp_url: str, mongodb_uri: str, **more: object) -> Settings:
+    return Settings(
         **{
             "amqp_url": amqp_url,
             "mongodb_uri": mongodb_uri,
@@ -183,7 +189,7 @@ async def site(servers: tuple[str, str]) -> AsyncIterator[Site]:
     """One application for all tests of a module."""
     uri = own_database(servers[1])
     async with run_site(servers[0], uri, max_message_size=1_000_000, max_recipients=50) as running:
-        await running.submissions()
+        await running.empty()
         yield running
     await drop(uri)
 

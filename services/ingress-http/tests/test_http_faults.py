@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -307,6 +309,30 @@ async def test_process_gets_ready_creates_the_first_account_and_drains(
         if running.returncode is None:
             running.kill()
             await running.wait()
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        ('{"http":{"reqests":1}}', "http.reqests: is not known; did you mean requests?"),
+        ('{"http":{"rate":"fast"}}', "http.rate"),
+        ('{"rate":5}', 'rate belongs into "http"'),
+        ('{"web":{}}', "web is not a section"),
+        ("[]", "must be an object"),
+        ("{", "is not JSON"),
+    ],
+)
+def test_wrong_limits_are_refused_with_what_is_wrong(
+    request: pytest.FixtureRequest, value: str, complaint: str
+):
+    with pytest.raises(ValidationError, match=re.escape(complaint)):
+        _conftest(request).settings_for("amqp://x/", "mongodb://x/", limits=value)
+
+
+def test_limits_are_read_from_their_section_only(request: pytest.FixtureRequest):
+    value = '{"http":{"rate":7},"smtp":{"connections":"for others to check"}}'
+    settings = _conftest(request).settings_for("amqp://x/", "mongodb://x/", limits=value)
+    assert (settings.limits.http.rate, settings.limits.http.requests) == (7, 1000)
 
 
 async def test_process_with_wrong_settings_says_which_and_ends():

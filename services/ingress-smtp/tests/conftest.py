@@ -1,4 +1,8 @@
-"""The real service as a process, on a real RabbitMQ and MongoDB, and a client that speaks lines."""
+"""The real service on a real RabbitMQ and MongoDB, and a client that speaks lines.
+
+It runs as a process of its own (`start_ingress`), or, where only limits and settings differ, as
+listeners on a thread of this process (`ingress_with`): milliseconds instead of a second.
+"""
 
 import asyncio
 import base64
@@ -14,23 +18,32 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import aio_pika
 import pytest
+import uvloop
 
 from postroad_common import secrets as passwords
 from postroad_common.broker import topology
+from postroad_common.broker.eventwriter import EventWriter
+from postroad_common.broker.link import BrokerLink
+from postroad_common.broker.publisher import Publisher
+from postroad_common.health import Health
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.framing import decode
 from postroad_common.schemas.returns import Return
 from postroad_common.schemas.submission import Submission
+from postroad_common.service import ServiceContext
+from postroad_common.settings import load
 from postroad_common.store.database import Database
 from postroad_common.tokens import Keyring
+from postroad_ingress_smtp.main import open_listeners
+from postroad_ingress_smtp.settings import Settings
 from postroad_stack.certificates import Certificates, ensure_certificates
 from postroad_stack.stack import Stack
 
@@ -209,26 +222,49 @@ def broker(servers: Servers) -> Broker:
 
 
 @dataclass
-class Ingress:
-    """A running ingress-smtp process."""
+class Listening:
+    """An ingress-smtp that listens, wherever it runs."""
 
-    process: "subprocess.Popen[str]"
     certificates: Certificates
     ports: dict[str, int] = field(default_factory=dict)
+
+    def client(self, listener: str = "submission", **options: Any) -> "LineClient":
+        return LineClient(self.ports[listener], self.certificates.ca, **options)
+
+    def secure_client(self, login: Login | None = None) -> "LineClient":
+        """A client behind STARTTLS, EHLO and, with a login, AUTH."""
+        client = self.client()
+        client.expect("220 ")
+        client.ask("EHLO client.test", "250")
+        client.ask("STARTTLS", "220")
+        client.start_tls()
+        client.ask("EHLO client.test", "250")
+        if login is not None:
+            client.ask(f"AUTH PLAIN {login.plain}", "235")
+        return client
+
+
+@dataclass
+class Ingress(Listening):
+    """A running ingress-smtp process."""
+
+    process: "subprocess.Popen[str] | None" = None
     log: list[dict[str, Any]] = field(default_factory=list)
     _lines: "queue.Queue[str | None]" = field(default_factory=queue.Queue)
 
     def wait_started(self) -> None:
         def read() -> None:
+            assert self.process is not None
             assert self.process.stdout is not None
             for line in self.process.stdout:
                 self._lines.put(line)
             self._lines.put(None)
 
         threading.Thread(target=read, daemon=True).start()
-        while "operations" not in self.ports:
-            self._take_line(PATIENCE)
         deadline = time.monotonic() + PATIENCE
+        while "operations" not in self.ports:
+            assert time.monotonic() < deadline, self.log
+            self._take_line(1.0)
         while not self.ready():
             assert time.monotonic() < deadline, self.log
             self.drain_log(0.05)
@@ -285,21 +321,6 @@ class Ingress:
         """Octets of memory in use."""
         text = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii")
         return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-    def client(self, listener: str = "submission", **options: Any) -> "LineClient":
-        return LineClient(self.ports[listener], self.certificates.ca, **options)
-
-    def secure_client(self, login: Login | None = None) -> "LineClient":
-        """A client behind STARTTLS, EHLO and, with a login, AUTH."""
-        client = self.client()
-        client.expect("220 ")
-        client.ask("EHLO client.test", "250")
-        client.ask("STARTTLS", "220")
-        client.start_tls()
-        client.ask("EHLO client.test", "250")
-        if login is not None:
-            client.ask(f"AUTH PLAIN {login.plain}", "235")
-        return client
 
     def stop(self) -> int:
         if self.process.poll() is None:
@@ -372,6 +393,28 @@ class LineClient:
         self.close()
 
 
+def _environment(
+    servers: Servers, certificates: Certificates, limits: Mapping[str, Any] | None, **more: str
+) -> dict[str, str]:
+    """The settings of an ingress; `more` are further ones in capitals, without the prefix."""
+    settings = {
+        "AMQP_URL": servers.amqp_url,
+        "MONGODB_URI": servers.mongodb_uri,
+        "SECRET": SECRET,
+        "HOSTNAME": "mail.postroad.test",
+        "BOUNCE_DOMAIN": BOUNCE_DOMAIN,
+        "METRICS_PORT": "0",
+        "SMTP_PORT": "0",
+        "SMTPS_PORT": "0",
+        "MX_PORT": "0",
+        "TLS_CERT": str(certificates.certificate),
+        "TLS_KEY": str(certificates.key),
+        "LIMITS": json.dumps({"smtp": {"auth_delay_seconds": 0, **(limits or {})}}),
+        **more,
+    }
+    return {f"POSTROAD_{name}": value for name, value in settings.items()}
+
+
 @pytest.fixture(scope="session")
 def start_ingress(servers: Servers, certificates: Certificates) -> Iterator[Callable[..., Ingress]]:
     """Starts a process; keyword arguments are `limits` and further settings in capitals."""
@@ -380,28 +423,14 @@ def start_ingress(servers: Servers, certificates: Certificates) -> Iterator[Call
     def start(limits: Mapping[str, Any] | None = None, **settings: str) -> Ingress:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("POSTROAD_")
-        } | {
-            "POSTROAD_AMQP_URL": servers.amqp_url,
-            "POSTROAD_MONGODB_URI": servers.mongodb_uri,
-            "POSTROAD_SECRET": SECRET,
-            "POSTROAD_HOSTNAME": "mail.postroad.test",
-            "POSTROAD_BOUNCE_DOMAIN": BOUNCE_DOMAIN,
-            "POSTROAD_METRICS_PORT": "0",
-            "POSTROAD_SMTP_PORT": "0",
-            "POSTROAD_SMTPS_PORT": "0",
-            "POSTROAD_MX_PORT": "0",
-            "POSTROAD_TLS_CERT": str(certificates.certificate),
-            "POSTROAD_TLS_KEY": str(certificates.key),
-            "POSTROAD_LIMITS": json.dumps({"smtp": {"auth_delay_seconds": 0, **(limits or {})}}),
-            **{f"POSTROAD_{name}": value for name, value in settings.items()},
-        }
+        } | _environment(servers, certificates, limits, **settings)
         process = subprocess.Popen(
             [sys.executable, "-m", "postroad_ingress_smtp"],
             env=environment,
             stdout=subprocess.PIPE,
             text=True,
         )
-        ingress = Ingress(process, certificates)
+        ingress = Ingress(certificates, process=process)
         started.append(ingress)
         ingress.wait_started()
         return ingress
@@ -411,6 +440,90 @@ def start_ingress(servers: Servers, certificates: Certificates) -> Iterator[Call
         if ingress.process.poll() is None:
             ingress.process.kill()
         ingress.process.wait(PATIENCE)
+
+
+class Thread:
+    """An event loop on a thread of its own, with the connections that its listeners share."""
+
+    def __init__(self, servers: Servers) -> None:
+        self.loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+        self.run(self._connect(servers))
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE)
+
+    async def _connect(self, servers: Servers) -> None:
+        self.link = BrokerLink(servers.amqp_url, "tests", declare=True)
+        self.publisher = Publisher(self.link)
+        self.events = EventWriter(self.publisher)
+        self.database = Database(servers.mongodb_uri)
+        self.link.start()
+        self.events.start()
+        await self.link.up.wait()
+
+    async def open(self, settings: Settings) -> "tuple[ServiceContext[Settings], dict[str, int]]":
+        context = ServiceContext(
+            name="ingress-smtp",
+            settings=settings,
+            link=self.link,
+            publisher=self.publisher,
+            events=self.events,
+            database=self.database,
+            health=Health(),
+        )
+        listeners = await open_listeners(context)
+        return context, {listener.name: listener.port for listener in listeners}
+
+    async def close(self, context: "ServiceContext[Settings]") -> None:
+        for hook in context.drain_hooks:
+            await hook()
+        await context.cancel_tasks()
+
+    def stop(self) -> None:
+        async def disconnect() -> None:
+            await self.events.close()
+            await self.link.close()
+            await self.database.close()
+
+        self.run(disconnect())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(PATIENCE)
+        self.loop.close()
+
+
+@pytest.fixture(scope="session")
+def thread(servers: Servers) -> Iterator[Thread]:
+    thread = Thread(servers)
+    yield thread
+    thread.stop()
+
+
+@pytest.fixture(scope="session")
+def ingress_with(
+    servers: Servers, certificates: Certificates, thread: Thread
+) -> Iterator[Callable[..., Listening]]:
+    """Listeners with these `limits` and settings, on the thread; the same ones for the same."""
+    opened: dict[str, tuple[ServiceContext[Settings], Listening]] = {}
+
+    def open_with(limits: Mapping[str, Any] | None = None, **settings: str) -> Listening:
+        key = json.dumps([limits, settings], sort_keys=True)
+        if key not in opened:
+            with pytest.MonkeyPatch.context() as patch:
+                for name in os.environ:
+                    if name.startswith("POSTROAD_") and not name.startswith("POSTROAD_TEST_"):
+                        patch.delenv(name)
+                for name, value in _environment(servers, certificates, limits, **settings).items():
+                    patch.setenv(name, value)
+                read = load(Settings)
+            context, ports = thread.run(thread.open(read))
+            opened[key] = context, Listening(certificates, ports)
+        return opened[key][1]
+
+    yield open_with
+    for context, _ in opened.values():
+        thread.run(thread.close(context))
 
 
 @pytest.fixture(scope="session")

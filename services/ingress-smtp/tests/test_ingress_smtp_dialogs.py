@@ -29,7 +29,6 @@ import re
 import select
 import ssl
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,22 +69,6 @@ def variables(login: Any, new_login: Any, bounce_addresses: BounceAddresses) -> 
         "forged": forger.address(new_id()),
         "expired": bounce_addresses.address(new_id(time.time() - 90 * _DAY)),
     }
-
-
-@pytest.fixture
-def server_for(ingress: Any, start_ingress: Any) -> Iterator[Callable[..., Any]]:
-    """The server for these limits and settings: the common one, or one for this dialog alone."""
-    started: list[Any] = []
-
-    def get(limits: dict[str, Any], settings: dict[str, str]) -> Any:
-        if not limits and not settings:
-            return ingress
-        started.append(start_ingress(limits, **settings))
-        return started[-1]
-
-    yield get
-    for server in started:
-        server.stop()
 
 
 class Play:
@@ -171,7 +154,14 @@ class Play:
 
 
 @pytest.mark.parametrize("path", _DIALOGS, ids=[path.stem for path in _DIALOGS])
-def test_dialog(path: Path, server_for: Any, login: Any, variables: dict[str, str], broker: Any):
+def test_dialog(
+    path: Path,
+    ingress: Any,
+    ingress_with: Any,
+    login: Any,
+    variables: dict[str, str],
+    broker: Any,
+):
     lines = path.read_text(encoding="utf-8").splitlines()
     limits: dict[str, Any] = {}
     settings: dict[str, str] = {}
@@ -185,7 +175,8 @@ def test_dialog(path: Path, server_for: Any, login: Any, variables: dict[str, st
                 settings[name] = value
             case ["published" | "returned" as what, text]:
                 expected[what] = int(text)
-    play = Play(server_for(limits, settings), login, variables)
+    server = ingress_with(limits, **settings) if limits or settings else ingress
+    play = Play(server, login, variables)
     try:
         for number, line in enumerate(lines, 1):
             if line and not line.startswith("#"):

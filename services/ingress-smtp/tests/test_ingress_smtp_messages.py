@@ -1,18 +1,11 @@
 """What is published for what was handed in, and what hostile crowds leave behind."""
 
-# ruff: noqa: S603, S607 - runs the programs that it tests with
-
 import asyncio
 import contextlib
-import json
-import shutil
+import os
 import socket
-import subprocess
 import threading
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from postroad_common.broker import topology
 from postroad_common.mail.identifiers import is_id, new_id
@@ -177,7 +170,11 @@ HOSTILE = (
 )
 
 
-def test_10000_hostile_sessions_leave_memory_where_it_was(start_ingress: Any):
+HOSTILE_SESSIONS = int(os.environ.get("POSTROAD_TEST_HOSTILE_SESSIONS", "3000"))
+"""10,000 take up to a quarter of a minute on a busy machine; what they leave is the same."""
+
+
+def test_thousands_of_hostile_sessions_leave_memory_where_it_was(start_ingress: Any):
     server = start_ingress()
     ports = [server.ports[name] for name in ("submission", "mx", "submissions")]
 
@@ -206,106 +203,13 @@ def test_10000_hostile_sessions_leave_memory_where_it_was(start_ingress: Any):
         ):
             pause.wait(0.1)
 
-    attack(2000)
+    attack(1000)
     settle()
     before = server.resident()
-    attack(10_000)
+    attack(HOSTILE_SESSIONS)
     settle()
     grown = server.resident() - before
-    assert grown < 16 * 1024 * 1024
+    assert grown < 8 * 1024 * 1024
     assert server.metric("postroad_smtp_memory_bytes") == 0
     with server.client("mx") as client:
         client.expect("220")
-
-
-@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-def test_curl_sends(ingress: Any, login: Any, broker: Any, tmp_path: Path):
-    mail = tmp_path / "mail.eml"
-    mail.write_bytes(b"Subject: from curl\r\n\r\nHello\r\n")
-    for url in (
-        f"smtp://localhost:{ingress.ports['submission']}/client.test",
-        f"smtps://localhost:{ingress.ports['submissions']}/client.test",
-    ):
-        subprocess.run(
-            [
-                *("curl", "-sS", "--ssl-reqd", "--cacert", str(ingress.certificates.ca)),
-                *("--mail-from", "ann@shop.example", "--mail-rcpt", "bob@there.example"),
-                *("--user", f"{login.username}:{login.password}", "-T", str(mail), url),
-            ],
-            check=True,
-            timeout=60,
-        )
-        assert broker.submission()[0].subject == "from curl"
-
-
-@pytest.mark.skipif(not shutil.which("swaks"), reason="swaks is not installed")
-def test_swaks_sends(ingress: Any, login: Any, broker: Any):
-    subprocess.run(
-        [
-            *("swaks", "--server", f"localhost:{ingress.ports['submission']}", "-tls"),
-            *("--auth", "LOGIN", "--auth-user", login.username, "--auth-password", login.password),
-            *("--from", "ann@shop.example", "--to", "bob@there.example", "--silent", "2"),
-        ],
-        check=True,
-        timeout=60,
-    )
-    assert broker.submission()[0].envelope == "ann@shop.example"
-
-
-@pytest.mark.skipif(not shutil.which("msmtp"), reason="msmtp is not installed")
-def test_msmtp_sends(ingress: Any, login: Any, broker: Any):
-    subprocess.run(
-        [
-            *("msmtp", "--host=localhost", f"--port={ingress.ports['submission']}", "--tls=on"),
-            *(f"--tls-trust-file={ingress.certificates.ca}", "--auth=on", "--file=/dev/null"),
-            *(f"--user={login.username}", f"--passwordeval=echo {login.password}"),
-            *("--from=ann@shop.example", "bob@there.example"),
-        ],
-        input=b"Subject: from msmtp\n\nHello\n",
-        check=True,
-        timeout=60,
-    )
-    assert broker.submission()[0].subject == "from msmtp"
-
-
-NODEMAILER = """
-const { host, port, user, pass, ca } = JSON.parse(process.argv[1]);
-const transport = require('nodemailer').createTransport({
-  host, port, auth: { user, pass }, requireTLS: true, tls: { ca: require('fs').readFileSync(ca) },
-});
-transport.sendMail({
-  from: 'ann@shop.example', to: 'bob@there.example', subject: 'Grüße von nodemailer',
-  text: 'Hello', dsn: { id: 'Order-47', return: 'headers', notify: ['failure', 'delay'] },
-}).then((info) => console.log(info.response));
-"""
-
-
-def _has_nodemailer() -> bool:
-    node = shutil.which("node")
-    probe = [node or "node", "-e", "require('nodemailer')"]
-    return (
-        node is not None and subprocess.run(probe, check=False, capture_output=True).returncode == 0
-    )
-
-
-@pytest.mark.skipif(not _has_nodemailer(), reason="Node with nodemailer (NODE_PATH) is not there")
-def test_nodemailer_sends_with_dsn_parameters(ingress: Any, login: Any, broker: Any):
-    options = {
-        "host": "localhost",
-        "port": ingress.ports["submission"],
-        "user": login.username,
-        "pass": login.password,
-        "ca": str(ingress.certificates.ca),
-    }
-    done = subprocess.run(
-        ["node", "-e", NODEMAILER, json.dumps(options)],
-        check=True,
-        timeout=60,
-        capture_output=True,
-        text=True,
-    )
-    submission, _ = broker.submission()
-    assert submission.recipients[0].id in done.stdout
-    assert submission.subject == "Grüße von nodemailer"
-    assert (submission.envid, submission.ret) == ("Order-47", "hdrs")
-    assert submission.recipients[0].notify == ("delay", "failure")

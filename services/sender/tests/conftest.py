@@ -173,7 +173,9 @@ class Sink:
     """A receiving server that does as told and remembers what it took.
 
     `refuse` maps the start of a recipient address to replies given to its RCPT, one after the
-    other; the last repeats. `gate` holds back the reply to the final dot while it is closed.
+    other; the last repeats. `gate` holds back the reply to the final dot while it is closed, and
+    `pause` for some seconds. `most_open` and `most_owners` are the most connections, and
+    by their names in EHLO, that there were at the same time.
     """
 
     def __init__(self) -> None:
@@ -186,6 +188,10 @@ class Sink:
         self.open = 0
         self.connections = 0
         self.refused = 0
+        self.pause = 0.0
+        self.most_open = 0
+        self.most_owners = 0
+        self._clients: dict[asyncio.Task[None], tuple[str, asyncio.StreamReader]] = {}
         self.host = "127.0.0.1"
         self.port = 0
         self._server: asyncio.Server | None = None
@@ -195,6 +201,10 @@ class Sink:
     def recipients(self) -> list[str]:
         """Every address a message was taken for, in order."""
         return [address for _, addresses, _ in self.taken for address in addresses]
+
+    def owners(self) -> set[str]:
+        """The clients that are connected now, by their names in EHLO."""
+        return {name for name, reader in self._clients.values() if not reader.at_eof()}
 
     async def start(self) -> None:
         """Listen, on the same port as before if there was one."""
@@ -218,6 +228,7 @@ class Sink:
         task.add_done_callback(self._tasks.discard)
         self.connections += 1
         self.open += 1
+        self.most_open = max(self.most_open, self.open)
         try:
             if self.open > self.most_connections:
                 self.refused += 1
@@ -230,7 +241,14 @@ class Sink:
             pass
         finally:
             self.open -= 1
+            self._clients.pop(task, None)
             writer.close()
+
+    def _greet(self, name: str, reader: asyncio.StreamReader) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients[task] = (name, reader)
+        self.most_owners = max(self.most_owners, len(self.owners()))
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sender, recipients = "", []
@@ -238,6 +256,7 @@ class Sink:
             line = (await reader.readuntil(b"\r\n")).decode().removesuffix("\r\n")
             match line[:4].upper():
                 case "EHLO":
+                    self._greet(line[5:], reader)
                     offered = ["sink.test", "PIPELINING", "8BITMIME", "SIZE 99999999"]
                     offered += ["DSN"] if self.dsn else []
                     lines = [f"250-{word}\r\n" for word in offered[:-1]]
@@ -258,6 +277,8 @@ class Sink:
                     writer.write(b"354 go\r\n")
                     data = await reader.readuntil(b"\r\n.\r\n")
                     await self.gate.wait()
+                    if self.pause:
+                        await asyncio.sleep(self.pause)
                     self.taken.append((sender, recipients, data[:-3]))
                     writer.write(b"250 2.0.0 queued\r\n")
                 case "QUIT":

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import Event, EventName
+from postroad_common.store.database import Database
 from postroad_common.tokens import Keyring, LinkSigner
 from postroad_tracker import pages
 from postroad_tracker.forwarder import events_of
+from postroad_tracker.gallery import Gallery
 from postroad_tracker.handler import Handler, is_safe
 from postroad_tracker.listener import MAX_HEAD, Listener
 from postroad_tracker.recency import Recency
@@ -25,6 +27,7 @@ from postroad_tracker.spool import Spool
 from postroad_tracker.visitor import Visitors
 
 SIGNER = LinkSigner(Keyring(["a secret for tests"]), "http://track.example")
+AWAY = Database("mongodb://127.0.0.1:1/none")  # nobody listens there
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"
 
 
@@ -48,7 +51,10 @@ async def running(spool: Spool, recency: Recency, prefix: str = "") -> AsyncIter
     visitors = Visitors([ipaddress.ip_network("127.0.0.0/8")])
     recorder = Recorder(spool, recency, lambda: None)
     listener = Listener(
-        Handler(SIGNER, recorder, visitors, prefix), "127.0.0.1", 0, reuse_port=True
+        Handler(SIGNER, recorder, visitors, Gallery(AWAY.images), prefix),
+        "127.0.0.1",
+        0,
+        reuse_port=True,
     )
     await listener.start()
     base = f"http://127.0.0.1:{listener.port}"

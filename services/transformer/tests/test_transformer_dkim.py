@@ -29,7 +29,7 @@ from postroad_transformer.dkim import (
     SigningKey,
     load_key,
 )
-from postroad_transformer.edits import Hole
+from postroad_transformer.segments import Hole
 
 HOLE = Hole(LinkKind.CLICK, 0, b"")
 FIELDS = [

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import dataclasses
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -25,7 +26,7 @@ from postroad_common.store.suppressions import Suppression
 from postroad_common.tokens import Keyring, LinkSigner
 from postroad_transformer.handler import AT_ONCE, Policy, Surroundings, Transformer
 from postroad_transformer.headers import HeaderRules
-from postroad_transformer.lookups import SigningKeys, SuppressionCheck
+from postroad_transformer.lookups import ImageStore, SigningKeys, SuppressionCheck
 from postroad_transformer.template import Rules
 
 BASE = "https://track.example.com"
@@ -57,6 +58,7 @@ class Road:
             database.bodies,
             SigningKeys(database.domains),
             SuppressionCheck(database.suppressions),
+            ImageStore(database.images),
         )
         policy = Policy(Rules(HeaderRules("mx.example.net"), BASE), LINKS, BOUNCES, 4096)
         self.transformer = Transformer(around, policy)
@@ -385,3 +387,56 @@ async def test_when_the_broker_breaks_off_the_rest_follows_and_little_comes_twic
     assert {message.id for message, _ in sent} == {each.id for each in submission.recipients}
     assert len(sent) <= 300 + AT_ONCE
     assert await road.depth(topology.ACCEPTED.name) == 0
+
+
+async def test_a_verified_domain_tracks_by_way_of_its_own_host(road: Road, make_submission: Make):
+    domains = road.database.domains
+    await domains.create("main", "example.com", "proof", [])
+    await domains.set_tracking_host("main", "example.com", "links.example.com")
+    await domains.create("other", "news.example.com", "proof", [])
+    await domains.set_tracking_host("other", "news.example.com", "unproved.example.com")
+    await domains.set_checks("main", "example.com", {}, verified=True)
+    features = Features(clicktracking=True)
+    await road.submit(make_submission(features=features))
+    await road.submit(make_submission(features=features, account="other"))
+    found = {message.account: body for message, body in await road.outbound(2)}
+    for account, base in (("main", b"https://links.example.com/"), ("other", BASE.encode())):
+        (url,) = re.findall(rb'href="(https?://[^"]+)"', found[account])
+        assert url.startswith(base)
+        token = LINKS.read_path(URL(url.decode()).path)
+        assert token is not None
+        assert token.target == b"http://a.test/x"
+
+
+PICTURE = b"\x89PNG\r\n\x1a\n picture"
+WITH_PICTURE = (
+    b"From: shop@example.com\r\nMIME-Version: 1.0\r\n"
+    b"Content-Type: multipart/related; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n"
+    b"<img src='cid:p'>\r\n--b\r\nContent-Type: image/png\r\nContent-ID: <p>\r\n"
+    b"Content-Transfer-Encoding: base64\r\n\r\n" + base64.b64encode(PICTURE) + b"\r\n--b--\r\n"
+)
+
+
+async def test_a_hosted_image_is_stored_before_its_mail_goes_out(road: Road, make_submission: Make):
+    await road.submit(make_submission(features=PLAIN, images_hosted=True), WITH_PICTURE)
+    ((_, body),) = await road.outbound(1)
+    (path,) = re.findall(rb"src='https://track.example.com(/[^']+)'", body)
+    token = LINKS.read_path(path.decode())
+    assert token is not None
+    assert token.target is not None
+    image = await road.database.images.get(token.target)
+    assert image is not None
+    assert (image.media_type, image.data) == ("image/png", PICTURE)
+    assert b"image/png" not in body
+
+
+async def test_images_stay_in_the_mail_while_the_store_is_away(road: Road, make_submission: Make):
+    away = Database("mongodb://127.0.0.1:1/none")
+    around = road.transformer._around
+    road.transformer._around = dataclasses.replace(around, images=ImageStore(away.images))
+    await road.submit(make_submission(features=PLAIN, images_hosted=True), WITH_PICTURE)
+    ((_, body),) = await road.outbound(1)
+    assert body.endswith(WITH_PICTURE.partition(b"\r\n\r\n")[2])
+    (event,) = await road.told(1)
+    assert event.data["changes"]["hosting"] == "left embedded: the images could not be stored"
+    await away.close()

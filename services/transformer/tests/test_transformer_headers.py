@@ -12,7 +12,12 @@ from postroad_common.tokens import LinkSigner
 from postroad_transformer.compose import Composer
 from postroad_transformer.dkim import SigningKey
 from postroad_transformer.fields import content_type, read_block
-from postroad_transformer.headers import HeaderRules, sender_domain, unsubscribe_urls
+from postroad_transformer.headers import (
+    HeaderRules,
+    peek_sender_domain,
+    sender_domain,
+    unsubscribe_urls,
+)
 from postroad_transformer.template import Rules, make_template
 
 BASE = "https://track.example.com"
@@ -102,6 +107,8 @@ def test_what_the_client_said_cannot_break_the_trace(
 def test_the_sender_domain_is_that_of_the_from_address(value: bytes, domain: str | None):
     raw = b"To: x@to.test\r\nFrom: " + value + b"\r\n\r\n"
     assert sender_domain(raw, read_block(raw, 0, len(raw))) == domain
+    assert peek_sender_domain(raw) == domain
+    assert peek_sender_domain(raw.replace(b"\r\n", b"\n")) == domain
 
 
 def test_unsubscribe_urls_are_read_through_folding():
@@ -154,3 +161,33 @@ def test_a_messages_own_list_unsubscribe_is_left_as_it_is(make_submission: Make,
 )
 def test_content_types_are_read(value: bytes, expected: tuple[str, str, dict[str, bytes]] | None):
     assert content_type(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("by_default", "wanted", "added"),
+    [(True, None, True), (True, False, False), (False, True, True), (False, None, False)],
+)
+def test_a_submission_has_the_last_word_on_one_click_unsubscribe(
+    make_submission: Make, links: LinkSigner, *, by_default: bool, wanted: bool | None, added: bool
+):
+    rules = Rules(HeaderRules("mx.example.net", unsubscribe_url=BASE if by_default else None), BASE)
+    submission = make_submission(list_unsubscribe=wanted)
+    template = make_template(b"From: a@example.com\r\n\r\nx\r\n", submission, rules)
+    head = Composer(template, links, (), 0).content(submission.recipients[0].id).head
+    assert (b"List-Unsubscribe: <https://track.example.com/u" in head) is added
+    assert (b"List-Unsubscribe-Post: List-Unsubscribe=One-Click" in head) is added
+
+
+@pytest.mark.parametrize(
+    ("base", "host", "expected"),
+    [
+        ("https://t.example.net", "l.example.com", "https://l.example.com"),
+        ("https://t.example.net:8443/x", "l.example.com", "https://l.example.com/x"),
+        ("http://localhost:8081", None, "http://localhost:8081"),
+    ],
+)
+def test_a_tracking_host_takes_the_place_of_host_and_port(
+    base: str, host: str | None, expected: str
+):
+    rules = Rules(HeaderRules("mx.example.net", unsubscribe_url=base), base).at(host)
+    assert (rules.base_url, rules.header.unsubscribe_url) == (expected, expected)

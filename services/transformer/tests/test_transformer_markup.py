@@ -7,17 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_transformer.markup import Page, attribute_text, attributes, scan
+from postroad_transformer.markup import Attributes, Page, attribute_text
 
 
 def names(text: str) -> list[str]:
-    return [("" if tag.opens else "/") + tag.name for tag in scan(text)]
+    found = [name.removeprefix("<") for name in Page(text).names]
+    return [name for name in found if name[-1] not in "!?/"]
+
+
+def read(attributes: Attributes) -> dict[str, str]:
+    return {name: attributes.text(name) or "" for name in attributes.names}
 
 
 def values(text: str) -> dict[str, str]:
     page = Page(text)
-    assert len(page.tags) == 1
-    return {name: page.value(value) for name, value in page.attributes(0).items()}
+    assert len(page.names) == 1
+    return read(page.attributes(0))
 
 
 @pytest.mark.parametrize(
@@ -119,8 +124,11 @@ def test_hostile_repetition_takes_linear_time(unit: str):
     def seconds(size: int) -> float:
         text = unit * (size // len(unit)) + "&" * 10
         started = time.process_time()
-        for tag in scan(text)[:1]:
-            attributes(text, tag)
+        page = Page(text)
+        if page.names:
+            page.attributes(0)
+            page.visible(0, {"</a"}, 20_000)
+        page.segments()
         return time.process_time() - started
 
     assert seconds(1_000_000) < 2.0
@@ -162,23 +170,44 @@ def test_well_formed_tags_agree_with_the_standard_library(text: str):
     reference = Reference()
     reference.feed(text)
     reference.close()
+    page = Page(text)
     found = [
-        (
-            tag.name,
-            {k: attribute_text(text[v.start : v.end]) for k, v in attributes(text, tag).items()},
-        )
-        for tag in scan(text)
-        if tag.opens
+        (name[1:], read(page.attributes(number)))
+        for number, name in enumerate(page.names)
+        if name[1].isalpha()
     ]
     assert found == reference.found
 
 
 @given(st.text(alphabet="<>/!-='\" abstyle&;\n\t#x1", max_size=300))
-def test_whatever_comes_positions_stay_within_the_text_and_ascend(text: str):
-    done = 0
-    for tag in scan(text):
-        assert done <= tag.start <= tag.attributes <= tag.attributes_end <= tag.end <= len(text)
-        assert text[tag.start] == "<"
-        done = tag.end
-        for value in attributes(text, tag).values():
-            assert tag.attributes <= value.outer <= value.start <= value.end <= value.outer_end
+def test_whatever_comes_the_pieces_make_up_the_text(text: str):
+    page = Page(text)
+    assert "".join(page.pieces) == text
+    assert len(page.pieces) == 3 * len(page.names) + 1
+    for number, name in enumerate(page.names):
+        assert page.pieces[3 * number + 1].lower() == name
+        if name[1].isalpha():
+            assert str(page.attributes(number)) == page.pieces[3 * number + 2]
+            assert page.pieces[3 * number + 3].startswith(">")
+    assert page.segments() == [text]
+
+
+@given(st.lists(words, max_size=20).map("".join), st.integers(0, 19))
+def test_a_changed_value_changes_nothing_else(text: str, place: int):
+    page = Page(text)
+    tags = [
+        number
+        for number, name in enumerate(page.names)
+        if name[1].isalpha() and page.attributes(number).names
+    ]
+    if not tags:
+        return
+    number = tags[place % len(tags)]
+    found = page.attributes(number)
+    name, raw, quote = found.names[0], found.raw(found.names[0]), found.quote(found.names[0])
+    page.put(number, name, "NEWVALUE")
+    (changed,) = page.segments()
+    if raw:
+        assert changed.replace(f"{quote}NEWVALUE{quote}", f"{quote}{raw}{quote}") == text
+    else:
+        assert changed.replace("=NEWVALUE", "") == text

@@ -6,10 +6,12 @@ Not yet run against a real Docker engine.
 """
 
 import asyncio
+import contextlib
+import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from docker.errors import APIError, DockerException
+from docker.errors import APIError, DockerException, NotFound
 from testcontainers.core.container import DockerContainer
 
 from postroad_stack.program import Program
@@ -34,19 +36,8 @@ class Container:
         Raises:
             OSError: Docker refused.
         """
-        container = (
-            DockerContainer(program.image or "")
-            .with_envs(**{k: v for k, v in program.env.items() if k != "PATH"})
-            .with_volume_mapping(program.folder, str(program.folder), "rw")
-            .with_command(list(program.argv[1:]))
-            .with_kwargs(
-                entrypoint=program.argv[0],
-                network_mode="host",
-                user=f"{os.getuid()}:{os.getgid()}",
-                working_dir=str(program.folder),
-            )
-        )
         try:
+            container = _container(program)
             await asyncio.to_thread(container.start)
             docker = container.get_wrapped_container()
             await asyncio.to_thread(docker.reload)
@@ -90,3 +81,24 @@ class Container:
                     log.write(piece)
 
         await asyncio.to_thread(copy)
+
+
+def _container(program: Program) -> DockerContainer:
+    digest = hashlib.sha256(str(program.folder).encode()).hexdigest()[:12]
+    name = f"postroad-{program.label}-{digest}"
+    container = (
+        DockerContainer(program.image or "")
+        .with_name(name)
+        .with_envs(**{key: value for key, value in program.env.items() if key != "PATH"})
+        .with_volume_mapping(program.folder, str(program.folder), "rw")
+        .with_command(list(program.argv[1:]))
+        .with_kwargs(
+            entrypoint=program.argv[0],
+            network_mode="host",
+            user=f"{os.getuid()}:{os.getgid()}",
+            working_dir=str(program.folder),
+        )
+    )
+    with contextlib.suppress(NotFound):  # left by a killed supervisor, its reaper not yet there
+        container.get_docker_client().client.containers.get(name).remove(force=True)
+    return container

@@ -136,17 +136,18 @@ class Keeper:
             state=ProcessState.STARTING, pid=pid, born=born(pid), started=time.time(), note=""
         )
         log.info("%s started, pid %d", self._label, pid)
-        checking = asyncio.create_task(self._watch_ready(), name=f"ready {self._label}")
-        try:
-            code = await self._running.wait()
-        finally:
-            checking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await checking
+        checking = asyncio.create_task(
+            self._watch_ready(self._running), name=f"ready {self._label}"
+        )
+        code = await self._running.wait()
         self._running = None
+        checking.cancel()
+        # Bounded: a library that is asked whether the program answers may swallow the cancellation;
+        # the watch itself ends when it sees that this run is over.
+        await asyncio.wait({checking}, timeout=_CHECK_EVERY)
         return Ending(code, _describe(code))
 
-    async def _watch_ready(self) -> None:
+    async def _watch_ready(self, run: Running) -> None:
         began = time.monotonic()
         pause = _CHECK_EVERY
         while True:
@@ -154,10 +155,14 @@ class Keeper:
                 await self.program.ready()
                 break
             except NotReadyError as error:
-                if str(error) != self.status.note:
+                if self._running is run and str(error) != self.status.note:
                     self._note(note=str(error))
+            if self._running is not run:
+                return
             await asyncio.sleep(pause)
             pause = min(pause * 1.2, 1.0)
+        if self._running is not run:
+            return
         log.info("%s ready after %.1f s", self._label, time.monotonic() - began)
         self._note(state=ProcessState.READY, ready=time.time(), note="")
         if not self._first_ready.done():
@@ -169,17 +174,21 @@ class Keeper:
             return False
         if ending.code != REFUSED_SETTINGS and failures < _FIRST_TRIES:
             return False
-        self._first_ready.set_exception(self._failed(ending.words))
+        advice = ""
+        if ending.code == REFUSED_SETTINGS:
+            advice = "correct the setting (in --env or in the environment) and start again"
+        self._first_ready.set_exception(self._failed(ending.words, advice))
         self._first_ready.exception()  # seen here, should nobody wait for it any more
         return True
 
-    def _failed(self, reason: str) -> StartFailedError:
+    def _failed(self, reason: str, advice: str = "") -> StartFailedError:
         return StartFailedError(
             Failure(
                 process=self._label,
                 reason=reason,
                 log=str(self.program.log),
                 tail=logs.tail(self.program.log, since=self._log_start),
+                advice=advice,
             )
         )
 

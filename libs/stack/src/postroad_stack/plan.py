@@ -1,6 +1,7 @@
 """What a stack shall run: written by `postroad up`, read by the supervisor it starts."""
 
 import json
+from collections.abc import Mapping
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -90,21 +91,42 @@ def check_replicas(replicas: dict[str, int]) -> None:
 _MOST_REPLICAS = 32
 
 
-def fixed_ports(environment: dict[str, str]) -> dict[str, int]:
-    """Return the listener ports that the user fixed, by the name they have in the port book.
+def fixed_ports(environment: Mapping[str, str], replicas: Mapping[str, int]) -> dict[str, int]:
+    """Return the ports that the user fixed, by the name they have in the port book.
+
+    `POSTROAD_METRICS_PORT` is the port of the first process; the others have the next ones.
 
     Raises:
         StackError: a value is no port number.
     """
-    fixed = {}
-    for name, variable in LISTENER_PORTS.items():
-        if (text := environment.get(variable)) is not None:
-            if not text.isdecimal() or not 1 <= int(text) <= _HIGHEST_PORT:
-                raise StackError(f"{variable}={json.dumps(text)} is no port number")
-            fixed[name] = int(text)
+    fixed = {
+        name: _port_number(variable, environment[variable])
+        for name, variable in LISTENER_PORTS.items()
+        if variable in environment
+    }
+    if METRICS_PORT in environment:
+        first = _port_number(METRICS_PORT, environment[METRICS_PORT])
+        names = [
+            metrics_name(service, replica)
+            for service in SERVICES
+            for replica in range(replicas.get(service, 1))
+        ]
+        fixed |= {name: first + number for number, name in enumerate(names)}
     return fixed
 
 
+def metrics_name(service: str, replica: int) -> str:
+    """Return the name in the port book of the operations port of one process."""
+    return f"metrics.{service}.{replica}"
+
+
+def _port_number(variable: str, text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _HIGHEST_PORT:
+        raise StackError(f"{variable}={json.dumps(text)} is no port number")
+    return int(text)
+
+
+METRICS_PORT = "POSTROAD_METRICS_PORT"
 _HIGHEST_PORT = 65_535
 LISTENER_PORTS = {
     "smtp": "POSTROAD_SMTP_PORT",

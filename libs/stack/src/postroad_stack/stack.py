@@ -25,7 +25,7 @@ from postroad_stack.document import StackDocument
 from postroad_stack.errors import StackError
 from postroad_stack.plan import EVERYTHING, SINK, Plan
 from postroad_stack.rest import RestClient
-from postroad_stack.servers.choose import Preference, choose_servers
+from postroad_stack.servers.choose import Preference, choose_servers, continued
 from postroad_stack.sink_client import SinkClient
 from postroad_stack.state_dir import StateDir
 from postroad_stack.status import ProcessState, ProcessStatus, StackStatus
@@ -70,7 +70,9 @@ class Stack:
         stack = cls(state)
         if not state.supervised():
             environment = dict(env or {})
-            broker, database = choose_servers(environment, servers, lambda _text: None)
+            broker, database = choose_servers(
+                environment, continued(state, servers), lambda _text: None
+            )
             names = EVERYTHING if only is None else tuple(only)
             plan = Plan(
                 rabbitmq=broker,

@@ -50,7 +50,10 @@ class Supervisor:
         self._state = state
         self._plan = plan
         self._identity = load_identity(state.identity)
-        self._ports = PortBook(state.ports, fixed_ports(plan.environment))
+        fixed = fixed_ports(plan.environment, plan.replicas)
+        self._ports = PortBook(state.ports, fixed)
+        for name in fixed:  # before anything is started that would have to be stopped again
+            self._ports.port(name)
         certificates = ensure_certificates(state.tls, certificate_names())
         self._wiring = Wiring(
             plan=plan,
@@ -106,9 +109,9 @@ class Supervisor:
             log.warning("%s", notice)
         await self._check_given()
         self._servers = self._keep(self._wiring.servers())
-        await self._all_ready(self._servers)
+        # At once: a service that finds no broker or database yet waits for it.
         self._services = self._keep(self._wiring.services(self._pages))
-        await self._all_ready(self._services)
+        await self._all_ready([*self._servers, *self._services])
         if "ingress-http" in self._plan.only:
             self._identity = await self._with_credential(self._identity)
         self._phase = Phase.READY

@@ -12,7 +12,15 @@ from collections.abc import Mapping
 from postroad_stack.certificates import Certificates
 from postroad_stack.document import Dashboard, Listener, Sink, StackDocument
 from postroad_stack.identity import Identity
-from postroad_stack.plan import LISTENER_PORTS, SERVICES, SINK, Plan, Source
+from postroad_stack.plan import (
+    LISTENER_PORTS,
+    METRICS_PORT,
+    SERVICES,
+    SINK,
+    Plan,
+    Source,
+    metrics_name,
+)
 from postroad_stack.ports import PortBook
 from postroad_stack.program import Program
 from postroad_stack.readiness import HealthPages
@@ -27,10 +35,9 @@ _LISTENING = {
     "ingress-http": ("http",),
     "tracker": ("tracker",),
 }
-_PATIENCE = 60.0
+_PATIENCE = 120.0  # the servers boot meanwhile
 _DEFAULT_GRACE = 25.0
 _AFTER_GRACE = 5.0
-_FIRST_METRICS_PORT = "POSTROAD_METRICS_PORT"
 
 
 def certificate_names() -> tuple[str, ...]:
@@ -138,7 +145,7 @@ class Wiring:
         env = {**self._inherited, **self._common(), **self._plan.environment}
         spool = self._state.spool / f"{service}.{replica}"
         spool.mkdir(exist_ok=True, mode=0o700)
-        env[_FIRST_METRICS_PORT] = str(port)
+        env[METRICS_PORT] = str(port)
         env["POSTROAD_SPOOL_DIR"] = str(spool)
         if service in _LISTENING and self._plan.count(service) > 1:
             env["POSTROAD_REUSE_PORT"] = "true"
@@ -213,7 +220,7 @@ class Wiring:
         return settings
 
     def _metrics_port(self, service: str, replica: int) -> int:
-        return self._ports.port(f"metrics.{service}.{replica}")
+        return self._ports.port(metrics_name(service, replica))
 
     def _web(self, name: str) -> str:
         return f"http://{LOOPBACK}:{self._ports.port(name)}"

@@ -18,6 +18,7 @@ from postroad_bounce_processor.pace import Pace
 from postroad_bounce_processor.suppression import hard_life
 from postroad_common.broker.consumer import Delivery
 from postroad_common.mail.identifiers import derived_id
+from postroad_common.schemas.events import notified, written
 from postroad_common.schemas.framing import FrameError, decode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.schemas.returns import DeliveryFailure
@@ -128,9 +129,13 @@ class FailuresHandler:
             hostname=self._hostname,
             explanation=verdict.failure.explain,
         )
-        effects.outbound.append(
-            await self._outbound(failure, notification, notification_id, now, moment)
-        )
+        made, content = await self._outbound(failure, notification, notification_id, now, moment)
+        effects.outbound.append((made, content))
+        effects.events.append(written(made, recipients[0].id))
+        effects.events += [
+            notified(message, recipient.id, notification_id, failure.outcome, failure.time)
+            for recipient in recipients
+        ]
         effects.counts.append(metrics.REPORTS.labels(failure.outcome))
         _log.info(
             "notification written",

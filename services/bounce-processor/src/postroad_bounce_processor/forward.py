@@ -7,6 +7,7 @@ front, which also break loops. It travels with the null sender, so that nothing 
 from dataclasses import dataclass
 from email.utils import formatdate
 
+from postroad_bounce_processor.decoding import decode_words
 from postroad_bounce_processor.mime import read_headers
 from postroad_common.schemas.returns import Return
 
@@ -21,6 +22,7 @@ class Forward:
 
     head: bytes
     skip: int
+    subject: str
 
 
 def is_loop(raw: bytes, bounce_domain: str) -> bool:
@@ -48,7 +50,8 @@ def forward(
     ).encode("ascii", "replace")
     start = raw.find(b"\n", 0, 2000) + 1 if raw[:5] == b"From " else 0
     length = _header_length(raw)
-    return Forward(trace + raw[start:length], length)
+    subject = decode_words(read_headers(raw[start:length]).get("subject"))
+    return Forward(trace + raw[start:length], length, subject[:500])
 
 
 def _header_length(raw: bytes) -> int:

@@ -21,7 +21,7 @@ from postroad_bounce_processor.suppression import hard_life
 from postroad_bounce_processor.understand import same_mailbox, understand
 from postroad_common.broker.consumer import Delivery
 from postroad_common.mail.identifiers import derived_id
-from postroad_common.schemas.events import Event, EventName, happened
+from postroad_common.schemas.events import Event, EventName, happened, written
 from postroad_common.schemas.framing import FrameError, decode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.schemas.returns import Return
@@ -123,7 +123,7 @@ class ReturnsHandler:
             classifier=self._classifier,
         )
         effects.counts.append(metrics.RETURNS.labels(found.kind, found.source))
-        forwarded = record is not None and self._forward(returned, raw, record, found, effects)
+        forwarded = self._forward(returned, raw, record, found, effects) if record else ""
         effects.events.append(_event(returned, record, found, forwarded=forwarded))
         if record is None:
             log.warning("the message of this return is unknown", kind=found.kind)
@@ -136,7 +136,7 @@ class ReturnsHandler:
             bounce_class=found.bounce_class,
             hard=found.hard,
             detail=found.detail,
-            forwarded=forwarded,
+            forwarded=bool(forwarded),
         )
 
     def _suppress(
@@ -181,21 +181,22 @@ class ReturnsHandler:
         record: MessageRecord,
         found: Understanding,
         effects: Effects,
-    ) -> bool:
+    ) -> str:
+        """Returns the message id under which the mail goes on; empty if it does not."""
         if not record.forward_bounces or not can_be_told(
             record.envelope, "mail", self._bounce_domain
         ):
-            return False
+            return ""
         if not wants_return(record.notify, found):
-            return False
+            return ""
         if is_loop(raw, self._bounce_domain):
             effects.counts.append(metrics.LEFT_OUT.labels("loop"))
-            return False
+            return ""
         now = self._clock()
         moment = self._origins.moment(record.envelope, returned.id, now)
         if moment is None:
             effects.counts.append(metrics.LEFT_OUT.labels("pace"))
-            return False
+            return ""
         forward_id = derived_id(returned.received, "forward", returned.id)
         made = forward(
             raw,
@@ -219,6 +220,7 @@ class ReturnsHandler:
             forward_bounces=False,
             received=returned.received,
             expires=now + self._max_deliver_seconds,
+            subject=made.subject,
             not_before=moment if moment > now else None,
             size=len(made.head) + len(raw) - made.skip,
             body=returned.body,
@@ -226,8 +228,9 @@ class ReturnsHandler:
         )
         body = made.head if returned.body else made.head + raw[made.skip :]
         effects.outbound.append((message, body))
+        effects.events.append(written(message, record.id))
         effects.counts.append(metrics.FORWARDS)
-        return True
+        return forward_id
 
 
 def _complete(records: Mapping[str, MessageRecord], message_id: str) -> MessageRecord | None:
@@ -237,7 +240,7 @@ def _complete(records: Mapping[str, MessageRecord], message_id: str) -> MessageR
 
 
 def _event(
-    returned: Return, record: MessageRecord | None, found: Understanding, *, forwarded: bool
+    returned: Return, record: MessageRecord | None, found: Understanding, *, forwarded: str
 ) -> Event:
     """Return the event of a return; its id is that of the cause, so twice is once."""
     name = _EVENTS.get(found.kind, EventName.RESPONSE)
@@ -246,7 +249,7 @@ def _event(
         "return": returned.id,
         "source": found.source.value,
         "confidence": round(found.confidence, 2),
-        "forwarded": forwarded,
+        "forwarded": bool(forwarded),
         "size": returned.size,
     }
     if name is EventName.RESPONSE:
@@ -262,6 +265,7 @@ def _event(
         "host": found.reporting_host,
         "remote": found.remote_host,
         "detail": found.detail,
+        "forward": forwarded,
         "failed_recipient": found.recipient if record else "",
     }
     data |= {key: value for key, value in optional.items() if value}

@@ -17,8 +17,8 @@ import httpcore
 from standardwebhooks import Webhook as Signer
 from typing_extensions import override
 
-from postroad_common.store.outbox import WebhookDelivery
 from postroad_common.store.webhooks import Webhook
+from postroad_feedback.bundles import Call
 from postroad_feedback.guard import CallRefusedError, Guard, check_url
 
 CONNECT_SECONDS = 5.0
@@ -89,13 +89,13 @@ class Line:
         self._pool = pool
         self._webhook = webhook
 
-    async def call(self, delivery: WebhookDelivery) -> Answer:
+    async def call(self, call: Call) -> Answer:
         """One try; never raises for what the other side does."""
         began = time.monotonic()
-        body = delivery.body.encode()
+        body = call.body.encode()
         try:
             check_url(self._webhook.url)
-            headers = signed(self._webhook.secrets, delivery.id, delivery.body, time.time())
+            headers = signed(self._webhook.secrets, call.id, call.body, time.time())
             async with asyncio.timeout(CALL_SECONDS):
                 return await self._request(headers, body, began)
         except TimeoutError:
@@ -155,18 +155,18 @@ class Caller:
             yield Line(pool, webhook)
 
 
-def signed(secrets: Sequence[str], delivery: str, body: str, now: float) -> list[tuple[str, str]]:
+def signed(secrets: Sequence[str], call: str, body: str, now: float) -> list[tuple[str, str]]:
     """The request's headers, with a signature by each secret.
 
     Raises:
         ValueError: a secret is none.
     """
     moment = datetime.fromtimestamp(int(now), UTC)
-    signatures = " ".join(Signer(secret).sign(delivery, moment, body) for secret in secrets)
+    signatures = " ".join(Signer(secret).sign(call, moment, body) for secret in secrets)
     return [
         ("content-type", "application/json"),
         ("user-agent", "Postroad-Webhooks/1"),
-        ("webhook-id", delivery),
+        ("webhook-id", call),
         ("webhook-timestamp", str(int(now))),
         ("webhook-signature", signatures),
     ]

@@ -16,6 +16,7 @@ from postroad_common.schemas.events import Event
 from postroad_common.store.database import Database
 from postroad_feedback.facts import FactFinder, Facts
 from postroad_feedback.filing import Filing, owned
+from postroad_feedback.soundness import UNSOUND
 
 ABANDONED_SECONDS = 60.0
 """After this long an open batch is taken for abandoned: no call to the database takes longer."""
@@ -25,6 +26,9 @@ GIVE_UP_SECONDS = 3 * 86_400.0
 _PAGE = 500
 
 _recovered = Counter("postroad_feedback_recovered_batches", "Abandoned batches that were finished.")
+_dropped = Counter(
+    "postroad_feedback_dropped_batches", "Abandoned batches that could not be finished."
+)
 _given_up = Counter("postroad_feedback_unknown_events", "Events whose message never became known.")
 
 
@@ -51,7 +55,14 @@ class Completion:
     async def _recover(self, batch: str, event_ids: Sequence[str]) -> None:
         events = await self._database.ledger.added_by(batch, event_ids)
         facts = await self._finder.find(events, settle=True)
-        await self._filing.follow(batch, events, events, facts)
+        try:
+            await self._filing.follow(batch, events, events, facts)
+        except UNSOUND:
+            # What cannot be done once cannot be done again: it must not stop what is behind it.
+            self._log.exception("abandoned batch dropped", batch=batch, events=len(events))
+            await self._database.ledger.close(batch)
+            _dropped.inc()
+            return
         _recovered.inc()
         self._log.warning("abandoned batch finished", batch=batch, events=len(events))
 

@@ -1,18 +1,18 @@
 """What a batch of events adds to the roll-ups: per account, day (UTC) and tag.
 
 Counted by event name. Openings and clicks of machines are counted apart (`opened_machine`), and
-the first opening and first click by a person of each message once more (`opened_unique`).
+the first opening and first click by a person of each message once more (`opened_unique`). Mail
+that Postroad wrote itself is not counted.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from postroad_common.schemas.events import Event, EventName
+from postroad_common.schemas.events import TIMELINE_ONLY, Event, EventName, is_own_mail
 from postroad_common.store.rollups import RollupKey
 from postroad_feedback.facts import Facts
 
-_NOT_COUNTED = frozenset({EventName.TRANSFORMED})
 _REACTIONS = frozenset({EventName.OPENED, EventName.CLICKED})
 
 
@@ -38,7 +38,7 @@ def additions(
     # In one order, whoever counts: a repetition must come to the same result.
     for event in sorted(events, key=lambda event: (event.time, event.id)):
         known = facts.get(event.message)
-        if known is None or event.event in _NOT_COUNTED:
+        if known is None or event.event in TIMELINE_ONLY or is_own_mail(event):
             continue
         names = [str(event.event)]
         if event.event in _REACTIONS:

@@ -18,6 +18,7 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.store.outbox import DeliveryState, Outbox, Result, Try, Turn, WebhookDelivery
 from postroad_common.store.webhooks import Webhook, Webhooks
 from postroad_feedback import backoff
+from postroad_feedback.bundles import Call, bundle
 from postroad_feedback.calls import CONCURRENCY, Answer, Caller, Line
 
 LEASE_SECONDS = 60.0
@@ -25,6 +26,8 @@ LEASE_SECONDS = 60.0
 _ROUND_SECONDS = 30.0
 _POLL_SECONDS = 1.0
 _ROUND = 64
+_MOST_EVENTS = 2000
+"""Deliveries of an end point in memory at once."""
 _GONE = 410
 
 _calls = Counter("postroad_feedback_webhook_calls", "Webhook calls.", ["outcome"])
@@ -105,11 +108,10 @@ class Dispatcher:
         async with self._caller.line(webhook) as line:
             while not self._stopping and health.hold <= time.time():
                 now = time.time()
-                # After a failure, one call shows whether the end point is back.
-                due = await self._outbox.due(webhook.id, now, 1 if health.failures else _ROUND)
-                if not due or not await self._outbox.keep_turn(turn, now, LEASE_SECONDS):
+                calls = await self._due_calls(webhook, now, probing=health.failures > 0)
+                if not calls or not await self._outbox.keep_turn(turn, now, LEASE_SECONDS):
                     break
-                await self._outbox.note(await self._call_all(webhook, line, due, health))
+                await self._outbox.note(await self._call_all(webhook, line, calls, health))
         if health.is_hopeless(time.time()):
             await self._disable(webhook, health.verdict)
             return
@@ -117,11 +119,25 @@ class Dispatcher:
             turn, hold=health.hold, failures=health.failures, failing_since=health.failing_since
         )
 
+    async def _due_calls(self, webhook: Webhook, now: float, *, probing: bool) -> list[Call]:
+        """The calls whose time has come; one if `probing` whether the end point is back."""
+        size = webhook.batch_size
+        horizon = now
+        if size > 1:
+            # What is due soon travels with what is due now.
+            horizon += webhook.batch_seconds
+        limit = size if probing else min(max(_ROUND, size * CONCURRENCY), _MOST_EVENTS)
+        due = await self._outbox.due(webhook.id, horizon, limit)
+        if not due or due[0].due > now:
+            return []
+        calls = bundle(due, size)
+        return calls[:1] if probing else calls
+
     async def _call_all(
-        self, webhook: Webhook, line: Line, due: Sequence[WebhookDelivery], health: "_Health"
+        self, webhook: Webhook, line: Line, calls: Sequence[Call], health: "_Health"
     ) -> list[Result]:
-        """Calls with all of `due`, some at once; stops where the end point shows to be away."""
-        waiting = list(reversed(due))
+        """Makes `calls`, some at once; stops where the end point shows to be away."""
+        waiting = list(reversed(calls))
         results: list[Result] = []
 
         deadline = time.monotonic() + _ROUND_SECONDS
@@ -130,12 +146,12 @@ class Dispatcher:
             while waiting and time.monotonic() < deadline:
                 if self._stopping or health.hold > time.time():
                     return
-                delivery = waiting.pop()
-                answer = await line.call(delivery)
+                call = waiting.pop()
+                answer = await line.call(call)
                 health.take(answer, time.time())
-                results.append(_result(delivery, answer, time.time()))
-                if delivery.event == "verification":
-                    await self._check_ownership(webhook, delivery, answer)
+                results.extend(_results(call, answer, time.time()))
+                if call.deliveries[0].event == "verification":
+                    await self._check_ownership(webhook, call.deliveries[0], answer)
 
         await asyncio.gather(*(work() for _ in range(min(CONCURRENCY, len(waiting)))))
         return results
@@ -144,7 +160,10 @@ class Dispatcher:
         self, webhook: Webhook, delivery: WebhookDelivery, answer: Answer
     ) -> None:
         challenge = json.loads(delivery.body)["data"].get("challenge")
-        if answer.succeeded and challenge and challenge in answer.text:
+        if not answer.succeeded or not challenge or challenge not in answer.text:
+            return
+        now = await self._webhooks.find(webhook.id)
+        if now is not None and now.url == webhook.url:  # the one that was asked
             await self._webhooks.update(webhook.account, webhook.id, {"verified": time.time()})
 
     async def _disable(self, webhook: Webhook, reason: str) -> None:
@@ -192,7 +211,8 @@ class _Health:
         return since is not None and now - since >= backoff.GIVE_UP_SECONDS
 
 
-def _result(delivery: WebhookDelivery, answer: Answer, now: float) -> Result:
+def _results(call: Call, answer: Answer, now: float) -> list[Result]:
+    """What became of each event of the call; those to be tried again stay together."""
     attempt = Try(
         time=now,
         status=answer.status,
@@ -201,8 +221,12 @@ def _result(delivery: WebhookDelivery, answer: Answer, now: float) -> Result:
         answer=answer.text[:500],
     )
     if answer.succeeded:
-        return Result(delivery.id, attempt, DeliveryState.DELIVERED, now)
-    due = now + max(backoff.next_try(delivery.tries + 1), answer.retry_after or 0.0)
-    if due - delivery.since >= backoff.GIVE_UP_SECONDS or answer.status == _GONE:
-        return Result(delivery.id, attempt, DeliveryState.FAILED, now)
-    return Result(delivery.id, attempt, DeliveryState.PENDING, due)
+        return [Result(item.id, attempt, DeliveryState.DELIVERED, now) for item in call.deliveries]
+    tries = min(item.tries for item in call.deliveries) + 1
+    due = now + max(backoff.next_try(tries), answer.retry_after or 0.0)
+    return [
+        Result(item.id, attempt, DeliveryState.FAILED, now)
+        if answer.status == _GONE or due - item.since >= backoff.GIVE_UP_SECONDS
+        else Result(item.id, attempt, DeliveryState.PENDING, due)
+        for item in call.deliveries
+    ]

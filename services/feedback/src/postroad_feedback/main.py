@@ -18,11 +18,14 @@ from postroad_feedback.filing import Filing
 from postroad_feedback.guard import Guard
 from postroad_feedback.handler import Handler
 from postroad_feedback.janitor import ROUND_SECONDS, Janitor
+from postroad_feedback.replaying import Replayer
 from postroad_feedback.resolver import Resolver
 from postroad_feedback.settings import Settings
 from postroad_feedback.subscriptions import Subscriptions
 
 _COMPLETION_SECONDS = 1.0
+_REPLAY_SECONDS = 0.5
+_PAUSE_SECONDS = 10.0
 _LINGER_SECONDS = 0.2
 """Most mails are accepted, transformed and delivered within this time: one update, not three."""
 _log = structlog.get_logger("feedback")
@@ -36,6 +39,9 @@ async def every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
             await work()
         except Transient as error:
             _log.warning("put off", reason=str(error))
+        except Exception:  # noqa: BLE001 - the rounds go on; the next may succeed
+            _log.exception("round failed")
+            await asyncio.sleep(_PAUSE_SECONDS)
 
 
 async def build(context: ServiceContext[Settings]) -> None:
@@ -52,6 +58,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     )
     filing = Filing(database, finder, subscriptions)
     completion = Completion(database, finder, filing)
+    replayer = Replayer(database, finder, dispatcher.ring)
     consumer = Consumer(
         context.link,
         context.publisher,
@@ -64,6 +71,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     )
     await consumer.start()
     context.spawn(every(_COMPLETION_SECONDS, completion.run_once), "completion")
+    context.spawn(every(_REPLAY_SECONDS, replayer.run_once), "replays")
     context.spawn(every(ROUND_SECONDS, Janitor(database).run_once), "janitor")
     context.spawn(dispatcher.run(), "webhooks")
     context.on_drain(consumer.stop)

@@ -9,14 +9,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from postroad_common.mail.identifiers import derived_id
-from postroad_common.schemas.events import Event, EventName
+from postroad_common.schemas.events import TIMELINE_ONLY, Event, is_own_mail
 from postroad_common.store.outbox import Outbox, WebhookDelivery
 from postroad_common.store.webhooks import Webhook, Webhooks
 from postroad_feedback.facts import Facts
 from postroad_feedback.payload import body_of
 
 _FRESH_SECONDS = 0.25
-_INTERNAL = frozenset({EventName.TRANSFORMED})
 
 
 class Subscriptions:
@@ -51,9 +50,9 @@ class Subscriptions:
             return
         now = time.time()
         deliveries = [
-            _delivery(webhook, event, facts[event.message], now)
+            delivery_of(webhook, event, facts[event.message], now)
             for event in events
-            if event.event not in _INTERNAL
+            if event.event not in TIMELINE_ONLY and not is_own_mail(event)
             for webhook in self._by_account.get(facts[event.message].account, ())
             if not webhook.events or event.event.value in webhook.events
         ]
@@ -75,7 +74,8 @@ class Subscriptions:
         self._stale_at = now + max(_FRESH_SECONDS, 20 * took)
 
 
-def _delivery(webhook: Webhook, event: Event, facts: Facts, now: float) -> WebhookDelivery:
+def delivery_of(webhook: Webhook, event: Event, facts: Facts, now: float) -> WebhookDelivery:
+    """The delivery of `event` to `webhook`, due as soon as the end point's batching allows."""
     return WebhookDelivery(
         # Derived, so that an event filed twice is delivered once; no full stop in it, because the
         # signature joins its parts with one.
@@ -86,5 +86,5 @@ def _delivery(webhook: Webhook, event: Event, facts: Facts, now: float) -> Webho
         message=event.message,
         body=body_of(event, facts),
         created=now,
-        due=now,
+        due=now + (webhook.batch_seconds if webhook.batch_size > 1 else 0.0),
     )

@@ -15,12 +15,16 @@ from starlette.types import ASGIApp, Scope
 
 from postroad_ingress_http import openapi
 from postroad_ingress_http.api import (
+    addresses,
     archive,
     credentials,
     domains,
+    hookcalls,
+    logfiles,
     messages,
     operations,
     send,
+    stats,
     suppressions,
     tokens,
     webhooks,
@@ -47,9 +51,13 @@ def build(parts: Parts, dashboard: Dashboard) -> ASGIApp:
         domains,
         operations,
         archive,
+        stats,
+        logfiles,
+        addresses,
     ):
         noun.register(app, parts)
     webhooks.register_changes(app, parts)
+    hookcalls.register(app, parts)
     document = cache(lambda: openapi.build(app))
     app.router.routes.extend(_other_pages(parts, dashboard, document))
     app.router.routes.extend(all_routes(dashboard))

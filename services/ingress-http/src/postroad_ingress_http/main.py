@@ -16,7 +16,7 @@ from postroad_ingress_http.dnsrecords import DnsRules
 from postroad_ingress_http.handover import Handover
 from postroad_ingress_http.limits import Limits
 from postroad_ingress_http.parts import Parts
-from postroad_ingress_http.settings import HttpSettings
+from postroad_ingress_http.settings import Settings
 from postroad_ingress_http.submission import SubmissionRules
 from postroad_ingress_http.wire import GuardedHttp
 
@@ -24,16 +24,16 @@ _ENVELOPE_ROOM = 1 << 20  # octets of a request beside its message
 _log = structlog.get_logger(__name__)
 
 
-def build_parts(context: ServiceContext[HttpSettings]) -> Parts:
+def build_parts(context: ServiceContext[Settings]) -> Parts:
     """The objects behind the handlers."""
     settings = context.settings
-    limits = settings.limits
+    limits = settings.limits.http
     return Parts(
         database=context.database,
         health=context.health,
         authenticator=Authenticator(
             context.database.tokens.find_by_hash,
-            requests=Buckets(limits.http_burst, limits.http_rate),
+            requests=Buckets(limits.burst, limits.rate),
             failures=Buckets(limits.auth_failures, limits.auth_failures_per_minute / 60),
         ),
         handover=Handover(
@@ -54,15 +54,13 @@ def build_parts(context: ServiceContext[HttpSettings]) -> Parts:
         limits=Limits(
             # JSON and forms need up to three octets for one of the message.
             send_body=3 * settings.max_message_size + _ENVELOPE_ROOM,
-            requests=limits.http_requests,
-            bodies_in_memory=max(
-                limits.http_memory, 3 * settings.max_message_size + _ENVELOPE_ROOM
-            ),
+            requests=limits.requests,
+            bodies_in_memory=max(limits.memory, 3 * settings.max_message_size + _ENVELOPE_ROOM),
         ),
     )
 
 
-async def build(context: ServiceContext[HttpSettings]) -> None:
+async def build(context: ServiceContext[Settings]) -> None:
     """Builds and starts the service."""
     settings = context.settings
     parts = build_parts(context)
@@ -70,7 +68,8 @@ async def build(context: ServiceContext[HttpSettings]) -> None:
         parts,
         Keyring(settings.secret),
         failures=Buckets(
-            settings.limits.auth_failures, settings.limits.auth_failures_per_minute / 60
+            settings.limits.http.auth_failures,
+            settings.limits.http.auth_failures_per_minute / 60,
         ),
         secure=(settings.http_url or "").startswith("https://"),
     )
@@ -97,4 +96,4 @@ async def build(context: ServiceContext[HttpSettings]) -> None:
 
 def main() -> None:
     """The program."""
-    run("ingress-http", HttpSettings, build)
+    run("ingress-http", Settings, build)

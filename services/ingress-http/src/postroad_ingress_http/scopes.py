@@ -12,6 +12,7 @@ NOUNS = (
     "credentials",
     "tokens",
     "suppressions",
+    "addresses",
     "webhooks",
     "domains",
     "lanes",

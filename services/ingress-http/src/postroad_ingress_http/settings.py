@@ -1,28 +1,74 @@
 """What ingress-http needs to know, beside what every service does."""
 
+import difflib
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import NoDecode
 
 from postroad_common.settings import DnsSettings, MessageSettings, ServiceSettings
 
 
 class HttpLimits(BaseModel):
-    """The part of POSTROAD_LIMITS that is about HTTP; other parts are for other services."""
+    """The section `http` of POSTROAD_LIMITS; all of it holds per process."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    http_requests: int = Field(1000, ge=1, description="requests in work at once")
-    http_rate: float = Field(1000.0, gt=0, description="requests per second and token, lasting")
-    http_burst: int = Field(2000, ge=1, description="requests per token at once")
-    http_memory: int = Field(268_435_456, ge=1 << 20, description="octets of bodies in memory")
-    auth_failures: int = Field(20, ge=1, description="failed log-ins per address at once")
-    auth_failures_per_minute: float = Field(10.0, gt=0, description="failed log-ins, lasting")
+    requests: int = Field(1000, ge=1, description="Requests in work at once.")
+    rate: float = Field(1000.0, gt=0, description="Requests per second with one token, lasting.")
+    burst: int = Field(2000, ge=1, description="Requests with one token at once.")
+    memory: int = Field(268_435_456, ge=1 << 20, description="Octets of bodies in memory.")
+    auth_failures: int = Field(20, ge=1, description="Failed log-ins of one address at once.")
+    auth_failures_per_minute: float = Field(
+        10.0, gt=0, description="Failed log-ins of one address, lasting."
+    )
 
 
-class HttpSettings(ServiceSettings, MessageSettings, DnsSettings):
+class IngressLimits(BaseModel):
+    """The value of `POSTROAD_LIMITS`: a section for each ingress, of which ours is `http`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    http: HttpLimits = HttpLimits()
+    smtp: Any = None
+    """What ingress-smtp reads, and checks."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_sections(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            raise ValueError(  # noqa: TRY004 - pydantic reports ValueErrors only
+                'must be an object with the sections "smtp" and "http"'
+            )
+        for name in value:
+            if name in HttpLimits.model_fields:
+                raise ValueError(f'{name} belongs into "http"')
+            if name not in cls.model_fields:
+                raise ValueError(f'{name} is not a section; there are "smtp" and "http"')
+        return value
+
+
+def _explain(error: ValidationError) -> str:
+    """The first thing that is wrong, with its place and, for a name, what it may have meant."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    text = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        names = list(HttpLimits.model_fields)
+        close = difflib.get_close_matches(str(first["loc"][-1]), names, n=1)
+        text = f"is not known; did you mean {close[0]}?" if close else "is not known"
+    return f"{where}: {text}" if where else text
+
+
+class Settings(ServiceSettings, MessageSettings, DnsSettings):
     """The settings of ingress-http."""
 
     http_port: int = Field(
@@ -33,10 +79,11 @@ class HttpSettings(ServiceSettings, MessageSettings, DnsSettings):
         title="Public URL",
         description="of the REST API and dashboard; https makes the session cookie Secure",
     )
-    limits: Annotated[HttpLimits, NoDecode] = Field(
-        default_factory=HttpLimits,
+    limits: Annotated[IngressLimits, NoDecode] = Field(
+        default=IngressLimits(),
         title="Limits",
-        description="JSON of connection, rate and AUTH limits of the ingresses",
+        description='JSON, as in {"smtp":{"connections":5000},"http":{"rate":100}}; the names are '
+        "in docs/smtp.md and docs/rest.md",
     )
     admin_email: str | None = Field(
         default=None,
@@ -59,9 +106,11 @@ class HttpSettings(ServiceSettings, MessageSettings, DnsSettings):
         if not isinstance(value, str):
             return value
         try:
-            return json.loads(value)
-        except ValueError as error:
-            raise ValueError(f"must be JSON: {error}") from error
+            return IngressLimits.model_validate(json.loads(value))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"is not JSON: {error}") from error
+        except ValidationError as error:
+            raise ValueError(_explain(error)) from error
 
     @field_validator("http_url")
     @classmethod

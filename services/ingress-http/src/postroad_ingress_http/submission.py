@@ -98,6 +98,8 @@ def prepare(
         features=REST_DEFAULTS.overridden(_asked(request)).overridden(controls.features),
         tags=_merge_tags(tags, controls.tags),
         images_hosted=_images(request, controls.images_hosted),
+        text_from_html=bool(controls.text_from_html),
+        list_unsubscribe=controls.list_unsubscribe,
         expires=expires,
         send_at=send_at,
         client=origin.client,

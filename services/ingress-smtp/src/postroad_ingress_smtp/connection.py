@@ -34,6 +34,7 @@ from postroad_ingress_smtp.watchdog import Watchdog
 _log = structlog.get_logger(__name__)
 
 _PATIENCE = 10  # times as many errors are taken from who has logged in: lists have bad addresses
+_PARTING_SECONDS = 1.0  # for QUIT after the last transaction of a process that is being stopped
 _COMMAND_LIMIT = 4096  # octets; MAIL with all its parameters stays below
 _IDLE = frozenset({"NOOP", "RSET", "HELP", "VRFY", "EXPN", "EHLO", "HELO"})
 _HTTP = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "PATCH", "DELETE"})
@@ -152,8 +153,11 @@ class SmtpConnection(SMTP):
             self.session.tls = f"{connection.version()} {cipher[0] if cipher else ''}".strip()
 
     def drain_idle(self) -> None:
-        """The process is being stopped: close now if nothing is in progress."""
-        if self.idle:
+        """The process is being stopped: close now if nothing is in progress.
+
+        A command that has arrived is answered first, so that a QUIT gets its 221.
+        """
+        if self.idle and not self._stream.has_line:
             self._end(policy.DRAINING)
             self._flush_out()
             self._close()
@@ -170,7 +174,10 @@ class SmtpConnection(SMTP):
 
     def _expired(self, slow: bool) -> None:  # noqa: FBT001 - the one argument of a call-back
         if not self._ending:
-            self._end(policy.TOO_SLOW if slow else policy.TIMED_OUT)
+            if self._shared.draining and not self.envelope.open:
+                self._end(policy.DRAINING)
+            else:
+                self._end(policy.TOO_SLOW if slow else policy.TIMED_OUT)
         self._flush_out()
         self._close()
 
@@ -249,11 +256,9 @@ class SmtpConnection(SMTP):
                 await self._flush()
                 if self._stream.at_end:
                     return
-            self.idle = not self.envelope.open
-            if self.idle and self._shared.draining:
-                self._end(policy.DRAINING)
-                break
-            self._watchdog.expect(self._limits.command_seconds)
+            idle = self.idle = not self.envelope.open
+            parting = idle and self._shared.draining
+            self._watchdog.expect(_PARTING_SECONDS if parting else self._limits.command_seconds)
             try:
                 line = await self._stream.line()
             except LineTooLongError:
@@ -265,7 +270,10 @@ class SmtpConnection(SMTP):
             finally:
                 self.idle = False
             if not self._ending:  # it may have expired while the line came in
-                await self._command(line)
+                if idle and self._shared.draining and line.strip().upper() != b"QUIT":
+                    self._end(policy.DRAINING)
+                else:
+                    await self._command(line)
         await self._flush()
 
     async def _command(self, line: bytes) -> None:

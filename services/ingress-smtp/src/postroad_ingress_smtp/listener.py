@@ -81,6 +81,7 @@ class Listener:
         self._empty.set()
         self._sessions = metrics.SESSIONS.labels(door.name)
         self._open_sessions = metrics.OPEN_SESSIONS.labels(door.name)
+        self.name = door.name
         self.port: int = listening.getsockname()[1]
 
     def start(self) -> None:

@@ -17,12 +17,11 @@ from postroad_ingress_smtp.authentication import Authentication
 from postroad_ingress_smtp.connection import Shared
 from postroad_ingress_smtp.content import ContentRules
 from postroad_ingress_smtp.failures import Failures
+from postroad_ingress_smtp.handler import Handover, ReturnReception, SubmissionReception
 from postroad_ingress_smtp.listener import Door, Listener, open_socket
 from postroad_ingress_smtp.logins import Logins
-from postroad_ingress_smtp.returns import ReturnReception
 from postroad_ingress_smtp.session import Reception
 from postroad_ingress_smtp.settings import Settings
-from postroad_ingress_smtp.submission import Handover, SubmissionReception
 from postroad_ingress_smtp.tls import Certificate
 
 _BACKLOG = 4096
@@ -37,6 +36,11 @@ class StartError(PostroadError):
 
 async def build(context: ServiceContext[Settings]) -> None:
     """Make the three listeners and let them listen."""
+    await open_listeners(context)
+
+
+async def open_listeners(context: ServiceContext[Settings]) -> list[Listener]:
+    """The listeners, which listen already and are closed when the context drains."""
     settings = context.settings
     limits = settings.limits.smtp
     _allow_files(limits.connections)
@@ -112,6 +116,7 @@ async def build(context: ServiceContext[Settings]) -> None:
             logins.close()
 
     context.on_drain(drain)
+    return listeners
 
 
 def _load_certificate(settings: Settings) -> Certificate:

@@ -278,6 +278,8 @@ class SmtpProtocol(SmtpConnection):
             return error.reply
         if parameters.body is Body.BINARYMIME:
             return policy.NO_BINARY
+        if parameters.requiretls and not self._tls:
+            return policy.REQUIRETLS_NEEDS_TLS
         if parameters.size is not None and parameters.size > self._shared.max_message_size:
             return policy.too_large(self._shared.max_message_size)
         if not match[1]:
@@ -450,10 +452,10 @@ class SmtpProtocol(SmtpConnection):
         finally:
             self._reset()
         if answer.is_positive:
-            name = self._reception.name
-            metrics.ACCEPTED.labels(name).inc()
-            metrics.RECIPIENTS.labels(name).inc(len(envelope.recipients))
-            metrics.OCTETS.labels(name).inc(len(raw))
+            messages, recipients, octets = metrics.accepted_of(self._reception.name)
+            messages.inc()
+            recipients.inc(len(envelope.recipients))
+            octets.inc(len(raw))
             self._errors = 0
         self.reply(answer)
 

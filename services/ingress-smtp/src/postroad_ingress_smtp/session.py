@@ -1,6 +1,6 @@
 """A connection as the rest of the service sees it, and what a listener must be able to decide.
 
-The commands are in `protocol`; the two kinds of reception in `submission` and `returns`.
+The commands are in `protocol`; the two kinds of reception in `handler`.
 """
 
 import asyncio

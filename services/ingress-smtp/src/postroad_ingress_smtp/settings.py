@@ -4,7 +4,7 @@ import difflib
 import json
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -22,22 +22,40 @@ from postroad_ingress_smtp.proxy import Network
 
 
 class IngressLimits(BaseModel):
-    """The value of `POSTROAD_LIMITS`: ours under `smtp`, and what ingress-http reads beside it."""
+    """The value of `POSTROAD_LIMITS`: a section for each ingress, of which ours is `smtp`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     smtp: Limits = Limits()
+    http: Any = None
+    """What ingress-http reads, and checks."""
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_ours_elsewhere(cls, value: object) -> object:
-        if isinstance(value, dict):
-            for name in value:
-                if name in Limits.model_fields:
-                    raise ValueError(f'{name} belongs into "smtp"')
-                if name != "smtp" and difflib.get_close_matches(str(name), ["smtp"], cutoff=0.7):
-                    raise ValueError(f'{name} is not known; did you mean "smtp"?')
+    def _refuse_unknown_sections(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            raise ValueError('must be an object with the sections "smtp" and "http"')  # noqa: TRY004 - pydantic reports ValueErrors only
+        for name in value:
+            if name in Limits.model_fields:
+                raise ValueError(f'{name} belongs into "smtp"')
+            if name not in cls.model_fields:
+                close = difflib.get_close_matches(str(name), ["smtp", "http"], n=1)
+                hint = f'did you mean "{close[0]}"?' if close else 'there are "smtp" and "http"'
+                raise ValueError(f"{name} is not a section; {hint}")
         return value
+
+
+def _explain(error: ValidationError) -> str:
+    """The first thing that is wrong, with its place and, for a name, what it may have meant."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    text = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(first["loc"][-1]), list(Limits.model_fields), n=1)
+        text = "is not known; " + (
+            f"did you mean {close[0]}?" if close else "the names are in docs/smtp.md"
+        )
+    return f"{where}: {text}" if where else text
 
 
 class Settings(ServiceSettings, BounceSettings, MessageSettings):
@@ -104,7 +122,4 @@ class Settings(ServiceSettings, BounceSettings, MessageSettings):
         except json.JSONDecodeError as error:
             raise ValueError(f"is not JSON: {error}") from error
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            text = first["msg"].removeprefix("Value error, ")
-            raise ValueError(f"{where}: {text}" if where else text) from error
+            raise ValueError(_explain(error)) from error

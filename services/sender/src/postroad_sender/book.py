@@ -84,6 +84,15 @@ class Book:
             after = page[-1].key
         self._loaded = True
 
+    async def learn_again(self, lanes: Iterable[Lane[Job]]) -> None:
+        """Read what others have learnt meanwhile: this process owns more. Raises StoreAway."""
+        await self.load()
+        now, wall = self._clock(), self._wall()
+        for lane in lanes:
+            if not lane.controller.effects(now):
+                self.prepare(lane)
+        _log.info("lanes read again", known=len(self._remembered), seconds=self._wall() - wall)
+
     async def keep(self, lanes: Callable[[], Iterable[Lane[Job]]]) -> None:
         """Read orders and write states, for ever."""
         saved_at = self._clock()

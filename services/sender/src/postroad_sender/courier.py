@@ -13,7 +13,7 @@ import structlog
 from postroad_sender import metrics
 from postroad_sender.destination import Destination
 from postroad_sender.dialer import Dialer
-from postroad_sender.job import Job
+from postroad_sender.job import Job, Shard
 from postroad_sender.lane import Lane
 from postroad_sender.outcome import Outcome, Status, of_answer, of_error
 from postroad_sender.signals import Signal
@@ -36,8 +36,16 @@ class Endings(Protocol):
     def finish(self, job: Job, outcomes: Sequence[Outcome], session: Session | None) -> None:
         """An attempt is over: one outcome for each recipient."""
 
-    def park(self, job: Job, seconds: float, reason: str, label: str) -> None:
-        """No attempt was made; the message comes again after `seconds`."""
+    def park(
+        self, job: Job, seconds: float, reason: str, label: str, queue: str | None = None
+    ) -> None:
+        """No attempt was made; the message comes again after `seconds`, or waits in `queue`."""
+
+    def leave(self, job: Job) -> None:
+        """The message is for whoever owns its shard next; the broker brings it there."""
+
+    def reroute(self, job: Job, shard: str) -> None:
+        """The message is for whoever owns `shard`."""
 
 
 Pieces = Callable[[Job], Awaitable["tuple[bytes | memoryview, ...] | None"]]
@@ -85,8 +93,12 @@ class Crew:
         pieces: Pieces,
         idle_seconds: float,
         most_messages: int,
+        home: Shard | None = None,
+        park: "Callable[[Crew, Job, float, str, str], None] | None" = None,
     ) -> None:
         self.lane = lane
+        self.home = home
+        self.generation = 0
         self.destination = destination
         self.dialer = dialer
         self.slots = slots
@@ -95,6 +107,7 @@ class Crew:
         self.idle_seconds = idle_seconds
         self.most_messages = most_messages
         self.stopping = False
+        self._park = park
         self.idle: dict[Courier, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -125,15 +138,41 @@ class Crew:
             self._tasks.add(task)
             task.add_done_callback(self._done)
 
-    async def stop(self) -> None:
-        """Let transactions under way finish; begin no more."""
+    async def stop(self, patience: float | None = None) -> None:
+        """Let transactions under way finish, for `patience` seconds; begin no more."""
         self.stopping = True
         if self._timer is not None:
             self._timer.cancel()
+        self.recycle()
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=patience)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+
+    def recycle(self) -> None:
+        """Close each connection as soon as it carries nothing: the lane may have a new owner."""
+        self.generation += 1
         for courier in list(self.idle):
             courier.dismiss()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+
+    def may_send(self, job: Job) -> bool:
+        """Whether `job` is still ours to send. If not, it is let go."""
+        home = self.home
+        if job.is_ours and (home is None or home.is_active or job.settled):
+            return True
+        self.let_go(job)
+        return False
+
+    def let_go(self, job: Job) -> None:
+        """Give `job`, not begun, to whoever owns the lane now."""
+        home = self.home
+        if not job.is_ours or home is None or job.shard is home or job.shard.home is home:
+            self.endings.leave(job)
+        else:
+            self.endings.reroute(job, home.name)
 
     def tell(self, text: str, **facts: object) -> None:
         """Log about this lane, not too often."""
@@ -148,7 +187,14 @@ class Crew:
         reason = f"delivery suspended: {lane.controller.why_closed()}"
         self.tell("lane closed", seconds=round(seconds, 1), reason=reason, waiting=len(lane))
         for job in lane.take_all():
-            self.endings.park(job, seconds, reason, "closed")
+            self.park(job, seconds, reason, "closed")
+
+    def park(self, job: Job, seconds: float, reason: str, label: str) -> None:
+        """Let `job` wait elsewhere: in the queue of the lane's backlog, or a waiting room."""
+        if self._park is not None:
+            self._park(self, job, seconds, reason, label)
+        else:
+            self.endings.park(job, seconds, reason, label)
 
     def _wake_in(self, seconds: float) -> None:
         if self._timer is None:
@@ -172,6 +218,7 @@ class Courier:
         self._lane = crew.lane
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[bool] | None = None
+        self._generation = crew.generation
 
     def wake(self) -> bool:
         """There may be something to do; False if it cannot be woken any more."""
@@ -188,6 +235,7 @@ class Courier:
     async def run(self) -> None:
         """Open a session, carry messages while there are some, close."""
         lane, crew = self._lane, self._crew
+        self._generation = crew.generation
         try:
             try:
                 session = await crew.dialer.open(crew.destination)
@@ -232,14 +280,18 @@ class Courier:
             if (
                 not session.usable
                 or crew.stopping
+                or self._generation != crew.generation
                 or session.messages >= crew.most_messages
                 or lane.working > max(1, lane.controller.connections(now))
             ):
                 return None
             if len(lane):
                 if lane.controller.wait(now) <= 0.0:
-                    lane.controller.sent(now)
-                    return lane.take()
+                    job = lane.take()
+                    if job is not None and crew.may_send(job):
+                        lane.controller.sent(now)
+                        return job
+                    continue
                 crew.kick()  # sets the timer
             if not await self._idle():
                 return None
@@ -324,7 +376,10 @@ class Courier:
         if lane.working == 0 and lane.opening > 1:
             return
         lane.controller.not_opened(lane.working, outcome.signal, reason, now, outcome.delay)
-        if lane.working == 0:
+        while lane.working == 0:
             job = lane.take()
+            if job is not None and not crew.may_send(job):
+                continue
             if job is not None:
                 crew.endings.finish(job, [outcome] * len(job.message.recipients), None)
+            return

@@ -1,29 +1,33 @@
 """Where a job goes: to the lane of its destination, or back to wait if there is no room for it."""
 
 import asyncio
+import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
 from postroad_sender import metrics
+from postroad_sender.backlog import Backlogs
 from postroad_sender.control import Caps, Controller
 from postroad_sender.courier import CLOSED_PARK, HOLD_LONGEST, Crew
 from postroad_sender.destination import Destination, Destinations
 from postroad_sender.endings import Endings
 from postroad_sender.job import Job, Shard
-from postroad_sender.lane import PRESSURE, SHARE, Lane, LaneKey
+from postroad_sender.lane import PRESSURE, SHARE, Lane, LaneKey, fair_level
 from postroad_sender.outcome import of_error
 from postroad_sender.stage import WireError
 
 FRESH_FOR = 30.0  # seconds until DNS is asked again where a domain's mail goes
 LOOK_EVERY = 0.25  # seconds
+MANY = 25  # messages that are worth waiting until their lane has a queue of its own
 FORGET_AFTER = 600.0  # seconds without work
 MOST_DOMAINS = 50_000
 PARK_LONGEST = 1800.0
+PATIENCE = 20.0  # seconds that transactions under way are waited for when a shard is let go
 
 _log = structlog.get_logger("dispatch")
-MakeCrew = Callable[[Lane[Job], Destination], Crew]
+MakeCrew = Callable[[Lane[Job], Destination, Shard | None], Crew]
 
 
 class Dispatcher:
@@ -43,6 +47,7 @@ class Dispatcher:
         self._make_crew = make_crew
         self._caps = caps
         self._shards = shards
+        self.backlogs: Backlogs | None = None
         self._crews: dict[LaneKey, Crew] = {}
         self._placed: OrderedDict[str, tuple[float, Crew]] = OrderedDict()
         self._asking: dict[str, list[Job]] = {}
@@ -63,7 +68,7 @@ class Dispatcher:
             return
         known = self._destinations.known(job.domain)
         if known is not None:
-            self._admit(self._crew(job.domain, known, now), job, now)
+            self._admit(self._crew(job.domain, known, job.shard, now), job, now)
             return
         asking = self._asking.get(job.domain)
         if asking is not None:
@@ -73,6 +78,64 @@ class Dispatcher:
         task = asyncio.create_task(self._ask(job.domain))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def find(self, domain: str, home: Shard) -> Crew | None:
+        """The crew that mail for `domain` goes to; None while that is not known."""
+        try:
+            destination = await self._destinations.find(domain)
+        except WireError as error:
+            _log.info("destination not known", domain=domain, error=str(error))
+            return None
+        return self._crew(domain, destination, home, self._loop.time())
+
+    def park(self, crew: Crew, job: Job, seconds: float, reason: str, label: str) -> None:
+        """Let `job` wait outside of this process: no attempt is made."""
+        crew.lane.note_parked(self._loop.time())
+        queue = None if self.backlogs is None else self.backlogs.queue_for(crew, job.domain)
+        self._endings.park(job, seconds, reason, label, queue)
+
+    async def release(self, shard: Shard) -> list[Lane[Job]]:
+        """Finish what is under way for the sites of `shard`; returns their lanes, now forgotten.
+
+        What was not begun is let go. Other sites may have mail from that shard, too.
+        """
+        crews = [crew for crew in self._crews.values() if crew.home is shard]
+        self._vacate(shard)
+        await asyncio.gather(*(crew.stop(PATIENCE) for crew in crews))
+        self._vacate(shard)
+        for crew in crews:
+            if self._crews.get(crew.lane.key) is crew:
+                del self._crews[crew.lane.key]
+        gone = set(map(id, crews))
+        for domain in [name for name, (_, crew) in self._placed.items() if id(crew) in gone]:
+            del self._placed[domain]
+        return [crew.lane for crew in crews]
+
+    def lost(self, shard: Shard) -> None:
+        """The broker has given `shard` to somebody else, perhaps: close its connections."""
+        for crew in self._crews.values():
+            if crew.home is shard:
+                crew.recycle()
+                for job in crew.lane.take_all():
+                    crew.let_go(job)
+
+    def _vacate(self, shard: Shard) -> None:
+        for crew in self._crews.values():
+            if crew.home is shard:
+                left = crew.lane.take_all()
+            else:
+                left = crew.lane.shed(0, lambda job: job.shard is shard)
+                # elsewhere it would be let go to the lane's shard; here it stays with its own
+                for job in left:
+                    self._endings.leave(job)
+                continue
+            for job in left:
+                crew.let_go(job)
+        for domain, jobs in self._asking.items():
+            for job in jobs:
+                if job.shard is shard:
+                    self._endings.leave(job)
+            self._asking[domain] = [job for job in jobs if job.shard is not shard]
 
     def lanes(self) -> list[Lane[Job]]:
         """All lanes in memory."""
@@ -97,6 +160,8 @@ class Dispatcher:
         while True:
             await asyncio.sleep(LOOK_EVERY)
             self.make_room()
+            if self.backlogs is not None:
+                self.backlogs.tend()
             rounds += 1
             if rounds % 20 == 0:
                 self.look()
@@ -110,11 +175,41 @@ class Dispatcher:
         for shard in self._shards:
             if shard.held < PRESSURE * shard.capacity:
                 continue
-            slow = [crew.lane for crew in self._crews.values() if crew.lane.is_slow(now)]
-            for lane in slow:
-                keep = max(1, int(SHARE * shard.capacity / len(slow)))
-                for job in lane.shed(keep, lambda job, of=shard: job.shard is of):  # type: ignore[misc]
-                    self._endings.park(job, lane.park(now, PARK_LONGEST), "lane full", "full")
+            self._make_room_in(shard, now)
+
+    def _make_room_in(self, shard: Shard, now: float) -> None:
+        def concerns(job: Job) -> bool:
+            return job.shard is shard
+
+        counts = {
+            crew: crew.lane.count(concerns)
+            for crew in self._crews.values()
+            if crew.lane.is_slow(now)
+        }
+        keep = fair_level(list(counts.values()), int(SHARE * shard.capacity))
+        for crew, count in counts.items():
+            lane = crew.lane
+            if count <= keep:
+                continue
+            if count - keep >= MANY and self.backlogs is not None:
+                domain = next(iter(self._domains_of(crew)), "")
+                if domain and self.backlogs.is_coming(crew, domain):
+                    continue  # in a moment they have a better place to wait
+            for job in lane.shed(keep, concerns):
+                seconds = lane.park(now, PARK_LONGEST)
+                self.park(crew, job, seconds, "lane full", "full")
+
+    def _crowds(self, crew: Crew, job: Job, now: float) -> bool:
+        """Whether `job` has to wait elsewhere, and not only until its lane has a queue for that."""
+        lane, shard = crew.lane, job.shard
+        if shard.home is not None or not lane.is_crowding(shard.held, shard.capacity, now):
+            return False
+        if len(lane) < MANY or self.backlogs is None:
+            return True
+        return not self.backlogs.is_coming(crew, job.domain)
+
+    def _domains_of(self, crew: Crew) -> Iterator[str]:
+        return (domain for domain, (_, placed) in self._placed.items() if placed is crew)
 
     def look(self) -> None:
         """Forget and count."""
@@ -125,7 +220,8 @@ class Dispatcher:
             lane = crew.lane
             waiting += len(lane)
             if lane.is_idle:
-                if now - lane.used > FORGET_AFTER:
+                kept = self.backlogs is not None and self.backlogs.owns(crew)
+                if now - lane.used > FORGET_AFTER and not kept:
                     del self._crews[key]
                     continue
                 states["idle"] += 1
@@ -154,12 +250,19 @@ class Dispatcher:
                 self._endings.park(job, 60.0, f"look-up failed: {type(error).__name__}", "dns")
             return
         now = self._loop.time()
-        crew = self._crew(domain, destination, now)
         for job in self._asking.pop(domain, []):
-            self._admit(crew, job, now)
+            self._admit(self._crew(domain, destination, job.shard, now), job, now)
 
-    def _crew(self, domain: str, destination: Destination, now: float) -> Crew:
-        crew = self._crews.get(destination.key)
+    def _crew(self, domain: str, destination: Destination, shard: Shard, now: float) -> Crew:
+        """The crew for `domain`, whose mail came from `shard`."""
+        key = destination.key
+        home: Shard | None = None
+        if self._shards and destination.route.spread:
+            home = shard.home or shard
+            key = LaneKey(key.source, f"{key.site}#{home.name.rpartition('.')[2]}")
+        elif self._shards:
+            home = self._shards[zlib.crc32(str(key).encode()) % len(self._shards)]
+        crew = self._crews.get(key)
         if crew is None:
             route = destination.route
             caps = Caps(
@@ -167,8 +270,8 @@ class Dispatcher:
                 messages_per_second=route.messages_per_second or self._caps.messages_per_second,
                 closed_longest=self._caps.closed_longest,
             )
-            lane: Lane[Job] = Lane(destination.key, Controller(caps, now), now)
-            crew = self._crews[destination.key] = self._make_crew(lane, destination)
+            lane: Lane[Job] = Lane(key, Controller(caps, now), now)
+            crew = self._crews[key] = self._make_crew(lane, destination, home)
         crew.destination = destination
         self._placed[domain] = (now + FRESH_FOR, crew)
         self._placed.move_to_end(domain)
@@ -177,18 +280,21 @@ class Dispatcher:
         return crew
 
     def _admit(self, crew: Crew, job: Job, now: float) -> None:
-        lane = crew.lane
+        lane, home = crew.lane, crew.home
+        if home is not None and not home.is_active and not job.settled:
+            crew.let_go(job)
+            return
         if self._crews.get(lane.key) is not crew:
             self._crews[lane.key] = crew  # it had been forgotten
         lane.used = now
         closed = lane.controller.closed_for(now)
         if closed > HOLD_LONGEST:
             reason = f"delivery suspended: {lane.controller.why_closed()}"
-            self._endings.park(job, min(closed, CLOSED_PARK), reason, "closed")
+            self.park(crew, job, min(closed, CLOSED_PARK), reason, "closed")
             return
-        if lane.is_crowding(job.shard.held, job.shard.capacity, now):
+        if self._crowds(crew, job, now):
             seconds = lane.park(now, PARK_LONGEST)
-            self._endings.park(job, seconds, "lane full", "full")
+            self.park(crew, job, seconds, "lane full", "full")
             return
         job.since = now
         lane.put(job)

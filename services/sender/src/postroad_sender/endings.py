@@ -13,10 +13,11 @@ from typing import Any
 
 import structlog
 
-from postroad_common.broker import EventWriter, Publisher, topology
+from postroad_common.broker import EventWriter, Publication, Publisher, topology
 from postroad_common.broker.eventwriter import EventsFull
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.mail.identifiers import new_id
+from postroad_common.mail.reply import Reply
 from postroad_common.schemas.events import Event, EventName, attempted, happened
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
@@ -28,6 +29,7 @@ from postroad_sender.journal import Journal
 from postroad_sender.outcome import Outcome, Status, expired
 from postroad_sender.schedule import RetrySchedule, tier_for
 from postroad_sender.signals import Signal
+from postroad_sender.stage import Stage
 from postroad_sender.wire.session import Session
 
 DELAY_TOLD_AFTER = 4 * 3600.0  # seconds, for the DSN that says "delayed"
@@ -38,7 +40,6 @@ _REPLY_LIMIT = 1000  # characters of a reply that are kept
 _QUICK = frozenset({Signal.RATE, Signal.CONNECTIONS})
 
 _log = structlog.get_logger("endings")
-Publication = tuple[str, str, bytes]
 
 
 class Endings:
@@ -93,8 +94,13 @@ class Endings:
         """Nothing is left to do but to tell."""
         self._spawn(self._settle(job, events, []))
 
-    def park(self, job: Job, seconds: float, reason: str, label: str) -> None:
-        """No attempt was made: the message comes again after about `seconds`."""
+    def park(
+        self, job: Job, seconds: float, reason: str, label: str, queue: str | None = None
+    ) -> None:
+        """No attempt was made: the message comes again after about `seconds`.
+
+        Or it waits in `queue`, where its lane keeps its backlog, until it is taken from there.
+        """
         now = self._clock()
         message = job.message
         if message.expires <= now:
@@ -112,18 +118,52 @@ class Endings:
                 if label == "closed"
                 else []
             )
-        self._spawn(self._settle(job, events, [self._again(job, later, now, reason=reason)]))
+        publications: list[Publication] = []
+        told = message.delayed_sent
+        if not told and now - message.received >= DELAY_TOLD_AFTER:
+            told = True
+            outcome = Outcome(Status.DEFERRED, Stage.ROUTE, Reply(451, "4.4.1", reason), local=True)
+            facts = _facts(outcome, None)
+            publications = [
+                self._failure(job, recipient, outcome, "delayed", facts, now=now, later=later)
+                for recipient in message.recipients
+            ]
+        changes: dict[str, Any] = {"reason": reason, "delayed_sent": told}
+        again = self._again(job, later, now, **changes)
+        if queue is None:
+            self._spawn(self._settle(job, events, [*publications, again]))
+            return
+        ends = message.expires
+        if not told:
+            ends = min(ends, message.received + DELAY_TOLD_AFTER)
+        mine = self._again(job, None, now, **changes)
+        kept = Publication("", queue, mine.body, expires=max(1.0, ends - now))
+        self._spawn(self._settle(job, events, [*publications, kept], instead=again))
 
     def wait_more(self, job: Job, seconds: float) -> None:
         """It came out of its waiting room too early: into the next one."""
         name = _TIER_NAMES[tier_for(seconds, _TIERS)]
         message = job.message.model_copy(update={"hop": job.message.hop + 1})
-        self._spawn(self._settle(job, [], [(name, self._key(job), encode(message, job.body))]))
+        self._spawn(
+            self._settle(job, [], [Publication(name, job.domain, encode(message, job.body))])
+        )
+
+    def reroute(self, job: Job, shard: str) -> None:
+        """It belongs to a site whose mail another shard carries: to that one, as it is."""
+        message = job.message.model_copy(update={"hop": job.message.hop + 1})
+        metrics.REROUTED.inc()
+        self._ended(job)  # it may be back before its departure is confirmed
+        self._spawn(self._settle(job, [], [Publication("", shard, encode(message, job.body))]))
+
+    def leave(self, job: Job) -> None:
+        """Not begun: the broker brings it again, here or to whoever owns its shard next."""
+        job.leave()
+        self._ended(job)
 
     def split(self, job: Job, parts: Sequence[OutboundMessage], keys: Sequence[str]) -> None:
         """Its recipients belong to several destinations: each goes to its own."""
         publications = [
-            (topology.OUTBOUND.name, key, encode(part, job.body))
+            Publication(topology.OUTBOUND.name, key, encode(part, job.body))
             for part, key in zip(parts, keys, strict=True)
         ]
         self._spawn(self._settle(job, [], publications))
@@ -217,12 +257,12 @@ class Endings:
         reason = str(deferred[0][1].reply)
         publications.append(self._again(job, later, now, reason=reason, **changes))
 
-    def _again(self, job: Job, later: float, now: float, **changes: Any) -> Publication:
+    def _again(self, job: Job, later: float | None, now: float, **changes: Any) -> Publication:
         changes["reason"] = changes["reason"][:_REPLY_LIMIT]
         changes |= {"not_before": later, "hop": job.message.hop + 1}
         message = job.message.model_copy(update=changes)
-        name = _TIER_NAMES[tier_for(later - now, _TIERS)]
-        return (name, self._key(job), encode(message, job.body))
+        name = _TIER_NAMES[tier_for((later or now) - now, _TIERS)]
+        return Publication(name, job.domain, encode(message, job.body))
 
     def _failure(
         self,
@@ -249,15 +289,33 @@ class Endings:
             attempts=message.attempt + 1,
             next_attempt=later,
         )
-        return ("", topology.FAILURES.name, encode(failure, _quoted(job)))
+        return Publication("", topology.FAILURES.name, encode(failure, _quoted(job)))
 
-    def _key(self, job: Job) -> str:
-        return job.deliveries[0].routing_key or job.domain
+    async def _settle(
+        self,
+        job: Job,
+        events: list[Event],
+        publications: list[Publication],
+        *,
+        instead: Publication | None = None,
+    ) -> None:
+        """Make all of it safe, then acknowledge; a broker that is away is waited for.
 
-    async def _settle(self, job: Job, events: list[Event], publications: list[Publication]) -> None:
-        """Make all of it safe, then acknowledge; a broker that is away is waited for."""
+        The last of the `publications` goes out as `instead` when there is no queue for it.
+        """
+
+        async def publish() -> None:
+            nonlocal instead
+            try:
+                await self._publisher.publish_many(publications)
+            except Unroutable:
+                if instead is None:
+                    raise
+                publications[-1], instead = instead, None
+                await self._publisher.publish_many(publications)
+
         if publications:
-            await self._insist(job, lambda: self._publisher.publish_many(publications))
+            await self._insist(job, publish)
         if job.is_ours and events:
             await self._insist(job, lambda: self._events.write(events))
         if publications and job.is_ours:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from postroad_common.broker import Delivery
+from postroad_common.broker import Delivery, topology
 from postroad_common.errors import StoreAway
 from postroad_common.mail.address import domain_of
 from postroad_common.schemas.events import Event
@@ -24,9 +24,11 @@ from postroad_sender.endings import Endings
 from postroad_sender.job import Job, Shard
 from postroad_sender.journal import Journal
 from postroad_sender.outcome import expired
+from postroad_sender.ownership import KNOCK
 
 SOON = 1.0  # seconds; shorter waits are not worth another stay in a waiting room
 STORE_AWAY_PAUSE = 30.0  # seconds
+_SHARDS = frozenset(queue.name for queue in topology.SHARD_QUEUES)
 
 _log = structlog.get_logger("handler")
 
@@ -63,8 +65,11 @@ class Handler:
 
         async def handle(deliveries: list[Delivery]) -> None:
             for delivery in deliveries:
-                if self.draining:
+                if self.draining or shard.leaving:
                     delivery.leave()
+                    continue
+                if KNOCK in delivery.headers:
+                    delivery.ack()  # it has told the consumer that it is the active one
                     continue
                 try:
                     message, body = decode(OutboundMessage, delivery.body)
@@ -95,18 +100,18 @@ class Handler:
             del self._under_way[job.message.id]
             job.shard.held -= 1
 
-    def take_timed(self) -> list[Job]:
-        """The jobs that wait for their second, which are then the caller's."""
-        jobs = list(self._timers)
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+    def take_timed(self, shard: Shard | None = None) -> list[Job]:
+        """The jobs that wait for their second (of one shard), which are then the caller's."""
+        jobs = [job for job in self._timers if shard is None or job.shard is shard]
+        for job in jobs:
+            self._timers.pop(job).cancel()
         return jobs
 
     def _begin(
         self, message: OutboundMessage, body: memoryview, delivery: Delivery, shard: Shard
     ) -> None:
         job = Job(message, body, domain_of(message.recipients[0].address), shard, [delivery])
+        job.settled = delivery.routing_key in _SHARDS
         if self._journal.was_handed_on(job.key):
             metrics.RECOGNISED.labels("handed on").inc()
             delivery.ack()

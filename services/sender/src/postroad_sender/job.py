@@ -2,18 +2,29 @@
 
 from dataclasses import dataclass, field
 
-from postroad_common.broker import Delivery
+from postroad_common.broker import Consumer, Delivery
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_sender.wire.commands import Envelope, Rcpt
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Shard:
-    """How much of one shard's queue is in this process."""
+    """How much of one shard's queue is in this process, and whether this process owns it.
+
+    A queue with the backlog of a lane is treated like one; its `home` is the lane's shard.
+    """
 
     name: str
     capacity: int
     held: int = 0
+    consumer: Consumer | None = None
+    leaving: bool = False
+    home: "Shard | None" = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether this process, and so no other, sends what belongs to the shard."""
+        return self.consumer is not None and self.consumer.is_active and not self.leaving
 
 
 @dataclass(slots=True, eq=False)
@@ -22,7 +33,8 @@ class Job:
 
     `deliveries` has more than one entry when the broker delivered the same message again while it
     was under way; all end together. `body` is what the frame carries. `returned` counts how often
-    it went back to its lane unharmed; `since` is when it entered the lane (loop time).
+    it went back to its lane unharmed; `since` is when it entered the lane (loop time). It is
+    `settled` once it was brought to the shard of its site.
     """
 
     message: OutboundMessage
@@ -33,6 +45,7 @@ class Job:
     account: str = ""
     since: float = 0.0
     returned: int = 0
+    settled: bool = False
 
     def __post_init__(self) -> None:
         self.account = self.message.account
@@ -73,6 +86,11 @@ class Job:
         if any(not recipient.address.isascii() for recipient in message.recipients):
             return True
         return not bytes(self.body).partition(b"\r\n\r\n")[0].isascii()
+
+    def leave(self) -> None:
+        """Not begun: the broker brings it to whoever owns it next."""
+        for delivery in self.deliveries:
+            delivery.leave()
 
     def acknowledge(self) -> None:
         """End it with the broker. What follows from it must be safe elsewhere by now."""

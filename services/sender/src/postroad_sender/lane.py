@@ -5,8 +5,9 @@ turns, so that one big mailing does not make everybody else wait. `courier` does
 here; the speed is the business of `control`.
 """
 
+import math
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -24,6 +25,20 @@ class LaneKey:
         return f"{self.source}|{self.site}"
 
 
+def fair_level(counts: Sequence[int], room: int) -> int:
+    """How many each may keep at most so that together they fit into `room`; 1 at least.
+
+    Those that have less keep all of it: only the largest give away.
+    """
+    left, level = room, 0
+    for number, count in enumerate(sorted(counts)):
+        level = left // (len(counts) - number)
+        if count > level:
+            return max(1, level)
+        left -= count
+    return max(1, max(counts, default=1))
+
+
 class Waiting(Protocol):
     """What a lane needs to know of a message."""
 
@@ -37,7 +52,9 @@ SLOW_AFTER = 1.0  # seconds that the first in the queue has waited
 UNPROVEN_AFTER = 0.25  # the same, while hardly anything was taken lately
 PRESSURE = 0.75  # of the messages that a shard may have in this process
 UNKNOWN_SPEED = 20.0  # messages per second, of a lane that has shown nothing yet
+PARKED_FOR = 300.0  # seconds; memory of how many messages were sent away
 SHARE = 0.5  # of what is left then, for one slow lane
+FEW = 4  # messages that never crowd: a lane that just opens its first connection has done no harm
 
 
 class Lane(Generic[W]):
@@ -45,6 +62,8 @@ class Lane(Generic[W]):
 
     __slots__ = (
         "_park_until",
+        "_parked",
+        "_parked_at",
         "_queues",
         "_size",
         "busy",
@@ -65,6 +84,8 @@ class Lane(Generic[W]):
         self._queues: OrderedDict[str, deque[W]] = OrderedDict()
         self._size = 0
         self._park_until = 0.0
+        self._parked = 0.0
+        self._parked_at = now
 
     def __len__(self) -> int:
         """How many messages wait."""
@@ -140,7 +161,11 @@ class Lane(Generic[W]):
         """
         if held < PRESSURE * capacity:
             return False
-        return self._size > SHARE * (capacity - held) and self.is_slow(now)
+        return self._size > max(FEW, SHARE * (capacity - held)) and self.is_slow(now)
+
+    def count(self, concerns: Callable[[W], bool]) -> int:
+        """How many wait that `concerns` is true for."""
+        return sum(1 for queue in self._queues.values() for work in queue if concerns(work))
 
     def connections_wanted(self, now: float) -> int:
         """How many connections should be opened now."""
@@ -148,6 +173,15 @@ class Lane(Generic[W]):
             return 0
         allowed = self.controller.connections(now) - self.working - self.opening
         return max(0, min(allowed, self._size - self.opening))
+
+    def parked(self, now: float) -> float:
+        """About how many messages have gone to wait elsewhere in the last minutes."""
+        return self._parked * math.exp((self._parked_at - now) / PARKED_FOR)
+
+    def note_parked(self, now: float) -> None:
+        """One more message goes to wait elsewhere."""
+        self._parked = self.parked(now) + 1.0
+        self._parked_at = now
 
     def park(self, now: float, longest: float) -> float:
         """Seconds after which a message that finds no room should come again.

@@ -2,10 +2,14 @@
 
 import asyncio
 import contextlib
+from functools import partial
 
-from postroad_common.broker import Consumer, topology
+from postroad_common.broker import Consumer, SpareQueues, topology
+from postroad_common.broker.topology import Queue
 from postroad_common.errors import StoreAway
+from postroad_common.mail.identifiers import new_id
 from postroad_common.service import ServiceContext, run
+from postroad_sender.backlog import Backlogs
 from postroad_sender.body import Bodies
 from postroad_sender.book import Book
 from postroad_sender.control import CLOSED_LONGEST, Caps
@@ -15,9 +19,11 @@ from postroad_sender.dialer import Contexts, Dialer
 from postroad_sender.dispatch import Dispatcher
 from postroad_sender.endings import Endings
 from postroad_sender.handler import Handler
+from postroad_sender.handover import Handover
 from postroad_sender.job import Job, Shard
 from postroad_sender.journal import Journal
 from postroad_sender.lane import Lane
+from postroad_sender.ownership import Ownership
 from postroad_sender.resolver import Resolver
 from postroad_sender.routes import Routes
 from postroad_sender.schedule import RetrySchedule
@@ -40,7 +46,7 @@ async def build(context: ServiceContext[Settings]) -> None:
 
     book = Book(context.database.lanes, asyncio.get_running_loop().time)
 
-    def make_crew(lane: Lane[Job], destination: Destination) -> Crew:
+    def make_crew(lane: Lane[Job], destination: Destination, home: Shard | None) -> Crew:
         book.prepare(lane)
         return Crew(
             lane,
@@ -51,6 +57,8 @@ async def build(context: ServiceContext[Settings]) -> None:
             pieces=handler.pieces,
             idle_seconds=settings.sender_connection_idle,
             most_messages=settings.sender_connection_messages,
+            home=home,
+            park=dispatcher.park,
         )
 
     caps = Caps(
@@ -62,39 +70,61 @@ async def build(context: ServiceContext[Settings]) -> None:
     destinations = Destinations(routes, resolver)
     dispatcher = Dispatcher(destinations, endings, make_crew, caps=caps, shards=shards)
     handler.connect(endings, dispatcher)
-    consumers = [
-        Consumer(
+
+    def consume(queue: Queue, shard: Shard) -> Consumer:
+        return Consumer(
             context.link,
             context.publisher,
             queue,
             handler.for_shard(shard),
-            prefetch=settings.sender_shard_prefetch,
+            prefetch=shard.capacity,
             parallel=1,
             ends_later=True,
+            lost=partial(dispatcher.lost, shard),
         )
-        for queue, shard in zip(topology.SHARD_QUEUES, shards, strict=True)
-    ]
+
+    queues = SpareQueues(context.link)
+    backlogs = dispatcher.backlogs = Backlogs(
+        queues,
+        context.database.backlogs,
+        shards={shard.name: shard for shard in shards},
+        find=dispatcher.find,
+        consume=consume,
+        most=settings.sender_backlog_queues,
+    )
+    for queue, shard in zip(topology.SHARD_QUEUES, shards, strict=True):
+        shard.consumer = consume(queue, shard)
+    handover = Handover(
+        handler=handler,
+        dispatcher=dispatcher,
+        backlogs=backlogs,
+        book=book,
+        endings=endings,
+        shards=shards,
+    )
+    ownership = Ownership(
+        f"{settings.hostname}-{new_id()}",
+        context.database.replicas,
+        publisher=context.publisher,
+        shards=shards,
+        release=handover.release,
+        gained=lambda: book.learn_again(dispatcher.lanes()),
+    )
     with contextlib.suppress(StoreAway):  # mail flows without it
         await book.load()
-    for consumer in consumers:
-        await consumer.start()
+    await queues.start()
+    for shard in shards:
+        if shard.consumer is not None:
+            await shard.consumer.start()
     context.spawn(dispatcher.watch(), "lanes")
     context.spawn(book.keep(dispatcher.lanes), "book")
+    context.spawn(ownership.keep(), "shards")
+    context.spawn(backlogs.keep(), "backlogs")
 
     async def drain() -> None:
         """Finish the transactions under way; the rest goes back to the queue."""
-        handler.draining = True
-        stops = [asyncio.create_task(consumer.stop()) for consumer in consumers]
-        await asyncio.sleep(0)  # from here on, what is left alone goes back to the queue
-        left = handler.take_timed() + await dispatcher.stop()
-        for job in left:
-            for delivery in job.deliveries:
-                delivery.leave()
-        await endings.settled()
-        with contextlib.suppress(StoreAway):
-            await book.save(dispatcher.lanes())
+        await asyncio.gather(handover.drain(), ownership.leave())
         await context.events.flush()
-        await asyncio.gather(*stops)
         journal.close()
 
     context.on_drain(drain)

@@ -31,6 +31,12 @@ WAITING = Gauge("postroad_sender_waiting", "Messages waiting in lanes")
 PARKED = Counter(
     "postroad_sender_parked_total", "Messages put back to wait without an attempt", ["reason"]
 )
+REROUTED = Counter(
+    "postroad_sender_rerouted_total",
+    "Messages passed on to the shard of their site",
+)
+OWNED = Gauge("postroad_sender_shards", "Shards that this process owns")
+BACKLOGS = Gauge("postroad_sender_backlogs", "Lanes with a queue of their own for their backlog")
 RECOGNISED = Counter(
     "postroad_sender_recognised_total",
     "Messages brought again that were already dealt with",

@@ -19,7 +19,11 @@ class RouteError(ValueError):
 
 
 class Route(BaseModel):
-    """One route. `connections` and `messages_per_second` are caps that the lane never exceeds."""
+    """One route. `connections` and `messages_per_second` are caps that the lane never exceeds.
+
+    With `spread` there is a lane for each shard, so that all replicas send to the host: for those
+    without limits of their own. The caps are then for each of these lanes.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,6 +36,7 @@ class Route(BaseModel):
     password: str | None = Field(default=None, repr=False)
     source: str | None = None
     pipelining: bool = True
+    spread: bool = False
     connections: int | None = Field(default=None, ge=1, le=1000)
     messages_per_second: float | None = Field(default=None, gt=0)
 

@@ -18,7 +18,7 @@ class Settings(ServiceSettings, DnsSettings, SpoolSettings, MessageSettings):
         title="Routes",
         description="JSON list, first match wins: domain (pattern), host, port, tls (none, "
         "opportunistic, required), username, password, source, verify, pipelining, connections, "
-        "messages_per_second; empty: by DNS",
+        "messages_per_second, spread (all replicas send there); empty: by DNS",
         repr=False,
     )
     retry_schedule: Annotated[str, NoDecode] = Field(
@@ -60,6 +60,15 @@ class Settings(ServiceSettings, DnsSettings, SpoolSettings, MessageSettings):
         le=10_000,
         title="Messages per shard",
         description="most messages of one shard in this process at once",
+    )
+
+    sender_backlog_queues: int = Field(
+        default=100,
+        ge=0,
+        le=5000,
+        title="Backlog queues",
+        description="most lanes of one sender process that may have a queue of their own for what "
+        "waits; the waiting rooms serve the others",
     )
 
     @field_validator("routes")

@@ -27,8 +27,10 @@ _NAMES = {
     LinkKind.CLICK: EventName.CLICKED,
     LinkKind.OPEN: EventName.OPENED,
     LinkKind.IMAGE: EventName.OPENED,
+    LinkKind.HOSTED: EventName.OPENED,
     LinkKind.UNSUBSCRIBE: EventName.UNSUBSCRIBED,
 }
+_NUMBERED = frozenset({LinkKind.CLICK, LinkKind.IMAGE, LinkKind.HOSTED})
 _forwarded = Counter("postroad_tracker_events", "Events that the broker has confirmed.")
 _torn = Counter("postroad_tracker_torn_lines", "Unreadable lines met in the spool.")
 
@@ -58,7 +60,7 @@ def _event(visit: Visit, machine: str) -> Event:
         data["reason"] = machine
     if visit.url:
         data["url"] = visit.url
-    if visit.kind in {LinkKind.CLICK, LinkKind.IMAGE}:
+    if visit.kind in _NUMBERED:
         data["link"] = visit.number
     if visit.user_agent:
         data["user_agent"] = visit.user_agent

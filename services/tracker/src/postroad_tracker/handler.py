@@ -13,6 +13,7 @@ from prometheus_client import Counter
 from postroad_common.tokens import LinkKind, LinkSigner, LinkToken
 from postroad_tracker import pages
 from postroad_tracker.asgi import Receive, Scope, Send
+from postroad_tracker.gallery import Gallery
 from postroad_tracker.pages import Page
 from postroad_tracker.recorder import Recorder
 from postroad_tracker.visitor import Visitors
@@ -23,6 +24,9 @@ _requests = Counter("postroad_tracker_requests", "Answered requests.", ["kind", 
 _unrecorded = Counter("postroad_tracker_unrecorded", "Visits that were served but not kept.")
 _SERVED = {kind: _requests.labels(kind.value, "served") for kind in LinkKind}
 _HEAD = {kind: _requests.labels(kind.value, "head") for kind in LinkKind}
+_IMAGES = frozenset({LinkKind.HOSTED, LinkKind.PICTURE})
+_UNRECORDED = frozenset({LinkKind.UNSUBSCRIBE, LinkKind.PICTURE})
+_DIGEST = 32  # octets of a SHA-256
 _REFUSED = _requests.labels("none", "refused")
 
 
@@ -30,9 +34,15 @@ class Handler:
     """The application; `prefix` is the path of the tracking URL, without a slash at its end."""
 
     def __init__(
-        self, signer: LinkSigner, recorder: Recorder, visitors: Visitors, prefix: str = ""
+        self,
+        signer: LinkSigner,
+        recorder: Recorder,
+        visitors: Visitors,
+        gallery: Gallery,
+        prefix: str = "",
     ) -> None:
         self._signer = signer
+        self._gallery = gallery
         self._recorder = recorder
         self._visitors = visitors
         self._prefix = prefix
@@ -56,7 +66,7 @@ class Handler:
             return pages.NOT_FOUND
         if method == "GET":
             _SERVED[token.kind].inc()
-            if token.kind is not LinkKind.UNSUBSCRIBE:
+            if token.kind not in _UNRECORDED:
                 self._record(token, scope)
         elif method == "HEAD":
             _HEAD[token.kind].inc()
@@ -65,7 +75,14 @@ class Handler:
             return await self._unsubscribe(token, scope, receive)
         else:
             return pages.READ_ONLY
+        if token.kind in _IMAGES:
+            return await self._image(token, scope)
         return _page_for(token)
+
+    async def _image(self, token: LinkToken, scope: Scope) -> Page:
+        known = dict(scope["headers"]).get(b"if-none-match")
+        counted = token.kind is LinkKind.HOSTED
+        return await self._gallery.page(token.target or b"", known, counted=counted)
 
     def _record(self, token: LinkToken, scope: Scope) -> bool:
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -105,6 +122,8 @@ def is_safe(token: LinkToken) -> bool:
     target = token.target
     if target is None:
         return True
+    if token.kind in _IMAGES:
+        return len(target) == _DIGEST
     is_web = target[:8].lower().startswith((b"http://", b"https://"))
     return is_web and _CONTROLS.search(target) is None
 

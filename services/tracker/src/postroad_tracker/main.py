@@ -18,6 +18,7 @@ from postroad_common.schemas.framing import encode
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokens import Keyring, LinkSigner
 from postroad_tracker.forwarder import Forwarder
+from postroad_tracker.gallery import Gallery
 from postroad_tracker.handler import Handler
 from postroad_tracker.listener import Listener
 from postroad_tracker.recency import Recency
@@ -51,6 +52,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         LinkSigner(Keyring(settings.secret), settings.tracking_url),
         Recorder(spool, Recency(), forwarder.wake),
         Visitors(settings.trusted_proxies),
+        Gallery(context.database.images),
         urlsplit(settings.tracking_url).path.rstrip("/"),
     )
     listener = Listener(

@@ -1,4 +1,4 @@
-"""The fixed answers: the pixel, the robots file, and the small pages around unsubscribing."""
+"""The answers: the pixel, images, the robots file, and the small pages around unsubscribing."""
 
 from dataclasses import dataclass
 
@@ -71,6 +71,26 @@ READ_ONLY = _text(405, b"Method not allowed\n", NO_STORE, (b"allow", b"GET, HEAD
 READ_OR_POST = _text(405, b"Method not allowed\n", NO_STORE, (b"allow", b"GET, HEAD, POST"))
 ASK_UNSUBSCRIBE = _html(200, "Unsubscribe?", _FORM)
 UNSUBSCRIBED = _html(200, "Unsubscribed", "<p>You will receive no more mail of this sender.</p>")
+
+
+# A reader whose image is not to be had sees nothing, rather than a broken image.
+NO_IMAGE = _page(404, b"image/gif", PIXEL, NO_STORE, NO_INDEX)
+IMAGE_AWAY = _page(503, b"image/gif", PIXEL, NO_STORE, NO_INDEX, (b"retry-after", b"30"))
+_FOR_EVER = (b"cache-control", b"public, max-age=31536000, immutable")
+_ASK_AGAIN = (b"cache-control", b"private, no-cache")
+# Should a browser take an image for a page all the same, that page may do nothing.
+_SANDBOX = (b"content-security-policy", b"default-src 'none'; sandbox")
+
+
+def image(media_type: bytes, data: bytes, tag: bytes, *, counted: bool) -> Page:
+    """An image, to be kept for ever; a `counted` one to be asked for again each time."""
+    caching = _ASK_AGAIN if counted else _FOR_EVER
+    return _page(200, media_type, data, (b"etag", tag), caching, NO_INDEX, _SANDBOX)
+
+
+def not_modified(tag: bytes, *, counted: bool) -> Page:
+    """The answer to who has the image already."""
+    return Page(304, [(b"etag", tag), _ASK_AGAIN if counted else _FOR_EVER, NO_INDEX], b"")
 
 
 def redirect(target: bytes) -> Page:

@@ -57,7 +57,7 @@ class Recorder:
             number=token.number,
             time=round(now, 3),
             ip=address,
-            url=clip(token.target or b"", MAX_URL),
+            url="" if token.kind is LinkKind.HOSTED else clip(token.target or b"", MAX_URL),
             user_agent=user_agent,
             referer=clip(headers.get(b"referer", b""), MAX_REFERER),
             machine=machine,

@@ -47,12 +47,9 @@ class Composer:
         fills: tuple[bytes, ...] = ()
         if self._holes or fields is None:
             links = self._links.for_message(message_id)
-            head = links.head
-            fills = tuple(
-                [head(kind, number, target).encode() for kind, number, target in self._holes]
-            )
+            fills = tuple(links.heads(self._holes))
             if fields is None:
-                one = head(LinkKind.UNSUBSCRIBE, 0, b"").encode()
+                one = links.head(LinkKind.UNSUBSCRIBE, 0, b"").encode()
                 fields = self.template.header.filled(one)
                 signatures = self._prepared(fields)
         signed: list[bytes] = []

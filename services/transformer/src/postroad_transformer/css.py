@@ -15,6 +15,7 @@ the kept style element could no longer win.
 import functools
 import logging
 import re
+import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from html import unescape
@@ -26,11 +27,10 @@ from lxml import etree  # type: ignore[import-untyped] # the same
 from premailer import Premailer
 from premailer.premailer import PremailerError
 
-from postroad_transformer.edits import Edit, splice
-from postroad_transformer.markup import VOID, Page, Tag, Value
+from postroad_transformer.markup import VOID, Attributes, Page
 
 EngineName = Literal["css-inline", "premailer"]
-Engine = Callable[[str], dict[int, str]]
+Engine = Callable[[str, str], dict[int, str]]
 
 MAX_STYLE = 262_144  # characters of all style elements
 MAX_MATCHES = 5_000_000  # elements times rules
@@ -38,23 +38,24 @@ MAX_DEPTH = 1_000  # the engines recurse; css-inline ends the process between 10
 MAX_REMEMBERED = 65_536  # characters of the elements of one text
 MAX_REOPENED = 200_000  # elements times formatting elements left open, which HTML opens again
 
-_MARK = "data-node"
 _STYLE = frozenset({"style"})
-_STYLE_AND_TARGETS = frozenset({"style", "href", "src", "alt", "title"})
-_NO_ATTRIBUTES = 2  # characters behind the name, at most: `>` or `/>`
-_LEADING = frozenset({"a", "area", "img"})
+_STYLE_ELEMENT = frozenset({"<style"})
+_TARGETS = frozenset({"href", "src", "alt", "title"})
+_LEADING = frozenset({"<a", "<area", "<img"})
+_NOT_FED = frozenset({"<!", "<?", "</", "<link", "</style"})
 _UNSTYLED = frozenset({"base", "head", "link", "meta", "noscript", "script", "style", "title"})
 _FORMATTING = frozenset(
     # as in the HTML standard, 13.2.4.3
     "a b big code em font i nobr s small strike strong tt u".split()  # noqa: SIM905 - a list of words
 )
-# Atomic groups, not `)*+`: see `markup` about Python before 3.11.5.
-_DECLARED = re.compile(_MARK + r'="(\d+)"(?>(?: (?!style=)[^\s="]+(?:="[^"]*")?)*) style="([^"]*)"')
+_MARK = "data-node"  # the attribute with the number, in texts that do not use the name themselves
+# Behind the mark. The engines may move attributes that stood before it behind it. Atomic groups,
+# not `)*+`: see `markup` about Python before 3.11.5.
+_DECLARED = re.compile(r'"\d+"(?>(?: (?!style=)[^\s="]+(?:="[^"]*")?)*) style="([^"]*)"')
 # lxml writes single quotes around a value that has double quotes in it.
-_DECLARED_BY_LXML = re.compile(
-    _MARK
-    + r"""="(\d+)"(?>(?: (?!style=)[^\s="'>]+(?:="[^"]*"|='[^']*')?)*)"""
-    + r""" style=(?:"([^"]*)"|'([^']*)')"""
+_DECLARED_BY_LXML = (
+    r"""="(\d+)"(?>(?: (?!style=)[^\s="'>]+(?:="[^"]*"|='[^']*')?)*)"""
+    r""" style=(?:"([^"]*)"|'([^']*)')"""
 )
 _IMPORTANT = re.compile(r"!\s*important\s*$", re.IGNORECASE)
 _DECLARATION = re.compile(
@@ -80,63 +81,67 @@ def inline(html: str, engine: EngineName = "css-inline") -> str:
     Raises:
         CssRefused: beyond the limits, or the engine gave up.
     """
-    edits = style_edits(Page(html), engine)
-    return "".join(part for part in splice(html, edits) if isinstance(part, str))
+    page = Page(html)
+    inline_styles(page, engine)
+    return "".join(part for part in page.segments() if isinstance(part, str))
 
 
-def style_edits(page: Page, engine: EngineName) -> list[Edit]:
-    """The edits that inline the CSS of `page`; none if there is no CSS.
+def inline_styles(page: Page, engine: EngineName) -> bool:
+    """Inline the CSS of `page`; whether there was any that applies to its elements.
 
     Raises:
-        CssRefused: beyond the limits, or the engine gave up.
+        CssRefused: beyond the limits, or the engine gave up; nothing has changed then.
     """
-    text, tags = page.text, page.tags
     sheets = {
-        index: text[tag.content : tag.end]
-        for index, tag in enumerate(tags)
-        if tag.name == "style" and tag.opens and _applies(page, index)
+        number: page.content(number)
+        for number in page.find(_STYLE_ELEMENT)
+        if _applies(page.attributes(number))
     }
     if not any("{" in css for css in sheets.values()):
-        return []
-    _check_limits(tags, "".join(sheets.values()))
-    feed, own = _numbered(page, sheets)
+        return False
+    _check_limits(page.names, "".join(sheets.values()))
+    mark = _MARK
+    if _MARK in "".join(page.pieces).lower():
+        mark = f"data-{secrets.token_hex(8)}"
+    feed, own = _numbered(page, sheets, mark)
     ask = _remembered if len(feed) <= MAX_REMEMBERED else _remembered.__wrapped__
-    declared = ask(engine, feed)
-    edits = []
-    for number, declarations in declared.items():
-        if number >= len(tags) or not declarations:
-            continue
-        value = own.get(number)
-        if value is None:
-            at = tags[number].attributes
-            edits.append(Edit(at, at, _attribute(declarations)))
-        else:
-            edits.append(_merged(text, value, declarations))
-    return edits
+    declared = ask(engine, feed, mark)
+    page.insert(
+        {
+            number: _attribute(declarations)
+            for number, declarations in declared.items()
+            if number not in own
+        }
+    )
+    for number, style in own.items():
+        declarations = declared.get(number)
+        if declarations:
+            own_style, quote = style.raw("style") or "", style.quote("style")
+            page.put(number, "style", _merged(own_style, quote, declarations))
+    return bool(declared)
 
 
 @functools.lru_cache(maxsize=256)
-def _remembered(engine: EngineName, feed: str) -> dict[int, str]:
+def _remembered(engine: EngineName, feed: str, mark: str) -> dict[int, str]:
     """The answer of the engine. Mails made from one template differ in what the feed leaves out."""
-    return ENGINES[engine](feed)
+    return ENGINES[engine](feed, mark)
 
 
 @functools.lru_cache(maxsize=2048)
-def _attribute(declarations: str) -> tuple[str]:
+def _attribute(declarations: str) -> str:
     style = "; ".join(filter(None, _by_importance(declarations)))
-    return (f' style="{_quoted(style)}"',)
+    return f' style="{_quoted(style)}"'
 
 
-def _applies(page: Page, index: int) -> bool:
+def _applies(found: Attributes) -> bool:
     """Whether the style element is for every screen: no media query, no foreign language."""
-    found = page.attributes(index)
-    kind = page.value(found["type"]).strip().lower() if "type" in found else ""
-    media = page.value(found["media"]).lower() if "media" in found else ""
+    kind = (found.text("type") or "").strip().lower()
+    media = (found.text("media") or "").lower()
     medias = {part.strip() for part in media.split(",")}
     return kind in {"", "text/css"} and not medias.isdisjoint({"", "all", "screen"})
 
 
-def _check_limits(tags: Sequence[Tag], css: str) -> None:
+def _check_limits(names: Sequence[str], css: str) -> None:
     if len(css) > MAX_STYLE:
         raise CssRefused("the style elements are too large")
     depth = deepest = 0
@@ -144,62 +149,77 @@ def _check_limits(tags: Sequence[Tag], css: str) -> None:
         deepest = max(deepest, len(run))
     if deepest > _MAX_NESTING:
         raise CssRefused("the style elements are nested too deeply")
-    if len(tags) * (css.count("{") + css.count(",")) > MAX_MATCHES:
+    if len(names) * (css.count("{") + css.count(",")) > MAX_MATCHES:
         raise CssRefused("too many rules for so many elements")
-    if len(tags) <= MAX_DEPTH and len(tags) ** 2 <= MAX_REOPENED:
+    if len(names) <= MAX_DEPTH and len(names) ** 2 <= MAX_REOPENED:
         return
     deepest = 0
     open_formatting: Counter[str] = Counter()
-    for tag in tags:
-        if tag.name in VOID:
+    for opening in names:
+        name = opening.lstrip("</")
+        if not name[:1].isalpha() or name in VOID:
             continue
-        depth += 1 if tag.opens else -1
+        step = -1 if opening[1] == "/" else 1
+        depth += step
         deepest = max(deepest, depth)
-        if tag.name in _FORMATTING:
-            open_formatting[tag.name] += 1 if tag.opens else -1
+        if name in _FORMATTING:
+            open_formatting[name] += step
     if deepest > MAX_DEPTH:
         raise CssRefused("the elements are nested too deeply")
-    if len(tags) * sum(count for count in open_formatting.values() if count > 0) > MAX_REOPENED:
+    if len(names) * sum(count for count in open_formatting.values() if count > 0) > MAX_REOPENED:
         raise CssRefused("too many formatting elements are never closed")
 
 
-def _numbered(page: Page, sheets: Mapping[int, str]) -> tuple[str, dict[int, Value]]:
-    """The elements for the engine, and the style attributes that were taken from them.
+def _marks(mark: str, count: int) -> Sequence[str]:
+    if mark == _MARK and count <= len(_MARKS):
+        return _MARKS
+    return [f' {mark}="{number}">' for number in range(count)]
 
+
+_MARKS = tuple([f' {_MARK}="{number}">' for number in range(2_000)])
+
+
+def _numbered(
+    page: Page, sheets: Mapping[int, str], mark: str
+) -> tuple[str, dict[int, Attributes]]:
+    """The elements for the engine, and the attributes of those with a style of their own.
+
+    The number stands behind all other attributes, so that the engine puts the style next to it.
     Left out is what no selector of these sheets looks at: text and comments, unless there is
     `:empty`; where links and images lead, unless there are attribute selectors.
     """
-    text = page.text
-    keeps_text = any(":empty" in css.lower() for css in sheets.values())
-    left_out = _STYLE if any("[" in css for css in sheets.values()) else _STYLE_AND_TARGETS
-    pieces: list[str] = []
-    own: dict[int, Value] = {}
-    done = 0
-    for number, tag in enumerate(page.tags):
-        name, opens, start, at, _, end, _ = tag
-        if keeps_text:
-            pieces.append(text[done:start])
-        done = end
-        if not opens:
-            pieces.append(text[start:end])
-        elif name in _UNSTYLED:
-            if name == "style":
-                pieces += ("<style>", _clean(sheets.get(number, "")))
-            elif name != "link":
-                pieces.append(text[start:end])
-        else:
-            pieces.append(f'{text[start:at]} {_MARK}="{number}"')
-            if end - at > _NO_ATTRIBUTES and (name in _LEADING or "style" in text[at:end].lower()):
-                found = page.attributes(number)
-                for attribute, value in found.items():
-                    if attribute in left_out:
-                        stop = value.outer if attribute == "style" else value.outer + len(attribute)
-                        pieces += (text[at:stop], " ")
-                        at = value.outer_end
-                if "style" in found:
-                    own[number] = found["style"]
-            pieces.append(text[at:end])
-    return "".join(pieces), own
+    names, pieces = page.names, page.pieces
+    marks = _marks(mark, len(names))
+    unmarked = {
+        name for name in set(names) if name[1] in "/!?" or name.removeprefix("<") in _UNSTYLED
+    }
+    ends = [">" if name in unmarked else marks[at] for at, name in enumerate(names)]
+    feed = pieces[1:]
+    feed[2::3] = ends
+    for number in page.find(_NOT_FED):
+        feed[3 * number : 3 * number + 3] = "", "", ""
+    for number in page.find(_STYLE_ELEMENT):
+        css = _clean(sheets.get(number, ""))
+        feed[3 * number : 3 * number + 3] = "<style>", "", css + "</style>"
+    left_out = frozenset() if any("[" in css for css in sheets.values()) else _TARGETS
+    insides = feed[1::3]
+    own: dict[int, Attributes] = {}
+    for number, inside in enumerate(map(str.lower, insides)):
+        if "style" in inside and names[number] not in unmarked:
+            found = page.attributes(number)
+            if "style" in found:
+                own[number] = found
+                insides[number] = found.without(left_out, _STYLE)
+    if left_out:
+        for number in page.find(_LEADING):
+            insides[number] = page.attributes(number).without(left_out, _STYLE)
+    feed[1::3] = insides
+    if any(":empty" in css.lower() for css in sheets.values()):
+        feed[2::3] = [
+            end + (text if name in _NOT_FED else text[1:])
+            for end, name, text in zip(feed[2::3], names, pieces[3::3], strict=True)
+        ]
+    return "".join(feed), own
 
 
 def _clean(css: str) -> str:
@@ -218,19 +238,15 @@ def _is_other_rule(rule: str) -> bool:
     return rule.lower().startswith(("@charset", "@namespace"))
 
 
-def _merged(text: str, own: Value, declarations: str) -> Edit:
-    """The edit that puts `declarations` around those of the author's own style attribute."""
+@functools.lru_cache(maxsize=2048)
+def _merged(own: str, quote: str, declarations: str) -> str:
+    """The author's own style attribute with `declarations` around what it declares."""
     before, after = _by_importance(declarations)
-    quote = own.quote or '"'
-    kept = text[own.start : own.end]
-    if not own.quote:
-        kept = kept.replace('"', "&quot;")
+    kept = own if quote else own.replace('"', "&quot;")
     kept = kept.strip().rstrip(";").rstrip()
     parts = (_escaped(before, quote), kept, _escaped(after, quote))
-    style = "; ".join(part for part in parts if part)
-    if own.quote:
-        return Edit(own.start, own.end, (style,))
-    return Edit(own.outer, own.outer_end, (f'style="{style}"',))
+    style = "; ".join([part for part in parts if part])
+    return style if quote else f'"{style}"'
 
 
 def _by_importance(declarations: str) -> tuple[str, str]:
@@ -252,7 +268,7 @@ def _quoted(css: str) -> str:
 
 
 def _escaped(css: str, quote: str) -> str:
-    return _quoted(css) if quote == '"' else css.replace("&", "&amp;").replace("'", "&#39;")
+    return _quoted(css) if quote != "'" else css.replace("&", "&amp;").replace("'", "&#39;")
 
 
 @functools.cache
@@ -262,22 +278,22 @@ def _css_inliner() -> css_inline.CSSInliner:
     )
 
 
-def _by_css_inline(feed: str) -> dict[int, str]:
+def _by_css_inline(feed: str, mark: str) -> dict[int, str]:
     try:
         document = _css_inliner().inline(feed)
     except (css_inline.InlineError, ValueError) as error:
         raise CssRefused(f"css-inline: {str(error)[:200]}") from error
-    # The engine writes declarations as they are in the stylesheet, without escaping.
+    # The engine writes declarations as they are in the stylesheet, without escaping. To search for
+    # the marks with a regular expression would take as long as the engine itself.
     declared: dict[int, str] = {}
-    for piece in document.split(f' {_MARK}="')[1:]:
-        number, _, rest = piece.partition('"')
-        before, found, style = rest.partition(' style="')
-        if not found:
-            continue
-        if ">" in before:  # in a value of this element, or the style is of one without a number
-            match = _DECLARED.match(f'{_MARK}="{piece}')
-            style = match[2] if match else ""
-        declared.setdefault(int(number), style.partition('"')[0])
+    for piece in document.split(f" {mark}=")[1:]:
+        if ' style="' in piece:
+            _, number, between, style, *_ = piece.split('"', 4)
+            if between != " style=":
+                match = _DECLARED.match(piece)
+                style = match[1] if match else ""
+            if style:
+                declared.setdefault(int(number), style)
     return declared
 
 
@@ -291,7 +307,7 @@ class _OfflinePremailer(Premailer):  # type: ignore[misc] # premailer has no typ
         return parser.parseString(css_body)
 
 
-def _by_premailer(feed: str) -> dict[int, str]:
+def _by_premailer(feed: str, mark: str) -> dict[int, str]:
     try:
         document = _OfflinePremailer(
             feed,
@@ -307,10 +323,11 @@ def _by_premailer(feed: str) -> dict[int, str]:
         ).transform(pretty_print=False)
     except (PremailerError, etree.LxmlError, ValueError, LookupError, TypeError) as error:
         raise CssRefused(f"premailer: {str(error)[:200]}") from error
-    declared: dict[int, str] = {}
-    for match in _DECLARED_BY_LXML.finditer(document):
-        declared.setdefault(int(match[1]), unescape(match[2] or match[3]))
-    return declared
+    return {
+        int(number): unescape(one or other)
+        for number, one, other in reversed(re.findall(mark + _DECLARED_BY_LXML, document))
+        if one or other
+    }
 
 
 ENGINES: dict[EngineName, Engine] = {"css-inline": _by_css_inline, "premailer": _by_premailer}

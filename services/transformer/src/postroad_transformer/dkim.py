@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from postroad_transformer.edits import Hole
+from postroad_transformer.segments import Hole
 from postroad_transformer.transfer import Chunk
 
 PrivateKey: TypeAlias = RSAPrivateKey | Ed25519PrivateKey

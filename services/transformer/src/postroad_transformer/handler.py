@@ -29,11 +29,13 @@ from postroad_common.store.suppressions import Suppression
 from postroad_common.tokens import LinkSigner
 from postroad_transformer.compose import Composer
 from postroad_transformer.dkim import SigningKey
-from postroad_transformer.lookups import Pair, SigningKeys, SuppressionCheck
+from postroad_transformer.headers import peek_sender_domain
+from postroad_transformer.lookups import ImageStore, Pair, SigningKeys, SuppressionCheck
 from postroad_transformer.outbound import Envelopes, Group, Stored, groups, wants_bounce_address
 from postroad_transformer.template import Rules, Template, make_template
 
 IN_THREAD = 65_536  # octets; the template of a larger message is made beside the event loop
+MAX_HEADER = 65_536  # octets in which the From field is looked for
 AT_ONCE = 16  # recipients whose messages are made in one go, and published together
 KEEP_BODY = 86_400.0  # seconds that a stored body outlives its message
 MAX_REMEMBERED = 1_000  # submissions in part published
@@ -62,6 +64,7 @@ class _Job:
     delivery: Delivery
     submission: Submission
     body: memoryview | bytes
+    sender: Pair | None = None  # account, and domain of the From address at a first look
     template: Template | None = None
 
 
@@ -82,6 +85,7 @@ class Surroundings:
     bodies: Bodies
     keys: SigningKeys
     suppressions: SuppressionCheck
+    images: ImageStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +125,18 @@ class Transformer:
             for recipient in job.submission.recipients
         )
         for job in jobs:
+            domain = peek_sender_domain(bytes(job.body[:MAX_HEADER]))
+            job.sender = None if domain is None else (job.submission.account, domain)
+        # Asked before, for the tracking hosts; the peek and the parser differ on odd headers only.
+        peeked = {job.sender for job in jobs if job.sender}
+        signers = await self._around.keys.find_many(peeked)
+        for job in jobs:
             job.template = await self._template(job)
-        signers = await self._around.keys.find_many(
-            pair for job in jobs if (pair := _sender(job)) is not None
-        )
+        others = {pair for job in jobs if (pair := _signer(job)) and pair not in peeked}
+        if others:
+            signers |= await self._around.keys.find_many(others)
         await _all(
-            self._send(job, suppressed, signers.get(_sender(job) or ("", ""), ())) for job in jobs
+            self._send(job, suppressed, signers.get(_signer(job) or ("", ""), ())) for job in jobs
         )
 
     async def _read(self, delivery: Delivery) -> _Job | None:
@@ -155,15 +165,23 @@ class Transformer:
         started = time.perf_counter()
         raw = bytes(job.body)
         job.body = b""
-        rules = self._policy.rules
-        if len(raw) > IN_THREAD:
-            template = await asyncio.to_thread(make_template, raw, job.submission, rules)
-        else:
-            template = make_template(raw, job.submission, rules)
-            await asyncio.sleep(0)  # let publications and confirms through between messages
+        host = self._around.keys.tracking_host(job.sender) if job.sender else None
+        template = await self._made(raw, job.submission, host)
+        if template.images and not await self._around.images.keep(template.images):
+            embedding = job.submission.model_copy(update={"images_hosted": False})
+            template = await self._made(raw, embedding, host)
+            template.facts["hosting"] = "left embedded: the images could not be stored"
         TEMPLATE_SECONDS.observe(time.perf_counter() - started)
         if template.body_at >= 0:
             LEFT_AS_IT_IS.inc()
+        return template
+
+    async def _made(self, raw: bytes, submission: Submission, host: str | None) -> Template:
+        rules = self._policy.rules.at(host)
+        if len(raw) > IN_THREAD:
+            return await asyncio.to_thread(make_template, raw, submission, rules)
+        template = make_template(raw, submission, rules)
+        await asyncio.sleep(0)  # let publications and confirms through between messages
         return template
 
     async def _send(
@@ -267,7 +285,7 @@ class Transformer:
         return Stored(reference, 0)
 
 
-def _sender(job: _Job) -> Pair | None:
+def _signer(job: _Job) -> Pair | None:
     domain = job.template.sender_domain if job.template is not None else None
     return None if domain is None else (job.submission.account, domain)
 

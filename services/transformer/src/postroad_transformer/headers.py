@@ -10,10 +10,11 @@ import re
 from dataclasses import dataclass
 from email.utils import formatdate
 
+from postroad_common.mail.control import header_end
 from postroad_common.schemas.submission import Submission
 from postroad_common.tokens import LinkKind, tail
-from postroad_transformer.edits import Hole
 from postroad_transformer.fields import Block, Field, value_of
+from postroad_transformer.segments import Hole
 from postroad_transformer.transfer import Chunk
 
 _REMOVED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
@@ -23,6 +24,10 @@ _ANGLE = re.compile(rb"<[^<>]*@([^<>@\s]+)\s*>")
 _BARE = re.compile(rb"[^\s<>@,;:]+@([^\s<>@,;]+)")
 _HELO = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 _TOKEN = re.compile(r"[^A-Za-z0-9._-]")
+_FROM = re.compile(
+    rb"^from[ \t]*+:([^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*+)", re.IGNORECASE | re.MULTILINE
+)
+_FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _MAX_VALUE = 10_000  # octets of a From or List-Unsubscribe value that are looked at
 
 
@@ -64,19 +69,29 @@ class Header:
         ]
 
 
+def peek_sender_domain(raw: bytes) -> str | None:
+    """As `sender_domain`, before anything of the message has been read."""
+    match = _FROM.search(raw, 0, header_end(raw))
+    return _domain_in(_FOLD.sub(b"", match[1]).strip()) if match else None
+
+
 def sender_domain(raw: bytes, block: Block) -> str | None:
     """The domain of the (first) From address in lower case; None if there is none to be read."""
     for field in block.fields:
         if field.name == b"from":
-            value = _QUOTED.sub(b"", value_of(raw, field)[:_MAX_VALUE])
-            match = _ANGLE.search(value) or _BARE.search(value)
-            if not match:
-                return None
-            try:
-                return match[1].decode("ascii").lower().rstrip(".")
-            except UnicodeDecodeError:
-                return None
+            return _domain_in(value_of(raw, field))
     return None
+
+
+def _domain_in(value: bytes) -> str | None:
+    value = _QUOTED.sub(b"", value[:_MAX_VALUE])
+    match = _ANGLE.search(value) or _BARE.search(value)
+    if not match:
+        return None
+    try:
+        return match[1].decode("ascii").lower().rstrip(".")
+    except UnicodeDecodeError:
+        return None
 
 
 def unsubscribe_urls(raw: bytes, block: Block) -> tuple[str, ...]:

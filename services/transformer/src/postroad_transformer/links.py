@@ -7,18 +7,18 @@ comments for Outlook among them. `<form action>` is left alone because a redirec
 into a GET and loses the fields.
 """
 
+import functools
 import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
 import idna
 
 from postroad_common.tokens import LinkKind, tail
-from postroad_transformer.edits import Edit, Hole
-from postroad_transformer.markup import Page, Value, visible_text
+from postroad_transformer.markup import Attributes, Page
 from postroad_transformer.scam import shows_address
+from postroad_transformer.segments import Hole, Url
 
 MAX_TARGET = 3_000  # octets; the tracked URL is a third longer and stays below 4,096 + its base
 MAX_NUMBER = (1 << 24) - 1  # what a token holds
@@ -29,7 +29,8 @@ _PLAIN = re.compile(r"https?://[A-Za-z0-9.-]+(?:[/?#:][!-~]*)?")
 _EDGES = "".join(map(chr, range(33)))
 _NEWLINES = str.maketrans("", "", "\t\r\n")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_LINKS = frozenset({"a", "area"})
+_LINKS = frozenset({"<a", "<area"})
+_LINK_ENDS = frozenset({"<a", "</a"})
 _OFF = frozenset({"off", "false", "no"})
 # In lower case, anywhere in the URL or the visible text.
 _UNSUBSCRIBE_URL = (
@@ -100,19 +101,20 @@ class LinkRules:
 
     def is_own(self, target: str) -> bool:
         """Whether `target` leads to the tracking host already."""
-        return target[: len(self.base_url) + 1].lower() == self.base_url.lower() + "/"
+        return target[: len(self._prefix)].lower() == self._prefix
 
-    def edit(self, value: Value, kind: LinkKind, number: int, target: str) -> Edit:
-        """The edit that sends the URL at `value` through the tracking host."""
+    @functools.cached_property
+    def _prefix(self) -> str:
+        return self.base_url.lower() + "/"
+
+    def tracked(self, kind: LinkKind, number: int, target: str) -> Url:
+        """The URL that leads to `target` by way of the tracking host."""
         octets = target.encode("ascii")
-        parts = (self.base_url + "/", Hole(kind, number, octets), tail(kind, octets))
-        return Edit(value.start, value.end, parts)
+        return self.base_url + "/", Hole(kind, number, octets), tail(kind, octets)
 
-    def refusal(
-        self, page: Page, found: Mapping[str, Value], target: str, fragment: str
-    ) -> str | None:
+    def refusal(self, found: Attributes, target: str, visible: str) -> str | None:
         """Why the link to `target` is left alone, in one word; None if it is tracked."""
-        if is_opted_out(page, found):
+        if is_opted_out(found):
             return "opted_out"
         if self.is_own(target):
             return "own"
@@ -120,9 +122,8 @@ class LinkRules:
             return "too_long"
         if target in self.unsubscribe or _has(target, _UNSUBSCRIBE_URL):
             return "unsubscribe"
-        if "rel" in found and "unsubscribe" in page.value(found["rel"]).lower().split():
+        if "rel" in found and "unsubscribe" in (found.text("rel") or "").lower().split():
             return "unsubscribe"
-        visible = visible_text(fragment) if fragment else ""
         if _has(visible, _UNSUBSCRIBE_TEXT):
             return "unsubscribe"
         if self.preventscam and shows_address(visible, target):
@@ -135,48 +136,32 @@ def _has(text: str, words: tuple[str, ...]) -> bool:
     return any([word in text for word in words])  # noqa: C419 - a generator costs more
 
 
-def is_opted_out(page: Page, found: Mapping[str, Value]) -> bool:
+def is_opted_out(found: Attributes) -> bool:
     """Whether the element says `data-track="off"`."""
-    value = found.get("data-track")
-    return value is not None and page.value(value).strip().lower() in _OFF
+    return "data-track" in found and (found.text("data-track") or "").strip().lower() in _OFF
 
 
-def link_edits(
-    page: Page, rules: LinkRules, first: int = 0
-) -> tuple[list[Edit], Counter[str], int]:
-    """The edits for the links of `page`, how many ended how, and the next free number.
+def track_links(page: Page, rules: LinkRules, first: int = 0) -> tuple[Counter[str], int]:
+    """Change the links of `page`; how many ended how, and the next free number.
 
     Every `<a href>` and `<area href>` has a number of its own, tracked or not, from `first` on.
     """
-    edits: list[Edit] = []
     counts: Counter[str] = Counter()
     number = first
-    for index, tag in enumerate(page.tags):
-        if tag.name not in _LINKS or not tag.opens:
+    for tag in page.find(_LINKS):
+        found = page.attributes(tag)
+        href = found.text("href")
+        if href is None:
             continue
-        found = page.attributes(index)
-        value = found.get("href")
-        if value is None:
-            continue
-        target = target_of(page.value(value))
+        target = target_of(href)
         if target is not None:
-            inside = _inside(page, index) if tag.name == "a" else ""
-            refusal = rules.refusal(page, found, target, inside)
+            is_area = page.names[tag] == "<area"
+            visible = "" if is_area else page.visible(tag, _LINK_ENDS, _MAX_FRAGMENT)
+            refusal = rules.refusal(found, target, visible)
             if number > MAX_NUMBER:
                 refusal = "too_many"
             if refusal is None:
-                edits.append(rules.edit(value, LinkKind.CLICK, number, target))
+                page.put_url(tag, "href", rules.tracked(LinkKind.CLICK, number, target))
             counts[refusal or "tracked"] += 1
         number += 1
-    return edits, counts, number
-
-
-def _inside(page: Page, index: int) -> str:
-    """The HTML between the link that begins with the tag `index` and its end."""
-    text, tags = page.text, page.tags
-    start = tags[index].end
-    for position in range(index + 1, len(tags)):
-        tag = tags[position]
-        if tag.name == "a" or tag.start > start + _MAX_FRAGMENT:
-            return text[start : tag.start] if tag.start <= start + _MAX_FRAGMENT else ""
-    return text[start:] if len(text) <= start + _MAX_FRAGMENT else ""
+    return counts, number

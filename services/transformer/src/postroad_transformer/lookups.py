@@ -1,4 +1,4 @@
-"""What the transformer asks the database, in batches and cached: DKIM keys and suppressions.
+"""What the transformer asks the database, in batches and cached: DKIM keys, suppressions, images.
 
 Mail does not wait for the database: without it, keys come from the cache however old, and nobody
 counts as suppressed. After a failure it is left alone for some seconds, so that each batch does
@@ -6,13 +6,15 @@ not wait for the same timeout again.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import structlog
 
 from postroad_common.errors import StoreAway
 from postroad_common.store.domains import DkimKey, Domains, SenderDomain
+from postroad_common.store.images import HostedImage, Images
 from postroad_common.store.suppressions import Suppression, Suppressions
 from postroad_transformer.dkim import KeyUnusable, SigningKey, load_key
 
@@ -20,6 +22,8 @@ KEYS_FRESH = 60.0  # seconds
 MAX_DOMAINS = 5_000  # cached pairs of account and domain
 LEFT_ALONE = 5.0  # seconds
 PATIENCE = 1.5  # seconds; a healthy database answers in milliseconds
+IMAGE_FRESH = 86_400.0  # seconds for which a stored image is not stored again
+MAX_REMEMBERED_IMAGES = 10_000
 _MAX_PAIRS = 2_000  # per query
 _MAX_LABELS = 6  # of a domain whose parents are tried
 
@@ -32,10 +36,11 @@ class _Entry(NamedTuple):
     at: float
     stored: tuple[DkimKey, ...] | None
     keys: tuple[SigningKey, ...]
+    tracking_host: str | None = None
 
 
 class SigningKeys:
-    """The signing keys of sender domains by account and domain.
+    """The signing keys and tracking hosts of sender domains by account and domain.
 
     A domain without keys is signed for by the nearest parent that has some, which DMARC's relaxed
     alignment takes for the same.
@@ -75,11 +80,21 @@ class SigningKeys:
             old = self._cache.get(pair)
             if domain is None:
                 self._cache[pair] = _Entry(now, None, ())
-            elif old is not None and old.stored == domain.keys:
-                self._cache[pair] = old._replace(at=now)
+                continue
+            host = domain.tracking_host if domain.verified else None
+            if old is not None and old.stored == domain.keys:
+                self._cache[pair] = old._replace(at=now, tracking_host=host)
             else:  # loading an RSA key costs tens of milliseconds
                 keys = await asyncio.to_thread(_loaded, domain)
-                self._cache[pair] = _Entry(now, domain.keys, keys)
+                self._cache[pair] = _Entry(now, domain.keys, keys, host)
+
+    def tracking_host(self, pair: Pair) -> str | None:
+        """The tracking host of the domain or its nearest parent that has one; ask for it first."""
+        for candidate in _with_parents(pair):
+            entry = self._cache.get(candidate)
+            if entry is not None and entry.tracking_host:
+                return entry.tracking_host
+        return None
 
     def _nearest(self, candidates: Iterable[Pair]) -> tuple[SigningKey, ...]:
         for candidate in candidates:
@@ -134,3 +149,36 @@ class SuppressionCheck:
             self._left_alone_until = now + LEFT_ALONE
             _log.warning("suppressions not checked", error=str(error), addresses=len(asked))
         return found
+
+
+class ImageStore:
+    """Sees to it that images are stored; most were in an earlier mail and cost nothing."""
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+        self._kept: OrderedDict[bytes, float] = OrderedDict()  # digest, and when it was stored
+        self._left_alone_until = 0.0
+
+    async def keep(self, images: Sequence[HostedImage]) -> bool:
+        """Store `images`; False if the store is away and their mail has to carry them itself."""
+        now = asyncio.get_running_loop().time()
+        new = {
+            image.digest: image
+            for image in images
+            if now - self._kept.get(image.digest, float("-inf")) > IMAGE_FRESH
+        }
+        if not new:
+            return True
+        if now < self._left_alone_until:
+            return False
+        try:
+            await self._images.put_many(list(new.values()))
+        except StoreAway as error:
+            self._left_alone_until = now + LEFT_ALONE
+            _log.warning("images not hosted", error=str(error), images=len(new))
+            return False
+        for digest in new:
+            self._kept[digest] = now
+        while len(self._kept) > MAX_REMEMBERED_IMAGES:
+            self._kept.popitem(last=False)
+        return True

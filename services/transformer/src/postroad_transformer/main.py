@@ -7,7 +7,7 @@ from postroad_common.service import ServiceContext, run
 from postroad_common.tokens import Keyring, LinkSigner
 from postroad_transformer.handler import Policy, Surroundings, Transformer
 from postroad_transformer.headers import HeaderRules
-from postroad_transformer.lookups import SigningKeys, SuppressionCheck
+from postroad_transformer.lookups import ImageStore, SigningKeys, SuppressionCheck
 from postroad_transformer.settings import Settings
 from postroad_transformer.template import Rules
 
@@ -37,6 +37,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         bodies=database.bodies,
         keys=SigningKeys(database.domains),
         suppressions=SuppressionCheck(database.suppressions),
+        images=ImageStore(database.images),
     )
     transformer = Transformer(surroundings, make_policy(context.settings))
     consumer = Consumer(

@@ -1,39 +1,50 @@
-"""HTML as a sequence of tags with their positions: what the rewriting modules look at.
+"""HTML taken apart at its tags, changed in places, and put together again.
 
 A tokenizer, not a parser: it finds where tags, comments and raw text (script, style, …) begin and
-end by the rules of the HTML standard (section 13.2.5), in one pass and linear time, and leaves
-every character where it is. Nothing is reported from inside comments, conditional comments of
-Outlook among them, or from raw text. A tag that the document never closes ends the scan, as it
-does in a browser.
+end by the rules of the HTML standard (section 13.2.5), in one pass and linear time, and whatever
+is not changed comes out character for character as it went in. Nothing is reported from inside
+comments, conditional comments of Outlook among them, or from raw text. A tag that the document
+never closes ends the scan, as it does in a browser.
+
+One regular expression does the taking apart (`split`), and lists of its pieces are all there is:
+an object per tag would cost more than the rest of the work on it.
 """
 
 import re
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from html import unescape
 from html.entities import html5 as _ENTITIES  # noqa: N812 - a constant under a module's name
-from typing import NamedTuple
+from typing import Any
+
+from postroad_transformer.segments import Hole, Segment, Url
 
 _WS = r"[ \t\n\f\r]"
+# What most tags hold, name="value" after one space, goes first because it is twice as fast.
 _ATTRIBUTES = (
+    r"""(?: [a-z-]++="[^"]*+")*+"""
     rf"(?:[ \t\n\f\r/]++|[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+(?:{_WS}*+={_WS}*+"
     r"""(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z)|[^ \t\n\f\r>"'][^ \t\n\f\r>]*+)?+)?+)*+"""
 )
-_RAW = "script|style|title|textarea|xmp|iframe|noembed|noframes"
+_RAW = "s(?:cript|tyle)|t(?:itle|extarea)|xmp|iframe|no(?:embed|frames)"
+# Group 1 is the opening (`<td`, `</td`, `<!`), 2 the name if the content is raw text, 3 the rest
+# up to the `>` of a tag, or to the end of a comment or of raw text.
 _TOKEN = re.compile(
-    rf"<(?:(?P<raw>(?i:{_RAW}))(?=[ \t\n\f\r/>])(?P<rawattrs>{_ATTRIBUTES})>"
+    rf"(<(?:((?i:{_RAW}))(?=[ \t\n\f\r/>])|/?[a-zA-Z][^ \t\n\f\r/>]*+|[!?/]))"
     # An atomic group, not `)*+`: before Python 3.11.5 a possessive group whose last round fails in
     # a look-ahead stops at the wrong place (python/cpython#106052). It remembers each round while
     # it runs, hence the bound.
-    r"(?P<content>[^<]*+(?>(?:<(?!/(?i:(?P=raw))[ \t\n\f\r/>])[^<]*+){0,100000}))"
-    rf"|(?P<name>[a-zA-Z][^ \t\n\f\r/>]*+)(?P<attrs>{_ATTRIBUTES})(?P<closed>>?)"
-    rf"|/(?P<end>[a-zA-Z][^ \t\n\f\r/>]*+){_ATTRIBUTES}(?P<ended>>?)"
-    r"|!--(?:-?>|.*?(?:--!?>|\Z))"
-    r"|[!?/][^>]*+>?)",
+    rf"((?(2){_ATTRIBUTES}>[^<]*+(?>(?:<(?!/(?i:\2)[ \t\n\f\r/>])[^<]*+){{0,100000}})"
+    rf"|(?:(?<!<[!?/]){_ATTRIBUTES}"
+    r"|(?<=<!)--(?:-?>|.*?(?:--!?>|\Z))"
+    r"|(?<=<[!?/])[^>]*+>?)))",
     re.DOTALL,
 )
-_RAW_NAME, _RAWATTRS, _CONTENT, _NAME, _ATTRS, _CLOSED, _END, _ENDED = range(1, 9)  # its groups
+_LEADING_ATTRIBUTES = re.compile(_ATTRIBUTES)
+# Group 1 is the name, 2 the equals sign with its white space, 3 the value with its quotes.
 _ATTRIBUTE = re.compile(
-    rf"([^ \t\n\f\r/>][^ \t\n\f\r/>=]*+)(?:{_WS}*+={_WS}*+"
-    r"""(?:"([^"]*+)"|'([^']*+)'|([^ \t\n\f\r>"'][^ \t\n\f\r>]*+))?+)?+"""
+    rf"([^ \t\n\f\r/>][^ \t\n\f\r/>=]*+)(?:({_WS}*+={_WS}*+)"
+    r"""("[^"]*+"|'[^']*+'|[^ \t\n\f\r>"'][^ \t\n\f\r>]*+)?+)?+"""
 )
 _REFERENCE = re.compile(r"&(?:#(?:[xX]([0-9a-fA-F]++)|([0-9]++));?|([a-zA-Z][a-zA-Z0-9]*+)(;?))")
 _GAPS = frozenset({0x81, 0x8D, 0x8F, 0x90, 0x9D})
@@ -46,105 +57,202 @@ VOID = frozenset(
 _BREAKING = frozenset(
     "br div p td th tr table li ul ol h1 h2 h3 h4 h5 h6 hr".split()  # noqa: SIM905 - the same
 )
-_QUOTES = (None, None, '"', "'", "")  # by group of _ATTRIBUTE
+_RAW_NAMES = frozenset(
+    "<script <style <title <textarea <xmp <iframe <noembed <noframes".split()  # noqa: SIM905 - the same
+)
+_QUOTES = frozenset({'"', "'"})
+_NO_ELEMENT = frozenset({"<!", "<?", "</"})  # comments and the like
+
+# The tags that `Page.find` can be asked for: the list of all is gone through once.
+_NOTED = _RAW_NAMES | frozenset(
+    "<a <area <img <picture </picture <body </body </html <link </style <! <? </".split()  # noqa: SIM905 - the same
+)
+# One that the text does not hold stands for a hole in it. Control characters have no place in HTML.
+_HOLE_MARKS = "\x02\x03\x04\x05\x06\x07\x10\x11\x12"
 
 
-OPENS, CLOSES = True, False
+class Attributes:
+    """The attributes of one tag, whose text they are taken apart from and put together to.
 
-
-class Tag(NamedTuple):
-    """One tag. `attributes` and `end` are offsets: of the text behind the name, and behind `>`.
-
-    `opens` is False for an end tag. For an element of raw text `end` lies behind its content,
-    just before its end tag, and `content` where that content starts; elsewhere `content` is -1.
+    `names` are in lower case, in order; of two with one name the first counts.
     """
 
-    name: str
-    opens: bool
-    start: int
-    attributes: int
-    attributes_end: int
-    end: int
-    content: int = -1
+    __slots__ = ("_pieces", "names")
 
+    def __init__(self, inside: str) -> None:
+        # Per attribute four pieces: what stands before it, name, equals sign, value; at the end
+        # what stands behind the last.
+        pieces: list[Any] = _ATTRIBUTE.split(inside)
+        self._pieces: list[str | None] = pieces
+        self.names = list(map(str.lower, pieces[1::4]))
 
-class Value(NamedTuple):
-    """Where an attribute's value stands; `quote` is empty for an unquoted one.
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
 
-    `start` and `end` enclose the text between the quotes; `outer` is where the attribute starts.
-    """
+    def raw(self, name: str) -> str | None:
+        """The value of the attribute as it is written, without quotes; None if there is none."""
+        if name not in self.names:
+            return None
+        value = self._pieces[self.names.index(name) * 4 + 3] or ""
+        return value[1:-1] if value[:1] in _QUOTES else value
 
-    start: int
-    end: int
-    quote: str
-    outer: int
-    outer_end: int
+    def text(self, name: str) -> str | None:
+        """The value with its references resolved; None if there is no such attribute."""
+        raw = self.raw(name)
+        return None if raw is None else attribute_text(raw)
 
+    def quote(self, name: str) -> str:
+        """The quote around the value of an attribute that is there; empty without one."""
+        value = self._pieces[self.names.index(name) * 4 + 3] or ""
+        return value[:1] if value[:1] in _QUOTES else ""
 
-def scan(text: str) -> list[Tag]:
-    """The tags of `text` in order."""
-    tags: list[Tag] = []
-    append, make = tags.append, tuple.__new__  # this loop costs a third of a rewriting
-    for match in _TOKEN.finditer(text):
-        group = match.lastindex
-        if group == _CLOSED:
-            start, end = match.span()
-            attributes_start, attributes_end = match.span(_ATTRS)
-            if attributes_end == end:  # never closed
-                break
-            name = match[_NAME].lower()
-            append(make(Tag, (name, OPENS, start, attributes_start, attributes_end, end, -1)))
-        elif group == _ENDED:
-            start, end = match.span()
-            if not match[_ENDED]:
-                break
-            append(make(Tag, (match[_END].lower(), CLOSES, start, end, end, end, -1)))
-        elif group == _CONTENT:
-            start, end = match.span(_RAWATTRS)
-            content, stop = match.span(_CONTENT)
-            name = match[_RAW_NAME].lower()
-            append(make(Tag, (name, OPENS, match.start(), start, end, stop, content)))
-    return tags
+    def put(self, name: str, value: str) -> int:
+        """Put `value` in place of what the attribute, which is there, has between its quotes.
 
+        Returns the place of the attribute among the others.
+        """
+        index = self.names.index(name)
+        pieces, at = self._pieces, index * 4 + 3
+        old = pieces[at] or ""
+        quote = old[:1] if old[:1] in _QUOTES else ""
+        pieces[at - 1] = pieces[at - 1] or "="
+        pieces[at] = quote + value + quote
+        return index
 
-def attributes(text: str, tag: Tag) -> dict[str, Value]:
-    """The attributes of `tag` by lower-case name; of two with one name the first counts."""
-    found: dict[str, Value] = {}
-    make = tuple.__new__
-    for match in _ATTRIBUTE.finditer(text, tag.attributes, tag.attributes_end):
-        name = match[1].lower()
-        if name in found:
-            continue
-        outer, outer_end = match.span()
-        group = match.lastindex
-        if group == 1 or group is None:
-            found[name] = Value(outer_end, outer_end, "", outer, outer_end)
-        else:
-            start, end = match.span(group)
-            found[name] = make(Value, (start, end, _QUOTES[group], outer, outer_end))
-    return found
+    def __str__(self) -> str:
+        return "".join(filter(None, self._pieces))
+
+    def without(self, values: AbstractSet[str], names: AbstractSet[str]) -> str:
+        """The attributes without the values of some, and altogether without others."""
+        pieces = list(self._pieces)
+        for index, name in enumerate(self.names):
+            if name in values or name in names:
+                pieces[index * 4 + 2 : index * 4 + 4] = None, " "
+                if name in names:
+                    pieces[index * 4 + 1] = None
+        return "".join(filter(None, pieces))
 
 
 class Page:
-    """An HTML text with its tags; the attributes of a tag are read once, when first asked for."""
+    """An HTML text, taken apart at its tags.
 
-    __slots__ = ("_found", "tags", "text")
+    `names` has, for each tag and comment in order, its opening in lower case: `<td`, `</td`, `<!`.
+    The attributes of a tag are read once, when first asked for.
+    """
+
+    __slots__ = ("_attributes", "_holes", "_mark", "_noted", "names", "pieces")
 
     def __init__(self, text: str) -> None:
-        self.text = text
-        self.tags = scan(text)
-        self._found: dict[int, dict[str, Value]] = {}
+        pieces: list[str] = _TOKEN.split(text)
+        del pieces[2::4]
+        self.pieces = pieces
+        """Text, opening, inside, text, …, text; behind a tag the text begins with its `>`."""
+        if len(pieces) > 1 and not pieces[-1] and pieces[-3] not in _NO_ELEMENT:
+            self._check_last()
+        self.names = list(map(str.lower, pieces[1::3]))
+        self._attributes: dict[int, Attributes] = {}
+        self._noted = [(at, name) for at, name in enumerate(self.names) if name in _NOTED]
+        self._part_raw_text()
+        self._mark = next((mark for mark in _HOLE_MARKS if mark not in text), "")
+        self._holes: list[tuple[int, int, Hole]] = []  # by piece, and place within it
 
-    def attributes(self, index: int) -> dict[str, Value]:
-        """The attributes of the tag with that index."""
-        found = self._found.get(index)
+    def _check_last(self) -> None:
+        """A tag that the document never closes is none; nor is what it swallowed."""
+        *_, before, opening, inside, _ = self.pieces
+        if opening.lower() in _RAW_NAMES:
+            found = _LEADING_ATTRIBUTES.match(inside)
+            if found and found.end() < len(inside):
+                return
+        self.pieces[-4:] = [before + opening + inside]
+
+    def _part_raw_text(self) -> None:
+        for number in self.find(_RAW_NAMES):
+            at = 3 * number + 2
+            inside = self.pieces[at]
+            found = _LEADING_ATTRIBUTES.match(inside)
+            end = found.end() if found else 0
+            self.pieces[at : at + 2] = inside[:end], inside[end:] + self.pieces[at + 1]
+
+    def find(self, names: AbstractSet[str]) -> list[int]:
+        """The numbers of the tags with one of these names (as in `names`, of those in `_NOTED`)."""
+        return [number for number, name in self._noted if name in names]
+
+    def attributes(self, number: int) -> Attributes:
+        """The attributes of a start tag."""
+        found = self._attributes.get(number)
         if found is None:
-            found = self._found[index] = attributes(self.text, self.tags[index])
+            found = self._attributes[number] = Attributes(self.pieces[3 * number + 2])
         return found
 
-    def value(self, value: Value) -> str:
-        """The text of an attribute, its references resolved."""
-        return attribute_text(self.text[value.start : value.end])
+    def content(self, number: int) -> str:
+        """The text behind a tag, up to the next: for an element of raw text all that is in it."""
+        return self.pieces[3 * number + 3][1:]
+
+    def visible(self, number: int, ends: AbstractSet[str], limit: int) -> str:
+        """What a reader sees from behind the tag to the next of `ends`, references resolved.
+
+        Tags leave a space where they break the line. Nothing if it takes more than `limit`
+        characters of HTML.
+        """
+        pieces, names = self.pieces, self.names
+        seen = [self.content(number)]
+        size = len(seen[0])
+        for other in range(number + 1, len(names)):
+            name = names[other]
+            if name in ends:
+                break
+            text = pieces[3 * other + 3]
+            size += len(text) + len(name) + len(pieces[3 * other + 2])
+            if size > limit:
+                return ""
+            if name.lstrip("</") in _BREAKING:
+                seen.append(" ")
+            if name not in _RAW_NAMES:
+                seen.append(text if name in _NO_ELEMENT else text[1:])
+        if size > limit:
+            return ""
+        text = "".join(seen)
+        return unescape(text) if "&" in text else text
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the text can take holes: it has a control character left for them."""
+        return bool(self._mark)
+
+    def insert(self, attributes: Mapping[int, str]) -> None:
+        """Put attributes, which begin with a space, behind the names of tags, by their numbers."""
+        pieces = self.pieces
+        for number, attribute in attributes.items():
+            pieces[3 * number + 1] += attribute
+
+    def put(self, number: int, name: str, value: str) -> None:
+        """Change the value of an attribute, which is there."""
+        found = self.attributes(number)
+        found.put(name, value)
+        self.pieces[3 * number + 2] = str(found)
+
+    def put_url(self, number: int, name: str, url: Url) -> None:
+        """Change the value of an attribute, which is there, to a URL with a hole."""
+        before, hole, after = url
+        found = self.attributes(number)
+        place = found.put(name, before + self._mark + after)
+        self.pieces[3 * number + 2] = str(found)
+        self._holes.append((3 * number + 2, place, hole))
+
+    def put_before(self, number: int, before: str, hole: Hole, after: str) -> None:
+        """Add text with a hole before a tag; with the number behind the last, at the end."""
+        self.pieces[3 * number] += before + self._mark + after
+        self._holes.append((3 * number, 0, hole))
+
+    def segments(self) -> list[Segment]:
+        """The text as changed: strings and holes in turn, first and last a string."""
+        text = "".join(self.pieces)
+        if not self._holes:
+            return [text]
+        segments: list[Segment] = [""] * (2 * len(self._holes) + 1)
+        segments[0::2] = text.split(self._mark)
+        segments[1::2] = [hole for _, _, hole in sorted(self._holes)]
+        return segments
 
 
 def _numeric(code: int) -> str:
@@ -177,16 +285,3 @@ def attribute_text(raw: str) -> str:
         return _ENTITIES.get(name, match[0])
 
     return _REFERENCE.sub(resolve, raw)
-
-
-def visible_text(fragment: str) -> str:
-    """What a reader sees of the HTML `fragment`: no tags or comments, references resolved."""
-    if "<" in fragment:
-        fragment = _TOKEN.sub(_gap, fragment)
-    return unescape(fragment) if "&" in fragment else fragment
-
-
-def _gap(match: re.Match[str]) -> str:
-    """What a tag leaves in the visible text: a space where it breaks the line."""
-    name = (match["name"] or match["end"] or "").lower()
-    return " " if name in _BREAKING else ""

@@ -7,6 +7,7 @@ to be HTML. A structure that makes no sense or is out of bounds yields nothing b
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from postroad_transformer.fields import (
     Block,
@@ -25,7 +26,12 @@ _MAX_BOUNDARY = 250  # octets; RFC 2046 allows 70, senders use more
 _CLOSED = frozenset({"signed", "encrypted", "report", "digest", "form-data", "byteranges"})
 _PGP = b"-----BEGIN PGP "
 _DEFAULT = ContentType("text", "plain", {})
-_KEPT = (b"content-type", b"content-transfer-encoding", b"content-disposition")
+_KEPT = (
+    b"content-type",
+    b"content-transfer-encoding",
+    b"content-disposition",
+    b"content-id",
+)
 
 
 class Malformed(ValueError):  # noqa: N818 - says what the message is
@@ -50,12 +56,40 @@ class HtmlPart:
     top: bool
 
 
+class ImagePart(NamedTuple):
+    """An image that HTML may show by its Content-ID, `cid`, here without angle brackets.
+
+    Its body stands from `body` to `end`; the part with its delimiter from `start` to `stop`.
+    """
+
+    cid: str
+    encoding: str
+    body: int
+    end: int
+    start: int
+    stop: int
+
+
+class _Span(NamedTuple):
+    """A body part from `start` to `end`; its delimiter is at `before`, the next at `after`."""
+
+    start: int
+    end: int
+    before: int
+    after: int
+
+
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """The HTML parts in order, and why others were passed over (each reason once)."""
+    """The HTML parts in order, why others were passed over (each reason once), and more.
+
+    `images` are those that may be taken out; `has_text` tells of a plain text for readers.
+    """
 
     parts: tuple[HtmlPart, ...]
     reasons: tuple[str, ...]
+    images: tuple[ImagePart, ...] = ()
+    has_text: bool = False
 
 
 class _Walk:
@@ -63,9 +97,12 @@ class _Walk:
         self.raw = raw
         self.parts: list[HtmlPart] = []
         self.reasons: dict[str, None] = {}
+        self.images: list[ImagePart] = []
+        self.has_text = False
         self.count = 0
 
-    def entity(self, block: Block, start: int, end: int, depth: int) -> None:
+    def entity(self, block: Block, span: _Span, depth: int) -> None:
+        start, end = span.start, span.end
         self.count += 1
         if self.count > MAX_PARTS:
             raise Malformed("more parts than any mail needs")
@@ -78,6 +115,10 @@ class _Walk:
             self._multipart(kind, block, end, depth)
         elif kind.main == "text" and kind.sub == "html":
             self._html(kind, known, block, (start, end), depth)
+        elif kind.main == "text" and kind.sub == "plain":
+            self.has_text = self.has_text or not self._is_attached(known)
+        elif kind.main == "image" and depth:
+            self._image(known, block, span)
         elif kind.main == "application" and kind.sub in {"pkcs7-mime", "x-pkcs7-mime"}:
             self.reasons["signed or encrypted (S/MIME)"] = None
         elif depth == 0 and kind.main == "message":
@@ -101,15 +142,15 @@ class _Walk:
         spans = self._split(boundary, block.body, end)
         if not spans:
             raise Malformed("a multipart whose boundary never comes")
-        for start, stop in spans:
-            self.entity(read_block(self.raw, start, stop), start, stop, depth + 1)
+        for span in spans:
+            self.entity(read_block(self.raw, span.start, span.end), span, depth + 1)
 
-    def _split(self, boundary: bytes, start: int, end: int) -> list[tuple[int, int]]:
+    def _split(self, boundary: bytes, start: int, end: int) -> list[_Span]:
         """The spans of the body parts between `start` and `end` (RFC 2046 section 5.1.1)."""
         raw = self.raw
         delimiter = b"--" + boundary
-        spans: list[tuple[int, int]] = []
-        opened = -1
+        spans: list[_Span] = []
+        opened = before = -1
         # The first delimiter may stand at the very start, which is behind a CRLF of its own.
         position = raw.find(delimiter, start, end)
         while position >= 0:
@@ -121,16 +162,30 @@ class _Walk:
             rest = raw[after : line_end if line_end >= 0 else min(end, after + _MAX_LINE)]
             if rest.strip(b" \t") in {b"", b"--"}:
                 if opened >= 0:
-                    spans.append((opened, max(opened, position - 2)))
+                    spans.append(_Span(opened, max(opened, position - 2), before, position))
                     if len(spans) > MAX_PARTS:
                         raise Malformed("more parts than any mail needs")
                 if rest.startswith(b"--"):
                     return spans
-                opened = line_end + 2 if line_end >= 0 else end
+                opened, before = line_end + 2 if line_end >= 0 else end, position
             position = raw.find(delimiter, after, end)
         if opened >= 0:  # never closed: the last part runs to the end, as every reader takes it
-            spans.append((opened, end))
+            spans.append(_Span(opened, end, before, end))
         return spans
+
+    def _is_attached(self, known: dict[bytes, Field]) -> bool:
+        field = known.get(b"content-disposition")
+        return field is not None and value_of(self.raw, field)[:10].lower() == b"attachment"
+
+    def _image(self, known: dict[bytes, Field], block: Block, span: _Span) -> None:
+        field = known.get(b"content-id")
+        if field is None or self._is_attached(known):
+            return
+        cid = value_of(self.raw, field).strip(b"<> \t").decode("latin-1")
+        encoding = known.get(b"content-transfer-encoding")
+        name = value_of(self.raw, encoding).decode("latin-1").lower() if encoding else ""
+        if cid:
+            self.images.append(ImagePart(cid, name, block.body, span.end, span.before, span.after))
 
     def _html(
         self,
@@ -171,9 +226,9 @@ def html_parts(raw: bytes, block: Block) -> Structure:
     """
     walk = _Walk(raw)
     try:
-        walk.entity(block, 0, len(raw), 0)
+        walk.entity(block, _Span(0, len(raw), 0, len(raw)), 0)
     except Malformed:
         raise
     except ValueError as error:
         raise Malformed(str(error)) from error
-    return Structure(tuple(walk.parts), tuple(walk.reasons))
+    return Structure(tuple(walk.parts), tuple(walk.reasons), tuple(walk.images), walk.has_text)

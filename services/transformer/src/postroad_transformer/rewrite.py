@@ -1,4 +1,4 @@
-"""One HTML text, rewritten: CSS, links, images and pixel in a single scan and a single splice."""
+"""One HTML text, rewritten: CSS, links, images and pixel in a single scan."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from postroad_common.schemas.features import Features
-from postroad_transformer.css import CssRefused, EngineName, style_edits
-from postroad_transformer.edits import Edit, Segment, splice
-from postroad_transformer.links import LinkRules, link_edits
+from postroad_transformer.css import CssRefused, EngineName, inline_styles
+from postroad_transformer.hosting import Hosting, host_images, still_embedded
+from postroad_transformer.links import LinkRules, track_links
 from postroad_transformer.markup import Page
-from postroad_transformer.opens import MEASURED, image_edits, pixel_edit
+from postroad_transformer.opens import MEASURED, add_pixel, track_images
+from postroad_transformer.segments import Segment
+from postroad_transformer.transfer import Undecodable
 
 INLINED = "inlined"
 NOTHING_TO_INLINE = "nothing to inline"
@@ -29,6 +31,7 @@ class Outcome(NamedTuple):
     """What became of one text. `segments` is None where nothing changed; `state` is for the next.
 
     `css` is empty where CSS was not asked for; the counts are by how each link or image ended.
+    `hosted` are the Content-IDs of images now elsewhere, `embedded` those still referred to.
     """
 
     segments: list[Segment] | None
@@ -37,6 +40,8 @@ class Outcome(NamedTuple):
     images: Mapping[str, int]
     pixel: bool
     state: State
+    hosted: frozenset[str] = frozenset()
+    embedded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -46,43 +51,58 @@ class Rewriter:
     features: Features
     rules: LinkRules
     engine: EngineName = "css-inline"
+    hosting: Hosting | None = None
 
     @property
     def is_idle(self) -> bool:
         """Whether no feature touches HTML."""
         on = self.features
-        return not (on.inlinecss or on.clicktracking or on.openstracking)
+        return not (on.inlinecss or on.clicktracking or on.openstracking or self.hosting)
 
     def rewrite(self, text: str, state: State, *, pixel: bool) -> Outcome:
         """The new text.
 
         With `pixel` it is this text that gets the pixel, if no image measures openings.
+
+        Raises:
+            Undecodable: it is no text at all.
         """
         page = Page(text)
-        css, edits = self._styles(page) if self.features.inlinecss else ("", [])
+        if not page.has_room:
+            raise Undecodable("full of control characters")
+        css = self._styles(page) if self.features.inlinecss else ""
         links: Counter[str] = Counter()
         images: Counter[str] = Counter()
         number, image, measured = state
         pixel = pixel and self.features.openstracking
         if self.features.clicktracking:
-            found, links, number = link_edits(page, self.rules, number)
-            edits += found
+            links, number = track_links(page, self.rules, number)
+        hosted: Counter[str] = Counter()
+        if self.hosting is not None:
+            hosted = host_images(page, self.rules.base_url, self.hosting)
+            measured = measured or (self.hosting.counted and bool(hosted))
         if self.features.openstracking:
-            found, images, image = image_edits(page, self.rules, image)
-            edits += found
+            images, image = track_images(page, self.rules, image)
             measured = bool(images.pop(MEASURED, 0)) or measured
             pixel = pixel and not measured
             if pixel:
-                edits.append(pixel_edit(page, self.rules))
-        segments = splice(text, edits) if edits else None
-        return Outcome(segments, css, links, images, pixel, State(number, image, measured))
+                add_pixel(page, self.rules)
+        is_changed = pixel or css == INLINED or links["tracked"] or images["tracked"]
+        segments = page.segments() if is_changed or hosted else None
+        after = State(number, image, measured)
+        outcome = Outcome(segments, css, links, images, pixel, after)
+        if self.hosting is None:
+            return outcome
+        embedded = still_embedded("".join(page.pieces), [cid for cid, _ in self.hosting.digests])
+        if hosted:
+            images["hosted"] = hosted.total()
+        return outcome._replace(hosted=frozenset(hosted), embedded=embedded)
 
-    def _styles(self, page: Page) -> tuple[str, list[Edit]]:
+    def _styles(self, page: Page) -> str:
         try:
-            edits = style_edits(page, self.engine)
+            return INLINED if inline_styles(page, self.engine) else NOTHING_TO_INLINE
         except CssRefused as refused:
-            return f"left as it is: {refused}", []
-        return INLINED if edits else NOTHING_TO_INLINE, edits
+            return f"left as it is: {refused}"
 
 
 def facts(outcomes: Sequence[Outcome]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ _INVISIBLE = re.compile(
 )
 _AROUND = " \t\r\n\"'<>()[]{}«»‹›“”„‘’‚,;:!?…|*_-–—→➔➜►▶·•."  # noqa: RUF001 - as typed around addresses
 _SCHEME = re.compile(r"(?:https?|ftp)\s*:\s*/{0,2}\s*(?=[^\s/])", re.IGNORECASE)
+_WORDS = re.compile(r"[A-Za-z0-9 \r\n-]*")  # no dot and no colon, and seen as written
 _LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
 _HOST = re.compile(
     rf"(?:{_LABEL}\.)+(?:[^\W\d_]{{2,63}}|xn--[a-z0-9-]{{1,59}})\.?|\d{{1,3}}(?:\.\d{{1,3}}){{3}}",
@@ -40,7 +41,11 @@ def shows_address(visible: str, target: str) -> bool:
     """
     if len(visible) > MAX_VISIBLE:
         return False
-    text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", visible)).strip(_AROUND)
+    if _WORDS.fullmatch(visible) and visible.strip(" \r\n-").lower() not in target.lower():
+        return False  # most links end here, before the expensive part
+    if not visible.isascii():
+        visible = unicodedata.normalize("NFKC", _INVISIBLE.sub("", visible))
+    text = visible.strip(_AROUND)
     if not text:
         return False
     if _SCHEME.match(text):

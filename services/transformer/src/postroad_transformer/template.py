@@ -7,13 +7,14 @@ facts; a message is never refused here.
 
 import functools
 import re
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from postroad_common.schemas.submission import Submission
+from postroad_common.store.images import HostedImage
 from postroad_common.tokens import LinkSigner
 from postroad_transformer.css import EngineName
-from postroad_transformer.edits import Hole
 from postroad_transformer.fields import Block, read_block
 from postroad_transformer.headers import (
     Header,
@@ -22,10 +23,13 @@ from postroad_transformer.headers import (
     sender_domain,
     unsubscribe_urls,
 )
+from postroad_transformer.hosting import Hosting, read_images
 from postroad_transformer.links import LinkRules
-from postroad_transformer.mime import HtmlPart, Malformed, html_parts
+from postroad_transformer.mime import HtmlPart, Malformed, Structure, html_parts
+from postroad_transformer.plaintext import with_text
 from postroad_transformer.rewrite import MAX_HTML, Outcome, Rewriter, State
 from postroad_transformer.rewrite import facts as told_of
+from postroad_transformer.segments import Hole
 from postroad_transformer.transfer import Chunk, Encoded, Undecodable, decode, encode
 
 MAX_REMEMBERED = 65_536  # octets of a part
@@ -40,13 +44,30 @@ class Rules:
     base_url: str
     engine: EngineName = "css-inline"
 
+    def at(self, host: str | None) -> "Rules":
+        """The same with `host` in the tracking URLs; what stands behind the host stays."""
+        if host is None:
+            return self
+        scheme, _, rest = self.base_url.partition("://")
+        base = f"{scheme}://{host}{rest[rest.find('/') :] if '/' in rest else ''}"
+        url = None if self.header.unsubscribe_url is None else base
+        return replace(self, base_url=base, header=replace(self.header, unsubscribe_url=url))
+
+    def for_header(self, submission: Submission) -> HeaderRules:
+        """What applies to the header of this submission."""
+        if submission.list_unsubscribe is None:
+            return self.header
+        url = self.base_url.rstrip("/") if submission.list_unsubscribe else None
+        return replace(self.header, unsubscribe_url=url)
+
 
 @dataclass(frozen=True, slots=True)
 class Template:
     """A message with holes. `body` starts behind the header's blank line.
 
     `body_at` is where the body stands in the message as handed in, if none of it has changed;
-    -1 otherwise. `facts` is what was done, for the timeline.
+    -1 otherwise. `facts` is what was done, for the timeline. `images` must be stored for the
+    tracker before the mail goes out.
     """
 
     header: Header
@@ -54,6 +75,7 @@ class Template:
     body_at: int
     sender_domain: str | None
     facts: dict[str, Any] = field(default_factory=dict)
+    images: tuple[HostedImage, ...] = ()
 
     @property
     def holes(self) -> tuple[Hole, ...]:
@@ -78,15 +100,20 @@ def make_template(raw: bytes, submission: Submission, rules: Rules) -> Template:
     """The template of the message `raw`, handed in as `submission`."""
     facts: dict[str, Any] = {}
     message, block = _readable(raw, facts)
-    header = build(message, block, submission, rules.header)
+    if submission.text_from_html:
+        message, block = _with_text(message, block, submission, facts)
+    header = build(message, block, submission, rules.for_header(submission))
     features = submission.features
     unsubscribe = unsubscribe_urls(message, block) if features.clicktracking else ()
     link_rules = LinkRules(rules.base_url.rstrip("/"), features.preventscam, frozenset(unsubscribe))
     rewriter = Rewriter(features, link_rules, rules.engine)
     pieces: list[_Piece] = []
-    if not rewriter.is_idle:
+    images: tuple[HostedImage, ...] = ()
+    if not rewriter.is_idle or submission.images_hosted:
         try:
-            pieces = _rewritten(message, block, rewriter, facts)
+            pieces, images = _rewritten(
+                message, block, rewriter, facts, hosts=submission.images_hosted
+            )
         except Malformed as malformed:
             facts["mime"] = [f"left as it is: {malformed}"]
     header = _with_encoding(header, message, block, pieces)
@@ -97,7 +124,12 @@ def make_template(raw: bytes, submission: Submission, rules: Rules) -> Template:
     body = _assembled(message, block, [piece for piece in pieces if piece.start >= block.body])
     unchanged = message is raw and not pieces
     return Template(
-        header, tuple(body), block.body if unchanged else -1, sender_domain(message, block), facts
+        header,
+        tuple(body),
+        block.body if unchanged else -1,
+        sender_domain(message, block),
+        facts,
+        images,
     )
 
 
@@ -114,6 +146,21 @@ def _readable(raw: bytes, facts: dict[str, Any]) -> tuple[bytes, Block]:
         return raw, Block((), 0, separated=False)
 
 
+def _with_text(
+    raw: bytes, block: Block, submission: Submission, facts: dict[str, Any]
+) -> tuple[bytes, Block]:
+    """The message with a plain text made from its HTML, if it has none."""
+    try:
+        changed = with_text(raw, block, f"=_text_{submission.id}")
+    except (Malformed, Undecodable) as error:
+        facts["text"] = f"not made: {error}"
+        return raw, block
+    if changed is None:
+        return raw, block
+    facts["text"] = "made from HTML"
+    return changed, read_block(changed, 0, len(changed))
+
+
 @dataclass(frozen=True, slots=True)
 class _Piece:
     """What replaces the octets of the message from `start` to `end`."""
@@ -123,9 +170,19 @@ class _Piece:
     chunks: list[Chunk]
 
 
-def _rewritten(raw: bytes, block: Block, rewriter: Rewriter, facts: dict[str, Any]) -> list[_Piece]:
-    """The replacements in the HTML parts. Raises Malformed when nothing should be changed."""
+def _rewritten(
+    raw: bytes, block: Block, rewriter: Rewriter, facts: dict[str, Any], *, hosts: bool
+) -> tuple[list[_Piece], tuple[HostedImage, ...]]:
+    """The replacements in the HTML parts, and the images that are hosted from now on.
+
+    Raises:
+        Malformed: nothing should be changed.
+    """
     structure = html_parts(raw, block)
+    images = read_images(raw, structure.images) if hosts and structure.parts else {}
+    if images:
+        digests = tuple((cid, image.digest) for cid, image in images.items())
+        rewriter = replace(rewriter, hosting=Hosting(digests, rewriter.features.openstracking))
     reasons = dict.fromkeys(f"left as it is: {reason}" for reason in structure.reasons)
     outcomes: list[Outcome] = []
     pieces: list[_Piece] = []
@@ -145,7 +202,19 @@ def _rewritten(raw: bytes, block: Block, rewriter: Rewriter, facts: dict[str, An
     if reasons:
         facts["mime"] = list(reasons)
     facts |= told_of(outcomes)
-    return pieces
+    hosted = frozenset[str]().union(*(outcome.hosted for outcome in outcomes))
+    # HTML that was passed over may show an image as well.
+    is_whole = len(outcomes) == len(structure.parts) and not structure.reasons
+    embedded = frozenset[str]().union(*(outcome.embedded for outcome in outcomes))
+    if is_whole:
+        pieces += _without_images(structure, hosted - embedded)
+    return pieces, tuple(image for cid, image in images.items() if cid in hosted)
+
+
+def _without_images(structure: Structure, cids: AbstractSet[str]) -> list[_Piece]:
+    """The removal of the first image with each of these Content-IDs."""
+    first = {image.cid: image for image in reversed(structure.images)}
+    return [_Piece(image.start, image.stop, []) for cid, image in first.items() if cid in cids]
 
 
 def _part(

@@ -10,15 +10,14 @@ import codecs
 import functools
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from postroad_common.tokens import LinkSigner
-from postroad_transformer.edits import Hole, Segment
+from postroad_transformer.segments import Hole, Segment
 
 Chunk: TypeAlias = bytes | Hole
 
 _MAX_LINE = 998  # octets without CRLF, RFC 5322 section 2.1.1
-_QP_LINE = 75  # octets without the `=` of a soft line break, RFC 2045 section 6.7
 _AS_IT_IS = frozenset({"", "7bit", "8bit", "binary"})
 _BASE64 = re.compile(rb"[A-Za-z0-9+/ \t\r\n]*={0,2}[ \t\r\n]*")
 _NEWLINE = re.compile(rb"\r\n|\r|\n")
@@ -37,6 +36,7 @@ _LARGER = {
     "utf8": "utf-8",
     "ascii": "us-ascii",
 }
+_HOLE_MARKS = "\x02\x03\x04\x05\x06\x07\x10\x11\x12"  # as in `markup`: stands for a hole
 _HOLE_FILLER = b"x" * LinkSigner.HEAD_LENGTH
 
 
@@ -116,27 +116,36 @@ class Encoded(NamedTuple):
 
 
 def encode(segments: Sequence[Segment], codec: str, encoding: str) -> Encoded:
-    """The octets of `segments` for a part whose transfer encoding was `encoding`."""
-    chunks: list[Chunk] = [
-        _canonical(segment.encode(codec, "xmlcharrefreplace"))
-        if isinstance(segment, str)
-        else segment
-        for segment in segments
-    ]
-    if encoding in _AS_IT_IS and _fits(chunks):
-        return Encoded(chunks, None)
-    quoted: list[Chunk] = []
-    for index, chunk in enumerate(chunks):
-        if isinstance(chunk, Hole):
-            quoted.append(chunk)
-            continue
-        line = _quoted_printable(chunk)
-        if index:
-            line = b"=\r\n" + line
-        if index < len(chunks) - 1:
-            line = _with_soft_break(line)
-        quoted.append(line)
-    return Encoded(quoted, None if encoding == "quoted-printable" else "quoted-printable")
+    """The octets of `segments` (strings and holes in turn) whose transfer encoding was `encoding`.
+
+    Raises:
+        Undecodable: the text uses every control character, so that none can stand for a hole.
+    """
+    texts: Any = segments[0::2]
+    holes: Any = segments[1::2]
+    text = "".join(texts)
+    mark = next((mark for mark in _HOLE_MARKS if mark not in text), "")
+    if not mark:
+        raise Undecodable("full of control characters")
+    whole = _canonical(mark.join(texts).encode(codec, "xmlcharrefreplace"))
+    octets = mark.encode("ascii")
+    if encoding in _AS_IT_IS and _fits(whole.replace(octets, _HOLE_FILLER)):
+        return Encoded(_in_turn(whole.split(octets), holes), None)
+    # As an escape the mark takes three characters of its line, so there is room for a soft line
+    # break in its place; the hole gets a line of its own.
+    pieces = _quoted_printable(whole).split(b"=%02X" % ord(mark))
+    chunks = [pieces[0], *[b"=\r\n" + piece for piece in pieces[1:]]]
+    chunks[:-1] = [chunk + b"=\r\n" for chunk in chunks[:-1]]
+    return Encoded(
+        _in_turn(chunks, holes), None if encoding == "quoted-printable" else "quoted-printable"
+    )
+
+
+def _in_turn(octets: Sequence[bytes], holes: Sequence[Hole]) -> list[Chunk]:
+    chunks: list[Chunk] = [b""] * (len(octets) + len(holes))
+    chunks[0::2] = octets
+    chunks[1::2] = holes
+    return chunks
 
 
 def _canonical(octets: bytes) -> bytes:
@@ -147,10 +156,9 @@ def _canonical(octets: bytes) -> bytes:
     return _NEWLINE.sub(b"\r\n", octets)
 
 
-def _fits(chunks: Sequence[Chunk]) -> bool:
+def _fits(octets: bytes) -> bool:
     """Whether every line is short enough to travel as it is."""
-    whole = b"".join(_HOLE_FILLER if isinstance(chunk, Hole) else chunk for chunk in chunks)
-    return b"\0" not in whole and max(map(len, whole.split(b"\r\n"))) <= _MAX_LINE
+    return b"\0" not in octets and max(map(len, octets.split(b"\r\n"))) <= _MAX_LINE
 
 
 def _quoted_printable(octets: bytes) -> bytes:
@@ -158,12 +166,3 @@ def _quoted_printable(octets: bytes) -> bytes:
     if b"\r" not in encoded:  # without a line end to go by it breaks lines with a bare LF
         return encoded.replace(b"\n", b"\r\n")
     return encoded
-
-
-def _with_soft_break(line: bytes) -> bytes:
-    """`line` and a soft line break, which must not make its last line too long."""
-    last = len(line) - (line.rfind(b"\n") + 1)
-    if last > _QP_LINE:
-        cut = len(line) - (3 if line[-3:-2] == b"=" else 1)
-        line = line[:cut] + b"=\r\n" + line[cut:]
-    return line + b"=\r\n"

@@ -19,6 +19,7 @@ from postroad_common.broker import topology
 
 CONNECT_TIMEOUT = 5.0  # seconds
 HEARTBEAT = 15  # seconds; a dead peer is noticed after two
+_CANCEL_AGAIN = 1.0  # seconds
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 5.0
 
@@ -72,10 +73,10 @@ class BrokerLink:
 
     async def close(self) -> None:
         """Stop for good."""
-        if self._task is not None:
+        while self._task is not None and not self._task.done():
+            # Again and again: a library that is just connecting may swallow a cancellation.
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait({self._task}, timeout=_CANCEL_AGAIN)
         if self._connection is not None:
             with contextlib.suppress(Exception):  # closing what may be broken already
                 await asyncio.wait_for(self._connection.close(), CONNECT_TIMEOUT)

@@ -18,8 +18,12 @@ class SpareQueues:
     """Each call has a channel of its own: asking for a queue that is not there closes it."""
 
     def __init__(self, link: BrokerLink) -> None:
+        self._link = link
         self._connection: AbstractConnection | None = None
-        link.on_connect(self._attach)
+
+    async def start(self) -> None:
+        """Begin, now or as soon as the link is up."""
+        await self._link.add(self._attach)
 
     async def declare(self, queue: Queue) -> None:
         """Make the queue, if it is not there.

@@ -61,7 +61,7 @@ def _feature_options(command: F) -> F:
 def _chosen(options: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a login that were named on the command line."""
     features = {name: options.pop(name) for name in FEATURES if options.get(name) is not None}
-    fields = {name: value for name, value in options.items() if value not in {None, ()}}
+    fields = {name: value for name, value in options.items() if value is not None}
     return {**fields, **({"features": features} if features else {})}
 
 
@@ -218,8 +218,7 @@ def create_webhook(api: RestClient, /, *, url: str, events: tuple[str, ...], as_
 @with_api
 def change_webhook(api: RestClient, /, *, name: str, as_json: bool, **options: Any) -> None:
     """Change what is named; the rest stays."""
-    if options.get("events"):
-        options["events"] = list(options["events"])
+    options["events"] = list(options["events"]) or None
     show_one(api.patch(_path("webhooks", name), _chosen(options)), as_json=as_json)
 
 

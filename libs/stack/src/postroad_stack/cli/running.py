@@ -23,7 +23,7 @@ from postroad_stack.cli.output import (
 from postroad_stack.document import StackDocument
 from postroad_stack.errors import StackError
 from postroad_stack.plan import EVERYTHING, SINK, Plan
-from postroad_stack.servers.choose import Preference, choose_servers
+from postroad_stack.servers.choose import Preference, choose_servers, continued
 from postroad_stack.state_dir import StateDir
 
 _POLL = 0.5
@@ -109,7 +109,9 @@ def bring_up(
     started = not state.supervised()
     try:
         if started:
-            broker, database = choose_servers(environment, preference, progress.say)
+            broker, database = choose_servers(
+                environment, continued(state, preference), progress.say
+            )
             plan = Plan(
                 rabbitmq=broker,
                 mongod=database,
@@ -118,7 +120,7 @@ def bring_up(
                 only=only,
             )
             launching.start(state, plan, follow_parent=follow)
-        status = launching.wait_ready(state, progress.update)
+        status = launching.wait_ready(state, progress.update if started else None)
     except (KeyboardInterrupt, click.Abort):
         progress.close()
         if started:

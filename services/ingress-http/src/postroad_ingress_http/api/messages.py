@@ -7,9 +7,9 @@ from fastapi import FastAPI, Query
 from pydantic import BaseModel, ConfigDict
 
 from postroad_common.mail.identifiers import is_id
-from postroad_common.schemas.events import Event, EventName
+from postroad_common.schemas.events import OWN_MAIL, Event, EventName
 from postroad_common.schemas.features import Features
-from postroad_common.store.messages import RANKS, MessageRecord
+from postroad_common.store.messages import HANDED_IN, RANKS, MessageRecord
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import needs
 from postroad_ingress_http.api.pages import (
@@ -25,6 +25,7 @@ from postroad_ingress_http.errors import bad_field, not_found
 from postroad_ingress_http.parts import Parts
 
 MESSAGES_PER_EVENT_SEARCH = 1000
+_SOURCES = (*HANDED_IN, *OWN_MAIL)
 Text = Annotated[str | None, Query(max_length=320)]
 Moment = Annotated[
     str | None, Query(max_length=40, description="A date, a time in UTC, or Unix seconds.")
@@ -80,6 +81,14 @@ def view_event(event: Event) -> EventView:
     )
 
 
+def view_with_timeline(record: MessageRecord, events: Iterable[Event]) -> MessageWithTimeline:
+    """The message with its events, which come oldest first."""
+    return MessageWithTimeline(
+        **MessageView.model_validate(record).model_dump(),
+        timeline=[timeline_entry(event) for event in events],
+    )
+
+
 def register(app: FastAPI, parts: Parts) -> None:
     """Adds the end points."""
     reading = needs(parts.authenticator, "messages:read")
@@ -95,12 +104,18 @@ def register(app: FastAPI, parts: Parts) -> None:
         state: Text = None,
         envelope: Text = None,
         submission: Text = None,
+        source: Annotated[
+            str | None,
+            Query(description="smtp, rest; or dsn, forward: mail that Postroad wrote itself."),
+        ] = None,
         start: Moment = None,
         end: Moment = None,
         cursor: Cursor = None,
         limit: PageSize = DEFAULT_PAGE,
     ) -> Page[MessageView]:
-        """Newest first."""
+        """Newest first. What Postroad wrote itself is found by its source only."""
+        if source is not None and source not in _SOURCES:
+            raise bad_field("source", f"One of {', '.join(_SOURCES)}.")
         if state is not None and state not in RANKS:
             raise bad_field("state", f"One of {', '.join(RANKS)}.")
         position = read_cursor(cursor, str)
@@ -111,6 +126,7 @@ def register(app: FastAPI, parts: Parts) -> None:
             state=state,
             envelope=envelope,
             submission=submission,
+            sources=HANDED_IN if source is None else (source,),
             start=read_moment("start", start),
             end=read_moment("end", end),
             before=position[0] if position else None,
@@ -125,11 +141,7 @@ def register(app: FastAPI, parts: Parts) -> None:
     async def one(message_id: str, token: Annotated[Token, reading]) -> MessageWithTimeline:
         """With its timeline."""
         record = await find(parts, token.account, message_id)
-        events = await database.events.timeline(message_id)
-        return MessageWithTimeline(
-            **MessageView.model_validate(record).model_dump(),
-            timeline=[timeline_entry(event) for event in events],
-        )
+        return view_with_timeline(record, await database.events.timeline(message_id))
 
     @app.get("/v1/events", tags=["events"], summary="Search events")
     async def events(  # noqa: PLR0917 - FastAPI passes them by name

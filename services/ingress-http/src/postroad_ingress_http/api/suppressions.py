@@ -53,8 +53,17 @@ def read_address(text: str) -> str:
     Raises:
         ApiError: 400.
     """
+    return exact_address(text).lower()
+
+
+def exact_address(text: str) -> str:
+    """The address as messages have it: its local part as it is, its domain in lower case.
+
+    Raises:
+        ApiError: 400.
+    """
     try:
-        return parse_mailbox(text.strip(), smtputf8=True).text.lower()
+        return parse_mailbox(text.strip(), smtputf8=True).text
     except AddressError as error:
         raise bad_field("address", f"Not an e-mail address: {error}.") from None
 

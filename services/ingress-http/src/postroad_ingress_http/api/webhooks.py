@@ -1,4 +1,4 @@
-"""`/v1/webhooks`: where events are posted."""
+"""`/v1/webhooks`: where events are posted. Their deliveries and replays are in `hookcalls`."""
 
 from enum import Enum
 from typing import Annotated, Any
@@ -8,19 +8,24 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from postroad_common.store.tokens import Token
+from postroad_common.store.webhooks import Webhook
+from postroad_ingress_http import hooks
 from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.pages import Page
-from postroad_ingress_http.errors import ApiError, not_found
-from postroad_ingress_http.hooks import (
-    HOOK_EVENTS,
-    MAX_HOOKS,
-    check_events,
-    check_url,
-    new_secret,
-)
+from postroad_ingress_http.errors import not_found
+from postroad_ingress_http.hooks import HOOK_EVENTS, MOST_BATCH_SECONDS, MOST_BATCHED
 from postroad_ingress_http.parts import Parts
 
 _EVENTS_TEXT = f"Some of {', '.join(HOOK_EVENTS)}; empty: all."
+
+
+class Batching(BaseModel):
+    """How many events travel in one call at most, and how long one may wait for others."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    size: int = Field(ge=1, le=MOST_BATCHED, description="1: each event has a call of its own.")
+    seconds: float = Field(5.0, ge=0, le=MOST_BATCH_SECONDS)
 
 
 class WebhookFields(BaseModel):
@@ -30,6 +35,7 @@ class WebhookFields(BaseModel):
 
     url: str
     events: list[str] = Field(default=[], max_length=50, description=_EVENTS_TEXT)
+    batch: Batching | None = Field(None, description="Left out: each event has its own call.")
 
 
 class WebhookChanges(BaseModel):
@@ -39,19 +45,27 @@ class WebhookChanges(BaseModel):
 
     url: str | None = None
     events: list[str] | None = Field(None, max_length=50, description=_EVENTS_TEXT)
+    batch: Batching | None = None
     disabled: bool | None = None
 
 
 class WebhookView(BaseModel):
-    """A webhook; `reason` says why it was disabled."""
+    """A webhook.
+
+    `reason` says why it was disabled, `verified` when it proved (Unix seconds) that it wants the
+    calls, `rotating` whether two secrets sign.
+    """
 
     model_config = ConfigDict(from_attributes=True)
 
     id: str
     url: str
     events: list[str]
+    batch: Batching
     disabled: bool
     reason: str | None
+    verified: float | None
+    rotating: bool
     created: float
 
 
@@ -59,6 +73,21 @@ class WebhookWithSecret(WebhookView):
     """A webhook with its signing secret, in this answer only."""
 
     secret: str
+
+
+def view(webhook: Webhook) -> WebhookView:
+    """The webhook without its secrets."""
+    return WebhookView(
+        id=webhook.id,
+        url=webhook.url,
+        events=list(webhook.events),
+        batch=Batching(size=webhook.batch_size, seconds=webhook.batch_seconds),
+        disabled=webhook.disabled,
+        reason=webhook.reason,
+        verified=webhook.verified,
+        rotating=len(webhook.secrets) > 1,
+        created=webhook.created,
+    )
 
 
 def register(app: FastAPI, parts: Parts) -> None:
@@ -73,32 +102,32 @@ def register(app: FastAPI, parts: Parts) -> None:
         token: Annotated[Token, writing], fields: Annotated[WebhookFields, body(WebhookFields)]
     ) -> WebhookWithSecret:
         """Events are signed as Standard Webhooks describes; the secret is in this answer only."""
-        url, events = check_url(fields.url), check_events(fields.events)
-        if len(await store.list(token.account)) >= MAX_HOOKS:
-            raise ApiError(409, f"There are {MAX_HOOKS} webhooks already.")
-        secret = new_secret()
-        made = await store.create(account=token.account, url=url, events=events, secret=secret)
-        return WebhookWithSecret(**WebhookView.model_validate(made).model_dump(), secret=secret)
+        made = await hooks.create(
+            parts.database,
+            token.account,
+            url=fields.url,
+            events=fields.events,
+            batch_size=fields.batch.size if fields.batch else 1,
+            batch_seconds=fields.batch.seconds if fields.batch else 0.0,
+        )
+        return WebhookWithSecret(**view(made).model_dump(), secret=made.secrets[0])
 
     @app.get("/v1/webhooks", tags=tags, summary="List webhooks")
     async def listing(token: Annotated[Token, reading]) -> Page[WebhookView]:
         """Oldest first, without their secrets."""
         found = await store.list(token.account)
-        return Page(items=[WebhookView.model_validate(item) for item in found])
+        return Page(items=[view(item) for item in found])
 
     @app.get("/v1/webhooks/{webhook_id}", tags=tags, summary="One webhook")
     async def one(webhook_id: str, token: Annotated[Token, reading]) -> WebhookView:
         """Without its secret."""
-        found = await store.get(token.account, webhook_id)
-        if found is None:
-            raise not_found("webhook")
-        return WebhookView.model_validate(found)
+        return view(await hooks.find(parts.database, token.account, webhook_id))
 
 
 def register_changes(app: FastAPI, parts: Parts) -> None:
     """Adds the end points that change a webhook."""
     writing = needs(parts.authenticator, "webhooks")
-    store = parts.database.webhooks
+    database = parts.database
     tags: list[str | Enum] = ["webhooks"]
 
     @app.patch("/v1/webhooks/{webhook_id}", tags=tags, summary="Change a webhook")
@@ -107,40 +136,34 @@ def register_changes(app: FastAPI, parts: Parts) -> None:
         token: Annotated[Token, writing],
         fields: Annotated[WebhookChanges, body(WebhookChanges)],
     ) -> WebhookView:
-        """`disabled: false` starts a webhook again that was disabled."""
+        """`disabled: false` starts a webhook again that was disabled; see also `replay`."""
         changes: dict[str, Any] = {}
         if fields.url is not None:
-            changes["url"] = check_url(fields.url)
+            changes["url"] = fields.url
         if fields.events is not None:
-            changes["events"] = check_events(fields.events)
+            changes["events"] = fields.events
+        if fields.batch is not None:
+            changes |= {"batch_size": fields.batch.size, "batch_seconds": fields.batch.seconds}
         if fields.disabled is not None:
             changes["disabled"] = fields.disabled
-            changes["reason"] = "by its owner" if fields.disabled else None
-        found = (
-            await store.update(token.account, webhook_id, changes)
-            if changes
-            else await store.get(token.account, webhook_id)
-        )
-        if found is None:
-            raise not_found("webhook")
-        return WebhookView.model_validate(found)
+        return view(await hooks.change(database, token.account, webhook_id, changes))
 
     @app.post("/v1/webhooks/{webhook_id}/rotate", tags=tags, summary="Make a new secret")
     async def rotate(webhook_id: str, token: Annotated[Token, writing]) -> WebhookWithSecret:
-        """Both secrets sign until the next rotation, so that receivers can change over."""
-        old = await store.get(token.account, webhook_id)
-        if old is None:
-            raise not_found("webhook")
-        secret = new_secret()
-        changes = {"secrets": (secret, *old.secrets[:1])}
-        found = await store.update(token.account, webhook_id, changes)
-        if found is None:
-            raise not_found("webhook")
-        return WebhookWithSecret(**WebhookView.model_validate(found).model_dump(), secret=secret)
+        """Both secrets sign until the rotation is ended, so that receivers can change over."""
+        found = await hooks.rotate(database, token.account, webhook_id)
+        return WebhookWithSecret(**view(found).model_dump(), secret=found.secrets[0])
+
+    @app.delete(
+        "/v1/webhooks/{webhook_id}/rotation", tags=tags, summary="End the rotation of the secret"
+    )
+    async def end_rotation(webhook_id: str, token: Annotated[Token, writing]) -> WebhookView:
+        """From now on only the newest secret signs."""
+        return view(await hooks.end_rotation(database, token.account, webhook_id))
 
     @app.delete("/v1/webhooks/{webhook_id}", status_code=204, tags=tags, summary="Delete a webhook")
     async def delete(webhook_id: str, token: Annotated[Token, writing]) -> Response:
         """Nothing is posted there any more."""
-        if not await store.delete(token.account, webhook_id):
+        if not await database.webhooks.delete(token.account, webhook_id):
             raise not_found("webhook")
         return Response(status_code=204)

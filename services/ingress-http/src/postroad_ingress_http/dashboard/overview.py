@@ -1,7 +1,8 @@
 """The first page, lanes and queues."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -9,16 +10,24 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from postroad_common.schemas.events import EventName
+from postroad_common.store.database import Database
 from postroad_common.store.lanes import LaneRecord
 from postroad_ingress_http.api.operations import LaneOrder, give_order, view_lane
 from postroad_ingress_http.dashboard.charts import Period, Series, bars
+from postroad_ingress_http.dashboard.hooks import given_up
 from postroad_ingress_http.dashboard.sessions import Session
 from postroad_ingress_http.dashboard.site import Dashboard, see_other, text
 from postroad_ingress_http.fields import Fields
 
 _HOUR, _DAY = 3600, 86_400
-_PERIODS = {"day": (_DAY, _HOUR), "week": (7 * _DAY, 6 * _HOUR), "month": (30 * _DAY, _DAY)}
-_LABELS = (("day", "24 hours"), ("week", "7 days"), ("month", "30 days"))
+_PERIODS = {
+    "day": (_DAY, _HOUR),
+    "week": (7 * _DAY, _DAY),
+    "month": (30 * _DAY, _DAY),
+    "quarter": (90 * _DAY, _DAY),
+}
+_LABELS = (("day", "24 hours"), ("week", "7 days"), ("month", "30 days"), ("quarter", "90 days"))
+_TAG_LENGTH = 200
 _MAIL = (EventName.ACCEPTED, EventName.DELIVERED, EventName.DEFERRED, EventName.FAILED)
 _LATEST = 8
 _LANES = 500
@@ -56,8 +65,10 @@ def routes(dashboard: Dashboard) -> Sequence[BaseRoute]:
         name = request.query_params.get("period", "day")
         seconds, step = _PERIODS.get(name, _PERIODS["day"])
         period = Period.until(parts.clock(), seconds, step)
-        counts = await parts.database.events.count_by_hour(session.account, period.start)
+        tag = request.query_params.get("tag", "")[:_TAG_LENGTH] if step == _DAY else ""
+        counts = await _counts(parts.database, session.account, period, tag)
         sums = {event: period.sums(counts, event) for event in map(str, EventName)}
+        first = f"{datetime.fromtimestamp(period.start, UTC):%Y-%m-%d}"
         latest = await parts.database.messages.search(session.account, limit=_LATEST)
         return dashboard.answer(
             request,
@@ -74,6 +85,9 @@ def routes(dashboard: Dashboard) -> Sequence[BaseRoute]:
                 [Series("opened", sums["opened"]), Series("clicked", sums["clicked"])],
             ),
             messages=latest,
+            tag=tag,
+            tags=await parts.database.rollups.tags(session.account, first) if step == _DAY else [],
+            given_up=await given_up(parts.database, session.account),
         )
 
     async def lanes(request: Request, _: Session) -> Response:
@@ -94,6 +108,23 @@ def routes(dashboard: Dashboard) -> Sequence[BaseRoute]:
         dashboard.action("/lanes", order),
         dashboard.page("/queues", queues),
     ]
+
+
+async def _counts(
+    database: Database, account: str, period: Period, tag: str
+) -> Mapping[tuple[int, str], int]:
+    """The numbers by time and name: days out of the counters, hours out of the event log."""
+    if period.step < _DAY:
+        return await database.events.count_by_hour(account, period.start)
+    start, end = (
+        f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d}"
+        for moment in (period.start, period.start + (period.count - 1) * period.step)
+    )
+    return {
+        (int(datetime.fromisoformat(rollup.day).replace(tzinfo=UTC).timestamp()), name): number
+        for rollup in await database.rollups.read(account, start, end, tag)
+        for name, number in rollup.counts.items()
+    }
 
 
 def _tiles(totals: dict[str, int]) -> list[Tile]:

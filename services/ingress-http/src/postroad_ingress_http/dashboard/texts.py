@@ -52,6 +52,7 @@ _STEPS: dict[EventName, tuple[str, str]] = {
     EventName.COMPLAINED: ("Complained about", "bad"),
     EventName.SUPPRESSED: ("Not sent: suppressed", "bad"),
     EventName.UNSUBSCRIBED: ("Unsubscribed", "warn"),
+    EventName.NOTIFIED: ("Sender notified", "info"),
 }
 _SUMMARIES = ("reply", "reason", "diagnostic", "target", "url", "host")
 _LONGEST_DETAIL = 2000

@@ -1,0 +1,144 @@
+"""Loops and storms: two systems that bounce at each other, floods of returns, one huge return."""
+
+import asyncio
+import resource
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from postroad_bounce_processor.effects import Committer
+from postroad_bounce_processor.forward import is_loop
+from postroad_common.broker.topology import RETURNS
+from postroad_common.schemas.events import EventName
+from postroad_common.schemas.framing import encode
+from postroad_common.schemas.returns import Return
+
+if TYPE_CHECKING:
+    import pytest
+    from conftest import Bench  # the service's own, beside this file
+
+DATA = Path(__file__).parent / "data"
+HARD = (DATA / "postfix-user-unknown.eml").read_bytes()
+VACATION = (DATA / "autoresponder-full-text.eml").read_bytes()
+MEBIBYTE = 1 << 20
+
+
+async def test_bounce_of_our_own_notification_leads_to_nothing(bench: "Bench"):
+    """A notification goes out with the null sender; when it fails, the sender reports that."""
+    await bench.failed()
+    await bench.until(lambda: bool(bench.outbound))
+    ((notification, _),) = bench.outbound
+    assert (notification.envelope, notification.mail_from) == ("", "")
+    bench.outbound.clear()
+    for kind in ("dsn", "forward"):
+        message = {"kind": kind, "envelope": "", "recipients": notification.recipients}
+        await bench.failed(message=message)
+        await bench.failed(message=message, outcome="expired")
+    await bench.idle()
+    assert bench.outbound == []
+    assert await bench.database.suppressions.get("acc", "orders@sender.example") is None
+
+
+async def test_two_systems_whose_envelopes_lead_to_each_other_stop_after_one_round(
+    bench: "Bench",
+):
+    """Here the envelope is a bounce address of there, and the other way round."""
+    here = await bench.message(envelope="b222-0@bounce.other.example")
+    await bench.returned(here, HARD)
+    await bench.until(lambda: len(bench.outbound) == 1)
+    forwarded, body = bench.outbound.pop()
+    assert forwarded.recipients[0].address == "b222-0@bounce.other.example"
+    assert forwarded.mail_from == ""
+    # There it is a return like any other, and is forwarded in the same way, back to us.
+    assert not is_loop(body, "bounce.other.example")
+    there = b"Received: by other\r\nX-Postroad-Forwarded: 222@bounce.other.example\r\n" + body
+    assert is_loop(there, "bounce.other.example")
+    await bench.returned(here, there)
+    await bench.until(lambda: len(bench.events) == 2)
+    await bench.idle()
+    assert bench.outbound == []
+    assert [event.data["forwarded"] for event in bench.events] == [True, False]
+
+
+async def test_responders_that_answer_every_forward_are_cut_short(bench: "Bench"):
+    """A responder at the envelope address answers the null sender, so to speak, a thousand times."""
+    message = await bench.message()
+    for _ in range(60):
+        await bench.returned(message, VACATION)
+    await bench.idle()
+    assert len(bench.events) == 25
+    assert len(bench.outbound) <= 25
+
+
+async def test_storm_is_worked_off_with_bounded_memory_while_other_mail_goes_on(
+    bench: "Bench", monkeypatch: "pytest.MonkeyPatch"
+):
+    most = 0
+    commit = Committer.commit
+
+    async def watched(self: Committer, effects: object) -> None:
+        nonlocal most
+        most = max(most, len(effects.events))  # type: ignore[attr-defined]
+        await commit(self, effects)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Committer, "commit", watched)
+    messages = [await bench.message(envelope="one@sender.example") for _ in range(150)]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    storm = [
+        encode(
+            Return(
+                id=f"storm{number}",
+                received=time.time(),
+                mail_from="",
+                recipient="b@bounce.example",
+                message_id=messages[number % len(messages)],
+                size=len(HARD),
+            ),
+            HARD,
+        )
+        for number in range(3000)
+    ]
+    await asyncio.gather(*(bench.put(RETURNS.name, frame) for frame in storm))
+    # A failure of another mail in the midst of it is not kept waiting until the storm is over.
+    began = time.monotonic()
+    await bench.failed(message={"envelope": "calm@sender.example"})
+    await bench.until(lambda: bool(bench._sent_to("calm@sender.example")))
+    calm = time.monotonic() - began
+    await bench.until(lambda: len(bench.named(EventName.BOUNCED)) == 3000)
+    storm_seconds = time.monotonic() - began
+    assert calm < max(1.0, storm_seconds / 2)
+    assert most <= 64 * 2  # a batch of 32 tells of its forwards, too
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 150 * 1024, f"{grown} KiB"
+    # One envelope sender gets 500 forwards at once and the rest at a slow pace.
+    prompt = [item for item, _ in bench.outbound if item.not_before is None]
+    assert 500 <= len(prompt) < 1500
+    assert await bench.count(RETURNS.name) == 0
+
+
+async def test_return_of_25_mebibytes_is_understood_while_the_loop_turns(bench: "Bench"):
+    raw = HARD + b"Content-Transfer-Encoding: base64\r\n" + b"QUJDREVGR0hJSktM\r\n" * 1_460_000
+    assert len(raw) > 25 * MEBIBYTE
+    stored = await bench.database.bodies.put(raw, time.time() + 3600)
+    message = await bench.message()
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.01)
+            longest = max(longest, time.monotonic() - began)
+
+    watcher = asyncio.create_task(watch())
+    began = time.monotonic()
+    await bench.returned(message, raw, body=stored, size=len(raw))
+    await bench.until(lambda: bool(bench.events and bench.outbound))
+    took = time.monotonic() - began
+    watcher.cancel()
+    assert bench.events[0].data["class"] == "no-such-user"
+    ((forwarded, head),) = bench.outbound
+    assert forwarded.body == stored
+    assert len(head) < MEBIBYTE
+    assert took < 10
+    assert longest < 3  # seconds; heartbeats need one turn in a minute

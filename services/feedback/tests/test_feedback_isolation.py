@@ -1,0 +1,184 @@
+"""A bad event in a batch takes no other with it: real broker, real database."""
+
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aio_pika
+import pytest
+
+from postroad_common.broker import BrokerLink, Consumer, Publisher
+from postroad_common.broker.topology import EVENTS
+from postroad_common.mail.identifiers import new_id
+from postroad_common.schemas.events import Event, EventBatch, EventName, happened
+from postroad_common.schemas.framing import decode, encode
+from postroad_common.store import Database
+from postroad_feedback.completion import Completion
+from postroad_feedback.facts import FactFinder
+from postroad_feedback.filing import Filing
+from postroad_feedback.handler import Handler
+from postroad_feedback.subscriptions import Subscriptions
+
+
+class Bench:
+    """The consumer of events, with its queues."""
+
+    def __init__(self, database: Database, publisher: Publisher, channel: Any) -> None:
+        self.database = database
+        self._publisher = publisher
+        self._channel = channel
+
+    async def publish(self, frame: bytes) -> None:
+        await self._publisher.publish("", EVENTS.name, frame)
+
+    async def filed(self, *events: Event) -> None:
+        """Wait until these are in the log."""
+        wanted = {event.id for event in events}
+        found: set[str] = set()
+        deadline = time.monotonic() + 20
+        while found != wanted:
+            assert time.monotonic() < deadline, wanted - found
+            for event in events:
+                found |= {item.id for item in await self.database.events.timeline(event.message)}
+            found &= wanted
+
+    async def dead(self) -> list[tuple[bytes, str]]:
+        """What was set aside, with the reasons."""
+        queue = await self._channel.get_queue(f"{EVENTS.name}.dead")
+        found = []
+        while (message := await queue.get(fail=False)) is not None:
+            found.append((message.body, str(message.headers["x-postroad-reason"])))
+            await message.ack()
+        return found
+
+
+@pytest.fixture
+async def bench(amqp_url: str, mongodb_uri: str) -> AsyncIterator[Bench]:
+    outgoing, incoming = BrokerLink(amqp_url, "test out"), BrokerLink(amqp_url, "test in")
+    publisher = Publisher(outgoing)
+    database = Database(mongodb_uri)
+    finder = FactFinder(database.messages.find_many)
+    filing = Filing(
+        database, finder, Subscriptions(database.webhooks, database.outbox, lambda: None)
+    )
+    outgoing.start()
+    incoming.start()
+    await outgoing.up.wait()
+    consumer = Consumer(incoming, publisher, EVENTS, Handler(filing.file), batch=50)
+    await consumer.start()
+    connection = await aio_pika.connect(amqp_url)
+    yield Bench(database, publisher, await connection.channel())
+    await consumer.stop()
+    await connection.close()
+    await incoming.close()
+    await outgoing.close()
+    await database.close()
+
+
+def click(**data: Any) -> Event:
+    return happened(EventName.CLICKED, new_id(), time.time(), data, account="acme")
+
+
+def batch_with(entry: object, *events: Event) -> bytes:
+    """A frame in which `entry` stands between `events`, which `encode` would refuse."""
+    frame = encode(EventBatch(events=events))
+    envelope = json.loads(frame[8:])
+    envelope["events"].insert(len(events) // 2, entry)
+    text = json.dumps(envelope).encode()
+    return frame[:4] + len(text).to_bytes(4, "big") + text
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        ({"id": "x"}, "not an Event"),
+        ("nonsense", "not an Event"),
+        ({"id": "x", "event": "exploded", "message": "m", "time": 1}, "not an Event: event"),
+        ({"id": "x", "event": "opened", "message": "m", "time": -1}, "its time is out of range"),
+        ({"id": "x", "event": "opened", "message": "m", "time": 1e15}, "its time is out of range"),
+        ({"id": "x", "event": "opened", "message": "", "time": 1}, "its id or its message"),
+        (
+            {
+                "id": "x",
+                "event": "accepted",
+                "message": "m",
+                "time": 1,
+                "data": {"submission": "s", "tags": 7},
+            },
+            "its data: tags",
+        ),
+        (
+            {
+                "id": "x",
+                "event": "accepted",
+                "message": "m",
+                "time": 1,
+                "data": {"submission": "s", "features": {"inlinecss": "perhaps"}},
+            },
+            "its data: features.inlinecss",
+        ),
+        (
+            {"id": "x", "event": "opened", "message": "m", "time": 1, "data": {"n": 2**70}},
+            "cannot be stored",
+        ),
+        (
+            {"id": "x", "event": "opened", "message": "m", "time": 1, "data": {"a\0b": 1}},
+            "cannot be stored",
+        ),
+    ],
+)
+async def test_a_bad_event_is_set_aside_alone(bench: Bench, entry: object, complaint: str):
+    good = [click(number=number) for number in range(9)]
+    await bench.publish(batch_with(entry, *good))
+    last = click()
+    await bench.publish(encode(EventBatch(events=(last,))))
+    await bench.filed(*good, last)
+    ((body, reason),) = await bench.dead()
+    assert complaint in reason
+    if body[:4] == b"PRF1":
+        (set_aside,) = decode(EventBatch, body)[0].events
+        assert set_aside.id == "x"
+    else:
+        assert json.loads(body) == entry
+
+
+async def test_a_frame_without_any_event_is_dead_as_it_is(bench: Bench):
+    frames = [b"rubbish", batch_with({"id": "x"}), b"PRF1\x00\x00\x00\x02[]"]
+    for frame in frames:
+        await bench.publish(frame)
+    last = click()
+    await bench.publish(encode(EventBatch(events=(last,))))
+    await bench.filed(last)
+    assert sorted(body for body, _ in await bench.dead()) == sorted(frames)
+
+
+async def test_counters_are_right_although_a_batch_was_halved(bench: Bench):
+    good = [click(number=number, machine=True) for number in range(30)]
+    bad = {"id": "x", "event": "opened", "message": "m", "time": 1, "data": {"n": 2**70}}
+    await bench.publish(batch_with(bad, *good))
+    await bench.filed(*good)
+    finder = FactFinder(bench.database.messages.find_many)
+    filing = Filing(
+        bench.database, finder, Subscriptions(bench.database.webhooks, bench.database.outbox, _no)
+    )
+    completion = Completion(bench.database, finder, filing)
+    # The clicks waited for their messages, which nobody is going to tell more about.
+    await until(lambda: completed(bench, completion))
+    rollups = await bench.database.rollups.read("acme", "2000-01-01", "2999-01-01")
+    assert [dict(rollup.counts) for rollup in rollups] == [{"clicked_machine": 30}]
+
+
+def _no() -> None:
+    """Nobody is to be woken."""
+
+
+async def completed(bench: Bench, completion: Completion) -> bool:
+    await completion.run_once(time.time() + 1000)
+    return not await bench.database.ledger.waiting((0.0, ""))
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    deadline = time.monotonic() + 20
+    while not await condition():
+        assert time.monotonic() < deadline

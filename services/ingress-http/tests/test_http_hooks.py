@@ -1,0 +1,209 @@
+"""Webhooks over REST and in the dashboard: what the owner sees and can do; feedback posts."""
+
+import re
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from postroad_common.store.outbox import DeliveryState, Result, Try
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+URL = "https://hooks.example/mail"
+
+
+async def made(api: httpx.AsyncClient, **wish: Any) -> dict[str, Any]:
+    answer = await api.post("/v1/webhooks", json={"url": URL, **wish})
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_batching_is_an_option_of_each_webhook(api: httpx.AsyncClient, site: Any):
+    plain = await made(api)
+    assert plain["batch"] == {"size": 1, "seconds": 0.0}
+    batched = await made(api, batch={"size": 100, "seconds": 2})
+    assert batched["batch"] == {"size": 100, "seconds": 2.0}
+    path = f"/v1/webhooks/{plain['id']}"
+    changed = (await api.patch(path, json={"batch": {"size": 7}})).json()
+    assert changed["batch"] == {"size": 7, "seconds": 5.0}
+    stored = await site.database.webhooks.find(plain["id"])
+    assert (stored.batch_size, stored.batch_seconds) == (7, 5.0)
+    for wrong in ({"size": 0}, {"size": 1001}, {"size": 2, "seconds": -1}, {"size": 2, "x": 1}):
+        answer = await api.patch(path, json={"batch": wrong})
+        assert answer.status_code == 400
+        assert answer.json()["error"]["field"].startswith("batch.")
+
+
+async def test_rotation_has_two_secrets_until_it_is_ended(api: httpx.AsyncClient, site: Any):
+    hook = await made(api)
+    path = f"/v1/webhooks/{hook['id']}"
+    rotated = (await api.post(f"{path}/rotate")).json()
+    assert rotated["rotating"]
+    stored = await site.database.webhooks.find(hook["id"])
+    assert stored.secrets == (rotated["secret"], hook["secret"])
+    ended = (await api.delete(f"{path}/rotation")).json()
+    assert not ended["rotating"]
+    stored = await site.database.webhooks.find(hook["id"])
+    assert stored.secrets == (rotated["secret"],)
+
+
+async def test_test_call_and_its_outcome_are_in_the_delivery_log(api: httpx.AsyncClient, site: Any):
+    hook = await made(api)
+    path = f"/v1/webhooks/{hook['id']}"
+    answer = await api.post(f"{path}/test")
+    assert answer.status_code == 202
+    call = answer.json()["delivery"]
+    (listed,) = (await api.get(f"{path}/deliveries")).json()["items"]
+    assert (listed["id"], listed["event"], listed["state"], listed["tries"]) == (
+        call,
+        "test",
+        "pending",
+        0,
+    )
+    attempt = Try(time.time(), 503, "", 0.01, "not now")
+    await site.database.outbox.note([Result(call, attempt, DeliveryState.PENDING, 2e9)])
+    one = (await api.get(f"{path}/deliveries/{call}")).json()
+    assert (one["tries"], one["due"], one["log"][0]["status"]) == (1, 2e9, 503)
+    assert one["log"][0]["answer"] == "not now"
+    assert '"type":"test"' in one["body"]
+    assert (await api.get(f"{path}/deliveries?state=delivered")).json()["items"] == []
+    assert (await api.get(f"{path}/deliveries?state=odd")).status_code == 400
+    assert (await api.get(f"{path}/deliveries/{hook['id']}")).status_code == 404
+
+
+async def test_delivery_log_comes_in_pages(api: httpx.AsyncClient):
+    path = f"/v1/webhooks/{(await made(api))['id']}"
+    calls = [(await api.post(f"{path}/test")).json()["delivery"] for _ in range(5)]
+    seen: list[str] = []
+    cursor = ""
+    while True:
+        page = (await api.get(f"{path}/deliveries?limit=2{cursor}")).json()
+        seen += [item["id"] for item in page["items"]]
+        if page["cursor"] is None:
+            break
+        cursor = f"&cursor={page['cursor']}"
+    assert seen == sorted(calls, reverse=True)
+
+
+async def test_verification_asks_with_a_challenge_and_another_url_needs_a_new_one(
+    api: httpx.AsyncClient, site: Any
+):
+    hook = await made(api)
+    path = f"/v1/webhooks/{hook['id']}"
+    call = (await api.post(f"{path}/verify")).json()["delivery"]
+    body = (await api.get(f"{path}/deliveries/{call}")).json()["body"]
+    assert re.search(r'"challenge":"[\w-]{32}"', body)
+    await site.database.webhooks.update("main", hook["id"], {"verified": 1_790_000_000.0})
+    assert (await api.get(path)).json()["verified"] == 1_790_000_000.0
+    assert (await api.patch(path, json={"url": URL})).json()["verified"] is not None
+    assert (await api.patch(path, json={"url": f"{URL}/2"})).json()["verified"] is None
+
+
+async def test_replay_of_a_range_is_ordered_and_bounded(api: httpx.AsyncClient):
+    hook = await made(api)
+    path = f"/v1/webhooks/{hook['id']}"
+    answer = await api.post(f"{path}/replay", json={"start": "2026-11-01", "end": "1795000000"})
+    assert answer.status_code == 202
+    order = answer.json()
+    assert (order["end"], order["queued"], order["finished"]) == (1_795_000_000.0, 0, None)
+    (listed,) = (await api.get(f"{path}/replays")).json()["items"]
+    assert listed == order
+    for wrong in ({}, {"start": "tomorrow"}, {"start": "2026-11-02", "end": "2026-11-01"}):
+        assert (await api.post(f"{path}/replay", json=wrong)).status_code == 400
+    for _ in range(9):
+        assert (await api.post(f"{path}/replay", json={"start": "1"})).status_code == 202
+    assert (await api.post(f"{path}/replay", json={"start": "1"})).status_code == 409
+    await api.patch(path, json={"disabled": True})
+    for action in ("replay", "test", "verify"):
+        answer = await api.post(f"{path}/{action}", json={"start": "1"})
+        assert answer.status_code == 409, answer.text
+
+
+async def test_started_again_the_end_point_rests_no_longer(api: httpx.AsyncClient, site: Any):
+    hook = await made(api)
+    path = f"/v1/webhooks/{hook['id']}"
+    await api.post(f"{path}/test")
+    turn = await site.database.outbox.take_turn("me", time.time(), 60)
+    while turn is not None and turn.webhook != hook["id"]:
+        turn = await site.database.outbox.take_turn("me", time.time(), 60)
+    assert turn is not None
+    await site.database.outbox.end_turn(turn, hold=2e9, failures=9, failing_since=1.0)
+    await site.database.webhooks.update("main", hook["id"], {"disabled": True, "reason": "dead"})
+    changed = (await api.patch(path, json={"disabled": False})).json()
+    assert (changed["disabled"], changed["reason"]) == (False, None)
+    again = await site.database.outbox.take_turn("me", time.time(), 60)
+    assert again is not None
+    assert (again.webhook, again.failures, again.failing_since) == (hook["id"], 0, None)
+
+
+async def test_webhooks_of_others_are_not_seen(api: httpx.AsyncClient, site: Any):
+    other = await site.database.webhooks.create(
+        account="other", url=URL, events=(), secret="whsec_x"
+    )
+    path = f"/v1/webhooks/{other.id}"
+    for method, rest in (
+        ("GET", ""),
+        ("GET", "/deliveries"),
+        ("GET", "/replays"),
+        ("POST", "/test"),
+        ("POST", "/verify"),
+        ("POST", "/rotate"),
+        ("DELETE", "/rotation"),
+    ):
+        assert (await api.request(method, path + rest)).status_code == 404, rest
+    answer = await api.post(f"{path}/replay", json={"start": "1"})
+    assert answer.status_code == 404
+
+
+async def send(browser: httpx.AsyncClient, page: str, action: str, **data: str) -> httpx.Response:
+    found = re.search(r'name="csrf" value="(\w+)"', (await browser.get(page)).text)
+    assert found
+    return await browser.post(f"{page}/{action}", data={"csrf": found[1], **data})
+
+
+async def test_dashboard_tells_of_a_disabled_webhook_and_starts_it_again(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, site: Any
+):
+    hook = await made(api, url="https://dead.example/hook")
+    assert "A webhook is disabled" not in (await browser.get("/dashboard")).text
+    reason = "no call has succeeded for three days; the last one: status 503"
+    await site.database.webhooks.update("main", hook["id"], {"disabled": True, "reason": reason})
+    overview = (await browser.get("/dashboard")).text
+    assert "A webhook is disabled" in overview
+    assert "https://dead.example/hook" in overview
+    assert reason in overview
+    page = f"/dashboard/webhooks/{hook['id']}"
+    assert reason in (await browser.get(page)).text
+    assert (await send(browser, page, "switch")).status_code == 303
+    assert "A webhook is disabled" not in (await browser.get("/dashboard")).text
+    # What its owner has switched off is no news to them.
+    await send(browser, page, "switch")
+    assert "A webhook is disabled" not in (await browser.get("/dashboard")).text
+
+
+async def test_dashboard_page_of_a_webhook_does_what_the_api_does(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, site: Any
+):
+    hook = await made(api)
+    page = f"/dashboard/webhooks/{hook['id']}"
+    assert (await send(browser, page, "call")).status_code == 303
+    assert (await send(browser, page, "call", kind="verification")).status_code == 303
+    assert (await send(browser, page, "batching", size="50", seconds="1.5")).status_code == 303
+    assert (await send(browser, page, "batching", size="0", seconds="1")).status_code == 400
+    assert (await send(browser, page, "replay", start="2026-11-01")).status_code == 303
+    rotated = await send(browser, page, "rotate")
+    assert "whsec_" in rotated.text
+    stored = await site.database.webhooks.find(hook["id"])
+    assert len(stored.secrets) == 2
+    assert (stored.batch_size, stored.batch_seconds) == (50, 1.5)
+    text = (await browser.get(page)).text
+    assert "verification" in text
+    assert "in work" in text
+    assert hook["secret"] not in text
+    await send(browser, page, "end-rotation")
+    assert len((await site.database.webhooks.find(hook["id"])).secrets) == 1
+    assert (await send(browser, page, "delete")).status_code == 303
+    assert (await browser.get(page)).status_code == 404

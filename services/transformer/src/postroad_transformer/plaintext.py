@@ -1,0 +1,115 @@
+"""A plain-text alternative made from the HTML of a mail that has no text of its own.
+
+Only on request. The HTML part is wrapped in a `multipart/alternative` behind the text; its own
+header and body move as they are. The text shows headings, paragraphs, list items and table rows
+on lines of their own, the address of each link behind its words, and what images say of
+themselves. It is for readers without HTML, not a picture of the page.
+"""
+
+import binascii
+import re
+from html import unescape
+
+from postroad_transformer.fields import Block
+from postroad_transformer.links import target_of
+from postroad_transformer.markup import Page
+from postroad_transformer.mime import HtmlPart, Malformed, html_parts
+from postroad_transformer.transfer import Undecodable, decode
+
+MAX_HTML = 2 * 1024 * 1024  # octets of the encoded HTML
+MAX_TEXT = 100_000  # characters; what is beyond is left to the HTML
+MAX_LINK = 2_000
+
+_SILENT = frozenset({"<style", "<script", "<title", "<xmp", "<iframe", "<noembed", "<noframes"})
+_LINES = frozenset(
+    "br p div tr table ul ol li dt dd h1 h2 h3 h4 h5 h6 hr blockquote section article header "  # noqa: SIM905 - a list of words
+    "footer address pre form".split()
+)
+_APART = frozenset("p table ul ol h1 h2 h3 h4 h5 h6 hr blockquote".split())  # noqa: SIM905 - the same
+_SPACE = re.compile(r"[ \t\r\n\f\xa0]+")
+_INVISIBLE = re.compile("[\u00ad\u034f\u200b-\u200d\u2060\ufeff]")
+
+
+def text_of(html: str) -> str:
+    """What the page `html` says, in lines; at most `MAX_TEXT` characters."""
+    page = Page(html)
+    pieces: list[str] = [page.pieces[0]]
+    link: str | None = None
+    for number, name in enumerate(page.names):
+        plain = name.lstrip("</")
+        content = page.pieces[3 * number + 3]
+        opens = name[1:2].isalpha()
+        if opens or (name[1] == "/" and plain):
+            content = content[1:]
+        if plain in _LINES:
+            pieces.append("\0\0" if plain in _APART else "\0")
+            if name == "<li":
+                pieces.append("- ")
+        elif plain in {"td", "th"}:
+            pieces.append(" ")
+        elif name == "<img":
+            pieces.append(page.attributes(number).text("alt") or "")
+        elif plain == "a":
+            if link is not None:
+                pieces.append(f" <{link}>")
+            link = target_of(page.attributes(number).text("href") or "") if opens else None
+            if link is not None and len(link) > MAX_LINK:
+                link = None
+        if name not in _SILENT:
+            pieces.append(unescape(content).replace("\0", ""))
+    if link is not None:
+        pieces.append(f" <{link}>")
+    flat = _SPACE.sub(" ", _INVISIBLE.sub("", "".join(pieces)))
+    lines = [line.strip() for line in flat.split("\0")]
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+    return text[:MAX_TEXT] + "\n"
+
+
+def with_text(raw: bytes, block: Block, boundary: str) -> bytes | None:
+    """The mail `raw`, whose header is `block`, with a text; None if it has one or cannot have one.
+
+    Raises:
+        Malformed: the mail makes no sense; it is to stay as it is.
+        Undecodable: the HTML cannot be read.
+    """
+    structure = html_parts(raw, block)
+    octets = boundary.encode("ascii")
+    if structure.has_text or structure.reasons or not structure.parts or octets in raw:
+        return None
+    part = structure.parts[0]
+    if part.end - part.body > MAX_HTML:
+        raise Undecodable("larger than 2 MiB")
+    html = decode(raw[part.body : part.end], part.encoding, part.charset).text
+    text = binascii.b2a_qp(text_of(html).encode("utf-8", "replace"), istext=True)
+    announced = b'Content-Type: multipart/alternative; boundary="%s"\r\n' % octets
+    before, inner = _headers(raw, block, part)
+    return b"".join(
+        (
+            before,
+            announced,
+            b"\r\n--%s\r\nContent-Type: text/plain; charset=utf-8\r\n" % octets,
+            b"Content-Transfer-Encoding: quoted-printable\r\n\r\n",
+            text.replace(b"\n", b"\r\n"),
+            b"\r\n--%s\r\n" % octets,
+            inner,
+            raw[part.body : part.end],
+            b"\r\n--%s--" % octets,
+            raw[part.end :] or b"\r\n",
+        )
+    )
+
+
+def _headers(raw: bytes, block: Block, part: HtmlPart) -> tuple[bytes, bytes]:
+    """What stays in front of the alternatives, and the header of the HTML among them."""
+    if not part.top:
+        return raw[: part.header], raw[part.header : part.body]
+    if not block.separated:
+        raise Malformed("no blank line behind the header")
+    outer: list[bytes] = []
+    inner: list[bytes] = []
+    for field in block.fields:
+        where = inner if field.name.startswith(b"content-") else outer
+        where.append(raw[field.start : field.end])
+    if not any(field.name == b"mime-version" for field in block.fields):
+        outer.append(b"MIME-Version: 1.0\r\n")
+    return b"".join(outer), b"".join(inner) + b"\r\n"

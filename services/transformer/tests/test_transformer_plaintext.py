@@ -1,0 +1,124 @@
+"""The plain text made from HTML: what it says, and what it leaves alone."""
+
+import email
+import time
+from collections.abc import Callable
+from email.message import EmailMessage
+from email.policy import SMTP
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postroad_common.schemas.features import Features
+from postroad_common.schemas.submission import Submission
+from postroad_common.tokens import LinkSigner
+from postroad_transformer.compose import Composer
+from postroad_transformer.plaintext import MAX_TEXT, text_of
+from postroad_transformer.template import Rules, make_template
+
+Make = Callable[..., Submission]
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<p>Hello   <b>Anna</b>,\n good</p><p>day</p>", "Hello Anna, good\n\nday"),
+        ("a<br>b<br/>c", "a\nb\nc"),
+        (
+            '<a href="https://a.test/?x=1&amp;y">Look</a> now',
+            "Look <https://a.test/?x=1&y> now",
+        ),
+        ("<a href='mailto:a@a.test'>mail</a> <a href=#x>top</a>", "mail top"),
+        ("<ul><li>one<li>two</ul>end", "- one\n- two\n\nend"),
+        ("<table><tr><td>a</td><td>b</td></tr><tr><td>c</table>", "a b\n\nc"),
+        ("<img src=x alt='Our logo'>", "Our logo"),
+        ("<title>no</title><style>p{}</style><script>x<y</script>yes", "yes"),
+        ("<!-- no --><!--[if mso]>no<![endif]-->yes&nbsp;&euro;&lt;b&gt;", "yes €<b>"),
+        ("a\u200bb\u00adc", "abc"),
+        ("1 < 2 <b", "1 < 2 <b"),
+        ("", ""),
+    ],
+)
+def test_what_a_reader_sees_becomes_lines(html: str, text: str):
+    assert text_of(html) == text + "\n"
+
+
+@given(st.text(alphabet="<>/!-='\" abpltr&;\n\0", max_size=300))
+def test_any_page_has_a_text_of_bounded_size(html: str):
+    assert len(text_of(html)) <= len(html) * 3 + 10
+
+
+def test_a_huge_page_takes_bounded_time_and_room():
+    started = time.process_time()
+    assert len(text_of("<p>word <a href='http://a.test'>" * 60_000)) <= MAX_TEXT + 1
+    assert time.process_time() - started < 5
+
+
+@pytest.fixture
+def made(make_submission: Make, rules: Rules, links: LinkSigner) -> Callable[[bytes], EmailMessage]:
+    def make(raw: bytes) -> EmailMessage:
+        features = Features(clicktracking=True)
+        submission = make_submission(features=features, text_from_html=True)
+        composer = Composer(make_template(raw, submission, rules), links, (), 0.0)
+        content = composer.content(submission.recipients[0].id)
+        message = email.message_from_bytes(content.head + composer.body(content), policy=SMTP)
+        assert isinstance(message, EmailMessage)
+        assert not message.defects
+        return message
+
+    return make
+
+
+def kinds(message: EmailMessage) -> list[str]:
+    return [part.get_content_type() for part in message.walk()]
+
+
+def test_a_mail_that_is_html_gets_its_text_in_front(made: Callable[[bytes], EmailMessage]):
+    message = made(
+        b"From: a@example.com\r\nContent-Type: text/html; charset=utf-8\r\nSubject: x\r\n"
+        b"Content-Transfer-Encoding: 8bit\r\n\r\n<p>\xc3\xa9t\xc3\xa9 <a href=http://a.test>hi</a>\r\n"
+    )
+    assert kinds(message) == ["multipart/alternative", "text/plain", "text/html"]
+    text, html = message.iter_parts()
+    assert text.get_content() == "été hi <http://a.test>\r\n"
+    assert "track.example.com" in html.get_content()
+    assert html["Content-Transfer-Encoding"] == "8bit"
+    assert message["MIME-Version"] == "1.0"
+    assert message["Subject"] == "x"
+
+
+def test_within_a_multipart_the_html_is_wrapped_and_the_rest_stays(
+    made: Callable[[bytes], EmailMessage],
+):
+    message = made(
+        b"From: a@example.com\r\nMIME-Version: 1.0\r\n"
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n"
+        b"<p>hi\r\n--b\r\nContent-Type: application/pdf\r\n\r\n%PDF\r\n--b--\r\n"
+    )
+    assert kinds(message) == [
+        "multipart/mixed", "multipart/alternative", "text/plain", "text/html", "application/pdf",
+    ]  # fmt: skip
+    assert [part.get_content() for part in message.walk() if part.get_content_maintype() == "text"
+            ] == ["hi\r\n", "<p>hi"]  # fmt: skip
+
+
+HTML = b"Content-Type: text/html\r\n\r\n<p>hi\r\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (b"text/plain", b"hi\r\n"),
+        (b"text/html; charset=utf-16", b"<p>hi\r\n"),
+        (b"multipart/alternative; boundary=b", b"--b\r\n\r\nhi\r\n--b\r\n" + HTML + b"--b--\r\n"),
+        (b"multipart/signed; boundary=b", b"--b\r\n" + HTML + b"--b\r\n\r\nx\r\n--b--\r\n"),
+        (b"multipart/mixed; boundary=c", b"--b\r\n" + HTML),
+    ],
+)
+def test_a_mail_with_a_text_or_one_not_to_be_changed_stays_as_it_is(
+    kind: bytes, body: bytes, make_submission: Make, rules: Rules
+):
+    submission = make_submission(features=Features(), text_from_html=True)
+    raw = b"From: a@example.com\r\nContent-Type: " + kind + b"\r\n\r\n" + body
+    assert make_template(raw, submission, rules).body == (body,)
