@@ -217,7 +217,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         env={
             "POSTROAD_RETRY_SCHEDULE": "1,1,2",
             # Tests that log in wrongly share one address, and should not wait for its sins.
-            "POSTROAD_LIMITS": '{"smtp": {"auth_delay_seconds": 0.1, "auth_delay_max_seconds": 0.2}}',
+            "POSTROAD_LIMITS": '{"smtp": {"auth_delay_max_seconds": 0.2}}',
         },
     ) as stack:
         yield stack

@@ -124,6 +124,17 @@ class BodyHash:
 
 
 def _canonical(chunks: Sequence[Chunk]) -> list[Chunk]:
+    statics = [chunk for chunk in chunks[0::2] if isinstance(chunk, bytes)]
+    holes = [chunk for chunk in chunks[1::2] if isinstance(chunk, Hole)]
+    if 0 < len(holes) == len(statics) - 1 and len(statics) + len(holes) == len(chunks):
+        # In turn, as a template has them: many short chunks are better looked at in one.
+        joined = b"\0".join(statics)
+        if len(joined) < _SLICE and joined.count(b"\0") == len(holes):
+            whole = b"".join([part for part in _canonical([joined]) if isinstance(part, bytes)])
+            in_turn: list[Chunk] = [b""] * len(chunks)
+            in_turn[0::2] = whole.split(b"\0")
+            in_turn[1::2] = holes
+            return in_turn
     canonical: list[Chunk] = []
     for chunk in _with_line_end(chunks):
         if isinstance(chunk, Hole):

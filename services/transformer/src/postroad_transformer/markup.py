@@ -22,7 +22,7 @@ from postroad_transformer.segments import Hole, Segment, Url
 _WS = r"[ \t\n\f\r]"
 # What most tags hold, name="value" after one space, goes first because it is twice as fast.
 _ATTRIBUTES = (
-    r"""(?: [a-z-]++="[^"]*+")*+"""
+    r"""(?>(?: [a-z-]++="[^"]*+"){0,64})"""
     rf"(?:[ \t\n\f\r/]++|[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+(?:{_WS}*+={_WS}*+"
     r"""(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z)|[^ \t\n\f\r>"'][^ \t\n\f\r>]*+)?+)?+)*+"""
 )
