@@ -8,6 +8,7 @@ from email.message import EmailMessage
 from typing import Any
 
 import aio_pika
+import httpx
 import pytest
 
 from postroad_common.broker.topology import ACCEPTED
@@ -173,6 +174,11 @@ def test_report_of_delay_or_success_is_a_response(
 def test_success_is_notified_where_the_sender_asks_for_it(road: Any, make_mail: Make) -> None:
     # A server that speaks DSN is asked to report; for another one Postroad answers.
     road.sink.behave({"stage": "connect", "extensions": {"DSN": False}})
+    sink = road.stack.document.sink.http
+    road.until(
+        lambda: httpx.get(f"{sink}/counts").json()["connections"]["now"] == 0,
+        "connections that are older than that are closed",
+    )
     owner = address("owner")
     message, _ = sent(
         road,

@@ -146,6 +146,37 @@ def test_killed_supervisor_takes_everything_with_it_and_up_starts_it_again(tmp_p
             assert numbers(again.document.mongodb) == [7]
 
 
+def test_stack_ends_with_the_process_that_started_it(tmp_path: Path):
+    script = f"""
+import sys
+from postroad_stack.stack import Stack
+stack = Stack.start({str(tmp_path / "stack")!r}, only=("mongod",))
+print(stack.document.line(), flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        (sys.executable, "-c", script), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as starter:
+        assert starter.stdout is not None
+        document = StackDocument.model_validate_json(starter.stdout.readline())
+        running = [psutil.Process(pid) for pids in document.pids.values() for pid in pids]
+        starter.kill()
+    assert psutil.wait_procs(running, timeout=20)[1] == []
+    assert not StateDir(tmp_path / "stack").supervised()
+
+
+def test_process_left_by_a_killed_supervisor_is_ended_before_the_next_start(tmp_path: Path):
+    folder = tmp_path / "stack"
+    with Stack.start(folder, only=("mongod",)) as stack:
+        status = stack.status
+    state = StateDir(folder)
+    with subprocess.Popen(("sleep", "60")) as left:
+        noted = status.processes[0].model_copy(update={"pid": left.pid, "born": born(left.pid)})
+        state.status.write_text(status.model_copy(update={"processes": (noted,)}).model_dump_json())
+        with Stack.start(folder, only=("mongod",)):
+            assert left.wait(timeout=5) == -signal.SIGKILL
+
+
 def test_taken_port_moves_the_replica_set_to_another_with_its_data(tmp_path: Path):
     folder = tmp_path / "stack"
     with Stack.start(folder, only=("mongod",)) as stack:

@@ -61,7 +61,7 @@ async def test_two_systems_whose_envelopes_lead_to_each_other_stop_after_one_rou
 
 
 async def test_responders_that_answer_every_forward_are_cut_short(bench: "Bench"):
-    """A responder at the envelope address answers the null sender, so to speak, a thousand times."""
+    """A responder that answers whatever it gets, the null sender or not."""
     message = await bench.message()
     for _ in range(60):
         await bench.returned(message, VACATION)

@@ -52,6 +52,31 @@ def test_hidden_rate_is_used_nearly_fully_with_under_one_percent_deferred(rate: 
     assert result.rate_between(60, 300) >= 0.9 * rate
 
 
+@pytest.mark.parametrize("rate", [1, 5])
+def test_hidden_slow_rate_is_used_fully_with_under_one_percent_deferred(rate: float):
+    result = simulate(Receiver(rate=always(rate)), 1200, caps=Caps(connections=50))
+    assert result.deferred_between(240, 1200) <= 0.01
+    assert result.rate_between(240, 1200) >= 0.97 * rate
+
+
+def test_slow_rate_that_doubles_is_found_within_thirty_seconds():
+    receiver = Receiver(rate=steps((0, 2.5), (300, 5)))
+    result = simulate(receiver, 400, caps=Caps(connections=50))
+    assert max(result.rate_between(at, at + 10) for at in range(300, 321)) >= 0.9 * 5
+
+
+def test_penalty_that_grows_when_pushed_is_not_pushed():
+    result = simulate(Receiver(rate=always(10), penalty=2.0), 300, caps=Caps(connections=50))
+    assert result.deferred_between(60, 300) <= 0.03
+    assert result.rate_between(60, 300) >= 0.7 * 10
+
+
+def test_full_mailboxes_and_greylisting_slow_nothing():
+    noisy = simulate(Receiver(connections=always(5), noise=0.3), 60)
+    calm = simulate(Receiver(connections=always(5)), 60)
+    assert noisy.delivered + noisy.excused == pytest.approx(calm.delivered, rel=0.03)
+
+
 def test_rate_that_halves_is_left_within_ten_seconds_and_a_doubling_found_within_thirty():
     receiver = Receiver(rate=steps((0, 50), (100, 25), (200, 50)))
     result = simulate(receiver, 260, caps=Caps(connections=50))

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from postroad_stack.child import die_with_parent, end_process, same_process
+from postroad_stack.child import end_process, same_process
 from postroad_stack.errors import StackError, StartFailedError
 from postroad_stack.leftovers import end_leftovers
 from postroad_stack.logs import tail
@@ -40,6 +40,7 @@ def start(state: StateDir, plan: Plan, *, follow_parent: bool = False) -> None:
     with state.launching():
         if state.supervised():
             return
+        end_leftovers(state)
         write_atomically(state.plan, plan.model_dump_json(indent=1))
         state.status.unlink(missing_ok=True)
         with state.log_of("supervisor").open("ab") as log:
@@ -47,13 +48,13 @@ def start(state: StateDir, plan: Plan, *, follow_parent: bool = False) -> None:
                 (
                     *(sys.executable, "-m", "postroad_stack.supervisor"),
                     *("--state-dir", str(state.root)),
+                    *(("--parent", str(os.getpid())) if follow_parent else ()),
                 ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=state.root,
                 start_new_session=True,
-                preexec_fn=die_with_parent(signal.SIGTERM) if follow_parent else None,  # noqa: PLW1509  (no threads yet)
             )
         deadline = time.monotonic() + _APPEAR_LIMIT
         while not (state.supervised() and state.read_status()):

@@ -50,6 +50,7 @@ class Stack:
         only: Sequence[str] | None = None,
         sink: bool = True,
         servers: Preference = Preference.AUTO,
+        follow: bool = True,
     ) -> "Stack":
         """Start a stack, or take the one that runs in this state dir; returns when all is ready.
 
@@ -61,6 +62,7 @@ class Stack:
             only: names of what to run, everything where None.
             sink: whether the mail sink runs and takes all mail.
             servers: where RabbitMQ and MongoDB come from.
+            follow: stop the stack when this process ends, however it ends.
 
         Raises:
             StackError: it could not be started; nothing of it is left running.
@@ -81,7 +83,7 @@ class Stack:
                 replicas=dict(replicas or {}),
                 only=tuple(name for name in names if sink or name != SINK),
             )
-            launching.start(state, plan)
+            launching.start(state, plan, follow_parent=follow)
         try:
             stack.wait_ready()
         except BaseException:

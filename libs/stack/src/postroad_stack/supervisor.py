@@ -19,11 +19,11 @@ import psutil
 
 from postroad_stack import logs
 from postroad_stack.certificates import ensure_certificates
+from postroad_stack.child import born, same_process
 from postroad_stack.credential import ensure_credential
 from postroad_stack.errors import NotReadyError, StackError, StartFailedError
 from postroad_stack.identity import Identity, load_identity
 from postroad_stack.keeper import Keeper
-from postroad_stack.leftovers import end_leftovers
 from postroad_stack.plan import Plan, Source, fixed_ports
 from postroad_stack.ports import PortBook
 from postroad_stack.program import Program
@@ -36,17 +36,18 @@ from postroad_stack.wiring import Wiring, certificate_names
 
 log = logging.getLogger("postroad_stack.supervisor")
 
-_LOG_CHECK = 5.0
+_LOOK_EVERY = 1.0
 
 
 class Supervisor:
-    """One stack, from start to stop.
+    """One stack, from start to stop; `parent` is the process to end with, None to stay alone.
 
     Raises:
         StackError: on construction, when ports or files cannot be had.
     """
 
-    def __init__(self, state: StateDir, plan: Plan) -> None:
+    def __init__(self, state: StateDir, plan: Plan, parent: int | None) -> None:
+        self._parent = (parent, born(parent)) if parent is not None else None
         self._state = state
         self._plan = plan
         self._identity = load_identity(state.identity)
@@ -78,7 +79,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._stop.set)
-        housekeeping = asyncio.create_task(self._bound_logs(), name="logs")
+        housekeeping = asyncio.create_task(self._look_around(), name="look around")
         starting = asyncio.create_task(self._start(), name="start")
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -195,12 +196,16 @@ class Supervisor:
         for wave in (services, sink + servers, daemon):
             await asyncio.gather(*(keeper.stop() for keeper in wave))
 
-    async def _bound_logs(self) -> None:
+    async def _look_around(self) -> None:
+        """See to it that no log grows without bound, and that the parent to follow still lives."""
         while True:
-            await asyncio.sleep(_LOG_CHECK)
+            await asyncio.sleep(_LOOK_EVERY)
             for path in self._state.logs.glob("*.log"):
                 if logs.bound(path):
                     log.info("%s grew too large and was moved to %s.1", path.name, path.name)
+            if self._parent is not None and not same_process(*self._parent):
+                log.warning("the process that this stack was to end with has ended")
+                self._stop.set()
 
     def _changed(self) -> None:
         """Write the status soon; several changes at once are written once."""
@@ -237,6 +242,7 @@ def main() -> None:
     """Run the supervisor of the state dir named on the command line."""
     parser = argparse.ArgumentParser(prog="postroad-supervisor", description=__doc__)
     parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument("--parent", type=int, help="process to end with")
     arguments = parser.parse_args()
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
@@ -245,23 +251,22 @@ def main() -> None:
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
     state = StateDir(arguments.state_dir)
     with contextlib.suppress(KeyboardInterrupt):
-        sys.exit(_supervise(state))
+        sys.exit(_supervise(state, arguments.parent))
 
 
-def _supervise(state: StateDir) -> int:
+def _supervise(state: StateDir, parent: int | None) -> int:
     try:
         with state.held():
-            end_leftovers(state)
             plan = Plan.model_validate_json(state.plan.read_bytes())
-            return asyncio.run(_run(state, plan))
+            return asyncio.run(_run(state, plan, parent))
     except StackError as error:
         log.error("%s", error)  # noqa: TRY400  (the message is the whole story)
         _write_failure(state, error)
         return 1
 
 
-async def _run(state: StateDir, plan: Plan) -> int:
-    return await Supervisor(state, plan).run()
+async def _run(state: StateDir, plan: Plan, parent: int | None) -> int:
+    return await Supervisor(state, plan, parent).run()
 
 
 def _write_failure(state: StateDir, error: StackError) -> None:

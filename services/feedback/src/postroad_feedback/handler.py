@@ -11,6 +11,7 @@ import structlog
 from pydantic import ValidationError
 
 from postroad_common.broker import Delivery
+from postroad_common.errors import Unstorable
 from postroad_common.schemas.events import Event, EventBatch
 from postroad_common.schemas.framing import FrameError, decode, encode, read_envelope
 from postroad_feedback.soundness import UNSOUND, complaint_about
@@ -68,7 +69,8 @@ class Handler:
                 await self._file_or_part(events[middle:])
                 return
             ((event, delivery),) = events
-            _log.exception("event set aside", event=event.id)
+            fault = not isinstance(error, Unstorable)  # then it may be one of ours
+            _log.error("event set aside", id=event.id, error=str(error), exc_info=fault)
             await delivery.set_aside(encode(EventBatch(events=(event,))), f"not filed: {error}")
 
 

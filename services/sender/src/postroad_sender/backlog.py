@@ -20,7 +20,7 @@ from postroad_sender import metrics
 from postroad_sender.courier import HOLD_LONGEST, Crew
 from postroad_sender.job import Shard
 
-WORTH_A_QUEUE = 200.0  # messages of a lane in the waiting rooms
+WORTH_A_QUEUE = 100.0  # messages of a lane in the waiting rooms
 AT_ONCE = 40  # messages of a backlog in memory
 AGAIN_AFTER = 30.0  # seconds after a queue could not be made
 EMPTY_FOR = 30.0  # seconds until its queue is deleted
@@ -75,8 +75,8 @@ class Backlogs:
     def __len__(self) -> int:
         return len(self._known)
 
-    def queue_for(self, crew: Crew, domain: str) -> str | None:
-        """The queue where `crew`'s lane lets messages wait, if it has one; else it may get one."""
+    def queue_for(self, crew: Crew) -> str | None:
+        """The queue where `crew`'s lane lets messages wait, if it has one."""
         lane = str(crew.lane.key)
         backlog = self._known.get(lane)
         if backlog is not None:
@@ -85,8 +85,6 @@ class Backlogs:
                 return None
             backlog.used = self._loop.time()
             return backlog.queue.name
-        if crew.lane.parked(self._loop.time()) >= WORTH_A_QUEUE:
-            self._ask(crew, lane, domain)
         return None
 
     def is_coming(self, crew: Crew, domain: str) -> bool:
@@ -190,6 +188,7 @@ class Backlogs:
             _log.info("backlog opened", lane=lane, queue=queue.name)
         finally:
             self._asked.discard(lane)
+            crew.kick()
 
     async def _meet(self, backlog: Backlog) -> None:
         """Find out where its mail goes; the queue may be gone, if its owner died at that moment."""

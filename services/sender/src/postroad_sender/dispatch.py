@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import structlog
 
 from postroad_sender import metrics
-from postroad_sender.backlog import Backlogs
+from postroad_sender.backlog import WORTH_A_QUEUE, Backlogs
 from postroad_sender.control import Caps, Controller
 from postroad_sender.courier import CLOSED_PARK, HOLD_LONGEST, Crew
 from postroad_sender.destination import Destination, Destinations
@@ -90,8 +90,19 @@ class Dispatcher:
 
     def park(self, crew: Crew, job: Job, seconds: float, reason: str, label: str) -> None:
         """Let `job` wait outside of this process: no attempt is made."""
-        crew.lane.note_parked(self._loop.time())
-        queue = None if self.backlogs is None else self.backlogs.queue_for(crew, job.domain)
+        lane, backlogs = crew.lane, self.backlogs
+        now = self._loop.time()
+        queue = None if backlogs is None else backlogs.queue_for(crew)
+        if (
+            backlogs is not None
+            and queue is None
+            and not self._stopping
+            and lane.parked(now) >= WORTH_A_QUEUE
+            and backlogs.is_coming(crew, job.domain)
+        ):
+            lane.put(job)  # for a moment, until there is the queue
+            return
+        lane.note_parked(now)
         self._endings.park(job, seconds, reason, label, queue)
 
     async def release(self, shard: Shard) -> list[Lane[Job]]:

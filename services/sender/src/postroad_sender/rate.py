@@ -13,13 +13,18 @@ DEEP_CUT = 0.55  # after another one to what was sent since
 BELOW_CEILING = 0.975
 NEARLY = 0.8  # of what was pushed was taken: the limit met is close
 PLATEAU = 8.0  # seconds at least
-PLATEAU_MESSAGES = 200.0  # and at least that many: what a look above costs stays below 1 %
-PLATEAU_LONGEST = 60.0  # seconds
+PLATEAU_MESSAGES = 90.0  # and at least that many: what a look above costs stays below 1 %
+PLATEAU_LONGEST = 120.0  # seconds
 RETURN_TIME = 2.0  # seconds; the way back to the ceiling is e-folding
 FLOOR = 1.0 / 60.0  # messages per second
 FADE_AFTER = 300.0  # seconds without objection
 _SHORT = 1.5  # seconds; memory of the measured rate
 _LONG = 30.0
+ALLOWANCE = 12.0  # messages that a server lets through in a burst
+COUNTING_LONGEST = 300.0  # seconds
+COUNTABLE = 15.0  # per second; faster, what is on its way spoils the count
+COUNTED = 12  # messages between two objections that tell the server's rate by themselves
+MISJUDGED = 0.88  # of what was pushed, at least, is taken to be the server's rate then
 _ENOUGH = 5.0  # messages in a memory before it is believed
 
 
@@ -67,6 +72,7 @@ class Rate:
         self._long = _Meter(_LONG, now)
         self._held_at = -math.inf  # when the limit last held a message back
         self._taken_since_cut = 0
+        self._taken_in_probe = 0
 
     def current(self) -> float | None:
         """What holds now: the smaller of limit and cap."""
@@ -92,6 +98,7 @@ class Rate:
         self._short.add(now)
         self._long.add(now)
         self._taken_since_cut += 1
+        self._taken_in_probe += 1
         if self.limit is not None:
             self._raise(now)
 
@@ -110,6 +117,7 @@ class Rate:
             base = pushed / 1.02  # the meter lags behind a limit that rises
         else:
             base = taken
+        base = self._judged(base, now)
         if self._taken_since_cut < 3:
             cut = min(cut, DEEP_CUT)
         elif self._probe_since is not None and base >= NEARLY * (self.ceiling or 0.0):
@@ -121,6 +129,23 @@ class Rate:
         self._taken_since_cut = 0
         self._short.restart(now)
         return True
+
+    def _judged(self, base: float, now: float) -> float:
+        """A better guess than `base`, if enough was sent since the last objection.
+
+        Servers let bursts through: a little too much is objected to late, when the allowance is
+        used up. It was used up at the last objection, too, so what was taken between is the rate.
+        """
+        span = now - self.cut_at
+        if base > COUNTABLE or self._taken_since_cut < COUNTED or not span < COUNTING_LONGEST:
+            return base
+        counted = self._taken_since_cut / span
+        if self._probe_since is None or self.ceiling is None:
+            return min(base, max(counted, MISJUDGED * base))
+        more = self._taken_in_probe - self.ceiling * (now - self._probe_since)
+        if more > ALLOWANCE:
+            return base  # far above the ceiling that was known: it has moved
+        return max(self.ceiling, min(base, counted))
 
     def free(self) -> None:
         """Forget limit and ceiling."""
@@ -144,6 +169,7 @@ class Rate:
             return
         if self._probe_since is None:
             self._probe_since = now
+            self._taken_in_probe = 0
         # time is counted in seconds for fast lanes, in messages for slow ones
         unit = max(1.0, 10.0 / limit)
         age = (now - self._probe_since) / unit

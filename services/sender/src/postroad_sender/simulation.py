@@ -38,14 +38,25 @@ def steps(*pairs: tuple[float, float]) -> Changing:
 
 @dataclass
 class Receiver:
-    """The model. `seconds` is how long one message takes it; `burst` the depth of its bucket."""
+    """The model. `seconds` is how long one message takes it; `burst` the depth of its bucket.
+
+    With a `penalty` (seconds) a message above the rate closes it for so long, and each one that is
+    offered meanwhile doubles that. `noise` is the share of messages deferred for reasons of their
+    own (full mailbox, greylisting), `drops` of those whose connection is dropped before the reply
+    to MAIL.
+    """
 
     connections: Changing = field(default_factory=lambda: always(math.inf))
     rate: Changing = field(default_factory=lambda: always(math.inf))
     seconds: float = 0.1
     round_trip: float = 0.02
     burst: float = 5.0
+    penalty: float = 0.0
+    noise: float = 0.0
+    drops: float = 0.0
     open: int = 0
+    _barred_until: float = -math.inf
+    _barred_for: float = 0.0
     _tokens: float = math.nan
     _filled: float = 0.0
 
@@ -65,11 +76,18 @@ class Receiver:
         rate = self.rate(now)
         if math.isinf(rate):
             return True
+        if now < self._barred_until:
+            self._barred_for = min(600.0, self._barred_for * 2.0)
+            self._barred_until = now + self._barred_for
+            return False
         if math.isnan(self._tokens):
             self._tokens = self.burst
         self._tokens = min(self.burst, self._tokens + (now - self._filled) * rate)
         self._filled = now
         if self._tokens < 1.0:
+            if self.penalty:
+                self._barred_for = self.penalty
+                self._barred_until = now + self.penalty
             return False
         self._tokens -= 1.0
         return True
@@ -77,11 +95,15 @@ class Receiver:
 
 @dataclass
 class Result:
-    """What came of a run. `timeline`: messages taken in each second."""
+    """What came of a run. `timeline`: messages taken in each second, `deferrals` those deferred.
+
+    `excused` were deferred for reasons of their own, which no speed would have changed.
+    """
 
     delivered: int = 0
     deferred: int = 0
     refused_connections: int = 0
+    excused: int = 0
     timeline: list[int] = field(default_factory=list)
     deferrals: list[int] = field(default_factory=list)
 
@@ -179,8 +201,8 @@ class _Ours:
 
     def _offered(self, sent_at: float) -> None:
         now = self._clock.now
-        if self._receiver.is_crowded(now):
-            # 421 in place of a reply to MAIL: the message goes back into the lane, unharmed
+        if self._receiver.is_crowded(now) or self._dice.random() < self._receiver.drops:
+            # gone in place of a reply to MAIL: the message goes back into the lane, unharmed
             self._busy -= 1
             self._close()
             self._result.refused_connections += 1
@@ -202,8 +224,11 @@ class _Ours:
 
     def _taken(self) -> None:
         now = self._clock.now
-        self._result.delivered += 1
-        self._result.timeline[int(now)] += 1
+        if self._dice.random() < self._receiver.noise:
+            self._result.excused += 1  # says nothing about the lane
+        else:
+            self._result.delivered += 1
+            self._result.timeline[int(now)] += 1
         self.controller.took(self._busy, now)
         self._busy -= 1
         self._next()

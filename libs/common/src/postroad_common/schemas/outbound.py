@@ -35,7 +35,7 @@ class OutboundMessage(Schema):
 
     `envelope` is the sender as handed in, `mail_from` the one on the wire (a bounce address, or
     the same). `attempt` counts from 0; `hop` counts each time the sender put the message back, with
-    or without an attempt, so that no two copies are taken for one; `reason` says why it did so last.
+    or without an attempt, so that no two copies are taken for one; `reason` says why it did last.
     """
 
     v: int = 1
