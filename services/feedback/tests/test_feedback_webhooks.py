@@ -570,9 +570,9 @@ async def test_any_range_of_the_log_is_replayed_whether_it_was_posted_before_or_
 ):
     end_point = await listening(EndPoint())
     webhook = await subscribe(database, end_point)
-    events = await happenings(database, 1200)
+    events = await happenings(database, 700)
     await happenings(database, 3, account="other")
-    wanted = events[100:1150]
+    wanted = events[50:650]
     known = [delivery_of(webhook, event, facts_of(event), time.time()) for event in wanted[:50]]
     await database.outbox.add(known)
     async with dispatching(database):
@@ -606,7 +606,7 @@ async def test_replay_goes_on_where_it_was_and_does_not_fill_the_outbox(
     database: Database, listening: Open
 ):
     webhook = await subscribe(database, await listening(EndPoint()))
-    events = await happenings(database, 1100)
+    events = await happenings(database, 800)
     await database.replays.order(webhook, events[0].time, time.time())
     await replayer(database, most_waiting=400).run_once()
     assert await database.outbox.count_waiting(webhook.id, 9999) == 500  # one page
@@ -622,7 +622,7 @@ async def test_replay_goes_on_where_it_was_and_does_not_fill_the_outbox(
         return order.finished is not None
 
     await until(finished)
-    assert await database.outbox.count_waiting(webhook.id, 9999) == 600
+    assert await database.outbox.count_waiting(webhook.id, 9999) == 300
 
 
 async def test_replay_to_a_disabled_end_point_ends(database: Database, listening: Open):

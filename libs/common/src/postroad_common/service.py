@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 import uvloop
 
-from postroad_common import logging
+from postroad_common import logging, memory
 from postroad_common.broker.eventwriter import EventWriter
 from postroad_common.broker.link import BrokerLink
 from postroad_common.broker.publisher import Publisher
@@ -134,6 +134,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, context.stop.set)
     context.spawn(_measure_lag(), "event-loop-lag")
+    context.spawn(memory.keep_small(), "memory")
     outgoing.start()
     events.start()
     if needs_database:

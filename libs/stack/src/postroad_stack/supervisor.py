@@ -47,7 +47,9 @@ class Supervisor:
     """
 
     def __init__(self, state: StateDir, plan: Plan, parent: int | None) -> None:
-        self._parent = (parent, born(parent)) if parent is not None else None
+        self._parent: tuple[int, float | None] | None = None
+        if parent is not None:
+            self._parent = (parent, born(parent))
         self._state = state
         self._plan = plan
         self._identity = load_identity(state.identity)
@@ -205,6 +207,7 @@ class Supervisor:
                     log.info("%s grew too large and was moved to %s.1", path.name, path.name)
             if self._parent is not None and not same_process(*self._parent):
                 log.warning("the process that this stack was to end with has ended")
+                self._parent = None
                 self._stop.set()
 
     def _changed(self) -> None:

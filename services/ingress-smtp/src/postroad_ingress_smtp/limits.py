@@ -93,11 +93,11 @@ class Limits(BaseModel):
         default=600, gt=0, description="Time in which failed logins are forgotten."
     )
     auth_delay_seconds: float = Field(
-        default=1,
+        default=0.5,
         ge=0,
         description="Delay of the reply to a failed login; doubled with each further one.",
     )
-    auth_delay_max_seconds: float = Field(default=10, ge=0, description="The longest such delay.")
+    auth_delay_max_seconds: float = Field(default=5, ge=0, description="The longest such delay.")
     auth_workers: int = Field(default=2, ge=1, description="Passwords checked at the same time.")
     auth_waiting: int = Field(
         default=100, ge=1, description="Passwords that may wait to be checked."

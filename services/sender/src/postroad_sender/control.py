@@ -175,7 +175,7 @@ class Controller:
             self._reasons[Kind.RATE] = (reason, now)
             if delay is not None:
                 self._close(delay, reason, now)
-            self._gcra.hold(now + max(OBJECTION_PAUSE, 1.0 / (self.rate.limit or 1.0)))
+            self._gcra.hold(now + max(OBJECTION_PAUSE, self.rate.pause()))
 
     # -- the operator
 

@@ -16,6 +16,7 @@ PLATEAU = 8.0  # seconds at least
 PLATEAU_MESSAGES = 90.0  # and at least that many: what a look above costs stays below 1 %
 PLATEAU_LONGEST = 120.0  # seconds
 RETURN_TIME = 2.0  # seconds; the way back to the ceiling is e-folding
+BARRED_LONGEST = 300.0  # seconds
 FLOOR = 1.0 / 60.0  # messages per second
 FADE_AFTER = 300.0  # seconds without objection
 _SHORT = 1.5  # seconds; memory of the measured rate
@@ -73,6 +74,13 @@ class Rate:
         self._held_at = -math.inf  # when the limit last held a message back
         self._taken_since_cut = 0
         self._taken_in_probe = 0
+        self._barred = 0  # objections in a row with nothing taken between
+
+    def pause(self) -> float:
+        """Seconds to wait after an objection; longer each time that nothing was taken since."""
+        if not self._barred:
+            return 1.0 / (self.limit or 1.0)
+        return min(BARRED_LONGEST, 2.0 ** (self._barred - 1))
 
     def current(self) -> float | None:
         """What holds now: the smaller of limit and cap."""
@@ -99,6 +107,7 @@ class Rate:
         self._long.add(now)
         self._taken_since_cut += 1
         self._taken_in_probe += 1
+        self._barred = 0
         if self.limit is not None:
             self._raise(now)
 
@@ -110,6 +119,11 @@ class Rate:
         if sent_at < self.cut_at:
             return False
         pushed = self.current()
+        if self.limit is not None and self._taken_since_cut == 0:
+            # not even one: that is no rate but a bar, which pushing may prolong
+            self._barred += 1
+            self.cut_at = now
+            return True
         taken = self._short.rate(now)
         if pushed is None:
             base = taken or self._long.rate(now) or 1.0

@@ -40,8 +40,8 @@ def steps(*pairs: tuple[float, float]) -> Changing:
 class Receiver:
     """The model. `seconds` is how long one message takes it; `burst` the depth of its bucket.
 
-    With a `penalty` (seconds) a message above the rate closes it for so long, and each one that is
-    offered meanwhile doubles that. `noise` is the share of messages deferred for reasons of their
+    With a `penalty` (seconds) a message above the rate closes it for so long, beginning anew with
+    each one that is offered meanwhile. `noise` is the share of messages deferred for reasons of their
     own (full mailbox, greylisting), `drops` of those whose connection is dropped before the reply
     to MAIL.
     """
@@ -56,7 +56,6 @@ class Receiver:
     drops: float = 0.0
     open: int = 0
     _barred_until: float = -math.inf
-    _barred_for: float = 0.0
     _tokens: float = math.nan
     _filled: float = 0.0
 
@@ -77,8 +76,7 @@ class Receiver:
         if math.isinf(rate):
             return True
         if now < self._barred_until:
-            self._barred_for = min(600.0, self._barred_for * 2.0)
-            self._barred_until = now + self._barred_for
+            self._barred_until = now + self.penalty
             return False
         if math.isnan(self._tokens):
             self._tokens = self.burst
@@ -86,7 +84,6 @@ class Receiver:
         self._filled = now
         if self._tokens < 1.0:
             if self.penalty:
-                self._barred_for = self.penalty
                 self._barred_until = now + self.penalty
             return False
         self._tokens -= 1.0
