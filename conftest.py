@@ -72,7 +72,13 @@ async def mongodb_uri(servers: tuple[str, str]) -> AsyncIterator[str]:
 
 
 _INSTALL_SECONDS = 100.0
-_PACKAGES = {"postfix": "postfix", "swaks": "swaks", "msmtp": "msmtp", "curl": "curl"}
+# With what a bare Debian lacks of their recommendations: the mechanisms of SASL, TLS for Perl.
+_PACKAGES = {
+    "postfix": ("postfix", "libsasl2-modules"),
+    "swaks": ("swaks", "libnet-ssleay-perl"),
+    "msmtp": ("msmtp",),
+    "curl": ("curl",),
+}
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +92,7 @@ def program() -> Callable[[str], str]:
     def find(name: str) -> str:
         found = shutil.which(name)
         if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-            _install(_PACKAGES[name])
+            _install(*_PACKAGES[name])
             found = shutil.which(name)
         if found is None:
             pytest.skip(f"{name} is not installed, and only root on Debian or Ubuntu installs it")
@@ -95,12 +101,12 @@ def program() -> Callable[[str], str]:
     return find
 
 
-def _install(package: str) -> None:
+def _install(*packages: str) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     unconfigured = "postfix postfix/main_mailer_type select No configuration\n"
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", package]
+    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
     try:
-        if package == "postfix":
+        if "postfix" in packages:
             subprocess.run(
                 ["debconf-set-selections"],  # noqa: S607 - where the distribution has it
                 input=unconfigured.encode(),
@@ -118,4 +124,4 @@ def _install(package: str) -> None:
             if done.returncode == 0 and command is install:
                 return
     except (OSError, subprocess.SubprocessError) as error:
-        pytest.skip(f"{package} cannot be installed: {error}")
+        pytest.skip(f"{packages[0]} cannot be installed: {error}")

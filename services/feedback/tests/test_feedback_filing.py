@@ -283,3 +283,36 @@ async def test_own_mail_has_a_record_and_is_neither_counted_nor_posted(desk: Des
     assert names == [EventName.ACCEPTED, EventName.NOTIFIED]
     (hook,) = await desk.database.webhooks.list("acme")
     assert [item.event for item in await desk.database.outbox.log("acme", hook.id)] == ["accepted"]
+
+
+async def test_a_batch_that_can_never_be_finished_does_not_stop_those_behind_it(desk: Desk):
+    database = desk.database
+    poison = new_id()
+    await database.messages._messages.insert_one(
+        {"_id": poison, "account": "acme", "submission": "s", "features": {"inlinecss": "perhaps"}}
+    )
+    sound = news()
+    for event in (click(poison), sound):
+        batch = new_id()
+        await database.ledger.open(batch, [event.id])
+        await database.events.insert([event], batch=batch)
+    await database.messages.apply([sound])
+    await desk.completion.run_once(time.time() + LATER)
+    assert await database.ledger.abandoned(time.time() + LATER) == []
+    assert await desk.counts() == {"accepted": 1}
+
+
+async def test_a_batch_found_before_its_messages_come_again_waits_for_them(desk: Desk):
+    """As after an outage of a minute: the ledger is old, and the broker has just redelivered."""
+    database = desk.database
+    event = news()
+    batch = new_id()
+    await database.ledger.open(batch, [event.id])
+    await database.events.insert([event], batch=batch)
+    restarted = Desk(database)
+    await restarted.completion.run_once(time.time() + LATER)
+    assert await desk.counts() == {}
+    await restarted.filing.file([event])
+    await restarted.completion.run_once(time.time() + LATER)
+    assert await desk.counts() == {"accepted": 1}
+    assert await database.ledger.abandoned(time.time() + LATER) == []

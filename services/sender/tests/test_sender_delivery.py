@@ -22,6 +22,7 @@ from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient,
 from postroad_common.schemas.returns import DeliveryFailure
 from postroad_common.service import ServiceContext
 from postroad_common.store.database import Database
+from postroad_sender import book
 from postroad_sender.main import build
 from postroad_sender.settings import Settings
 
@@ -365,17 +366,17 @@ async def test_slow_destination_does_not_delay_the_others_of_its_shard(
             frame = aio_pika.Message(encode(message, MIME))
             await channel.default_exchange.publish(frame, shard)
 
-        # ten times as much for the stuck destination as one shard may have in memory
-        for number in range(200):
+        # five times as much for the stuck destination as one shard may have in memory
+        for number in range(100):
             await put(f"u{number}@stuck.test")
         for number in range(50):
             await put(f"u{number}@fast.test")
         await until(lambda: len(sink.taken) == 50, 20)
         assert stuck.taken == []
         stuck.gate.set()
-        await until(lambda: len(stuck.taken) == 200, 60)
-    await sender.told(EventName.DELIVERED, 250)
-    assert sorted(stuck.recipients) == sorted(f"u{number}@stuck.test" for number in range(200))
+        await until(lambda: len(stuck.taken) == 100, 60)
+    await sender.told(EventName.DELIVERED, 150)
+    assert sorted(stuck.recipients) == sorted(f"u{number}@stuck.test" for number in range(100))
 
 
 async def test_connection_limit_of_the_receiver_is_found_without_deferring_a_message(
@@ -489,8 +490,10 @@ async def test_process_killed_in_mid_flow_loses_nothing_and_repeats_only_what_wa
 
 
 async def test_operator_pauses_and_resumes_a_lane_and_its_state_can_be_read(
-    sender: Sender, sink: Any
+    sender: Sender, sink: Any, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(book, "OBEY_EVERY", 0.2)
+    monkeypatch.setattr(book, "SAVE_EVERY", 0.4)
     await sender.start([to(sink)])
     await sender.hand_in("first@d.test")
     await sender.told(EventName.DELIVERED)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 from prometheus_client import Counter
 
-from postroad_common.mail.identifiers import new_id
+from postroad_common.mail.identifiers import id_time, new_id
 from postroad_common.schemas.events import Event
 from postroad_common.store.database import Database
 from postroad_feedback.facts import FactFinder, Facts
@@ -23,7 +23,10 @@ ABANDONED_SECONDS = 60.0
 SETTLE_SECONDS = 120.0
 """After this long nobody is going to tell more of a message than its account."""
 GIVE_UP_SECONDS = 3 * 86_400.0
+REDELIVERY_SECONDS = 3600.0
+"""For this long an abandoned batch waits for its AMQP messages to come again."""
 _PAGE = 500
+_BATCHES = 500
 
 _recovered = Counter("postroad_feedback_recovered_batches", "Abandoned batches that were finished.")
 _dropped = Counter(
@@ -48,14 +51,20 @@ class Completion:
             StoreAway: the rest waits for the next round.
         """
         moment = time.time() if now is None else now
-        for batch, event_ids in await self._database.ledger.abandoned(moment - ABANDONED_SECONDS):
-            await self._recover(batch, event_ids)
+        left = await self._database.ledger.abandoned(moment - ABANDONED_SECONDS, _BATCHES)
+        for batch, event_ids in left:
+            await self._recover(batch, event_ids, moment)
         return await self._complete_waiting(moment)
 
-    async def _recover(self, batch: str, event_ids: Sequence[str]) -> None:
+    async def _recover(self, batch: str, event_ids: Sequence[str], now: float) -> None:
         events = await self._database.ledger.added_by(batch, event_ids)
-        facts = await self._finder.find(events, settle=True)
         try:
+            facts = await self._finder.find(events, settle=True)
+            untold = any(event.message not in facts for event in events)
+            if untold and now - id_time(batch) < REDELIVERY_SECONDS:
+                # The log does not keep the facts: they come again with the AMQP message, which
+                # was not acknowledged, and counting before that would leave these out.
+                return
             await self._filing.follow(batch, events, events, facts)
         except UNSOUND:
             # What cannot be done once cannot be done again: it must not stop what is behind it.

@@ -62,6 +62,28 @@ async def find(parts: Parts, account: str, name: str) -> SenderDomain:
     return found
 
 
+async def set_tracking_host(
+    parts: Parts, account: str, name: str, host: str | None
+) -> SenderDomain:
+    """The domain with tracked links on a host of its own; None for the common one.
+
+    Raises:
+        ApiError: 400 for a host outside of the domain, 404.
+    """
+    domain = await find(parts, account, name)
+    if host is not None:
+        try:
+            host = normalise_domain(host.strip().rstrip("."))
+        except AddressError as error:
+            raise bad_field("tracking_host", f"Not a host name: {error}.") from None
+        if not host.endswith(f".{domain.domain}"):
+            raise bad_field("tracking_host", f"Give a host below {domain.domain}.")
+    changed = await parts.database.domains.set_tracking_host(account, domain.domain, host)
+    if changed is None:
+        raise not_found("domain")
+    return changed
+
+
 async def replace_keys(parts: Parts, account: str, name: str) -> SenderDomain:
     """The domain with new DKIM keys under new selectors.
 

@@ -95,6 +95,12 @@ class SendFields(BaseModel):
     bouncetracking: bool | None = Field(None, description="Alias: `trackbounces`.")
     preventscam: bool | None = None
     images: Literal["hosted", "default"] | None = None
+    textfromhtml: bool | None = Field(
+        None, description="Add a plain-text part, made from the HTML, where there is none."
+    )
+    listunsubscribe: bool | None = Field(
+        None, description="Add a one-click List-Unsubscribe header (RFC 8058), or do not."
+    )
     dsn: DsnFields | None = None
     tags: Texts | None = Field(None, description="Words without white space or semicolons.")
     maxdelivertime: str | None = Field(None, description="Give-up time, UTC.")

@@ -98,8 +98,8 @@ def prepare(
         features=REST_DEFAULTS.overridden(_asked(request)).overridden(controls.features),
         tags=_merge_tags(tags, controls.tags),
         images_hosted=_images(request, controls.images_hosted),
-        text_from_html=bool(controls.text_from_html),
-        list_unsubscribe=controls.list_unsubscribe,
+        text_from_html=bool(_first(controls.text_from_html, request.textfromhtml)),
+        list_unsubscribe=_first(controls.list_unsubscribe, request.listunsubscribe),
         expires=expires,
         send_at=send_at,
         client=origin.client,
@@ -144,6 +144,10 @@ def _merge_tags(fields: tuple[str, ...], headers: tuple[str, ...]) -> tuple[str,
         return parse_tags("tags", [*fields, *headers])
     except ControlError as error:
         raise bad_field("tags", f"{error}.".removeprefix("tags: ")) from None
+
+
+def _first(header: bool | None, field: bool | None) -> bool | None:  # noqa: FBT001 - three states
+    return header if header is not None else field
 
 
 def _images(request: SendFields, header: bool | None) -> bool:  # noqa: FBT001 - three states

@@ -19,7 +19,7 @@ from postroad_sender.outcome import of_error
 from postroad_sender.stage import WireError
 
 FRESH_FOR = 30.0  # seconds until DNS is asked again where a domain's mail goes
-LOOK_EVERY = 0.25  # seconds
+LOOK_EVERY = 0.1  # seconds
 MANY = 25  # messages that are worth waiting until their lane has a queue of its own
 FORGET_AFTER = 600.0  # seconds without work
 MOST_DOMAINS = 50_000
@@ -174,7 +174,7 @@ class Dispatcher:
             if self.backlogs is not None:
                 self.backlogs.tend()
             rounds += 1
-            if rounds % 20 == 0:
+            if rounds % 50 == 0:
                 self.look()
 
     def make_room(self) -> None:

@@ -16,6 +16,9 @@ PLATEAU = 8.0  # seconds at least
 PLATEAU_MESSAGES = 90.0  # and at least that many: what a look above costs stays below 1 %
 PLATEAU_LONGEST = 120.0  # seconds
 RETURN_TIME = 2.0  # seconds; the way back to the ceiling is e-folding
+FIRST_GUESS = 4.0  # messages per second, of a server that has taken next to nothing
+GUESSES = 3  # objections until a limit that was guessed is taken for one that was met
+GUESS_GROWTH = 0.7  # per second: it doubles
 BARRED_LONGEST = 300.0  # seconds
 FLOOR = 1.0 / 60.0  # messages per second
 FADE_AFTER = 300.0  # seconds without objection
@@ -75,6 +78,7 @@ class Rate:
         self._taken_since_cut = 0
         self._taken_in_probe = 0
         self._barred = 0  # objections in a row with nothing taken between
+        self._guesses = 0  # the limit is a guess, after so many more objections it is not
 
     def pause(self) -> float:
         """Seconds to wait after an objection; longer each time that nothing was taken since."""
@@ -119,6 +123,12 @@ class Rate:
         if sent_at < self.cut_at:
             return False
         pushed = self.current()
+        if self.limit is None:
+            self._guesses = GUESSES
+        elif self._taken_since_cut >= COUNTED:
+            self._guesses = 0
+        elif self._taken_since_cut:
+            self._guesses = max(0, self._guesses - 1)
         if self.limit is not None and self._taken_since_cut == 0:
             # not even one: that is no rate but a bar, which pushing may prolong
             self._barred += 1
@@ -126,7 +136,7 @@ class Rate:
             return True
         taken = self._short.rate(now)
         if pushed is None:
-            base = taken or self._long.rate(now) or 1.0
+            base = taken or self._long.rate(now) or FIRST_GUESS
         elif taken is None or taken > NEARLY * pushed:
             base = pushed / 1.02  # the meter lags behind a limit that rises
         else:
@@ -174,6 +184,10 @@ class Rate:
         if not self.is_binding(now):
             self._probe_since = None
             self._fade(limit, passed, now)
+            return
+        if self._guesses:
+            # made of the first few replies: find out quickly how much too low it is
+            self.limit = limit * math.exp(GUESS_GROWTH * passed)
             return
         target = ceiling * BELOW_CEILING
         if limit < target * 0.995:

@@ -41,9 +41,9 @@ class Receiver:
     """The model. `seconds` is how long one message takes it; `burst` the depth of its bucket.
 
     With a `penalty` (seconds) a message above the rate closes it for so long, beginning anew with
-    each one that is offered meanwhile. `noise` is the share of messages deferred for reasons of their
-    own (full mailbox, greylisting), `drops` of those whose connection is dropped before the reply
-    to MAIL.
+    each one that is offered meanwhile. `noise` is the share of messages deferred for reasons of
+    their own (full mailbox, greylisting), `drops` of those whose used connection is gone before
+    the reply to MAIL.
     """
 
     connections: Changing = field(default_factory=lambda: always(math.inf))
@@ -198,7 +198,12 @@ class _Ours:
 
     def _offered(self, sent_at: float) -> None:
         now = self._clock.now
-        if self._receiver.is_crowded(now) or self._dice.random() < self._receiver.drops:
+        if self._dice.random() < self._receiver.drops:
+            # a used connection that ends says nothing: the message goes on through another one
+            self._busy -= 1
+            self._close()
+            return
+        if self._receiver.is_crowded(now):
             # gone in place of a reply to MAIL: the message goes back into the lane, unharmed
             self._busy -= 1
             self._close()

@@ -24,6 +24,18 @@ class DomainFields(BaseModel):
     domain: str = Field(max_length=255, validation_alias=AliasChoices("domain", "name"))
 
 
+class DomainChanges(BaseModel):
+    """What can be changed of a domain."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tracking_host: str | None = Field(
+        max_length=255,
+        description="Host of the tracked links in mail of this domain, a CNAME of the tracker's "
+        "host; used once the domain is verified. null for the common host.",
+    )
+
+
 class KeyView(BaseModel):
     """A DKIM key; the private part never leaves the service."""
 
@@ -53,6 +65,7 @@ class DomainView(BaseModel):
     verified: bool
     created: float
     checked: float | None
+    tracking_host: str | None
     keys: list[KeyView]
     records: list[RecordView]
 
@@ -64,6 +77,7 @@ def view(parts: Parts, domain: SenderDomain) -> DomainView:
         verified=domain.verified,
         created=domain.created,
         checked=domain.checked,
+        tracking_host=domain.tracking_host,
         keys=[KeyView.model_validate(key) for key in domain.keys],
         records=[
             RecordView(
@@ -101,6 +115,20 @@ def register(app: FastAPI, parts: Parts) -> None:
     async def one(domain: str, token: Annotated[Token, reading]) -> DomainView:
         """With the DNS records to publish."""
         return view(parts, await senderdomains.find(parts, token.account, domain))
+
+    @app.patch("/v1/domains/{domain}", tags=tags, summary="Change a sender domain")
+    async def change(
+        domain: str,
+        token: Annotated[Token, writing],
+        fields: Annotated[DomainChanges, body(DomainChanges)],
+    ) -> DomainView:
+        """Its tracking host."""
+        return view(
+            parts,
+            await senderdomains.set_tracking_host(
+                parts, token.account, domain, fields.tracking_host
+            ),
+        )
 
     @app.post("/v1/domains/{domain}/verify", tags=tags, summary="Check the DNS records")
     async def verify(domain: str, token: Annotated[Token, writing]) -> DomainView:
