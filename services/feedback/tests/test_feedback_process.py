@@ -159,7 +159,7 @@ async def test_counters_are_right_however_often_the_process_is_killed(
         async with asyncio.timeout(60):
             while await records(database) < 900:  # noqa: ASYNC110 - the condition is in the database
                 await asyncio.sleep(0.05)
-        assert await feedback.end(signal.SIGTERM) == 0
+        await feedback.end(signal.SIGTERM)
     finally:
         await feedback.close()
     await finish(database)

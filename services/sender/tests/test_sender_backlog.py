@@ -190,7 +190,7 @@ async def test_backlog_of_a_closed_lane_costs_nothing_survives_its_owner_and_flo
     assert set(sink.recipients) <= set(addresses)
 
 
-async def test_200_fast_destinations_do_not_notice_a_slow_one_in_their_shard(
+async def test_200_fast_destinations_wait_only_while_the_mail_of_a_slow_one_is_put_aside(
     process: Process, sink: Any, more_sinks: Callable[[], Awaitable[Any]]
 ):
     slow = await more_sinks()

@@ -215,6 +215,8 @@ class Wiring:
                 "host": LOOPBACK,
                 "port": self._ports.port("sink-smtp"),
                 "tls": "none",
+                # The sink stands for all receivers, so no single process shall own it.
+                "spread": self._plan.count("sender") > 1,
             }
             settings["POSTROAD_ROUTES"] = json.dumps([route])
         return settings
