@@ -394,6 +394,9 @@ async def test_suppression_is_added_and_taken_back_in_any_case(api: httpx.AsyncC
     assert (await api.get("/v1/suppressions/ANN@x.example")).json()["reason"] == "r"
     assert (await api.delete("/v1/suppressions/ann@x.example")).status_code == 204
     error_of(await api.delete("/v1/suppressions/ann@x.example"), 404)
+    await api.post("/v1/suppressions", json={"address": "a/b@x.example", "reason": "a slash"})
+    assert (await api.get("/v1/suppressions/a%2Fb@x.example")).json()["reason"] == "a slash"
+    assert (await api.delete("/v1/suppressions/a%2Fb@x.example")).status_code == 204
 
 
 async def test_webhook_secret_is_told_once_and_rotates(api: httpx.AsyncClient, site: Any):

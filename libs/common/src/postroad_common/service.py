@@ -28,6 +28,7 @@ S = TypeVar("S", bound=ServiceSettings)
 Hook = Callable[[], Awaitable[object]]
 
 _LAG_INTERVAL = 1.0  # seconds
+_CANCELLATIONS = 10
 _log = structlog.get_logger("service")
 
 
@@ -65,11 +66,17 @@ class ServiceContext(Generic[S]):
         return task
 
     async def cancel_tasks(self) -> None:
-        """End what `spawn` started."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """End what `spawn` started.
+
+        The database driver may take a cancellation for a lost connection, and swallow it: so it
+        is repeated until it has had its effect.
+        """
+        left = set(self._tasks)
+        for _ in range(_CANCELLATIONS):
+            for task in left:
+                task.cancel()
+            if left:
+                _, left = await asyncio.wait(left, timeout=0.5)
 
 
 Build = Callable[[ServiceContext[S]], Awaitable[None]]

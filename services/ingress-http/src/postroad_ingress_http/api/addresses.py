@@ -52,7 +52,7 @@ def register(app: FastAPI, parts: Parts) -> None:
     database = parts.database
     tags: list[str | Enum] = ["addresses"]
 
-    @app.get("/v1/addresses/{address}", tags=tags, summary="Export what is stored")
+    @app.get("/v1/addresses/{address:path}", tags=tags, summary="Export what is stored")
     async def export(
         address: str, token: Annotated[Token, reading], cursor: Cursor = None
     ) -> AddressView:
@@ -78,7 +78,7 @@ def register(app: FastAPI, parts: Parts) -> None:
             cursor=write_cursor(ids[PAGE - 1]) if len(ids) > PAGE else None,
         )
 
-    @app.delete("/v1/addresses/{address}", tags=tags, summary="Erase what is stored")
+    @app.delete("/v1/addresses/{address:path}", tags=tags, summary="Erase what is stored")
     async def erase(
         address: str,
         token: Annotated[Token, writing],

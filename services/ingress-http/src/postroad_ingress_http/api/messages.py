@@ -180,7 +180,7 @@ def register(app: FastAPI, parts: Parts) -> None:
         await find(parts, token.account, message_id)
         return [view_event(event) for event in await database.events.timeline(message_id)]
 
-    @app.get("/v1/events/email/{address}", tags=["events"], summary="Events of an address")
+    @app.get("/v1/events/email/{address:path}", tags=["events"], summary="Events of an address")
     async def by_address(
         address: str, token: Annotated[Token, reading], start: Moment = None, end: Moment = None
     ) -> list[EventView]:

@@ -109,7 +109,7 @@ def register(app: FastAPI, parts: Parts) -> None:
             cursor=write_cursor(found[limit - 1].address) if len(found) > limit else None,
         )
 
-    @app.get("/v1/suppressions/{address}", tags=tags, summary="One suppression")
+    @app.get("/v1/suppressions/{address:path}", tags=tags, summary="One suppression")
     async def one(address: str, token: Annotated[Token, reading]) -> SuppressionView:
         """404 when mail to the address is sent."""
         entry = await store.get(token.account, address)
@@ -117,7 +117,7 @@ def register(app: FastAPI, parts: Parts) -> None:
             raise not_found("suppression")
         return SuppressionView.model_validate(entry)
 
-    @app.delete("/v1/suppressions/{address}", status_code=204, tags=tags, summary="Send again")
+    @app.delete("/v1/suppressions/{address:path}", status_code=204, tags=tags, summary="Send again")
     async def remove(address: str, token: Annotated[Token, writing]) -> Response:
         """Takes the address off the list."""
         if not await store.remove(token.account, address):
