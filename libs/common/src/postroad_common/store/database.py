@@ -118,7 +118,7 @@ class Database:
             appname="postroad",
             serverSelectionTimeoutMS=2000,
             connectTimeoutMS=2000,
-            timeoutMS=4000,  # for a whole call: SMTP and REST promise an answer within 5 s
+            timeoutMS=3500,  # for a whole call: SMTP and REST promise an answer within 5 s
             maxPoolSize=20,
             w="majority",
         )
