@@ -72,13 +72,6 @@ class EventWriter:
             await asyncio.wait_for(self._idle.wait(), timeout)
         return self._idle.is_set()
 
-    def take_unwritten(self) -> list[Event]:
-        """The events that still wait, which are then this caller's to keep (a spool, say)."""
-        events = [event for event, _ in (*self._leaving, *self._waiting)]
-        self._leaving = []
-        self._waiting = []
-        return events
-
     async def close(self) -> None:
         """Stop; what still waits is lost to this process: flush first."""
         if self._task is not None:

@@ -1,6 +1,5 @@
 """Dashboard users. An account is a name that everything else belongs to."""
 
-import re
 import time
 from dataclasses import dataclass
 
@@ -58,11 +57,3 @@ class Users:
         if found is None:
             return None
         return User(found["_id"], found["account"], found["password_hash"], found["version"])
-
-
-_ACCOUNT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-
-
-def is_account_name(text: str) -> bool:
-    """Lower-case letters, digits and hyphens, at most 63."""
-    return bool(_ACCOUNT.fullmatch(text))
