@@ -1,14 +1,25 @@
 """The throttling bench, in short."""
 
+import asyncio
 from xml.etree import ElementTree as ET
 
+import pytest
+from bench.throttle.fairness import FEW, jain, letters, shares
 from bench.throttle.plot import plot
-from bench.throttle.scenarios import SCENARIOS, postfix_rows, run
-from bench.throttle.wire import ScriptedReceiver, measure
+from bench.throttle.postfix import POSTFIX_FEEDBACK, PUBLISHED, simulate_postfix
+from bench.throttle.receiver import Line, ScriptedReceiver
+from bench.throttle.scenarios import SCENARIOS, row, run
+from bench.throttle.wire import drive
+
+from postroad_sender.control import Caps
+from postroad_sender.simulation import Receiver, always, simulate
 
 
-def test_postfix_table_has_a_row_for_each_of_its_rules_and_one_for_ours():
-    assert len(postfix_rows()) == 2 + 3 + 1
+@pytest.mark.parametrize("feedback", POSTFIX_FEEDBACK)
+def test_model_reproduces_the_deferrals_that_postfix_publishes(feedback: str):
+    receiver = Receiver(connections=always(5), round_trip=0.002)
+    result = simulate_postfix(receiver, 300, POSTFIX_FEEDBACK[feedback])
+    assert 100 * result.deferred_share == pytest.approx(PUBLISHED[feedback], abs=2.0)
 
 
 def test_plot_is_well_formed_and_as_long_as_the_run():
@@ -20,9 +31,32 @@ def test_plot_is_well_formed_and_as_long_as_the_run():
     assert [len(line.attrib["points"].split()) for line in lines] == [scenario.seconds] * 2
 
 
+def test_row_tells_deferred_and_used():
+    scenario = SCENARIOS[0]
+    cells = [cell.strip() for cell in row(scenario, [(run(scenario), 0.0)]).split("|")]
+    assert cells[1:3] == [scenario.title, "0.00 %"]
+    assert float(cells[3].removesuffix(" %")) > 97
+
+
+def test_account_with_a_mailing_gets_the_same_as_the_others():
+    receiver = Receiver(rate=always(20))
+    result = simulate(receiver, 40, caps=Caps(connections=50), letters=letters(FEW))
+    assert jain(shares(result, FEW)) >= 0.97
+
+
+async def test_line_delays_what_is_on_its_way_once_and_keeps_the_order():
+    reader = asyncio.StreamReader()
+    line, began = Line(0.05, reader), asyncio.get_running_loop().time()
+    for number in range(20):
+        line.put(b"%d\n" % number)
+    line.put(b"")
+    assert await reader.read() == b"".join(b"%d\n" % number for number in range(20))
+    assert 0.04 <= asyncio.get_running_loop().time() - began < 0.5
+
+
 async def test_hidden_connection_limit_over_real_sockets_defers_nothing():
-    receiver = ScriptedReceiver(connections=3)
-    speed, deferred = await measure(receiver, seconds=3.0, steady=1.0)
-    assert deferred == 0.0
-    assert receiver.refused > 0
-    assert speed > 30
+    receiver = ScriptedReceiver(Receiver(connections=always(3), seconds=0.02))
+    result = await drive(receiver, 2.0)
+    assert result.deferred == 0
+    assert result.refused_connections > 0
+    assert result.delivered > 60

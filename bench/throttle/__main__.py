@@ -2,16 +2,39 @@
 
 import argparse
 import asyncio
+import logging
 import re
 import sys
 from pathlib import Path
 
+import structlog
+
+from bench.throttle import distance, fairness, real
 from bench.throttle.plot import plot
-from bench.throttle.scenarios import SCENARIOS, postfix_rows, rows, run
-from bench.throttle.wire import wire_rows
+from bench.throttle.postfix import postfix_rows
+from bench.throttle.scenarios import SCENARIOS, rows, run
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
+PLOTTED = (
+    "connection-steps-10",
+    "rate-5",
+    "rate-50",
+    "rate-steps-50",
+    "rate-steps-5",
+    "penalty-grows",
+    "tarpit",
+)
 _TABLE = re.compile(r"(<!-- table:(\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+async def _real_tables() -> dict[str, list[str]]:
+    """Those that take real time: about four and a half minutes."""
+    fair = await asyncio.gather(*map(fairness.wire_row, (fairness.FEW, fairness.MANY)))
+    return {
+        "fairness": fairness.rows(fair),
+        "wire": await real.rows(),
+        "distance": await distance.rows(),
+    }
 
 
 def main() -> int:
@@ -20,15 +43,17 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write docs/throttling")
     parser.add_argument("--virtual", action="store_true", help="leave the real sockets out")
     options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     tables = {"postfix": postfix_rows(), "receivers": rows()}
     if not options.virtual:
-        tables["wire"] = asyncio.run(wire_rows())
+        tables |= asyncio.run(_real_tables())
     for name, lines in tables.items():
         print(f"\n{name}\n" + "\n".join(lines))
     if options.write:
         for scenario in SCENARIOS:
-            path = DOCS / "throttling" / f"{scenario.name}.svg"
-            path.write_text(plot(scenario.title, run(scenario).timeline, scenario.capacities()))
+            if scenario.name in PLOTTED:
+                path = DOCS / "throttling" / f"{scenario.name}.svg"
+                path.write_text(plot(scenario.title, run(scenario).timeline, scenario.capacities()))
         page = DOCS / "throttling.md"
         page.write_text(
             _TABLE.sub(

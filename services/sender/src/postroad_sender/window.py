@@ -3,14 +3,16 @@
 The window grows by one for each window full of successes (faster while no limit is known), and
 only while it is really used. Trouble with one connection too many tells the limit exactly: it is
 the number that stayed open. The window goes there at once, at the start of a run of trouble, and
-looks above only now and then, with one connection: where that is refused no message is lost, for
-the others carry them.
+looks above only now and then, with one connection, and where that is taken soon with two, four,
+eight: where one is refused no message is lost, for the others carry them.
 """
 
 from dataclasses import dataclass
 
 PROBE_FIRST = 3.0  # seconds between looks above the ceiling
 PROBE_LONGEST = 20.0
+PROBE_NEXT = 0.5  # seconds until the next look, behind one that was not refused
+PROBE_MOST = 8  # connections
 _STEP = 0.5  # growth for each success while no ceiling is known: by half each round
 
 
@@ -23,6 +25,7 @@ class Window:
     ceiling: int | None = None
     probe_at: float = 0.0
     probe_wait: float = PROBE_FIRST
+    probe_step: int = 1
 
     def allowed(self) -> int:
         """How many connections there may be now."""
@@ -37,21 +40,25 @@ class Window:
         elif self.size < self.ceiling:
             self.size = min(float(self.ceiling), self.size + max(1.0 / self.size, 0.25))
         elif now >= self.probe_at and self.ceiling < self.most:
-            self.size = self.ceiling + 1.0
+            self.size = float(self.ceiling + self.probe_step)
+            self.probe_at = now + self.probe_wait
 
     def opened(self, count: int, now: float) -> None:
         """There are `count` working connections, the newest one just opened."""
         if self.ceiling is not None and count > self.ceiling:
-            # the limit is not where it was: look again soon, and sooner each time
+            # the limit is not where it was: look again soon, and for more
             self.ceiling = count
-            self.probe_wait = max(PROBE_FIRST / 8, self.probe_wait / 2)
-            self.probe_at = now + self.probe_wait
+            self.probe_wait = PROBE_FIRST
+            self.probe_at = now + PROBE_NEXT
+            if count >= int(self.size):
+                self.probe_step = min(PROBE_MOST, self.probe_step * 2)
 
     def exceeded(self, working: int, now: float) -> None:
         """One connection too many was refused, dropped or not answered; `working` go on."""
         probed = self.ceiling is not None and working >= self.ceiling
         self.ceiling = max(1, working)
         self.size = float(self.ceiling)
+        self.probe_step = 1
         if probed:
             self.probe_wait = min(PROBE_LONGEST, self.probe_wait * 2)
         else:
@@ -72,4 +79,5 @@ class Window:
     def free(self) -> None:
         """Forget the ceiling."""
         self.ceiling = None
+        self.probe_step = 1
         self.probe_wait = PROBE_FIRST
