@@ -248,7 +248,11 @@ async def test_message_with_hostile_content_is_shown_harmlessly(
     )  # fmt: skip
     failed = events.happened(
         EventName.FAILED, recipient.id, 1_790_000_001.0,
-        {"reply": f"550 {evil}", "nested": {"deep": [evil]}}, account="main",
+        {
+            "reply": f"550 {evil}", "nested": {"deep": [evil]},
+            "conversation": f"# hello\nC: RCPT TO:<{evil}>\nS: 550 {evil}\n{evil}",
+        },
+        account="main",
     )  # fmt: skip
     happened = [events.accepted(submission, recipient), failed]
     await site.database.events.insert(happened)
@@ -259,6 +263,8 @@ async def test_message_with_hostile_content_is_shown_harmlessly(
     page = (await browser.get(f"/dashboard/messages/{recipient.id}")).text
     assert 'sandbox=""' in page
     assert "550 &lt;script&gt;" in page
+    for line in ("Postroad: </span><code>RCPT TO:&lt;&lt;", "Server: </span><code>550 &lt;script"):
+        assert line in page
     preview = await browser.get(f"/dashboard/messages/{recipient.id}/preview")
     assert evil in preview.text
     policy = preview.headers["content-security-policy"]
@@ -270,10 +276,76 @@ async def test_message_with_hostile_content_is_shown_harmlessly(
 async def test_lane_is_paused_and_resumed(browser: httpx.AsyncClient, site: Any):
     await site.database.lanes.save({"192.0.2.1|mx.example": {"phase": "open", "window": 3}})
     page = "/dashboard/lanes"
-    for paused in ("true", "false"):
-        await form(browser, page, page, key="192.0.2.1|mx.example", paused=paused)
+    for order in ("pause", "resume"):
+        await form(browser, page, page, key="192.0.2.1|mx.example", order=order)
         lane = await site.database.lanes.get("192.0.2.1|mx.example")
-        assert bool(lane.order.get("paused")) is (paused == "true")
+        assert bool(lane.order.get("paused")) is (order == "pause")
+        assert lane.order["given"]["by"] == "admin@example.com"
+
+
+async def test_lane_page_shows_why_and_takes_every_order(browser: httpx.AsyncClient, site: Any):
+    key = "192.0.2.7|(a|b).mx.example:2525#03"
+    evil = "<script>450 slower</script>"
+    effect = {"kind": "rate", "value": 0.5, "reason": evil, "since": 1.79e9, "pinned": False}
+    await site.database.lanes.save({key: {"phase": "limited", "effects": [effect], "waiting": 7}})
+    path = "/dashboard/lanes"
+    assert "(a|b).mx.example" in (await browser.get(path, params={"site": "A|B).mx"})).text
+    assert "(a|b).mx.example" not in (await browser.get(path, params={"phase": "paused"})).text
+    page = f"{path}/one?key=192.0.2.7%7C%28a%7Cb%29.mx.example%3A2525%2303"
+    shown = (await browser.get(page)).text
+    assert "at most 0.5 messages/s" in shown
+    assert "&lt;script&gt;450 slower" in shown
+    assert evil not in shown
+
+    async def order(name: str, **fields: str) -> dict[str, Any]:
+        answer = await form(browser, page, path, key=key, order=name, **fields)
+        assert answer.status_code == 303, answer.text
+        assert answer.headers["location"] == page
+        lane = await site.database.lanes.get(key)
+        found: dict[str, Any] = lane.order
+        return found
+
+    assert (await order("drain", reason="fix"))["reason"] == "fix"
+    found = await order("resume")
+    assert "drain" not in found
+    found = await order("cap", connections="2", rate="")
+    assert (found["connections"], found.get("rate")) == (2.0, None)
+    found = await order("bounce", reply="550 5.4.1 no")
+    assert found["bounce"]["reply"] == "550 5.4.1 no"
+    assert "550 5.4.1 no" in (await browser.get(page)).text
+    assert "bounce" not in await order("bounce no more")
+    found = await order("redirect", host="10.0.0.1", port="2525", tls="none")
+    assert found["redirect"] == {"host": "10.0.0.1", "port": 2525, "tls": "none"}
+    assert found["cancel"].keys() == {"pause", "connections", "rate"}
+    assert "redirect" not in await order("redirect no more")
+    assert (await order("simulate", **{"simulate[]": "rate"}))["simulate"] == ["rate"]
+    assert "simulate" not in await order("simulate")
+    assert await order("cancel")
+    for name, fields in (("bounce", {"reply": "250 ok"}), ("cap", {"rate": "x"}), ("dance", {})):
+        answer = await form(browser, page, path, key=key, order=name, **fields)
+        assert answer.status_code == 400, name
+
+
+async def test_dead_letters_are_shown_put_back_and_thrown_away(
+    browser: httpx.AsyncClient, site: Any
+):
+    evil = "<script>reason</script>"
+    page = "/dashboard/queues/transformer.accepted.dead"
+    headers = {"x-postroad-reason": evil, "x-postroad-queue": "transformer.accepted"}
+    publish = site.context.publisher.publish
+    for body in (b"one", b"two"):
+        await publish("", "transformer.accepted.dead", body, headers=headers)
+    shown = (await browser.get(page)).text
+    assert "&lt;script&gt;reason" in shown
+    assert evil not in shown
+    await form(browser, page, f"{page}/replay")
+    assert "There is nothing here" in (await browser.get(page)).text
+    assert await site.parts.depths.all()  # and they are where they came from
+    await publish("", "transformer.accepted.dead", b"three", headers=headers)
+    await form(browser, page, f"{page}/purge")
+    assert "There is nothing here" in (await browser.get(page)).text
+    await site.empty()
+    assert (await browser.get("/dashboard/queues/transformer.accepted")).status_code == 409
 
 
 async def test_errors_are_pages_too(browser: httpx.AsyncClient):

@@ -218,6 +218,21 @@ async def test_export_comes_in_pages(
     assert sorted(seen) == sorted(message for _, message in told)
 
 
+async def test_conversation_is_in_the_timeline_and_not_in_lists_of_events(
+    api: httpx.AsyncClient, site: Any
+):
+    first, message = sent("talk@x.example")
+    said = "# connected\nC: DATA\nS: 354 go"
+    await record(site, first, fact(EventName.DELIVERED, message, attempt=0, conversation=said))
+    timeline = (await api.get(f"/v1/messages/{message}")).json()["timeline"]
+    assert timeline[-1]["conversation"] == ["# connected", "C: DATA", "S: 354 go"]
+    assert "conversation" not in timeline[0]
+    for path in ("?recipient=talk@x.example", f"/messageid/{message}", "/email/talk@x.example"):
+        listed = (await api.get(f"/v1/events{path}")).text
+        assert '"delivered"' in listed
+        assert "conversation" not in listed
+
+
 async def test_erased_address_is_nowhere_any_more(api: httpx.AsyncClient, site: Any):
     address = "gone@x.example"
     database = site.database
@@ -232,7 +247,13 @@ async def test_erased_address_is_nowhere_any_more(api: httpx.AsyncClient, site: 
     await record(
         site,
         first,
-        fact(EventName.FAILED, message, attempt=0, reply=f"550 <{address.upper()}> unknown"),
+        fact(
+            EventName.FAILED,
+            message,
+            attempt=0,
+            reply=f"550 <{address.upper()}> unknown",
+            conversation="C: RCPT TO:<x@y.example> ORCPT=rfc822;gone+40x.example",
+        ),
         fact(EventName.BOUNCED, message, recipient=address, host="mx.x.example"),
         fact(EventName.OPENED, message, ip="192.0.2.1", user_agent="Ann's phone", machine=False),
         events.written(notice, message),
@@ -258,6 +279,7 @@ async def test_erased_address_is_nowhere_any_more(api: httpx.AsyncClient, site: 
     assert (found["recipient"], found["subject"], found["state"]) == ("erased", "", "bounced")
     timeline = {entry["event"]: entry for entry in found["timeline"]}
     assert timeline["failed"]["reply"] == "550 <erased> unknown"
+    assert "conversation" not in timeline["failed"]
     assert timeline["opened"]["ip"] == timeline["opened"]["user_agent"] == "erased"
     assert timeline["bounced"]["host"] == "mx.x.example"
     assert (await api.get(f"/v1/messages/{own}")).json()["subject"] == ""

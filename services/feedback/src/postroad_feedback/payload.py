@@ -10,7 +10,9 @@ from typing import Any
 from postroad_common.schemas.events import Event
 from postroad_feedback.facts import Facts
 
-_INTERNAL = frozenset({"credential", "expires", "features", "forward_bounces", "source", "client"})
+_INTERNAL = frozenset(
+    {"credential", "expires", "features", "forward_bounces", "source", "client", "conversation"}
+)
 
 
 def timestamp(seconds: float) -> str:

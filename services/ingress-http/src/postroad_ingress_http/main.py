@@ -2,6 +2,7 @@
 
 import structlog
 
+from postroad_common.broker.deadletters import DeadLetters
 from postroad_common.broker.depths import QueueDepths
 from postroad_common.health import HttpListener
 from postroad_common.service import ServiceContext, run
@@ -43,6 +44,7 @@ def build_parts(context: ServiceContext[Settings]) -> Parts:
             inline_max=settings.inline_body_max,
         ),
         depths=QueueDepths(context.link),
+        dead_letters=DeadLetters(context.link, context.publisher),
         dns=DnsChecker(settings.dns),
         dns_rules=DnsRules(hostname=settings.hostname),
         rules=SubmissionRules(

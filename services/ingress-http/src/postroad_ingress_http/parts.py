@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import time
 
+from postroad_common.broker.deadletters import DeadLetters
 from postroad_common.broker.depths import QueueDepths
 from postroad_common.health import Health
 from postroad_common.store import Database
@@ -24,6 +25,7 @@ class Parts:
     authenticator: Authenticator
     handover: Handover
     depths: QueueDepths
+    dead_letters: DeadLetters
     dns: DnsChecker
     dns_rules: DnsRules
     rules: SubmissionRules

@@ -11,6 +11,8 @@ from postroad_common.store.access import Collection, Document, guarded, to_date
 from postroad_common.store.messages import FACTS
 
 _DUPLICATE = 11000
+CONVERSATIONS = 10
+"""Attempts of a message, the last ones, whose SMTP conversation is kept."""
 _LEFT_OUT = frozenset({*FACTS, "received"})  # kept in the message record
 
 
@@ -75,8 +77,24 @@ class Events:
             if any(item["code"] != _DUPLICATE for item in failed):
                 raise
             known = {item["index"] for item in failed}
-            return [event for index, event in enumerate(unique) if index not in known]
+            unique = [event for index, event in enumerate(unique) if index not in known]
+        await self._forget_conversations(unique)
         return unique
+
+    async def _forget_conversations(self, events: Iterable[Event]) -> None:
+        """Delete those of attempts that are too many before the ones in `events`."""
+        names = (EventName.DEFERRED, EventName.FAILED, EventName.DELIVERED)
+        ids = [
+            f"{event.message}.{EventName.DEFERRED}.{attempt - CONVERSATIONS}"
+            for event in events
+            if event.event in names
+            and isinstance(attempt := event.data.get("attempt"), int)
+            and attempt >= CONVERSATIONS
+        ]
+        if ids:
+            await self._events.update_many(
+                {"_id": {"$in": ids}}, {"$unset": {"data.conversation": ""}}
+            )
 
     @guarded
     async def timeline(self, message_id: str, limit: int = 1000) -> list[Event]:

@@ -19,6 +19,7 @@ from postroad_common.store.messages import RANKS
 
 ERASED = "erased"
 _PERSONAL = frozenset({"ip", "user_agent", "agent", "referer", "headers"})
+_TEXTS = frozenset({"conversation"})  # name people in ways that no pattern finds: deleted whole
 _READERS = frozenset({"opened", "clicked", "unsubscribed"})
 _FINAL = sorted(
     {RANKS[name] for name in ("suppressed", "expired", "failed", "delivered", "bounced")}
@@ -137,5 +138,6 @@ def _redacted(value: Any, pattern: re.Pattern[str], *, readers: bool) -> Any:
             if readers and key in _PERSONAL and item
             else _redacted(item, pattern, readers=readers)
             for key, item in value.items()
+            if key not in _TEXTS
         }
     return value

@@ -234,22 +234,4 @@ def rotate_webhook(api: RestClient, /, *, name: str, as_json: bool) -> None:
 _add_delete(webhooks, "webhooks", "ID")
 
 
-@click.group()
-def lanes() -> None:
-    """Delivery lanes and their throttle state."""
-
-
-_add_list(lanes, "lanes", ("key", "source", "site", "state", "order", "updated"))
-_add_show(lanes, "lanes", "KEY")
-
-
-@click.group()
-def queues() -> None:
-    """Queues of the broker."""
-
-
-_add_list(queues, "queues", ("name", "ready", "consumers", "dead", "purpose"))
-_add_show(queues, "queues", "NAME")
-
-
-GROUPS = (credentials, tokens, domains, suppressions, webhooks, lanes, queues)
+GROUPS = (credentials, tokens, domains, suppressions, webhooks)

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from postroad_stack.cli import administration, messages, running
+from postroad_stack.cli import administration, messages, operations, running
 from postroad_stack.cli.demo import demo
 from postroad_stack.cli.output import show_error
 from postroad_stack.errors import StackError
@@ -27,6 +27,7 @@ for command in (
     *(running.up, running.down, running.status, running.prepare, demo),
     *(messages.messages, messages.trace),
     *administration.GROUPS,
+    *operations.GROUPS,
 ):
     postroad.add_command(command)
 

@@ -31,15 +31,21 @@ _COLOURS = {
 # What the head of the trace says already, and what only programs need.
 _HIDDEN = frozenset(
     {"event", "time", "id", "submission", "credential", "source", "received", "envelope"}
-) | {"recipient", "notify", "features", "forward_bounces", "tags", "subject", "size", "expires"}
+) | {
+    *("recipient", "notify", "features", "forward_bounces", "tags", "subject", "size", "expires"),
+    "conversation",
+}
 
 
 @click.command()
 @click.argument("message_id")
 @click.option("--follow", is_flag=True, help="Wait until the message has reached a final state.")
+@click.option("--verbose", "-v", is_flag=True, help="Show the SMTP conversations, too.")
 @json_option
 @with_api
-def trace(api: RestClient, /, *, message_id: str, follow: bool, as_json: bool) -> None:
+def trace(
+    api: RestClient, /, *, message_id: str, follow: bool, verbose: bool, as_json: bool
+) -> None:
     """Show the life of one message, event by event."""
     while True:
         message = api.message(message_id)
@@ -54,7 +60,7 @@ def trace(api: RestClient, /, *, message_id: str, follow: bool, as_json: bool) -
     if as_json:
         show_json(message)
     else:
-        _show(message)
+        _show(message, verbose=verbose)
 
 
 @click.command()
@@ -73,7 +79,7 @@ def messages(api: RestClient, /, *, limit: int, as_json: bool, **filters: str | 
     show_rows(rows, columns, as_json=as_json)
 
 
-def _show(message: Json) -> None:
+def _show(message: Json, *, verbose: bool = False) -> None:
     console = Console(highlight=False)
     head = (
         ("message", message["id"]),
@@ -102,6 +108,9 @@ def _show(message: Json) -> None:
             ),
             soft_wrap=True,
         )
+        for line in entry.get("conversation") or () if verbose else ():
+            style = "dim" if line.startswith("#") else ""
+            console.print(Text(f"{'':<14}{line}", style=style), soft_wrap=True)
 
 
 def _facts(entry: dict[str, Any]) -> str:

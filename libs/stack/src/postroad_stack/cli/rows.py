@@ -13,7 +13,7 @@ from rich.text import Text
 from postroad_stack.rest import Json, RestClient
 
 _PAGE = 200
-_TIMES = frozenset({"created", "updated", "expires", "checked"})
+_TIMES = frozenset({"created", "updated", "expires", "checked", "time"})
 
 
 def fetch(api: RestClient, path: str, *, limit: int, **query: str | int) -> Iterator[Json]:

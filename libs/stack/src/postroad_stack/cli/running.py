@@ -172,9 +172,7 @@ def prepare(*, servers: str) -> None:
 @click.option("--wipe", is_flag=True, help="Remove all data, too.")
 def down(*, state: StateDir, wipe: bool) -> None:
     """Stop exactly what `up` started; services finish what they have in hand first."""
-    was_running = launching.stop(state)
-    if wipe:
-        state.wipe()
+    was_running = launching.stop(state, wipe=wipe)
     words = "stopped" if was_running else "nothing was running"
     click.echo(f"{words}{', data removed' if wipe else ''}")
 

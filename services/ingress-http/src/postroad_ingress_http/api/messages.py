@@ -55,7 +55,11 @@ class MessageView(BaseModel):
 
 
 class MessageWithTimeline(MessageView):
-    """A message with all that happened to it, oldest first."""
+    """A message with all that happened to it, oldest first.
+
+    An attempt to deliver has its SMTP `conversation`: lines that begin with `C: ` (Postroad),
+    `S: ` (the receiving server) or `# ` (a remark).
+    """
 
     timeline: list[dict[str, Any]]
 
@@ -71,14 +75,21 @@ class EventView(BaseModel):
 
 def timeline_entry(event: Event) -> dict[str, Any]:
     """The event as the timeline of its message shows it."""
-    return {**event.data, "event": str(event.event), "time": event.time, "id": event.id}
+    said = event.data.get("conversation")
+    conversation = {"conversation": said.split("\n")} if isinstance(said, str) else {}
+    return {
+        **event.data,
+        **conversation,
+        "event": str(event.event),
+        "time": event.time,
+        "id": event.id,
+    }
 
 
 def view_event(event: Event) -> EventView:
-    """The event outside a timeline."""
-    return EventView(
-        event=str(event.event), message=event.message, time=event.time, data=event.data
-    )
+    """The event outside a timeline, and so without the conversation."""
+    data = {name: value for name, value in event.data.items() if name != "conversation"}
+    return EventView(event=str(event.event), message=event.message, time=event.time, data=data)
 
 
 def view_with_timeline(record: MessageRecord, events: Iterable[Event]) -> MessageWithTimeline:

@@ -1,9 +1,8 @@
-"""The first page, lanes and queues."""
+"""The first page: numbers, charts, and the latest mail."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,13 +10,10 @@ from starlette.routing import BaseRoute
 
 from postroad_common.schemas.events import EventName
 from postroad_common.store.database import Database
-from postroad_common.store.lanes import LaneRecord
-from postroad_ingress_http.api.operations import LaneOrder, give_order, view_lane
 from postroad_ingress_http.dashboard.charts import Period, Series, bars
 from postroad_ingress_http.dashboard.hooks import given_up
 from postroad_ingress_http.dashboard.sessions import Session
-from postroad_ingress_http.dashboard.site import Dashboard, see_other, text
-from postroad_ingress_http.fields import Fields
+from postroad_ingress_http.dashboard.site import Dashboard
 
 _HOUR, _DAY = 3600, 86_400
 _PERIODS = {
@@ -30,7 +26,6 @@ _LABELS = (("day", "24 hours"), ("week", "7 days"), ("month", "30 days"), ("quar
 _TAG_LENGTH = 200
 _MAIL = (EventName.ACCEPTED, EventName.DELIVERED, EventName.DEFERRED, EventName.FAILED)
 _LATEST = 8
-_LANES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +35,6 @@ class Tile:
     label: str
     value: int
     note: str
-
-
-@dataclass(frozen=True, slots=True)
-class LaneRow:
-    """A lane in the table."""
-
-    key: str
-    source: str
-    site: str
-    phase: str
-    paused: bool
-    connections: str
-    rate: str
-    waiting: str
-    reason: str
 
 
 def routes(dashboard: Dashboard) -> Sequence[BaseRoute]:
@@ -90,24 +70,7 @@ def routes(dashboard: Dashboard) -> Sequence[BaseRoute]:
             given_up=await given_up(parts.database, session.account),
         )
 
-    async def lanes(request: Request, _: Session) -> Response:
-        found = await parts.database.lanes.list(limit=_LANES)
-        return dashboard.answer(request, "lanes.html", rows=[_lane_row(lane) for lane in found])
-
-    async def order(_: Request, __: Session, fields: Fields) -> Response:
-        paused = text(fields, "paused") == "true"
-        await give_order(parts, text(fields, "key"), LaneOrder(paused=paused))
-        return see_other("/dashboard/lanes")
-
-    async def queues(request: Request, _: Session) -> Response:
-        return dashboard.answer(request, "queues.html", rows=await parts.depths.all())
-
-    return [
-        dashboard.page("", overview),
-        dashboard.page("/lanes", lanes),
-        dashboard.action("/lanes", order),
-        dashboard.page("/queues", queues),
-    ]
+    return [dashboard.page("", overview)]
 
 
 async def _counts(
@@ -142,28 +105,3 @@ def _tiles(totals: dict[str, int]) -> list[Tile]:
 
 def _share(part: int, whole: int, text: str) -> str:
     return f"{100 * part / whole:.1f} % {text}" if whole else ""
-
-
-def _lane_row(lane: LaneRecord) -> LaneRow:
-    """What is known of the lane's state: the sender decides what that is."""
-    view = view_lane(lane)
-    state = view.state
-    paused = bool(view.order.get("paused"))
-    return LaneRow(
-        key=view.key,
-        source=view.source,
-        site=view.site or view.key,
-        phase="paused" if paused else str(state.get("phase") or "idle"),
-        paused=paused,
-        connections=f"{_number(state, 'connections')} of {_number(state, 'window')}",
-        rate=_number(state, "rate"),
-        waiting=_number(state, "waiting"),
-        reason=str(state.get("reason") or ""),
-    )
-
-
-def _number(state: dict[str, Any], name: str) -> str:
-    value = state.get(name)
-    if isinstance(value, int | float):
-        return f"{value:.1f}".removesuffix(".0")
-    return "-"

@@ -56,6 +56,7 @@ _STEPS: dict[EventName, tuple[str, str]] = {
 }
 _SUMMARIES = ("reply", "reason", "diagnostic", "target", "url", "host")
 _LONGEST_DETAIL = 2000
+_SPEAKERS = {"C:": "client", "S:": "server"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,15 @@ class Step:
     time: float
     summary: str
     details: tuple[tuple[str, str], ...]
+    conversation: tuple["Line", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of an SMTP conversation. `speaker`: client, server or remark."""
+
+    speaker: str
+    text: str
 
 
 def step(event: Event) -> Step:
@@ -80,7 +90,15 @@ def step(event: Event) -> Step:
         time=event.time,
         summary=reason(event),
         details=tuple(_details(event.data)),
+        conversation=_conversation(event.data.get("conversation")),
     )
+
+
+def _conversation(said: object) -> tuple[Line, ...]:
+    if not isinstance(said, str):
+        return ()
+    lines = [line.partition(" ") for line in said.split("\n")]
+    return tuple(Line(_SPEAKERS.get(mark, "remark"), text) for mark, _, text in lines)
 
 
 def reason(event: Event) -> str:
@@ -95,6 +113,8 @@ def reason(event: Event) -> str:
 def _details(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for key, value in data.items():
+        if key == "conversation":
+            continue
         if isinstance(value, Mapping):
             rows.extend(_details(value, f"{prefix}{key} "))
         elif isinstance(value, list | tuple):

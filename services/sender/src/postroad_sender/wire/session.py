@@ -6,13 +6,19 @@ to do when TLS fails, is for `dialer`.
 
 import base64
 import ssl
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 from postroad_common.mail.reply import Reply
 from postroad_sender.stage import Stage, Trouble, WireError
 from postroad_sender.wire.connection import Connection, ConnectionTrouble, Garbled, Late
+from postroad_sender.wire.conversation import Conversation, clean, moment, of_server
+from postroad_sender.wire.proof import UNCHECKED, DaneState, Proof
+
+NOT_OFFERED = "TLS is required and not offered"
 
 
 class TlsWish(StrEnum):
@@ -90,9 +96,17 @@ class Login:
     password: str = field(repr=False)
 
 
+Check = Callable[[ssl.SSLObject], Proof]
+"""Looks at what a server presented in the handshake; raises WireError if that is not enough."""
+
+
 @dataclass(slots=True)
 class Session:
-    """An open conversation. Read-only for all but `transaction`."""
+    """An open conversation. Read-only for all but `transaction`.
+
+    `policy` is the verdict on what the message it carries now demands (`judged`), out of `verdicts`
+    (`tls_policy.note`).
+    """
 
     connection: Connection
     host: str
@@ -105,11 +119,27 @@ class Session:
     messages: int = 0
     needs_reset: bool = False
     closing: bool = False
+    opening: str = ""  # the conversation up to here, and those with other hosts before
+    since: str = ""  # the same in few words, for all messages but the first
+    conversation: Conversation | None = None  # the last one
+    proof: Proof = UNCHECKED
+    verdicts: dict[Any, Mapping[str, Any]] = field(default_factory=dict)
+    policy: Mapping[str, Any] | None = None
+    judged: object = None
 
     @property
     def usable(self) -> bool:
         """Whether another message may be sent."""
         return not self.closing and self.connection.usable
+
+    def told(self, recipient: int) -> str:
+        """The conversation about the last message, for its recipient number `recipient`."""
+        said = self.conversation
+        if said is None:
+            return ""
+        if self.messages > 1 and said.commands:
+            return said.of(recipient, f"# message {self.messages} {self.since}")
+        return said.of(recipient, self.opening)
 
     def quit(self) -> None:
         """Say goodbye without waiting for the answer."""
@@ -128,29 +158,36 @@ async def open_session(
     login: Login | None,
     timeouts: Timeouts,
     pipelining: bool = True,
+    check: Check | None = None,
 ) -> Session:
     """Greet the server at the other end of `connection` and get ready to send.
 
-    `host` is the name the server is known by, `hostname` ours. `context` is used if TLS is.
+    `host` is the name the server is known by, `hostname` ours. `context` is used if TLS is,
+    and `check` looks at the certificate then.
 
     Raises:
         WireError: with the stage and the server's reply, or the trouble. The connection is closed.
     """
-    opening = _Opening(connection, host, hostname, timeouts)
+    opening = _Opening(connection, host, hostname, timeouts, check)
     try:
         capabilities, facts = await opening.open(tls, context, login)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, WireError):
+            error.said = opening.told(error)
         connection.abort()
         raise
     return Session(
         connection=connection,
         host=host,
-        address=connection.peer_address(),
+        address=opening.address,
         timeouts=timeouts,
         capabilities=capabilities,
         tls=facts,
         protection=str(facts) if facts else "",
         pipelining=pipelining and capabilities.pipelining,
+        opening=opening.told(),
+        since=f"on the connection to {opening.peer}",
+        proof=opening.proof,
     )
 
 
@@ -165,12 +202,30 @@ def trouble_of(error: ConnectionTrouble) -> Trouble:
 
 class _Opening:
     def __init__(
-        self, connection: Connection, host: str, hostname: str, timeouts: Timeouts
+        self,
+        connection: Connection,
+        host: str,
+        hostname: str,
+        timeouts: Timeouts,
+        check: Check | None,
     ) -> None:
+        self._check = check
+        self.proof = UNCHECKED
         self._connection = connection
         self._host = host
         self._hostname = hostname
         self._timeouts = timeouts
+        self._said: list[str] = []
+        self.address = connection.peer_address()
+        name = host if host == self.address else f"{host} ({self.address})"
+        self.peer = f"{name} since {moment(time.time())}"
+
+    def told(self, error: WireError | None = None) -> str:
+        """What was said so far, and the `error` that ended it if that was no reply."""
+        lines = [f"# connected to {self.peer}", *self._said]
+        if error is not None and error.reply is None:
+            lines.append(f"# {clean(error.detail)}")
+        return "\n".join(lines)
 
     async def open(
         self, tls: TlsWish, context: ssl.SSLContext | None, login: Login | None
@@ -182,7 +237,7 @@ class _Opening:
                 facts = await self.start_tls(context)
                 capabilities = await self.hello()
             elif tls is TlsWish.REQUIRED:
-                raise WireError(Stage.STARTTLS, Trouble.TLS, "TLS is required and not offered")
+                raise WireError(Stage.STARTTLS, Trouble.TLS, NOT_OFFERED)
         if login is not None:
             if facts is None and tls is not TlsWish.NONE:
                 raise WireError(Stage.AUTH, Trouble.TLS, "a password is not sent in clear")
@@ -194,6 +249,7 @@ class _Opening:
             (banner,) = await self._connection.greeting
         except ConnectionTrouble as error:
             raise WireError(Stage.BANNER, trouble_of(error), str(error)) from error
+        self._said.append(of_server(banner))
         if banner.code != 220:
             raise WireError(Stage.BANNER, banner)
         return await self.hello()
@@ -222,35 +278,46 @@ class _Opening:
         except (ssl.SSLError, OSError, TimeoutError) as error:
             text = f"TLS handshake failed: {getattr(error, 'verify_message', '') or error}"
             raise WireError(Stage.STARTTLS, Trouble.TLS, text[:200]) from error
+        verified = context.verify_mode is ssl.CERT_REQUIRED
+        if self._check is not None:
+            self.proof = self._check(found)
+        if verified:
+            self.proof = replace(self.proof, pkix=True)
         cipher = found.cipher()
-        return TlsFacts(
+        facts = TlsFacts(
             version=found.version() or "",
             cipher=cipher[0] if cipher else "",
-            verified=context.verify_mode is ssl.CERT_REQUIRED,
+            verified=verified or self.proof.dane is DaneState.MATCHED,
         )
+        self._said.append(f"# {facts}")
+        return facts
 
     async def log_in(self, login: Login, capabilities: Capabilities) -> None:
         if "PLAIN" in capabilities.auth:
             token = f"\0{login.username}\0{login.password}"
-            reply = await self._command(Stage.AUTH, f"AUTH PLAIN {_base64(token)}\r\n")
+            line = f"AUTH PLAIN {_base64(token)}\r\n"
+            reply = await self._command(Stage.AUTH, line, shown="AUTH PLAIN (credentials)")
         elif "LOGIN" in capabilities.auth:
             reply = await self._command(Stage.AUTH, "AUTH LOGIN\r\n")
             for answer in (login.username, login.password):
                 if reply.code != 334:
                     break
-                reply = await self._command(Stage.AUTH, f"{_base64(answer)}\r\n")
+                line = f"{_base64(answer)}\r\n"
+                reply = await self._command(Stage.AUTH, line, shown="(credentials)")
         else:
             raise WireError(Stage.AUTH, Trouble.LOCAL, "the server offers no AUTH we can do")
         if reply.code != 235:
             raise WireError(Stage.AUTH, reply)
 
-    async def _command(self, stage: Stage, line: str) -> Reply:
+    async def _command(self, stage: Stage, line: str, *, shown: str = "") -> Reply:
+        self._said.append(f"C: {shown or line.rstrip()}")
         try:
             (reply,) = await self._connection.exchange(
                 line.encode("ascii"), 1, self._timeouts.command
             )
         except ConnectionTrouble as error:
             raise WireError(stage, trouble_of(error), str(error)) from error
+        self._said.append(of_server(reply))
         return reply
 
 

@@ -13,6 +13,7 @@ from postroad_common.mail.reply import Reply
 from postroad_sender.stage import Stage, Trouble
 from postroad_sender.wire.commands import Envelope, is_sendable, mail_line, rcpt_line, refusal
 from postroad_sender.wire.connection import ConnectionTrouble, Garbled
+from postroad_sender.wire.conversation import Conversation
 from postroad_sender.wire.dotstuff import Stuffer, stuff
 from postroad_sender.wire.session import Session, trouble_of
 
@@ -51,6 +52,8 @@ async def transact(session: Session, envelope: Envelope, body: Body) -> list[Ans
     """
     refused = refusal(envelope, session)
     if refused is not None:
+        everybody = list(range(len(envelope.recipients)))
+        session.conversation = Conversation(everybody, end=str(refused))
         return [Answer(Stage.MAIL, refused, local=True)] * len(envelope.recipients)
     transaction = _Transaction(session, envelope, body)
     try:
@@ -79,12 +82,14 @@ class _Transaction:
             None if is_sendable(recipient.address) else Answer(Stage.RCPT, _BAD_ADDRESS, local=True)
             for recipient in envelope.recipients
         ]
+        self._said = session.conversation = Conversation([])
 
     async def run(self) -> None:
         """The whole conversation. Raises ConnectionTrouble; the answers so far are kept."""
         pending = [number for number, answer in enumerate(self.answers) if answer is None]
         if not pending:
             return
+        self._said.offered = pending
         send = self._send_grouped if self._session.pipelining else self._send_singly
         ready = await send(pending)
         if ready:
@@ -93,7 +98,12 @@ class _Transaction:
     def lose(self, error: ConnectionTrouble) -> None:
         """Give every recipient without an answer the trouble that ended the connection."""
         self._session.closing = True
-        said = [*error.replies, self._connection.unasked]
+        unasked = self._connection.unasked
+        said = [*error.replies, unasked]
+        self._said.replies += error.replies
+        if unasked is not None and unasked not in error.replies:
+            self._said.replies.append(unasked)
+        self._said.end = str(error)
         last = next((reply for reply in reversed(said) if reply and not reply.is_positive), None)
         if last is not None and (last is self._connection.unasked or last.code == _CLOSING):
             self._answer_rest(Answer(self._stage, last))
@@ -112,7 +122,7 @@ class _Transaction:
         lines.append(b"DATA\r\n")
         reset = session.needs_reset
         try:
-            replies = await self._exchange(b"".join(lines), len(lines))
+            replies = await self._exchange(*lines)
         except ConnectionTrouble as error:
             self._keep_partial(pending, error.replies[1:] if reset else error.replies)
             raise
@@ -136,7 +146,7 @@ class _Transaction:
         if any(answer is None for answer in self.answers):
             return True
         # nobody is left, yet the server waits for a message: give it an empty one
-        await self._exchange(b".\r\n", 1)
+        await self._exchange(b".\r\n")
         session.needs_reset = True
         return False
 
@@ -146,12 +156,12 @@ class _Transaction:
         offered = session.capabilities
         if session.needs_reset:
             session.needs_reset = False
-            (reply,) = await self._exchange(b"RSET\r\n", 1)
+            (reply,) = await self._exchange(b"RSET\r\n")
             if not reply.is_positive:
                 session.closing = True
                 self._answer_rest(Answer(Stage.MAIL, reply))
                 return False
-        (mail,) = await self._exchange(mail_line(envelope, offered), 1)
+        (mail,) = await self._exchange(mail_line(envelope, offered))
         if not mail.is_positive:
             self._answer_rest(Answer(Stage.MAIL, mail))
             return False
@@ -159,13 +169,13 @@ class _Transaction:
         self._stage = Stage.RCPT
         for number in pending:
             line = rcpt_line(envelope.recipients[number], offered)
-            self._take_recipients([number], await self._exchange(line, 1))
+            self._take_recipients([number], await self._exchange(line))
             if session.closing:
                 return False
         if all(answer is not None for answer in self.answers):
             return False
         self._stage = Stage.DATA
-        (data,) = await self._exchange(b"DATA\r\n", 1)
+        (data,) = await self._exchange(b"DATA\r\n")
         if data.code != 354:
             self._answer_rest(Answer(Stage.DATA, data))
             return False
@@ -179,6 +189,7 @@ class _Transaction:
         early = connection.unasked
         if early is not None:  # behind the 354: the server has changed its mind
             raise Garbled("a reply that nobody asked for", [early])
+        self._said.commands.append(b"(message, %d octets)\r\n" % self._envelope.size)
         if len(body) == 1 and len(body[0]) <= _SMALL:
             self._stage = Stage.DOT
             future = connection.expect(1, timeouts.dot)
@@ -196,14 +207,19 @@ class _Transaction:
             self._stage = Stage.DOT
             connection.allow(timeouts.dot)
         (reply,) = await future
+        self._said.replies.append(reply)
         if reply.code == _CLOSING:
             self._session.closing = True
         self._answer_rest(Answer(Stage.DOT, reply))
 
     # -- replies
 
-    async def _exchange(self, octets: bytes, count: int) -> list[Reply]:
-        replies = await self._connection.exchange(octets, count, self._session.timeouts.command)
+    async def _exchange(self, *lines: bytes) -> list[Reply]:
+        self._said.commands += lines
+        replies = await self._connection.exchange(
+            b"".join(lines), len(lines), self._session.timeouts.command
+        )
+        self._said.replies += replies
         for reply in replies:
             if reply.code == _CLOSING:
                 self._session.closing = True

@@ -1,0 +1,401 @@
+"""What operators order for a lane is done: bounce, redirect, drain; and read as it was meant."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import aio_pika
+import aio_pika.exceptions
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from postroad_common.broker import BrokerLink, EventWriter, Publisher, topology
+from postroad_common.health import Health
+from postroad_common.mail.identifiers import new_id
+from postroad_common.mail.reply import Reply
+from postroad_common.schemas.events import Event, EventBatch, EventName
+from postroad_common.schemas.framing import decode, encode
+from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
+from postroad_common.schemas.returns import DeliveryFailure
+from postroad_common.service import ServiceContext
+from postroad_common.store.database import Database
+from postroad_sender import book, dispatch
+from postroad_sender.book import describe, obey
+from postroad_sender.control import Caps, Controller, Kind
+from postroad_sender.destination import Destination
+from postroad_sender.job import Job
+from postroad_sender.lane import Lane, LaneKey
+from postroad_sender.main import build
+from postroad_sender.orders import NONE, Bounce, Orders, Redirect
+from postroad_sender.resolver import MxHost
+from postroad_sender.routes import Route
+from postroad_sender.settings import Settings
+from postroad_sender.signals import Signal
+from postroad_sender.wire.session import TlsWish
+
+WALL = 1_790_000_000.0  # Unix time of the loop time 1000
+NOW = 1000.0
+MIME = b"Subject: hello\r\n\r\nhello\r\n"
+BOUNCE = {"reply": "550 5.1.10 this domain takes no mail"}
+
+
+def lane_with(order: dict[str, Any]) -> Lane[Job]:
+    lane: Lane[Job] = Lane(LaneKey("", "mx.test"), Controller(Caps(), NOW), NOW)
+    obey(lane, order, NOW, WALL)
+    return lane
+
+
+# -- reading orders
+
+
+def test_orders_are_read_as_they_are_written():
+    orders = Orders.parse(
+        {
+            "reason": "maintenance",
+            "given": {"at": WALL, "by": "token"},
+            "paused": True,
+            "connections": 3,
+            "rate": 0.5,
+            "cancel": {"rate": WALL - 1},
+            "bounce": {**BOUNCE, "before": WALL},
+            "redirect": {"host": "spare.test", "port": 2525, "tls": "required"},
+            "drain": True,
+            "simulate": ["rate", "pause", "speed"],
+        }
+    )
+    assert orders == Orders(
+        reason="maintenance",
+        since=WALL,
+        paused_until=inf,
+        draining=True,
+        connections=3.0,
+        rate=0.5,
+        cancel=((Kind.RATE, WALL - 1),),
+        bounce=Bounce(WALL, Reply(550, "5.1.10", "this domain takes no mail")),
+        redirect=Redirect("spare.test", 2525, TlsWish.REQUIRED),
+        simulate=frozenset({Kind.RATE, Kind.PAUSE}),
+    )
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        {"bounce": {"reply": "450 4.2.0 later", "before": 1.0}},
+        {"bounce": {"reply": "nonsense", "before": 1.0}},
+        {"bounce": BOUNCE},
+        {"bounce": True},
+        {"redirect": {"port": 25}},
+        {"redirect": {"host": "x.test", "port": 70_000}},
+        {"redirect": {"host": "x.test", "tls": "perhaps"}},
+        {"paused": -5, "connections": 0, "rate": "fast", "cancel": {"rate": None, "x": 1.0}},
+        {"drain": "yes", "simulate": "rate", "given": 7},
+    ],
+)
+def test_order_that_makes_no_sense_is_left_out(order: dict[str, Any]):
+    assert Orders.parse(order) == NONE
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(
+    [
+        *("paused", "drain", "connections", "rate", "cancel", "bounce", "redirect", "simulate"),
+        *("reason", "given"),
+    ]
+)
+
+
+@settings(max_examples=40)
+@given(st.dictionaries(FIELDS, JSON, max_size=4))
+def test_no_order_whatever_is_in_it_stops_the_lane_from_being_described(order: dict[str, Any]):
+    state = describe(lane_with(order), NOW, WALL)
+    assert state["phase"] in {"idle", "limited", "paused", "draining", "drained"}
+
+
+def test_order_given_twice_holds_since_the_first_time():
+    order = {"paused": WALL + 60, "rate": 2, "given": {"at": WALL - 10}}
+    lane = lane_with(order)
+    first = describe(lane, NOW, WALL)
+    obey(lane, order, NOW + 5, WALL + 5)
+    again = describe(lane, NOW + 5, WALL + 5)
+    assert first["effects"] == again["effects"]
+    pause = next(effect for effect in first["effects"] if effect["kind"] == "pause")
+    assert (pause["since"], pause["until"]) == (WALL - 10, WALL + 60)
+
+
+def test_pause_whose_time_is_over_is_not_shown_any_more():
+    lane = lane_with({"paused": WALL + 60})
+    assert describe(lane, NOW, WALL)["phase"] == "paused"
+    assert describe(lane, NOW + 61, WALL + 61)["phase"] == "idle"
+
+
+def test_lane_is_drained_only_when_nothing_is_connected():
+    lane = lane_with({"drain": True})
+    assert lane.controller.connections(NOW) == 0
+    lane.working = 1
+    assert describe(lane, NOW, WALL)["phase"] == "draining"
+    lane.working = 0
+    assert describe(lane, NOW, WALL)["phase"] == "drained"
+    obey(lane, {}, NOW, WALL)
+    assert describe(lane, NOW, WALL)["phase"] == "idle"
+
+
+def test_simulated_effects_are_shown_as_such_and_hold_nothing_back():
+    lane = lane_with({"simulate": ["pause", "rate", "connections"]})
+    for _ in range(3):
+        reason = "421 4.7.0 blocked"
+        lane.controller.not_opened(0, Signal.REPUTATION, reason, NOW)
+    state = describe(lane, NOW + 5, WALL + 5)
+    assert state["phase"] == "idle"
+    assert {effect["simulated"] for effect in state["effects"]} == {True}
+    assert "pause" in {effect["kind"] for effect in state["effects"]}
+    assert lane.controller.wait(NOW + 5) == 0.0
+    obey(lane, {}, NOW + 5, WALL + 5)
+    assert describe(lane, NOW + 5, WALL + 5)["phase"] == "closed"
+
+
+def test_redirect_takes_no_login_along():
+    route = Route(domain="*", host="own.test", username="me", password="secret", verify=True)
+    own = Destination(LaneKey("", "own.test:25"), route, (MxHost(0, "own.test"),), 25)
+    assert own.redirected(None) is own
+    there = own.redirected(Redirect("127.0.0.1", 2525, TlsWish.NONE))
+    assert (there.hosts, there.port) == ((MxHost(0, "127.0.0.1"),), 2525)
+    assert (there.route.username, there.route.password) == (None, None)
+    assert there.route.tls is TlsWish.NONE
+    assert there.is_named_by_route
+    assert there.key == own.key
+
+
+# -- a sender that obeys
+
+
+class Process:
+    """A sender in this process, and what it tells."""
+
+    def __init__(self, amqp_url: str, mongodb_uri: str, spool: Path) -> None:
+        self._amqp_url = amqp_url
+        self.database = Database(mongodb_uri)
+        self._settings: dict[str, Any] = {
+            "amqp_url": amqp_url,
+            "mongodb_uri": mongodb_uri,
+            "secret": ("a secret for tests only",),
+            "hostname": "me.test",
+            "spool_dir": spool,
+            "retry_schedule": "0.2",
+        }
+        self.events: list[Event] = []
+        self.failures: list[DeliveryFailure] = []
+
+    async def start(self, sink: Any) -> None:
+        self.lane = f"|127.0.0.1:{sink.port}"
+        route = {"domain": "*", "host": "127.0.0.1", "port": sink.port, "tls": "none"}
+        made = Settings(**self._settings, routes=json.dumps([route]))
+        self._links = [BrokerLink(self._amqp_url, role) for role in ("out", "in")]
+        self.publisher = publisher = Publisher(self._links[0])
+        self._context = ServiceContext(
+            name="sender",
+            settings=made,
+            link=self._links[1],
+            publisher=publisher,
+            events=EventWriter(publisher),
+            database=self.database,
+            health=Health(),
+        )
+        for link in self._links:
+            link.start()
+            await asyncio.wait_for(link.up.wait(), 10)
+        self._context.events.start()
+        await build(self._context)
+
+    async def stop(self) -> None:
+        for hook in self._context.drain_hooks:
+            await hook()
+        await self._context.events.close()
+        await self._context.cancel_tasks()
+        for link in self._links:
+            await link.close()
+        await self.database.close()
+
+    async def hand_in(self, *addresses: str) -> None:
+        now = time.time()
+        for address in addresses:
+            found = new_id()
+            message = OutboundMessage(
+                id=found,
+                submission=found,
+                account="acme",
+                envelope="a@b.test",
+                mail_from="a@b.test",
+                recipients=(OutboundRecipient(id=found, address=address),),
+                received=now,
+                expires=now + 600,
+                size=len(MIME),
+            )
+            await self.publisher.publish(topology.OUTBOUND.name, "d.test", encode(message, MIME))
+
+    async def order(self, **changes: Any) -> None:
+        await self.database.lanes.order(self.lane, changes)
+
+    async def is_in(self, phase: str) -> bool:
+        record = await self.database.lanes.get(self.lane)
+        return record is not None and record.state.get("phase") == phase
+
+    async def depth(self, name: str) -> int:
+        connection = await aio_pika.connect(self._amqp_url)
+        async with connection:
+            channel = await connection.channel()
+            try:
+                declared = await channel.declare_queue(name, passive=True)
+            except aio_pika.exceptions.ChannelNotFoundEntity:
+                return 0
+            return declared.declaration_result.message_count or 0
+
+    async def told(self, name: EventName, count: int) -> list[Event]:
+        """Wait until `count` events of that name were written."""
+
+        async def enough() -> bool:
+            connection = await aio_pika.connect(self._amqp_url)
+            async with connection:
+                channel = await connection.channel()
+                for queue in (topology.EVENTS.name, topology.FAILURES.name):
+                    while True:
+                        got = await (await channel.get_queue(queue)).get(fail=False)
+                        if got is None:
+                            break
+                        if queue == topology.EVENTS.name:
+                            self.events += decode(EventBatch, got.body)[0].events
+                        else:
+                            self.failures.append(decode(DeliveryFailure, got.body)[0])
+                        await got.ack()
+            return len([event for event in self.events if event.event is name]) >= count
+
+        await until(enough)
+        return [event for event in self.events if event.event is name]
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            value = condition()
+            if value is True or (not isinstance(value, bool) and await value):
+                return
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def process(
+    amqp_url: str, mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sink: Any
+) -> AsyncIterator[Process]:
+    monkeypatch.setattr(book, "OBEY_EVERY", 0.05)
+    monkeypatch.setattr(book, "SAVE_EVERY", 0.05)
+    async with AsyncExitStack() as stack:
+        process = Process(amqp_url, mongodb_uri, tmp_path)
+        await process.start(sink)
+        stack.push_async_callback(process.stop)
+        yield process
+
+
+async def test_bounced_is_what_waits_and_not_what_is_under_way(process: Process, sink: Any):
+    sink.gate.clear()
+    await process.order(connections=1, reason="one at a time")
+    await process.hand_in("first@d.test")
+    await until(lambda: process.is_in("limited"))
+    await process.hand_in(*(f"u{number}@d.test" for number in range(5)))
+    await process.order(bounce={**BOUNCE, "before": time.time()}, reason="it was a mistake")
+    failed = await process.told(EventName.FAILED, 5)
+    assert {event.data["reply"] for event in failed} == {BOUNCE["reply"]}
+    assert {failure.outcome for failure in process.failures} == {"failed"}
+    assert failed[0].data["conversation"] == "# bounced by order: it was a mistake"
+    sink.gate.set()
+    await process.told(EventName.DELIVERED, 1)
+    await process.hand_in("after@d.test")  # younger than the order
+    await process.told(EventName.DELIVERED, 2)
+    assert sink.recipients == ["first@d.test", "after@d.test"]
+    assert len(process.failures) == 5
+
+
+async def test_bounce_works_off_the_backlog_of_a_closed_lane_and_leaves_what_is_younger(
+    process: Process, sink: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dispatch, "WORTH_A_QUEUE", 1.0)
+    queue = topology.parked_queue(process.lane).name
+    await process.hand_in("first@d.test")
+    await process.told(EventName.DELIVERED, 1)
+    await process.order(paused=True)
+    await until(lambda: process.is_in("paused"))
+    await process.hand_in(*(f"u{number}@d.test" for number in range(40)))
+
+    async def holds(count: int) -> bool:
+        return await process.depth(queue) >= count
+
+    await until(lambda: holds(35))
+    before = time.time()
+    parked = await process.depth(queue)
+    await process.hand_in("younger@d.test")
+    await until(lambda: holds(parked + 1))
+    await process.order(bounce={**BOUNCE, "before": before})
+    await process.told(EventName.FAILED, parked)
+
+    async def is_swept() -> bool:
+        record = await process.database.lanes.get(process.lane)
+        return record is not None and record.state.get("swept") == before
+
+    await until(is_swept)
+
+    async def holds_the_younger() -> bool:
+        return await process.depth(queue) == 1
+
+    await until(holds_the_younger)
+    assert sink.recipients == ["first@d.test"]
+    await process.order(paused=None)
+    await process.told(EventName.DELIVERED, 2)
+    assert sink.recipients == ["first@d.test", "younger@d.test"]
+
+
+async def test_redirected_mail_goes_elsewhere_until_it_is_taken_back(
+    process: Process, sink: Any, more_sinks: Callable[[], Awaitable[Any]]
+):
+    spare = await more_sinks()
+    await process.hand_in("one@d.test")
+    await process.told(EventName.DELIVERED, 1)
+    assert sink.open == 1  # kept for the next message, which must not go there
+    await process.order(redirect={"host": "127.0.0.1", "port": spare.port, "tls": "none"})
+    await until(lambda: sink.open == 0)
+    await process.hand_in("two@d.test")
+    await process.told(EventName.DELIVERED, 2)
+    await process.order(redirect=None)
+    await until(lambda: spare.open == 0)
+    await process.hand_in("three@d.test")
+    await process.told(EventName.DELIVERED, 3)
+    assert sink.recipients == ["one@d.test", "three@d.test"]
+    assert spare.recipients == ["two@d.test"]
+
+
+async def test_drained_lane_finishes_what_is_under_way_and_gives_back_the_rest(
+    process: Process, sink: Any
+):
+    sink.gate.clear()
+    await process.order(connections=2)
+    await process.hand_in(*(f"u{number}@d.test" for number in range(10)))
+    await until(lambda: sink.open == 2)
+    await process.order(drain=True, reason="maintenance")
+    await until(lambda: process.is_in("draining"))
+    waiting = await process.told(EventName.DEFERRED, 8)
+    assert {event.data["reason"] for event in waiting} == {"delivery suspended: maintenance"}
+    sink.gate.set()
+    await until(lambda: process.is_in("drained"))
+    assert sink.open == 0
+    assert len(sink.taken) == 2
+    await process.order(drain=None)
+    await until(lambda: process.is_in("limited"))  # by its cap of two connections
+    await process.hand_in("later@d.test")
+    await until(lambda: "later@d.test" in sink.recipients)
