@@ -4,7 +4,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import aio_pika
 import pytest
 
-from postroad_common.broker import BrokerLink, Consumer, Delivery, EventWriter, Publisher, topology
+from postroad_common.broker import (
+    BrokerLink,
+    Consumer,
+    Delivery,
+    EventWriter,
+    Publisher,
+    SpareQueues,
+    topology,
+)
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.schemas.events import EventBatch, EventName, happened
 from postroad_common.schemas.framing import decode
@@ -165,6 +173,29 @@ async def test_one_bad_message_is_set_aside_with_its_reason_and_takes_nobody_wit
         await message.ack()
 
 
+async def test_bad_message_in_a_backlog_is_set_aside_with_those_of_the_shards(
+    broker: Broker,
+) -> None:
+    queue = topology.parked_queue("|set.aside.test")
+    queues = SpareQueues(broker.incoming)
+    await queues.start()
+    await queues.declare(queue)
+
+    async def handler(deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            await delivery.dead("nonsense")
+
+    consumer = await broker.consume(handler, queue)
+    await broker.publisher.publish("", queue.name, b"nonsense")
+
+    async def is_aside() -> bool:
+        return await broker.depth("sender.shard.dead") == 1
+
+    await until(is_aside)
+    await consumer.stop()
+    assert await queues.delete_empty(queue.name)
+
+
 async def test_retry_keeps_the_message_and_brings_it_again(broker: Broker) -> None:
     tries: list[int] = []
 
@@ -185,6 +216,28 @@ async def test_message_without_a_queue_is_unroutable(broker: Broker) -> None:
     with pytest.raises(Unroutable):
         await broker.publisher.publish("", "no.such.queue", b"lost?")
     await broker.publisher.publish("", topology.ACCEPTED.name, b"still works")
+
+
+async def test_of_several_publications_only_those_without_a_queue_fail(broker: Broker) -> None:
+    large = b"x" * 300_000  # more than one AMQP frame
+    failures = await broker.publisher.publish_each(
+        [
+            ("", topology.ACCEPTED.name, b"small"),
+            ("", "nowhere", b"lost"),
+            ("", topology.ACCEPTED.name, large),
+        ]
+    )
+    assert [type(failure) for failure in failures] == [type(None), Unroutable, type(None)]
+    got: list[bytes] = []
+
+    async def take(deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            got.append(delivery.body)
+            delivery.ack()
+
+    await broker.consume(take)
+    await until(lambda: got == [b"small", large])
+    assert await broker.publisher.publish_each([]) == []
 
 
 async def test_publishing_without_a_broker_fails_at_once() -> None:

@@ -20,6 +20,7 @@ from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.schemas.submission import BodyReference, Recipient, Submission
 from postroad_common.store import Database
 from postroad_common.store.bodies import BodyGone
+from postroad_common.store.events import CONVERSATIONS
 from postroad_common.store.suppressions import Suppression
 
 
@@ -132,6 +133,24 @@ async def test_event_told_twice_is_kept_once_and_the_new_ones_are_returned(
     assert [event.event for event in timeline] == [event.event for event in events]
     clicks = await database.events.search("", names=["clicked"])
     assert [event.id for event in clicks] == ["click-1"]
+
+
+async def test_only_the_last_attempts_of_a_message_keep_their_conversation(
+    database: Database,
+) -> None:
+    outbound = OutboundMessage(
+        id="m", submission="s", account="main", envelope="", mail_from="", recipients=(),
+        received=1000.0, expires=2000.0, size=10,
+    )  # fmt: skip
+    for attempt in range(CONVERSATIONS + 2):
+        message = outbound.model_copy(update={"attempt": attempt})
+        name = EventName.DELIVERED if attempt == CONVERSATIONS + 1 else EventName.DEFERRED
+        data = {"conversation": f"S: {attempt}", "reply": "x"}
+        await database.events.insert([attempted(name, message, "m", 1000.0 + attempt, data)])
+    timeline = await database.events.timeline("m")
+    kept = [event.data["attempt"] for event in timeline if "conversation" in event.data]
+    assert kept == list(range(2, CONVERSATIONS + 2))
+    assert all(event.data["reply"] == "x" for event in timeline)
 
 
 async def test_login_is_made_found_changed_rotated_and_deleted(database: Database) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("command") / "stack"
     with Stack.start(folder, replicas={"sender": 2, "ingress-smtp": 2}) as started:
         yield started
+        started.stop(wipe=True)
 
 
 def postroad(stack: Stack, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -83,6 +85,9 @@ def test_trace_tells_the_life_of_a_message(stack: Stack):
     assert done.returncode == 0, done.stderr
     assert "delivered" in done.stdout
     assert "trace@example.test" in done.stdout
+    assert "S: 250" not in done.stdout
+    verbose = postroad(stack, "trace", message, "--verbose").stdout
+    assert verbose.index("C: RCPT TO:<trace@example.test>") < verbose.index("C: (message, ")
     assert answer(stack, "trace", message)["id"] == message
     found = answer(stack, "messages", "--recipient", "trace@example.test")
     assert [row["id"] for row in found] == [message]
@@ -138,8 +143,41 @@ def test_domains_suppressions_and_webhooks_are_administered(stack: Stack):
     assert answer(stack, "webhooks", "list") == []
 
 
-def test_lanes_and_queues_are_listed(stack: Stack):
-    assert isinstance(answer(stack, "lanes", "list"), list)
+def test_lane_is_given_orders_and_dead_letters_are_looked_at(stack: Stack):
+    deadline = time.monotonic() + 20  # the sender writes its lanes down every few seconds
+    while not (lanes := answer(stack, "lanes", "list", "--site", "127.0.0.1")):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    key = lanes[0]["key"]
+    assert answer(stack, "lanes", "pause", key, "--reason", "by test")["order"] == {
+        "paused": True,
+        "reason": "by test",
+    }
+    assert "paused" not in answer(stack, "lanes", "resume", key)["order"]
+    assert answer(stack, "lanes", "drain", key)["order"]["drain"] is True
+    assert "drain" not in answer(stack, "lanes", "resume", key)["order"]
+    assert answer(stack, "lanes", "cap", key, "--rate", "5")["order"]["rate"] == 5
+    assert "rate" not in answer(stack, "lanes", "cap", key, "--rate", "0")["order"]
+    assert answer(stack, "lanes", "cancel", key, "rate")["order"]["cancel"].keys() == {"rate"}
+    assert answer(stack, "lanes", "simulate", key, "rate")["order"]["simulate"] == ["rate"]
+    assert "simulate" not in answer(stack, "lanes", "simulate", key)["order"]
+    asked = postroad(stack, "lanes", "bounce", key, "--reply", "550 5.4.1 no")
+    assert asked.returncode == 130  # nobody has confirmed it
+    bounced = answer(
+        stack, "lanes", "bounce", key, "--reply", "550 5.4.1 no", "--before", "1", "--yes"
+    )
+    assert bounced["order"]["bounce"] == {"reply": "550 5.4.1 no", "before": 1.0}
+    assert "bounce" not in answer(stack, "lanes", "bounce", key, "--stop")["order"]
+    there = answer(stack, "lanes", "redirect", key, "spare.test", "--tls", "none")
+    assert there["order"]["redirect"] == {"host": "spare.test", "port": 25, "tls": "none"}
+    assert "redirect" not in answer(stack, "lanes", "redirect", key, "--stop")["order"]
+    assert postroad(stack, "lanes", "redirect", key).returncode == 2
+    assert answer(stack, "queues", "look", "sender.shard.dead") == []
+    assert answer(stack, "queues", "replay", "sender.shard.dead") == {"replayed": 0, "left": 0}
+    assert answer(stack, "queues", "purge", "sender.shard.dead", "--yes") == {"purged": 0}
+
+
+def test_queue_is_shown(stack: Stack):
     assert answer(stack, "queues", "show", "transformer.accepted")["name"] == "transformer.accepted"
 
 

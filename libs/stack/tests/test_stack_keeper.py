@@ -167,6 +167,16 @@ async def test_stop_right_after_the_start_leaves_nothing_running(program: Make):
     assert watched.keeper.status.pid is None
 
 
+async def test_stop_at_once_does_not_wait_for_a_program_that_takes_its_time(program: Make):
+    slow = "signal.signal(signal.SIGTERM, lambda *_: time.sleep(60))\n" + STEADY
+    watched = Watched(program(slow, grace=60.0))
+    watched.keeper.start()
+    await watched.keeper.ready()
+    async with asyncio.timeout(10):
+        await watched.keeper.stop(at_once=True)
+    assert watched.keeper.status.state is ProcessState.STOPPED
+
+
 def test_child_dies_when_its_supervisor_is_killed(tmp_path: Path):
     # A supervisor of its own process: it starts a child, says its pid, and is killed.
     script = f"""

@@ -33,6 +33,7 @@ POSTROAD = Path(sys.executable).with_name("postroad")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack.start(tmp_path_factory.mktemp("servers") / "stack", only=SERVERS) as started:
         yield started
+        started.stop(wipe=True)
 
 
 def insert(uri: str, number: int) -> None:

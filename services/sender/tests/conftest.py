@@ -5,10 +5,16 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -120,6 +126,62 @@ class Dialog:
             self.mismatches.append(f"expected {pattern!r}, got {line!r}")
 
 
+class NameServer(asyncio.DatagramProtocol):
+    """Answers from `zone`: (name, type) to records, or to an rcode, or to None for silence.
+
+    Answers about names that end in one of `signed`, and in none of `unsigned`, are marked as
+    authentic, if that is asked for.
+    """
+
+    def __init__(self) -> None:
+        self.zone: dict[tuple[str, str], list[str] | str | None] = {}
+        self.asked: list[tuple[str, str]] = []
+        self.address = ""
+        self.signed: tuple[str, ...] = ()
+        self.unsigned: tuple[str, ...] = ()
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.address = f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        query = dns.message.from_wire(data)
+        question = query.question[0]
+        name = question.name.to_text(omit_final_dot=True).lower()
+        kind = dns.rdatatype.to_text(question.rdtype)
+        self.asked.append((name, kind))
+        answer = dns.message.make_response(query)
+        answer.flags |= dns.flags.RA
+        signed = name.endswith(self.signed) and not name.endswith(self.unsigned)
+        if query.flags & dns.flags.AD and signed:
+            answer.flags |= dns.flags.AD
+        found = self.zone.get((name, kind), self.zone.get((name, "*"), []))
+        if found is None:
+            return
+        if isinstance(found, str):
+            answer.set_rcode(dns.rcode.from_text(found))
+        elif not found and not any(known == name for known, _ in self.zone):
+            answer.set_rcode(dns.rcode.NXDOMAIN)
+        for text in found if isinstance(found, list) else []:
+            record, _, value = text.rpartition("|")
+            answer.answer.append(
+                dns.rrset.from_text(record or f"{name}.", 60, "IN", kind, value)
+                if not value.startswith("CNAME ")
+                else dns.rrset.from_text(
+                    f"{name}.", 60, "IN", "CNAME", value.removeprefix("CNAME ")
+                )
+            )
+        self.transport.sendto(answer.to_wire(), addr)
+
+
+@pytest.fixture
+async def name_server() -> AsyncIterator[NameServer]:
+    loop = asyncio.get_running_loop()
+    transport, server = await loop.create_datagram_endpoint(NameServer, local_addr=("127.0.0.1", 0))
+    yield server
+    transport.close()
+
+
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A self-signed certificate and key for 127.0.0.1 and localhost, as one PEM file."""
@@ -147,6 +209,105 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         + made.public_bytes(serialization.Encoding.PEM)
     )
     return path
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate with its key, in a PEM file that also has the `others` of its chain."""
+
+    certificate: x509.Certificate
+    path: Path
+    others: tuple[x509.Certificate, ...] = ()
+
+    @property
+    def chain(self) -> list[bytes]:
+        """As a server presents it: DER, its own certificate first."""
+        chain = (self.certificate, *self.others)
+        return [one.public_bytes(serialization.Encoding.DER) for one in chain]
+
+    def context(self) -> ssl.SSLContext:
+        """For a server with this certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.path)
+        return context
+
+
+class Authority:
+    """A certificate authority of the tests: a root that signs for an authority that signs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = 0
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._under = ec.generate_private_key(ec.SECP256R1())
+        self.root = self._sign("root", self._key, "root", self._key, ca=True)
+        self.between = self._sign("between", self._under, "root", self._key, ca=True)
+        self.file = folder / "root.pem"
+        self.file.write_bytes(self.root.public_bytes(serialization.Encoding.PEM))
+
+    def trusting(self) -> ssl.SSLContext:
+        """For a client that believes this authority and no other."""
+        context = ssl.create_default_context(cafile=str(self.file))
+        context.hostname_checks_common_name = False
+        return context
+
+    def issue(
+        self, *names: str, days: int = 1, common: str = "server", with_root: bool = False
+    ) -> Issued:
+        """A certificate for `names` that ends in `days`; below zero it has expired."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        made = self._sign(common, key, "between", self._under, names=names, days=days)
+        others = (self.between, self.root) if with_root else (self.between,)
+        self._count += 1
+        path = self._folder / f"{self._count}.pem"
+        octets = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        for one in (made, *others):
+            octets += one.public_bytes(serialization.Encoding.PEM)
+        path.write_bytes(octets)
+        return Issued(made, path, others)
+
+    def _sign(
+        self,
+        subject: str,
+        key: ec.EllipticCurvePrivateKey,
+        issuer: str,
+        by: ec.EllipticCurvePrivateKey,
+        *,
+        names: tuple[str, ...] = (),
+        days: int = 1,
+        ca: bool = False,
+    ) -> x509.Certificate:
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=9))
+            .not_valid_after(now + timedelta(days=days))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+            )
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key()), critical=False
+            )
+        )
+        if names:
+            san = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+            builder = builder.add_extension(san, critical=False)
+        return builder.sign(by, hashes.SHA256())
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """One for all tests: keys take time."""
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture
@@ -184,6 +345,9 @@ class Sink:
         self.gate = asyncio.Event()
         self.gate.set()
         self.dsn = False
+        self.tls: ssl.SSLContext | None = None
+        self.requiretls = False
+        self.commands: list[str] = []  # of MAIL, with "TLS " before those that were protected
         self.most_connections = 1000
         self.open = 0
         self.connections = 0
@@ -237,7 +401,7 @@ class Sink:
             else:
                 writer.write(b"220 sink.test\r\n")
                 await self._talk(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             self.open -= 1
@@ -252,6 +416,7 @@ class Sink:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sender, recipients = "", []
+        secure = False
         while True:
             line = (await reader.readuntil(b"\r\n")).decode().removesuffix("\r\n")
             match line[:4].upper():
@@ -259,9 +424,16 @@ class Sink:
                     self._greet(line[5:], reader)
                     offered = ["sink.test", "PIPELINING", "8BITMIME", "SIZE 99999999"]
                     offered += ["DSN"] if self.dsn else []
+                    offered += ["STARTTLS"] if self.tls is not None and not secure else []
+                    offered += ["REQUIRETLS"] if self.requiretls and secure else []
                     lines = [f"250-{word}\r\n" for word in offered[:-1]]
                     writer.write("".join([*lines, f"250 {offered[-1]}\r\n"]).encode())
+                case "STAR" if self.tls is not None:
+                    writer.write(b"220 2.0.0 go\r\n")
+                    await writer.start_tls(self.tls)
+                    secure = True
                 case "MAIL":
+                    self.commands.append(f"TLS {line}" if secure else line)
                     sender, recipients = line.partition("<")[2].partition(">")[0], []
                     writer.write(b"250 2.1.0 ok\r\n")
                 case "RCPT":

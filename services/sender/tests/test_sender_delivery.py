@@ -1,12 +1,14 @@
 """The whole sender against real RabbitMQ and MongoDB and receiving servers on loopback."""
 
 import asyncio
+import hashlib
 import json
 import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient,
 from postroad_common.schemas.returns import DeliveryFailure
 from postroad_common.service import ServiceContext
 from postroad_common.store.database import Database
-from postroad_sender import book
+from postroad_sender import book, main
 from postroad_sender.main import build
+from postroad_sender.resolver import Resolver
 from postroad_sender.settings import Settings
 
 MIME = b"Subject: hello\r\nFrom: a@b.test\r\n\r\nhello\r\n"
@@ -535,3 +538,33 @@ async def test_what_a_lane_learnt_is_known_to_the_next_process(sender: Sender, s
         await sender.hand_in(f"v{number}@d.test")
     await sender.told(EventName.DELIVERED, 220, 30)
     assert sink.refused - refused <= 1
+
+
+async def test_tls_policy_of_the_domain_is_in_the_event_of_the_attempt(
+    sender: Sender, sink: Any, name_server: Any, authority: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(main, "Resolver", partial(Resolver, permits=lambda _: True))
+    issued = authority.issue("mx.d.test")
+    sink.tls = issued.context()
+    digest = hashlib.sha256(issued.chain[0]).hexdigest()
+    name_server.signed = (".test",)
+    name_server.zone |= {
+        ("d.test", "MX"): ["10 mx.d.test."],
+        ("mx.d.test", "A"): ["127.0.0.1"],
+        (f"_{sink.port}._tcp.mx.d.test", "TLSA"): [f"3 0 1 {digest}"],
+        ("e.test", "MX"): ["10 mx.e.test."],
+        ("mx.e.test", "A"): ["127.0.0.1"],
+        (f"_{sink.port}._tcp.mx.e.test", "TLSA"): [f"3 0 1 {'0' * 64}"],
+    }
+    settings = {"dns": name_server.address, "dnssec": "trusted", "retry_schedule": "60"}
+    await sender.start([{"domain": "*", "port": sink.port}], **settings)
+    await sender.hand_in("u@d.test")
+    await sender.hand_in("u@e.test")
+    (delivered,) = await sender.told(EventName.DELIVERED)
+    expected = {"kind": "dane", "mode": "enforce", "result": "ok", "detail": "TLSA 3 0 1"}
+    assert delivered.data["tls_policy"] == expected
+    (deferred,) = await sender.told(EventName.DEFERRED)
+    assert deferred.data["tls_policy"]["result"] == "failed"
+    assert deferred.data["reply"].startswith("451 4.7.5 DANE: ")
+    assert "# DANE: the certificate fits no TLSA record" in deferred.data["conversation"]
+    assert sink.recipients == ["u@d.test"]

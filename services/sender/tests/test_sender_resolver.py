@@ -1,15 +1,8 @@
 """DNS against a name server on loopback, and dialling what it names."""
 
-import asyncio
 import random
-from collections.abc import AsyncIterator
 from typing import Any
 
-import dns.flags
-import dns.message
-import dns.rcode
-import dns.rdatatype
-import dns.rrset
 import pytest
 
 from postroad_sender.destination import Destinations
@@ -20,55 +13,8 @@ from postroad_sender.stage import Stage, Trouble, WireError
 from postroad_sender.wire.session import Timeouts
 
 
-class NameServer(asyncio.DatagramProtocol):
-    """Answers from `zone`: (name, type) to records, or to an rcode, or to None for silence."""
-
-    def __init__(self) -> None:
-        self.zone: dict[tuple[str, str], list[str] | str | None] = {}
-        self.asked: list[tuple[str, str]] = []
-        self.address = ""
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.address = f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        query = dns.message.from_wire(data)
-        question = query.question[0]
-        name = question.name.to_text(omit_final_dot=True).lower()
-        kind = dns.rdatatype.to_text(question.rdtype)
-        self.asked.append((name, kind))
-        answer = dns.message.make_response(query)
-        answer.flags |= dns.flags.RA
-        found = self.zone.get((name, kind), self.zone.get((name, "*"), []))
-        if found is None:
-            return
-        if isinstance(found, str):
-            answer.set_rcode(dns.rcode.from_text(found))
-        elif not found and not any(known == name for known, _ in self.zone):
-            answer.set_rcode(dns.rcode.NXDOMAIN)
-        for text in found if isinstance(found, list) else []:
-            record, _, value = text.rpartition("|")
-            answer.answer.append(
-                dns.rrset.from_text(record or f"{name}.", 60, "IN", kind, value)
-                if not value.startswith("CNAME ")
-                else dns.rrset.from_text(
-                    f"{name}.", 60, "IN", "CNAME", value.removeprefix("CNAME ")
-                )
-            )
-        self.transport.sendto(answer.to_wire(), addr)
-
-
 @pytest.fixture
-async def name_server() -> AsyncIterator[NameServer]:
-    loop = asyncio.get_running_loop()
-    transport, server = await loop.create_datagram_endpoint(NameServer, local_addr=("127.0.0.1", 0))
-    yield server
-    transport.close()
-
-
-@pytest.fixture
-def resolver(name_server: NameServer) -> Resolver:
+def resolver(name_server: Any) -> Resolver:
     return Resolver(name_server.address, "me.test", lifetime=1.0)
 
 
@@ -80,7 +26,7 @@ async def trouble(resolver: Resolver, domain: str) -> WireError:
 
 
 async def test_mx_hosts_come_by_preference_and_are_asked_for_once(
-    name_server: NameServer, resolver: Resolver
+    name_server: Any, resolver: Resolver
 ):
     name_server.zone[("d.test", "MX")] = ["20 b.test.", "10 A.test.", "20 c.test."]
     expected = (MxHost(10, "a.test"), MxHost(20, "b.test"), MxHost(20, "c.test"))
@@ -95,7 +41,7 @@ def test_hosts_of_equal_preference_come_in_random_order():
     assert orders == {("a", "b", "z"), ("b", "a", "z")}
 
 
-async def test_null_mx_is_a_definite_refusal(name_server: NameServer, resolver: Resolver):
+async def test_null_mx_is_a_definite_refusal(name_server: Any, resolver: Resolver):
     name_server.zone[("d.test", "MX")] = ["0 ."]
     error = await trouble(resolver, "d.test")
     assert error.reply is not None
@@ -103,14 +49,14 @@ async def test_null_mx_is_a_definite_refusal(name_server: NameServer, resolver: 
 
 
 async def test_domain_without_mx_is_its_own_host_if_it_has_an_address(
-    name_server: NameServer, resolver: Resolver
+    name_server: Any, resolver: Resolver
 ):
     name_server.zone[("d.test", "A")] = ["192.0.2.1"]
     assert await resolver.mail_hosts("d.test") == (MxHost(0, "d.test"),)
 
 
 async def test_domain_that_does_not_exist_is_a_definite_refusal_and_kept(
-    name_server: NameServer, resolver: Resolver
+    name_server: Any, resolver: Resolver
 ):
     for _ in range(2):
         error = await trouble(resolver, "gone.test")
@@ -120,7 +66,7 @@ async def test_domain_that_does_not_exist_is_a_definite_refusal_and_kept(
 
 
 async def test_domain_with_neither_mx_nor_address_is_a_definite_refusal(
-    name_server: NameServer, resolver: Resolver
+    name_server: Any, resolver: Resolver
 ):
     name_server.zone[("d.test", "TXT")] = ["hello"]
     error = await trouble(resolver, "d.test")
@@ -130,7 +76,7 @@ async def test_domain_with_neither_mx_nor_address_is_a_definite_refusal(
 
 @pytest.mark.parametrize("answer", ["SERVFAIL", "REFUSED", None])
 async def test_failing_or_silent_name_server_is_no_reason_to_give_up(
-    name_server: NameServer, resolver: Resolver, answer: str | None
+    name_server: Any, resolver: Resolver, answer: str | None
 ):
     name_server.zone[("d.test", "*")] = answer
     error = await trouble(resolver, "d.test")
@@ -138,7 +84,7 @@ async def test_failing_or_silent_name_server_is_no_reason_to_give_up(
 
 
 async def test_address_that_cannot_be_looked_up_is_no_definite_refusal(
-    name_server: NameServer, resolver: Resolver
+    name_server: Any, resolver: Resolver
 ):
     name_server.zone[("d.test", "MX")] = []
     name_server.zone[("d.test", "A")] = "SERVFAIL"
@@ -146,7 +92,7 @@ async def test_address_that_cannot_be_looked_up_is_no_definite_refusal(
 
 
 async def test_mx_that_leads_back_to_us_is_cut_with_all_behind_it(
-    name_server: NameServer, resolver: Resolver
+    name_server: Any, resolver: Resolver
 ):
     name_server.zone[("d.test", "MX")] = ["10 a.test.", "20 me.test.", "30 b.test."]
     assert await resolver.mail_hosts("d.test") == (MxHost(10, "a.test"),)
@@ -157,7 +103,7 @@ async def test_mx_that_leads_back_to_us_is_cut_with_all_behind_it(
 
 
 async def test_addresses_of_both_kinds_are_found_behind_an_alias(
-    name_server: NameServer, resolver: Resolver
+    name_server: Any, resolver: Resolver
 ):
     name_server.zone[("mx.test", "A")] = ["CNAME real.test.", "real.test.|8.8.8.8"]
     name_server.zone[("mx.test", "AAAA")] = ["2606:4700::1111"]
@@ -165,7 +111,7 @@ async def test_addresses_of_both_kinds_are_found_behind_an_alias(
 
 
 async def test_private_addresses_are_refused_unless_a_route_names_the_host(
-    name_server: NameServer, resolver: Resolver
+    name_server: Any, resolver: Resolver
 ):
     name_server.zone[("mx.test", "A")] = ["10.0.0.1", "127.0.0.1"]
     with pytest.raises(WireError) as caught:
@@ -188,9 +134,7 @@ def dialer(resolver: Resolver) -> Dialer:
     return Dialer(resolver, "me.test", Contexts.make(), timeouts=Timeouts(2.0, 2.0, 2.0, 2.0, 2.0))
 
 
-async def test_domains_with_the_same_mx_hosts_share_a_lane(
-    name_server: NameServer, resolver: Resolver
-):
+async def test_domains_with_the_same_mx_hosts_share_a_lane(name_server: Any, resolver: Resolver):
     for domain in ("one.test", "two.test"):
         name_server.zone[(domain, "MX")] = ["10 a.mx.test.", "20 b.mx.test."]
     destinations = Destinations(Routes(), resolver)
@@ -207,7 +151,7 @@ async def test_literal_of_a_private_address_is_not_dialled(resolver: Resolver):
 
 
 async def test_mx_host_without_an_address_is_no_definite_refusal(
-    name_server: NameServer, resolver: Resolver
+    name_server: Any, resolver: Resolver
 ):
     name_server.zone[("d.test", "MX")] = ["10 gone.test."]
     destination = await Destinations(Routes(), resolver).find("d.test")
@@ -217,7 +161,7 @@ async def test_mx_host_without_an_address_is_no_definite_refusal(
 
 
 async def test_route_to_a_name_is_looked_up_and_dialled(
-    name_server: NameServer, resolver: Resolver, sink: Any
+    name_server: Any, resolver: Resolver, sink: Any
 ):
     name_server.zone[("relay.test", "A")] = ["127.0.0.9", "127.0.0.1"]
     routes = Routes.parse(f'[{{"domain":"*","host":"relay.test","port":{sink.port}}}]')

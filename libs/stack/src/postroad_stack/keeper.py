@@ -80,11 +80,14 @@ class Keeper:
             missing = f": {self.status.note}" if self.status.note else ""
             raise self._failed(f"was not ready after {seconds} seconds{missing}") from None
 
-    async def stop(self) -> None:
-        """End the program: SIGTERM, and SIGKILL after its grace time."""
+    async def stop(self, *, at_once: bool = False) -> None:
+        """End the program: SIGTERM, and SIGKILL after its grace time, or `at_once`."""
         self._stopping.set()
         if self._running is not None:
-            self._running.terminate()
+            if at_once:
+                self._running.kill()
+            else:
+                self._running.terminate()
         if self._task is None:
             return
         try:

@@ -18,6 +18,9 @@ from postroad_stack.plan import Plan
 from postroad_stack.state_dir import StateDir, write_atomically
 from postroad_stack.status import Failure, Phase, StackStatus
 
+FOR_GOOD = signal.SIGUSR1
+"""Asks the supervisor to stop like SIGTERM; the servers need not put their data in order."""
+
 _POLL = 0.1
 _START_LIMIT = 300.0
 _STOP_LIMIT = 120.0
@@ -98,12 +101,13 @@ def wait_ready(
         time.sleep(_POLL)
 
 
-def stop(state: StateDir, *, limit: float = _STOP_LIMIT) -> bool:
+def stop(state: StateDir, *, limit: float = _STOP_LIMIT, wipe: bool = False) -> bool:
     """Stop the stack; return whether one was running.
 
     Args:
         state: state dir.
         limit: seconds until the supervisor is killed, and its children with it.
+        wipe: remove the data, too.
     """
     if not state.exists():
         return False
@@ -111,13 +115,15 @@ def stop(state: StateDir, *, limit: float = _STOP_LIMIT) -> bool:
         running = state.supervised()
         status = state.read_status()
         if running and status is not None and same_process(status.supervisor, status.born):
-            os.kill(status.supervisor, signal.SIGTERM)
+            os.kill(status.supervisor, FOR_GOOD if wipe else signal.SIGTERM)
             deadline = time.monotonic() + limit
             while same_process(status.supervisor, status.born) and time.monotonic() < deadline:
                 time.sleep(_POLL / 2)
             end_process(status.supervisor, status.born)
         end_leftovers(state)
-        return running
+    if wipe:
+        state.wipe()
+    return running
 
 
 def _await_end(state: StateDir, status: StackStatus) -> None:

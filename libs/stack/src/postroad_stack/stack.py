@@ -201,9 +201,7 @@ class Stack:
 
     def stop(self, *, wipe: bool = False) -> None:
         """Stop everything; services finish what they have in hand. `wipe` removes the data, too."""
-        launching.stop(self._state)
-        if wipe:
-            self._state.wipe()
+        launching.stop(self._state, wipe=wipe)
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, limit: float = 30.0) -> None:

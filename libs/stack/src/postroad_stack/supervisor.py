@@ -24,6 +24,7 @@ from postroad_stack.credential import ensure_credential
 from postroad_stack.errors import NotReadyError, StackError, StartFailedError
 from postroad_stack.identity import Identity, load_identity
 from postroad_stack.keeper import Keeper
+from postroad_stack.launching import FOR_GOOD
 from postroad_stack.plan import Plan, Source, fixed_ports
 from postroad_stack.ports import PortBook
 from postroad_stack.program import Program
@@ -74,6 +75,7 @@ class Supervisor:
         self._since = time.time()
         self._born = psutil.Process().create_time()
         self._stop = asyncio.Event()
+        self._for_good = False
         self._writing = False
 
     async def run(self) -> int:
@@ -81,6 +83,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(FOR_GOOD, self._stop_for_good)
         housekeeping = asyncio.create_task(self._look_around(), name="look around")
         starting = asyncio.create_task(self._start(), name="start")
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
@@ -196,7 +199,13 @@ class Supervisor:
         daemon = [keeper for keeper in self._servers if keeper.program.name == "epmd"]
         servers = [keeper for keeper in self._servers if keeper not in daemon]
         for wave in (services, sink + servers, daemon):
-            await asyncio.gather(*(keeper.stop() for keeper in wave))
+            at_once = self._for_good and wave is not services
+            await asyncio.gather(*(keeper.stop(at_once=at_once) for keeper in wave))
+
+    def _stop_for_good(self) -> None:
+        """The data are going to be removed: the servers need not put them in order."""
+        self._for_good = True
+        self._stop.set()
 
     async def _look_around(self) -> None:
         """See to it that no log grows without bound, and that the parent to follow still lives."""

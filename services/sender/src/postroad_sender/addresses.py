@@ -27,6 +27,15 @@ def is_public(text: str) -> bool:
     return address.is_global and not address.is_multicast
 
 
+def is_literal(host: str) -> bool:
+    """Whether `host` is an IP address and not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def literal(domain: str) -> str | None:
     """The address in a domain literal, `[192.0.2.1]` or `[IPv6:2001:db8::1]`; None for a name."""
     if not (domain.startswith("[") and domain.endswith("]")):

@@ -3,25 +3,28 @@
 The sender writes each lane's state there and reads the orders given for it. The store may be
 away: lanes then go on with what they know.
 
-A state has `phase` (idle, open, limited, closed, paused), `connections`, `busy`, `window`, `rate`,
-`waiting`, `reason`, `effects`, and `learnt`, which is for the next process. An order may have
-`paused` (true, or the Unix time it ends), `connections` and `rate` (pinned values), `reason`, and
-`cancel`: a mapping of a kind of effect (connections, rate, pause) to the Unix time of the order,
-which lifts what was learnt until then.
+A state has `phase` (idle, open, limited, closed, paused, draining, drained), `connections`,
+`busy`, `window`, `rate`, `waiting` (in this process), `parked` (about how many were sent to wait
+elsewhere in the last minutes), `reason`, `effects`, and `learnt`, which is for the next process;
+`provider`, if it is known who runs the site. Caps and warm-ups are among the effects, as they
+stand. With an order to bounce there is also `swept`, the time up to which the lane's backlog has
+been worked off for it. What an order may have is in `orders`.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from typing import Any
 
 import structlog
 
 from postroad_common.errors import StoreAway
 from postroad_common.store.lanes import LaneRecord, Lanes
-from postroad_sender.control import Controller, Kind
+from postroad_sender.control import Effect, Kind
 from postroad_sender.job import Job
 from postroad_sender.lane import Lane
+from postroad_sender.orders import Orders
 
 OBEY_EVERY = 2.0  # seconds
 SAVE_EVERY = 6.0
@@ -35,7 +38,10 @@ _log = structlog.get_logger("lanes")
 
 
 class Book:
-    """One per process. Loop times inside, Unix times in the store."""
+    """One per process. Loop times inside, Unix times in the store.
+
+    `heed` is called with each lane that has new orders.
+    """
 
     def __init__(
         self,
@@ -43,6 +49,7 @@ class Book:
         clock: Callable[[], float],
         wall: Callable[[], float] = time.time,
     ) -> None:
+        self.heed: Callable[[Lane[Job]], None] | None = None
         self._store = store
         self._clock = clock
         self._wall = wall
@@ -59,12 +66,14 @@ class Book:
         now, wall = self._clock(), self._wall()
         if known is not None and wall - known.updated < STALE_AFTER:
             try:
-                lane.controller.restore(dict(known.state.get("learnt") or {}), now, wall)
+                learnt = dict(known.state.get("learnt") or {})
+                lane.controller.restore(learnt, now, wall)
+                lane.swept = float(learnt.get("swept") or 0.0)
             except (TypeError, ValueError, AttributeError):
                 _log.warning("what was stored about a lane is not readable", lane=key)
         order = self._orders.get(key)
         if order:
-            obey(lane.controller, order, now, wall)
+            obey(lane, order, now, wall)
 
     async def load(self) -> None:
         """Read what an earlier process knew; before lanes are made, if possible.
@@ -123,7 +132,9 @@ class Book:
             order = changed.get(str(lane.key))
             if order is not None:
                 _log.info("order for a lane", lane=str(lane.key), order=dict(order))
-                obey(lane.controller, order, self._clock(), now)
+                obey(lane, order, self._clock(), now)
+                if self.heed is not None:
+                    self.heed(lane)
 
     async def save(self, lanes: Iterable[Lane[Job]]) -> None:
         """Write the states that have changed. Raises StoreAway."""
@@ -142,13 +153,21 @@ class Book:
 def describe(lane: Lane[Job], now: float, wall: float) -> dict[str, Any]:
     """The state of `lane` as it is stored and shown."""
     controller = lane.controller
-    effects = controller.effects(now)
+    effects = [
+        effect
+        for effect in controller.effects(now)
+        if effect.kind is not Kind.PAUSE or effect.value > now
+    ]
     shift = wall - now
-    closed = controller.closed_for(now)
+    closed = lane.closed_for(now)
+    capped = closed > controller.closed_for(now)
+    standings = [] if lane.bounds is None else lane.bounds.standings()
     paused = any(effect.pinned and effect.kind is Kind.PAUSE for effect in effects)
-    if closed > 0.0:
-        phase = "paused" if paused else "closed"
-    elif effects:
+    if lane.orders.draining:
+        phase = "drained" if lane.is_idle else "draining"
+    elif closed > 0.0:
+        phase = "paused" if paused and not capped else "closed"
+    elif any(not effect.simulated for effect in effects):
         phase = "limited"
     else:
         phase = "idle" if lane.is_idle else "open"
@@ -160,46 +179,71 @@ def describe(lane: Lane[Job], now: float, wall: float) -> dict[str, Any]:
         "window": controller.connections(now),
         "rate": None if rate is None else round(rate, 3),
         "waiting": len(lane),
-        "reason": effects[-1].reason if effects else "",
+        "parked": _about(lane.parked(now)),
+        "reason": lane.why_closed(now) if capped else effects[-1].reason if effects else "",
         "effects": [
             {
                 "kind": effect.kind.value,
                 "value": round(effect.value + (shift if effect.kind is Kind.PAUSE else 0.0), 3),
                 "reason": effect.reason,
                 "since": round(effect.since + shift),
+                "until": _until(effect, shift),
                 "pinned": effect.pinned,
+                "simulated": effect.simulated,
             }
             for effect in effects
+        ]
+        + [
+            {
+                "kind": standing.kind,
+                "value": standing.value,
+                "reason": standing.reason,
+                "since": round(standing.since),
+                "until": None if standing.until is None else round(standing.until),
+                "pinned": False,
+                "simulated": False,
+            }
+            for standing in standings
         ],
-        "learnt": controller.to_state(now, wall),
+        **({"provider": lane.provider} if lane.provider else {}),
+        **({"swept": lane.swept} if lane.orders.bounce is not None else {}),
+        "learnt": controller.to_state(now, wall) | {"swept": lane.swept},
     }
 
 
-def obey(controller: Controller, order: Mapping[str, Any], now: float, wall: float) -> None:
-    """Carry out an operator's order; what is not understood in it is left out."""
-    reason = str(order.get("reason") or "ordered by an operator")[:500]
-    paused = order.get("paused")
-    until = now + _FOR_EVER if paused is True else _number(paused)
-    if until is not None and paused is not True:
-        until = until - wall + now
+def obey(lane: Lane[Job], order: Mapping[str, Any], now: float, wall: float) -> None:
+    """Give `lane` its orders: what concerns its speed holds from now on, the rest is for `heed`."""
+    orders = Orders.parse(order)
+    lane.orders = orders
+    controller = lane.controller
+    shift = now - wall
+    since = now if orders.since is None else orders.since + shift
+    until = orders.paused_until
+    if orders.draining:
+        until = inf
     wanted = {
-        Kind.PAUSE: until,
-        Kind.CONNECTIONS: _number(order.get("connections")),
-        Kind.RATE: _number(order.get("rate")),
+        Kind.PAUSE: None if until is None else min(until + shift, since + _FOR_EVER),
+        Kind.CONNECTIONS: orders.connections,
+        Kind.RATE: orders.rate,
     }
     for kind, value in wanted.items():
-        if value is not None and value > 0.0:
-            controller.pin(kind, value, reason, now)
+        if value is not None:
+            controller.pin(kind, value, orders.reason, since)
         else:
             controller.unpin(kind)
-    cancel = order.get("cancel")
-    for name, moment in cancel.items() if isinstance(cancel, Mapping) else ():
-        at = _number(moment)
-        if name in set(Kind) and at is not None:
-            controller.cancel_learnt(Kind(name), now, since=at - wall + now)
+    controller.set_dry_run(orders.simulate)
+    for kind, moment in orders.cancel:
+        controller.cancel_learnt(kind, now, since=moment + shift)
 
 
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def _until(effect: Effect, shift: float) -> int | None:
+    """When it ends by itself (Unix seconds), if that is known."""
+    if effect.kind is not Kind.PAUSE or effect.value - effect.since > _FOR_EVER / 2:
         return None
-    return float(value)
+    return round(effect.value + shift)
+
+
+def _about(number: float) -> int:
+    """Rounded, so that a number that slowly fades is not written down anew all the time."""
+    digits = len(str(int(number)))
+    return int(round(number, min(0, 2 - digits)))

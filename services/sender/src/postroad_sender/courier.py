@@ -15,9 +15,12 @@ from postroad_sender.destination import Destination
 from postroad_sender.dialer import Dialer
 from postroad_sender.job import Job, Shard
 from postroad_sender.lane import Lane
-from postroad_sender.outcome import Outcome, Status, of_answer, of_error
+from postroad_sender.orders import NONE, Bounce
+from postroad_sender.outcome import Outcome, Status, of_answer, of_error, ordered
 from postroad_sender.signals import Signal
+from postroad_sender.slots import Slots
 from postroad_sender.stage import Stage, WireError
+from postroad_sender.tls_policy import Demand, is_waived, note, with_requiretls
 from postroad_sender.wire.session import Session
 from postroad_sender.wire.transaction import Answer, transact
 
@@ -49,34 +52,6 @@ class Endings(Protocol):
 
 
 Pieces = Callable[[Job], Awaitable["tuple[bytes | memoryview, ...] | None"]]
-
-
-class Slots:
-    """How many connections this process may have. Idle ones give way to those that are needed."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._used = 0
-        self.idle: dict[Courier, None] = {}
-        self._hungry: dict[Crew, None] = {}
-
-    def take(self, crew: "Crew") -> bool:
-        """Whether one more connection may be opened now. If not, the crew is woken when it may."""
-        if self._used < self._most:
-            self._used += 1
-            return True
-        self._hungry[crew] = None
-        if self.idle:
-            next(iter(self.idle)).dismiss()
-        return False
-
-    def give_back(self) -> None:
-        """A connection is gone."""
-        self._used -= 1
-        if self._hungry:
-            crew = next(iter(self._hungry))
-            del self._hungry[crew]
-            asyncio.get_running_loop().call_soon(crew.kick)
 
 
 class Crew:
@@ -113,6 +88,21 @@ class Crew:
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._logged = 0.0
+        self._heeded = NONE
+        self.thorough = False  # there is mail that not every connection is good enough for
+        self.siblings: tuple[Crew, ...] = ()  # of the same mail from other sources, itself included
+        self.is_mixed = False  # they are not the same for all of its mail
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is something to start."""
+        return len(self.lane) > 0 and not self.stopping
+
+    def closed_for(self, now: float) -> float:
+        """Seconds until mail that waits for this lane may go, from whatever source."""
+        if self.is_mixed or not self.siblings:
+            return self.lane.closed_for(now)
+        return min(crew.lane.closed_for(now) for crew in self.siblings)
 
     def kick(self) -> None:
         """See whether something can start, and start it."""
@@ -121,17 +111,26 @@ class Crew:
             return
         now = self._loop.time()
         wait = lane.controller.wait(now)
+        bounds = lane.bounds
+        if bounds is not None:
+            wait = max(wait, min(CLOSED_PARK, bounds.closed_for()))
         if wait > 0.0:
-            if lane.controller.closed_for(now) > HOLD_LONGEST:
+            if lane.closed_for(now) > HOLD_LONGEST:
                 self._park_all(now)
             self._wake_in(wait)
+            return
+        if bounds is not None and not bounds.may(self, now, ready=False):
             return
         while self.idle:
             courier, _ = self.idle.popitem()
             if courier.wake():
                 return  # it takes a message and looks again whether there is more to do
         for _ in range(lane.connections_wanted(now)):
+            if bounds is not None and not bounds.take(self):
+                return
             if not self.slots.take(self):
+                if bounds is not None:
+                    bounds.give_back()
                 return
             lane.opening += 1
             task = asyncio.create_task(Courier(self).run(), name=f"courier {lane.key}")
@@ -143,6 +142,8 @@ class Crew:
         self.stopping = True
         if self._timer is not None:
             self._timer.cancel()
+        if self.lane.bounds is not None:
+            self.lane.bounds.forget(self)
         self.recycle()
         if not self._tasks:
             return
@@ -152,6 +153,52 @@ class Crew:
         if late:
             await asyncio.wait(late)
 
+    def heed(self) -> None:
+        """The orders for this lane have changed: act on them now."""
+        orders, before = self.lane.orders, self._heeded
+        self._heeded = orders
+        if orders.bounce is not None:
+            for job in self.lane.shed(0, self.is_to_bounce):
+                self.bounce(job, orders.bounce)
+        if orders.draining or orders.redirect != before.redirect:
+            self.recycle()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.kick()
+
+    def is_to_bounce(self, job: Job) -> bool:
+        """Whether an operator has ordered that `job` fails."""
+        bounce = self.lane.orders.bounce
+        return bounce is not None and job.message.received < bounce.before
+
+    def bounce(self, job: Job, order: Bounce) -> None:
+        """Let `job` fail, as ordered."""
+        outcome = ordered(order.reply, self.lane.orders.reason)
+        self.endings.finish(job, [outcome] * len(job.message.recipients), None)
+
+    def demand(self, job: Job) -> Demand:
+        """What `job` needs of TLS. By an operator's redirection the way is the operator's."""
+        redirect = self.lane.orders.redirect
+        if redirect is None:
+            return job.demand
+        demand = self.destination.redirected(redirect).demand
+        return with_requiretls(demand) if job.demand.requiretls else demand
+
+    def take(self, session: Session) -> Job | None:
+        """The next message that `session` may carry; None also if it has to make room for others.
+
+        It has to when it is the turn of a message that it is not good enough for, and no other
+        connection is on its way.
+        """
+        lane = self.lane
+        if not self.thorough:
+            return lane.take()
+        head = lane.head()
+        if head is None or (lane.opening == 0 and not self.demand(head).is_met_by(session)):
+            return None
+        return lane.take(lambda job: self.demand(job).is_met_by(session))
+
     def recycle(self) -> None:
         """Close each connection as soon as it carries nothing: the lane may have a new owner."""
         self.generation += 1
@@ -159,10 +206,14 @@ class Crew:
             courier.dismiss()
 
     def may_send(self, job: Job) -> bool:
-        """Whether `job` is still ours to send. If not, it is let go."""
+        """Whether `job` is still ours to send, and to be sent. If not, it is dealt with."""
         home = self.home
         if job.is_ours and (home is None or home.is_active or job.settled):
-            return True
+            bounce = self.lane.orders.bounce
+            if bounce is None or job.message.received >= bounce.before:
+                return True
+            self.bounce(job, bounce)
+            return False
         self.let_go(job)
         return False
 
@@ -183,8 +234,8 @@ class Crew:
 
     def _park_all(self, now: float) -> None:
         lane = self.lane
-        seconds = min(CLOSED_PARK, lane.controller.closed_for(now))
-        reason = f"delivery suspended: {lane.controller.why_closed()}"
+        seconds = min(CLOSED_PARK, lane.closed_for(now))
+        reason = f"delivery suspended: {lane.why_closed(now)}"
         self.tell("lane closed", seconds=round(seconds, 1), reason=reason, waiting=len(lane))
         for job in lane.take_all():
             self.park(job, seconds, reason, "closed")
@@ -197,8 +248,11 @@ class Crew:
             self.endings.park(job, seconds, reason, label)
 
     def _wake_in(self, seconds: float) -> None:
-        if self._timer is None:
-            self._timer = self._loop.call_later(seconds, self._woken)
+        if self._timer is not None:
+            if self._timer.when() <= self._loop.time() + seconds:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self._woken)
 
     def _woken(self) -> None:
         self._timer = None
@@ -218,6 +272,7 @@ class Courier:
         self._lane = crew.lane
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[bool] | None = None
+        self._sent_at = 0.0
         self._generation = crew.generation
 
     def wake(self) -> bool:
@@ -236,12 +291,19 @@ class Courier:
         """Open a session, carry messages while there are some, close."""
         lane, crew = self._lane, self._crew
         self._generation = crew.generation
+        where = crew.destination.redirected(lane.orders.redirect)
+        head = lane.head()
+        demand = Demand.of_route(where.route) if head is None else crew.demand(head)
         try:
             try:
-                session = await crew.dialer.open(crew.destination)
+                session = await crew.dialer.open(where, demand, thorough=crew.thorough)
             except WireError as error:
                 metrics.OPENED.labels("failed").inc()
-                self._not_opened(of_error(error))
+                outcome = of_error(error)
+                if demand.concerns_only_itself(outcome.policy):
+                    self._not_allowed(demand, outcome)
+                else:
+                    self._not_opened(outcome)
                 return
             finally:
                 lane.opening -= 1
@@ -257,6 +319,8 @@ class Courier:
                 session.quit()
         finally:
             crew.slots.give_back()
+            if lane.bounds is not None:
+                lane.bounds.give_back()
             crew.kick()
 
     async def _carry_all(self, session: Session) -> None:
@@ -275,6 +339,7 @@ class Courier:
     async def _next(self, session: Session) -> Job | None:
         """The next message to send, or None when this connection is to end."""
         crew, lane = self._crew, self._lane
+        bounds = lane.bounds
         while True:
             now = self._loop.time()
             if (
@@ -283,16 +348,26 @@ class Courier:
                 or self._generation != crew.generation
                 or session.messages >= crew.most_messages
                 or lane.working > max(1, lane.controller.connections(now))
+                or (bounds is not None and bounds.is_over())
             ):
                 return None
             if len(lane):
-                if lane.controller.wait(now) <= 0.0:
-                    job = lane.take()
-                    if job is not None and crew.may_send(job):
-                        lane.controller.sent(now)
-                        return job
-                    continue
-                crew.kick()  # sets the timer
+                if lane.controller.wait(now) <= 0.0 and (
+                    bounds is None or bounds.may(crew, now, ready=True)
+                ):
+                    job = crew.take(session)
+                    if job is None and not lane.opening:
+                        return None  # its turn is over: another is opened for what waits
+                    if job is not None:
+                        if crew.may_send(job):
+                            lane.controller.sent(now)
+                            if bounds is not None:
+                                bounds.begin(now)
+                            self._sent_at = now
+                            return job
+                        continue
+                else:
+                    crew.kick()  # sets the timer
             if not await self._idle():
                 return None
 
@@ -302,6 +377,8 @@ class Courier:
         self._waiter = waiter
         self._crew.idle[self] = None
         self._crew.slots.idle[self] = None
+        if self._lane.bounds is not None:
+            self._lane.bounds.idle(self)
         timer = self._loop.call_later(self._crew.idle_seconds, self.dismiss)
         try:
             return await waiter
@@ -310,12 +387,15 @@ class Courier:
             self._waiter = None
             self._crew.idle.pop(self, None)
             self._crew.slots.idle.pop(self, None)
+            if self._lane.bounds is not None:
+                self._lane.bounds.busy(self)
 
     async def _carry(self, session: Session, job: Job) -> None:
         pieces = await self._crew.pieces(job)
         if pieces is None:
             return  # dealt with: its body is not to be had
         lane = self._lane
+        note(session, self._crew.demand(job))
         began = self._loop.time()
         answers: list[Answer] | None = None
         try:
@@ -323,29 +403,27 @@ class Courier:
         finally:
             if answers is None:  # cancelled at the end of the grace time
                 lane.put_back(job)
-        now = self._loop.time()
+        now = lane.moved = self._loop.time()
         metrics.LATENCY.observe(now - began)
         metrics.WAIT.observe(max(0.0, began - job.since))
         outcomes = [of_answer(answer) for answer in answers]
-        if self._learn(session, job, outcomes, began, now):
+        if self._learn(session, job, outcomes, now):
             lane.put_back(job)
         else:
             self._crew.endings.finish(job, outcomes, session)
 
-    def _learn(
-        self, session: Session, job: Job, outcomes: list[Outcome], began: float, now: float
-    ) -> bool:
+    def _learn(self, session: Session, job: Job, outcomes: list[Outcome], now: float) -> bool:
         """Tell the controller. Whether the message goes back to the lane unharmed."""
         lane = self._lane
         worst = next((outcome for outcome in outcomes if outcome.signal.slows), None)
         if worst is None:
-            lane.controller.took(lane.busy, now)
+            lane.controller.took(lane.busy, now, now - self._sent_at)
             return False
         metrics.SIGNALS.labels(worst.signal, worst.stage).inc()
         reason = f"{session.host}: {worst.reply}"
         self._crew.tell("lane signal", signal=worst.signal, stage=worst.stage, reason=reason)
         if worst.reply.code != _CLOSING and not worst.local:
-            lane.controller.objected(worst.signal, reason, began, now, worst.delay)
+            lane.controller.objected(worst.signal, reason, self._sent_at, now, worst.delay)
             return False
         # The server ends the connection. What it says about a message that it had not yet taken
         # is not about the message; the first command of a used connection meets that regularly.
@@ -365,6 +443,24 @@ class Courier:
             return False
         job.returned += 1
         return True
+
+    def _not_allowed(self, demand: Demand, outcome: Outcome) -> None:
+        """No host does what `demand` asks. That concerns mail with the same demand, and no other.
+
+        The site has done nothing wrong: the lane learns nothing from what a domain says about it.
+        """
+        lane, crew = self._lane, self._crew
+        kind = str((outcome.policy or {}).get("kind", ""))
+        metrics.TLS_POLICIES.labels(kind, "failed").inc()
+        crew.tell("TLS policy not met", kind=kind, reason=str(outcome.reply))
+        for job in lane.shed(0, lambda job: crew.demand(job) == demand):
+            if not crew.may_send(job):
+                continue
+            if demand.can_be_waived and is_waived(job.body):
+                job.demand = demand.waived_for(kind)
+                lane.put(job)
+            else:
+                crew.endings.finish(job, [outcome] * len(job.message.recipients), None)
 
     def _not_opened(self, outcome: Outcome) -> None:
         lane, crew = self._lane, self._crew

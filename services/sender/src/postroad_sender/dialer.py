@@ -1,7 +1,8 @@
-"""Opening sessions to a destination: its hosts in order, their addresses, TLS as the route wishes.
+"""Opening sessions to a destination: its hosts in order, their addresses, TLS as is demanded.
 
-Where TLS is only wished for and fails, the same address is tried again without, and remembered for
-a while. Addresses that did not answer lately come last.
+Hosts that the demand (`tls_policy`) forbids are passed over. Where TLS is only wished for and
+fails, the same address is tried again without, and remembered for a while; so it is with a
+certificate that need not be good. Addresses that did not answer lately come last.
 """
 
 import asyncio
@@ -14,20 +15,33 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from postroad_sender.destination import Destination
+from postroad_sender.policy_records import PolicyRecords
 from postroad_sender.resolver import Resolver, in_order
 from postroad_sender.stage import Stage, Trouble, WireError
+from postroad_sender.tls_plan import Plan, Terms, check_for, completed, plans, terms_of
+from postroad_sender.tls_policy import Demand
 from postroad_sender.wire.connection import Connection
-from postroad_sender.wire.session import Login, Session, Timeouts, TlsWish, open_session
+from postroad_sender.wire.conversation import MOST_OPENING, bounded, clean
+from postroad_sender.wire.session import (
+    NOT_OFFERED,
+    Login,
+    Session,
+    Timeouts,
+    TlsWish,
+    open_session,
+)
 
 MOST_TRIES = 5  # addresses for one session
 SILENT_FOR = 60.0  # seconds that an address which did not answer comes last
 PLAIN_FOR = 600.0  # seconds without TLS after it failed
+UNPROVEN_FOR = 60.0  # seconds in which a certificate that was not good is not asked to be
 _MEMORY = 10_000  # addresses
 
 
 class _Try(NamedTuple):
     host: str
     address: str
+    terms: Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +57,9 @@ class Contexts:
         lax = ssl.create_default_context()
         lax.check_hostname = False
         lax.verify_mode = ssl.CERT_NONE
-        return cls(lax=lax, strict=ssl.create_default_context())
+        strict = ssl.create_default_context()
+        strict.hostname_checks_common_name = False  # RFC 8461 section 4.2
+        return cls(lax=lax, strict=strict)
 
 
 class _Recently:
@@ -76,34 +92,60 @@ class Dialer:
         hostname: str,
         contexts: Contexts,
         *,
+        records: PolicyRecords | None = None,
         timeouts: Timeouts | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._records = records
         self._resolver = resolver
         self._hostname = hostname
         self._contexts = contexts
         self._timeouts = timeouts or Timeouts()
         self._silent = _Recently(SILENT_FOR, clock)
         self._plain = _Recently(PLAIN_FOR, clock)
+        self._unproven = _Recently(UNPROVEN_FOR, clock)
 
-    async def open(self, destination: Destination) -> Session:
-        """A session with the first host of `destination` that is ready to talk.
+    async def open(
+        self, destination: Destination, demand: Demand | None = None, *, thorough: bool = False
+    ) -> Session:
+        """A session with the first host of `destination` that is ready to talk and meets `demand`.
+
+        Without a demand it is the destination's. A `thorough` session proves more than that if it
+        can, so that it may carry mail with other demands.
 
         Raises:
-            WireError: none is; what the most telling of them said.
+            WireError: none is; what the most telling of them said. It has a `policy` if that is
+                (also) because of the demand, and says nothing about the site then.
         """
+        demand = demand or destination.demand
         errors: list[WireError] = []
-        for chosen in await self._candidates(destination, errors):
+        candidates = await self._candidates(destination, demand, errors, thorough=thorough)
+        tried = [f"# {clean(error.detail)}" for error in errors]
+        for chosen in candidates:
             try:
-                return await self._open(destination, chosen)
+                session = await self._open(
+                    destination, chosen, demand, tried=tried, thorough=thorough
+                )
             except WireError as error:
                 if error.stage is Stage.CONNECT and error.trouble is Trouble.TIMEOUT:
                     self._silent.add(chosen.address)
+                tried.append(error.said or f"# {chosen.host}: {clean(error.detail)}")
                 errors.append(error)
-        # a reply tells more than silence, and the first host tells more than the fallbacks
-        raise next((error for error in errors if error.reply is not None), errors[0])
+            else:
+                session.opening = bounded("\n".join([*tried, session.opening]), MOST_OPENING)
+                return session
+        telling = _most_telling(errors)
+        telling.said = bounded("\n".join(tried), MOST_OPENING)
+        raise telling
 
-    async def _candidates(self, destination: Destination, errors: list[WireError]) -> list[_Try]:
+    async def _candidates(
+        self,
+        destination: Destination,
+        demand: Demand,
+        errors: list[WireError],
+        *,
+        thorough: bool,
+    ) -> list[_Try]:
         found: list[_Try] = []
         for host in in_order(destination.hosts):
             try:
@@ -115,46 +157,91 @@ class Dialer:
                 trouble = error.trouble or Trouble.DNS
                 errors.append(WireError(Stage.ROUTE, trouble, error.detail))
                 continue
-            found += [_Try(host, address) for address in addresses]
+            reached = [address for address in addresses if destination.source.reaches(address)]
+            if not reached:
+                text = f"{host}: source {destination.source.name} has no address of its family"
+                errors.append(WireError(Stage.ROUTE, Trouble.UNREACHABLE, text))
+                continue
+            try:
+                terms = await terms_of(
+                    host, destination.port, demand, self._records, thorough=thorough
+                )
+            except WireError as error:
+                errors.append(error)
+                continue
+            found += [_Try(host, address, terms) for address in reached]
             if len(found) >= MOST_TRIES:
                 break
         found.sort(key=lambda chosen: chosen.address in self._silent)
         return found[:MOST_TRIES]
 
-    async def _open(self, destination: Destination, chosen: _Try) -> Session:
-        route = destination.route
-        wish = route.tls
-        if wish is TlsWish.OPPORTUNISTIC and route.username is not None:
-            wish = TlsWish.REQUIRED  # a password is not sent in clear
-        if wish is TlsWish.OPPORTUNISTIC and chosen.address in self._plain:
-            wish = TlsWish.NONE
-        try:
-            return await self._talk(destination, chosen, wish)
-        except WireError as error:
-            if wish is not TlsWish.OPPORTUNISTIC or error.stage is not Stage.STARTTLS:
-                raise
-            self._plain.add(chosen.address)
-            return await self._talk(destination, chosen, TlsWish.NONE)
+    async def _open(
+        self,
+        destination: Destination,
+        chosen: _Try,
+        demand: Demand,
+        *,
+        tried: list[str],
+        thorough: bool,
+    ) -> Session:
+        name = f"{chosen.host} {chosen.address}"
+        unproven, plain = name in self._unproven, chosen.address in self._plain
+        ways = plans(chosen.terms, demand, thorough=thorough, unproven=unproven, plain=plain)
+        trouble = ""
+        for plan in ways:
+            try:
+                session = await self._talk(destination, chosen, demand, plan)
+            except WireError as error:
+                if error.stage is not Stage.STARTTLS or error.policy is not None:
+                    raise
+                trouble = trouble or error.detail
+                if plan.strict:
+                    self._unproven.add(name)
+                elif plan.wish is TlsWish.OPPORTUNISTIC:
+                    self._plain.add(chosen.address)
+                if plan is ways[-1]:
+                    definite = error.detail == NOT_OFFERED
+                    kind = demand.strictest(chosen.terms.dane)
+                    refusal = demand.refusal(kind, error.detail, definite=definite)
+                    refusal.said = error.said
+                    raise refusal from error
+                tried.append(error.said)
+            else:
+                break
+        if unproven:
+            trouble = trouble or "the certificate was not good lately"
+        session.proof = completed(session, chosen.terms, trouble)
+        lack = demand.lack(session)
+        if lack is not None:
+            refusal = demand.refusal(*lack, definite=True)
+            refusal.said = f"{session.opening}\n# {clean(lack[1])}"
+            session.quit()
+            raise refusal
+        return session
 
-    async def _talk(self, destination: Destination, chosen: _Try, wish: TlsWish) -> Session:
+    async def _talk(
+        self, destination: Destination, chosen: _Try, demand: Demand, plan: Plan
+    ) -> Session:
         route = destination.route
         context = None
-        if wish is not TlsWish.NONE:
-            strict = route.checks_certificate
-            context = self._contexts.strict if strict else self._contexts.lax
+        if plan.wish is not TlsWish.NONE:
+            context = self._contexts.strict if plan.strict else self._contexts.lax
         login = None
         if route.username is not None and route.password is not None:
             login = Login(route.username, route.password)
-        connection = await self._connect(chosen.address, destination.port, route.source)
+        source = destination.source
+        local = source.address_for(chosen.address)
+        connection = await self._connect(chosen.address, destination.port, local)
         return await open_session(
             connection,
             host=chosen.host,
-            hostname=self._hostname,
-            tls=wish,
+            hostname=source.ehlo or self._hostname,
+            tls=plan.wish,
             context=context,
             login=login,
             timeouts=self._timeouts,
             pipelining=route.pipelining,
+            check=check_for(chosen.terms, demand),
         )
 
     async def _connect(self, address: str, port: int, source: str | None) -> Connection:
@@ -179,3 +266,18 @@ class Dialer:
             text = f"connection to {where} failed: {name}"
             raise WireError(Stage.CONNECT, Trouble.UNREACHABLE, text) from error
         return connection
+
+
+def _most_telling(errors: list[WireError]) -> WireError:
+    """The error that stands for all. It has a policy if one of them has.
+
+    A policy tells more than a reply, a reply more than silence, and the first host more than the
+    fallbacks. But what is final is so only if it is for all hosts.
+    """
+    forbidden = [error for error in errors if error.policy is not None]
+    if not forbidden:
+        return next((error for error in errors if error.reply is not None), errors[0])
+    found = next((error for error in forbidden if error.reply is None), None)
+    found = found or next((error for error in errors if error.policy is None), forbidden[0])
+    found.policy = found.policy or forbidden[0].policy
+    return found

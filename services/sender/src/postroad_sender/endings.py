@@ -1,6 +1,6 @@
-"""How jobs end: told, put on a queue if something is left to do, and only then acknowledged.
+"""How jobs end: what is told of them, and what is put on which queue if something is left to do.
 
-The order is what keeps mail: nothing is ever lost in between.
+That it is safe before the job is acknowledged, and so never lost, is the business of `settle`.
 
 A delivered message costs one line in the journal and one event. Everything else takes the slower
 road: failures go to the bounce-processor, deferrals to a waiting room with their reason.
@@ -8,14 +8,14 @@ road: failures go to the bounce-processor, deferrals to a waiting room with thei
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
 
 from postroad_common.broker import EventWriter, Publication, Publisher, topology
 from postroad_common.broker.eventwriter import EventsFull
-from postroad_common.errors import BrokerAway, Unroutable
+from postroad_common.errors import BrokerAway
 from postroad_common.mail.identifiers import new_id
 from postroad_common.mail.reply import Reply
 from postroad_common.schemas.events import Event, EventName, attempted, happened
@@ -28,6 +28,7 @@ from postroad_sender.job import Job
 from postroad_sender.journal import Journal
 from postroad_sender.outcome import Outcome, Status, expired
 from postroad_sender.schedule import RetrySchedule, tier_for
+from postroad_sender.settle import Debt, Settler
 from postroad_sender.signals import Signal
 from postroad_sender.stage import Stage
 from postroad_sender.wire.session import Session
@@ -55,13 +56,12 @@ class Endings:
         ended: Callable[[Job], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._publisher = publisher
+        self._settler = Settler(publisher, events, journal, ended)
         self._events = events
         self._journal = journal
         self._schedule = schedule
         self._ended = ended
         self._clock = clock
-        self._tasks: set[asyncio.Task[None]] = set()
         self._delivered = metrics.OUTCOMES.labels(Status.DELIVERED)
 
     def finish(self, job: Job, outcomes: Sequence[Outcome], session: Session | None) -> None:
@@ -74,16 +74,17 @@ class Endings:
                 facts = _facts(outcomes[0], session)
                 self._journal.delivered(recipient.id, facts)
                 self._delivered.inc()
+                facts = facts | _conversation(outcomes[0], session, 0)
                 event = attempted(EventName.DELIVERED, message, recipient.id, now, facts)
                 try:
                     told = self._events.add(event)
                 except EventsFull:
-                    self._spawn(self._settle(job, [event], []))
+                    self._settler.settle(Debt(job, [event], []))
                     return
-                told.add_done_callback(lambda _: self._acknowledge(job))
+                told.add_done_callback(lambda _: self._settler.acknowledge(job))
                 return
         events, publications = self._consequences(job, outcomes, session, now)
-        self._spawn(self._settle(job, events, publications))
+        self._settler.settle(Debt(job, events, publications))
 
     def repeat(self, job: Job, recipient: OutboundRecipient, facts: dict[str, Any]) -> Event:
         """The event of a delivery that was made before and may not have been told."""
@@ -92,7 +93,7 @@ class Endings:
 
     def tell(self, job: Job, events: list[Event]) -> None:
         """Nothing is left to do but to tell."""
-        self._spawn(self._settle(job, events, []))
+        self._settler.settle(Debt(job, events, []))
 
     def park(
         self, job: Job, seconds: float, reason: str, label: str, queue: str | None = None
@@ -131,29 +132,29 @@ class Endings:
         changes: dict[str, Any] = {"reason": reason, "delayed_sent": told}
         again = self._again(job, later, now, **changes)
         if queue is None:
-            self._spawn(self._settle(job, events, [*publications, again]))
+            self._settler.settle(Debt(job, events, [*publications, again]))
             return
         ends = message.expires
         if not told:
             ends = min(ends, message.received + DELAY_TOLD_AFTER)
         mine = self._again(job, None, now, **changes)
         kept = Publication("", queue, mine.body, expires=max(1.0, ends - now))
-        self._spawn(self._settle(job, events, [*publications, kept], instead=again))
+        self._settler.settle(Debt(job, events, [*publications, kept], instead=again))
 
     def wait_more(self, job: Job, seconds: float) -> None:
         """It came out of its waiting room too early: into the next one."""
         name = _TIER_NAMES[tier_for(seconds, _TIERS)]
         message = job.message.model_copy(update={"hop": job.message.hop + 1})
-        self._spawn(
-            self._settle(job, [], [Publication(name, job.domain, encode(message, job.body))])
-        )
+        waits = Publication(name, job.domain, encode(message, job.body))
+        self._settler.settle(Debt(job, [], [waits]))
 
     def reroute(self, job: Job, shard: str) -> None:
         """It belongs to a site whose mail another shard carries: to that one, as it is."""
         message = job.message.model_copy(update={"hop": job.message.hop + 1})
         metrics.REROUTED.inc()
         self._ended(job)  # it may be back before its departure is confirmed
-        self._spawn(self._settle(job, [], [Publication("", shard, encode(message, job.body))]))
+        moved = Publication("", shard, encode(message, job.body))
+        self._settler.settle(Debt(job, [], [moved]))
 
     def leave(self, job: Job) -> None:
         """Not begun: the broker brings it again, here or to whoever owns its shard next."""
@@ -166,7 +167,7 @@ class Endings:
             Publication(topology.OUTBOUND.name, key, encode(part, job.body))
             for part, key in zip(parts, keys, strict=True)
         ]
-        self._spawn(self._settle(job, [], publications))
+        self._settler.settle(Debt(job, [], publications))
 
     async def bury(self, job: Job, reason: str) -> None:
         """Nothing can be done with it: to the dead-letter queue."""
@@ -180,8 +181,7 @@ class Endings:
 
     async def settled(self) -> None:
         """Wait until everything that was begun is safe."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        await self._settler.finished()
 
     # -- inside
 
@@ -191,14 +191,18 @@ class Endings:
         message = job.message
         events: list[Event] = []
         publications: list[Publication] = []
-        deferred: list[tuple[OutboundRecipient, Outcome]] = []
-        for recipient, outcome in zip(message.recipients, outcomes, strict=True):
+        deferred: list[tuple[OutboundRecipient, Outcome, dict[str, Any]]] = []
+        pairs = zip(message.recipients, outcomes, strict=True)
+        for number, (recipient, outcome) in enumerate(pairs):
             metrics.OUTCOMES.labels(outcome.status).inc()
             facts = _facts(outcome, session)
+            said = _conversation(outcome, session, number)
             match outcome.status:
                 case Status.DELIVERED:
                     self._journal.delivered(recipient.id, facts)
-                    events.append(attempted(EventName.DELIVERED, message, recipient.id, now, facts))
+                    events.append(
+                        attempted(EventName.DELIVERED, message, recipient.id, now, facts | said)
+                    )
                     if "success" in recipient.notify and not (
                         session is not None and session.capabilities.dsn
                     ):
@@ -209,13 +213,15 @@ class Endings:
                     over = outcome.reply.enhanced == "5.4.7" and outcome.local
                     if over:
                         facts["expired"] = True
-                    events.append(attempted(EventName.FAILED, message, recipient.id, now, facts))
+                    events.append(
+                        attempted(EventName.FAILED, message, recipient.id, now, facts | said)
+                    )
                     kind: FailureKind = "expired" if over else "failed"
                     publications.append(
                         self._failure(job, recipient, outcome, kind, facts, now=now)
                     )
                 case Status.DEFERRED:
-                    deferred.append((recipient, outcome))
+                    deferred.append((recipient, outcome, said))
         if deferred:
             self._defer(job, deferred, session, now=now, events=events, publications=publications)
         return events, publications
@@ -223,7 +229,7 @@ class Endings:
     def _defer(
         self,
         job: Job,
-        deferred: list[tuple[OutboundRecipient, Outcome]],
+        deferred: list[tuple[OutboundRecipient, Outcome, dict[str, Any]]],
         session: Session | None,
         *,
         now: float,
@@ -236,21 +242,21 @@ class Endings:
             self._schedule.delay(
                 message.attempt, stated=outcome.delay, quick=outcome.signal in _QUICK
             )
-            for _, outcome in deferred
+            for _, outcome, _ in deferred
         )
         later = min(now + seconds, max(now, message.expires))
         tell_delay = not message.delayed_sent and now - message.received >= DELAY_TOLD_AFTER
-        for recipient, outcome in deferred:
+        for recipient, outcome, said in deferred:
             facts = _facts(outcome, session) | {"next": round(later, 3)}
             facts["reason"] = outcome.signal.value
-            events.append(attempted(EventName.DEFERRED, message, recipient.id, now, facts))
+            events.append(attempted(EventName.DEFERRED, message, recipient.id, now, facts | said))
             if tell_delay:
                 publications.append(
                     self._failure(job, recipient, outcome, "delayed", facts, now=now, later=later)
                 )
         changes: dict[str, Any] = {
             "attempt": message.attempt + 1,
-            "recipients": tuple(recipient for recipient, _ in deferred),
+            "recipients": tuple(recipient for recipient, _, _ in deferred),
             "first_attempt": message.first_attempt or now,
             "delayed_sent": message.delayed_sent or tell_delay,
         }
@@ -291,63 +297,6 @@ class Endings:
         )
         return Publication("", topology.FAILURES.name, encode(failure, _quoted(job)))
 
-    async def _settle(
-        self,
-        job: Job,
-        events: list[Event],
-        publications: list[Publication],
-        *,
-        instead: Publication | None = None,
-    ) -> None:
-        """Make all of it safe, then acknowledge; a broker that is away is waited for.
-
-        The last of the `publications` goes out as `instead` when there is no queue for it.
-        """
-
-        async def publish() -> None:
-            nonlocal instead
-            try:
-                await self._publisher.publish_many(publications)
-            except Unroutable:
-                if instead is None:
-                    raise
-                publications[-1], instead = instead, None
-                await self._publisher.publish_many(publications)
-
-        if publications:
-            await self._insist(job, publish)
-        if job.is_ours and events:
-            await self._insist(job, lambda: self._events.write(events))
-        if publications and job.is_ours:
-            self._journal.handed_on(job.key)
-        self._acknowledge(job)
-
-    async def _insist(self, job: Job, act: Callable[[], Awaitable[None]]) -> None:
-        # Without the broker, deliveries become stale: it brings them again, and what is known of
-        # them by then is in the journal.
-        while job.is_ours:
-            try:
-                await act()
-            except (BrokerAway, Unroutable, EventsFull) as error:
-                _log.warning("not safe yet", message=job.message.id, error=str(error))
-                await asyncio.sleep(_PAUSE)
-            else:
-                return
-
-    def _acknowledge(self, job: Job) -> None:
-        job.acknowledge()
-        self._ended(job)
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("an ending failed", exc_info=task.exception())
-
 
 def _facts(outcome: Outcome, session: Session | None) -> dict[str, Any]:
     """What an event says about an attempt."""
@@ -363,11 +312,20 @@ def _facts(outcome: Outcome, session: Session | None) -> dict[str, Any]:
         facts["ip"] = session.address
         if session.protection:
             facts["tls"] = session.protection
+    policy = outcome.policy if session is None else session.policy
+    if policy is not None:
+        facts["tls_policy"] = policy
     if outcome.local:
         facts["local"] = True
     if not outcome.certain:
         facts["uncertain"] = True
     return facts
+
+
+def _conversation(outcome: Outcome, session: Session | None, number: int) -> dict[str, Any]:
+    """What was said about recipient `number`; only in the event: it is long."""
+    said = outcome.said if session is None else session.told(number)
+    return {"conversation": said} if said else {}
 
 
 def _waiting(

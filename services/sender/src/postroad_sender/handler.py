@@ -64,6 +64,7 @@ class Handler:
         """The handler of one shard's deliveries; they end later."""
 
         async def handle(deliveries: list[Delivery]) -> None:
+            shard.taken += len(deliveries)
             for delivery in deliveries:
                 if self.draining or shard.leaving:
                     delivery.leave()
@@ -99,6 +100,7 @@ class Handler:
         if self._under_way.get(job.message.id) is job:
             del self._under_way[job.message.id]
             job.shard.held -= 1
+            job.shard.octets -= len(job.body)
 
     def take_timed(self, shard: Shard | None = None) -> list[Job]:
         """The jobs that wait for their second (of one shard), which are then the caller's."""
@@ -122,6 +124,7 @@ class Handler:
             return
         self._under_way[message.id] = job
         shard.held += 1
+        shard.octets += len(body)
         repeated = self._recognise(job)
         if repeated and not job.message.recipients:
             self._endings.tell(job, repeated)

@@ -4,22 +4,34 @@ from dataclasses import dataclass, field
 
 from postroad_common.broker import Consumer, Delivery
 from postroad_common.schemas.outbound import OutboundMessage
+from postroad_sender.tls_policy import NOTHING, Demand
 from postroad_sender.wire.commands import Envelope, Rcpt
+
+MOST_OCTETS = 32 * 1024 * 1024
+"""Of messages of one shard in this process, before slow lanes have to give theirs back."""
 
 
 @dataclass(slots=True, eq=False)
 class Shard:
     """How much of one shard's queue is in this process, and whether this process owns it.
 
-    A queue with the backlog of a lane is treated like one; its `home` is the lane's shard.
+    A queue with the backlog of a lane is treated like one; its `home` is the lane's shard. `taken`
+    counts what the broker has brought. `octets` are those of the messages held.
     """
 
     name: str
     capacity: int
     held: int = 0
+    octets: int = 0
+    taken: int = 0
     consumer: Consumer | None = None
     leaving: bool = False
     home: "Shard | None" = None
+
+    @property
+    def load(self) -> int:
+        """How many messages are held, or as how many their octets count if those are many."""
+        return max(self.held, self.octets * self.capacity // MOST_OCTETS)
 
     @property
     def is_active(self) -> bool:
@@ -34,7 +46,7 @@ class Job:
     `deliveries` has more than one entry when the broker delivered the same message again while it
     was under way; all end together. `body` is what the frame carries. `returned` counts how often
     it went back to its lane unharmed; `since` is when it entered the lane (loop time). It is
-    `settled` once it was brought to the shard of its site.
+    `settled` once it was brought to the shard of its site. `demand` is what it needs of TLS there.
     """
 
     message: OutboundMessage
@@ -46,6 +58,7 @@ class Job:
     since: float = 0.0
     returned: int = 0
     settled: bool = False
+    demand: Demand = NOTHING
 
     def __post_init__(self) -> None:
         self.account = self.message.account

@@ -12,22 +12,30 @@ from postroad_common.service import ServiceContext, run
 from postroad_sender.backlog import Backlogs
 from postroad_sender.body import Bodies
 from postroad_sender.book import Book
+from postroad_sender.caps import StaticCaps
 from postroad_sender.control import CLOSED_LONGEST, Caps
-from postroad_sender.courier import Crew, Slots
+from postroad_sender.courier import Crew
 from postroad_sender.destination import Destination, Destinations
 from postroad_sender.dialer import Contexts, Dialer
 from postroad_sender.dispatch import Dispatcher
 from postroad_sender.endings import Endings
+from postroad_sender.gates import Gates
 from postroad_sender.handler import Handler
 from postroad_sender.handover import Handover
 from postroad_sender.job import Job, Shard
 from postroad_sender.journal import Journal
 from postroad_sender.lane import Lane
 from postroad_sender.ownership import Ownership
+from postroad_sender.policy_records import PolicyRecords
+from postroad_sender.providers import Providers
 from postroad_sender.resolver import Resolver
 from postroad_sender.routes import Routes
 from postroad_sender.schedule import RetrySchedule
 from postroad_sender.settings import Settings
+from postroad_sender.slots import Slots
+from postroad_sender.sources import Sources
+from postroad_sender.sts_fetch import PolicyFetcher
+from postroad_sender.sts_policies import StsPolicies
 
 
 async def build(context: ServiceContext[Settings]) -> None:
@@ -36,8 +44,11 @@ async def build(context: ServiceContext[Settings]) -> None:
     schedule = RetrySchedule.parse(settings.retry_schedule)
     journal = Journal(settings.spool_dir)
     journal.open()
-    resolver = Resolver(settings.dns, settings.hostname)
-    dialer = Dialer(resolver, settings.hostname, Contexts.make())
+    resolver = Resolver(settings.dns, settings.hostname, dnssec=settings.dnssec == "trusted")
+    records = PolicyRecords(resolver)
+    fetcher = PolicyFetcher(resolver)
+    policies = StsPolicies(records, fetcher.fetch, context.database.policies)
+    dialer = Dialer(resolver, settings.hostname, Contexts.make(), records=records)
     slots = Slots(settings.sender_connections)
     handler = Handler(journal, Bodies(context.database.bodies.get))
     endings = Endings(
@@ -66,10 +77,20 @@ async def build(context: ServiceContext[Settings]) -> None:
         closed_longest=min(CLOSED_LONGEST, max(schedule.seconds)),
     )
     routes = Routes.parse(settings.routes)
+    sources = Sources.parse(settings.sources)
+    providers = Providers.parse(settings.providers)
+    static = StaticCaps.parse(settings.caps, sources, providers)
     shards = [Shard(queue.name, settings.sender_shard_prefetch) for queue in topology.SHARD_QUEUES]
-    destinations = Destinations(routes, resolver)
-    dispatcher = Dispatcher(destinations, endings, make_crew, caps=caps, shards=shards)
+    gates = Gates(
+        static,
+        context.database.leases,
+        lambda: [shard.name for shard in shards if shard.is_active],
+        asyncio.get_running_loop().time,
+    )
+    destinations = Destinations(routes, resolver, policies, sources=sources, providers=providers)
+    dispatcher = Dispatcher(destinations, endings, make_crew, caps=caps, shards=shards, gates=gates)
     handler.connect(endings, dispatcher)
+    book.heed = dispatcher.heed
 
     def consume(queue: Queue, shard: Shard) -> Consumer:
         return Consumer(
@@ -120,10 +141,13 @@ async def build(context: ServiceContext[Settings]) -> None:
     context.spawn(book.keep(dispatcher.lanes), "book")
     context.spawn(ownership.keep(), "shards")
     context.spawn(backlogs.keep(), "backlogs")
+    context.spawn(gates.keep(), "caps")
+    context.spawn(gates.shares.keep(), "shares")
 
     async def drain() -> None:
         """Finish the transactions under way; the rest goes back to the queue."""
         await asyncio.gather(handover.drain(), ownership.leave())
+        await gates.leave()
         await context.events.flush()
         journal.close()
 

@@ -26,7 +26,22 @@ CONNECTIONS = Gauge("postroad_sender_connections", "Open connections to receivin
 OPENED = Counter(
     "postroad_sender_connections_opened_total", "Attempts to open a session", ["result"]
 )
+TLS_POLICIES = Counter(
+    "postroad_sender_tls_policies_total",
+    "What came of TLS policies, once for each policy and connection",
+    ["kind", "result"],
+)
 LANES = Gauge("postroad_sender_lanes", "Lanes in memory, by state", ["state"])
+CAPPED = Gauge(
+    "postroad_sender_lanes_capped",
+    "Lanes whose limit for the day is used up, by kind of limit",
+    ["kind"],
+)
+WARMUP = Gauge(
+    "postroad_sender_warmup_leased",
+    "Messages of today's warm-up that all processes together have used or hold",
+    ["source"],
+)
 WAITING = Gauge("postroad_sender_waiting", "Messages waiting in lanes")
 PARKED = Counter(
     "postroad_sender_parked_total", "Messages put back to wait without an attempt", ["reason"]

@@ -3,8 +3,10 @@
 Exactly one of delivered, deferred, failed; everything that is reported or decided hangs off it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from postroad_common.mail.reply import Reply
 from postroad_sender.signals import Signal, classify, of_trouble, stated_delay
@@ -25,7 +27,8 @@ class Outcome:
     """See the module. `reply` is the server's, or ours when `local`.
 
     `delay`: seconds that the server asked for. `certain` is false when the message may have
-    arrived all the same.
+    arrived all the same. `said`: the conversation, of an attempt that offered no message; `policy`:
+    the facts of the TLS policy that forbade it.
     """
 
     status: Status
@@ -35,6 +38,8 @@ class Outcome:
     local: bool = False
     certain: bool = True
     delay: float | None = None
+    said: str = ""
+    policy: Mapping[str, Any] | None = None
 
 
 def of_answer(answer: Answer) -> Outcome:
@@ -52,14 +57,22 @@ def of_answer(answer: Answer) -> Outcome:
 def of_error(error: WireError) -> Outcome:
     """The outcome of not getting as far as offering the message."""
     if error.reply is not None:
-        return _of_reply(error.stage, error.reply)
-    return _of_trouble(error.stage, error.trouble or Trouble.LOCAL, error.detail)
+        outcome = _of_reply(error.stage, error.reply)
+    else:
+        outcome = _of_trouble(error.stage, error.trouble or Trouble.LOCAL, error.detail)
+    return replace(outcome, said=error.said, policy=error.policy)
 
 
 def expired(last: str) -> Outcome:
     """The outcome of a message whose time is over; `last` says why it waited."""
     text = f"delivery time expired; {last}" if last else "delivery time expired"
     return Outcome(Status.FAILED, Stage.ROUTE, Reply(554, "5.4.7", text[:500]), local=True)
+
+
+def ordered(reply: Reply, reason: str) -> Outcome:
+    """The outcome of a message that an operator has ordered to fail, for `reason`."""
+    said = f"# bounced by order: {reason}"
+    return Outcome(Status.FAILED, Stage.ROUTE, reply, local=True, said=said)
 
 
 def _of_reply(stage: Stage, reply: Reply) -> Outcome:

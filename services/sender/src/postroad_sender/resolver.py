@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 import dns.asyncresolver
 import dns.exception
+import dns.flags
 import dns.name
 import dns.rdatatype
 import dns.resolver
@@ -42,12 +43,41 @@ class MxHost:
     name: str
 
 
-class _Cache(Generic[V]):
+@dataclass(frozen=True, slots=True)
+class MailHosts:
+    """The hosts that take mail for a domain; whether DNSSEC vouches for that."""
+
+    hosts: tuple[MxHost, ...]
+    secure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """The addresses of a host, and its real `name` if it is an alias."""
+
+    addresses: tuple[str, ...]
+    secure: bool
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An answer, perhaps without records, and how long it may be kept (seconds)."""
+
+    answer: dns.resolver.Answer
+    secure: bool
+    ttl: float
+
+
+class Cache(Generic[V]):
+    """Answers and failures, each for its time, within bounds."""
+
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._kept: OrderedDict[str, tuple[float, V | WireError]] = OrderedDict()
 
     def get(self, key: str) -> V | WireError | None:
+        """What is kept, unless its time is over."""
         found = self._kept.get(key)
         if found is None:
             return None
@@ -57,6 +87,7 @@ class _Cache(Generic[V]):
         return found[1]
 
     def put(self, key: str, value: V | WireError, seconds: float) -> None:
+        """Keep `value` for `seconds`."""
         self._kept[key] = (self._clock() + seconds, value)
         self._kept.move_to_end(key)
         if len(self._kept) > CACHE_ENTRIES:
@@ -64,16 +95,25 @@ class _Cache(Generic[V]):
 
 
 class Resolver:
-    """Asks the system's resolvers, or the one at `server` (`host:port`)."""
+    """Asks the system's resolvers, or the one at `server` (`host:port`).
+
+    Of the addresses that it finds, only those that it `permits` are used where no route names the
+    host. With `dnssec` the resolvers are trusted to validate: what they mark as authentic (the AD
+    bit, RFC 6840 section 5.8) is secure. Without it nothing is.
+    """
 
     def __init__(
         self,
         server: str | None,
         hostname: str,
         *,
+        dnssec: bool = False,
+        permits: Callable[[str], bool] = is_public,
         lifetime: float = LIFETIME,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.dnssec = dnssec
+        self._permits = permits
         if server is None:
             self._dns = dns.asyncresolver.Resolver()
         else:
@@ -82,9 +122,11 @@ class Resolver:
             self._dns.nameservers = [host.strip("[]")]
             self._dns.port = int(port)
         self._dns.lifetime = lifetime
+        if dnssec:
+            self._dns.set_flags(dns.flags.RD | dns.flags.AD)
         self._hostname = hostname.rstrip(".").lower()
-        self._mx: _Cache[tuple[MxHost, ...]] = _Cache(clock)
-        self._addresses: _Cache[tuple[str, ...]] = _Cache(clock)
+        self._mx: Cache[MailHosts] = Cache(clock)
+        self._addresses: Cache[Addresses] = Cache(clock)
 
     async def mail_hosts(self, domain: str) -> tuple[MxHost, ...]:
         """The hosts that take mail for `domain`, by preference; the domain itself without MX.
@@ -92,17 +134,21 @@ class Resolver:
         Raises:
             WireError: stage ROUTE; with a 5yz reply where the answer is definite.
         """
+        return (await self.find_mail_hosts(domain)).hosts
+
+    async def find_mail_hosts(self, domain: str) -> MailHosts:
+        """As `mail_hosts`, with what DNSSEC says of them."""
         kept = self._mx.get(domain)
         if kept is None:
             try:
-                hosts, ttl = await self._ask_mx(domain)
+                found, ttl = await self._ask_mx(domain)
             except WireError as error:
                 self._mx.put(domain, error, TTL_NEGATIVE if error.reply else TTL_FAILURE)
                 raise
-            self._mx.put(domain, hosts, ttl)
-            return hosts
+            self._mx.put(domain, found, ttl)
+            return found
         if isinstance(kept, WireError):
-            raise WireError(kept.stage, kept.reply or kept.trouble or Trouble.DNS, kept.detail)
+            raise again(kept)
         return kept
 
     async def addresses(self, host: str, *, named_by_route: bool = False) -> tuple[str, ...]:
@@ -114,16 +160,21 @@ class Resolver:
         try:
             found: tuple[str, ...] = (str(ipaddress.ip_address(host)),)
         except ValueError:
-            found = await self._kept_addresses(host)
+            found = (await self.find_addresses(host)).addresses
         if named_by_route:
             return found
-        allowed = tuple(address for address in found if is_public(address))
+        allowed = tuple(address for address in found if self._permits(address))
         if not allowed:
             text = f"{host} has only addresses that mail is not sent to ({found[0]})"
             raise WireError(Stage.ROUTE, Trouble.UNREACHABLE, text)
         return allowed
 
-    async def _kept_addresses(self, host: str) -> tuple[str, ...]:
+    async def find_addresses(self, host: str) -> Addresses:
+        """All addresses of the name `host`, private ones too, and what DNSSEC says of them.
+
+        Raises:
+            WireError: there are none, or no answer came.
+        """
         kept = self._addresses.get(host)
         if kept is None:
             try:
@@ -134,15 +185,16 @@ class Resolver:
             self._addresses.put(host, found, ttl)
             return found
         if isinstance(kept, WireError):
-            raise WireError(kept.stage, kept.reply or kept.trouble or Trouble.DNS, kept.detail)
+            raise again(kept)
         return kept
 
-    async def _ask_mx(self, domain: str) -> tuple[tuple[MxHost, ...], float]:
-        answer = await self._ask(domain, "MX")
-        if answer is None or not answer.rrset:
+    async def _ask_mx(self, domain: str) -> tuple[MailHosts, float]:
+        found = await self.ask(domain, "MX")
+        answer = found.answer
+        if not answer.rrset:
             # no MX: the domain itself is the host, if it is one (RFC 5321 section 5.1)
             _, ttl = await self._ask_addresses(domain)
-            return (MxHost(0, domain),), ttl
+            return MailHosts((MxHost(0, domain),), found.secure), ttl
         hosts = [
             MxHost(record.preference, record.exchange.to_text(omit_final_dot=True).lower())
             for record in answer
@@ -157,27 +209,35 @@ class Resolver:
             text = f"mail for {domain} loops back to {self._hostname}"
             raise WireError(Stage.ROUTE, Reply(554, "5.4.6", text))
         hosts.sort(key=lambda host: (host.preference, host.name))
-        return tuple(hosts[:MOST_HOSTS]), _ttl(answer)
+        return MailHosts(tuple(hosts[:MOST_HOSTS]), found.secure), found.ttl
 
-    async def _ask_addresses(self, host: str) -> tuple[tuple[str, ...], float]:
+    async def _ask_addresses(self, host: str) -> tuple[Addresses, float]:
         six, four = await asyncio.gather(
-            self._ask(host, "AAAA"), self._ask(host, "A"), return_exceptions=True
+            self.ask(host, "AAAA"), self.ask(host, "A"), return_exceptions=True
         )
-        found = []
+        found: list[str] = []
         ttl = TTL_MOST
+        secure = True
+        name = host
         for answer in (six, four):
-            if isinstance(answer, dns.resolver.Answer):
-                found += [record.address for record in answer]
-                ttl = min(ttl, _ttl(answer))
+            if isinstance(answer, Found) and answer.answer.rrset:
+                found += [record.address for record in answer.answer]
+                ttl = min(ttl, answer.ttl)
+                secure = secure and answer.secure
+                name = answer.answer.canonical_name.to_text(omit_final_dot=True).lower()
         if found:
-            return tuple(found[:MOST_ADDRESSES]), ttl
+            return Addresses(tuple(found[:MOST_ADDRESSES]), secure, name), ttl
         for answer in (six, four):
             if isinstance(answer, BaseException):
                 raise answer
         raise WireError(Stage.ROUTE, Reply(550, "5.1.2", f"{host} has neither MX nor address"))
 
-    async def _ask(self, name: str, kind: str) -> "dns.resolver.Answer | None":
-        """The answer, or None where the name exists without such records."""
+    async def ask(self, name: str, kind: str) -> Found:
+        """The answer, not kept; without records where the name exists without such ones.
+
+        Raises:
+            WireError: stage ROUTE; with a 5yz reply where the name does not exist.
+        """
         try:
             answer = await self._dns.resolve(
                 dns.name.from_text(name), kind, raise_on_no_answer=False, search=False
@@ -194,7 +254,13 @@ class Resolver:
         except (dns.exception.DNSException, UnicodeError, ValueError, OSError) as error:
             text = f"the look-up of {name} ({kind}) failed: {type(error).__name__}"
             raise WireError(Stage.ROUTE, Trouble.DNS, text) from error
-        return answer if answer.rrset else None
+        secure = self.dnssec and bool(answer.response.flags & dns.flags.AD)
+        return Found(answer, secure, _ttl(answer))
+
+
+def again(error: WireError) -> WireError:
+    """A failure that was kept, to be raised once more."""
+    return WireError(error.stage, error.reply or error.trouble or Trouble.DNS, error.detail)
 
 
 def _ttl(answer: "dns.resolver.Answer") -> float:

@@ -4,13 +4,14 @@
 without a `host` leaves the way to DNS and only says how to talk there.
 """
 
-import json
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from postroad_common.mail.address import AddressError, normalise_domain
+from postroad_sender.entries import EntryError, read_entries
 from postroad_sender.wire.session import TlsWish
 
 
@@ -20,6 +21,12 @@ class RouteError(ValueError):
 
 class Route(BaseModel):
     """One route. `connections` and `messages_per_second` are caps that the lane never exceeds.
+
+    Its mail goes out from `source` (a name or an address), or from those of the `pool`; there is a
+    lane for each of them.
+
+    With `policy` switched off, MTA-STS and DANE are not looked at; nor are they where the route
+    names a `host` or has `tls` none.
 
     With `spread` there is a lane for each shard, so that all replicas send to the host: for those
     without limits of their own. The caps are then for each of these lanes.
@@ -32,9 +39,11 @@ class Route(BaseModel):
     port: int = Field(default=25, ge=1, le=65535)
     tls: TlsWish = TlsWish.OPPORTUNISTIC
     verify: bool | None = None
+    policy: bool = True
     username: str | None = None
     password: str | None = Field(default=None, repr=False)
-    source: str | None = None
+    source: str | None = Field(default=None, min_length=1)
+    pool: str | None = Field(default=None, min_length=1)
     pipelining: bool = True
     spread: bool = False
     connections: int | None = Field(default=None, ge=1, le=1000)
@@ -56,6 +65,12 @@ class Route(BaseModel):
             raise ValueError(str(error)) from error
 
     @model_validator(mode="after")
+    def _check_source(self) -> "Route":
+        if self.source is not None and self.pool is not None:
+            raise ValueError("source and pool exclude each other")
+        return self
+
+    @model_validator(mode="after")
     def _check_login(self) -> "Route":
         if (self.username is None) != (self.password is None):
             raise ValueError("username and password belong together")
@@ -67,7 +82,7 @@ class Route(BaseModel):
     def checks_certificate(self) -> bool:
         """Whether the certificate must be good; always so where a password is sent under TLS."""
         if self.verify is not None:
-            return self.verify
+            return self.verify and self.tls is not TlsWish.NONE
         return self.username is not None and self.tls is not TlsWish.NONE
 
 
@@ -89,24 +104,13 @@ class Routes:
         Raises:
             RouteError: with the number of the entry and what is wrong with it.
         """
-        if not text.strip():
-            return cls()
         try:
-            entries = json.loads(text)
-        except ValueError as error:
-            raise RouteError(f"not JSON: {error}") from None
-        if not isinstance(entries, list):
-            raise RouteError("must be a JSON list of routes")
-        routes = []
-        for number, entry in enumerate(entries, 1):
-            try:
-                routes.append(Route.model_validate(entry))
-            except ValidationError as error:
-                first = error.errors(include_url=False, include_input=False)[0]
-                where = ".".join(str(part) for part in first["loc"])
-                text = first["msg"].removeprefix("Value error, ")
-                raise RouteError(f"route {number}: {where + ': ' if where else ''}{text}") from None
-        return cls(tuple(routes))
+            return cls(tuple(read_entries(text, Route, "route")))
+        except EntryError as error:
+            raise RouteError(str(error)) from None
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self._routes)
 
     def _find(self, domain: str) -> Route:
         """The first route that matches `domain` (lower case), else `DIRECT`."""

@@ -1,13 +1,16 @@
 """The sender's settings."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from postroad_common.settings import DnsSettings, MessageSettings, ServiceSettings, SpoolSettings
+from postroad_sender.caps import StaticCaps
+from postroad_sender.providers import Providers
 from postroad_sender.routes import Routes
 from postroad_sender.schedule import DEFAULT, RetrySchedule
+from postroad_sender.sources import Sources
 
 
 class Settings(ServiceSettings, DnsSettings, SpoolSettings, MessageSettings):
@@ -17,9 +20,27 @@ class Settings(ServiceSettings, DnsSettings, SpoolSettings, MessageSettings):
         default="",
         title="Routes",
         description="JSON list, first match wins: domain (pattern), host, port, tls (none, "
-        "opportunistic, required), username, password, source, verify, pipelining, connections, "
-        "messages_per_second, spread (all replicas send there); empty: by DNS",
+        "opportunistic, required), username, password, source or pool, verify, policy, pipelining, "
+        "connections, messages_per_second, spread (all replicas send there); empty: by DNS",
         repr=False,
+    )
+    sources: str = Field(
+        default="",
+        title="Sources",
+        description="JSON list of local addresses to send from: name, address (or one IPv4 and one "
+        "IPv6), ehlo, pools, weight, warmup, connections, messages_per_second; empty: the system's",
+    )
+    providers: str = Field(
+        default="",
+        title="Providers",
+        description="JSON object, name of a provider: list of suffixes of its MX hosts; put before "
+        "those that are known",
+    )
+    caps: str = Field(
+        default="",
+        title="Caps",
+        description="JSON list of limits that are never exceeded: one of domain (pattern), "
+        "provider and source, and connections, messages_per_second, messages_per_day",
     )
     retry_schedule: Annotated[str, NoDecode] = Field(
         default=",".join(f"{seconds:g}" for seconds in DEFAULT),
@@ -55,7 +76,7 @@ class Settings(ServiceSettings, DnsSettings, SpoolSettings, MessageSettings):
         description="seconds that a connection is kept without a message",
     )
     sender_shard_prefetch: int = Field(
-        default=400,
+        default=1000,
         ge=10,
         le=10_000,
         title="Messages per shard",
@@ -71,11 +92,37 @@ class Settings(ServiceSettings, DnsSettings, SpoolSettings, MessageSettings):
         "waits; the waiting rooms serve the others",
     )
 
+    dnssec: Literal["off", "trusted"] = Field(
+        default="off",
+        title="DNSSEC",
+        description="trusted: the resolver validates, and nobody can change its answers on the "
+        "way here; then DANE is used",
+    )
+
     @field_validator("routes")
     @classmethod
     def _check_routes(cls, value: str) -> str:
         Routes.parse(value)
         return value
+
+    @field_validator("sources")
+    @classmethod
+    def _check_sources(cls, value: str) -> str:
+        Sources.parse(value)
+        return value
+
+    @field_validator("providers")
+    @classmethod
+    def _check_providers(cls, value: str) -> str:
+        Providers.parse(value)
+        return value
+
+    @model_validator(mode="after")
+    def _check_sending(self) -> "Settings":
+        sources = Sources.parse(self.sources)
+        sources.check(Routes.parse(self.routes))
+        StaticCaps.parse(self.caps, sources, Providers.parse(self.providers))
+        return self
 
     @field_validator("retry_schedule")
     @classmethod

@@ -1,6 +1,8 @@
 """The words for where an attempt was and what, other than a reply, went wrong there."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 from postroad_common.mail.reply import Reply
 
@@ -46,8 +48,13 @@ class Trouble(StrEnum):
 class WireError(Exception):
     """A conversation that cannot go on.
 
-    `reply` is the server's where one ended it, `trouble` says what happened where none did.
+    `reply` is the server's where one ended it, `trouble` says what happened where none did. `said`
+    is the conversation so far (`wire.conversation`), where there was one. `policy` are the facts of
+    the TLS policy that forbids the host (`tls_policy`), if one does.
     """
+
+    said: str = ""
+    policy: Mapping[str, Any] | None = None
 
     def __init__(self, stage: Stage, cause: Trouble | Reply, detail: str = "") -> None:
         self.stage = stage

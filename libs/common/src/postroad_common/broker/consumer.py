@@ -377,11 +377,12 @@ class Consumer:
 
     async def bury(self, delivery: Delivery, reason: str, part: bytes | None = None) -> None:
         """Put the body, or a part of it, on the dead-letter queue, confirmed."""
-        if self._queue.dead is None:
+        target = self._queue.dead or self._queue.aside
+        if target is None:
             raise RuntimeError(f"{self._queue.name} has no dead-letter queue")
         await self._publisher.publish(
             "",
-            self._queue.dead,
+            target,
             delivery.body if part is None else part,
             headers={
                 "x-postroad-reason": reason[:1000],

@@ -1,6 +1,7 @@
 """How much waits in each queue, asked of RabbitMQ by passive declarations."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import aio_pika.exceptions
@@ -42,20 +43,30 @@ class QueueDepths:
         Raises:
             BrokerAway: RabbitMQ cannot be asked.
         """
+        return await self.of(QUEUES)
+
+    async def of(self, queues: Sequence[Queue]) -> list[QueueDepth]:
+        """These queues, in their order.
+
+        Raises:
+            BrokerAway: RabbitMQ cannot be asked.
+        """
         connection = self._connection
         if connection is None or connection.is_closed:
             raise BrokerAway("no connection to RabbitMQ")
         try:
             async with asyncio.timeout(PATIENCE_SECONDS), self._lock:
-                return await self._ask(connection)
+                return await self._ask(connection, queues)
         except (TimeoutError, OSError, RuntimeError, aio_pika.exceptions.AMQPError) as error:
             raise BrokerAway(f"RabbitMQ cannot be asked: {error!r}") from error
 
-    async def _ask(self, connection: AbstractConnection) -> list[QueueDepth]:
+    async def _ask(
+        self, connection: AbstractConnection, queues: Sequence[Queue]
+    ) -> list[QueueDepth]:
         found = []
         channel: AbstractChannel | None = None
         try:
-            for queue in QUEUES:
+            for queue in queues:
                 if channel is None or channel.is_closed:
                     channel = await connection.channel(publisher_confirms=False)
                 found.append(await _depth(channel, queue))

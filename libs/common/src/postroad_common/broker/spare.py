@@ -37,15 +37,25 @@ class SpareQueues:
     async def count(self, name: str) -> int | None:
         """How many messages wait there for a consumer; None if there is no such queue.
 
+        It may be 0 although there are some: RabbitMQ says so when the queue's leader does not
+        answer it within a quarter of a second.
+
         Raises:
             BrokerAway: RabbitMQ cannot be asked.
         """
-        async with self._channel() as channel:
-            try:
-                declared = await channel.declare_queue(name, passive=True)
-            except aio_pika.exceptions.ChannelNotFoundEntity:
-                return None
-            return declared.declaration_result.message_count or 0
+        found = await self._ask(name)
+        return None if found is None else found[0]
+
+    async def is_worked_off(self, name: str) -> bool:
+        """Whether nothing is left there for the consumers that it has.
+
+        A queue that has a consumer and seems to have none has not answered.
+
+        Raises:
+            BrokerAway: RabbitMQ cannot be asked.
+        """
+        found = await self._ask(name)
+        return found is None or (found[0] == 0 and found[1] > 0)
 
     async def delete_empty(self, name: str) -> bool:
         """Delete the queue unless something is in it. Whether it is gone.
@@ -63,6 +73,15 @@ class SpareQueues:
             async with self._channel() as channel:
                 await channel.queue_delete(name)
         return True
+
+    async def _ask(self, name: str) -> tuple[int, int] | None:
+        async with self._channel() as channel:
+            try:
+                declared = await channel.declare_queue(name, passive=True)
+            except aio_pika.exceptions.ChannelNotFoundEntity:
+                return None
+            found = declared.declaration_result
+            return found.message_count or 0, found.consumer_count or 0
 
     async def _attach(self, connection: AbstractConnection) -> None:
         self._connection = connection

@@ -26,13 +26,17 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Queue:
-    """A quorum queue, what it is bound to, and where its dead go (`None`: it is the last place)."""
+    """A quorum queue, what it is bound to, and where its dead go (`None`: it is the last place).
+
+    `aside`: where its consumer puts what it cannot handle, if the broker puts its dead elsewhere.
+    """
 
     name: str
     purpose: str
     dead: str | None
     bindings: tuple[tuple[str, str], ...] = ()  # (exchange, binding key)
     arguments: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    aside: str | None = None
 
     @property
     def declaration(self) -> dict[str, Any]:
@@ -126,6 +130,7 @@ def parked_queue(lane: str) -> Queue:
                 "x-delivery-limit": DELIVERY_LIMIT,
             }
         ),
+        aside=SHARD_QUEUES[0].dead,
     )
 
 

@@ -26,14 +26,16 @@ class Return(Schema):
     body: BodyReference | None = None
 
 
-Outcome = Literal["failed", "expired", "delayed", "delivered", "relayed"]
+Outcome = Literal["failed", "expired", "delayed", "delivered", "relayed", "expanded"]
 
 
 class DeliveryFailure(Schema):
     """How an attempt ended for `outbound.recipients`, which are only those concerned.
 
     `delivered` and `relayed` are here because a sender can ask to be told of success, too;
-    `relayed` means that the next host does not speak DSN. `reply` is the server's, or ours.
+    `relayed` means that the next host does not speak DSN. `expanded` (sent on to several others) is
+    for whoever knows aliases or lists: no service of Postroad does, so none reports it.
+    `reply` is the server's, or ours.
     """
 
     v: int = 1

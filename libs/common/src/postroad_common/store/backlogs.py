@@ -1,6 +1,6 @@
 """Which lanes have a queue of their own for their backlog, so that every owner finds it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from postroad_common.store.access import Collection, guarded
@@ -36,6 +36,12 @@ class BacklogRecords:
             BacklogRecord(found["_id"], found["lane"], found["domain"], found["home"])
             async for found in cursor
         ]
+
+    @guarded
+    async def lanes_among(self, queues: Mapping[str, str]) -> list[str]:
+        """The lanes among `queues` (lane by name of its queue) that have a backlog."""
+        cursor = self._backlogs.find({"_id": {"$in": list(queues)}}, {"_id": 1})
+        return [queues[found["_id"]] async for found in cursor]
 
     @guarded
     async def remove(self, queue: str) -> None:

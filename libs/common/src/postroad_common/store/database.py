@@ -18,9 +18,11 @@ from postroad_common.store.events import Events
 from postroad_common.store.idempotency import Idempotency
 from postroad_common.store.images import Images
 from postroad_common.store.lanes import Lanes
+from postroad_common.store.leases import Leases
 from postroad_common.store.ledger import Ledger
 from postroad_common.store.messages import TAGGED, UNUSUAL, Messages
 from postroad_common.store.outbox import Outbox
+from postroad_common.store.policies import PolicyRecords
 from postroad_common.store.privacy import Privacy
 from postroad_common.store.replays import Replays
 from postroad_common.store.replicas import Replicas
@@ -98,6 +100,8 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
     "replicas": [IndexModel([("at", ASCENDING)], expireAfterSeconds=600)],
     "backlogs": [IndexModel([("home", ASCENDING)])],
+    "leases": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
+    "policies": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
     "images": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
     "idempotency": [IndexModel([("at", ASCENDING)], expireAfterSeconds=_DAY)],
     "bodies.files": [IndexModel([("metadata.expires", ASCENDING)])],
@@ -109,16 +113,17 @@ _log = structlog.get_logger("store")
 class Database:
     """`uri` names the database in its path (`postroad` without one).
 
-    Building it does not connect: it may be built while MongoDB is away.
+    Building it does not connect: it may be built while MongoDB is away. A call takes `patience`
+    seconds at most: SMTP and REST promise an answer within 5.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, patience: float = 3.5) -> None:
         self._client: AsyncMongoClient[Document] = AsyncMongoClient(
             uri,
             appname="postroad",
             serverSelectionTimeoutMS=2000,
             connectTimeoutMS=2000,
-            timeoutMS=3500,  # for a whole call: SMTP and REST promise an answer within 5 s
+            timeoutMS=int(patience * 1000),
             maxPoolSize=20,
             w="majority",
         )
@@ -140,6 +145,8 @@ class Database:
         self.lanes = Lanes(names["lanes"])
         self.replicas = Replicas(names["replicas"])
         self.backlogs = BacklogRecords(names["backlogs"])
+        self.leases = Leases(names["leases"])
+        self.policies = PolicyRecords(names["policies"])
         self.images = Images(names["images"], IMAGE_RETENTION)
         self.idempotency = Idempotency(names["idempotency"])
         bucket = AsyncGridFSBucket(

@@ -4,6 +4,7 @@ The sender owns `state` and writes it; the REST API writes `order` and reads bot
 state is the sender's business: here it is JSON.
 """
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,9 +82,20 @@ class Lanes:
         return [_read(found) async for found in cursor]
 
     @guarded
-    async def list(self, *, after: str = "", limit: int = 1000) -> list[LaneRecord]:
-        """Lanes in the order of their keys, from behind `after`."""
-        cursor = self._lanes.find({"_id": {"$gt": after}}).sort("_id", 1).limit(limit)
+    async def list(
+        self, *, after: str = "", limit: int = 1000, site: str = "", phase: str = ""
+    ) -> list[LaneRecord]:
+        """Lanes in the order of their keys, from behind `after`.
+
+        `site` is a part of the site's name, `phase` that of the state.
+        """
+        query: Document = {"_id": {"$gt": after}}
+        if site:
+            pattern = re.compile(rf"\|.*{re.escape(site)}", re.IGNORECASE)
+            query = {"$and": [query, {"_id": pattern}]}
+        if phase:
+            query["state.phase"] = phase
+        cursor = self._lanes.find(query).sort("_id", 1).limit(limit)
         return [_read(found) async for found in cursor]
 
     @guarded

@@ -1,0 +1,38 @@
+"""Settings that are JSON lists of entries, read with messages that name entry and field."""
+
+import json
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class EntryError(ValueError):
+    """Something in the list is wrong; the message says where and what."""
+
+
+def read_entries(text: str, model: type[M], noun: str) -> list[M]:
+    """The entries in `text`; nothing means none.
+
+    Raises:
+        EntryError: with the number of the entry and what is wrong with it.
+    """
+    if not text.strip():
+        return []
+    try:
+        entries = json.loads(text)
+    except ValueError as error:
+        raise EntryError(f"not JSON: {error}") from None
+    if not isinstance(entries, list):
+        raise EntryError(f"must be a JSON list of {noun}s")
+    found = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            found.append(model.model_validate(entry))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            wrong = first["msg"].removeprefix("Value error, ")
+            raise EntryError(f"{noun} {number}: {where + ': ' if where else ''}{wrong}") from None
+    return found

@@ -1,0 +1,670 @@
+"""Caps, warm-ups, sources and providers: bookkeeping in virtual time, without a network."""
+
+import asyncio
+import json
+import math
+from collections.abc import Iterable, Iterator
+from datetime import date
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from postroad_common.errors import StoreAway
+from postroad_common.store.leases import Division, Grant
+from postroad_sender.caps import CapError, Limits, StaticCaps
+from postroad_sender.division import divide, targets
+from postroad_sender.pace import Pace, may_pass
+from postroad_sender.providers import ProviderError, Providers
+from postroad_sender.routes import Routes
+from postroad_sender.shares import Number, Shares
+from postroad_sender.slots import Slots
+from postroad_sender.sources import SYSTEM, Source, SourceError, Sources
+from postroad_sender.tally import Tally
+from postroad_sender.warmup import SCHEDULES, WarmUp, day_of
+
+DAY = 86_400.0
+
+
+class Clock(asyncio.SelectorEventLoop):
+    """An event loop whose time passes only by its timers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+
+    def time(self) -> float:
+        return self.now
+
+    def run_for(self, seconds: float) -> None:
+        """Let the time pass, timer by timer."""
+        end = self.now + seconds
+        self.settle()
+        while True:
+            due = [timer.when() for timer in self._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+            if not due or min(due) > end:
+                break
+            self.now = max(self.now, min(due))
+            self.settle()
+        self.now = end
+        self.settle()
+
+    def settle(self) -> None:
+        """Run what can run now."""
+        for _ in range(10_000):
+            self.call_soon(self.stop)
+            self.run_forever()
+            if not self._ready:  # type: ignore[attr-defined]
+                return
+        raise AssertionError("something keeps the loop busy")
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    """Virtual time."""
+    loop = Clock()
+    asyncio.set_event_loop(loop)
+    try:
+        yield loop
+    finally:
+        loop.close()
+        asyncio.set_event_loop(None)
+
+
+class Store:
+    """Leases in memory, as the database keeps them; may be away, and may lose answers."""
+
+    def __init__(self) -> None:
+        self.leased: dict[tuple[str, int], int] = {}
+        self.shares: dict[str, Division] = {}
+        self.away = False
+        self.lose = False  # somebody else is always faster
+        self.trips = 0
+
+    async def lease(self, name: str, day: int, many: int, most: int) -> Grant:
+        self._trip()
+        before = self.leased.get((name, day), 0)
+        after = self.leased[name, day] = max(before, min(most, before + many))
+        return Grant(after - before, after)
+
+    async def give_back(self, name: str, day: int, many: int) -> None:
+        self._trip()
+        self.leased[name, day] -= many
+
+    async def divisions(self, names: Iterable[str]) -> dict[str, Division]:
+        self._trip()
+        return {name: self.shares[name] for name in names if name in self.shares}
+
+    async def divide(self, name: str, division: Division) -> bool:
+        self._trip()
+        if self.lose or self.shares.get(name, Division()).revision != division.revision:
+            return False
+        self.shares[name] = Division(division.revision + 1, division.held, division.wanted)
+        return True
+
+    def _trip(self) -> None:
+        self.trips += 1
+        if self.away:
+            raise StoreAway("away")
+
+
+class Lane:
+    """Sends whenever it may, one message each time that it is kicked."""
+
+    def __init__(self, loop: Clock, pace: Pace | None = None, tally: Tally | None = None) -> None:
+        self.loop, self.pace, self.tally = loop, pace, tally
+        self.other: Pace | None = None
+        self.sent: list[float] = []
+        self.kicks = 0
+        self.left = 10**9
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.left > 0
+
+    def kick(self) -> None:
+        self.kicks += 1
+        while self.left and self._may():
+            if self.tally is not None:
+                self.tally.spend()
+            for pace in (self.pace, self.other):
+                if pace is not None:
+                    pace.spend(self.loop.time())
+            self.left -= 1
+            self.sent.append(self.loop.time())
+
+    def _may(self) -> bool:
+        if self.tally is not None and not self.tally.may(self):
+            return False
+        paces = [pace for pace in (self.pace, self.other) if pace is not None]
+        return may_pass(paces, self, self.loop.time(), ready=False)
+
+
+def most_within(moments: Iterable[float], seconds: float = 1.0) -> int:
+    """The most that fall into any span of `seconds`."""
+    times = sorted(moments)
+    first, most = 0, 0
+    for last, moment in enumerate(times):
+        while times[first] <= moment - seconds + 1e-9:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+# -- pace
+
+
+@pytest.mark.parametrize("rate", [0.2, 1.0, 3.0, 10.0, 100.0])
+def test_pace_is_kept_in_every_second_and_is_shared_in_turn(clock: Clock, rate: float):
+    pace = Pace(rate)
+    lanes = [Lane(clock, pace) for _ in range(7)]
+    for lane in lanes:
+        clock.call_soon(lane.kick)
+    seconds = 20.0 / rate + 10.0
+    clock.run_for(seconds)
+    sent = [moment for lane in lanes for moment in lane.sent]
+    assert most_within(sent, max(1.0, 1.0 / rate)) <= math.ceil(rate)
+    assert len(sent) >= 0.9 * rate * seconds
+    counts = [len(lane.sent) for lane in lanes]
+    assert max(counts) - min(counts) <= 2 + 0.1 * max(counts)
+
+
+def test_a_thousand_lanes_behind_one_pace_are_woken_only_as_often_as_messages_pass(clock: Clock):
+    pace = Pace(10.0)
+    lanes = [Lane(clock, pace) for _ in range(1000)]
+    for lane in lanes:
+        clock.call_soon(lane.kick)
+    clock.run_for(20.0)
+    sent = sum(len(lane.sent) for lane in lanes)
+    woken = sum(lane.kicks for lane in lanes) - len(lanes)
+    assert sent >= 180
+    assert woken <= 2 * sent + 10
+
+
+def test_lanes_behind_two_paces_all_get_on_and_both_paces_hold(clock: Clock):
+    one, other = Pace(10.0), Pace(11.0)
+    lanes = [Lane(clock, one) for _ in range(9)]
+    for lane in lanes[::2]:
+        lane.other = other
+        clock.call_soon(lane.kick)
+    for lane in lanes[1::2]:
+        lane.pace, lane.other = other, one
+        clock.call_soon(lane.kick)
+    clock.run_for(30.0)
+    sent = [moment for lane in lanes for moment in lane.sent]
+    assert most_within(sent) <= 10
+    assert len(sent) >= 0.8 * 10 * 30
+    assert min(len(lane.sent) for lane in lanes) >= len(sent) / len(lanes) / 2
+
+
+def test_lane_that_has_nothing_to_send_any_more_does_not_keep_its_turn(clock: Clock):
+    pace = Pace(1.0)
+    gone, there = Lane(clock, pace), Lane(clock, pace)
+    for lane in (gone, there):
+        clock.call_soon(lane.kick)
+    clock.settle()
+    gone.left = 0
+    clock.run_for(10.0)
+    assert len(there.sent) >= 8
+
+
+def test_nothing_begins_before_the_last_owner_s_message_is_a_message_s_time_ago(clock: Clock):
+    pace = Pace(2.0)
+    lane = Lane(clock, pace)
+    clock.call_soon(lane.kick)
+    clock.run_for(3.0)
+    pace.let_go()
+    clock.call_soon(lane.kick)
+    moment = clock.time()
+    clock.run_for(3.0)
+    assert min(sent for sent in lane.sent if sent > moment) >= moment + 0.5
+
+
+# -- slots
+
+
+def test_freed_slot_goes_on_to_the_next_where_the_first_has_no_use_for_it(clock: Clock):
+    slots = Slots(1)
+    taken: list[str] = []
+
+    class Wanting:
+        is_waiting = True
+
+        def __init__(self, name: str, *, wants: bool) -> None:
+            self.name, self.wants = name, wants
+
+        def kick(self) -> None:
+            if self.wants and slots.take(self):
+                taken.append(self.name)
+
+    first = Wanting("first", wants=True)
+    first.kick()
+    for waiter in (Wanting("idle", wants=False), Wanting("second", wants=True)):
+        assert not slots.take(waiter)
+    clock.call_soon(slots.give_back)
+    clock.settle()
+    assert taken == ["first", "second"]
+    assert slots.used == 1
+
+
+# -- tallies
+
+
+def tally(store: Store, most: int | None, wall: list[float]) -> Tally:
+    return Tally("t", lambda _: most, store, what="cap of x", kind="cap", wall=lambda: wall[0])
+
+
+@given(
+    most=st.integers(1, 400),
+    steps=st.lists(
+        st.tuples(st.sampled_from(["send", "crash", "leave", "away", "back"]), st.integers(0, 2)),
+        max_size=40,
+    ),
+)
+@settings(max_examples=60, deadline=None)
+def test_number_of_a_day_is_never_exceeded_by_processes_that_crash_leave_and_lose_the_store(
+    most: int, steps: list[tuple[str, int]]
+):
+    clock, store, wall = Clock(), Store(), [100 * DAY + 5.0]
+    lanes = [Lane(clock, tally=tally(store, most, wall)) for _ in range(3)]
+    sent, left_alone = 0, True
+    for what, who in steps:
+        lane = lanes[who]
+        if what == "send":
+            lane.left = 60
+            clock.call_soon(lane.kick)
+        elif what in {"leave", "crash"}:
+            if what == "leave":
+                clock.run_until_complete(lane.tally.leave())  # type: ignore[union-attr]
+            else:
+                left_alone = False
+            sent += len(lane.sent)
+            lanes[who] = Lane(clock, tally=tally(store, most, wall))
+        else:
+            store.away = what == "away"
+            left_alone = left_alone and what != "away"
+        wall[0] += 11.0
+        clock.settle()
+    before = sum(len(lane.sent) for lane in lanes)
+    sent += before
+    assert sent <= most
+    if left_alone:
+        lane = lanes[0]
+        for other in lanes[1:]:
+            clock.run_until_complete(other.tally.leave())  # type: ignore[union-attr]
+        lane.left = 10**6
+        for _ in range(3):
+            wall[0] += 40.0
+            clock.call_soon(lane.kick)
+            clock.settle()
+        assert sent - before + sum(len(one.sent) for one in lanes) == most
+    clock.close()
+
+
+def test_used_up_number_closes_until_midnight_utc_and_then_begins_anew(clock: Clock):
+    store, wall = Store(), [200 * DAY + 3600.0]
+    lane = Lane(clock, tally=tally(store, 5, wall))
+    assert lane.tally is not None
+    clock.call_soon(lane.kick)
+    clock.settle()
+    assert len(lane.sent) == 5
+    assert lane.tally.why() == "cap of x: 5 of 5 today"
+    clock.call_soon(lambda: closed.append(lane.tally.closed_for()))  # type: ignore[union-attr]
+    closed: list[float] = []
+    clock.settle()
+    assert closed == [DAY - 3600.0]
+    wall[0] = 201 * DAY + 0.1
+    clock.call_soon(lane.kick)
+    clock.settle()
+    assert len(lane.sent) == 10
+
+
+def test_with_the_store_away_only_what_is_leased_is_used_and_the_reason_says_so(clock: Clock):
+    store, wall = Store(), [200 * DAY]
+    lane = Lane(clock, tally=tally(store, 1000, wall))
+    assert lane.tally is not None
+    lane.left = 1
+    clock.call_soon(lane.kick)
+    clock.settle()
+    store.away = True
+    lane.left = 500
+    clock.call_soon(lane.kick)
+    clock.settle()
+    assert 1 <= len(lane.sent) <= 10  # a part is a hundredth
+    assert "the database is away" in lane.tally.why()
+    assert 0.0 < lane.tally.closed_for() <= 10.0
+    store.away = False
+    wall[0] += 11.0
+    clock.call_soon(lane.kick)
+    clock.settle()
+    assert len(lane.sent) == 501
+
+
+def test_a_mailing_costs_a_trip_to_the_store_for_each_part_and_not_for_each_message(clock: Clock):
+    store, wall = Store(), [200 * DAY]
+    lane = Lane(clock, tally=tally(store, 100_000, wall))
+    lane.left = 5000
+    clock.call_soon(lane.kick)
+    clock.settle()
+    assert len(lane.sent) == 5000
+    assert store.trips <= 12
+
+
+def test_unused_lease_is_given_back_to_the_others(clock: Clock):
+    store, wall = Store(), [200 * DAY]
+    lane = Lane(clock, tally=tally(store, 1000, wall))
+    assert lane.tally is not None
+    lane.left = 3
+    clock.call_soon(lane.kick)
+    clock.settle()
+    assert store.leased["t", 200] > 3
+    wall[0] += 61.0
+    clock.run_until_complete(lane.tally.tidy())
+    assert store.leased["t", 200] == 3
+
+
+# -- shares
+
+
+@given(
+    st.integers(0, 50),
+    st.dictionaries(st.text("ab", min_size=1, max_size=3), st.integers(0, 60)),
+    st.integers(0, 100),
+)
+def test_targets_fit_and_nobody_has_less_than_another_who_has_less_than_it_wants(
+    most: int, wishes: dict[str, int], turn: int
+):
+    found = targets(most, wishes, turn)
+    assert sum(found.values()) == min(most, sum(wishes.values()))
+    for holder, many in found.items():
+        assert many <= wishes[holder]
+        if many < wishes[holder]:
+            assert max(found.values()) <= many + 1
+
+
+def test_those_who_cannot_have_a_part_at_once_take_turns():
+    had = {
+        holder
+        for turn in range(4)
+        for holder, many in targets(1, dict.fromkeys("abcd", 1), turn).items()
+        if many
+    }
+    assert had == set("abcd")
+
+
+@given(
+    most=st.integers(1, 12),
+    steps=st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 20), st.integers(0, 9), st.booleans()),
+        max_size=60,
+    ),
+)
+def test_parts_never_exceed_the_number_whoever_wants_what_and_whatever_is_in_use(
+    most: int, steps: list[tuple[str, int, int, bool]]
+):
+    division = Division()
+    used = dict.fromkeys("abc", 0)
+    for turn, (holder, wish, more, written) in enumerate(steps):
+        mine = {holder: (max(wish, used[holder]), used[holder])}
+        new, allowed = divide(division, mine, most=most, now=float(turn), turn=turn)
+        usable = allowed[holder]
+        used[holder] = max(used[holder], min(used[holder] + more, usable))  # meanwhile
+        if written:
+            if new.held.get(holder, 0) > division.held.get(holder, 0):
+                usable = new.held[holder]
+            division = new
+            used[holder] = max(used[holder], min(used[holder] + more, usable))
+        assert sum(division.held.values()) <= most
+        assert all(used[one] <= division.held.get(one, 0) for one in used)
+        if more % 2:
+            used[holder] = min(used[holder], usable)  # what is too many has closed
+
+
+def test_rate_of_a_source_holds_over_two_processes_in_every_second_and_is_used(clock: Clock):
+    store = Store()
+    rate = 6.0
+    lanes: list[Lane] = []
+    processes = []
+    for homes in (["00", "01", "02"], ["03", "04"]):
+        shares = Shares(store, lambda homes=homes: homes, wall=clock.time)
+        shares.add(Number.of_rate("rate/a", rate))
+        processes.append(shares)
+
+    async def run() -> None:
+        for shares, homes in zip(processes, (["00", "01", "02"], ["03", "04"]), strict=True):
+            for home in homes:
+                demand = shares.demand("a", home)
+                lanes.append(Lane(clock, shares.numbers["rate/a"].pace(home, demand)))
+                demand.add(lanes[-1])
+        keeping = [asyncio.create_task(shares.keep()) for shares in processes]
+        for lane in lanes:
+            lane.kick()
+        await asyncio.sleep(60.0)
+        for lane in lanes[1:]:
+            lane.left = 0  # from now on one shard alone has mail
+        await asyncio.sleep(60.0)
+        store.away = True
+        await asyncio.sleep(30.0)
+        for task in keeping:
+            task.cancel()
+
+    running = clock.create_task(run())
+    start = clock.time()
+    clock.run_for(151.0)
+    assert running.done()
+    sent = [moment for lane in lanes for moment in lane.sent]
+    assert most_within(sent) <= rate
+    assert all(lane.sent for lane in lanes)
+    early = [moment for moment in sent if start + 10 < moment < start + 60]
+    assert len(early) >= 0.7 * rate * 50
+    alone = [moment for moment in lanes[0].sent if start + 70 < moment < start + 120]
+    assert len(alone) >= 0.9 * rate * 50
+    away = [moment for moment in lanes[0].sent if moment > start + 121]
+    assert len(away) >= 0.9 * rate * 28  # nobody needs the store for what he has
+
+
+def test_what_a_dead_process_held_is_its_successor_s(clock: Clock):
+    store = Store()
+
+    async def run() -> tuple[int, int]:
+        first = Shares(store, lambda: ["00"], wall=clock.time)
+        first.add(Number("connections/a", 4))
+        demand = first.demand("a", "00")
+        slots = first.numbers["connections/a"].connections("00", demand)
+        waiter = Lane(clock)
+        waiter.left = 1
+        demand.add(waiter)
+        assert not slots.take(waiter)
+        await first.exchange()
+        had = slots.most
+        second = Shares(store, lambda: ["00"], wall=clock.time)
+        second.add(Number("connections/a", 4))
+        await second.exchange()  # nothing is wanted there: it is free again
+        return had, sum(store.shares["connections/a"].held.values())
+
+    task = clock.create_task(run())
+    clock.settle()
+    assert task.result() == (4, 0)
+
+
+def test_part_is_used_only_when_its_last_owner_can_no_longer_give_it_away(clock: Clock):
+    store = Store()
+    store.shares["connections/a"] = Division(7, {"00": 3}, {})
+
+    async def run() -> tuple[int, int, bool]:
+        new = Shares(store, lambda: ["00"], wall=clock.time)
+        new.add(Number("connections/a", 4))
+        demand = new.demand("a", "00")
+        slots = new.numbers["connections/a"].connections("00", demand)
+        waiter = Lane(clock)
+        waiter.left = 10**9
+        waiter.kick = lambda: None  # type: ignore[method-assign]
+        demand.add(waiter)
+        late = store.shares["connections/a"]  # what the last owner has read
+        store.lose = True
+        await new.exchange()
+        before = slots.most
+        store.lose = False
+        await new.exchange()
+        return before, slots.most, await store.divide("connections/a", late)
+
+    task = clock.create_task(run())
+    clock.settle()
+    assert task.result() == (0, 4, False)
+
+
+# -- sources, warm-up
+
+
+def test_route_finds_its_source_by_name_address_and_pool():
+    sources = Sources.parse(
+        json.dumps(
+            [
+                {"name": "a", "address": "127.0.0.2", "ehlo": "A.example"},
+                {"name": "b", "address": ["127.0.0.3", "::1"], "pools": ["bulk", "default"]},
+            ]
+        )
+    )
+
+    def named(**route: str) -> list[str]:
+        parsed = Routes.parse(json.dumps([{"domain": "*", **route}]))
+        return [source.name for source in sources.of_route(parsed.find("d.test"))]
+
+    assert named() == ["a", "b"]
+    assert named(pool="bulk") == ["b"]
+    assert named(source="a") == named(source="127.0.0.2") == ["a"]
+    assert named(source="::1") == ["b"]
+    assert named(source="127.0.0.9") == ["127.0.0.9"]
+    (a,) = sources.of_route(Routes.parse('[{"domain":"*","source":"a"}]').find("x"))
+    assert a.ehlo == "a.example"
+    assert a.reaches("192.0.2.1")
+    assert not a.reaches("2001:db8::1")
+    assert Sources().of_route(Routes().find("d.test")) == (SYSTEM,)
+    assert SYSTEM.reaches("2001:db8::1")
+    assert SYSTEM.address_for("192.0.2.1") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not JSON"),
+        ("{}", "must be a JSON list of sources"),
+        ('[{"name":"a"}]', "source 1: address: Field required"),
+        ('[{"name":"a","address":"localhost"}]', "source 1: address: 'localhost' does not appear"),
+        ('[{"name":"a","address":["127.0.0.1","127.0.0.2"]}]', "one of IPv4 and one of IPv6"),
+        ('[{"name":"1","address":"127.0.0.1"}]', "source 1: name"),
+        ('[{"name":"a","address":"127.0.0.1","ehlo":"-"}]', "source 1: ehlo"),
+        ('[{"name":"a","address":"127.0.0.1","weight":0}]', "source 1: weight"),
+        ('[{"name":"a","address":"127.0.0.1","pools":[]}]', "source 1: pools"),
+        (
+            '[{"name":"a","address":"127.0.0.1"},{"name":"b","address":"127.0.0.1"}]',
+            "source 2: address: 127.0.0.1 is there twice",
+        ),
+        (
+            '[{"name":"a","address":"127.0.0.1","warmup":{"start":"2026-01-01","per_day":"x"}}]',
+            'source 1: warmup.per_day: must be a list of messages per day, or one of "14 days"',
+        ),
+        (
+            '[{"name":"a","address":"127.0.0.1","warmup":{"start":"soon","per_day":[1]}}]',
+            "source 1: warmup.start",
+        ),
+    ],
+)
+def test_wrong_source_is_refused_with_the_number_of_the_entry_and_the_field(text: str, said: str):
+    with pytest.raises(SourceError) as error:
+        Sources.parse(text)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("route", "said"),
+    [
+        ({"source": "nobody"}, "route 1: source: there is none with the name nobody"),
+        ({"pool": "bulk"}, "route 1: pool: no source is in bulk"),
+    ],
+)
+def test_route_to_a_source_that_is_not_there_is_refused(route: dict[str, str], said: str):
+    with pytest.raises(SourceError, match=said):
+        Sources().check(Routes.parse(json.dumps([{"domain": "*", **route}])))
+
+
+def test_warm_up_counts_days_in_utc_from_its_start_and_ends_behind_its_list():
+    warmup = WarmUp(start=date(2026, 3, 1), per_day=(10, 20), per_provider={"google": (5,)})
+    first = day_of(date(2026, 3, 1))
+    assert [warmup.most_on(first + number) for number in (-1, 0, 1, 2)] == [0, 10, 20, None]
+    assert [warmup.most_on(first + n, provider="google") for n in (0, 1)] == [5, None]
+
+
+def test_schedules_with_names_only_grow_and_have_as_many_days_as_they_say():
+    for name, schedule in SCHEDULES.items():
+        assert len(schedule) == int(name.split()[0])
+        assert list(schedule) == sorted(schedule)
+        assert schedule[0] == 50
+
+
+# -- providers, caps
+
+
+def test_provider_is_the_same_whatever_the_order_of_its_hosts_and_operators_add_their_own():
+    providers = Providers.parse('{"ours": ["mx.example", "Outlook.example"]}')
+    hosts = ["alt1.gmail-smtp-in.l.google.com.", "gmail-smtp-in.l.GOOGLE.com"]
+    assert providers.of_hosts(hosts) == providers.of_hosts(reversed(hosts)) == "google"
+    assert providers.of_hosts(["x-y.mail.protection.outlook.com"]) == "microsoft"
+    assert providers.of_hosts(["in1.mx.example"]) == "ours"
+    assert providers.of_hosts(["notmx.example"]) == ""
+    assert providers.of_hosts(["notgoogle.com"]) == ""
+    assert "ours" in providers.names
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[]", "JSON object"),
+        ('{"A B": ["x.test"]}', "provider 'A B'"),
+        ('{"a": "x.test"}', "provider a: must have a list"),
+        ('{"a": ["-"]}', "provider a: '-'"),
+    ],
+)
+def test_wrong_provider_is_refused_with_its_name(text: str, said: str):
+    with pytest.raises(ProviderError, match=said):
+        Providers.parse(text)
+
+
+def test_of_several_caps_the_smaller_of_each_limit_holds():
+    sources = Sources([Source("a", ("127.0.0.2",), connections=9)])
+    caps = StaticCaps.parse(
+        json.dumps(
+            [
+                {"domain": "*.test", "connections": 5, "messages_per_day": 100},
+                {"domain": "a.test", "connections": 3, "messages_per_second": 1.5},
+                {"provider": "google", "messages_per_second": 10},
+                {"source": "127.0.0.2", "connections": 12, "messages_per_day": 7},
+            ]
+        ),
+        sources,
+        Providers(),
+    )
+    assert caps.of_domain("a.test") == Limits(3, 1.5, 100)
+    assert caps.of_domain("b.test") == Limits(5, None, 100)
+    assert caps.of_domain("c.example") == Limits()
+    assert caps.of_provider("google") == Limits(None, 10.0, None)
+    assert caps.of_provider("") == Limits()
+    assert caps.of_sources() == {"a": Limits(9, None, 7)}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[{"connections":1}]', "cap 1: must have one of domain, provider and source"),
+        ('[{"domain":"a","source":"b","connections":1}]', "cap 1: must have one of"),
+        ('[{"domain":"a"}]', "cap 1: must have a limit"),
+        ('[{"domain":"a","connections":0}]', "cap 1: connections"),
+        ('[{"domain":"a","rate":1}]', "cap 1: rate"),
+        ('[{"provider":"nobody","connections":1}]', "cap 1: provider: nobody is not known"),
+        ('[{"source":"nobody","connections":1}]', "cap 1: source: there is none"),
+    ],
+)
+def test_wrong_cap_is_refused_with_the_number_of_the_entry_and_the_field(text: str, said: str):
+    with pytest.raises(CapError) as error:
+        StaticCaps.parse(text, Sources(), Providers())
+    assert said in str(error.value)

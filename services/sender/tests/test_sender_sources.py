@@ -1,0 +1,485 @@
+"""Sources and caps as receivers see them: senders against real RabbitMQ and MongoDB on loopback."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aio_pika
+import pytest
+from pydantic import ValidationError
+
+from postroad_common.broker import BrokerLink, EventWriter, Publisher, topology
+from postroad_common.health import Health
+from postroad_common.mail.identifiers import new_id
+from postroad_common.schemas.events import Event, EventBatch, EventName
+from postroad_common.schemas.framing import decode, encode
+from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
+from postroad_common.service import ServiceContext
+from postroad_common.store.database import Database
+from postroad_common.store.leases import DAY
+from postroad_sender import book, ownership, shares
+from postroad_sender.control import Caps
+from postroad_sender.courier import Crew
+from postroad_sender.destination import Destination, Destinations
+from postroad_sender.dialer import Contexts, Dialer
+from postroad_sender.dispatch import Dispatcher
+from postroad_sender.endings import Endings
+from postroad_sender.job import Job, Shard
+from postroad_sender.journal import Journal
+from postroad_sender.lane import Lane
+from postroad_sender.main import build
+from postroad_sender.providers import Providers
+from postroad_sender.resolver import Resolver
+from postroad_sender.routes import Routes
+from postroad_sender.schedule import RetrySchedule
+from postroad_sender.settings import Settings
+from postroad_sender.slots import Slots
+from postroad_sender.sources import Sources
+
+MIME = b"Subject: hello\r\nFrom: a@b.test\r\n\r\nhello\r\n"
+TODAY = datetime.now(UTC).date()
+
+
+class Taken(NamedTuple):
+    """A message as it arrived."""
+
+    began: float
+    port: int
+    peer: str
+    ehlo: str
+    address: str
+
+
+class Receiver:
+    """Listens on several ports and counts over all of them."""
+
+    def __init__(self) -> None:
+        self.taken: list[Taken] = []
+        self.open: Counter[str] = Counter()
+        self.most_open: Counter[str] = Counter()
+        self.seconds = 0.0
+        self._servers: list[asyncio.Server] = []
+
+    async def listen(self) -> int:
+        """One more port."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.close()
+
+    @property
+    def addresses(self) -> list[str]:
+        return [taken.address for taken in self.taken]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("peername")[0]
+        for name in (peer, "all"):
+            self.open[name] += 1
+            self.most_open[name] = max(self.most_open[name], self.open[name])
+        try:
+            writer.write(b"220 sink.test\r\n")
+            await self._talk(reader, writer, peer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            for name in (peer, "all"):
+                self.open[name] -= 1
+            writer.close()
+
+    async def _talk(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str
+    ) -> None:
+        port = writer.get_extra_info("sockname")[1]
+        ehlo, address, began = "", "", 0.0
+        while True:
+            line = (await reader.readuntil(b"\r\n")).decode().rstrip()
+            match line[:4].upper():
+                case "EHLO":
+                    ehlo = line[5:]
+                    writer.write(b"250-sink.test\r\n250 8BITMIME\r\n")
+                case "MAIL":
+                    began = time.monotonic()
+                    writer.write(b"250 ok\r\n")
+                case "RCPT":
+                    address = line.partition("<")[2].partition(">")[0]
+                    writer.write(b"250 ok\r\n")
+                case "DATA":
+                    writer.write(b"354 go\r\n")
+                    await reader.readuntil(b"\r\n.\r\n")
+                    await asyncio.sleep(self.seconds)
+                    self.taken.append(Taken(began, port, peer, ehlo, address))
+                    writer.write(b"250 taken\r\n")
+                case "QUIT":
+                    writer.write(b"221 bye\r\n")
+                    return
+                case _:
+                    writer.write(b"250 ok\r\n")
+
+
+class Senders:
+    """Senders in this process, each with connections of its own, and the queues around them."""
+
+    def __init__(self, amqp_url: str, mongodb_uri: str, spool: Path) -> None:
+        self._amqp_url = amqp_url
+        self._mongodb_uri = mongodb_uri
+        self._spool = spool
+        self._running: dict[str, tuple[ServiceContext[Settings], list[BrokerLink]]] = {}
+        self.database = Database(mongodb_uri)
+
+    async def start(self, name: str = "me.test", **more: Any) -> None:
+        given = {
+            key: value if isinstance(value, str | int | float) else json.dumps(value)
+            for key, value in more.items()
+        }
+        settings = Settings(
+            amqp_url=self._amqp_url,
+            mongodb_uri=self._mongodb_uri,
+            secret=("a secret for tests only",),
+            hostname=name,
+            spool_dir=self._spool / name,
+            **given,
+        )
+        links = [BrokerLink(self._amqp_url, role) for role in ("out", "in")]
+        publisher = Publisher(links[0])
+        context = ServiceContext(
+            name="sender",
+            settings=settings,
+            link=links[1],
+            publisher=publisher,
+            events=EventWriter(publisher),
+            database=Database(self._mongodb_uri),
+            health=Health(),
+        )
+        for link in links:
+            link.start()
+            await asyncio.wait_for(link.up.wait(), 10)
+        context.events.start()
+        self._running[name] = (context, links)
+        await build(context)
+
+    async def stop(self, name: str = "me.test") -> None:
+        context, links = self._running.pop(name)
+        for hook in context.drain_hooks:
+            await hook()
+        await context.events.close()
+        await context.cancel_tasks()
+        for link in links:
+            await link.close()
+        await context.database.close()
+
+    async def stop_all(self) -> None:
+        for name in list(self._running):
+            await self.stop(name)
+        await self.database.close()
+
+    async def put(self, *addresses: str) -> None:
+        """Hand in a message for each address."""
+        publisher = next(iter(self._running.values()))[0].publisher
+        now = time.time()
+        batch = []
+        for address in addresses:
+            found = new_id()
+            message = OutboundMessage(
+                id=found,
+                submission=found,
+                account="acme",
+                envelope="",
+                mail_from="",
+                recipients=(OutboundRecipient(id=found, address=address),),
+                received=now,
+                expires=now + 600,
+                size=len(MIME),
+            )
+            domain = address.partition("@")[2]
+            batch.append((topology.OUTBOUND.name, domain, encode(message, MIME)))
+        await publisher.publish_many(batch)
+
+    async def events(self) -> list[Event]:
+        """What was told until now."""
+        connection = await aio_pika.connect(self._amqp_url)
+        found: list[Event] = []
+        async with connection:
+            channel = await connection.channel()
+            queue = await channel.get_queue(topology.EVENTS.name)
+            while (frame := await queue.get(fail=False)) is not None:
+                found += decode(EventBatch, frame.body)[0].events
+        return found
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while True:
+            value = condition()
+            if value is True or (not isinstance(value, bool) and await value):
+                return
+            await asyncio.sleep(0.02)
+
+
+def most_within(moments: list[float], seconds: float) -> int:
+    """The most that fall into any span of `seconds`."""
+    times = sorted(moments)
+    return max(sum(start <= moment < start + seconds for moment in times) for start in times)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    found = Receiver()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+async def senders(amqp_url: str, mongodb_uri: str, tmp_path: Path) -> AsyncIterator[Senders]:
+    async with AsyncExitStack() as stack:
+        found = Senders(amqp_url, mongodb_uri, tmp_path)
+        stack.push_async_callback(found.stop_all)
+        yield found
+
+
+def to(port: int, domain: str = "*", **more: Any) -> dict[str, Any]:
+    return {"domain": domain, "host": "127.0.0.1", "port": port, "tls": "none", **more}
+
+
+def settings(**more: Any) -> Settings:
+    given = {name: json.dumps(value) for name, value in more.items()}
+    return Settings(
+        amqp_url="amqp://a@b/", mongodb_uri="mongodb://c/d", secret=("x" * 20,), **given
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"routes": [{"domain": "*", "pool": "bulk"}]}, "route 1: pool: no source is in bulk"),
+        ({"caps": [{"source": "a", "connections": 1}]}, "cap 1: source: there is none"),
+        ({"sources": [{"name": "a"}]}, "source 1: address"),
+        ({"providers": {"a": []}}, "provider a"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused_with_the_entry(
+    more: dict[str, Any], said: str
+):
+    with pytest.raises(ValidationError, match=said):
+        settings(**more)
+
+
+async def test_sources_of_a_site_and_sites_of_a_provider_have_one_home(tmp_path: Path):
+    shards = [Shard(queue.name, 10) for queue in topology.SHARD_QUEUES]
+    ports = range(2000, 2020)
+    text = json.dumps([to(port, f"*.s{port}.test") for port in ports])
+    names = json.dumps([{"name": name, "address": f"127.0.1.{n}"} for n, name in enumerate("abc")])
+
+    async def homes(providers: Providers) -> dict[str, set[str]]:
+        resolver = Resolver("127.0.0.1:9", "me.test")
+        dialer = Dialer(resolver, "me.test", Contexts.make())
+        found = Destinations(
+            Routes.parse(text), resolver, sources=Sources.parse(names), providers=providers
+        )
+        crews: list[Crew] = []
+
+        async def pieces(job: Job) -> tuple[memoryview]:
+            return (job.body,)
+
+        def make(lane: Lane[Job], destination: Destination, home: Shard | None) -> Crew:
+            crew = Crew(
+                lane,
+                destination,
+                dialer,
+                slots=Slots(1),
+                endings=endings,
+                pieces=pieces,
+                idle_seconds=1.0,
+                most_messages=1,
+                home=home,
+            )
+            crews.append(crew)
+            return crew
+
+        link = BrokerLink("amqp://127.0.0.1:9/", "test")
+        publisher = Publisher(link)
+        endings = Endings(
+            publisher,
+            EventWriter(publisher),
+            Journal(tmp_path),
+            schedule=RetrySchedule(),
+            ended=lambda _: None,
+        )
+        dispatcher = Dispatcher(found, endings, make, caps=Caps(), shards=shards)
+        for port in ports:
+            await dispatcher.find(f"d.s{port}.test", shards[0])
+        assert len(crews) == 3 * len(ports)
+        sites: dict[str, set[str]] = {}
+        for crew in crews:
+            assert crew.home is not None
+            sites.setdefault(crew.lane.key.site, set()).add(crew.home.name)
+        return sites
+
+    apart = await homes(Providers())
+    assert {len(names) for names in apart.values()} == {1}
+    assert len(set.union(*apart.values())) > 4
+    together = await homes(Providers({"127.0.0.1": "here"}))
+    assert len(set.union(*together.values())) == 1
+
+
+async def test_each_source_connects_from_its_address_with_its_own_name_as_often_as_it_weighs(
+    senders: Senders, receiver: Receiver
+):
+    port = await receiver.listen()
+    sources = [
+        {"name": "a", "address": "127.0.0.2", "ehlo": "a.example", "weight": 3},
+        {"name": "b", "address": "127.0.0.3"},
+        {"name": "other", "address": "127.0.0.4", "pools": ["bulk"]},
+        {"name": "six", "address": "::1", "pools": ["six"]},
+    ]
+    routes = [
+        to(port, "bulk.test", pool="bulk"),
+        to(port, "bare.test", source="127.0.0.5"),
+        to(port, "six.test", pool="six"),
+        to(port),
+    ]
+    await senders.start(routes=routes, sources=sources)
+    await senders.put(*(f"u{number}@d.test" for number in range(200)))
+    await senders.put("u@bulk.test", "u@bare.test", "u@six.test")
+    await until(lambda: len(receiver.taken) == 202)
+    seen = Counter((taken.peer, taken.ehlo) for taken in receiver.taken)
+    assert set(seen) == {
+        ("127.0.0.2", "a.example"),
+        ("127.0.0.3", "me.test"),
+        ("127.0.0.4", "me.test"),
+        ("127.0.0.5", "me.test"),
+    }
+    assert 0.65 <= seen["127.0.0.2", "a.example"] / 200 <= 0.85
+    told: list[Event] = []
+
+    async def deferred() -> bool:
+        told.extend(await senders.events())
+        return any(event.event is EventName.DEFERRED for event in told)
+
+    await until(deferred)
+    reply = next(event.data["reply"] for event in told if event.event is EventName.DEFERRED)
+    assert "source six has no address of its family" in reply
+
+
+async def test_used_up_warm_up_leaves_the_mail_to_other_sources_and_counts_across_restarts(
+    senders: Senders, receiver: Receiver
+):
+    port = await receiver.listen()
+    warmup = {"start": str(TODAY - timedelta(days=1)), "per_day": [1, 7, 50]}
+    sources = [
+        {"name": "new", "address": "127.0.0.2", "warmup": warmup, "weight": 5},
+        {"name": "old", "address": "127.0.0.3"},
+    ]
+    for number in range(2):
+        await senders.start(routes=[to(port)], sources=sources)
+        await senders.put(*(f"u{number}.{part}@d.test" for part in range(60)))
+        await until(lambda number=number: len(receiver.taken) == 60 * (number + 1))
+        await senders.stop()
+    seen = Counter(taken.peer for taken in receiver.taken)
+    assert seen == {"127.0.0.2": 7, "127.0.0.3": 113}
+    assert sorted(receiver.addresses) == sorted(set(receiver.addresses))
+
+
+async def test_mail_waits_for_a_warm_up_with_its_reason_and_without_an_attempt(
+    senders: Senders, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(book, "OBEY_EVERY", 0.1)
+    monkeypatch.setattr(book, "SAVE_EVERY", 0.2)
+    port = await receiver.listen()
+    warmup = {"start": str(TODAY), "per_day": [3]}
+    sources = [{"name": "new", "address": "127.0.0.2", "warmup": warmup}]
+    await senders.start(routes=[to(port)], sources=sources)
+    await senders.put(*(f"u{number}@d.test" for number in range(5)))
+    lanes = senders.database.lanes
+    state: dict[str, Any] = {}
+
+    async def closed() -> bool:
+        record = await lanes.get(f"new|127.0.0.1:{port}")
+        state.update(record.state if record is not None else {})
+        return state.get("phase") == "closed"
+
+    await until(closed)
+    assert len(receiver.taken) == 3
+    assert state["reason"] == "warm-up of new: 3 of 3 today"
+    (effect,) = [effect for effect in state["effects"] if effect["kind"] == "warmup"]
+    assert effect["value"] == 3
+    assert effect["until"] % DAY == 0
+    told: list[Event] = []
+
+    async def both() -> bool:
+        told.extend(event for event in await senders.events() if event.event is EventName.DEFERRED)
+        return len(told) == 2
+
+    await until(both)
+    for event in told:
+        assert event.data["reason"] == "delivery suspended: warm-up of new: 3 of 3 today"
+        assert event.data["attempt"] == 0
+    assert len(receiver.taken) == 3
+
+
+async def test_caps_of_a_provider_and_of_a_domain_hold_over_all_their_lanes(
+    senders: Senders, receiver: Receiver
+):
+    ports = [await receiver.listen() for _ in range(3)]
+    receiver.seconds = 0.01
+    routes = [to(port, f"*.s{number}.test") for number, port in enumerate(ports)]
+    sources = [{"name": "a", "address": "127.0.0.2"}, {"name": "b", "address": "127.0.0.3"}]
+    caps = [
+        {"provider": "here", "connections": 4, "messages_per_second": 60},
+        {"domain": "slow.*", "messages_per_second": 5, "connections": 1},
+        {"domain": "few.*", "messages_per_day": 4},
+    ]
+    await senders.start(
+        routes=routes, sources=sources, caps=caps, providers={"here": ["127.0.0.1"]}
+    )
+    fast = [f"u{number}@fast{number % 4}.s{number % 3}.test" for number in range(90)]
+    slow = [f"u{number}@slow.s0.test" for number in range(8)]
+    few = [f"u{number}@few.s1.test" for number in range(10)]
+    await senders.put(*slow, *few, *fast)
+    await until(lambda: len(receiver.taken) == 90 + 8 + 4)
+    assert set(fast) | set(slow) < set(receiver.addresses)
+    assert receiver.most_open["all"] <= 4
+    assert most_within([taken.began for taken in receiver.taken], 0.9) <= 60
+    held = [taken.began for taken in receiver.taken if taken.address.endswith("@slow.s0.test")]
+    assert most_within(held, 0.9) <= 5
+    assert len([address for address in receiver.addresses if "@few." in address]) == 4
+
+
+async def test_caps_of_a_source_hold_over_two_replicas_and_both_send(
+    senders: Senders, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ownership, "BEAT", 0.2)
+    monkeypatch.setattr(shares, "EVERY", 0.2)
+    monkeypatch.setattr(shares, "TURN", 1.0)
+    sites = 8
+    ports = [await receiver.listen() for _ in range(sites)]
+    receiver.seconds = 0.02
+    routes = [to(port, f"*.s{number}.test") for number, port in enumerate(ports)]
+    more = {
+        "routes": routes,
+        "sources": [
+            {"name": "a", "address": "127.0.0.2", "connections": 5, "messages_per_second": 40}
+        ],
+        "caps": [{"source": "a", "messages_per_day": 90}],
+    }
+    await senders.start("one.test", **more)
+    await senders.start("two.test", **more)
+    addresses = [f"u{number}@d{number % 5}.s{number % sites}.test" for number in range(130)]
+    await senders.put(*addresses)
+    await until(lambda: len({taken.ehlo for taken in receiver.taken}) == 2)
+    await senders.stop("one.test")
+    await until(lambda: len(receiver.taken) == 90)
+    assert receiver.most_open["all"] <= 5
+    assert most_within([taken.began for taken in receiver.taken], 0.9) <= 40
+    await senders.stop("two.test")
+    assert len(receiver.taken) == 90
+    grant = await senders.database.leases.lease("source/a", int(time.time() // DAY), 1, 90)
+    assert grant.granted == 0
