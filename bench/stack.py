@@ -75,16 +75,18 @@ async def running_stack(
     where = ("--state-dir", str(state_dir))
     what = ("--only", only) if only else ("--no-sink",)
     try:
-        output = await _postroad(
-            _START_SECONDS, "up", "--detach", "--json", *what, *where, *options
-        )
+        output = await postroad(_START_SECONDS, "up", "--detach", "--json", *what, *where, *options)
         yield _read(output)
     finally:
-        await _postroad(_STOP_SECONDS, "down", "--wipe", *where)
+        await postroad(_STOP_SECONDS, "down", "--wipe", *where)
 
 
-async def _postroad(seconds: float, *words: str) -> str:
-    """What the `postroad` command prints; its progress goes to our standard error."""
+async def postroad(seconds: float, *words: str) -> str:
+    """What the `postroad` command prints; its progress goes to our standard error.
+
+    Raises:
+        StackError: it failed, or took more than `seconds`.
+    """
     command = Path(sys.executable).with_name("postroad")
     process = await asyncio.create_subprocess_exec(command, *words, stdout=asyncio.subprocess.PIPE)
     try:

@@ -5,6 +5,7 @@ import email
 import ssl
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,8 +17,13 @@ from bench.measure import Result
 from bench.receivers import running_discard
 from bench.rows import ROWS, chosen
 from bench.smtp import Client, Server, SmtpError
+from bench.storm import Storm
 from bench.usage import Watch
 
+from postroad_bounce_processor.mime import read
+from postroad_bounce_processor.understand import understand
+from postroad_common.schemas.framing import decode
+from postroad_common.schemas.returns import Return
 from postroad_stack.certificates import ensure_certificates
 from postroad_stack.sink.certificate import server_context
 from postroad_stack.sink.harness import RunningSink, running_sink
@@ -143,6 +149,19 @@ def test_processor_time_of_descendants_counts_for_the_process_that_was_named():
     finally:
         process.kill()
         process.wait()
+
+
+def test_storm_is_a_hundred_mails_of_the_corpus_each_about_a_message_of_its_own():
+    storm = Storm(size=100, senders=7, forward=True)
+    messages = [storm._message(number) for number in range(100)]
+    returns = [decode(Return, storm._frame(number)) for number in range(100)]
+    assert [found.message_id for found, _ in returns] == [event.message for event in messages]
+    assert len({event.message for event in messages}) == 100
+    kinds = Counter(
+        understand(read(bytes(body)), expected=event.data["recipient"]).kind
+        for (_, body), event in zip(returns, messages, strict=True)
+    )
+    assert kinds == {"bounce": 75, "delayed": 4, "complaint": 6, "response": 13, "unknown": 2}
 
 
 def test_rows_are_chosen_by_pattern_in_the_usual_order():

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -190,32 +191,53 @@ async def test_backlog_of_a_closed_lane_costs_nothing_survives_its_owner_and_flo
     assert set(sink.recipients) <= set(addresses)
 
 
-async def test_200_fast_destinations_wait_only_while_the_mail_of_a_slow_one_is_put_aside(
+async def test_mail_behind_that_of_a_dead_destination_waits_no_longer_than_behind_other_mail(
     process: Process, sink: Any, more_sinks: Callable[[], Awaitable[Any]]
 ):
-    slow = await more_sinks()
-    slow.gate.clear()
-    fast = [f"u{number}@f{number % 200}.test" for number in range(1000)]
-    routes = [to(slow, "slow.test")]
+    """200 quick destinations beside one in the same shard that is quick, too, or answers nobody."""
+    dead, quick = await more_sinks(), await more_sinks()
+    dead.gate.clear()
+    routes = [to(dead, "dead.test"), to(quick, "quick.test")]
     routes += [to(sink, f"f{number}.test", source=f"127.0.1.{number}") for number in range(1, 200)]
-    await process.start([*routes, to(sink)])
+    await process.start([*routes, to(sink)], sender_shard_prefetch=100)
+    many = [f"u{number}@f{number % 200}.test" for number in range(300)]
 
-    async def run(addresses: list[str]) -> float:
-        """Seconds until all fast ones are delivered."""
+    async def run(beside: str) -> float:
+        """Seconds until all of `many` are delivered, when as much for `beside` is among them."""
         sink.taken.clear()
+        mixed = [
+            address for number, one in enumerate(many) for address in (f"{number}@{beside}", one)
+        ]
         began = time.monotonic()
-        await process.put(SHARDS[0], addresses)
-        await until(lambda: len(sink.taken) == len(fast), 40)
+        await process.put(SHARDS[0], mixed)
+        await until(lambda: len(sink.taken) == len(many), 40)
         return time.monotonic() - began
 
-    await run(fast)  # opens the lanes
-    alone = await run(fast)
-    mixed = [f"u{number}@slow.test" for number in range(600)]
-    for number, address in enumerate(fast):
-        mixed.insert(number * 2, address)
-    together = await run(mixed)
-    print(f"alone {alone:.2f} s, together with a slow one {together:.2f} s")  # noqa: T201
-    # the slow one's own mail has to be put aside, too: 600 more messages to handle
-    assert together < 2.2 * alone + 1.0
-    assert slow.taken == []
-    slow.gate.set()
+    await run("quick.test")  # opens the lanes
+    ratios = []
+    for _ in range(3):
+        base = await run("quick.test")
+        ratios.append(await run("dead.test") / base)
+    print("times of the mail beside a dead destination:", ratios)  # noqa: T201
+    # what else happens on the machine may hit any of them; a window that the dead one fills, all
+    assert min(ratios) < 1.3
+    assert sorted(sink.recipients) == sorted(many)
+    assert dead.taken == []
+    dead.gate.set()
+
+
+async def test_mail_for_a_domain_whose_look_up_takes_long_does_not_fill_the_shard(
+    process: Process, sink: Any
+):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        await process.start(
+            [to(sink, "known.test")],
+            dns=f"127.0.0.1:{silent.getsockname()[1]}",
+            sender_shard_prefetch=50,
+        )
+        lost = [f"u{number}@unknown.test" for number in range(300)]
+        began = time.monotonic()
+        await process.put(SHARDS[0], [*lost, "me@known.test"])
+        await until(lambda: sink.recipients == ["me@known.test"])
+        assert time.monotonic() - began < 4  # DNS servers are waited for longer than that

@@ -49,22 +49,34 @@ def test_message_put_back_is_the_next_of_its_account():
     assert one.take() is first
 
 
-def test_lane_that_moves_may_fill_the_shard_and_a_slow_one_may_not():
+def test_lane_that_moves_may_fill_the_shard_and_a_slow_one_only_a_share_of_what_is_left():
+    one = lane()
+    for number in range(30):
+        one.put(Work("a", 10.0, number))
+    one.moved = 10.9
+    assert not one.is_crowding(95, 100, 10.95)
+    assert one.is_crowding(95, 100, 11.5)  # it has stopped
+    assert not one.is_crowding(35, 100, 11.5)
+    one.moved = 12.9
+    assert one.is_crowding(95, 100, 12.95)  # it moves, but the first has waited for long
+
+
+def test_lane_that_has_taken_nothing_is_slow_sooner_unless_this_process_was_late_itself():
     one = lane()
     for number in range(80):
         one.put(Work("a", 10.0, number))
-        one.controller.took(1, 10.0)
-    assert not one.is_crowding(95, 100, 10.5)
-    assert one.is_crowding(95, 100, 13.0)
-    assert not one.is_crowding(50, 100, 13.0)
+    assert not one.is_slow(10.09)
+    assert one.is_slow(10.11)
+    assert not one.is_slow(10.4, patience=0.4)
+    assert one.is_slow(10.6, patience=0.4)
 
 
-def test_lane_that_has_taken_nothing_yet_is_taken_for_slow_sooner():
+def test_account_with_few_messages_does_not_give_way_to_a_slow_lanes_many():
     one = lane()
     for number in range(80):
-        one.put(Work("a", 10.0, number))
-    assert not one.is_crowding(95, 100, 10.2)
-    assert one.is_crowding(95, 100, 10.3)
+        one.put(Work("big", 10.0, number))
+    assert one.is_crowding(95, 100, 13.0, "big")
+    assert not one.is_crowding(95, 100, 13.0, "small")
 
 
 def test_shedding_gives_away_the_newest_and_keeps_the_rest():
@@ -76,6 +88,35 @@ def test_shedding_gives_away_the_newest_and_keeps_the_rest():
     assert sorted(work.number for work in given_away) == [3, 4, 5, 6, 7, 8]
     assert len(one) == 4
     assert sorted(work.number for work in one.take_all()) == [0, 1, 2, 9]
+
+
+def test_shedding_takes_from_the_account_that_has_most():
+    one = lane()
+    for number in range(50):
+        one.put(Work("big", float(number), number))
+    small = [Work("small", 90.0 + number, 100 + number) for number in range(4)]
+    for work in small:
+        one.put(work)
+    given_away = one.shed(10, lambda _: True)
+    assert {work.account for work in given_away} == {"big"}
+    assert len(one) == 10
+    assert [work.number for work in one.take_all() if work.account == "small"] == [
+        100,
+        101,
+        102,
+        103,
+    ]
+
+
+def test_account_with_a_few_messages_is_let_into_a_lane_that_another_one_crowds():
+    one = lane()
+    for number in range(80):
+        one.put(Work("big", 10.0, number))
+    assert one.is_crowding(95, 100, 13.0, "big")
+    assert not one.is_crowding(95, 100, 13.0, "small")
+    for number in range(4):
+        one.put(Work("small", 10.0, number))
+    assert one.is_crowding(95, 100, 13.0, "small")
 
 
 def test_parked_messages_come_back_one_after_the_other_at_the_lanes_speed():

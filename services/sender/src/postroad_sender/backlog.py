@@ -18,7 +18,9 @@ from postroad_common.errors import BrokerAway, StoreAway
 from postroad_common.store.backlogs import BacklogRecord, BacklogRecords
 from postroad_sender import metrics
 from postroad_sender.courier import HOLD_LONGEST, Crew
-from postroad_sender.job import Shard
+from postroad_sender.job import Job, Shard
+from postroad_sender.lane import Lane
+from postroad_sender.orders import Bounce
 
 WORTH_A_QUEUE = 100.0  # messages of a lane in the waiting rooms
 AT_ONCE = 40  # messages of a backlog in memory
@@ -26,6 +28,7 @@ AGAIN_AFTER = 30.0  # seconds after a queue could not be made
 EMPTY_FOR = 30.0  # seconds until its queue is deleted
 LOOK_EVERY = 5.0  # seconds between looks at queues and records
 PATIENCE = 20.0  # seconds for messages under way when a backlog is left
+ZEROS = 5  # times that a queue seems empty until that is believed
 
 _log = structlog.get_logger("backlog")
 
@@ -45,6 +48,9 @@ class Backlog:
         self.flowing = False
         self.busy = False  # something is being done about it
         self.gone = False
+        self.sweeping = 0.0  # the time of the order that the next line is about
+        self.zeros = 0  # how often it seemed that nothing waited
+        self.sweep_until = 0  # `shard.taken` when all that waited at that order has been taken
 
 
 class Backlogs:
@@ -129,10 +135,14 @@ class Backlogs:
                     backlog.looked = now
                     self._do(backlog, self._meet(backlog))
                 continue
-            closed = crew.lane.controller.closed_for(now)
-            if backlog.flowing and closed > HOLD_LONGEST:
+            closed = crew.closed_for(now)
+            bounce = crew.lane.orders.bounce
+            sweeps = bounce is not None and self._sweeps(backlog, crew.lane, bounce)
+            if sweeps and bounce is not None and backlog.sweeping != bounce.before:
+                self._do(backlog, self._begin_sweep(backlog, bounce))
+            elif backlog.flowing and closed > HOLD_LONGEST and not sweeps:
                 self._do(backlog, self._stop_flow(backlog))
-            elif not backlog.flowing and closed <= 0.0:
+            elif not backlog.flowing and (closed <= 0.0 or sweeps):
                 self._do(backlog, self._flow(backlog))
             elif backlog.flowing and now - backlog.looked > LOOK_EVERY:
                 backlog.looked = now
@@ -171,6 +181,29 @@ class Backlogs:
 
     # -- inside
 
+    def _sweeps(self, backlog: Backlog, lane: Lane[Job], bounce: Bounce) -> bool:
+        """Whether it may hold mail that was ordered to bounce.
+
+        That is taken even from the backlog of a closed lane. What else is met there goes back, so
+        it is over when as many messages were taken as waited at the order.
+        """
+        if lane.swept >= bounce.before:
+            return False
+        if backlog.sweeping == bounce.before and backlog.shard.taken >= backlog.sweep_until:
+            _log.info("backlog swept", lane=str(lane.key), before=bounce.before)
+            lane.swept = bounce.before
+            return False
+        return True
+
+    async def _begin_sweep(self, backlog: Backlog, bounce: Bounce) -> None:
+        waiting = await self._queues.count(backlog.queue.name)
+        if waiting == 0 and backlog.zeros < ZEROS:
+            backlog.zeros += 1  # perhaps the broker does not know; ask again
+            return
+        backlog.zeros = 0
+        backlog.sweep_until = backlog.shard.taken + (waiting or 0)
+        backlog.sweeping = bounce.before
+
     async def _open(self, crew: Crew, lane: str, domain: str, home: Shard) -> None:
         queue = parked_queue(lane)
         record = BacklogRecord(queue.name, lane, domain, home.name)
@@ -195,7 +228,11 @@ class Backlogs:
         if await self._queues.count(backlog.queue.name) is None:
             await self._forget(backlog)
             return
-        backlog.crew = await self._find(backlog.record.domain, backlog.home)
+        crew = await self._find(backlog.record.domain, backlog.home)
+        if crew is not None:
+            lane = backlog.record.lane
+            crew = next((one for one in crew.siblings if str(one.lane.key) == lane), crew)
+        backlog.crew = crew
 
     async def _flow(self, backlog: Backlog) -> None:
         backlog.flowing = True
@@ -215,9 +252,11 @@ class Backlogs:
         """Delete the queue if nothing has been there for a while."""
         consumer = backlog.consumer
         now = self._loop.time()
-        if consumer is None or consumer.under_way or await self._queues.count(backlog.queue.name):
+        name = backlog.queue.name
+        if consumer is None or consumer.under_way or not await self._queues.is_worked_off(name):
             backlog.used = now
             return
+        backlog.sweep_until = 0  # whatever was counted there
         if now - backlog.used < EMPTY_FOR:
             return
         backlog.gone = True  # nothing is put there from here on

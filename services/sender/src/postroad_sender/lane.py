@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from postroad_sender.bounds import Bounds
 from postroad_sender.control import Controller
+from postroad_sender.orders import NONE, Orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ class Waiting(Protocol):
 W = TypeVar("W", bound=Waiting)
 
 SLOW_AFTER = 1.0  # seconds that the first in the queue has waited
-UNPROVEN_AFTER = 0.25  # the same, while hardly anything was taken lately
+SWIFT = 200.0  # messages per second for which it may be a second more
+STILL_AFTER = 0.1  # the same, while nothing at all was taken
 PRESSURE = 0.75  # of the messages that a shard may have in this process
 UNKNOWN_SPEED = 20.0  # messages per second, of a lane that has shown nothing yet
 PARKED_FOR = 300.0  # seconds; memory of how many messages were sent away
@@ -58,7 +61,14 @@ FEW = 4  # messages that never crowd: a lane that just opens its first connectio
 
 
 class Lane(Generic[W]):
-    """The state of one lane. `working` counts open connections, `busy` those that send."""
+    """The state of one lane. `working` counts open connections, `busy` those that send.
+
+    `bounds` are the caps and warm-ups that it has to keep together with others, if there are any.
+
+    `moved` is when a server last took or refused one of its messages (loop time). `swept` is the
+    time (Unix) up to which mail that was ordered to bounce has been looked for in the queue of its
+    backlog.
+    """
 
     __slots__ = (
         "_park_until",
@@ -66,10 +76,15 @@ class Lane(Generic[W]):
         "_parked_at",
         "_queues",
         "_size",
+        "bounds",
         "busy",
         "controller",
         "key",
+        "moved",
         "opening",
+        "orders",
+        "provider",
+        "swept",
         "used",
         "working",
     )
@@ -81,6 +96,11 @@ class Lane(Generic[W]):
         self.opening = 0
         self.busy = 0
         self.used = now
+        self.moved = 0.0
+        self.provider = ""
+        self.bounds: Bounds | None = None
+        self.orders: Orders = NONE
+        self.swept = 0.0
         self._queues: OrderedDict[str, deque[W]] = OrderedDict()
         self._size = 0
         self._park_until = 0.0
@@ -96,6 +116,17 @@ class Lane(Generic[W]):
         """Nothing waits and nothing is connected."""
         return not self._size and not self.working and not self.opening
 
+    def closed_for(self, now: float) -> float:
+        """Seconds for which nothing at all is sent; 0.0 if the lane is open."""
+        closed = self.controller.closed_for(now)
+        return closed if self.bounds is None else max(closed, self.bounds.closed_for())
+
+    def why_closed(self, now: float) -> str:
+        """Why nothing is sent."""
+        if self.bounds is not None and self.bounds.closed_for() > self.controller.closed_for(now):
+            return self.bounds.why_closed()
+        return self.controller.why_closed()
+
     def put(self, work: W) -> None:
         """Last in the queue of its account."""
         self._queues.setdefault(work.account, deque()).append(work)
@@ -106,11 +137,19 @@ class Lane(Generic[W]):
         self._queues.setdefault(work.account, deque()).appendleft(work)
         self._size += 1
 
-    def take(self) -> W | None:
-        """The next message; accounts take turns."""
+    def head(self) -> W | None:
+        """The message whose turn it is."""
+        return next(iter(self._queues.values()))[0] if self._size else None
+
+    def take(self, fits: Callable[[W], bool] | None = None) -> W | None:
+        """The next message; accounts take turns. With `fits`, the next that it is true for."""
         if not self._size:
             return None
-        account, queue = next(iter(self._queues.items()))
+        for account, queue in self._queues.items():  # noqa: B007 - used below
+            if fits is None or fits(queue[0]):
+                break
+        else:
+            return None
         work = queue.popleft()
         if queue:
             self._queues.move_to_end(account)
@@ -127,10 +166,17 @@ class Lane(Generic[W]):
         return found
 
     def shed(self, keep: int, concerns: Callable[[W], bool]) -> list[W]:
-        """Give away the newest of those that `concerns` is true for, all but `keep`."""
-        concerned = [work for queue in self._queues.values() for work in queue if concerns(work)]
-        concerned.sort(key=lambda work: work.since)
-        given = concerned[keep:]
+        """Give away those that `concerns` is true for, all but the `keep` that are next.
+
+        Accounts take turns here, too: who has most gives most away.
+        """
+        concerned = [
+            (place, work.since, work)
+            for queue in self._queues.values()
+            for place, work in enumerate(work for work in queue if concerns(work))
+        ]
+        concerned.sort(key=lambda entry: entry[:2])
+        given = [work for _, _, work in concerned[keep:]]
         leaving = {id(work) for work in given}
         for account, queue in list(self._queues.items()):
             left = deque(work for work in queue if id(work) not in leaving)
@@ -145,23 +191,34 @@ class Lane(Generic[W]):
         """Seconds that the longest waiting first-in-queue has waited."""
         return max((now - queue[0].since for queue in self._queues.values()), default=0.0)
 
-    def is_slow(self, now: float) -> bool:
-        """Whether the first in the queue has waited too long, or even a little behind nothing."""
-        age = self.head_age(now)
-        if age > SLOW_AFTER:
-            return True
-        return age > UNPROVEN_AFTER and self.controller.rate.measured(now) is None
+    def is_slow(self, now: float, patience: float = 0.0) -> bool:
+        """Whether the first in the queue has waited too long, or even a little and nothing moves.
 
-    def is_crowding(self, held: int, capacity: int, now: float) -> bool:
+        `patience` is how many seconds this process itself may be to blame for.
+        """
+        age = self.head_age(now)
+        if min(age, now - self.moved) > STILL_AFTER + patience:
+            return True
+        if age <= SLOW_AFTER + patience:
+            return False
+        # one that takes very much is held up by this process: putting it aside would cost as much
+        return age > SLOW_AFTER + patience + (self.controller.rate.measured(now) or 0.0) / SWIFT
+
+    def is_crowding(
+        self, held: int, capacity: int, now: float, account: str = "", *, patience: float = 0.0
+    ) -> bool:
         """Whether one more message would take the room that other lanes need.
 
         `held` of at most `capacity` messages of the shard are in this process. A lane that moves
         may fill it: nobody waits long behind it. A slow one gets only a share of what is left, so
-        that however many lanes are slow, something is left for the next.
+        that however many lanes are slow, something is left for the next. An `account` with a few
+        messages does not wait elsewhere because of those that have many.
         """
-        if held < PRESSURE * capacity:
+        if self._size <= max(FEW, SHARE * (capacity - held)):
             return False
-        return self._size > max(FEW, SHARE * (capacity - held)) and self.is_slow(now)
+        if account and len(self._queues.get(account, ())) < FEW:
+            return False
+        return self.is_slow(now, patience)
 
     def count(self, concerns: Callable[[W], bool]) -> int:
         """How many wait that `concerns` is true for."""
