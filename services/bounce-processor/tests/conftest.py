@@ -1,6 +1,9 @@
 """The running bounce-processor for tests: real RabbitMQ and MongoDB, its own main.build."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -224,3 +227,30 @@ async def bench(
         await outgoing.close()
         await database.close()
         await bench.close()
+
+
+@pytest.fixture
+async def start(bench: Bench) -> AsyncIterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Starts the service as a process of its own, which from then on does the work alone."""
+    for hook in bench.context.drain_hooks:
+        await hook()
+    bench.context.drain_hooks.clear()
+    # POSTROAD_TEST_* speak to the tests; the service would refuse to start with them.
+    given = {n: v for n, v in os.environ.items() if not n.startswith("POSTROAD_TEST_")}
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin() -> subprocess.Popen[bytes]:
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "postroad_bounce_processor"],
+                env={**given, "POSTROAD_METRICS_PORT": "0"},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        )
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait(10)

@@ -1,5 +1,10 @@
-import pytest
+import re
 
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from postroad_bounce_processor import classify
 from postroad_bounce_processor.classify import (
     Classifier,
     FailureClass,
@@ -88,15 +93,33 @@ def test_words_about_something_else_never_condemn_the_address(code: int, enhance
     assert not built_in().classify(code, enhanced, text).hard
 
 
-def test_phrases_match_whole_words_only():
+def _classifier(*phrases: str) -> Classifier:
+    """Says `a` of whatever has one of the phrases."""
     classes = {
         "undetermined": FailureClass("undetermined", hard=False, counts=False, explain="."),
         "a": FailureClass("a", hard=False, counts=False, explain="."),
     }
-    rules = Classifier(classes, [("test", {"class": "a", "phrases": ["rbl", "throttl*"]})])
+    return Classifier(classes, [("test", {"class": "a", "phrases": list(phrases)})])
+
+
+def test_phrases_match_whole_words_only():
+    rules = _classifier("rbl", "throttl*")
     assert rules.classify(None, "", "listed in RBL.").failure.name == "a"
     assert rules.classify(None, "", "you are THROTTLED").failure.name == "a"
     assert rules.classify(None, "", "garbled").failure.name == "undetermined"
+
+
+@given(
+    st.from_regex(r"[a-b(ü' .]{1,8}[a-bü.)]\*?", fullmatch=True),
+    st.text("ab (ü'.)", max_size=16),
+    st.text("ab (ü'.)", max_size=16),
+)
+def test_phrase_is_found_exactly_where_its_pattern_is(phrase: str, before: str, after: str):
+    """The words by which most phrases are dismissed must never dismiss one that is there."""
+    assume("  " not in phrase)
+    for text in (f"{before}{phrase.removesuffix('*')}{after}", before + after):
+        searched = re.search(classify._phrase(phrase), normalise(text)) is not None
+        assert (_classifier(phrase).classify(None, "", text).failure.name == "a") == searched
 
 
 def test_addresses_and_case_and_spaces_do_not_matter():

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from postroad_bounce_processor.mime import Part, read
 from postroad_bounce_processor.record import Kind
 from postroad_bounce_processor.understand import understand
 
@@ -16,10 +17,14 @@ EXPECTED: dict[str, dict[str, Any]] = tomllib.loads(
 RECIPIENT = "kim@example.net"
 
 
+def _mail(name: str) -> Part:
+    return read((DATA / f"{name}.eml").read_bytes())
+
+
 def _understood(name: str) -> Any:
     wanted = EXPECTED[name]
     return understand(
-        (DATA / f"{name}.eml").read_bytes(),
+        _mail(name),
         expected=wanted.get("expected", RECIPIENT),
         mail_from=wanted.get("mail_from", ""),
     )
@@ -51,14 +56,14 @@ def test_returned_mail_is_understood(name: str):
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_without_knowing_the_recipient_the_kind_is_the_same(name: str):
     wanted = EXPECTED[name]
-    found = understand((DATA / f"{name}.eml").read_bytes(), mail_from=wanted.get("mail_from", ""))
+    found = understand(_mail(name), mail_from=wanted.get("mail_from", ""))
     assert found.kind.value == wanted["kind"]
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_a_mail_about_somebody_else_never_condemns_the_recipient(name: str):
     found = understand(
-        (DATA / f"{name}.eml").read_bytes(),
+        _mail(name),
         expected="somebody.else@example.org",
         mail_from=EXPECTED[name].get("mail_from", ""),
     )

@@ -2,18 +2,19 @@
 
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad_bounce_processor.dsn import Notification, write
+from postroad_bounce_processor.mime import read
 from postroad_bounce_processor.record import Kind
 from postroad_bounce_processor.understand import understand
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
-from postroad_common.schemas.returns import DeliveryFailure
+from postroad_common.schemas.returns import DeliveryFailure, Outcome
 
 HEADER = (
     b"From: shop@sender.example\r\nTo: kim@example.net\r\nSubject: Your order\r\n"
@@ -112,6 +113,7 @@ def test_failure_is_a_report_for_people_and_machines():
         ("delayed", "delayed", "4.0.0", "Delayed"),
         ("delivered", "delivered", "2.0.0", "Delivered"),
         ("relayed", "relayed", "2.0.0", "Passed on"),
+        ("expanded", "expanded", "2.0.0", "Sent on to several"),
     ],
 )
 def test_outcome_has_its_action_and_status(outcome: str, action: str, status: str, subject: str):
@@ -166,7 +168,7 @@ def test_international_addresses_travel_in_ascii():
     block = _blocks(_read(notification))[1]
     assert block["final-recipient"] == "utf-8; j\\x{F6}rg@example.net"
     assert block["original-recipient"] == "utf-8; j\\x{F6}rg@x"
-    found = understand(notification.content, expected="jörg@example.net")
+    found = understand(read(notification.content), expected="jörg@example.net")
     assert found.recipient == "jörg@example.net"
 
 
@@ -218,12 +220,12 @@ def test_nothing_from_outside_can_add_a_line_or_a_header(
     assert status.count(b"\r\n\r\n") == 1
 
 
-@pytest.mark.parametrize("outcome", ["failed", "expired", "delayed", "delivered", "relayed"])
+@pytest.mark.parametrize("outcome", get_args(Outcome))
 def test_what_is_written_is_understood(outcome: str):
     failure = _failure(outcome=outcome)
     if outcome != "failed":
         failure = _failure(outcome=outcome, reply="", code=None, enhanced="", host="")
-    found = understand(_write(failure).content, expected="kim@example.net")
+    found = understand(read(_write(failure).content), expected="kim@example.net")
     assert found.standard
     assert found.recipient == "kim@example.net"
     assert found.reporting_host == "relay.example"
@@ -235,6 +237,7 @@ def test_what_is_written_is_understood(outcome: str):
             "delayed": Kind.DELAYED,
             "delivered": Kind.SUCCESS,
             "relayed": Kind.SUCCESS,
+            "expanded": Kind.SUCCESS,
         }[outcome]
     )
     assert found.hard == (outcome == "failed")

@@ -4,10 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pytest
 
 from postroad_common.broker.topology import RETURNS
 
@@ -18,41 +17,20 @@ HARD = (Path(__file__).parent / "data" / "postfix-user-unknown.eml").read_bytes(
 COMMAND = [sys.executable, "-m", "postroad_bounce_processor"]
 
 
-def _start(environment: dict[str, str]) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(  # noqa: S603 - our own service
-        COMMAND, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-
-
-@pytest.fixture
-def environment(bench: "Bench") -> dict[str, str]:
-    assert bench.context.settings.bounce_domain  # the variables of the bench are in os.environ
-    # POSTROAD_TEST_* speak to the tests; the service would refuse to start with them.
-    given = {n: v for n, v in os.environ.items() if not n.startswith("POSTROAD_TEST_")}
-    return {**given, "POSTROAD_METRICS_PORT": "0"}
-
-
 async def test_nothing_is_lost_when_the_process_is_killed_in_mid_work(
-    bench: "Bench", environment: dict[str, str]
+    bench: "Bench", start: Callable[[], subprocess.Popen[bytes]]
 ):
-    for hook in bench.context.drain_hooks:  # from here on only the process works
-        await hook()
-    bench.context.drain_hooks.clear()
     messages = [await bench.message(forward_bounces=False) for _ in range(10)]
     returns = [await bench.returned(messages[number % 10], HARD) for number in range(200)]
     expected = {f"{item.message_id}.bounced.{item.id}" for item in returns}
-    process = _start(environment)
-    try:
-        await bench.until(lambda: len(bench.events) > 0)
-        process.kill()
-        process.wait(10)
-        process = _start(environment)
-        await bench.until(lambda: {event.id for event in bench.events} == expected)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
-    finally:
-        process.kill()
-        process.wait(10)
+    process = start()
+    await bench.until(lambda: len(bench.events) > 0)
+    process.kill()
+    process.wait(10)
+    process = start()
+    await bench.until(lambda: {event.id for event in bench.events} == expected)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
     assert await bench.count(RETURNS.name) == 0
 
 

@@ -27,6 +27,7 @@ _DEFAULT_STATUS = {
     "delayed": "4.0.0",
     "delivered": "2.0.0",
     "relayed": "2.0.0",
+    "expanded": "2.0.0",
 }
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 _SUBJECTS = {
@@ -34,12 +35,14 @@ _SUBJECTS = {
     "delayed": "Delayed: your mail to {who}",
     "delivered": "Delivered: your mail to {who}",
     "relayed": "Passed on: your mail to {who}",
+    "expanded": "Sent on to several: your mail to {who}",
 }
 _OPENINGS = {
     "failed": "your mail could not be delivered to {the_address}:",
     "delayed": "your mail has not been delivered yet to {the_address}:",
     "delivered": "your mail was delivered to {the_address}:",
     "relayed": "your mail was handed on to the mail server of {the_address}:",
+    "expanded": "your mail was delivered, and sent on to several others, for {the_address}:",
 }
 
 
@@ -204,6 +207,11 @@ def _outlook(failure: DeliveryFailure, action: str) -> list[str]:
         case "relayed":
             return [
                 "That server does not report deliveries, so this is the last you hear of it,",
+                "unless it fails.",
+            ]
+        case "expanded":
+            return [
+                "Whether each of them gets it is not reported,",
                 "unless it fails.",
             ]
         case _:

@@ -5,6 +5,7 @@ done twice (suppressions and strikes are upserts, events and messages carry ids 
 cause), and the deliveries are acknowledged only when all of it is safe.
 """
 
+from collections import Counter as Counts
 from dataclasses import dataclass, field
 
 import structlog
@@ -47,8 +48,12 @@ class Effects:
     suppressions: list[Suppression] = field(default_factory=list)
     soft: list[SoftBounce] = field(default_factory=list)
     outbound: list[tuple[OutboundMessage, bytes]] = field(default_factory=list)
-    counts: list[Counter] = field(default_factory=list)
-    """Counters to raise when all this is true."""
+    counts: Counts[tuple[Counter, *tuple[str, ...]]] = field(default_factory=Counts)
+    """Metrics to raise when all this is true, each with the values of its labels."""
+
+    def count(self, metric: Counter, *labels: str) -> None:
+        """Raise a metric by one when all this is true."""
+        self.counts[metric, *labels] += 1
 
     def suppress(
         self,
@@ -73,7 +78,7 @@ class Effects:
                 message=message,
             )
         )
-        self.counts.append(metrics.SUPPRESSED.labels(kind))
+        self.count(metrics.SUPPRESSED, kind)
 
 
 class Committer:
@@ -97,8 +102,8 @@ class Committer:
             for message, body in effects.outbound
         )
         await self._events.write(effects.events)
-        for counter in effects.counts:
-            counter.inc()
+        for (metric, *labels), number in effects.counts.items():
+            (metric.labels(*labels) if labels else metric).inc(number)
 
     async def _judge(self, soft: list[SoftBounce]) -> list[Suppression]:
         """Note soft bounces; return suppressions for the addresses that stay ill."""

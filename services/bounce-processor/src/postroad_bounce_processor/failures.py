@@ -83,9 +83,7 @@ class FailuresHandler:
         reason = f"{verdict.failure.name}: {failure.reply}"
         for recipient in message.recipients:
             hard = is_hard(failure, verdict, recipient)
-            effects.counts.append(
-                metrics.BOUNCE_CLASSES.labels(verdict.failure.name, str(hard).lower())
-            )
+            effects.count(metrics.BOUNCE_CLASSES, verdict.failure.name, str(hard).lower())
             if hard:
                 effects.suppress(
                     "hard",
@@ -113,7 +111,7 @@ class FailuresHandler:
         now = self._clock()
         moment = self._origins.moment(message.envelope, failure.id, now)
         if moment is None:
-            effects.counts.append(metrics.LEFT_OUT.labels("pace"))
+            effects.count(metrics.LEFT_OUT, "pace")
             _log.warning("notification left out: its origin gets too many", id=message.id)
             return
         # From the attempt, not from the report of it: the sender may report twice after a crash.
@@ -136,8 +134,8 @@ class FailuresHandler:
             notified(message, recipient.id, notification_id, failure.outcome, failure.time)
             for recipient in recipients
         ]
-        effects.counts.append(metrics.REPORTS.labels(failure.outcome))
-        _log.info(
+        effects.count(metrics.REPORTS, failure.outcome)
+        _log.debug(
             "notification written",
             id=message.id,
             notification=notification_id,

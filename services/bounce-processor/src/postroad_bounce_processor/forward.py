@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from email.utils import formatdate
 
 from postroad_bounce_processor.decoding import decode_words
-from postroad_bounce_processor.mime import read_headers
+from postroad_bounce_processor.mime import Part
 from postroad_common.schemas.returns import Return
 
 MARK = "X-Postroad-Forwarded"
+_MARK = MARK.lower()
 MAX_HOPS = 30
 MAX_HEADER_BYTES = 256 * 1024
 
@@ -25,19 +26,18 @@ class Forward:
     subject: str
 
 
-def is_loop(raw: bytes, bounce_domain: str) -> bool:
+def is_loop(mail: Part, bounce_domain: str) -> bool:
     """Tell whether this mail was forwarded by us before, or has been around for too long."""
-    headers = read_headers(raw[: _header_length(raw)])
     own = f"@{bounce_domain}"
-    if any(value.strip().lower().endswith(own) for value in headers.all(MARK.lower())):
+    if any(value.lower().endswith(own) for value in mail.headers.all(_MARK)):
         return True
-    return len(headers.all("received")) > MAX_HOPS
+    return len(mail.headers.all("received")) > MAX_HOPS
 
 
 def forward(
-    raw: bytes, returned: Return, *, forward_id: str, hostname: str, bounce_domain: str
+    mail: Part, returned: Return, *, forward_id: str, hostname: str, bounce_domain: str
 ) -> Forward:
-    """Return the new header block for ``raw`` and where in ``raw`` the rest begins.
+    """Return the new header block for ``mail`` and where in its octets the rest begins.
 
     The time in the trace field is that of the return, so that a second try writes the same.
     """
@@ -48,9 +48,10 @@ def forward(
         f"\tid {forward_id}; {formatdate(returned.received)}\r\n"
         f"{MARK}: {returned.message_id}@{bounce_domain}\r\n"
     ).encode("ascii", "replace")
+    raw = mail.raw
     start = raw.find(b"\n", 0, 2000) + 1 if raw[:5] == b"From " else 0
     length = _header_length(raw)
-    subject = decode_words(read_headers(raw[start:length]).get("subject"))
+    subject = decode_words(mail.headers.get("subject"))
     return Forward(trace + raw[start:length], length, subject[:500])
 
 

@@ -14,6 +14,7 @@ from postroad_bounce_processor import metrics
 from postroad_bounce_processor.classify import Classifier
 from postroad_bounce_processor.effects import Committer, Effects, SoftBounce
 from postroad_bounce_processor.forward import forward, is_loop
+from postroad_bounce_processor.mime import Part, read
 from postroad_bounce_processor.notify import can_be_told, wants_return
 from postroad_bounce_processor.pace import Pace
 from postroad_bounce_processor.record import Kind, Understanding
@@ -31,6 +32,9 @@ from postroad_common.store.messages import MessageRecord
 
 HOLD_SECONDS = 600.0
 """How long a return waits for its message to appear in the store (the event log may lag)."""
+
+OCTETS_PER_TURN = 16 * 1024
+"""After how many octets of returned mail other tasks get their turn."""
 
 _EVENTS = {
     Kind.BOUNCE: EventName.BOUNCED,
@@ -74,6 +78,7 @@ class ReturnsHandler:
         )
         effects = Effects()
         done: list[Delivery] = []
+        octets = 0
         for delivery, returned, body in returns:
             record = _complete(records, returned.message_id)
             if record is None and self._clock() - returned.received < HOLD_SECONDS:
@@ -83,7 +88,10 @@ class ReturnsHandler:
             if raw is not None:
                 self._take(returned, raw, record, effects)
                 done.append(delivery)
-                await asyncio.sleep(0)  # let heartbeats and confirms through between two mails
+                octets += len(raw)
+                if octets > OCTETS_PER_TURN:
+                    octets = 0
+                    await asyncio.sleep(0)  # let heartbeats and confirms through
         await self._committer.commit(effects)
         for delivery in done:
             delivery.ack()
@@ -111,26 +119,37 @@ class ReturnsHandler:
     def _take(
         self, returned: Return, raw: bytes, record: MessageRecord | None, effects: Effects
     ) -> None:
-        log = _log.bind(id=returned.message_id, returned=returned.id)
         if self._messages.moment(returned.message_id, returned.id, self._clock()) is None:
-            effects.counts.append(metrics.LEFT_OUT.labels("too many returns for one message"))
-            log.warning("too many returns for one message, this one is dropped")
+            effects.count(metrics.LEFT_OUT, "too many returns for one message")
+            _log.warning(
+                "too many returns for one message, this one is dropped",
+                id=returned.message_id,
+                returned=returned.id,
+            )
             return
+        mail = read(raw)
         found = understand(
-            raw,
+            mail,
             expected=record.recipient if record else "",
             mail_from=returned.mail_from,
             classifier=self._classifier,
         )
-        effects.counts.append(metrics.RETURNS.labels(found.kind, found.source))
-        forwarded = self._forward(returned, raw, record, found, effects) if record else ""
+        effects.count(metrics.RETURNS, found.kind, found.source)
+        forwarded = self._forward(returned, mail, record, found, effects) if record else ""
         effects.events.append(_event(returned, record, found, forwarded=forwarded))
         if record is None:
-            log.warning("the message of this return is unknown", kind=found.kind)
+            _log.warning(
+                "the message of this return is unknown",
+                id=returned.message_id,
+                returned=returned.id,
+                kind=found.kind,
+            )
             return
         self._suppress(returned, record, found, effects)
-        log.info(
+        _log.debug(
             "return understood",
+            id=returned.message_id,
+            returned=returned.id,
             kind=found.kind,
             source=found.source,
             bounce_class=found.bounce_class,
@@ -154,9 +173,7 @@ class ReturnsHandler:
             )
         if found.kind is not Kind.BOUNCE:
             return
-        effects.counts.append(
-            metrics.BOUNCE_CLASSES.labels(found.bounce_class, str(found.hard).lower())
-        )
+        effects.count(metrics.BOUNCE_CLASSES, found.bounce_class, str(found.hard).lower())
         reason = f"{found.bounce_class}: {found.diagnostic or found.enhanced}"
         failure = self._classifier.classes[found.bounce_class]
         if found.hard:
@@ -177,7 +194,7 @@ class ReturnsHandler:
     def _forward(
         self,
         returned: Return,
-        raw: bytes,
+        mail: Part,
         record: MessageRecord,
         found: Understanding,
         effects: Effects,
@@ -189,17 +206,18 @@ class ReturnsHandler:
             return ""
         if not wants_return(record.notify, found):
             return ""
-        if is_loop(raw, self._bounce_domain):
-            effects.counts.append(metrics.LEFT_OUT.labels("loop"))
+        if is_loop(mail, self._bounce_domain):
+            effects.count(metrics.LEFT_OUT, "loop")
             return ""
         now = self._clock()
         moment = self._origins.moment(record.envelope, returned.id, now)
         if moment is None:
-            effects.counts.append(metrics.LEFT_OUT.labels("pace"))
+            effects.count(metrics.LEFT_OUT, "pace")
             return ""
         forward_id = derived_id(returned.received, "forward", returned.id)
+        raw = mail.raw
         made = forward(
-            raw,
+            mail,
             returned,
             forward_id=forward_id,
             hostname=self._hostname,
@@ -229,7 +247,7 @@ class ReturnsHandler:
         body = made.head if returned.body else made.head + raw[made.skip :]
         effects.outbound.append((message, body))
         effects.events.append(written(message, record.id))
-        effects.counts.append(metrics.FORWARDS)
+        effects.count(metrics.FORWARDS)
         return forward_id
 
 

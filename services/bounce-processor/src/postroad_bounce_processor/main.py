@@ -13,6 +13,9 @@ from postroad_common.broker.consumer import Consumer
 from postroad_common.broker.topology import FAILURES, RETURNS
 from postroad_common.service import ServiceContext, run
 
+LINGER_SECONDS = 0.02
+"""How long a return waits for others, so that they share what the store and the broker cost."""
+
 RETURNS_PER_MESSAGE = 25.0
 RETURNS_PER_MESSAGE_PER_SECOND = 0.01
 
@@ -39,8 +42,9 @@ async def build(context: ServiceContext[Settings]) -> None:
             messages=Pace(RETURNS_PER_MESSAGE_PER_SECOND, RETURNS_PER_MESSAGE, longest_wait=0.0),
             clock=time.time,
         ),
-        batch=32,
-        prefetch=128,
+        batch=64,
+        prefetch=192,
+        linger=LINGER_SECONDS,
         parallel=2,
     )
     failures = Consumer(

@@ -36,20 +36,21 @@ class Headers:
     """The header fields of one part, names lower-cased, values unfolded and stripped."""
 
     fields: tuple[tuple[str, str], ...]
+    first: dict[str, str]
+    """The first value of each name."""
 
     def get(self, name: str, default: str = "") -> str:
         """Return the first value of ``name`` (lower-case), or ``default``."""
-        for field, value in self.fields:
-            if field == name:
-                return value
-        return default
+        return self.first.get(name, default)
 
     def has(self, name: str) -> bool:
         """Tell whether a field of that (lower-case) name is there."""
-        return any(field == name for field, _ in self.fields)
+        return name in self.first
 
     def all(self, name: str) -> list[str]:
         """Return every value of ``name`` (lower-case), in order."""
+        if name not in self.first:
+            return []
         return [value for field, value in self.fields if field == name]
 
 
@@ -105,18 +106,24 @@ def read(raw: bytes) -> Part:
 
 def read_headers(block: bytes) -> Headers:
     """Read a header block (without its blank line); lines that are no header are skipped."""
+    # Decoded as a whole: this runs for every part of every mail.
+    block = block[:MAX_HEADER_BYTES].replace(b"\x00", b"")
+    if b"\n " in block or b"\n\t" in block:
+        block = _FOLD.sub(b" ", block)
+    text = block.decode("utf-8", "surrogateescape")
+    damaged = not text.isascii() and any("\udc80" <= char <= "\udcff" for char in text)
     fields: list[tuple[str, str]] = []
-    for line in _FOLD.sub(b" ", block[:MAX_HEADER_BYTES]).split(b"\n"):
-        name, colon, value = line.partition(b":")
+    for line in text.split("\n"):
+        name, colon, value = line.partition(":")
         name = name.strip()
-        if not colon or not name or len(name) > 100 or b" " in name:
+        if not colon or not name or len(name) > 100 or " " in name:
             continue
-        fields.append(
-            (name.decode("latin-1").lower(), decode_text(value, "").strip().replace("\x00", ""))
-        )
+        if damaged:
+            value = decode_text(value.encode("utf-8", "surrogateescape"), "")
+        fields.append((name.lower(), value.strip()))
         if len(fields) >= MAX_HEADERS:
             break
-    return Headers(tuple(fields))
+    return Headers(tuple(fields), dict(reversed(fields)))
 
 
 def parse_media_type(value: str) -> tuple[str, dict[str, str]]:

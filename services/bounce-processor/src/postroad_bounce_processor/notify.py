@@ -6,12 +6,9 @@ sender only if the login has forwarding switched on.
 """
 
 from collections.abc import Collection
-from typing import Literal
 
 from postroad_bounce_processor.record import Kind, Understanding
 from postroad_common.mail.address import domain_of
-
-Outcome = Literal["failed", "expired", "delayed", "delivered", "relayed"]
 
 _WISH = {
     "failed": "failure",

@@ -55,8 +55,6 @@ class Report:
     reporting_mta: str
     envelope_id: str
     recipients: tuple[RecipientReport, ...]
-    human: str
-    """The text for people, at most 64 KiB of it."""
 
 
 def find_report(mail: Part) -> Report | None:
@@ -71,7 +69,7 @@ def find_report(mail: Part) -> Report | None:
             mail.media_type == "multipart/report"
             and mail.parameters.get("report-type", "").lower() == "delivery-status"
         )
-        return Report("", "", (), human_text(mail)) if declared else None
+        return Report("", "", ()) if declared else None
     text = decode_text(status.content(MAX_STATUS_BYTES), status.parameters.get("charset", ""))
     reporting_mta = envelope_id = ""
     recipients: list[dict[str, str]] = []
@@ -93,7 +91,6 @@ def find_report(mail: Part) -> Report | None:
         reporting_mta=reporting_mta[:255],
         envelope_id=envelope_id[:255],
         recipients=tuple(_recipient(block) for block in recipients),
-        human=human_text(mail),
     )
 
 

@@ -22,7 +22,7 @@ from postroad_bounce_processor.formats import (
     subject_of_delay,
     subject_of_failure,
 )
-from postroad_bounce_processor.mime import Part, read
+from postroad_bounce_processor.mime import Part
 from postroad_bounce_processor.record import Kind, Source, Understanding
 from postroad_bounce_processor.report import (
     RecipientReport,
@@ -39,21 +39,20 @@ _PERMANENT_REPLY = 550
 
 
 def understand(
-    raw: bytes, *, expected: str = "", mail_from: str = "", classifier: Classifier | None = None
+    mail: Part, *, expected: str = "", mail_from: str = "", classifier: Classifier | None = None
 ) -> Understanding:
     """Return what a returned mail says.
 
     Args:
-        raw: the mail; anything at all. Work is linear in its size, memory bounded.
+        mail: anything at all, as `mime.read` split it. Work is linear in its size, memory bounded.
         expected: the address that the message was sent to, as the bounce address tells.
         mail_from: the envelope sender of the returned mail, empty for the null sender.
         classifier: rules other than the built-in ones.
     """
     rules = classifier or built_in()
-    mail = read(raw)
     report = find_report(mail)
     if report is not None and report.recipients:
-        return _from_report(report, expected, rules)
+        return _from_report(mail, report, expected, rules)
     complaint = find_complaint(mail)
     if complaint is not None:
         return Understanding(
@@ -75,7 +74,7 @@ def understand(
     if found is None and sent_by_a_daemon(mail, mail_from):
         found = (
             _from_words(mail, report, expected, rules)
-            or _from_fallback(mail, raw, expected, rules)
+            or _from_fallback(mail, expected, rules)
             or _from_subject(mail, report)
         )
     return found or Understanding(Kind.UNKNOWN, Source.NOTHING, confidence=0.0)
@@ -98,13 +97,13 @@ def same_mailbox(one: str, other: str) -> bool:
     )
 
 
-def _from_report(report: Report, expected: str, rules: Classifier) -> Understanding:
+def _from_report(mail: Part, report: Report, expected: str, rules: Classifier) -> Understanding:
     block = _concerned(report.recipients, expected)
     named = block.final_recipient or block.original_recipient
     ours = not expected or not named or same_mailbox(named, expected)
     diagnostic, status, code = block.diagnostic, block.status, block.code
     if not diagnostic and (not status or status.endswith(".0.0")):
-        passage = find_passage(own_words(report.human), "", expected or named)
+        passage = find_passage(own_words(human_text(mail)), "", expected or named)
         if passage is not None:
             diagnostic = collapse(passage.text)
             status = enhanced_status(diagnostic) or status
@@ -192,11 +191,9 @@ def _from_subject(mail: Part, report: Report | None) -> Understanding | None:
     )
 
 
-def _from_fallback(
-    mail: Part, raw: bytes, expected: str, rules: Classifier
-) -> Understanding | None:
+def _from_fallback(mail: Part, expected: str, rules: Classifier) -> Understanding | None:
     """What flufl.bounce makes of it; the class from the words around the address it found."""
-    temporary, permanent = ask_fallback(raw)
+    temporary, permanent = ask_fallback(mail.raw)
     named = temporary | permanent
     if not named:
         return None
