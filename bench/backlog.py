@@ -1,9 +1,9 @@
 """What slow and closed destinations cost others: `python -m bench.backlog`.
 
-First 200 quick domains get a moderate load by themselves, then beside a domain of the same shard
-that is slow in some manner, and so on in turns. Then very many messages wait for one closed
-destination (`--messages`), while the load goes on: how much memory and processor time that takes,
-and whether all of it is still there and flows when the destination opens.
+First 200 quick domains get a moderate load beside one more domain of the same shard, which is quick
+as well in one half of a round and slow in some manner in the other. Then very many messages wait
+for one closed destination (`--messages`), while the load goes on: how much memory and processor
+time that takes, and whether all of it is still there and flows when the destination opens.
 """
 
 import argparse
@@ -41,6 +41,8 @@ from postroad_common.errors import BrokerAway
 from postroad_common.store.database import Database
 
 DOMAINS = 200
+SAME = f"f{DOMAINS}.test"  # the other domain when it is quick
+SLOW = "a.slow.test"
 _TIERS = [tier.name for tier in topology.RETRY_TIERS]
 _LATE_SECONDS = 20.0  # for the last messages of a round
 _TURN = 0.002  # seconds
@@ -57,6 +59,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--messages", type=int, default=100_000, help="that wait (default 100000)")
     parser.add_argument("--rate", type=float, default=300.0, help="quick mails/s (default 300)")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="mails to the other domain for each of these"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="of each manner (default 5; 0: none)")
     parser.add_argument("--seconds", type=float, default=3.0, help="of a half round (default 3)")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds for the second part")
@@ -66,8 +71,10 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     options.manners = [word for word in options.manners.split(",") if word]
     if not set(options.manners) <= set(manners):
         parser.error("no such manner")
-    if options.rate <= 0 or options.seconds <= 0 or options.messages < 0 or options.rounds < 0:
-        parser.error("--rate and --seconds must be above 0")
+    if min(options.rate, options.seconds, options.share) <= 0:
+        parser.error("--rate, --seconds and --share must be above 0")
+    if min(options.messages, options.rounds) < 0:
+        parser.error("--messages and --rounds must not be below 0")
     return options
 
 
@@ -118,28 +125,29 @@ class Scene:
         self.sent += 1
         await self.fill.put(self.shard, f"u{self.sent}@f{number % DOMAINS}.test")
 
-    async def half(self, seconds: float, slow: str = "") -> Half:
-        """The load for so many seconds, and as much to the domain `slow` if it is given."""
+    async def half(self, seconds: float, other: str = "", share: float = 1.0) -> Half:
+        """The load for so many seconds, and `share` as much to the domain `other` if given."""
         quick, over = self.quick, asyncio.Event()
         quick.waits.clear()
         before = quick.total
         asyncio.get_running_loop().call_later(seconds, over.set)
 
-        async def to_slow(number: int) -> None:
-            await self.fill.put(self.shard, f"u{number}@{slow}")
+        async def to_other(number: int) -> None:
+            await self.fill.put(self.shard, f"u{number}@{other}")
 
         async with asyncio.TaskGroup() as group:
             sent = group.create_task(offer(self.to_quick, self.rate, over))
-            if slow:
-                group.create_task(offer(to_slow, self.rate, over))
+            if other:
+                more = group.create_task(offer(to_other, self.rate * share, over))
+        expected = sent.result() + (more.result() if other == SAME else 0)
         async with asyncio.timeout(_LATE_SECONDS):
-            while quick.total < before + sent.result():  # noqa: ASYNC110 - in another process
+            while quick.total < before + expected:  # noqa: ASYNC110 - in another process
                 await asyncio.sleep(_TURN)
         return Half(_quantile(quick.waits, 0.5), _quantile(quick.waits, 0.99))
 
 
 def routes(quick: Receiver, slow: Receiver) -> list[dict[str, Any]]:
-    """200 lanes to the quick receiver, one to the other."""
+    """201 lanes to the quick receiver, one to the other."""
     fast = [
         {
             "domain": f"f{number}.test",
@@ -148,7 +156,7 @@ def routes(quick: Receiver, slow: Receiver) -> list[dict[str, Any]]:
             "tls": "none",
             "source": f"127.1.0.{number + 1}",
         }
-        for number in range(DOMAINS)
+        for number in range(DOMAINS + 1)
     ]
     return [{"domain": "*.slow.test", "host": "127.0.0.1", "port": slow.port, "tls": "none"}, *fast]
 
@@ -166,7 +174,7 @@ def home_of(lane: str) -> str:
 async def beside(
     servers: Servers, folder: Path, manner: Manner, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Rounds of the load alone and beside one destination that behaves like that."""
+    """Rounds of the load beside one more quick destination, and beside one that is like that."""
     async with AsyncExitStack() as stack:
         quick = await stack.enter_async_context(receiving(Manner.QUICK))
         slow = await stack.enter_async_context(receiving(manner))
@@ -177,19 +185,19 @@ async def beside(
         await stack.enter_async_context(running_sender(servers, routes(quick, slow), folder))
         scene = Scene(fill, quick, home_of(lane), options.rate)
         await scene.half(options.seconds)  # opens the lanes
-        alone, mixed = [], []
+        alike, mixed = [], []
         for _ in range(options.rounds):
-            alone.append(await scene.half(options.seconds))
-            mixed.append(await scene.half(options.seconds, "a.slow.test"))
+            alike.append(await scene.half(options.seconds, SAME, options.share))
+            mixed.append(await scene.half(options.seconds, SLOW, options.share))
         middle = statistics.median
-        p50 = middle(half.p50 for half in alone), middle(half.p50 for half in mixed)
-        p99 = middle(half.p99 for half in alone), middle(half.p99 for half in mixed)
+        p50 = middle(half.p50 for half in alike), middle(half.p50 for half in mixed)
+        p99 = middle(half.p99 for half in alike), middle(half.p99 for half in mixed)
         return {
             "row": f"beside {manner}",
             "rounds": options.rounds,
-            "p50_ms_alone": round(p50[0], 2),
+            "p50_ms_alike": round(p50[0], 2),
             "p50_ms_beside": round(p50[1], 2),
-            "p99_ms_alone": round(p99[0], 2),
+            "p99_ms_alike": round(p99[0], 2),
             "p99_ms_beside": round(p99[1], 2),
             "slow_taken": slow.total,
         }
@@ -257,7 +265,7 @@ class Waiting:
         deadline, done = time.monotonic() + limit, 0
         while done < messages and time.monotonic() < deadline:
             number = min(_MOST_AHEAD, messages - done)
-            await fill.fill((f"u{done + n}@a.slow.test" for n in range(number)), home)
+            await fill.fill((f"u{done + n}@{SLOW}" for n in range(number)), home)
             done += number
             while (  # noqa: ASYNC110 - what another process does is looked at
                 await depths(self._servers, home) > _MOST_AHEAD and time.monotonic() < deadline

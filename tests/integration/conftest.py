@@ -4,6 +4,7 @@ The stack is the one of `postroad up`: real servers, every service as a process 
 mail sink as the receiving server.
 """
 
+import json
 import re
 import smtplib
 import ssl
@@ -12,15 +13,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email import policy
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from postroad_common.mail.identifiers import new_id
+from postroad_stack.plan import SERVICES
+from postroad_stack.ports import PortBook
 from postroad_stack.rest import RestClient
 from postroad_stack.sink_client import SinkClient, SinkMessage
 from postroad_stack.stack import Stack
+from postroad_stack.state_dir import StateDir
 
 PATIENCE = 30.0
 FEATURES = ("inlinecss", "clicktracking", "openstracking", "preventscam", "bouncetracking")
@@ -209,18 +214,77 @@ def mail(
     return message
 
 
+def _port(folder: Path, name: str) -> int:
+    """The port that a stack in this folder is going to use."""
+    state = StateDir(folder)
+    state.create()
+    book = PortBook(state.ports)
+    number = book.port(name)
+    book.release()
+    return number
+
+
+def _route(domain: str, port: int) -> dict[str, object]:
+    return {"domain": domain, "host": "127.0.0.1", "port": port, "tls": "none"}
+
+
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack with short retries."""
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Where `stack` and `other_stack` are."""
+    return tmp_path_factory.mktemp("stack"), tmp_path_factory.mktemp("other")
+
+
+@pytest.fixture(scope="session")
+def stack(folders: tuple[Path, Path]) -> Iterator[Stack]:
+    """A stack with short retries, and a way to `other_stack`."""
+    here, there = folders
+    routes = [_route("*.other.test", _port(there, "mx")), _route("*", _port(here, "sink-smtp"))]
     with Stack.start(
-        tmp_path_factory.mktemp("stack"),
+        here,
         env={
             "POSTROAD_RETRY_SCHEDULE": "1,1,2",
-            # Tests that log in wrongly share one address, and should not wait for its sins.
-            "POSTROAD_LIMITS": '{"smtp": {"auth_delay_max_seconds": 0.2}}',
+            # Tests that log in wrongly share one address, and should not wait for its sins; nor
+            # for a changed login to be read again.
+            "POSTROAD_LIMITS": json.dumps(
+                {"smtp": {"auth_delay_max_seconds": 0.2, "auth_refresh_seconds": 0.5}}
+            ),
+            "POSTROAD_ROUTES": json.dumps(routes),
+            "POSTROAD_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8",
         },
     ) as stack:
         yield stack
+        stack.stop(wipe=True)
+
+
+@pytest.fixture
+def other_road(
+    road: Road, folders: tuple[Path, Path], amqp_url: str, mongodb_uri: str
+) -> Iterator[Road]:
+    """A second Postroad, of *.other.test, that delivers to the first and to the sink of that."""
+    document = road.stack.document
+    assert document.mx is not None
+    assert document.sink is not None
+    routes = [
+        _route("*.postroad.test", document.mx.port),
+        _route("*", document.sink.smtp_port),
+    ]
+    with (
+        Stack.start(
+            folders[1],
+            env={
+                "POSTROAD_AMQP_URL": amqp_url,
+                "POSTROAD_MONGODB_URI": mongodb_uri,
+                "POSTROAD_HOSTNAME": "mail.other.test",
+                "POSTROAD_BOUNCE_DOMAIN": "bounces.other.test",
+                "POSTROAD_ROUTES": json.dumps(routes),
+                # The first one keeps idle connections, which a listener waits for when it ends.
+                "POSTROAD_GRACE_SECONDS": "1",
+            },
+            only=[name for name in SERVICES if name != "tracker"],
+        ) as stack,
+        stack.api() as api,
+    ):
+        yield Road(stack, api, road.sink)
 
 
 @pytest.fixture(scope="session")

@@ -242,7 +242,7 @@ async def test_each_subscribed_end_point_gets_an_event_once(desk: Desk):
 
 
 async def test_without_database_filing_says_so():
-    database = Database("mongodb://127.0.0.1:9/nowhere?serverSelectionTimeoutMS=100")
+    database = Database("mongodb://127.0.0.1:9/nowhere", patience=0.3)
     with pytest.raises(StoreAway):
         await Desk(database).filing.file([news()])
     await database.close()
@@ -316,3 +316,18 @@ async def test_a_batch_found_before_its_messages_come_again_waits_for_them(desk:
     await restarted.completion.run_once(time.time() + LATER)
     assert await desk.counts() == {"accepted": 1}
     assert await database.ledger.abandoned(time.time() + LATER) == []
+
+
+async def test_database_forgets_the_log_after_90_days_the_counters_later(desk: Desk):
+    old = news().model_copy(update={"time": 1_700_000_000.0})
+    await desk.database.prepare()
+    await desk.filing.file([old])
+    names = desk.database._database
+    document = await names["events"].find_one({"_id": old.id})
+    assert document is not None
+    assert document["at"].replace(tzinfo=UTC).timestamp() == old.time
+    lives = {"events": 90, "messages": 90, "rollups": 800, "webhook_deliveries": 14}
+    for name, days in lives.items():
+        indexes = (await names[name].index_information()).values()
+        [life] = [one for one in indexes if "expireAfterSeconds" in one]
+        assert (life["key"], life["expireAfterSeconds"]) == ([("at", 1)], days * 86_400)

@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from standardwebhooks import Webhook as Verifier
 
 from postroad_common.mail.identifiers import new_id
-from postroad_common.schemas.events import Event, accepted
+from postroad_common.schemas.events import Event, EventName, accepted, happened
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store import Database
@@ -33,6 +33,7 @@ from postroad_feedback.calls import Caller, signed
 from postroad_feedback.dispatch import Dispatcher
 from postroad_feedback.facts import FactFinder, Facts, told_by
 from postroad_feedback.guard import Guard
+from postroad_feedback.payload import body_of
 from postroad_feedback.replaying import Replayer
 from postroad_feedback.resolver import Resolver
 from postroad_feedback.subscriptions import delivery_of
@@ -176,6 +177,14 @@ async def test_calls_are_signed_as_standard_webhooks_asks(database: Database, li
     (noted,) = await database.outbox.log("acme", webhook.id)
     assert noted.tries == 1
     assert noted.log[0].status == 204
+
+
+def test_conversation_of_an_attempt_is_not_posted():
+    said = {"reply": "250 ok", "conversation": "C: MAIL FROM:<secret@x.test>"}
+    event = happened(EventName.DELIVERED, "m", 1.0, said, account="acme")
+    body = body_of(event, Facts("acme", "r@x.test", "e@x.test", ()))
+    assert json.loads(body)["data"]["reply"] == "250 ok"
+    assert "MAIL FROM" not in body
 
 
 def test_while_keys_rotate_both_sign():

@@ -20,6 +20,12 @@ from postroad_common.schemas.events import Event, EventBatch
 from postroad_common.schemas.framing import decode
 from postroad_common.tokens import Keyring, LinkSigner
 
+IMPATIENT = (
+    "from postroad_common.broker import link; from postroad_tracker import forwarder;"
+    "link._LONGEST_PAUSE = forwarder._MAX_PAUSE = 0.5;"
+    "from postroad_tracker.main import main; main()"
+)
+"""The service; it does not wait long before it tries the broker again."""
 SECRET = "the secret of these tests"
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"}
 
@@ -97,8 +103,8 @@ class Tracker:
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "postroad_tracker",
+            "-c",
+            IMPATIENT,
             env=self._environment,
             stdout=self._log,
             stderr=self._log,

@@ -314,7 +314,7 @@ async def test_delayed_mail_carries_the_time_before_which_it_must_not_leave(
 async def test_without_the_database_small_mail_flows_and_large_mail_waits(
     amqp_url: str, make_submission: Make
 ):
-    database = Database("mongodb://127.0.0.1:1/none?serverSelectionTimeoutMS=200")
+    database = Database("mongodb://127.0.0.1:1/none", patience=0.3)
     road = Road(amqp_url, database)
     await road.start()
     try:
@@ -431,7 +431,7 @@ async def test_a_hosted_image_is_stored_before_its_mail_goes_out(road: Road, mak
 
 
 async def test_images_stay_in_the_mail_while_the_store_is_away(road: Road, make_submission: Make):
-    away = Database("mongodb://127.0.0.1:1/none")
+    away = Database("mongodb://127.0.0.1:1/none", patience=0.3)
     around = road.transformer._around
     road.transformer._around = dataclasses.replace(around, images=ImageStore(away.images))
     await road.submit(make_submission(features=PLAIN, images_hosted=True), WITH_PICTURE)
