@@ -102,11 +102,6 @@ class Connection(asyncio.Protocol):
         """Open, with nothing outstanding and nothing unexpected received."""
         return self._lost is None and not self._groups and not self._buffer and self.unasked is None
 
-    @property
-    def is_open(self) -> bool:
-        """Not yet closed by either side."""
-        return self._lost is None
-
     def expect(self, count: int, timeout: float) -> "asyncio.Future[list[Reply]]":
         """A future of the next `count` replies, all within `timeout` seconds from now.
 
