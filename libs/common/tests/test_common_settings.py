@@ -1,5 +1,6 @@
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -85,4 +86,34 @@ def test_bounce_domain_is_normalised(environment: pytest.MonkeyPatch) -> None:
 def test_bounce_domain_that_is_none_is_refused(problems: Callable[..., list[str]]) -> None:
     assert problems(POSTROAD_BOUNCE_DOMAIN="not a domain") == [
         "POSTROAD_BOUNCE_DOMAIN: the domain is not a valid host name"
+    ]
+
+
+def test_secrets_are_read_from_a_folder_and_a_variable_wins(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "POSTROAD_SECRET").write_text("from-a-file-0123456789\n")
+    (tmp_path / "POSTROAD_AMQP_URL").write_text("amqp://from.a.file/")
+    (tmp_path / "..data").mkdir()  # as in a volume of Kubernetes
+    environment.delenv("POSTROAD_SECRET")
+    environment.setenv("POSTROAD_SECRETS_DIR", str(tmp_path))
+    settings = load(Settings)
+    assert settings.secret == ("from-a-file-0123456789",)
+    assert settings.amqp_url == GOOD["POSTROAD_AMQP_URL"]
+
+
+def test_mistyped_file_of_a_secret_is_refused(
+    problems: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "POSTROAD_SECRETT").write_text("0123456789abcdef")
+    assert problems(POSTROAD_SECRETS_DIR=str(tmp_path)) == [
+        "POSTROAD_SECRETT: no such setting; did you mean POSTROAD_SECRET?"
+    ]
+
+
+def test_folder_of_secrets_that_is_not_there_is_named(
+    problems: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    assert problems(POSTROAD_SECRETS_DIR=str(tmp_path / "gone")) == [
+        f"POSTROAD_SECRETS_DIR: {tmp_path / 'gone'} is no folder that can be read"
     ]

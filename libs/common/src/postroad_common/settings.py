@@ -1,8 +1,11 @@
-"""Settings: typed, from the environment only, checked at start.
+"""Settings: typed, from the environment and a folder of secrets, checked at start.
 
 `ServiceSettings` is the parent of every service's settings; the small classes below it are shared
-by some of them. An unknown `POSTROAD_*` variable stops the service, because a mistyped name that
-is ignored is worse than one that is refused.
+by some of them. An unknown `POSTROAD_*` variable or file stops the service, because a mistyped
+name that is ignored is worse than one that is refused.
+
+`POSTROAD_SECRETS_DIR` names a folder where each file is a setting, named like the variable: what
+Kubernetes and Docker mount for a secret. A variable of the same name wins.
 """
 
 import difflib
@@ -18,6 +21,7 @@ from postroad_common.mail.address import AddressError, normalise_domain
 from postroad_common.settings_names import KNOWN_SETTINGS
 
 PREFIX = "POSTROAD_"
+_SECRETS_DIR = "POSTROAD_SECRETS_DIR"
 _TESTS = "POSTROAD_TEST_"  # tells the tests which servers to use, and may stand in any shell
 
 S = TypeVar("S", bound="ServiceSettings")
@@ -80,6 +84,12 @@ class ServiceSettings(EnvironmentSettings):
     )
     log_format: Literal["json", "console"] = Field(
         default="json", title="Log format", description="json for machines, console for people"
+    )
+    secrets_dir: Path | None = Field(
+        default=None,
+        title="Folder of secrets",
+        description="each file in it is a setting, named like the variable (POSTROAD_SECRET); the "
+        "variable wins where both are there",
     )
     grace_seconds: float = Field(
         default=25.0,
@@ -215,9 +225,12 @@ def load(kind: type[S]) -> S:
     Raises:
         SettingsError: with every problem found, secrets left out.
     """
-    problems = [_unknown(name) for name in os.environ if _is_unknown(name, kind)]
+    folder, names = _secrets()
+    problems = [_unknown(name) for name in names if _is_unknown(name, kind)]
+    if folder is not None and not folder.is_dir():
+        raise SettingsError([f"{_SECRETS_DIR}: {folder} is no folder that can be read"])
     try:
-        settings = kind()
+        settings = kind(_secrets_dir=folder)
     except ValidationError as error:
         for item in error.errors(include_url=False, include_input=False):
             name = PREFIX + "_".join(str(part) for part in item["loc"][:1]).upper()
@@ -231,6 +244,20 @@ def load(kind: type[S]) -> S:
     if problems:
         raise SettingsError(sorted(problems))
     return settings
+
+
+def _secrets() -> tuple[Path | None, list[str]]:
+    """Return the folder of secrets, if one is named, and all names of variables and files.
+
+    What a volume of Kubernetes has beside the files (`..data`) has no name of a setting.
+    """
+    given = os.environ.get(_SECRETS_DIR)
+    folder = Path(given) if given else None
+    try:
+        files = [entry.name for entry in folder.iterdir()] if folder else []
+    except OSError:
+        files = []
+    return folder, [*os.environ, *files]
 
 
 def _is_unknown(name: str, kind: type[ServiceSettings]) -> bool:

@@ -38,6 +38,7 @@ KNOWN_SETTINGS = frozenset(
         "reuse_port",
         "routes",
         "secret",
+        "secrets_dir",
         "sender_backlog_queues",
         "sender_connection_idle",
         "sender_connection_messages",
