@@ -231,7 +231,7 @@ async def bench(
 
 @pytest.fixture
 async def start(bench: Bench) -> AsyncIterator[Callable[[], subprocess.Popen[bytes]]]:
-    """Starts the service as a process of its own, which from then on does the work alone."""
+    """Start the service as a process of its own, which from then on does the work alone."""
     for hook in bench.context.drain_hooks:
         await hook()
     bench.context.drain_hooks.clear()

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from postroad_bounce_processor.mime import Part, read
-from postroad_bounce_processor.record import Kind
-from postroad_bounce_processor.understand import understand
+from postroad_bounce_processor.reading.mime import Part, read
+from postroad_bounce_processor.understanding.record import Kind
+from postroad_bounce_processor.understanding.understand import understand
 
 DATA = Path(__file__).parent / "data"
 EXPECTED: dict[str, dict[str, Any]] = tomllib.loads(

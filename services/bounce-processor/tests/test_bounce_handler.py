@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from postroad_bounce_processor.forward import MARK
+from postroad_bounce_processor.reporting.forward import MARK
 from postroad_bounce_processor.suppression import DAY
 from postroad_common.broker.topology import FAILURES, RETURNS
 from postroad_common.mail.identifiers import new_id

@@ -5,11 +5,11 @@ from typing import get_args
 
 import pytest
 
-from postroad_bounce_processor.notify import can_be_told, wants_report, wants_return
-from postroad_bounce_processor.pace import Pace
-from postroad_bounce_processor.record import Kind, Source, Understanding
+from postroad_bounce_processor.reporting.notify import can_be_told, wants_report, wants_return
+from postroad_bounce_processor.reporting.pace import Pace
 from postroad_bounce_processor.suppression import DAY, day_of, is_persistent
-from postroad_bounce_processor.understand import same_mailbox
+from postroad_bounce_processor.understanding.record import Kind, Source, Understanding
+from postroad_bounce_processor.understanding.understand import same_mailbox
 from postroad_common.schemas.returns import Outcome
 
 ALL = frozenset(get_args(Outcome))

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from postroad_bounce_processor.forward import is_loop
-from postroad_bounce_processor.mime import read
+from postroad_bounce_processor.reading.mime import read
+from postroad_bounce_processor.reporting.forward import is_loop
 from postroad_common.broker.topology import RETURNS
 from postroad_common.schemas.events import EventName
 from postroad_common.schemas.framing import encode

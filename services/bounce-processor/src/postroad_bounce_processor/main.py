@@ -2,13 +2,13 @@
 
 import time
 
-from postroad_bounce_processor.classify import built_in
+from postroad_bounce_processor.classification.classifier import built_in
 from postroad_bounce_processor.effects import Committer
-from postroad_bounce_processor.failures import FailuresHandler
-from postroad_bounce_processor.formats import built_in_formats
-from postroad_bounce_processor.handler import ReturnsHandler
-from postroad_bounce_processor.pace import Pace
+from postroad_bounce_processor.handlers.failures import FailuresHandler
+from postroad_bounce_processor.handlers.returns import ReturnsHandler
+from postroad_bounce_processor.reporting.pace import Pace
 from postroad_bounce_processor.settings import Settings
+from postroad_bounce_processor.understanding.formats import built_in_formats
 from postroad_common.broker.consumer import Consumer
 from postroad_common.broker.topology import FAILURES, RETURNS
 from postroad_common.service import ServiceContext, run

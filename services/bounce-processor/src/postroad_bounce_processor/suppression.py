@@ -7,10 +7,12 @@
                   in between; for thirty days
 
 Hard and soft speak of the mailbox only: a mail refused for its content, its sender or its rate
-never counts (`rules/classes.toml` says which classes do).
+never counts (the classification says which classes do).
 """
 
 from collections.abc import Collection
+
+from postroad_common.mail.classification import Classification
 
 DAY = 86_400.0  # seconds
 HARD_LIFE = 180 * DAY
@@ -20,9 +22,9 @@ SOFT_SPAN = 7 * DAY
 SOFT_MEMORY = 30 * DAY
 
 
-def hard_life(class_name: str) -> float:
+def hard_life(classification: Classification) -> float:
     """Return for how many seconds a hard bounce of this class suppresses."""
-    return SOFT_LIFE if class_name == "no-such-domain" else HARD_LIFE
+    return SOFT_LIFE if classification is Classification.NO_SUCH_DOMAIN else HARD_LIFE
 
 
 def day_of(moment: float) -> int:

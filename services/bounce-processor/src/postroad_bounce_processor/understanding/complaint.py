@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from postroad_bounce_processor.decoding import decode_text
-from postroad_bounce_processor.mime import Part, read_headers
-from postroad_bounce_processor.report import collapse
+from postroad_bounce_processor.reading.decoding import decode_text
+from postroad_bounce_processor.reading.mime import Part, read_headers
+from postroad_bounce_processor.understanding.report import collapse
 
 MAX_REPORT_BYTES = 64 * 1024
 

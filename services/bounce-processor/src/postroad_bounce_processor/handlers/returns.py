@@ -11,15 +11,15 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from postroad_bounce_processor import metrics
-from postroad_bounce_processor.classify import Classifier
+from postroad_bounce_processor.classification.classifier import Classifier
 from postroad_bounce_processor.effects import Committer, Effects, SoftBounce
-from postroad_bounce_processor.forward import forward, is_loop
-from postroad_bounce_processor.mime import Part, read
-from postroad_bounce_processor.notify import can_be_told, wants_return
-from postroad_bounce_processor.pace import Pace
-from postroad_bounce_processor.record import Kind, Understanding
+from postroad_bounce_processor.reading.mime import Part, read
+from postroad_bounce_processor.reporting.forward import forward, is_loop
+from postroad_bounce_processor.reporting.notify import can_be_told, wants_return
+from postroad_bounce_processor.reporting.pace import Pace
 from postroad_bounce_processor.suppression import hard_life
-from postroad_bounce_processor.understand import same_mailbox, understand
+from postroad_bounce_processor.understanding.record import Kind, Understanding
+from postroad_bounce_processor.understanding.understand import same_mailbox, understand
 from postroad_common.broker.consumer import Delivery
 from postroad_common.mail.identifiers import derived_id
 from postroad_common.schemas.events import Event, EventName, happened, written
@@ -171,11 +171,11 @@ class ReturnsHandler:
                 time=returned.received,
                 life=None,
             )
-        if found.kind is not Kind.BOUNCE:
+        reason_class = found.bounce_class
+        if found.kind is not Kind.BOUNCE or reason_class is None:
             return
-        effects.count(metrics.BOUNCE_CLASSES, found.bounce_class, str(found.hard).lower())
-        reason = f"{found.bounce_class}: {found.diagnostic or found.enhanced}"
-        failure = self._classifier.classes[found.bounce_class]
+        effects.count(metrics.BOUNCE_CLASSES, reason_class, str(found.hard).lower())
+        reason = f"{reason_class}: {found.diagnostic or found.enhanced}"
         if found.hard:
             effects.suppress(
                 "hard",
@@ -184,9 +184,11 @@ class ReturnsHandler:
                 message=record.id,
                 reason=reason,
                 time=returned.received,
-                life=hard_life(found.bounce_class),
+                life=hard_life(reason_class),
             )
-        elif (failure.counts or failure.hard) and same_mailbox(found.recipient, record.recipient):
+        elif (reason_class.counts or reason_class.hard) and same_mailbox(
+            found.recipient, record.recipient
+        ):
             effects.soft.append(
                 SoftBounce(record.account, record.recipient, record.id, reason, returned.received)
             )
@@ -199,7 +201,7 @@ class ReturnsHandler:
         found: Understanding,
         effects: Effects,
     ) -> str:
-        """Returns the message id under which the mail goes on; empty if it does not."""
+        """Return the message id under which the mail goes on; empty if it does not."""
         if not record.forward_bounces or not can_be_told(
             record.envelope, "mail", self._bounce_domain
         ):
@@ -275,7 +277,7 @@ def _event(
     elif name is EventName.COMPLAINED:
         data["type"] = found.detail
     if found.bounce_class:
-        data |= {"class": found.bounce_class, "hard": found.hard}
+        data |= {"class": found.bounce_class.value, "hard": found.hard}
     optional = {
         "code": found.code,
         "enhanced": found.enhanced,

@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from postroad_bounce_processor import metrics
-from postroad_bounce_processor.classify import Classifier, Verdict
-from postroad_bounce_processor.dsn import Notification, write
+from postroad_bounce_processor.classification.classifier import Classifier, Verdict, explanations
 from postroad_bounce_processor.effects import Committer, Effects, SoftBounce
-from postroad_bounce_processor.notify import can_be_told, wants_report
-from postroad_bounce_processor.pace import Pace
+from postroad_bounce_processor.reporting.dsn import Notification, write
+from postroad_bounce_processor.reporting.notify import can_be_told, wants_report
+from postroad_bounce_processor.reporting.pace import Pace
 from postroad_bounce_processor.suppression import hard_life
 from postroad_common.broker.consumer import Delivery
+from postroad_common.mail.classification import Classification
 from postroad_common.mail.identifiers import derived_id
 from postroad_common.schemas.events import notified, written
 from postroad_common.schemas.framing import FrameError, decode
@@ -80,10 +81,10 @@ class FailuresHandler:
 
     def _suppress(self, failure: DeliveryFailure, verdict: Verdict, effects: Effects) -> None:
         message = failure.outbound
-        reason = f"{verdict.failure.name}: {failure.reply}"
+        reason = f"{verdict.classification}: {failure.reply}"
         for recipient in message.recipients:
             hard = is_hard(failure, verdict, recipient)
-            effects.count(metrics.BOUNCE_CLASSES, verdict.failure.name, str(hard).lower())
+            effects.count(metrics.BOUNCE_CLASSES, verdict.classification, str(hard).lower())
             if hard:
                 effects.suppress(
                     "hard",
@@ -92,9 +93,9 @@ class FailuresHandler:
                     message=recipient.id,
                     reason=reason,
                     time=failure.time,
-                    life=hard_life(verdict.failure.name),
+                    life=hard_life(verdict.classification),
                 )
-            elif verdict.failure.counts and _names(failure, recipient):
+            elif verdict.classification.counts and _names(failure, recipient):
                 effects.soft.append(
                     SoftBounce(
                         message.account, recipient.address, recipient.id, reason, failure.time
@@ -125,7 +126,7 @@ class FailuresHandler:
             await self._returned(failure, quoted),
             message_id=notification_id,
             hostname=self._hostname,
-            explanation=verdict.failure.explain,
+            explanation=explanations()[verdict.classification],
         )
         made, content = await self._outbound(failure, notification, notification_id, now, moment)
         effects.outbound.append((made, content))
@@ -222,7 +223,7 @@ def is_hard(failure: DeliveryFailure, verdict: Verdict, recipient: OutboundRecip
     """
     if failure.outcome != "failed" or not verdict.hard:
         return False
-    if verdict.failure.name == "no-such-domain" and failure.stage == "route":
+    if verdict.classification is Classification.NO_SUCH_DOMAIN and failure.stage == "route":
         return True
     return _names(failure, recipient)
 

@@ -7,7 +7,7 @@ sender only if the login has forwarding switched on.
 
 from collections.abc import Collection
 
-from postroad_bounce_processor.record import Kind, Understanding
+from postroad_bounce_processor.understanding.record import Kind, Understanding
 from postroad_common.mail.address import domain_of
 
 _WISH = {

@@ -1,6 +1,6 @@
 """Bounces written for people: known by their sentences, read around the address they name.
 
-`rules/formats.toml` lists the sentences of the world's mail servers. A mail is only looked at this
+`formats.toml` lists the sentences of the world's mail servers. A mail is only looked at this
 way when it was sent the way bounces are sent (null return path, or a mailer daemon as author), so
 that a person who quotes a bounce is not taken for one. flufl.bounce is asked last, for formats
 that are not listed; it knows addresses but no reasons.
@@ -17,8 +17,8 @@ from importlib.resources import files
 
 from flufl.bounce import all_failures
 
-from postroad_bounce_processor.decoding import decode_words
-from postroad_bounce_processor.mime import Part
+from postroad_bounce_processor.reading.decoding import decode_words
+from postroad_bounce_processor.reading.mime import Part
 
 # It logs each exception of a detector with a traceback, before it raises it to us.
 logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)
@@ -93,8 +93,8 @@ class Passage:
 
 @cache
 def built_in_formats() -> tuple[Format, ...]:
-    """Return the formats of `rules/formats.toml`, in order."""
-    file = files("postroad_bounce_processor") / "rules" / "formats.toml"
+    """Return the formats of `formats.toml`, in order."""
+    file = files("postroad_bounce_processor.understanding") / "formats.toml"
     return tuple(
         Format(
             name=entry["name"],

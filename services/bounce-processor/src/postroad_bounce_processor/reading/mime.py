@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from postroad_bounce_processor.decoding import decode_text, from_base64, strip_html
+from postroad_bounce_processor.reading.decoding import decode_text, from_base64, strip_html
 
 MAX_DEPTH = 8
 MAX_PARTS = 64
@@ -207,7 +207,7 @@ def _next_line_start(raw: bytes, position: int, end: int, delimiter: bytes) -> i
 
 
 def _before_newline(raw: bytes, first: int, hit: int) -> int:
-    """The line end before a delimiter belongs to the delimiter (RFC 2046 section 5.1.1)."""
+    """Leave out the line end before a delimiter: it belongs to the delimiter (RFC 2046, 5.1.1)."""
     if hit > first and raw[hit - 1] == 10:
         hit -= 1
         if hit > first and raw[hit - 1] == 13:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from postroad_common.mail.classification import Classification
+
 
 class Kind(StrEnum):
     """What a returned mail is."""
@@ -43,8 +45,8 @@ class Understanding:
     """0 (a guess) to 1 (a signed fact)."""
     recipient: str = ""
     """The address that the mail speaks of, as it spells it; empty if it names none."""
-    bounce_class: str = ""
-    """A class of `rules/classes.toml`; empty where nothing failed."""
+    bounce_class: Classification | None = None
+    """Why it failed; None where nothing did."""
     hard: bool = False
     """The address itself is dead, beyond doubt: sending there again is pointless."""
     code: int | None = None

@@ -8,10 +8,11 @@ speaks of the very address can make a bounce `hard`, because suppressing an addr
 worse than sending once more to one that does not.
 """
 
-from postroad_bounce_processor.autoreply import declares_itself, find_reply
-from postroad_bounce_processor.classify import UNDETERMINED, Classifier, built_in
-from postroad_bounce_processor.complaint import find_complaint
-from postroad_bounce_processor.formats import (
+from postroad_bounce_processor.classification.classifier import Classifier, built_in
+from postroad_bounce_processor.reading.mime import Part
+from postroad_bounce_processor.understanding.autoreply import declares_itself, find_reply
+from postroad_bounce_processor.understanding.complaint import find_complaint
+from postroad_bounce_processor.understanding.formats import (
     Passage,
     ask_fallback,
     find_format,
@@ -22,9 +23,8 @@ from postroad_bounce_processor.formats import (
     subject_of_delay,
     subject_of_failure,
 )
-from postroad_bounce_processor.mime import Part
-from postroad_bounce_processor.record import Kind, Source, Understanding
-from postroad_bounce_processor.report import (
+from postroad_bounce_processor.understanding.record import Kind, Source, Understanding
+from postroad_bounce_processor.understanding.report import (
     RecipientReport,
     Report,
     collapse,
@@ -33,6 +33,7 @@ from postroad_bounce_processor.report import (
     human_text,
     reply_code,
 )
+from postroad_common.mail.classification import Classification
 
 _WORST_FIRST = ("failed", "delayed", "", "expanded", "relayed", "delivered")
 _PERMANENT_REPLY = 550
@@ -125,7 +126,7 @@ def _from_report(mail: Part, report: Report, expected: str, rules: Classifier) -
     verdict = rules.classify(code, status, diagnostic)
     return Understanding(
         kind=kind,
-        bounce_class=verdict.failure.name,
+        bounce_class=verdict.classification,
         hard=kind is Kind.BOUNCE and verdict.hard and ours,
         **common,  # type: ignore[arg-type]
     )
@@ -150,7 +151,7 @@ def _badness(block: RecipientReport) -> int:
 
 
 def _from_format(mail: Part, expected: str, rules: Classifier) -> Understanding | None:
-    """A text in a known format that names an address."""
+    """Read a text in a known format that names an address."""
     words = own_words(human_text(mail))
     known = find_format(words)
     failed = mail.headers.get("x-failed-recipients").partition(",")[0].strip().strip("<>")
@@ -164,7 +165,7 @@ def _from_format(mail: Part, expected: str, rules: Classifier) -> Understanding 
 def _from_words(
     mail: Part, report: Report | None, expected: str, rules: Classifier
 ) -> Understanding | None:
-    """A text that looks like a bounce: known words of failure around an address.
+    """Read a text that looks like a bounce: known words of failure around an address.
 
     Its subject must be one that announces failures, or it declares itself a report (whose status
     part got lost).
@@ -175,24 +176,28 @@ def _from_words(
     passage = find_passage(words, "", expected) or nameless_passage(words)
     delayed = subject_of_delay(mail)
     found = _bounce(passage, rules, Source.WORDS, 0.6, delayed=delayed)
-    return found if found.bounce_class != UNDETERMINED or found.code or found.enhanced else None
+    return (
+        found
+        if found.bounce_class is not Classification.UNDETERMINED or found.code or found.enhanced
+        else None
+    )
 
 
 def _from_subject(mail: Part, report: Report | None) -> Understanding | None:
-    """Nothing but the subject (or the declared type) of a bounce, in a language not known."""
+    """Take the subject (or the declared type) for a bounce whose language is not known."""
     if report is None and not subject_of_failure(mail):
         return None
     return Understanding(
         kind=Kind.DELAYED if subject_of_delay(mail) else Kind.BOUNCE,
         source=Source.WORDS,
         confidence=0.3,
-        bounce_class=UNDETERMINED,
+        bounce_class=Classification.UNDETERMINED,
         diagnostic=collapse(own_words(human_text(mail))[:500]),
     )
 
 
 def _from_fallback(mail: Part, expected: str, rules: Classifier) -> Understanding | None:
-    """What flufl.bounce makes of it; the class from the words around the address it found."""
+    """Ask flufl.bounce for an address; the class comes from the words around it."""
     temporary, permanent = ask_fallback(mail.raw)
     named = temporary | permanent
     if not named:
@@ -213,7 +218,7 @@ def _bounce(
     assumed = None if enhanced else (_PERMANENT_REPLY if not delayed else None)
     verdict = rules.classify(code or assumed, enhanced, text)
     sound = source is Source.FORMAT and passage.expected
-    if verdict.failure.name == UNDETERMINED and passage.rest:
+    if verdict.classification is Classification.UNDETERMINED and passage.rest:
         text = collapse(f"{text} {passage.rest}")
         enhanced, code = enhanced or enhanced_status(text), code or reply_code(text)
         verdict = rules.classify(code or assumed, enhanced, text)
@@ -223,7 +228,7 @@ def _bounce(
         source=source,
         confidence=confidence if passage.expected else confidence - 0.2,
         recipient=passage.address,
-        bounce_class=verdict.failure.name,
+        bounce_class=verdict.classification,
         hard=sound and not delayed and verdict.hard,
         code=code,
         enhanced=enhanced,

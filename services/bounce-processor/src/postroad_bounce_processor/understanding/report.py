@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from postroad_bounce_processor.decoding import decode_text
-from postroad_bounce_processor.mime import Part
+from postroad_bounce_processor.reading.decoding import decode_text
+from postroad_bounce_processor.reading.mime import Part
 
 MAX_STATUS_BYTES = 256 * 1024
 MAX_RECIPIENTS = 1000

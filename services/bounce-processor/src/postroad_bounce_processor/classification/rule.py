@@ -1,0 +1,64 @@
+"""One rule of `rules/*.toml`: its conditions, and how it is read."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from postroad_bounce_processor.classification.phrases import PhraseError, Phrases, Text
+from postroad_common.mail.classification import Classification
+
+_KEYS = frozenset({"class", "hard", "phrases", "patterns", "codes", "enhanced", "unless"})
+
+
+class RuleError(ValueError):
+    """The rule files are wrong; says which file and what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The class that a failure has if all conditions hold."""
+
+    classification: Classification
+    hard: bool
+    """A permanent failure that fits means that the address is dead."""
+    words: Phrases
+    codes: frozenset[int]
+    enhanced: re.Pattern[str] | None
+    unless: Phrases
+
+    def fits(self, code: int | None, enhanced: str, text: Text) -> bool:
+        """Tell whether all conditions hold."""
+        if self.codes and code not in self.codes:
+            return False
+        if self.enhanced is not None and not self.enhanced.fullmatch(enhanced):
+            return False
+        if self.words and not self.words.found_in(text):
+            return False
+        return not self.unless.found_in(text)
+
+
+def read_rule(origin: str, entry: Mapping[str, Any]) -> Rule:
+    """Return the rule of one TOML table.
+
+    Raises:
+        RuleError: it is not well formed; `origin` says where it stands.
+    """
+    unknown = entry.keys() - _KEYS
+    if unknown:
+        raise RuleError(f"{origin}: unknown keys {sorted(unknown)}")
+    try:
+        classification = Classification(str(entry.get("class")))
+        words = Phrases(entry.get("phrases", ()), entry.get("patterns", ()))
+        unless = Phrases(entry.get("unless", ()), ())
+    except (ValueError, PhraseError, re.error) as error:
+        raise RuleError(f"{origin}: {error}") from error
+    codes = frozenset(int(code) for code in entry.get("codes", ()))
+    statuses = [
+        re.escape(status).replace(r"\*", r"\d{1,3}") for status in entry.get("enhanced", ())
+    ]
+    enhanced = re.compile("|".join(statuses)) if statuses else None
+    if not words and not codes and enhanced is None:
+        raise RuleError(f"{origin}: a rule without conditions fits everything")
+    hard = classification.hard and bool(entry.get("hard", True))
+    return Rule(classification, hard, words, codes, enhanced, unless)

@@ -1,0 +1,1 @@
+"""The two queues of this service: returned mail, and failures that the sender met itself."""

@@ -1,0 +1,1 @@
+"""Returned mail as octets: its MIME parts, and their text."""

@@ -1,0 +1,1 @@
+"""What a returned mail says: bounce, complaint or reply, about whom, and why."""
