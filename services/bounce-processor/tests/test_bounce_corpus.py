@@ -40,7 +40,7 @@ def test_returned_mail_is_understood(name: str):
     got = {
         "kind": found.kind.value,
         "source": found.source.value,
-        "class": found.bounce_class,
+        "class": found.bounce_class or "",
         "hard": found.hard,
         "code": found.code,
         "enhanced": found.enhanced,
