@@ -47,7 +47,7 @@ async def running_sink(
     certificate: Path, key: Path, *, discard: bool = True
 ) -> AsyncIterator[Sink]:
     """A sink of our own on free ports, which offers AUTH so that it can stand for a relay."""
-    words = ["-m", "postroad_stack.sink", "--smtp-port", "0", "--http-port", "0"]
+    words = ["-m", "postroad_sink", "--smtp-port", "0", "--http-port", "0"]
     words += ["--tls-cert", str(certificate), "--tls-key", str(key)]
     words += ["--discard"] if discard else []
     async with (

@@ -24,9 +24,9 @@ from postroad_bounce_processor.reading.mime import read
 from postroad_bounce_processor.understanding.understand import understand
 from postroad_common.schemas.framing import decode
 from postroad_common.schemas.returns import Return
+from postroad_sink.certificate import server_context
+from postroad_sink.harness import RunningSink, running_sink
 from postroad_stack.certificates import ensure_certificates
-from postroad_stack.sink.certificate import server_context
-from postroad_stack.sink.harness import RunningSink, running_sink
 
 
 @pytest.fixture

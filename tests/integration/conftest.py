@@ -20,10 +20,10 @@ import httpx
 import pytest
 
 from postroad_common.mail.identifiers import new_id
+from postroad_sink.client import SinkClient, SinkMessage
 from postroad_stack.plan import SERVICES
 from postroad_stack.ports import PortBook
 from postroad_stack.rest import RestClient
-from postroad_stack.sink_client import SinkClient, SinkMessage
 from postroad_stack.stack import Stack
 from postroad_stack.state_dir import StateDir
 
@@ -289,7 +289,7 @@ def other_road(
 
 @pytest.fixture(scope="session")
 def session_road(stack: Stack) -> Iterator[Road]:
-    with stack.api() as api, stack.sink() as sink:
+    with stack.api() as api, SinkClient(stack.sink_url) as sink:
         yield Road(stack, api, sink)
 
 

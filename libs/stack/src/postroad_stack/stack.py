@@ -26,7 +26,6 @@ from postroad_stack.errors import StackError
 from postroad_stack.plan import EVERYTHING, SINK, Plan
 from postroad_stack.rest import RestClient
 from postroad_stack.servers.choose import Preference, choose_servers, continued
-from postroad_stack.sink_client import SinkClient
 from postroad_stack.state_dir import StateDir
 from postroad_stack.status import ProcessState, ProcessStatus, StackStatus
 
@@ -188,8 +187,9 @@ class Stack:
             raise StackError("ingress-http does not run in this stack")
         return RestClient(document.http, document.token)
 
-    def sink(self) -> SinkClient:
-        """Return a client of the mail sink.
+    @property
+    def sink_url(self) -> str:
+        """Base URL of the sink's web page and API.
 
         Raises:
             StackError: the sink does not run.
@@ -197,7 +197,7 @@ class Stack:
         document = self.document
         if document.sink is None:
             raise StackError("the sink does not run in this stack")
-        return SinkClient(document.sink.http)
+        return document.sink.http
 
     def stop(self, *, wipe: bool = False) -> None:
         """Stop everything; services finish what they have in hand. `wipe` removes the data, too."""

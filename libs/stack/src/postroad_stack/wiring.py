@@ -176,7 +176,7 @@ class Wiring:
         return Program(
             name=SINK,
             argv=(
-                *(sys.executable, "-m", "postroad_stack.sink"),
+                *(sys.executable, "-m", "postroad_sink"),
                 *("--smtp-port", str(smtp), "--http-port", str(http)),
                 *("--tls-cert", str(self._certificates.certificate)),
                 *("--tls-key", str(self._certificates.key)),

@@ -1,0 +1,53 @@
+"""The `postroad` command itself: collects the subcommands, and says what went wrong."""
+
+import os
+import sys
+
+import click
+
+from postroad_cli import administration, messages, operations, running
+from postroad_cli.demo.command import demo
+from postroad_cli.output import show_error
+from postroad_stack.errors import StackError
+from postroad_stack.rest import RestError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="postroad-cli", prog_name="postroad")
+def postroad() -> None:
+    """Run and administer Postroad.
+
+    `up`, `down`, `status` and `demo` work on a whole Postroad on this machine. The other commands
+    speak to the REST API of any deployment: POSTROAD_URL and POSTROAD_TOKEN name it; without them
+    it is the stack that runs in the state dir.
+    """
+
+
+for command in (
+    *(running.up, running.down, running.status, running.prepare, demo),
+    *(messages.messages, messages.trace),
+    *administration.GROUPS,
+    *operations.GROUPS,
+):
+    postroad.add_command(command)
+
+
+def main() -> None:
+    """Run the command; known errors end in a message and exit code 1, never in a traceback."""
+    try:
+        postroad(standalone_mode=False)
+    except click.exceptions.Exit as ending:
+        sys.exit(ending.exit_code)
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (StackError, RestError) as error:
+        show_error(error)
+        sys.exit(1)
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

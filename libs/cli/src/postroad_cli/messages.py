@@ -1,0 +1,127 @@
+"""`postroad trace` and `postroad messages`: what happened to mail."""
+
+import time
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from postroad_cli.demo.screen import duration
+from postroad_cli.deployment import with_api
+from postroad_cli.options import json_option
+from postroad_cli.rows import fetch, moment, show_json, show_rows
+from postroad_stack.errors import StackError
+from postroad_stack.rest import Json, RestClient
+
+_FINAL = frozenset({"delivered", "failed", "bounced", "suppressed", "expired"})
+_POLL = 0.5
+_COLOURS = {
+    "accepted": "cyan",
+    "transformed": "cyan",
+    "delivered": "green",
+    "opened": "green",
+    "clicked": "green",
+    "deferred": "yellow",
+    "failed": "red",
+    "bounced": "red",
+    "complained": "red",
+    "suppressed": "red",
+}
+# What the head of the trace says already, and what only programs need.
+_HIDDEN = frozenset(
+    {"event", "time", "id", "submission", "credential", "source", "received", "envelope"}
+) | {
+    *("recipient", "notify", "features", "forward_bounces", "tags", "subject", "size", "expires"),
+    "conversation",
+}
+
+
+@click.command()
+@click.argument("message_id")
+@click.option("--follow", is_flag=True, help="Wait until the message has reached a final state.")
+@click.option("--verbose", "-v", is_flag=True, help="Show the SMTP conversations, too.")
+@json_option
+@with_api
+def trace(
+    api: RestClient, /, *, message_id: str, follow: bool, verbose: bool, as_json: bool
+) -> None:
+    """Show the life of one message, event by event."""
+    while True:
+        message = api.message(message_id)
+        if message is None:
+            raise StackError(
+                f"no message {message_id}",
+                advice="ids stand in the 250 reply, and in: postroad messages",
+            )
+        if not follow or message["state"] in _FINAL:
+            break
+        time.sleep(_POLL)
+    if as_json:
+        show_json(message)
+    else:
+        _show(message, verbose=verbose)
+
+
+@click.command()
+@click.option("--recipient", default=None)
+@click.option("--tag", default=None)
+@click.option("--state", "in_state", default=None, help="Such as queued, deferred, delivered.")
+@click.option("--limit", default=25, show_default=True, help="Rows at most, newest first.")
+@json_option
+@with_api
+def messages(api: RestClient, /, *, limit: int, as_json: bool, **filters: str | None) -> None:
+    """Find messages."""
+    filters["state"] = filters.pop("in_state")
+    query = {name: value for name, value in filters.items() if value}
+    rows = list(fetch(api, "/v1/messages", limit=limit, **query))
+    columns = ("id", "state", "envelope", "recipient", "subject", "created")
+    show_rows(rows, columns, as_json=as_json)
+
+
+def _show(message: Json, *, verbose: bool = False) -> None:
+    console = Console(highlight=False)
+    head = (
+        ("message", message["id"]),
+        ("from, to", f"{message['envelope'] or '<>'} → {message['recipient']}"),
+        ("subject", message["subject"]),
+        ("state", message["state"]),
+        ("features", " ".join(name for name, on in message["features"].items() if on) or "none"),
+        ("tags", " ".join(message["tags"])),
+    )
+    for name, value in head:
+        if value:
+            console.print(Text.assemble((f"{name:<10}", "dim"), str(value)), soft_wrap=True)
+    timeline = message["timeline"]
+    if not timeline:
+        return
+    began = float(timeline[0]["time"])
+    console.print(Text(f"{'since':<10}{moment(began)}", style="dim"))
+    console.print()
+    for entry in timeline:
+        passed = float(entry["time"]) - began
+        console.print(
+            Text.assemble(
+                (f"{'+' + duration(passed):>10}  ", "cyan"),
+                (f"{entry['event']:<12}", _COLOURS.get(entry["event"], "")),
+                _facts(entry),
+            ),
+            soft_wrap=True,
+        )
+        for line in entry.get("conversation") or () if verbose else ():
+            style = "dim" if line.startswith("#") else ""
+            console.print(Text(f"{'':<14}{line}", style=style), soft_wrap=True)
+
+
+def _facts(entry: dict[str, Any]) -> str:
+    facts = {k: v for k, v in entry.items() if k not in _HIDDEN and v not in (None, "", [], {})}
+    reply = facts.pop("reply", None)
+    if reply:
+        facts.pop("code", None)
+        facts.pop("enhanced", None)
+    words = [f"{name}={_word(value)}" for name, value in facts.items()]
+    return "  ".join(([str(reply)] if reply else []) + words)
+
+
+def _word(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

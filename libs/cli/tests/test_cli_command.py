@@ -1,0 +1,223 @@
+"""The `postroad` command as a user types it, on one whole stack."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from postroad_sink.client import SinkClient
+from postroad_stack.rest import RestClient, RestError
+from postroad_stack.stack import Stack
+
+POSTROAD = Path(sys.executable).with_name("postroad")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("command") / "stack"
+    with Stack.start(folder, replicas={"sender": 2, "ingress-smtp": 2}) as started:
+        yield started
+        started.stop(wipe=True)
+
+
+def postroad(stack: Stack, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        (POSTROAD, *arguments),
+        env={"PATH": "/usr/bin:/bin", "POSTROAD_STATE_DIR": str(stack.state_dir), **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+
+
+def answer(stack: Stack, *arguments: str) -> Any:
+    done = postroad(stack, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_document_names_everything_that_the_contract_promises(stack: Stack):
+    document = json.loads(postroad(stack, "status", "--json").stdout)
+    assert document["smtp"]["tls"] == "starttls"
+    assert document["smtps"]["tls"] == "implicit"
+    assert set(document["mx"]) == {"host", "port"}
+    assert set(document["sink"]) == {"smtp_port", "http"}
+    assert set(document["dashboard"]) == {"url", "email", "password"}
+    assert set(document["credential"]) == {"username", "password"}
+    assert Path(document["ca"]).read_text().startswith("-----BEGIN CERTIFICATE-----")
+    services = {"ingress-smtp", "ingress-http", "transformer", "sender"}
+    services |= {"bounce-processor", "tracker", "feedback"}
+    assert services <= set(document["metrics"])
+    assert services | {"rabbitmq", "mongod", "sink"} <= set(document["pids"])
+    assert len(document["pids"]["sender"]) == len(document["metrics"]["sender"]) == 2
+    for url in [url for urls in document["metrics"].values() for url in urls]:
+        assert "# TYPE" in httpx.get(url).text
+
+
+def test_demo_succeeds_twice_on_a_running_stack_and_leaves_it_running(stack: Stack):
+    for _ in range(2):
+        done = postroad(stack, "demo")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count("✓") == 11
+        assert stack.document.dashboard is not None
+        assert stack.document.dashboard.password in done.stdout
+
+
+def test_trace_tells_the_life_of_a_message(stack: Stack):
+    with stack.api() as api:
+        sent = api.post(
+            "/v1/send",
+            {
+                "envelope": "shop@shop.test",
+                "recipient": "trace@example.test",
+                "mime": "Subject: traced\r\n\r\nhello\r\n",
+            },
+        )
+    (message,) = [name for name, value in sent.items() if value == "trace@example.test"]
+    done = postroad(stack, "trace", message, "--follow")
+    assert done.returncode == 0, done.stderr
+    assert "delivered" in done.stdout
+    assert "trace@example.test" in done.stdout
+    assert "S: 250" not in done.stdout
+    verbose = postroad(stack, "trace", message, "--verbose").stdout
+    assert verbose.index("C: RCPT TO:<trace@example.test>") < verbose.index("C: (message, ")
+    assert answer(stack, "trace", message)["id"] == message
+    found = answer(stack, "messages", "--recipient", "trace@example.test")
+    assert [row["id"] for row in found] == [message]
+    assert message in postroad(stack, "messages", "--state", "delivered").stdout
+    unknown = postroad(stack, "trace", "nonsense")
+    assert unknown.returncode == 1
+    assert "no message nonsense" in unknown.stderr
+
+
+def test_login_is_made_changed_rotated_and_deleted(stack: Stack):
+    made = answer(stack, "credentials", "create", "shop", "--clicktracking", "--no-forward-bounces")
+    username = made["username"]
+    assert made["forward_bounces"] is False
+    assert made["features"]["clicktracking"] is True
+    changed = answer(stack, "credentials", "change", username, "--inlinecss", "--disabled")
+    assert changed["features"]["inlinecss"] is True
+    assert changed["features"]["clicktracking"] is True
+    assert changed["disabled"] is True
+    assert answer(stack, "credentials", "rotate", username)["password"] != made["password"]
+    assert "password" not in answer(stack, "credentials", "show", username)
+    assert username in postroad(stack, "credentials", "list").stdout
+    assert postroad(stack, "credentials", "delete", username).returncode == 0
+    assert username not in postroad(stack, "credentials", "list").stdout
+
+
+def test_token_with_one_scope_can_do_that_and_nothing_else(stack: Stack):
+    made = answer(stack, "tokens", "create", "reader", "--scope", "queues:read")
+    assert stack.document.http is not None
+    other = {"POSTROAD_URL": stack.document.http, "POSTROAD_TOKEN": made["token"]}
+    assert "transformer.accepted" in postroad(stack, "queues", "list", **other).stdout
+    refused = postroad(stack, "tokens", "list", **other)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("✗")
+    assert postroad(stack, "tokens", "delete", made["id"]).returncode == 0
+    assert postroad(stack, "queues", "list", **other).returncode == 1
+
+
+def test_domains_suppressions_and_webhooks_are_administered(stack: Stack):
+    made = answer(stack, "domains", "create", "shop.test")
+    assert any(record["type"] == "TXT" for record in made["records"])
+    assert [row["domain"] for row in answer(stack, "domains", "list")] == ["shop.test"]
+    assert postroad(stack, "domains", "delete", "shop.test").returncode == 0
+
+    answer(stack, "suppressions", "create", "no+more@example.test", "--reason", "asked us")
+    assert "asked us" in postroad(stack, "suppressions", "list").stdout
+    assert postroad(stack, "suppressions", "delete", "no+more@example.test").returncode == 0
+
+    hook = answer(stack, "webhooks", "create", "https://hooks.example.com/x", "--event", "bounced")
+    changed = answer(stack, "webhooks", "change", hook["id"], "--disabled", "--event", "delivered")
+    assert (changed["disabled"], changed["events"]) == (True, ["delivered"])
+    assert answer(stack, "webhooks", "rotate", hook["id"])["secret"] != hook["secret"]
+    assert postroad(stack, "webhooks", "delete", hook["id"]).returncode == 0
+    assert answer(stack, "webhooks", "list") == []
+
+
+def test_lane_is_given_orders_and_dead_letters_are_looked_at(stack: Stack):
+    deadline = time.monotonic() + 20  # the sender writes its lanes down every few seconds
+    while not (lanes := answer(stack, "lanes", "list", "--site", "127.0.0.1")):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    key = lanes[0]["key"]
+    assert answer(stack, "lanes", "pause", key, "--reason", "by test")["order"] == {
+        "paused": True,
+        "reason": "by test",
+    }
+    assert "paused" not in answer(stack, "lanes", "resume", key)["order"]
+    assert answer(stack, "lanes", "drain", key)["order"]["drain"] is True
+    assert "drain" not in answer(stack, "lanes", "resume", key)["order"]
+    assert answer(stack, "lanes", "cap", key, "--rate", "5")["order"]["rate"] == 5
+    assert "rate" not in answer(stack, "lanes", "cap", key, "--rate", "0")["order"]
+    assert answer(stack, "lanes", "cancel", key, "rate")["order"]["cancel"].keys() == {"rate"}
+    assert answer(stack, "lanes", "simulate", key, "rate")["order"]["simulate"] == ["rate"]
+    assert "simulate" not in answer(stack, "lanes", "simulate", key)["order"]
+    asked = postroad(stack, "lanes", "bounce", key, "--reply", "550 5.4.1 no")
+    assert asked.returncode == 130  # nobody has confirmed it
+    bounced = answer(
+        stack, "lanes", "bounce", key, "--reply", "550 5.4.1 no", "--before", "1", "--yes"
+    )
+    assert bounced["order"]["bounce"] == {"reply": "550 5.4.1 no", "before": 1.0}
+    assert "bounce" not in answer(stack, "lanes", "bounce", key, "--stop")["order"]
+    there = answer(stack, "lanes", "redirect", key, "spare.test", "--tls", "none")
+    assert there["order"]["redirect"] == {"host": "spare.test", "port": 25, "tls": "none"}
+    assert "redirect" not in answer(stack, "lanes", "redirect", key, "--stop")["order"]
+    assert postroad(stack, "lanes", "redirect", key).returncode == 2
+    assert answer(stack, "queues", "look", "sender.shard.dead") == []
+    assert answer(stack, "queues", "replay", "sender.shard.dead") == {"replayed": 0, "left": 0}
+    assert answer(stack, "queues", "purge", "sender.shard.dead", "--yes") == {"purged": 0}
+
+
+def test_queue_is_shown(stack: Stack):
+    assert answer(stack, "queues", "show", "transformer.accepted")["name"] == "transformer.accepted"
+
+
+def test_half_a_deployment_in_the_environment_is_refused(stack: Stack):
+    done = postroad(stack, "queues", "list", POSTROAD_URL="http://127.0.0.1:1")
+    assert done.returncode == 1
+    assert "POSTROAD_TOKEN is not set" in done.stderr
+
+
+def test_client_reports_errors_of_the_api_with_status_and_field(stack: Stack):
+    with stack.api() as api, pytest.raises(RestError) as caught:
+        api.post("/v1/send", {"envelope": "not an address", "recipient": "a@example.test"})
+    assert 400 <= caught.value.status < 500
+    assert caught.value.field
+
+
+def test_client_reports_that_nothing_answers():
+    with (
+        RestClient("http://127.0.0.1:9", "token") as api,
+        pytest.raises(RestError, match="does not answer") as caught,
+    ):
+        api.get("/v1/queues")
+    assert caught.value.status == 0
+
+
+def test_killed_service_is_back_and_mail_flows_again(stack: Stack):
+    assert stack.document.sink is not None
+    for service in ("transformer", "sender"):
+        gone = stack.kill(service)
+        stack.wait_back(service, gone)
+    with stack.api() as api, SinkClient(stack.sink_url) as sink:
+        before = sink.last_number()
+        api.post(
+            "/v1/send",
+            {
+                "envelope": "shop@shop.test",
+                "recipient": "again@example.test",
+                "mime": "Subject: again\r\n\r\nhello\r\n",
+            },
+        )
+        (arrived,) = sink.wait(recipient="again@example.test", since=before, limit=20)
+    assert arrived.subject == "again"

@@ -1,0 +1,5 @@
+"""`python -m postroad_sink`."""
+
+from postroad_sink.main import main
+
+main()

@@ -1,5 +1,0 @@
-"""The `postroad` command: one module for each group of subcommands."""
-
-from postroad_stack.cli.main import main
-
-__all__ = ["main"]
