@@ -17,7 +17,7 @@ from postroad_sender.resolver import Resolver
 from postroad_sender.routes import Route, Routes
 from postroad_sender.simulation import Letter, Result
 from postroad_sender.slots import Slots
-from postroad_sender.wire.session import Session, TlsWish
+from postroad_smtp.client.session import Session, TlsWish
 
 _MIME = b"Subject: hello\r\n\r\nhello\r\n"
 _BACKLOG = 200  # messages that wait in the lane, as long as it is to be endless

@@ -15,13 +15,13 @@ from postroad_sender.lane import LaneKey
 from postroad_sender.outcome import of_error
 from postroad_sender.resolver import MxHost, Resolver
 from postroad_sender.routes import Route
-from postroad_sender.stage import WireError
-from postroad_sender.wire import conversation
-from postroad_sender.wire.commands import Envelope, Rcpt
-from postroad_sender.wire.connection import Connection
-from postroad_sender.wire.conversation import Conversation, bounded, of_server
-from postroad_sender.wire.session import Login, Session, Timeouts, TlsWish, open_session
-from postroad_sender.wire.transaction import transact
+from postroad_smtp.client import conversation
+from postroad_smtp.client.commands import Envelope, Rcpt
+from postroad_smtp.client.connection import Connection
+from postroad_smtp.client.conversation import Conversation, bounded, of_server
+from postroad_smtp.client.session import Login, Session, Timeouts, TlsWish, open_session
+from postroad_smtp.client.stage import WireError
+from postroad_smtp.client.transaction import transact
 
 Start = Callable[[str], Awaitable[Any]]
 

@@ -11,9 +11,9 @@ from postroad_sender.routes import DIRECT, RouteError, Routes
 from postroad_sender.schedule import SLACK, RetrySchedule, tier_for
 from postroad_sender.signals import MAX_STATED_DELAY, RULES, Signal, classify, stated_delay
 from postroad_sender.site import MAX_NAME, site_name
-from postroad_sender.stage import Stage, Trouble, WireError
-from postroad_sender.wire.session import TlsWish
-from postroad_sender.wire.transaction import Answer
+from postroad_smtp.client.session import TlsWish
+from postroad_smtp.client.stage import Stage, Trouble, WireError
+from postroad_smtp.client.transaction import Answer
 
 TIERS = (1, 5, 30, 300, 1800)
 

@@ -37,7 +37,7 @@ from postroad_sender.resolver import MxHost
 from postroad_sender.routes import Route
 from postroad_sender.settings import Settings
 from postroad_sender.signals import Signal
-from postroad_sender.wire.session import TlsWish
+from postroad_smtp.client.session import TlsWish
 
 WALL = 1_790_000_000.0  # Unix time of the loop time 1000
 NOW = 1000.0

@@ -9,8 +9,8 @@ from postroad_sender.destination import Destinations
 from postroad_sender.dialer import Contexts, Dialer
 from postroad_sender.resolver import MxHost, Resolver, in_order
 from postroad_sender.routes import Routes
-from postroad_sender.stage import Stage, Trouble, WireError
-from postroad_sender.wire.session import Timeouts
+from postroad_smtp.client.session import Timeouts
+from postroad_smtp.client.stage import Stage, Trouble, WireError
 
 
 @pytest.fixture

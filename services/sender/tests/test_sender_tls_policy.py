@@ -28,7 +28,7 @@ from postroad_sender.routes import Route, Routes
 from postroad_sender.sts_fetch import FetchError
 from postroad_sender.sts_policies import StsPolicies
 from postroad_sender.tls_policy import is_waived
-from postroad_sender.wire.session import Session, Timeouts, TlsWish
+from postroad_smtp.client.session import Session, Timeouts, TlsWish
 
 MIME = b"Subject: hello\r\n\r\nhello\r\n"
 

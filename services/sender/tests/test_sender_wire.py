@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from postroad_sender.stage import Stage, Trouble, WireError
-from postroad_sender.wire.commands import Envelope, Rcpt
-from postroad_sender.wire.connection import Connection
-from postroad_sender.wire.session import Login, Session, Timeouts, TlsWish, open_session
-from postroad_sender.wire.transaction import transact
+from postroad_smtp.client.commands import Envelope, Rcpt
+from postroad_smtp.client.connection import Connection
+from postroad_smtp.client.session import Login, Session, Timeouts, TlsWish, open_session
+from postroad_smtp.client.stage import Stage, Trouble, WireError
+from postroad_smtp.client.transaction import transact
 
 Start = Callable[[str], Awaitable[Any]]
 

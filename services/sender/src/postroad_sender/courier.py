@@ -19,10 +19,10 @@ from postroad_sender.orders import NONE, Bounce
 from postroad_sender.outcome import Outcome, Status, of_answer, of_error, ordered
 from postroad_sender.signals import Signal
 from postroad_sender.slots import Slots
-from postroad_sender.stage import Stage, WireError
 from postroad_sender.tls_policy import Demand, is_waived, note, with_requiretls
-from postroad_sender.wire.session import Session
-from postroad_sender.wire.transaction import Answer, transact
+from postroad_smtp.client.session import Session
+from postroad_smtp.client.stage import Stage, WireError
+from postroad_smtp.client.transaction import Answer, transact
 
 MOST_RETURNS = 5  # times that a message goes back to its lane unharmed
 HOLD_LONGEST = 5.0  # seconds that messages wait in memory for a closed lane

@@ -15,7 +15,7 @@ from postroad_sender.site import site_name
 from postroad_sender.sources import SYSTEM, Source, Sources
 from postroad_sender.sts_policies import Known, StsPolicies
 from postroad_sender.tls_policy import Demand
-from postroad_sender.wire.session import TlsWish
+from postroad_smtp.client.session import TlsWish
 
 
 @dataclass(frozen=True, slots=True)

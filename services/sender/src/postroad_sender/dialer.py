@@ -17,12 +17,11 @@ from typing import NamedTuple
 from postroad_sender.destination import Destination
 from postroad_sender.policy_records import PolicyRecords
 from postroad_sender.resolver import Resolver, in_order
-from postroad_sender.stage import Stage, Trouble, WireError
 from postroad_sender.tls_plan import Plan, Terms, check_for, completed, plans, terms_of
 from postroad_sender.tls_policy import Demand
-from postroad_sender.wire.connection import Connection
-from postroad_sender.wire.conversation import MOST_OPENING, bounded, clean
-from postroad_sender.wire.session import (
+from postroad_smtp.client.connection import Connection
+from postroad_smtp.client.conversation import MOST_OPENING, bounded, clean
+from postroad_smtp.client.session import (
     NOT_OFFERED,
     Login,
     Session,
@@ -30,6 +29,7 @@ from postroad_sender.wire.session import (
     TlsWish,
     open_session,
 )
+from postroad_smtp.client.stage import Stage, Trouble, WireError
 
 MOST_TRIES = 5  # addresses for one session
 SILENT_FOR = 60.0  # seconds that an address which did not answer comes last

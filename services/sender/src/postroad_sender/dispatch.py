@@ -19,9 +19,9 @@ from postroad_sender.job import Job, Shard
 from postroad_sender.lane import FEW, PRESSURE, SHARE, Lane, LaneKey, fair_level
 from postroad_sender.outcome import of_error
 from postroad_sender.sources import Source
-from postroad_sender.stage import WireError
 from postroad_sender.team import Team, team_of
 from postroad_sender.tls_policy import NOTHING, Demand, with_requiretls
+from postroad_smtp.client.stage import WireError
 
 FRESH_FOR = 30.0  # seconds until DNS is asked again where a domain's mail goes
 LOOK_EVERY = 0.1  # seconds

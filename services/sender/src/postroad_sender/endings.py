@@ -30,8 +30,8 @@ from postroad_sender.outcome import Outcome, Status, expired
 from postroad_sender.schedule import RetrySchedule, tier_for
 from postroad_sender.settle import Debt, Settler
 from postroad_sender.signals import Signal
-from postroad_sender.stage import Stage
-from postroad_sender.wire.session import Session
+from postroad_smtp.client.session import Session
+from postroad_smtp.client.stage import Stage
 
 DELAY_TOLD_AFTER = 4 * 3600.0  # seconds, for the DSN that says "delayed"
 _TIERS = tuple(tier.seconds for tier in topology.RETRY_TIERS)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from postroad_common.broker import Consumer, Delivery
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_sender.tls_policy import NOTHING, Demand
-from postroad_sender.wire.commands import Envelope, Rcpt
+from postroad_smtp.client.commands import Envelope, Rcpt
 
 MOST_OCTETS = 32 * 1024 * 1024
 """Of messages of one shard in this process, before slow lanes have to give theirs back."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from postroad_common.mail.reply import Reply
 from postroad_sender.control import Kind
-from postroad_sender.wire.session import TlsWish
+from postroad_smtp.client.session import TlsWish
 
 DEFAULT_REASON = "ordered by an operator"
 

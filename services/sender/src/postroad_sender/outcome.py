@@ -10,8 +10,8 @@ from typing import Any
 
 from postroad_common.mail.reply import Reply
 from postroad_sender.signals import Signal, classify, of_trouble, stated_delay
-from postroad_sender.stage import Stage, Trouble, WireError
-from postroad_sender.wire.transaction import Answer
+from postroad_smtp.client.stage import Stage, Trouble, WireError
+from postroad_smtp.client.transaction import Answer
 
 
 class Status(StrEnum):

@@ -10,7 +10,7 @@ from typing import Any
 
 from postroad_sender.dane import TlsaRecord
 from postroad_sender.resolver import TTL_FAILURE, Cache, Found, Resolver, again
-from postroad_sender.stage import WireError
+from postroad_smtp.client.stage import WireError
 
 ABSENT_FOR = 600.0  # seconds that a domain is believed to have no such record
 SILENT_FOR = 300.0  # seconds that a domain which does not say whether it has a policy is not asked

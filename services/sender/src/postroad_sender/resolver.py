@@ -22,7 +22,7 @@ import dns.resolver
 
 from postroad_common.mail.reply import Reply
 from postroad_sender.addresses import is_public
-from postroad_sender.stage import Stage, Trouble, WireError
+from postroad_smtp.client.stage import Stage, Trouble, WireError
 
 LIFETIME = 10.0  # seconds for one question, repetitions included
 TTL_LEAST, TTL_MOST = 5.0, 3600.0

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from postroad_common.mail.address import AddressError, normalise_domain
 from postroad_sender.entries import EntryError, read_entries
-from postroad_sender.wire.session import TlsWish
+from postroad_smtp.client.session import TlsWish
 
 
 class RouteError(ValueError):

@@ -13,7 +13,7 @@ from functools import lru_cache
 from importlib import resources
 
 from postroad_common.mail.reply import Reply
-from postroad_sender.stage import Stage, Trouble
+from postroad_smtp.client.stage import Stage, Trouble
 
 MAX_STATED_DELAY = 3600.0  # seconds
 _TEXT_LIMIT = 1000  # characters of a reply that rules look at

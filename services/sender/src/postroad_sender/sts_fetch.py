@@ -13,7 +13,7 @@ import httpcore
 
 from postroad_sender.mta_sts import Policy, PolicyError, parse
 from postroad_sender.resolver import Resolver
-from postroad_sender.stage import WireError
+from postroad_smtp.client.stage import WireError
 
 FETCH_SECONDS = 10.0  # in all, waiting for a turn included
 MOST_AT_ONCE = 200

@@ -18,8 +18,8 @@ from postroad_common.store.policies import PolicyRecord
 from postroad_common.store.policies import PolicyRecords as Store
 from postroad_sender.mta_sts import Mode, Policy, record_id
 from postroad_sender.policy_records import PolicyRecords
-from postroad_sender.stage import WireError
 from postroad_sender.sts_fetch import FetchError
+from postroad_smtp.client.stage import WireError
 
 REFRESH_AFTER = 86_400.0  # seconds; sooner, if half of its time is over
 FAILED_FOR = 300.0  # seconds until a policy host that gave none is asked again

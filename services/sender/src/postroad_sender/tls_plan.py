@@ -11,10 +11,10 @@ from typing import NamedTuple
 from postroad_sender.addresses import is_literal
 from postroad_sender.dane import DaneError, TlsaRecord, match, presented_chain, usable
 from postroad_sender.policy_records import PolicyRecords
-from postroad_sender.stage import WireError
 from postroad_sender.tls_policy import Demand, Kind
-from postroad_sender.wire.proof import UNCHECKED, DaneState, Proof
-from postroad_sender.wire.session import Check, Session, TlsWish
+from postroad_smtp.client.proof import UNCHECKED, DaneState, Proof
+from postroad_smtp.client.session import Check, Session, TlsWish
+from postroad_smtp.client.stage import WireError
 
 
 class Terms(NamedTuple):

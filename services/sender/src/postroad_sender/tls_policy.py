@@ -2,8 +2,8 @@
 
 A lane carries mail for many domains whose hosts are the same. So it is neither the lane nor its
 connections that have a policy but each message: its `Demand`. A session tells what it has proved
-(`wire.proof`), and carries the messages whose demand that meets. `dialer` opens sessions so that
-they meet a demand.
+(`postroad_smtp.client.proof`), and carries the messages whose demand that meets. `dialer` opens
+sessions so that they meet a demand.
 """
 
 import re
@@ -17,9 +17,9 @@ from postroad_common.mail.reply import Reply
 from postroad_sender import metrics
 from postroad_sender.mta_sts import Mode, Policy
 from postroad_sender.routes import Route
-from postroad_sender.stage import Stage, Trouble, WireError
-from postroad_sender.wire.proof import DaneState
-from postroad_sender.wire.session import NOT_OFFERED, Session, TlsWish
+from postroad_smtp.client.proof import DaneState
+from postroad_smtp.client.session import NOT_OFFERED, Session, TlsWish
+from postroad_smtp.client.stage import Stage, Trouble, WireError
 
 Facts = Mapping[str, Any]
 """The policy's part in the facts of an attempt: kind, mode, result, detail."""

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from postroad_common.mail.reply import Reply
-from postroad_sender.stage import Stage, Trouble
-from postroad_sender.wire.commands import Envelope, is_sendable, mail_line, rcpt_line, refusal
-from postroad_sender.wire.connection import ConnectionTrouble, Garbled
-from postroad_sender.wire.conversation import Conversation
-from postroad_sender.wire.dotstuff import Stuffer, stuff
-from postroad_sender.wire.session import Session, trouble_of
+from postroad_smtp.client.commands import Envelope, is_sendable, mail_line, rcpt_line, refusal
+from postroad_smtp.client.connection import ConnectionTrouble, Garbled
+from postroad_smtp.client.conversation import Conversation
+from postroad_smtp.client.dotstuff import Stuffer, stuff
+from postroad_smtp.client.session import Session, trouble_of
+from postroad_smtp.client.stage import Stage, Trouble
 
 _CLOSING = 421
 _SMALL = 262144  # octets that are written at once, without waiting for the other side to read

@@ -49,7 +49,7 @@ class WireError(Exception):
     """A conversation that cannot go on.
 
     `reply` is the server's where one ended it, `trouble` says what happened where none did. `said`
-    is the conversation so far (`wire.conversation`), where there was one. `policy` are the facts of
+    is the conversation so far (`conversation`), where there was one. `policy` are the facts of
     the TLS policy that forbids the host (`tls_policy`), if one does.
     """
 

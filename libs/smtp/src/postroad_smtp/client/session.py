@@ -13,10 +13,10 @@ from enum import StrEnum
 from typing import Any, Self
 
 from postroad_common.mail.reply import Reply
-from postroad_sender.stage import Stage, Trouble, WireError
-from postroad_sender.wire.connection import Connection, ConnectionTrouble, Garbled, Late
-from postroad_sender.wire.conversation import Conversation, clean, moment, of_server
-from postroad_sender.wire.proof import UNCHECKED, DaneState, Proof
+from postroad_smtp.client.connection import Connection, ConnectionTrouble, Garbled, Late
+from postroad_smtp.client.conversation import Conversation, clean, moment, of_server
+from postroad_smtp.client.proof import UNCHECKED, DaneState, Proof
+from postroad_smtp.client.stage import Stage, Trouble, WireError
 
 NOT_OFFERED = "TLS is required and not offered"
 

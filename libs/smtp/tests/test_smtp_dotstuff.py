@@ -4,7 +4,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_sender.wire.dotstuff import is_canonical, stuff
+from postroad_smtp.client.dotstuff import is_canonical, stuff
 
 OCTETS = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"a", b"xyz", b"\0"])).map(b"".join)
 

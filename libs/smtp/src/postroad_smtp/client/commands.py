@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from postroad_common.mail import xtext
 from postroad_common.mail.reply import Reply
-from postroad_sender.wire.session import Capabilities, Session
+from postroad_smtp.client.session import Capabilities, Session
 
 _UNFIT = re.compile(r"[\x00-\x20\x7f<>]")
 _UNFIT_QUOTED = re.compile(r"[\x00-\x1f\x7f]")  # a quoted local part may have spaces and brackets
