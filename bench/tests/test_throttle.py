@@ -9,10 +9,10 @@ from bench.throttle.plot import plot
 from bench.throttle.postfix import POSTFIX_FEEDBACK, PUBLISHED, simulate_postfix
 from bench.throttle.receiver import Line, ScriptedReceiver
 from bench.throttle.scenarios import SCENARIOS, row, run
+from bench.throttle.simulation import Receiver, always, simulate
 from bench.throttle.wire import drive
 
-from postroad_sender.control import Caps
-from postroad_sender.simulation import Receiver, always, simulate
+from postroad_sender.throttle.controller import Caps
 
 
 @pytest.mark.parametrize("feedback", POSTFIX_FEEDBACK)

@@ -3,8 +3,8 @@
 import asyncio
 
 from bench.throttle.receiver import ScriptedReceiver
+from bench.throttle.simulation import Receiver
 from bench.throttle.wire import drive
-from postroad_sender.simulation import Receiver
 
 DISTANCE = 0.02  # seconds in one direction: 40 ms of latency
 SECONDS, STEADY = 12, 4

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from bench.throttle.receiver import ScriptedReceiver
+from bench.throttle.simulation import Letter, Receiver, Result, always, simulate
 from bench.throttle.wire import drive
-from postroad_sender.control import Caps
-from postroad_sender.simulation import Letter, Receiver, Result, always, simulate
+from postroad_sender.throttle.controller import Caps
 
 MAILING = 10_000  # messages
 OTHERS = ("a", "b", "c", "d", "e")

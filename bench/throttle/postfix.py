@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable
 
-from postroad_sender.simulation import Clock, Receiver, Result, always, simulate
+from bench.throttle.simulation import Clock, Receiver, Result, always, simulate
 
 Feedback = Callable[[float], float]
 PUBLISHED = {"1": 49.7, "1/sqrt N": 24.5, "1/N": 16.5}  # percent deferred

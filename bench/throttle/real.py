@@ -4,8 +4,8 @@ import asyncio
 
 from bench.throttle.receiver import ScriptedReceiver
 from bench.throttle.scenarios import HEAD, Scenario, row
+from bench.throttle.simulation import Receiver, Result, always, steps
 from bench.throttle.wire import drive
-from postroad_sender.simulation import Receiver, Result, always, steps
 
 SECONDS = 180
 SLOW = 0.5  # seconds for a message, beside which those for the way hardly count

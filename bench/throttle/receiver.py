@@ -5,7 +5,7 @@ import contextlib
 import random
 from collections import deque
 
-from postroad_sender.simulation import Receiver, Result
+from bench.throttle.simulation import Receiver, Result
 
 _MOST_SECONDS = 600
 

@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from postroad_sender.control import Caps
-from postroad_sender.simulation import Receiver, Result, always, simulate, steps
+from bench.throttle.simulation import Receiver, Result, always, simulate, steps
+from postroad_sender.throttle.controller import Caps
 
 HEAD = (
     "| receiver | deferred | used | calm | used again | found | open | refused |",

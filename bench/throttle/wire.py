@@ -5,18 +5,18 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from bench.throttle.receiver import ScriptedReceiver
+from bench.throttle.simulation import Letter, Result
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
-from postroad_sender.control import Caps, Controller
-from postroad_sender.courier import Crew
-from postroad_sender.destination import Destinations
-from postroad_sender.dialer import Contexts, Dialer
-from postroad_sender.job import Job, Shard
-from postroad_sender.lane import Lane
-from postroad_sender.outcome import Outcome
-from postroad_sender.resolver import Resolver
-from postroad_sender.routes import Route, Routes
-from postroad_sender.simulation import Letter, Result
-from postroad_sender.slots import Slots
+from postroad_sender.connect.destination import Destinations
+from postroad_sender.connect.dialer import Contexts, Dialer
+from postroad_sender.delivery.job import Job, Shard
+from postroad_sender.delivery.outcome import Outcome
+from postroad_sender.dns.resolver import Resolver
+from postroad_sender.lanes.lane import Lane
+from postroad_sender.lanes.worker import Crew
+from postroad_sender.limits.connection_limit import Slots
+from postroad_sender.routes.routes import Route, Routes
+from postroad_sender.throttle.controller import Caps, Controller
 from postroad_smtp.client.session import Session, TlsWish
 
 _MIME = b"Subject: hello\r\n\r\nhello\r\n"

@@ -23,8 +23,8 @@ from postroad_common.schemas.framing import encode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.service import ServiceContext
 from postroad_common.store.database import Database
-from postroad_sender import backlog
-from postroad_sender.lane import fair_level
+from postroad_sender.lanes import backlog
+from postroad_sender.lanes.lane import fair_level
 from postroad_sender.main import build
 from postroad_sender.settings import Settings
 

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from postroad_common.errors import StoreAway
 from postroad_common.store.leases import Division, Grant
-from postroad_sender.caps import CapError, Limits, StaticCaps
-from postroad_sender.division import divide, targets
-from postroad_sender.pace import Pace, may_pass
-from postroad_sender.providers import ProviderError, Providers
-from postroad_sender.routes import Routes
-from postroad_sender.shares import Number, Shares
-from postroad_sender.slots import Slots
-from postroad_sender.sources import SYSTEM, Source, SourceError, Sources
-from postroad_sender.tally import Tally
-from postroad_sender.warmup import SCHEDULES, WarmUp, day_of
+from postroad_sender.limits.allocation import divide, targets
+from postroad_sender.limits.caps import CapError, Limits, StaticCaps
+from postroad_sender.limits.cluster_limit import Number, Shares
+from postroad_sender.limits.connection_limit import Slots
+from postroad_sender.limits.daily_quota import Tally
+from postroad_sender.limits.rate_limit import Pace, may_pass
+from postroad_sender.routes.providers import ProviderError, Providers
+from postroad_sender.routes.routes import Routes
+from postroad_sender.routes.sources import SYSTEM, Source, SourceError, Sources
+from postroad_sender.routes.warmup import SCHEDULES, WarmUp, day_of
 
 DAY = 86_400.0
 

@@ -3,14 +3,14 @@
 import json
 
 import pytest
+from bench.throttle.simulation import Letter, Receiver, Result, always, simulate, steps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postroad_sender.bucket import Bucket
-from postroad_sender.control import Caps, Controller, Effect, Kind
-from postroad_sender.gcra import Gcra
-from postroad_sender.signals import Signal
-from postroad_sender.simulation import Letter, Receiver, Result, always, simulate, steps
+from postroad_sender.throttle.bucket_estimate import Bucket
+from postroad_sender.throttle.controller import Caps, Controller, Effect, Kind
+from postroad_sender.throttle.gcra import Gcra
+from postroad_sender.throttle.signals import Signal
 
 WIDE = Caps(connections=50)
 

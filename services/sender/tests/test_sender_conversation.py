@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad_common.mail.reply import Reply
-from postroad_sender.destination import Destination
-from postroad_sender.dialer import Contexts, Dialer
-from postroad_sender.lane import LaneKey
-from postroad_sender.outcome import of_error
-from postroad_sender.resolver import MxHost, Resolver
-from postroad_sender.routes import Route
+from postroad_sender.connect.destination import Destination
+from postroad_sender.connect.dialer import Contexts, Dialer
+from postroad_sender.connect.lane_key import LaneKey
+from postroad_sender.delivery.outcome import of_error
+from postroad_sender.dns.resolver import MxHost, Resolver
+from postroad_sender.routes.routes import Route
 from postroad_smtp.client import conversation
 from postroad_smtp.client.commands import Envelope, Rcpt
 from postroad_smtp.client.connection import Connection

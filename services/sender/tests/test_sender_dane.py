@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_sender.dane import DaneError, Match, TlsaRecord, match, usable
+from postroad_sender.tls.dane import DaneError, Match, TlsaRecord, match, usable
 
 NOW = datetime.now(UTC)
 NAMES = ("mx.d.test", "d.test")

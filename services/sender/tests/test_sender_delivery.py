@@ -24,9 +24,10 @@ from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient,
 from postroad_common.schemas.returns import DeliveryFailure
 from postroad_common.service import ServiceContext
 from postroad_common.store.database import Database
-from postroad_sender import book, main
+from postroad_sender import main
+from postroad_sender.dns.resolver import Resolver
+from postroad_sender.lanes import lane_store as book
 from postroad_sender.main import build
-from postroad_sender.resolver import Resolver
 from postroad_sender.settings import Settings
 
 MIME = b"Subject: hello\r\nFrom: a@b.test\r\n\r\nhello\r\n"

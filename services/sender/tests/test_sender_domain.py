@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad_common.mail.reply import Reply
-from postroad_sender.addresses import is_public, literal
-from postroad_sender.outcome import Status, expired, of_answer, of_error
-from postroad_sender.routes import DIRECT, RouteError, Routes
-from postroad_sender.schedule import SLACK, RetrySchedule, tier_for
-from postroad_sender.signals import MAX_STATED_DELAY, RULES, Signal, classify, stated_delay
-from postroad_sender.site import MAX_NAME, site_name
+from postroad_sender.delivery.outcome import Status, expired, of_answer, of_error
+from postroad_sender.delivery.schedule import SLACK, RetrySchedule, tier_for
+from postroad_sender.dns.addresses import is_public, literal
+from postroad_sender.dns.site import MAX_NAME, site_name
+from postroad_sender.routes.routes import DIRECT, RouteError, Routes
+from postroad_sender.throttle.signals import MAX_STATED_DELAY, RULES, Signal, classify, stated_delay
 from postroad_smtp.client.session import TlsWish
 from postroad_smtp.client.stage import Stage, Trouble, WireError
 from postroad_smtp.client.transaction import Answer

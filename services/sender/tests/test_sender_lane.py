@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient, Patch
 from postroad_common.schemas.submission import BodyReference
-from postroad_sender.body import Bodies, PatchError, assemble
-from postroad_sender.control import Caps, Controller
-from postroad_sender.journal import Journal
-from postroad_sender.lane import Lane, LaneKey
-from postroad_sender.signals import Signal
+from postroad_sender.connect.lane_key import LaneKey
+from postroad_sender.delivery.body import Bodies, PatchError, assemble
+from postroad_sender.delivery.journal import Journal
+from postroad_sender.lanes.lane import Lane
+from postroad_sender.throttle.controller import Caps, Controller
+from postroad_sender.throttle.signals import Signal
 
 
 @dataclass(eq=False)

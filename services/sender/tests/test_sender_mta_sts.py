@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from postroad_sender.mta_sts import MAX_AGE_MOST, Mode, Policy, PolicyError, parse, record_id
+from postroad_sender.tls.mta_sts import MAX_AGE_MOST, Mode, Policy, PolicyError, parse, record_id
 
 GOOD = "version: STSv1\nmode: enforce\nmx: mx.d.test\nmax_age: 86400\n"
 

@@ -25,18 +25,21 @@ from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.schemas.returns import DeliveryFailure
 from postroad_common.service import ServiceContext
 from postroad_common.store.database import Database
-from postroad_sender import book, dispatch
-from postroad_sender.book import describe, obey
-from postroad_sender.control import Caps, Controller, Kind
-from postroad_sender.destination import Destination
-from postroad_sender.job import Job
-from postroad_sender.lane import Lane, LaneKey
+from postroad_sender.connect.destination import Destination
+from postroad_sender.connect.lane_key import LaneKey
+from postroad_sender.connect.redirect import Redirect
+from postroad_sender.delivery.job import Job
+from postroad_sender.dns.resolver import MxHost
+from postroad_sender.lanes import dispatch
+from postroad_sender.lanes import lane_store as book
+from postroad_sender.lanes.directives import NONE, Bounce, Orders
+from postroad_sender.lanes.lane import Lane
+from postroad_sender.lanes.lane_store import describe, obey
 from postroad_sender.main import build
-from postroad_sender.orders import NONE, Bounce, Orders, Redirect
-from postroad_sender.resolver import MxHost
-from postroad_sender.routes import Route
+from postroad_sender.routes.routes import Route
 from postroad_sender.settings import Settings
-from postroad_sender.signals import Signal
+from postroad_sender.throttle.controller import Caps, Controller, Kind
+from postroad_sender.throttle.signals import Signal
 from postroad_smtp.client.session import TlsWish
 
 WALL = 1_790_000_000.0  # Unix time of the loop time 1000

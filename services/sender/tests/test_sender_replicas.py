@@ -21,7 +21,7 @@ from postroad_common.broker import BrokerLink, Publisher, topology
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
-from postroad_sender.ownership import assign
+from postroad_sender.lanes.ownership import assign
 
 MIME = b"Subject: hello\r\nFrom: a@b.test\r\n\r\nhello\r\n"
 SHARDS = [queue.name for queue in topology.SHARD_QUEUES]

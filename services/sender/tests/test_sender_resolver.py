@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from postroad_sender.destination import Destinations
-from postroad_sender.dialer import Contexts, Dialer
-from postroad_sender.resolver import MxHost, Resolver, in_order
-from postroad_sender.routes import Routes
+from postroad_sender.connect.destination import Destinations
+from postroad_sender.connect.dialer import Contexts, Dialer
+from postroad_sender.dns.resolver import MxHost, Resolver, in_order
+from postroad_sender.routes.routes import Routes
 from postroad_smtp.client.session import Timeouts
 from postroad_smtp.client.stage import Stage, Trouble, WireError
 

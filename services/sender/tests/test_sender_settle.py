@@ -20,9 +20,9 @@ from postroad_common.broker import (
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import Event, EventName, happened
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
-from postroad_sender.job import Job, Shard
-from postroad_sender.journal import Journal
-from postroad_sender.settle import Debt, Settler
+from postroad_sender.delivery.commit import Debt, Settler
+from postroad_sender.delivery.job import Job, Shard
+from postroad_sender.delivery.journal import Journal
 
 SHARD = topology.SHARD_QUEUES[0]
 ROOM = topology.RETRY_TIERS[-1].name

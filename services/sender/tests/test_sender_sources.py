@@ -23,24 +23,26 @@ from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.service import ServiceContext
 from postroad_common.store.database import Database
 from postroad_common.store.leases import DAY
-from postroad_sender import book, ownership, shares
-from postroad_sender.control import Caps
-from postroad_sender.courier import Crew
-from postroad_sender.destination import Destination, Destinations
-from postroad_sender.dialer import Contexts, Dialer
-from postroad_sender.dispatch import Dispatcher
-from postroad_sender.endings import Endings
-from postroad_sender.job import Job, Shard
-from postroad_sender.journal import Journal
-from postroad_sender.lane import Lane
+from postroad_sender.connect.destination import Destination, Destinations
+from postroad_sender.connect.dialer import Contexts, Dialer
+from postroad_sender.delivery.disposition import Endings
+from postroad_sender.delivery.job import Job, Shard
+from postroad_sender.delivery.journal import Journal
+from postroad_sender.delivery.schedule import RetrySchedule
+from postroad_sender.dns.resolver import Resolver
+from postroad_sender.lanes import lane_store as book
+from postroad_sender.lanes import ownership
+from postroad_sender.lanes.dispatch import Dispatcher
+from postroad_sender.lanes.lane import Lane
+from postroad_sender.lanes.worker import Crew
+from postroad_sender.limits import cluster_limit as shares
+from postroad_sender.limits.connection_limit import Slots
 from postroad_sender.main import build
-from postroad_sender.providers import Providers
-from postroad_sender.resolver import Resolver
-from postroad_sender.routes import Routes
-from postroad_sender.schedule import RetrySchedule
+from postroad_sender.routes.providers import Providers
+from postroad_sender.routes.routes import Routes
+from postroad_sender.routes.sources import Sources
 from postroad_sender.settings import Settings
-from postroad_sender.slots import Slots
-from postroad_sender.sources import Sources
+from postroad_sender.throttle.controller import Caps
 
 MIME = b"Subject: hello\r\nFrom: a@b.test\r\n\r\nhello\r\n"
 TODAY = datetime.now(UTC).date()

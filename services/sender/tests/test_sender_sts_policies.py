@@ -11,12 +11,12 @@ import pytest
 from postroad_common.errors import StoreAway
 from postroad_common.store.database import Database
 from postroad_common.store.policies import PolicyRecord
-from postroad_sender.addresses import is_public
-from postroad_sender.mta_sts import Mode, Policy
-from postroad_sender.policy_records import PolicyRecords
-from postroad_sender.resolver import Resolver
-from postroad_sender.sts_fetch import MOST_OCTETS, FetchError, PolicyFetcher
-from postroad_sender.sts_policies import AWAY_FOR, FAILED_FOR, Known, StsPolicies
+from postroad_sender.dns.addresses import is_public
+from postroad_sender.dns.resolver import Resolver
+from postroad_sender.tls.fetch import MOST_OCTETS, FetchError, PolicyFetcher
+from postroad_sender.tls.mta_sts import Mode, Policy
+from postroad_sender.tls.policies import AWAY_FOR, FAILED_FOR, Known, StsPolicies
+from postroad_sender.tls.records import PolicyRecords
 
 TEXT = "version: STSv1\r\nmode: enforce\r\nmx: mx.d.test\r\nmax_age: 1000\r\n"
 POLICY = Policy(Mode.ENFORCE, ("mx.d.test",), 1000)

@@ -12,22 +12,22 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from prometheus_client import REGISTRY
 
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
-from postroad_sender.control import Caps, Controller
-from postroad_sender.courier import Crew, Slots
-from postroad_sender.destination import Destinations
-from postroad_sender.dialer import Contexts, Dialer
-from postroad_sender.dispatch import Dispatcher
-from postroad_sender.endings import _facts
-from postroad_sender.job import Job, Shard
-from postroad_sender.lane import Lane
-from postroad_sender.mta_sts import Policy, parse
-from postroad_sender.outcome import Outcome, Status
-from postroad_sender.policy_records import PolicyRecords
-from postroad_sender.resolver import Resolver
-from postroad_sender.routes import Route, Routes
-from postroad_sender.sts_fetch import FetchError
-from postroad_sender.sts_policies import StsPolicies
-from postroad_sender.tls_policy import is_waived
+from postroad_sender.connect.destination import Destinations
+from postroad_sender.connect.dialer import Contexts, Dialer
+from postroad_sender.delivery.disposition import _facts
+from postroad_sender.delivery.job import Job, Shard
+from postroad_sender.delivery.outcome import Outcome, Status
+from postroad_sender.dns.resolver import Resolver
+from postroad_sender.lanes.dispatch import Dispatcher
+from postroad_sender.lanes.lane import Lane
+from postroad_sender.lanes.worker import Crew, Slots
+from postroad_sender.routes.routes import Route, Routes
+from postroad_sender.throttle.controller import Caps, Controller
+from postroad_sender.tls.fetch import FetchError
+from postroad_sender.tls.mta_sts import Policy, parse
+from postroad_sender.tls.policies import StsPolicies
+from postroad_sender.tls.records import PolicyRecords
+from postroad_sender.tls.requirement import is_waived
 from postroad_smtp.client.session import Session, Timeouts, TlsWish
 
 MIME = b"Subject: hello\r\n\r\nhello\r\n"

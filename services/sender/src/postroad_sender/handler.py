@@ -18,13 +18,13 @@ from postroad_common.schemas.framing import FrameError, decode
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_common.store.bodies import BodyGone
 from postroad_sender import metrics
-from postroad_sender.body import Bodies, PatchError, Pieces
-from postroad_sender.dispatch import Dispatcher
-from postroad_sender.endings import Endings
-from postroad_sender.job import Job, Shard
-from postroad_sender.journal import Journal
-from postroad_sender.outcome import expired
-from postroad_sender.ownership import KNOCK
+from postroad_sender.delivery.body import Bodies, PatchError, Pieces
+from postroad_sender.delivery.disposition import Endings
+from postroad_sender.delivery.job import Job, Shard
+from postroad_sender.delivery.journal import Journal
+from postroad_sender.delivery.outcome import expired
+from postroad_sender.lanes.dispatch import Dispatcher
+from postroad_sender.lanes.ownership import KNOCK
 
 SOON = 1.0  # seconds; shorter waits are not worth another stay in a waiting room
 STORE_AWAY_PAUSE = 30.0  # seconds

@@ -9,33 +9,33 @@ from postroad_common.broker.topology import Queue
 from postroad_common.errors import StoreAway
 from postroad_common.mail.identifiers import new_id
 from postroad_common.service import ServiceContext, run
-from postroad_sender.backlog import Backlogs
-from postroad_sender.body import Bodies
-from postroad_sender.book import Book
-from postroad_sender.caps import StaticCaps
-from postroad_sender.control import CLOSED_LONGEST, Caps
-from postroad_sender.courier import Crew
-from postroad_sender.destination import Destination, Destinations
-from postroad_sender.dialer import Contexts, Dialer
-from postroad_sender.dispatch import Dispatcher
-from postroad_sender.endings import Endings
-from postroad_sender.gates import Gates
+from postroad_sender.connect.destination import Destination, Destinations
+from postroad_sender.connect.dialer import Contexts, Dialer
+from postroad_sender.delivery.body import Bodies
+from postroad_sender.delivery.disposition import Endings
+from postroad_sender.delivery.job import Job, Shard
+from postroad_sender.delivery.journal import Journal
+from postroad_sender.delivery.schedule import RetrySchedule
+from postroad_sender.dns.resolver import Resolver
+from postroad_sender.drain import Handover
 from postroad_sender.handler import Handler
-from postroad_sender.handover import Handover
-from postroad_sender.job import Job, Shard
-from postroad_sender.journal import Journal
-from postroad_sender.lane import Lane
-from postroad_sender.ownership import Ownership
-from postroad_sender.policy_records import PolicyRecords
-from postroad_sender.providers import Providers
-from postroad_sender.resolver import Resolver
-from postroad_sender.routes import Routes
-from postroad_sender.schedule import RetrySchedule
+from postroad_sender.lanes.backlog import Backlogs
+from postroad_sender.lanes.dispatch import Dispatcher
+from postroad_sender.lanes.lane import Lane
+from postroad_sender.lanes.lane_store import Book
+from postroad_sender.lanes.ownership import Ownership
+from postroad_sender.lanes.worker import Crew
+from postroad_sender.limits.caps import StaticCaps
+from postroad_sender.limits.connection_limit import Slots
+from postroad_sender.limits.registry import Gates
+from postroad_sender.routes.providers import Providers
+from postroad_sender.routes.routes import Routes
+from postroad_sender.routes.sources import Sources
 from postroad_sender.settings import Settings
-from postroad_sender.slots import Slots
-from postroad_sender.sources import Sources
-from postroad_sender.sts_fetch import PolicyFetcher
-from postroad_sender.sts_policies import StsPolicies
+from postroad_sender.throttle.controller import CLOSED_LONGEST, Caps
+from postroad_sender.tls.fetch import PolicyFetcher
+from postroad_sender.tls.policies import StsPolicies
+from postroad_sender.tls.records import PolicyRecords
 
 
 async def build(context: ServiceContext[Settings]) -> None:

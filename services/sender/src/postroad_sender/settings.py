@@ -6,11 +6,11 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from postroad_common.settings import DnsSettings, MessageSettings, ServiceSettings, SpoolSettings
-from postroad_sender.caps import StaticCaps
-from postroad_sender.providers import Providers
-from postroad_sender.routes import Routes
-from postroad_sender.schedule import DEFAULT, RetrySchedule
-from postroad_sender.sources import Sources
+from postroad_sender.delivery.schedule import DEFAULT, RetrySchedule
+from postroad_sender.limits.caps import StaticCaps
+from postroad_sender.routes.providers import Providers
+from postroad_sender.routes.routes import Routes
+from postroad_sender.routes.sources import Sources
 
 
 class Settings(ServiceSettings, DnsSettings, SpoolSettings, MessageSettings):

@@ -1,0 +1,1 @@
+"""Where a domain's mail goes, and the opening of a session there."""

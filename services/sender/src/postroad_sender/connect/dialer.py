@@ -1,0 +1,283 @@
+"""Opening sessions to a destination: its hosts in order, their addresses, TLS as is demanded.
+
+Hosts that the demand (`tls_policy`) forbids are passed over. Where TLS is only wished for and
+fails, the same address is tried again without, and remembered for a while; so it is with a
+certificate that need not be good. Addresses that did not answer lately come last.
+"""
+
+import asyncio
+import errno
+import ssl
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from postroad_sender.connect.destination import Destination
+from postroad_sender.dns.resolver import Resolver, in_order
+from postroad_sender.tls.plan import Plan, Terms, check_for, completed, plans, terms_of
+from postroad_sender.tls.records import PolicyRecords
+from postroad_sender.tls.requirement import Demand
+from postroad_smtp.client.connection import Connection
+from postroad_smtp.client.conversation import MOST_OPENING, bounded, clean
+from postroad_smtp.client.session import (
+    NOT_OFFERED,
+    Login,
+    Session,
+    Timeouts,
+    TlsWish,
+    open_session,
+)
+from postroad_smtp.client.stage import Stage, Trouble, WireError
+
+MOST_TRIES = 5  # addresses for one session
+SILENT_FOR = 60.0  # seconds that an address which did not answer comes last
+PLAIN_FOR = 600.0  # seconds without TLS after it failed
+UNPROVEN_FOR = 60.0  # seconds in which a certificate that was not good is not asked to be
+_MEMORY = 10_000  # addresses
+
+
+class _Try(NamedTuple):
+    host: str
+    address: str
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """TLS contexts, made once: a context is costly, and sessions resume only within one."""
+
+    lax: ssl.SSLContext
+    strict: ssl.SSLContext
+
+    @classmethod
+    def make(cls) -> "Contexts":
+        """Contexts for opportunistic TLS, which checks nothing, and for checked certificates."""
+        lax = ssl.create_default_context()
+        lax.check_hostname = False
+        lax.verify_mode = ssl.CERT_NONE
+        strict = ssl.create_default_context()
+        strict.hostname_checks_common_name = False  # RFC 8461 section 4.2
+        return cls(lax=lax, strict=strict)
+
+
+class _Recently:
+    """A bounded set whose members are forgotten after a time."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._until: OrderedDict[str, float] = OrderedDict()
+
+    def add(self, key: str) -> None:
+        self._until[key] = self._clock() + self._seconds
+        self._until.move_to_end(key)
+        if len(self._until) > _MEMORY:
+            self._until.popitem(last=False)
+
+    def discard(self, key: str) -> None:
+        self._until.pop(key, None)
+
+    def __contains__(self, key: str) -> bool:
+        return self._until.get(key, 0.0) > self._clock()
+
+
+class Dialer:
+    """Opens sessions. `hostname` is what EHLO says."""
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        hostname: str,
+        contexts: Contexts,
+        *,
+        records: PolicyRecords | None = None,
+        timeouts: Timeouts | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._records = records
+        self._resolver = resolver
+        self._hostname = hostname
+        self._contexts = contexts
+        self._timeouts = timeouts or Timeouts()
+        self._silent = _Recently(SILENT_FOR, clock)
+        self._plain = _Recently(PLAIN_FOR, clock)
+        self._unproven = _Recently(UNPROVEN_FOR, clock)
+
+    async def open(
+        self, destination: Destination, demand: Demand | None = None, *, thorough: bool = False
+    ) -> Session:
+        """A session with the first host of `destination` that is ready to talk and meets `demand`.
+
+        Without a demand it is the destination's. A `thorough` session proves more than that if it
+        can, so that it may carry mail with other demands.
+
+        Raises:
+            WireError: none is; what the most telling of them said. It has a `policy` if that is
+                (also) because of the demand, and says nothing about the site then.
+        """
+        demand = demand or destination.demand
+        errors: list[WireError] = []
+        candidates = await self._candidates(destination, demand, errors, thorough=thorough)
+        tried = [f"# {clean(error.detail)}" for error in errors]
+        for chosen in candidates:
+            try:
+                session = await self._open(
+                    destination, chosen, demand, tried=tried, thorough=thorough
+                )
+            except WireError as error:
+                if error.stage is Stage.CONNECT and error.trouble is Trouble.TIMEOUT:
+                    self._silent.add(chosen.address)
+                tried.append(error.said or f"# {chosen.host}: {clean(error.detail)}")
+                errors.append(error)
+            else:
+                session.opening = bounded("\n".join([*tried, session.opening]), MOST_OPENING)
+                return session
+        telling = _most_telling(errors)
+        telling.said = bounded("\n".join(tried), MOST_OPENING)
+        raise telling
+
+    async def _candidates(
+        self,
+        destination: Destination,
+        demand: Demand,
+        errors: list[WireError],
+        *,
+        thorough: bool,
+    ) -> list[_Try]:
+        found: list[_Try] = []
+        for host in in_order(destination.hosts):
+            try:
+                addresses = await self._resolver.addresses(
+                    host, named_by_route=destination.is_named_by_route
+                )
+            except WireError as error:
+                # that an MX host has no address is somebody's mistake, and may be mended
+                trouble = error.trouble or Trouble.DNS
+                errors.append(WireError(Stage.ROUTE, trouble, error.detail))
+                continue
+            reached = [address for address in addresses if destination.source.reaches(address)]
+            if not reached:
+                text = f"{host}: source {destination.source.name} has no address of its family"
+                errors.append(WireError(Stage.ROUTE, Trouble.UNREACHABLE, text))
+                continue
+            try:
+                terms = await terms_of(
+                    host, destination.port, demand, self._records, thorough=thorough
+                )
+            except WireError as error:
+                errors.append(error)
+                continue
+            found += [_Try(host, address, terms) for address in reached]
+            if len(found) >= MOST_TRIES:
+                break
+        found.sort(key=lambda chosen: chosen.address in self._silent)
+        return found[:MOST_TRIES]
+
+    async def _open(
+        self,
+        destination: Destination,
+        chosen: _Try,
+        demand: Demand,
+        *,
+        tried: list[str],
+        thorough: bool,
+    ) -> Session:
+        name = f"{chosen.host} {chosen.address}"
+        unproven, plain = name in self._unproven, chosen.address in self._plain
+        ways = plans(chosen.terms, demand, thorough=thorough, unproven=unproven, plain=plain)
+        trouble = ""
+        for plan in ways:
+            try:
+                session = await self._talk(destination, chosen, demand, plan)
+            except WireError as error:
+                if error.stage is not Stage.STARTTLS or error.policy is not None:
+                    raise
+                trouble = trouble or error.detail
+                if plan.strict:
+                    self._unproven.add(name)
+                elif plan.wish is TlsWish.OPPORTUNISTIC:
+                    self._plain.add(chosen.address)
+                if plan is ways[-1]:
+                    definite = error.detail == NOT_OFFERED
+                    kind = demand.strictest(chosen.terms.dane)
+                    refusal = demand.refusal(kind, error.detail, definite=definite)
+                    refusal.said = error.said
+                    raise refusal from error
+                tried.append(error.said)
+            else:
+                break
+        if unproven:
+            trouble = trouble or "the certificate was not good lately"
+        session.proof = completed(session, chosen.terms, trouble)
+        lack = demand.lack(session)
+        if lack is not None:
+            refusal = demand.refusal(*lack, definite=True)
+            refusal.said = f"{session.opening}\n# {clean(lack[1])}"
+            session.quit()
+            raise refusal
+        return session
+
+    async def _talk(
+        self, destination: Destination, chosen: _Try, demand: Demand, plan: Plan
+    ) -> Session:
+        route = destination.route
+        context = None
+        if plan.wish is not TlsWish.NONE:
+            context = self._contexts.strict if plan.strict else self._contexts.lax
+        login = None
+        if route.username is not None and route.password is not None:
+            login = Login(route.username, route.password)
+        source = destination.source
+        local = source.address_for(chosen.address)
+        connection = await self._connect(chosen.address, destination.port, local)
+        return await open_session(
+            connection,
+            host=chosen.host,
+            hostname=source.ehlo or self._hostname,
+            tls=plan.wish,
+            context=context,
+            login=login,
+            timeouts=self._timeouts,
+            pipelining=route.pipelining,
+            check=check_for(chosen.terms, demand),
+        )
+
+    async def _connect(self, address: str, port: int, source: str | None) -> Connection:
+        loop = asyncio.get_running_loop()
+        where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        try:
+            async with asyncio.timeout(self._timeouts.connect):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self._timeouts.greeting),
+                    address,
+                    port,
+                    local_addr=(source, 0) if source else None,
+                )
+        except ConnectionRefusedError as error:
+            text = f"connection to {where} refused"
+            raise WireError(Stage.CONNECT, Trouble.REFUSED, text) from error
+        except TimeoutError as error:
+            text = f"connection to {where} timed out"
+            raise WireError(Stage.CONNECT, Trouble.TIMEOUT, text) from error
+        except OSError as error:
+            name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+            text = f"connection to {where} failed: {name}"
+            raise WireError(Stage.CONNECT, Trouble.UNREACHABLE, text) from error
+        return connection
+
+
+def _most_telling(errors: list[WireError]) -> WireError:
+    """The error that stands for all. It has a policy if one of them has.
+
+    A policy tells more than a reply, a reply more than silence, and the first host more than the
+    fallbacks. But what is final is so only if it is for all hosts.
+    """
+    forbidden = [error for error in errors if error.policy is not None]
+    if not forbidden:
+        return next((error for error in errors if error.reply is not None), errors[0])
+    found = next((error for error in forbidden if error.reply is None), None)
+    found = found or next((error for error in errors if error.policy is None), forbidden[0])
+    found.policy = found.policy or forbidden[0].policy
+    return found

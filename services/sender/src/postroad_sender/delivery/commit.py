@@ -1,0 +1,167 @@
+"""Makes what follows from a job safe, and only then acknowledges it: nothing is lost in between.
+
+What comes up in one turn of the event loop is published together and waits together: a batch of
+messages that go to wait elsewhere costs a third of what they cost one by one. What fails in a batch
+goes on alone, for as long as it takes. What follows from a job is for `endings`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from postroad_common.broker import EventWriter, Publication, Publisher
+from postroad_common.broker.eventwriter import EventsFull
+from postroad_common.errors import BrokerAway, Unroutable
+from postroad_common.schemas.events import Event
+from postroad_sender.delivery.job import Job
+from postroad_sender.delivery.journal import Journal
+
+MOST = 200  # jobs that wait for each other
+_PAUSE = 1.0  # seconds between tries while the broker is away
+
+_log = structlog.get_logger("endings")
+
+
+@dataclass(slots=True)
+class Debt:
+    """What has to be safe before `job` may be acknowledged.
+
+    The last of the `publications` goes out as `instead` when there is no queue for it.
+    """
+
+    job: Job
+    events: list[Event]
+    publications: list[Publication]
+    instead: Publication | None = None
+
+
+class Settler:
+    """One per process. `ended` is called with each job that is over."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        events: EventWriter,
+        journal: Journal,
+        ended: Callable[[Job], None],
+    ) -> None:
+        self._publisher = publisher
+        self._events = events
+        self._journal = journal
+        self._ended = ended
+        self._due: list[Debt] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def settle(self, debt: Debt) -> None:
+        """See to it that all of `debt` gets safe and its job is acknowledged. Returns at once."""
+        if not self._due:
+            asyncio.get_running_loop().call_soon(self._begin)
+        self._due.append(debt)
+
+    def acknowledge(self, job: Job) -> None:
+        """What follows from `job` is safe."""
+        job.acknowledge()
+        self._ended(job)
+
+    async def finished(self) -> None:
+        """Wait until everything that was begun is safe."""
+        while self._due or self._tasks:
+            if self._tasks:
+                await asyncio.wait(set(self._tasks))
+            else:
+                await asyncio.sleep(0)
+
+    # -- inside
+
+    def _begin(self) -> None:
+        due, self._due = self._due, []
+        for start in range(0, len(due), MOST):
+            some = due[start : start + MOST]
+            self._spawn(self._settle_all(some) if len(some) > 1 else self._settle_one(some[0]))
+
+    async def _settle_all(self, debts: list[Debt]) -> None:
+        safe = await self._publish_all(debts)
+        told: list[asyncio.Future[None]] = []
+        ready: list[Debt] = []
+        for debt in safe:
+            try:
+                if debt.job.is_ours:
+                    told += [self._events.add(event) for event in debt.events]
+            except EventsFull:
+                self._spawn(self._settle_one(debt, published=True))
+            else:
+                ready.append(debt)
+        if told:
+            await asyncio.wait(told)
+        for debt in ready:
+            self._conclude(debt)
+
+    async def _publish_all(self, debts: list[Debt]) -> list[Debt]:
+        """Publish for all of them; returns those that are safe and lets the others go on alone."""
+        publications = [one for debt in debts if debt.job.is_ours for one in debt.publications]
+        if not publications:
+            return debts
+        failures = iter(
+            zip(publications, await self._publisher.publish_each(publications), strict=True)
+        )
+        ours = {id(one) for one in publications}
+        safe = []
+        for debt in debts:
+            mine = [next(failures) for one in debt.publications if id(one) in ours]
+            left = [one for one, failure in mine if failure is not None]
+            if not left:
+                safe.append(debt)
+                continue
+            last = debt.publications[-1]
+            instead = debt.instead if left[-1] is last else None
+            self._spawn(self._settle_one(Debt(debt.job, debt.events, left, instead)))
+        return safe
+
+    async def _settle_one(self, debt: Debt, *, published: bool = False) -> None:
+        """The same for one; a broker that is away is waited for."""
+        job, publications = debt.job, debt.publications
+
+        async def publish() -> None:
+            try:
+                await self._publisher.publish_many(publications)
+            except Unroutable:
+                if debt.instead is None:
+                    raise
+                publications[-1], debt.instead = debt.instead, None
+                await self._publisher.publish_many(publications)
+
+        if publications and not published:
+            await self._insist(job, publish)
+        if job.is_ours and debt.events:
+            await self._insist(job, lambda: self._events.write(debt.events))
+        self._conclude(debt)
+
+    def _conclude(self, debt: Debt) -> None:
+        if debt.publications and debt.job.is_ours:
+            self._journal.handed_on(debt.job.key)
+        self.acknowledge(debt.job)
+
+    async def _insist(self, job: Job, act: Callable[[], Awaitable[None]]) -> None:
+        # Without the broker, deliveries become stale: it brings them again, and what is known of
+        # them by then is in the journal.
+        while job.is_ours:
+            try:
+                await act()
+            except (BrokerAway, Unroutable, EventsFull) as error:
+                _log.warning("not safe yet", message=job.message.id, error=str(error))
+                await asyncio.sleep(_PAUSE)
+            else:
+                return
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("an ending failed", exc_info=task.exception())

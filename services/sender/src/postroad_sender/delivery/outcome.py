@@ -1,0 +1,120 @@
+"""Outcome: the one record that ends every delivery attempt, for one recipient.
+
+Exactly one of delivered, deferred, failed; everything that is reported or decided hangs off it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from postroad_common.mail.reply import Reply
+from postroad_sender.throttle.signals import Signal, classify, of_trouble, stated_delay
+from postroad_smtp.client.stage import Stage, Trouble, WireError
+from postroad_smtp.client.transaction import Answer
+
+
+class Status(StrEnum):
+    """What became of the attempt."""
+
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """See the module. `reply` is the server's, or ours when `local`.
+
+    `delay`: seconds that the server asked for. `certain` is false when the message may have
+    arrived all the same. `said`: the conversation, of an attempt that offered no message; `policy`:
+    the facts of the TLS policy that forbade it.
+    """
+
+    status: Status
+    stage: Stage
+    reply: Reply
+    signal: Signal = Signal.NONE
+    local: bool = False
+    certain: bool = True
+    delay: float | None = None
+    said: str = ""
+    policy: Mapping[str, Any] | None = None
+
+
+def of_answer(answer: Answer) -> Outcome:
+    """The outcome for a recipient that the transaction answered for."""
+    reply = answer.reply
+    if reply is None:
+        return _of_trouble(answer.stage, answer.trouble or Trouble.LOCAL, answer.detail)
+    if answer.is_delivered:
+        return Outcome(Status.DELIVERED, answer.stage, reply)
+    if answer.local:
+        return Outcome(Status.FAILED, answer.stage, reply, local=True)
+    return _of_reply(answer.stage, reply)
+
+
+def of_error(error: WireError) -> Outcome:
+    """The outcome of not getting as far as offering the message."""
+    if error.reply is not None:
+        outcome = _of_reply(error.stage, error.reply)
+    else:
+        outcome = _of_trouble(error.stage, error.trouble or Trouble.LOCAL, error.detail)
+    return replace(outcome, said=error.said, policy=error.policy)
+
+
+def expired(last: str) -> Outcome:
+    """The outcome of a message whose time is over; `last` says why it waited."""
+    text = f"delivery time expired; {last}" if last else "delivery time expired"
+    return Outcome(Status.FAILED, Stage.ROUTE, Reply(554, "5.4.7", text[:500]), local=True)
+
+
+def ordered(reply: Reply, reason: str) -> Outcome:
+    """The outcome of a message that an operator has ordered to fail, for `reason`."""
+    said = f"# bounced by order: {reason}"
+    return Outcome(Status.FAILED, Stage.ROUTE, reply, local=True, said=said)
+
+
+def _of_reply(stage: Stage, reply: Reply) -> Outcome:
+    if stage is Stage.ROUTE:  # ours, and definite: DNS has answered
+        status = Status.FAILED if reply.is_permanent else Status.DEFERRED
+        return Outcome(status, stage, reply, local=True)
+    # A 5yz before the message is offered is about us or the server, not about the message: the
+    # next host or the next hour may think otherwise.
+    permanent = reply.is_permanent and not stage.opens
+    return Outcome(
+        status=Status.FAILED if permanent else Status.DEFERRED,
+        stage=stage,
+        reply=reply,
+        signal=classify(reply, stage),
+        delay=stated_delay(reply),
+    )
+
+
+_ENHANCED = {
+    Trouble.DNS: "4.4.3",
+    Trouble.REFUSED: "4.4.1",
+    Trouble.UNREACHABLE: "4.4.1",
+    Trouble.TIMEOUT: "4.4.1",
+    Trouble.DROPPED: "4.4.2",
+    Trouble.GARBLED: "4.5.0",
+    Trouble.TLS: "4.7.5",
+    Trouble.LOCAL: "4.3.0",
+}
+
+
+def _of_trouble(stage: Stage, trouble: Trouble, detail: str) -> Outcome:
+    text = detail or trouble.value
+    if stage is Stage.DOT:
+        text = f"{text} after the message was sent; it may have arrived"
+    enhanced = _ENHANCED[trouble]
+    if trouble is Trouble.TIMEOUT and not stage.opens:
+        enhanced = "4.4.2"
+    return Outcome(
+        status=Status.DEFERRED,
+        stage=stage,
+        reply=Reply(451, enhanced, text[:500]),
+        signal=of_trouble(trouble),
+        local=True,
+        certain=stage is not Stage.DOT,
+    )

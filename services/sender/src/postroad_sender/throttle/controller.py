@@ -1,0 +1,357 @@
+"""The controller of one lane: when to connect, when to send, and what the answers teach.
+
+Two loops, for connections (`window`) and for messages per second (`rate`), and pauses. It knows
+no clock and no network: the time comes in as an argument, so that it runs in simulations as it
+does in service. Every restriction it makes is an effect with a reason, which an operator can
+cancel or replace by a pinned one, or first look at without it being acted upon (a dry run).
+"""
+
+import random
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from postroad_sender.throttle.gcra import Gcra
+from postroad_sender.throttle.rate import DEEP_CUT, Rate
+from postroad_sender.throttle.signals import Signal
+from postroad_sender.throttle.utilisation_probe import Gain
+from postroad_sender.throttle.window import Window
+
+CLOSED_FIRST = 1.0  # seconds; doubled with each failure in a row
+CLOSED_LONGEST = 300.0
+OBJECTION_PAUSE = 0.25
+POLICY_PAUSE = 15.0
+REPUTATION_PAUSE = 60.0
+PAUSE_LONGEST = 1800.0
+AHEAD = 10.0  # seconds that others wait for the reply to the first message behind a bar
+CONVINCED = 2.0  # objections before one is taken to be about the lane and not about the message
+FORGIVEN = 0.03  # of an objection, by each message taken
+
+
+class Kind(StrEnum):
+    """What an effect restricts."""
+
+    CONNECTIONS = "connections"
+    RATE = "rate"
+    PAUSE = "pause"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A restriction in force. `value`: connections, messages per second, or when a pause ends.
+
+    A `simulated` one is only shown: it is what would hold if the lane acted on what it learns.
+    """
+
+    kind: Kind
+    value: float
+    reason: str
+    since: float
+    pinned: bool = False
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """Limits set from outside, never exceeded."""
+
+    connections: int = 20
+    messages_per_second: float | None = None
+    closed_longest: float = CLOSED_LONGEST
+
+
+class Controller:
+    """See the module. All times are seconds of one clock; `chance` replaces the dice in tests."""
+
+    def __init__(self, caps: Caps, now: float, chance: random.Random | None = None) -> None:
+        self._caps = caps
+        self._dice = chance or random.Random()
+        self.window = Window(most=caps.connections)
+        self.gain = Gain()
+        self.rate = Rate(now, caps.messages_per_second)
+        self._gcra = Gcra()
+        self._closed_until = 0.0
+        self._failures = 0  # in a row, with nothing working
+        self._strikes = 0  # policy and reputation, forgotten by successes
+        self._doubt = 0.0  # objections, less what was taken since
+        self._reasons: dict[Kind, tuple[str, float]] = {}
+        self._pins: dict[Kind, Effect] = {}
+        self._dry: frozenset[Kind] = frozenset()
+        self._brief_until = 0.0  # what is left of a pause in a dry run
+        self._refused_at = (-1.0, 0)  # when a connection was, and how many worked: for a dry run
+
+    # -- questions
+
+    def connections(self, now: float) -> int:
+        """How many connections there may be."""
+        if self._pause_left(now) > 0.0:
+            return 0
+        pin = self._pins.get(Kind.CONNECTIONS)
+        if pin:
+            return int(pin.value)
+        if Kind.CONNECTIONS in self._dry:
+            at, working = self._refused_at
+            return working if now - at < CLOSED_FIRST else self._caps.connections
+        return self.gain.allowed(self.window.allowed())
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next message may be sent; 0.0 if it may now."""
+        closed = self._pause_left(now)
+        if closed > 0.0:
+            return closed
+        if self._limit() is None:
+            return 0.0
+        left = self._gcra.wait(now)
+        if left > 0.0 and Kind.RATE not in self._dry:
+            self.rate.held(now)
+        return left
+
+    def closed_for(self, now: float) -> float:
+        """Seconds for which nothing at all is sent; 0.0 if the lane is open."""
+        return self._pause_left(now)
+
+    def why_closed(self) -> str:
+        """The reason of the pause in force."""
+        pin = self._pins.get(Kind.PAUSE)
+        return pin.reason if pin else self._reasons.get(Kind.PAUSE, ("", 0.0))[0]
+
+    def effects(self, now: float) -> list[Effect]:
+        """All restrictions in force, pinned ones instead of learnt ones."""
+        found = list(self._pins.values())
+        window, gain = self.window.ceiling, self.gain.limit
+        reasons = dict(self._reasons)
+        if gain is not None and (window is None or gain < window):
+            window = gain
+            reasons[Kind.CONNECTIONS] = self.gain.reason, self.gain.since
+        learnt: list[tuple[Kind, float | None]] = [
+            (Kind.CONNECTIONS, window),
+            (Kind.RATE, self.rate.limit),
+            (Kind.PAUSE, self._closed_until if self._closed_until > now else None),
+        ]
+        for kind, value in learnt:
+            if value is not None and kind not in self._pins:
+                reason, since = reasons.get(kind, ("", now))
+                dry = kind in self._dry
+                found.append(Effect(kind, float(value), reason, since, simulated=dry))
+        return found
+
+    # -- what happened
+
+    def sent(self, now: float) -> None:
+        """A message begins."""
+        self.rate.sent(now)
+        limit = self._limit()
+        if limit is not None:
+            self._gcra.spend(now, limit)
+            if self.rate.is_careful and self._acts_on(Kind.RATE):
+                self._gcra.hold(now + AHEAD)
+
+    def opened(self, count: int, now: float) -> None:
+        """A connection was opened; `count` work now."""
+        self._failures = 0
+        self.window.opened(count, now)
+
+    def took(self, busy: int, now: float, seconds: float = 0.0) -> None:
+        """The server took a message, or answered about it without complaint about us.
+
+        `busy` connections were in use; the message was sent `seconds` ago.
+        """
+        self._failures = 0
+        self._grow(busy, seconds, now)
+        careful = self.rate.limit is not None and self.rate.is_careful
+        self.rate.took(now, now - seconds)
+        if careful and not self.rate.is_careful and self._acts_on(Kind.RATE):
+            self._gcra.release(now)
+        self._doubt = max(0.0, self._doubt - FORGIVEN)
+        if self._strikes and now - self._reasons.get(Kind.PAUSE, ("", 0.0))[1] > POLICY_PAUSE * 4:
+            self._strikes -= 1
+            self._reasons[Kind.PAUSE] = (self._reasons[Kind.PAUSE][0], now)
+
+    def not_opened(
+        self, working: int, signal: Signal, reason: str, now: float, delay: float | None = None
+    ) -> None:
+        """A connection could not be opened, or was ended instead of used; `working` are left."""
+        if signal in {Signal.POLICY, Signal.REPUTATION}:
+            self._punished(signal, reason, now, delay)
+        elif working > 0:
+            self.window.exceeded(working, now)
+            self._refused_at = now, working
+            self._reasons[Kind.CONNECTIONS] = (reason, now)
+        else:
+            self._failures += 1
+            self.window.collapse()
+            pause = min(
+                self._caps.closed_longest, CLOSED_FIRST * 2.0 ** min(self._failures - 1, 10)
+            )
+            self._close(max(pause, delay or 0.0), reason, now)
+
+    def objected(
+        self, signal: Signal, reason: str, sent_at: float, now: float, delay: float | None = None
+    ) -> None:
+        """The server answered a message sent at `sent_at` with trouble about our speed or name.
+
+        One objection may be about the message; a second one, or one at a limit that we are
+        pushing against, is about us. What was sent before the last cut teaches nothing new.
+        """
+        if sent_at < self.rate.cut_at:
+            self.rate.objected(sent_at, now)
+            return
+        self._doubt += 1.0
+        if self._doubt < CONVINCED and not self.rate.is_binding(now):
+            if self._acts_on(Kind.RATE):
+                self._gcra.hold(now + OBJECTION_PAUSE)
+            return
+        self._doubt = CONVINCED / 2
+        if signal in {Signal.POLICY, Signal.REPUTATION}:
+            self._punished(signal, reason, now, delay)
+            return
+        if delay is not None:
+            self._close(delay, reason, now)
+        self._reasons[Kind.RATE] = (reason, now)
+        if Kind.RATE in self._dry:
+            self.rate.suppose(now)
+        else:
+            self.rate.objected(sent_at, now)
+            if self._acts_on(Kind.RATE):
+                self._gcra.release(now)
+                self._gcra.hold(now + self.rate.bar.pause)
+
+    # -- the operator
+
+    def cancel(self, kind: Kind, now: float) -> None:
+        """Lift the restriction of that kind, learnt or pinned."""
+        self.unpin(kind)
+        self.cancel_learnt(kind, now, since=now)
+
+    def cancel_learnt(self, kind: Kind, now: float, *, since: float) -> None:
+        """Lift what was learnt of that kind, unless it was learnt after `since`."""
+        if kind is Kind.CONNECTIONS and self.gain.since <= since:
+            self.gain.free()
+        if self._reasons.get(kind, ("", now))[1] > since:
+            return
+        self._reasons.pop(kind, None)
+        if kind is Kind.CONNECTIONS:
+            self.window.free()
+        elif kind is Kind.RATE:
+            self.rate.free()
+            self._gcra.release(now)
+        else:
+            self._closed_until = 0.0
+            self._failures = 0
+            self._strikes = 0
+
+    def unpin(self, kind: Kind) -> None:
+        """What is learnt holds again."""
+        self._pins.pop(kind, None)
+
+    def pin(self, kind: Kind, value: float, reason: str, now: float) -> None:
+        """Fix a restriction until it is cancelled, whatever is learnt meanwhile."""
+        self._pins[kind] = Effect(kind, value, reason, now, pinned=True)
+
+    def set_dry_run(self, kinds: Collection[Kind]) -> None:
+        """Restrictions of these `kinds` are learnt and shown from here on, but not acted upon.
+
+        Caps and pins hold. What was learnt before is kept, and holds again behind the dry run.
+        What is shown is what the lane would do next, not where it would end: the server answers
+        to what is really sent. A refused connection and a closed site keep their first second, so
+        that nobody is called in a loop.
+        """
+        if Kind.RATE in set(kinds) - self._dry:
+            self._gcra = Gcra()
+        self._dry = frozenset(kinds)
+
+    # -- across restarts
+
+    def to_state(self, now: float, wall: float) -> dict[str, Any]:
+        """What was learnt, as JSON values; times become those of the `wall` clock."""
+        shift = wall - now
+        return {
+            "window": self.window.size,
+            "ceiling": self.window.ceiling,
+            **self.rate.to_state(),
+            "gain": [self.gain.limit, self.gain.reason, self.gain.since + shift],
+            "closed_until": self._closed_until + shift if self._closed_until > now else None,
+            "strikes": self._strikes,
+            "reasons": {kind: [text, at + shift] for kind, (text, at) in self._reasons.items()},
+            "pins": {
+                kind: [
+                    pin.value + (shift if kind is Kind.PAUSE else 0.0),
+                    pin.reason,
+                    pin.since + shift,
+                ]
+                for kind, pin in self._pins.items()
+            },
+        }
+
+    def restore(self, state: dict[str, Any], now: float, wall: float) -> None:
+        """Take up what `to_state` gave, perhaps long ago."""
+        shift = now - wall
+        ceiling, limit = state.get("ceiling"), state.get("limit")
+        self.window.size = float(state.get("window") or self.window.size)
+        self.window.ceiling = int(ceiling) if ceiling is not None else None
+        if limit is not None:
+            self.rate.restore(state, now)
+        worth, reason, since = state.get("gain") or (None, "", wall)
+        if worth is not None:
+            self.gain.restore(int(worth), str(reason), float(since) + shift)
+        closed = state.get("closed_until")
+        self._closed_until = float(closed) + shift if closed else 0.0
+        self._strikes = int(state.get("strikes") or 0)
+        self._reasons = {
+            Kind(kind): (str(text), float(at) + shift)
+            for kind, (text, at) in dict(state.get("reasons") or {}).items()
+        }
+        for name, (value, why, at) in dict(state.get("pins") or {}).items():
+            kind = Kind(name)
+            moved = float(value) + (shift if kind is Kind.PAUSE else 0.0)
+            self._pins[kind] = Effect(kind, moved, str(why), float(at) + shift, pinned=True)
+
+    # -- inside
+
+    def _acts_on(self, kind: Kind) -> bool:
+        return kind not in self._dry and kind not in self._pins
+
+    def _grow(self, busy: int, seconds: float, now: float) -> None:
+        size = self.window.allowed()
+        if Kind.CONNECTIONS in self._dry:
+            self.gain.suppose(busy, seconds, now)
+        elif Kind.CONNECTIONS in self._pins or self.rate.is_binding(now):
+            self.gain.stop()
+        else:
+            self.gain.took(size, busy, seconds, now)
+        if self.gain.allowed(size) >= size:
+            self.window.grow(busy, now)
+
+    def _limit(self) -> float | None:
+        pin = self._pins.get(Kind.RATE)
+        if pin:
+            return pin.value
+        return self._caps.messages_per_second if Kind.RATE in self._dry else self.rate.current()
+
+    def _pause_left(self, now: float) -> float:
+        pin = self._pins.get(Kind.PAUSE)
+        if pin:
+            return max(0.0, pin.value - now)
+        until = self._brief_until if Kind.PAUSE in self._dry else self._closed_until
+        return max(0.0, until - now)
+
+    def _close(self, seconds: float, reason: str, now: float) -> None:
+        seconds = min(PAUSE_LONGEST, seconds) * self._dice.uniform(1.0, 1.1)
+        self._brief_until = now + min(CLOSED_FIRST, seconds)
+        if now + seconds > self._closed_until:
+            self._closed_until = now + seconds
+            self._reasons[Kind.PAUSE] = (reason, now)
+
+    def _punished(self, signal: Signal, reason: str, now: float, delay: float | None) -> None:
+        """They do not want our mail this way: less of everything, and a pause that grows."""
+        first = REPUTATION_PAUSE if signal is Signal.REPUTATION else POLICY_PAUSE
+        pause = delay if delay is not None else first * 2.0 ** min(self._strikes, 10)
+        self._strikes += 1
+        self.window.shrink(0.5, now)
+        if Kind.RATE in self._dry:
+            self.rate.suppose(now)
+        else:
+            self.rate.objected(now, now, cut=DEEP_CUT)
+        self._reasons[Kind.CONNECTIONS] = self._reasons[Kind.RATE] = (reason, now)
+        self._close(pause, reason, now)

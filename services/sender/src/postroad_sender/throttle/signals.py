@@ -1,0 +1,144 @@
+"""Signals: what a reply, or the trouble instead of one, says about the lane it came from.
+
+The rules are data (`signals.toml`). A full mailbox or greylisting says nothing about the speed
+that a server likes; a rate or policy deferral does.
+"""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from importlib import resources
+
+from postroad_common.mail.reply import Reply
+from postroad_smtp.client.stage import Stage, Trouble
+
+MAX_STATED_DELAY = 3600.0  # seconds
+_TEXT_LIMIT = 1000  # characters of a reply that rules look at
+
+
+class Signal(StrEnum):
+    """What was understood."""
+
+    NONE = "none"  # nothing that concerns the lane
+    REFUSED = "refused"  # connection refused, or no way to the host
+    TIMEOUT = "timeout"
+    DROPPED = "dropped"
+    CONNECTIONS = "connections"  # told that there are too many
+    BUSY = "busy"  # 421 and other trouble of the server itself
+    RATE = "rate"
+    POLICY = "policy"
+    REPUTATION = "reputation"
+    GREYLIST = "greylist"
+    MAILBOX = "mailbox"
+    RECIPIENT = "recipient"
+    OTHER = "other"
+
+    @property
+    def slows(self) -> bool:
+        """Whether the lane's speed may have to do with it."""
+        return self in _SLOWING
+
+
+_SLOWING = frozenset(
+    {
+        Signal.REFUSED,
+        Signal.TIMEOUT,
+        Signal.DROPPED,
+        Signal.CONNECTIONS,
+        Signal.BUSY,
+        Signal.RATE,
+        Signal.POLICY,
+        Signal.REPUTATION,
+    }
+)
+
+_OF_TROUBLE = {
+    Trouble.REFUSED: Signal.REFUSED,
+    Trouble.UNREACHABLE: Signal.REFUSED,
+    Trouble.TIMEOUT: Signal.TIMEOUT,
+    Trouble.DROPPED: Signal.DROPPED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule: all conditions that are there must hold."""
+
+    signal: Signal
+    codes: frozenset[int]
+    enhanced: tuple[str, ...]
+    stages: frozenset[Stage]
+    text: re.Pattern[str] | None
+
+    def fits(self, reply: Reply, stage: Stage, text: str) -> bool:
+        """Whether it speaks of this reply; `text` is the reply's in lower case."""
+        return (
+            (not self.codes or reply.code in self.codes)
+            and (not self.enhanced or reply.enhanced.startswith(self.enhanced))
+            and (not self.stages or stage in self.stages)
+            and (self.text is None or self.text.search(text) is not None)
+        )
+
+
+def load_rules(text: str) -> tuple[Rule, ...]:
+    """The rules in a TOML document. Raises ValueError, KeyError or re.error if it is wrong."""
+    return tuple(
+        Rule(
+            signal=Signal(entry["signal"]),
+            codes=frozenset(entry.get("codes", ())),
+            enhanced=tuple(entry.get("enhanced", ())),
+            stages=frozenset(Stage(name) for name in entry.get("stages", ())),
+            text=re.compile("|".join(entry["text"])) if entry.get("text") else None,
+        )
+        for entry in tomllib.loads(text)["rule"]
+    )
+
+
+RULES = load_rules(
+    resources.files("postroad_sender.throttle").joinpath("signals.toml").read_text("utf-8")
+)
+
+
+@lru_cache(maxsize=2048)
+def classify(reply: Reply, stage: Stage, rules: Sequence[Rule] = RULES) -> Signal:
+    """What `reply` at `stage` says about the lane."""
+    if reply.is_positive:
+        return Signal.NONE
+    text = reply.text[:_TEXT_LIMIT].lower()
+    for rule in rules:
+        if rule.fits(reply, stage, text):
+            return rule.signal
+    if stage.opens:
+        return Signal.BUSY
+    return Signal.OTHER
+
+
+def of_trouble(trouble: Trouble) -> Signal:
+    """What trouble without a reply says about the lane."""
+    return _OF_TROUBLE.get(trouble, Signal.OTHER)
+
+
+_CLOCK = re.compile(r"\b(\d{1,2}):(\d{2}):(\d{2})\b")
+_SPAN = re.compile(
+    r"(?:again|retry|wait|come back|list\w*|delay\w*|after|\bin|\bfor)\D{0,24}?"
+    r"\b(\d{1,5})\s*(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?)\b"
+)
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def stated_delay(reply: Reply) -> float | None:
+    """The seconds after which a transient `reply` asks us to come back, at most an hour."""
+    if not reply.is_transient:
+        return None
+    text = reply.text[:_TEXT_LIMIT].lower()
+    clock = _CLOCK.search(text)
+    if clock and ("again" in text or "list" in text or "wait" in text):
+        hours, minutes, seconds = (int(part) for part in clock.groups())
+        return min(MAX_STATED_DELAY, hours * 3600.0 + minutes * 60.0 + seconds) or None
+    span = _SPAN.search(text)
+    if span:
+        return min(MAX_STATED_DELAY, int(span[1]) * _UNITS[span[2][0]]) or None
+    return None

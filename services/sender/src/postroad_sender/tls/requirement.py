@@ -1,0 +1,261 @@
+"""What mail for a domain demands of TLS, and whether a session is good enough for it.
+
+A lane carries mail for many domains whose hosts are the same. So it is neither the lane nor its
+connections that have a policy but each message: its `Demand`. A session tells what it has proved
+(`postroad_smtp.client.proof`), and carries the messages whose demand that meets. `dialer` opens
+sessions so that they meet a demand.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+
+from postroad_common.mail.reply import Reply
+from postroad_sender import metrics
+from postroad_sender.routes.routes import Route
+from postroad_sender.tls.mta_sts import Mode, Policy
+from postroad_smtp.client.proof import DaneState
+from postroad_smtp.client.session import NOT_OFFERED, Session, TlsWish
+from postroad_smtp.client.stage import Stage, Trouble, WireError
+
+Facts = Mapping[str, Any]
+"""The policy's part in the facts of an attempt: kind, mode, result, detail."""
+
+_NO_POLICY: Facts = {"kind": "none"}
+_MOST_DETAIL = 200  # characters
+_WAIVER = re.compile(rb"^tls-required:[ \t]*no[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+
+
+class Kind(StrEnum):
+    """Who asks for something."""
+
+    ROUTE = "route"
+    DANE = "dane"
+    MTA_STS = "mta-sts"
+    REQUIRETLS = "requiretls"
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a message needs.
+
+    `wish` and `verify` come from the route, and `named` says that the route names the host. `dane`
+    is the domain whose MX answer DNSSEC vouches for, so that the TLSA records of its hosts count;
+    else empty. `sts` is its MTA-STS policy. With `requiretls` the message was handed in with
+    REQUIRETLS (RFC 8689); `doubt` says that a policy of the domain could not be looked up. `waived`
+    is the policy that failed and that the message asks not to mind.
+    """
+
+    wish: TlsWish = TlsWish.OPPORTUNISTIC
+    verify: bool = False
+    named: bool = False
+    dane: str = ""
+    sts: Policy | None = None
+    requiretls: bool = False
+    doubt: bool = False
+    waived: str = ""
+
+    @classmethod
+    def of_route(cls, route: Route) -> "Demand":
+        """What the operator's route asks for; nothing else holds where it names the host."""
+        wish = route.tls
+        if wish is TlsWish.OPPORTUNISTIC and route.username is not None:
+            wish = TlsWish.REQUIRED  # a password is not sent in clear
+        found = cls(wish=wish, verify=route.checks_certificate, named=route.host is not None)
+        return NOTHING if found == NOTHING else found
+
+    def of_domain(self, dane: str, sts: Policy | None, *, doubt: bool) -> "Demand":
+        """The same with what the domain itself asks."""
+        if not dane and sts is None and not doubt:
+            return self
+        return replace(self, dane=dane, sts=sts, doubt=doubt)
+
+    @property
+    def binds(self) -> bool:
+        """Whether there are sessions that do not meet it."""
+        return (
+            self.wish is TlsWish.REQUIRED
+            or self.verify
+            or self.dane != ""
+            or self.sts is not None
+            or self.requiretls
+        )
+
+    @property
+    def enforces(self) -> bool:
+        """Whether the domain's MTA-STS policy is in force."""
+        return self.sts is not None and self.sts.mode is Mode.ENFORCE
+
+    @property
+    def needs_certificate(self) -> bool:
+        """Whether the certificate must be good for the host's name, where DANE says nothing."""
+        return self.verify or self.enforces or self.requiretls
+
+    def objection(self, host: str) -> str:
+        """Why mail may not go to `host`, whatever it presents; empty if it may.
+
+        This is only about MTA-STS; DANE, which goes before it, is asked first.
+        """
+        if self.enforces and self.sts is not None and not self.sts.covers(host):
+            return f"{host} is not in the MTA-STS policy"
+        return ""
+
+    def knows(self, host: str) -> bool:
+        """Whether it is proved that `host` is the domain's (RFC 8689 section 4.2.1)."""
+        return self.named or self.dane != "" or (self.sts is not None and self.sts.covers(host))
+
+    def lack(self, session: Session) -> tuple[Kind, str] | None:
+        """What `session` lacks to carry such a message, and who asks for it; None if nothing."""
+        proof = session.proof
+        if self.wish is TlsWish.REQUIRED and session.tls is None:
+            return Kind.ROUTE, NOT_OFFERED
+        if self.verify and not proof.pkix:
+            return Kind.ROUTE, "the certificate is not good"
+        matched = False
+        if self.dane:
+            if proof.dane is None:
+                return Kind.DANE, "TLSA records were not looked up"
+            if proof.dane is not DaneState.ABSENT and session.tls is None:
+                return Kind.DANE, NOT_OFFERED
+            matched = self._is_matched(session)
+            if proof.dane is DaneState.MATCHED and not matched:
+                return Kind.DANE, "the certificate is for another domain"
+        if self.sts is not None and not matched:
+            if proof.pkix is None:
+                return Kind.MTA_STS, "the certificate was not checked"
+            if self.enforces and (self.objection(session.host) or not proof.pkix):
+                text = self.objection(session.host) or "the certificate is not good"
+                return Kind.MTA_STS, text
+        if self.requiretls:
+            return self._lack_of_requiretls(session, matched=matched)
+        return None
+
+    def _lack_of_requiretls(self, session: Session, *, matched: bool) -> tuple[Kind, str] | None:
+        host = session.host
+        if not session.capabilities.requiretls:
+            return Kind.REQUIRETLS, f"{host} does not support REQUIRETLS"
+        if not matched and not session.proof.pkix:
+            return Kind.REQUIRETLS, f"the certificate of {host} is not good"
+        if not self.knows(host):
+            return Kind.REQUIRETLS, f"{host} is vouched for by neither DNSSEC nor MTA-STS"
+        return None
+
+    def is_met_by(self, session: Session) -> bool:
+        """Whether `session` may carry such a message."""
+        return not self.binds or self.lack(session) is None
+
+    def strictest(self, dane: DaneState | None) -> Kind:
+        """Who asks for TLS at a host with these TLSA records."""
+        if self.dane and dane in {DaneState.MATCHED, DaneState.UNUSABLE}:
+            return Kind.DANE
+        if self.enforces:
+            return Kind.MTA_STS
+        return Kind.REQUIRETLS if self.requiretls else Kind.ROUTE
+
+    def concerns_only_itself(self, policy: Facts | None) -> bool:
+        """Whether a failure with these facts of a policy says nothing about the site."""
+        return policy is not None and not (self.named and policy["kind"] == Kind.ROUTE)
+
+    @property
+    def can_be_waived(self) -> bool:
+        """Whether the message itself may say that it need not be (RFC 8689 section 5)."""
+        return not self.requiretls and (self.dane != "" or self.sts is not None)
+
+    def waived_for(self, kind: str) -> "Demand":
+        """What is left where the message asks not to mind the policy of this kind, which failed."""
+        return replace(self, dane="", sts=None, waived=kind)
+
+    def _is_matched(self, session: Session) -> bool:
+        proof = session.proof
+        return proof.dane is DaneState.MATCHED and proof.name in {
+            "",
+            session.host.rstrip("."),
+            self.dane,
+        }
+
+    def verdict(self, session: Session) -> Facts:
+        """What the facts of an attempt over `session`, which meets this demand, say of policies."""
+        proof = session.proof
+        if self.dane and proof.dane is DaneState.MATCHED:
+            facts = _facts(Kind.DANE, "enforce", "ok", f"TLSA {proof.detail}")
+        elif self.sts is not None:
+            facts = self._sts_verdict(session, self.sts)
+        elif self.dane and proof.dane is DaneState.UNUSABLE:
+            facts = _facts(Kind.DANE, "encrypt", "ok", "no usable TLSA record")
+        elif self.waived:
+            facts = _facts(self.waived, "enforce", "waived", "TLS-Required: No")
+        elif self.verify or self.wish is not TlsWish.OPPORTUNISTIC:
+            facts = _facts(Kind.ROUTE, "verify" if self.verify else self.wish.value, "ok")
+        else:
+            facts = _NO_POLICY
+        return {**facts, "requiretls": True} if self.requiretls else facts
+
+    def _sts_verdict(self, session: Session, policy: Policy) -> Facts:
+        if policy.mode is Mode.ENFORCE:
+            return _facts(Kind.MTA_STS, "enforce", "ok")
+        if not policy.covers(session.host):
+            trouble = f"{session.host} is not in the policy"
+        elif session.proof.pkix:
+            return _facts(Kind.MTA_STS, policy.mode.value, "ok")
+        else:
+            trouble = session.proof.detail or "no valid certificate"
+        return _facts(Kind.MTA_STS, policy.mode.value, "would-fail", trouble)
+
+    def refusal(self, kind: Kind, detail: str, *, definite: bool = False) -> WireError:
+        """The error of a host that does not do what `kind` asks; the facts are in its `policy`.
+
+        It is tried again, unless it is `definite` that there is no REQUIRETLS.
+        """
+        mode = "enforce"
+        error = WireError(Stage.STARTTLS, Trouble.TLS, f"{_TITLES[kind]}{detail}")
+        if kind is Kind.ROUTE:
+            mode = "verify" if self.verify else self.wish.value
+        elif kind is Kind.REQUIRETLS and definite:
+            reply = Reply(550, "5.7.30", f"REQUIRETLS support required: {detail}"[:400])
+            error = WireError(Stage.ROUTE, reply, detail)
+        error.policy = _facts(kind, mode, "failed", detail)
+        return error
+
+
+_TITLES = {
+    Kind.ROUTE: "",
+    Kind.DANE: "DANE: ",
+    Kind.MTA_STS: "MTA-STS: ",
+    Kind.REQUIRETLS: "REQUIRETLS: ",
+}
+
+NOTHING = Demand()
+"""TLS if it is to be had."""
+
+
+@lru_cache(maxsize=4096)
+def with_requiretls(demand: Demand) -> Demand:
+    """The demand of a message handed in with REQUIRETLS for a domain with `demand`."""
+    return replace(demand, requiretls=True)
+
+
+def note(session: Session, demand: Demand) -> None:
+    """Put the verdict on `demand` into `session`; it is made and counted once for both."""
+    if session.judged is demand:
+        return
+    found = session.verdicts.get(demand)
+    if found is None:
+        found = session.verdicts[demand] = demand.verdict(session)
+        metrics.TLS_POLICIES.labels(found["kind"], found.get("result", "ok")).inc()
+    session.judged, session.policy = demand, found
+
+
+def is_waived(message: bytes | memoryview) -> bool:
+    """Whether a message, or the header of one, has `TLS-Required: No` (RFC 8689 section 5)."""
+    head, _, _ = bytes(message).partition(b"\r\n\r\n")
+    return _WAIVER.search(head) is not None
+
+
+def _facts(kind: str, mode: str, result: str, detail: str = "") -> Facts:
+    facts = {"kind": str(kind), "mode": mode, "result": result}
+    if detail:
+        facts["detail"] = detail[:_MOST_DETAIL]
+    return facts
