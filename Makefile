@@ -11,10 +11,10 @@ BENCH_ARGS ?=
 CODE := $(wildcard libs/*/src services/*/src) bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench setup clean
+.PHONY: help run demo test test-deploy lint bench setup clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 run: $(READY) ## start everything, show a mail's whole life, stay until Ctrl-C
 	@$(BIN)/postroad demo --stay
@@ -25,6 +25,11 @@ demo: $(READY) ## the same, but end by itself; fails if any step did not really 
 test: $(READY) ## unit and integration tests, against real RabbitMQ and MongoDB
 	@$(BIN)/postroad prepare
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-deploy: ## render and check the Kubernetes overlays, without a cluster
+	@scripts/bootstrap.sh deploy
+	@touch $(READY)
+	@$(BIN)/python -m pytest deploy/tests $(PYTEST_ARGS)
 
 lint: $(READY) ## formatting, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv as uv.lock says. Needs Python 3.11 or newer; gets uv where there is none, and the
+# Makes .venv as uv.lock says; arguments name dependency groups to install beside `dev`. Needs Python 3.11 or newer; gets uv where there is none, and the
 # distribution's python3-venv where that is needed for it and root or sudo can install it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -78,11 +78,11 @@ main() {
     fi
     say "Setting up .venv with $("$uv" --version) and $("$python" --version)"
     # Without the list of a hundred package names at the end.
-    "$uv" sync --frozen --all-packages --python "$python" 2>&1 | { grep -v '^ [+~-] ' || true; } >&2 ||
+    "$uv" sync --frozen --all-packages --python "$python" "${@/#/--group=}" 2>&1 | { grep -v '^ [+~-] ' || true; } >&2 ||
         fail 'the packages of uv.lock could not be installed' 'check the network and the package index'
     # So that the `postroad` command finds an installer, whoever calls it.
     case $uv in /*) ;; *) uv=$PWD/$uv ;; esac
     ln -sfn "$uv" .venv/bin/uv
 }
 
-main
+main "$@"

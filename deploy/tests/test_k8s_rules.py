@@ -1,0 +1,355 @@
+"""What no schema says and the API server, the scheduler or our services refuse all the same."""
+
+import importlib
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from rendering import OVERLAYS, Manifest, overlay, title
+
+from postroad_common.broker import topology
+from postroad_common.settings_names import KNOWN_SETTINGS
+
+WORKLOADS = ("Deployment", "StatefulSet")
+SERVICES = (
+    "ingress-smtp",
+    "ingress-http",
+    "transformer",
+    "sender",
+    "bounce-processor",
+    "tracker",
+    "feedback",
+)
+_LABEL = re.compile(r"^(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+_SUBDOMAIN = re.compile(r"^(?=.{1,253}$)[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")
+# `true`, `on`, `1e3` and their like: strings to a reader, something else to a YAML parser.
+_TEXT_FIELDS = ("env", "data", "stringData", "args", "command", "labels", "annotations")
+
+
+@pytest.fixture(params=OVERLAYS)
+def rendered(request: pytest.FixtureRequest) -> list[Manifest]:
+    return overlay(request.param)
+
+
+def workloads(rendered: list[Manifest]) -> list[Manifest]:
+    return [item for item in rendered if item["kind"] in WORKLOADS]
+
+
+def ours(rendered: list[Manifest]) -> dict[str, Manifest]:
+    return {
+        item["metadata"]["name"]: item
+        for item in workloads(rendered)
+        if item["metadata"].get("labels", {}).get("app.kubernetes.io/part-of") == "postroad"
+    }
+
+
+def pod(item: Manifest) -> Manifest:
+    spec: Manifest = item["spec"]["template"]["spec"]
+    return spec
+
+
+def labels(item: Manifest) -> dict[str, str]:
+    found: dict[str, str] = item["spec"]["template"]["metadata"]["labels"]
+    return found
+
+
+def containers(item: Manifest) -> list[Manifest]:
+    return [*pod(item)["containers"], *pod(item).get("initContainers", [])]
+
+
+def by_kind(rendered: list[Manifest], kind: str) -> list[Manifest]:
+    return [item for item in rendered if item["kind"] == kind]
+
+
+def names(rendered: list[Manifest], kind: str) -> set[str]:
+    return {item["metadata"]["name"] for item in by_kind(rendered, kind)}
+
+
+def secrets_made(rendered: list[Manifest]) -> set[str]:
+    """Return the names of Secrets that are here or that an operator makes from what is here."""
+    made = names(rendered, "Secret")
+    made |= {item["spec"]["target"]["name"] for item in by_kind(rendered, "ExternalSecret")}
+    made |= {item["spec"]["secretName"] for item in by_kind(rendered, "Certificate")}
+    return made
+
+
+def selects(selector: Manifest, found: dict[str, str]) -> bool:
+    return all(found.get(key) == value for key, value in selector.items())
+
+
+def test_every_service_is_there(rendered: list[Manifest]) -> None:
+    assert set(ours(rendered)) == set(SERVICES)
+
+
+def test_nothing_is_there_twice(rendered: list[Manifest]) -> None:
+    counted = Counter((item["apiVersion"], title(item)) for item in rendered)
+    assert [key for key, count in counted.items() if count > 1] == []
+
+
+def test_names_are_valid(rendered: list[Manifest]) -> None:
+    for item in rendered:
+        rule = _LABEL if item["kind"] in ("Service", "Namespace") else _SUBDOMAIN
+        assert rule.match(item["metadata"]["name"]), title(item)
+    for item in workloads(rendered):
+        for container in containers(item):
+            assert _LABEL.match(container["name"])
+            for port in container.get("ports", []):
+                assert len(port["name"]) <= 15
+                assert _LABEL.match(port["name"])
+
+
+def test_everything_is_in_the_namespace_of_the_overlay(rendered: list[Manifest]) -> None:
+    (namespace,) = names(rendered, "Namespace")
+    for item in rendered:
+        if item["kind"] != "Namespace":
+            assert item["metadata"]["namespace"] == namespace, title(item)
+
+
+def test_selectors_match_their_own_pods(rendered: list[Manifest]) -> None:
+    for item in workloads(rendered):
+        selector = item["spec"]["selector"]["matchLabels"]
+        matched = [other for other in workloads(rendered) if selects(selector, labels(other))]
+        assert matched == [item], title(item)
+
+
+def test_services_select_one_workload_and_ports_that_it_has(rendered: list[Manifest]) -> None:
+    for service in by_kind(rendered, "Service"):
+        selected = [
+            item
+            for item in workloads(rendered)
+            if selects(service["spec"]["selector"], labels(item))
+        ]
+        assert len(selected) == 1, title(service)
+        ports = [port for one in containers(selected[0]) for port in one.get("ports", [])]
+        known = {port["name"] for port in ports} | {port["containerPort"] for port in ports}
+        for port in service["spec"]["ports"]:
+            assert port.get("targetPort", port["port"]) in known, title(service)
+
+
+def test_stateful_sets_have_a_headless_service(rendered: list[Manifest]) -> None:
+    headless = {
+        item["metadata"]["name"]
+        for item in by_kind(rendered, "Service")
+        if item["spec"].get("clusterIP") == "None"
+    }
+    for item in by_kind(rendered, "StatefulSet"):
+        assert item["spec"]["serviceName"] in headless
+
+
+def test_port_names_and_numbers_are_unique_in_a_pod(rendered: list[Manifest]) -> None:
+    for item in workloads(rendered):
+        ports = [port for one in containers(item) for port in one.get("ports", [])]
+        for key in ("name", "containerPort"):
+            values = [port[key] for port in ports]
+            assert len(values) == len(set(values)), title(item)
+
+
+def test_probes_use_ports_that_are_there(rendered: list[Manifest]) -> None:
+    for item in workloads(rendered):
+        for container in containers(item):
+            known = {port["name"] for port in container.get("ports", [])}
+            for key in ("startupProbe", "livenessProbe", "readinessProbe"):
+                for action in (container.get(key) or {}).values():
+                    if isinstance(action, dict) and "port" in action:
+                        assert action["port"] in known, title(item)
+
+
+def test_mounts_have_volumes_and_volumes_are_mounted(rendered: list[Manifest]) -> None:
+    for item in workloads(rendered):
+        volumes = {volume["name"] for volume in pod(item).get("volumes", [])}
+        volumes |= {
+            claim["metadata"]["name"] for claim in item["spec"].get("volumeClaimTemplates", [])
+        }
+        mounts = {
+            mount["name"] for one in containers(item) for mount in one.get("volumeMounts", [])
+        }
+        assert mounts == volumes, title(item)
+
+
+def _references(item: Manifest) -> Iterator[tuple[str, str]]:
+    for volume in pod(item).get("volumes", []):
+        if "secret" in volume:
+            yield "Secret", volume["secret"]["secretName"]
+        if "configMap" in volume:
+            yield "ConfigMap", volume["configMap"]["name"]
+    for container in containers(item):
+        for source in container.get("envFrom", []):
+            if "configMapRef" in source:
+                yield "ConfigMap", source["configMapRef"]["name"]
+            if "secretRef" in source:
+                yield "Secret", source["secretRef"]["name"]
+
+
+def test_configuration_and_secrets_that_are_named_exist(rendered: list[Manifest]) -> None:
+    known = {"ConfigMap": names(rendered, "ConfigMap"), "Secret": secrets_made(rendered)}
+    for item in workloads(rendered):
+        for kind, name in _references(item):
+            assert name in known[kind], f"{title(item)} names the {kind} {name}"
+    accounts = names(rendered, "ServiceAccount")
+    for item in ours(rendered).values():
+        assert pod(item)["serviceAccountName"] in accounts
+    for database in by_kind(rendered, "MongoDBCommunity"):
+        for user in database["spec"]["users"]:
+            assert user["passwordSecretRef"]["name"] in known["Secret"]
+
+
+def test_every_setting_is_one_that_a_service_knows(rendered: list[Manifest]) -> None:
+    known = {f"POSTROAD_{name.upper()}" for name in KNOWN_SETTINGS}
+    used: set[str] = set()
+    for item in ours(rendered).values():
+        for container in containers(item):
+            used |= {variable["name"] for variable in container.get("env", [])}
+    for item in by_kind(rendered, "ConfigMap"):
+        used |= {key for key in item["data"] if key.startswith("POSTROAD_")}
+    for item in by_kind(rendered, "Secret"):
+        used |= {key for key in item.get("data", {}) if key.startswith("POSTROAD_")}
+    for item in by_kind(rendered, "ExternalSecret"):
+        keys = {entry["secretKey"] for entry in item["spec"]["data"]}
+        used |= {key for key in keys if key.startswith("POSTROAD_")}
+    assert used
+    assert used <= known
+
+
+def test_settings_of_each_service_are_accepted_by_it(
+    rendered: list[Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maps = {item["metadata"]["name"]: item["data"] for item in by_kind(rendered, "ConfigMap")}
+    secrets = {
+        "POSTROAD_AMQP_URL": "amqp://broker/",
+        "POSTROAD_MONGODB_URI": "mongodb://db/postroad",
+        "POSTROAD_SECRET": "0123456789abcdef",
+    }
+    for name, item in ours(rendered).items():
+        environment = dict(secrets)
+        for container in pod(item)["containers"]:
+            for source in container.get("envFrom", []):
+                environment |= maps[source["configMapRef"]["name"]]
+            environment |= {one["name"]: one["value"] for one in container.get("env", [])}
+        environment.pop("POSTROAD_SECRETS_DIR")
+        with monkeypatch.context() as patch:
+            for key, value in environment.items():
+                patch.setenv(key, value)
+            module = importlib.import_module(f"postroad_{name.replace('-', '_')}.settings")
+            settings = module.Settings()
+        assert settings.bind == "0.0.0.0"
+        # Kubernetes kills later than the service gives up by itself.
+        before = pod(item)["terminationGracePeriodSeconds"]
+        assert settings.grace_seconds + 5 < before
+
+
+def test_disruption_budgets_leave_room(rendered: list[Manifest]) -> None:
+    budgets = by_kind(rendered, "PodDisruptionBudget")
+    for budget in budgets:
+        selector = budget["spec"]["selector"]["matchLabels"]
+        (item,) = [one for one in workloads(rendered) if selects(selector, labels(one))]
+        replicas = item["spec"].get("replicas", 2)
+        least = budget["spec"].get("minAvailable")
+        assert least is None or least < replicas, title(budget)
+        assert budget["spec"].get("maxUnavailable") != 0
+    assert {budget["metadata"]["name"] for budget in budgets} == set(SERVICES)
+
+
+def test_scaling_has_bounds_and_a_target(rendered: list[Manifest]) -> None:
+    targets = {title(item): item for item in workloads(rendered)}
+    for item in by_kind(rendered, "ScaledObject"):
+        spec = item["spec"]
+        assert spec["minReplicaCount"] <= spec["maxReplicaCount"]
+        target = targets[f"{spec['scaleTargetRef']['kind']}/{spec['scaleTargetRef']['name']}"]
+        assert "replicas" not in target["spec"], "an apply would put the number back"
+        if item["metadata"]["name"] == "sender":
+            assert spec["maxReplicaCount"] <= topology.SHARDS
+
+
+def test_scaling_asks_for_queues_that_exist(rendered: list[Manifest]) -> None:
+    queues = {queue.name for queue in topology.QUEUES}
+    for item in by_kind(rendered, "ScaledObject"):
+        for trigger in item["spec"]["triggers"]:
+            patterns = re.findall(r'queue=~"([^"]+)"', trigger["metadata"].get("query", ""))
+            for pattern in patterns:
+                assert any(re.fullmatch(pattern, queue) for queue in queues), pattern
+            assert trigger["type"] == "cpu" or patterns
+
+
+def test_pods_are_restricted(rendered: list[Manifest]) -> None:
+    for item in workloads(rendered):
+        spec = pod(item)
+        assert spec["automountServiceAccountToken"] is False, title(item)
+        assert spec["enableServiceLinks"] is False, title(item)
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] > 0
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in containers(item):
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["requests"]
+            assert container["resources"]["limits"]["memory"]
+    for item in ours(rendered).values():
+        for container in containers(item):
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_images_are_pinned(rendered: list[Manifest]) -> None:
+    for item in workloads(rendered):
+        for container in containers(item):
+            _, colon, tag = container["image"].rpartition(":")
+            assert colon
+            assert tag not in ("", "latest"), container["image"]
+            assert re.match(r"^v?\d+\.\d+", tag), container["image"]
+
+
+def _texts(value: Any, field: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if field in _TEXT_FIELDS and key != "valueFrom" and not isinstance(inner, (dict, list)):
+                yield f"{field}.{key}", inner
+            yield from _texts(inner, key)
+    elif isinstance(value, list):
+        for inner in value:
+            if field in ("args", "command") and not isinstance(inner, (dict, list)):
+                yield field, inner
+            yield from _texts(inner, field)
+
+
+def test_no_number_or_boolean_stands_where_a_string_belongs(rendered: list[Manifest]) -> None:
+    for item in rendered:
+        for where, value in _texts(item):
+            assert isinstance(value, str), f"{title(item)} {where}: {value!r}"
+
+
+def test_nothing_but_listeners_is_reachable_under_the_policies(rendered: list[Manifest]) -> None:
+    policies = by_kind(rendered, "NetworkPolicy")
+    if not policies:
+        assert names(rendered, "Namespace") == {"postroad-dev"}, "only developers do without"
+        return
+    everything = [item for item in policies if item["spec"]["podSelector"] == {}]
+    assert [item["spec"]["policyTypes"] for item in everything] == [["Ingress", "Egress"]]
+    assert all("ingress" not in item["spec"] for item in everything)
+    for item in policies:
+        for rule in item["spec"].get("egress", []):
+            for peer in rule.get("to", []):
+                block = peer.get("ipBlock")
+                if block and block["cidr"] == "0.0.0.0/0":
+                    assert {
+                        "10.0.0.0/8",
+                        "172.16.0.0/12",
+                        "192.168.0.0/16",
+                        "169.254.0.0/16",
+                    } <= set(block["except"])
+
+
+def test_proxy_headers_come_from_where_the_policy_lets_them_come_from(
+    rendered: list[Manifest],
+) -> None:
+    networks = {
+        network
+        for item in by_kind(rendered, "ConfigMap")
+        for network in item["data"].get("POSTROAD_PROXY_NETWORKS", "").split(",")
+        if network
+    }
+    for item in by_kind(rendered, "NetworkPolicy"):
+        if item["metadata"]["name"] == "ingress-smtp" and networks:
+            (rule,) = item["spec"]["ingress"]
+            assert {peer["ipBlock"]["cidr"] for peer in rule["from"]} == networks
