@@ -264,10 +264,10 @@ class Simulation:
     def _arrived(self, letter: Letter) -> None:
         if self._lane is not None:
             self._lane.put(letter)
-            self._kick()
+            self._schedule()
 
     def _tick(self) -> None:
-        self._kick()
+        self._schedule()
         self.result.windows[int(self._clock.now)] = self._working
         self._clock.later(0.1, self._tick)
 
@@ -282,19 +282,19 @@ class Simulation:
         self._opening -= 1
         if self._receiver.connect(now):
             self._working += 1
-            self.controller.opened(self._working, now)
+            self.controller.on_connected(self._working, now)
             self._next()
         else:
             self.result.refused_connections += 1
             reason = "421 too many connections"
-            self.controller.not_opened(self._working, Signal.CONNECTIONS, reason, now)
+            self.controller.on_connect_failed(self._working, Signal.CONNECTIONS, reason, now)
 
     def _next(self) -> None:
         """A connection has nothing to do."""
         self._idle += 1
-        self._kick()
+        self._schedule()
 
-    def _kick(self) -> None:
+    def _schedule(self) -> None:
         """See what can begin."""
         now = self._clock.now
         while self._idle:
@@ -320,7 +320,7 @@ class Simulation:
 
     def _woken(self) -> None:
         self._wakes_at = math.inf
-        self._kick()
+        self._schedule()
 
     def _send(self, now: float) -> None:
         if self._lane is not None:
@@ -328,7 +328,7 @@ class Simulation:
             if letter is not None:
                 self.result.waits.setdefault(letter.owner, []).append(now - letter.since)
                 self.result.starts.append((now, letter.owner))
-        self.controller.sent(now)
+        self.controller.on_sent(now)
         self._busy += 1
         self._clock.later(self._receiver.round_trip, lambda: self._offered(now))
 
@@ -345,21 +345,21 @@ class Simulation:
             self._close()
             self.result.refused_connections += 1
             reason = "421 too many connections"
-            self.controller.not_opened(self._working, Signal.CONNECTIONS, reason, now)
+            self.controller.on_connect_failed(self._working, Signal.CONNECTIONS, reason, now)
             return
         taken = self._receiver.take(now)
         self.result.attempts.append((now, taken))
         if not taken:
             self.result.deferred += 1
             self.result.deferrals[int(now)] += 1
-            self._clock.later(self._receiver.round_trip, lambda: self._objected(sent_at))
+            self._clock.later(self._receiver.round_trip, lambda: self._on_throttled(sent_at))
             return
         self._receiver.busy += 1
         seconds = self._receiver.duration(now, self._dice)
         self._clock.later(seconds, lambda: self._taken(sent_at))
 
-    def _objected(self, sent_at: float) -> None:
-        self.controller.objected(Signal.RATE, "450 4.7.1 slow down", sent_at, self._clock.now)
+    def _on_throttled(self, sent_at: float) -> None:
+        self.controller.on_throttled(Signal.RATE, "450 4.7.1 slow down", sent_at, self._clock.now)
         self._busy -= 1
         self._next()
 
@@ -371,7 +371,7 @@ class Simulation:
         else:
             self.result.delivered += 1
         self.result.timeline[int(now)] += 1
-        self.controller.took(self._busy, now, now - sent_at)
+        self.controller.on_success(self._busy, now, now - sent_at)
         self._busy -= 1
         self._next()
 

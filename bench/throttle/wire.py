@@ -13,8 +13,8 @@ from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.outcome import Outcome
 from postroad_sender.dns.resolver import Resolver
 from postroad_sender.lanes.lane import Lane
-from postroad_sender.lanes.worker import Crew
-from postroad_sender.limits.connection_limit import Slots
+from postroad_sender.lanes.worker import ConnectionPool
+from postroad_sender.limits.connection_limit import ConnectionLimit
 from postroad_sender.routes.routes import Route, Routes
 from postroad_sender.throttle.controller import Caps, Controller
 from postroad_smtp.client.session import Session, TlsWish
@@ -36,7 +36,7 @@ class Rig:
     """One lane with its couriers. If it is endless, another message follows each that ends."""
 
     def __init__(self, *, endless: bool) -> None:
-        self.crew: Crew | None = None
+        self.pool: ConnectionPool | None = None
         self.waits: dict[str, list[float]] = {}
         self.starts: list[tuple[float, str]] = []
         self._endless = endless
@@ -46,7 +46,7 @@ class Rig:
 
     def feed(self, accounts: Iterable[str]) -> None:
         """Put a message for each of `accounts` into the lane."""
-        assert self.crew is not None  # noqa: S101 - set before the first
+        assert self.pool is not None  # noqa: S101 - set before the first
         now = self._loop.time()
         for account in accounts:
             recipient = OutboundRecipient(id="m", address="u@receiver.test")
@@ -63,8 +63,8 @@ class Rig:
             )
             job = _BenchJob(message, memoryview(_MIME), "receiver.test", self._shard)
             job.since = now
-            self.crew.lane.put(job)
-        self.crew.kick()
+            self.pool.lane.put(job)
+        self.pool.schedule()
 
     async def pieces(self, job: Job) -> tuple[bytes | memoryview, ...]:
         """Its transaction begins."""
@@ -74,28 +74,28 @@ class Rig:
         return (job.body,)
 
     def finish(self, job: Job, outcomes: Sequence[Outcome], session: Session | None) -> None:
-        """Part of Endings."""
+        """Part of Disposition."""
         del outcomes, session
         if self._endless:
             self.feed([job.account])
 
-    def park(
+    def requeue(
         self, job: Job, seconds: float, reason: str, label: str, queue: str | None = None
     ) -> None:
-        """Part of Endings: the lane is closed for long; the next message waits for it."""
+        """Part of Disposition: the lane is closed for long; the next message waits for it."""
         del job, seconds, reason, label, queue
 
-    def leave(self, job: Job) -> None:
-        """Part of Endings."""
+    def nack(self, job: Job) -> None:
+        """Part of Disposition."""
 
     def reroute(self, job: Job, shard: str) -> None:
-        """Part of Endings."""
+        """Part of Disposition."""
 
 
 @asynccontextmanager
 async def _at_work(
     receiver: ScriptedReceiver, rig: Rig, connections: int, *, pipelining: bool
-) -> AsyncIterator[Crew]:
+) -> AsyncIterator[ConnectionPool]:
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     route = Route(domain="*", host="127.0.0.1", port=port, tls=TlsWish.NONE, pipelining=pipelining)
@@ -103,20 +103,20 @@ async def _at_work(
     destination = Destinations(Routes((route,)), resolver).known("receiver.test")
     assert destination is not None  # noqa: S101 - the route names the host
     now = asyncio.get_running_loop().time()
-    rig.crew = Crew(
+    rig.pool = ConnectionPool(
         Lane(destination.key, Controller(Caps(connections=connections), now), now),
         destination,
         Dialer(resolver, "bench.test", Contexts.make()),
-        slots=Slots(1000),
-        endings=rig,
+        connection_limit=ConnectionLimit(1000),
+        disposition=rig,
         pieces=rig.pieces,
         idle_seconds=5.0,
         most_messages=1000,
     )
     try:
-        yield rig.crew
+        yield rig.pool
     finally:
-        await rig.crew.stop(1.0)
+        await rig.pool.stop(1.0)
         server.close()
         await receiver.ended(5.0)
 

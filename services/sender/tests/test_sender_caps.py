@@ -14,10 +14,10 @@ from postroad_common.errors import StoreAway
 from postroad_common.store.leases import Division, Grant
 from postroad_sender.limits.allocation import divide, targets
 from postroad_sender.limits.caps import CapError, Limits, StaticCaps
-from postroad_sender.limits.cluster_limit import Number, Shares
-from postroad_sender.limits.connection_limit import Slots
-from postroad_sender.limits.daily_quota import Tally
-from postroad_sender.limits.rate_limit import Pace, may_pass
+from postroad_sender.limits.cluster_limit import ClusterLimit, ClusterLimits
+from postroad_sender.limits.connection_limit import ConnectionLimit
+from postroad_sender.limits.daily_quota import DailyQuota
+from postroad_sender.limits.rate_limit import RateLimit, may_pass
 from postroad_sender.routes.providers import ProviderError, Providers
 from postroad_sender.routes.routes import Routes
 from postroad_sender.routes.sources import SYSTEM, Source, SourceError, Sources
@@ -39,17 +39,17 @@ class Clock(asyncio.SelectorEventLoop):
     def run_for(self, seconds: float) -> None:
         """Let the time pass, timer by timer."""
         end = self.now + seconds
-        self.settle()
+        self.commit()
         while True:
             due = [timer.when() for timer in self._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
             if not due or min(due) > end:
                 break
             self.now = max(self.now, min(due))
-            self.settle()
+            self.commit()
         self.now = end
-        self.settle()
+        self.commit()
 
-    def settle(self) -> None:
+    def commit(self) -> None:
         """Run what can run now."""
         for _ in range(10_000):
             self.call_soon(self.stop)
@@ -76,7 +76,7 @@ class Store:
 
     def __init__(self) -> None:
         self.leased: dict[tuple[str, int], int] = {}
-        self.shares: dict[str, Division] = {}
+        self.cluster: dict[str, Division] = {}
         self.away = False
         self.lose = False  # somebody else is always faster
         self.trips = 0
@@ -93,13 +93,13 @@ class Store:
 
     async def divisions(self, names: Iterable[str]) -> dict[str, Division]:
         self._trip()
-        return {name: self.shares[name] for name in names if name in self.shares}
+        return {name: self.cluster[name] for name in names if name in self.cluster}
 
     async def divide(self, name: str, division: Division) -> bool:
         self._trip()
-        if self.lose or self.shares.get(name, Division()).revision != division.revision:
+        if self.lose or self.cluster.get(name, Division()).revision != division.revision:
             return False
-        self.shares[name] = Division(division.revision + 1, division.held, division.wanted)
+        self.cluster[name] = Division(division.revision + 1, division.held, division.wanted)
         return True
 
     def _trip(self) -> None:
@@ -111,9 +111,11 @@ class Store:
 class Lane:
     """Sends whenever it may, one message each time that it is kicked."""
 
-    def __init__(self, loop: Clock, pace: Pace | None = None, tally: Tally | None = None) -> None:
-        self.loop, self.pace, self.tally = loop, pace, tally
-        self.other: Pace | None = None
+    def __init__(
+        self, loop: Clock, rate_limit: RateLimit | None = None, quota: DailyQuota | None = None
+    ) -> None:
+        self.loop, self.rate_limit, self.quota = loop, rate_limit, quota
+        self.other: RateLimit | None = None
         self.sent: list[float] = []
         self.kicks = 0
         self.left = 10**9
@@ -122,22 +124,24 @@ class Lane:
     def is_waiting(self) -> bool:
         return self.left > 0
 
-    def kick(self) -> None:
+    def schedule(self) -> None:
         self.kicks += 1
         while self.left and self._may():
-            if self.tally is not None:
-                self.tally.spend()
-            for pace in (self.pace, self.other):
-                if pace is not None:
-                    pace.spend(self.loop.time())
+            if self.quota is not None:
+                self.quota.spend()
+            for rate_limit in (self.rate_limit, self.other):
+                if rate_limit is not None:
+                    rate_limit.spend(self.loop.time())
             self.left -= 1
             self.sent.append(self.loop.time())
 
     def _may(self) -> bool:
-        if self.tally is not None and not self.tally.may(self):
+        if self.quota is not None and not self.quota.may(self):
             return False
-        paces = [pace for pace in (self.pace, self.other) if pace is not None]
-        return may_pass(paces, self, self.loop.time(), ready=False)
+        rate_limits = [
+            rate_limit for rate_limit in (self.rate_limit, self.other) if rate_limit is not None
+        ]
+        return may_pass(rate_limits, self, self.loop.time(), ready=False)
 
 
 def most_within(moments: Iterable[float], seconds: float = 1.0) -> int:
@@ -156,10 +160,10 @@ def most_within(moments: Iterable[float], seconds: float = 1.0) -> int:
 
 @pytest.mark.parametrize("rate", [0.2, 1.0, 3.0, 10.0, 100.0])
 def test_pace_is_kept_in_every_second_and_is_shared_in_turn(clock: Clock, rate: float):
-    pace = Pace(rate)
-    lanes = [Lane(clock, pace) for _ in range(7)]
+    rate_limit = RateLimit(rate)
+    lanes = [Lane(clock, rate_limit) for _ in range(7)]
     for lane in lanes:
-        clock.call_soon(lane.kick)
+        clock.call_soon(lane.schedule)
     seconds = 20.0 / rate + 10.0
     clock.run_for(seconds)
     sent = [moment for lane in lanes for moment in lane.sent]
@@ -170,10 +174,10 @@ def test_pace_is_kept_in_every_second_and_is_shared_in_turn(clock: Clock, rate: 
 
 
 def test_a_thousand_lanes_behind_one_pace_are_woken_only_as_often_as_messages_pass(clock: Clock):
-    pace = Pace(10.0)
-    lanes = [Lane(clock, pace) for _ in range(1000)]
+    rate_limit = RateLimit(10.0)
+    lanes = [Lane(clock, rate_limit) for _ in range(1000)]
     for lane in lanes:
-        clock.call_soon(lane.kick)
+        clock.call_soon(lane.schedule)
     clock.run_for(20.0)
     sent = sum(len(lane.sent) for lane in lanes)
     woken = sum(lane.kicks for lane in lanes) - len(lanes)
@@ -182,14 +186,14 @@ def test_a_thousand_lanes_behind_one_pace_are_woken_only_as_often_as_messages_pa
 
 
 def test_lanes_behind_two_paces_all_get_on_and_both_paces_hold(clock: Clock):
-    one, other = Pace(10.0), Pace(11.0)
+    one, other = RateLimit(10.0), RateLimit(11.0)
     lanes = [Lane(clock, one) for _ in range(9)]
     for lane in lanes[::2]:
         lane.other = other
-        clock.call_soon(lane.kick)
+        clock.call_soon(lane.schedule)
     for lane in lanes[1::2]:
-        lane.pace, lane.other = other, one
-        clock.call_soon(lane.kick)
+        lane.rate_limit, lane.other = other, one
+        clock.call_soon(lane.schedule)
     clock.run_for(30.0)
     sent = [moment for lane in lanes for moment in lane.sent]
     assert most_within(sent) <= 10
@@ -198,23 +202,23 @@ def test_lanes_behind_two_paces_all_get_on_and_both_paces_hold(clock: Clock):
 
 
 def test_lane_that_has_nothing_to_send_any_more_does_not_keep_its_turn(clock: Clock):
-    pace = Pace(1.0)
-    gone, there = Lane(clock, pace), Lane(clock, pace)
+    rate_limit = RateLimit(1.0)
+    gone, there = Lane(clock, rate_limit), Lane(clock, rate_limit)
     for lane in (gone, there):
-        clock.call_soon(lane.kick)
-    clock.settle()
+        clock.call_soon(lane.schedule)
+    clock.commit()
     gone.left = 0
     clock.run_for(10.0)
     assert len(there.sent) >= 8
 
 
 def test_nothing_begins_before_the_last_owner_s_message_is_a_message_s_time_ago(clock: Clock):
-    pace = Pace(2.0)
-    lane = Lane(clock, pace)
-    clock.call_soon(lane.kick)
+    rate_limit = RateLimit(2.0)
+    lane = Lane(clock, rate_limit)
+    clock.call_soon(lane.schedule)
     clock.run_for(3.0)
-    pace.let_go()
-    clock.call_soon(lane.kick)
+    rate_limit.release()
+    clock.call_soon(lane.schedule)
     moment = clock.time()
     clock.run_for(3.0)
     assert min(sent for sent in lane.sent if sent > moment) >= moment + 0.5
@@ -224,7 +228,7 @@ def test_nothing_begins_before_the_last_owner_s_message_is_a_message_s_time_ago(
 
 
 def test_freed_slot_goes_on_to_the_next_where_the_first_has_no_use_for_it(clock: Clock):
-    slots = Slots(1)
+    connection_limit = ConnectionLimit(1)
     taken: list[str] = []
 
     class Wanting:
@@ -233,25 +237,25 @@ def test_freed_slot_goes_on_to_the_next_where_the_first_has_no_use_for_it(clock:
         def __init__(self, name: str, *, wants: bool) -> None:
             self.name, self.wants = name, wants
 
-        def kick(self) -> None:
-            if self.wants and slots.take(self):
+        def schedule(self) -> None:
+            if self.wants and connection_limit.acquire(self):
                 taken.append(self.name)
 
     first = Wanting("first", wants=True)
-    first.kick()
+    first.schedule()
     for waiter in (Wanting("idle", wants=False), Wanting("second", wants=True)):
-        assert not slots.take(waiter)
-    clock.call_soon(slots.give_back)
-    clock.settle()
+        assert not connection_limit.acquire(waiter)
+    clock.call_soon(connection_limit.release)
+    clock.commit()
     assert taken == ["first", "second"]
-    assert slots.used == 1
+    assert connection_limit.used == 1
 
 
 # -- tallies
 
 
-def tally(store: Store, most: int | None, wall: list[float]) -> Tally:
-    return Tally("t", lambda _: most, store, what="cap of x", kind="cap", wall=lambda: wall[0])
+def quota(store: Store, most: int | None, wall: list[float]) -> DailyQuota:
+    return DailyQuota("t", lambda _: most, store, what="cap of x", kind="cap", wall=lambda: wall[0])
 
 
 @given(
@@ -266,100 +270,100 @@ def test_number_of_a_day_is_never_exceeded_by_processes_that_crash_leave_and_los
     most: int, steps: list[tuple[str, int]]
 ):
     clock, store, wall = Clock(), Store(), [100 * DAY + 5.0]
-    lanes = [Lane(clock, tally=tally(store, most, wall)) for _ in range(3)]
+    lanes = [Lane(clock, quota=quota(store, most, wall)) for _ in range(3)]
     sent, left_alone = 0, True
     for what, who in steps:
         lane = lanes[who]
         if what == "send":
             lane.left = 60
-            clock.call_soon(lane.kick)
+            clock.call_soon(lane.schedule)
         elif what in {"leave", "crash"}:
             if what == "leave":
-                clock.run_until_complete(lane.tally.leave())  # type: ignore[union-attr]
+                clock.run_until_complete(lane.quota.close())  # type: ignore[union-attr]
             else:
                 left_alone = False
             sent += len(lane.sent)
-            lanes[who] = Lane(clock, tally=tally(store, most, wall))
+            lanes[who] = Lane(clock, quota=quota(store, most, wall))
         else:
             store.away = what == "away"
             left_alone = left_alone and what != "away"
         wall[0] += 11.0
-        clock.settle()
+        clock.commit()
     before = sum(len(lane.sent) for lane in lanes)
     sent += before
     assert sent <= most
     if left_alone:
         lane = lanes[0]
         for other in lanes[1:]:
-            clock.run_until_complete(other.tally.leave())  # type: ignore[union-attr]
+            clock.run_until_complete(other.quota.close())  # type: ignore[union-attr]
         lane.left = 10**6
         for _ in range(3):
             wall[0] += 40.0
-            clock.call_soon(lane.kick)
-            clock.settle()
+            clock.call_soon(lane.schedule)
+            clock.commit()
         assert sent - before + sum(len(one.sent) for one in lanes) == most
     clock.close()
 
 
 def test_used_up_number_closes_until_midnight_utc_and_then_begins_anew(clock: Clock):
     store, wall = Store(), [200 * DAY + 3600.0]
-    lane = Lane(clock, tally=tally(store, 5, wall))
-    assert lane.tally is not None
-    clock.call_soon(lane.kick)
-    clock.settle()
+    lane = Lane(clock, quota=quota(store, 5, wall))
+    assert lane.quota is not None
+    clock.call_soon(lane.schedule)
+    clock.commit()
     assert len(lane.sent) == 5
-    assert lane.tally.why() == "cap of x: 5 of 5 today"
-    clock.call_soon(lambda: closed.append(lane.tally.closed_for()))  # type: ignore[union-attr]
+    assert lane.quota.why() == "cap of x: 5 of 5 today"
+    clock.call_soon(lambda: closed.append(lane.quota.closed_for()))  # type: ignore[union-attr]
     closed: list[float] = []
-    clock.settle()
+    clock.commit()
     assert closed == [DAY - 3600.0]
     wall[0] = 201 * DAY + 0.1
-    clock.call_soon(lane.kick)
-    clock.settle()
+    clock.call_soon(lane.schedule)
+    clock.commit()
     assert len(lane.sent) == 10
 
 
 def test_with_the_store_away_only_what_is_leased_is_used_and_the_reason_says_so(clock: Clock):
     store, wall = Store(), [200 * DAY]
-    lane = Lane(clock, tally=tally(store, 1000, wall))
-    assert lane.tally is not None
+    lane = Lane(clock, quota=quota(store, 1000, wall))
+    assert lane.quota is not None
     lane.left = 1
-    clock.call_soon(lane.kick)
-    clock.settle()
+    clock.call_soon(lane.schedule)
+    clock.commit()
     store.away = True
     lane.left = 500
-    clock.call_soon(lane.kick)
-    clock.settle()
+    clock.call_soon(lane.schedule)
+    clock.commit()
     assert 1 <= len(lane.sent) <= 10  # a part is a hundredth
-    assert "the database is away" in lane.tally.why()
-    assert 0.0 < lane.tally.closed_for() <= 10.0
+    assert "the database is away" in lane.quota.why()
+    assert 0.0 < lane.quota.closed_for() <= 10.0
     store.away = False
     wall[0] += 11.0
-    clock.call_soon(lane.kick)
-    clock.settle()
+    clock.call_soon(lane.schedule)
+    clock.commit()
     assert len(lane.sent) == 501
 
 
 def test_a_mailing_costs_a_trip_to_the_store_for_each_part_and_not_for_each_message(clock: Clock):
     store, wall = Store(), [200 * DAY]
-    lane = Lane(clock, tally=tally(store, 100_000, wall))
+    lane = Lane(clock, quota=quota(store, 100_000, wall))
     lane.left = 5000
-    clock.call_soon(lane.kick)
-    clock.settle()
+    clock.call_soon(lane.schedule)
+    clock.commit()
     assert len(lane.sent) == 5000
     assert store.trips <= 12
 
 
 def test_unused_lease_is_given_back_to_the_others(clock: Clock):
     store, wall = Store(), [200 * DAY]
-    lane = Lane(clock, tally=tally(store, 1000, wall))
-    assert lane.tally is not None
+    lane = Lane(clock, quota=quota(store, 1000, wall))
+    assert lane.quota is not None
     lane.left = 3
-    clock.call_soon(lane.kick)
-    clock.settle()
+    clock.call_soon(lane.schedule)
+    clock.commit()
     assert store.leased["t", 200] > 3
     wall[0] += 61.0
-    clock.run_until_complete(lane.tally.tidy())
+    clock.run_until_complete(lane.quota.tidy())
     assert store.leased["t", 200] == 3
 
 
@@ -426,19 +430,19 @@ def test_rate_of_a_source_holds_over_two_processes_in_every_second_and_is_used(c
     lanes: list[Lane] = []
     processes = []
     for homes in (["00", "01", "02"], ["03", "04"]):
-        shares = Shares(store, lambda homes=homes: homes, wall=clock.time)
-        shares.add(Number.of_rate("rate/a", rate))
-        processes.append(shares)
+        cluster = ClusterLimits(store, lambda homes=homes: homes, wall=clock.time)
+        cluster.add(ClusterLimit.of_rate("rate/a", rate))
+        processes.append(cluster)
 
     async def run() -> None:
-        for shares, homes in zip(processes, (["00", "01", "02"], ["03", "04"]), strict=True):
+        for cluster, homes in zip(processes, (["00", "01", "02"], ["03", "04"]), strict=True):
             for home in homes:
-                demand = shares.demand("a", home)
-                lanes.append(Lane(clock, shares.numbers["rate/a"].pace(home, demand)))
-                demand.add(lanes[-1])
-        keeping = [asyncio.create_task(shares.keep()) for shares in processes]
+                waiters = cluster.waiters("a", home)
+                lanes.append(Lane(clock, cluster.limits["rate/a"].rate_limit(home, waiters)))
+                waiters.add(lanes[-1])
+        keeping = [asyncio.create_task(cluster.run()) for cluster in processes]
         for lane in lanes:
-            lane.kick()
+            lane.schedule()
         await asyncio.sleep(60.0)
         for lane in lanes[1:]:
             lane.left = 0  # from now on one shard alone has mail
@@ -467,49 +471,49 @@ def test_what_a_dead_process_held_is_its_successor_s(clock: Clock):
     store = Store()
 
     async def run() -> tuple[int, int]:
-        first = Shares(store, lambda: ["00"], wall=clock.time)
-        first.add(Number("connections/a", 4))
-        demand = first.demand("a", "00")
-        slots = first.numbers["connections/a"].connections("00", demand)
+        first = ClusterLimits(store, lambda: ["00"], wall=clock.time)
+        first.add(ClusterLimit("connections/a", 4))
+        waiters = first.waiters("a", "00")
+        connection_limit = first.limits["connections/a"].connections("00", waiters)
         waiter = Lane(clock)
         waiter.left = 1
-        demand.add(waiter)
-        assert not slots.take(waiter)
+        waiters.add(waiter)
+        assert not connection_limit.acquire(waiter)
         await first.exchange()
-        had = slots.most
-        second = Shares(store, lambda: ["00"], wall=clock.time)
-        second.add(Number("connections/a", 4))
+        had = connection_limit.most
+        second = ClusterLimits(store, lambda: ["00"], wall=clock.time)
+        second.add(ClusterLimit("connections/a", 4))
         await second.exchange()  # nothing is wanted there: it is free again
-        return had, sum(store.shares["connections/a"].held.values())
+        return had, sum(store.cluster["connections/a"].held.values())
 
     task = clock.create_task(run())
-    clock.settle()
+    clock.commit()
     assert task.result() == (4, 0)
 
 
 def test_part_is_used_only_when_its_last_owner_can_no_longer_give_it_away(clock: Clock):
     store = Store()
-    store.shares["connections/a"] = Division(7, {"00": 3}, {})
+    store.cluster["connections/a"] = Division(7, {"00": 3}, {})
 
     async def run() -> tuple[int, int, bool]:
-        new = Shares(store, lambda: ["00"], wall=clock.time)
-        new.add(Number("connections/a", 4))
-        demand = new.demand("a", "00")
-        slots = new.numbers["connections/a"].connections("00", demand)
+        new = ClusterLimits(store, lambda: ["00"], wall=clock.time)
+        new.add(ClusterLimit("connections/a", 4))
+        waiters = new.waiters("a", "00")
+        connection_limit = new.limits["connections/a"].connections("00", waiters)
         waiter = Lane(clock)
         waiter.left = 10**9
-        waiter.kick = lambda: None  # type: ignore[method-assign]
-        demand.add(waiter)
-        late = store.shares["connections/a"]  # what the last owner has read
+        waiter.schedule = lambda: None  # type: ignore[method-assign]
+        waiters.add(waiter)
+        late = store.cluster["connections/a"]  # what the last owner has read
         store.lose = True
         await new.exchange()
-        before = slots.most
+        before = connection_limit.most
         store.lose = False
         await new.exchange()
-        return before, slots.most, await store.divide("connections/a", late)
+        return before, connection_limit.most, await store.divide("connections/a", late)
 
     task = clock.create_task(run())
-    clock.settle()
+    clock.commit()
     assert task.result() == (0, 4, False)
 
 

@@ -7,7 +7,7 @@ from bench.throttle.simulation import Letter, Receiver, Result, always, simulate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postroad_sender.throttle.bucket_estimate import Bucket
+from postroad_sender.throttle.bucket_estimate import BucketEstimate
 from postroad_sender.throttle.controller import Caps, Controller, Effect, Kind
 from postroad_sender.throttle.gcra import Gcra
 from postroad_sender.throttle.signals import Signal
@@ -115,7 +115,7 @@ def slowed() -> Controller:
     for _ in range(4000):
         busy = controller.connections(now)
         now += 0.1 / min(10, busy)
-        controller.took(busy, now, 0.1 * max(1.0, busy / 10))
+        controller.on_success(busy, now, 0.1 * max(1.0, busy / 10))
     return controller
 
 
@@ -140,13 +140,13 @@ def test_trial_ends_when_the_rate_is_what_holds_messages_back():
     while controller.connections(now) >= int(controller.window.size):  # until a trial begins
         busy = controller.connections(now)
         now += 0.1 / min(10, busy)
-        controller.took(busy, now, 0.1 * max(1.0, busy / 10))
+        controller.on_success(busy, now, 0.1 * max(1.0, busy / 10))
         assert now < 60
     for _ in range(2):
-        controller.objected(Signal.RATE, "450", now, now)
-    controller.sent(now)
+        controller.on_throttled(Signal.RATE, "450", now, now)
+    controller.on_sent(now)
     assert controller.wait(now) > 0.0
-    controller.took(1, now, 0.1)
+    controller.on_success(1, now, 0.1)
     assert controller.connections(now) == controller.window.allowed()
 
 
@@ -155,9 +155,9 @@ def test_trial_ends_when_the_rate_is_what_holds_messages_back():
 
 def test_one_objection_slows_nothing_and_a_second_one_does():
     controller = Controller(Caps(), 0.0)
-    controller.objected(Signal.RATE, "450 slow down", 1.0, 1.0)
+    controller.on_throttled(Signal.RATE, "450 slow down", 1.0, 1.0)
     assert controller.rate.limit is None
-    controller.objected(Signal.RATE, "450 slow down", 2.0, 2.0)
+    controller.on_throttled(Signal.RATE, "450 slow down", 2.0, 2.0)
     assert controller.rate.limit is not None
     (effect,) = controller.effects(2.0)
     assert (effect.kind, effect.reason) == (Kind.RATE, "450 slow down")
@@ -168,19 +168,19 @@ def test_objections_rare_among_successes_slow_nothing():
     for second in range(1, 2000):
         now = second / 10
         if second % 50 == 0:
-            controller.objected(Signal.POLICY, "450 no", now, now)
+            controller.on_throttled(Signal.POLICY, "450 no", now, now)
         else:
-            controller.took(1, now)
+            controller.on_success(1, now)
     assert controller.effects(200.0) == []
 
 
 def test_what_was_sent_before_a_cut_does_not_cut_again():
     controller = Controller(Caps(), 0.0)
     for _ in range(2):
-        controller.objected(Signal.RATE, "450", 1.0, 1.0)
+        controller.on_throttled(Signal.RATE, "450", 1.0, 1.0)
     limit = controller.rate.limit
     for _ in range(20):
-        controller.objected(Signal.RATE, "450", 0.9, 1.1)
+        controller.on_throttled(Signal.RATE, "450", 0.9, 1.1)
     assert controller.rate.limit == limit
 
 
@@ -190,7 +190,7 @@ def test_reputation_pauses_longer_each_time():
     for _ in range(3):
         for _ in range(2):
             now += 1.0
-            controller.objected(Signal.REPUTATION, "421 complaints", now, now)
+            controller.on_throttled(Signal.REPUTATION, "421 complaints", now, now)
         pauses.append(controller.closed_for(now))
         now += pauses[-1]
     assert pauses[0] >= 60
@@ -201,7 +201,7 @@ def test_reputation_pauses_longer_each_time():
 def test_stated_delay_of_the_lane_is_honoured():
     controller = Controller(Caps(), 0.0)
     for _ in range(2):
-        controller.objected(Signal.RATE, "450 try again in 90 seconds", 5.0, 5.0, 90.0)
+        controller.on_throttled(Signal.RATE, "450 try again in 90 seconds", 5.0, 5.0, 90.0)
     assert 90 <= controller.closed_for(5.0) <= 100
     assert controller.connections(5.0) == 0
 
@@ -210,38 +210,38 @@ def test_dead_site_closes_the_lane_ever_longer_and_opens_with_one_connection():
     controller = Controller(Caps(closed_longest=60), 0.0)
     now, waits = 0.0, []
     for _ in range(9):
-        controller.not_opened(0, Signal.REFUSED, "connection refused", now)
+        controller.on_connect_failed(0, Signal.REFUSED, "connection refused", now)
         waits.append(controller.closed_for(now))
         now += waits[-1] + 0.01
     assert waits[0] < 2
     assert 60 <= waits[-1] <= 66
     assert controller.connections(now) == 1
-    controller.opened(1, now)
-    controller.not_opened(0, Signal.REFUSED, "connection refused", now)
+    controller.on_connected(1, now)
+    controller.on_connect_failed(0, Signal.REFUSED, "connection refused", now)
     assert controller.closed_for(now) < 2
 
 
 def test_window_grows_only_while_it_is_used():
     controller = Controller(Caps(), 0.0)
     for _ in range(100):
-        controller.took(1, 1.0)
+        controller.on_success(1, 1.0)
     assert controller.connections(1.0) == 2
     for _ in range(100):
-        controller.took(controller.connections(1.0), 1.0)
+        controller.on_success(controller.connections(1.0), 1.0)
     assert controller.connections(1.0) == 20
 
 
 def test_cap_is_never_exceeded():
     controller = Controller(Caps(connections=3, messages_per_second=10), 0.0)
     for _ in range(200):
-        controller.took(controller.connections(1.0), 1.0)
+        controller.on_success(controller.connections(1.0), 1.0)
     assert controller.connections(1.0) == 3
     sent, now = 0, 2.0
     while now < 12.0:
         wait = controller.wait(now)
         if wait <= 0:
-            controller.sent(now)
-            controller.took(1, now)
+            controller.on_sent(now)
+            controller.on_success(1, now)
             sent += 1
         else:
             now += wait
@@ -251,7 +251,7 @@ def test_cap_is_never_exceeded():
 def test_operator_cancels_and_pins():
     controller = Controller(Caps(), 0.0)
     for _ in range(2):
-        controller.objected(Signal.RATE, "450", 1.0, 1.0)
+        controller.on_throttled(Signal.RATE, "450", 1.0, 1.0)
     controller.cancel(Kind.RATE, 2.0)
     assert controller.effects(2.0) == []
     assert controller.wait(2.0) == 0.0
@@ -266,18 +266,18 @@ def test_operator_cancels_and_pins():
 
 def test_what_was_learnt_survives_a_restart_on_another_clock():
     controller = Controller(Caps(), 1000.0)
-    controller.opened(5, 1000.0)
-    controller.not_opened(4, Signal.CONNECTIONS, "421 too many", 1001.0)
+    controller.on_connected(5, 1000.0)
+    controller.on_connect_failed(4, Signal.CONNECTIONS, "421 too many", 1001.0)
     for _ in range(2):
-        controller.objected(Signal.RATE, "450 try later", 1002.0, 1002.0, 60.0)
-    controller.rate.bar.length = 12.0
+        controller.on_throttled(Signal.RATE, "450 try later", 1002.0, 1002.0, 60.0)
+    controller.rate.penalty.length = 12.0
     controller.pin(Kind.PAUSE, 1100.0, "by hand", 1002.0)
     state = json.loads(json.dumps(controller.to_state(1003.0, 5_000_000.0)))
     again = Controller(Caps(), 7.0)
     again.restore(state, 7.0, 5_000_002.0)
     assert again.window.ceiling == 4
     assert again.rate.limit == pytest.approx(controller.rate.limit)
-    assert again.rate.bar.length == 12.0
+    assert again.rate.penalty.length == 12.0
     assert again.closed_for(7.0) == pytest.approx(1100.0 - 1005.0)
     assert {e.kind: e.reason for e in again.effects(7.0)} == {
         e.kind: e.reason for e in controller.effects(1003.0)
@@ -307,15 +307,15 @@ def test_whatever_happens_the_lane_goes_on_within_its_caps(
         wait = controller.wait(now)
         assert 0.0 <= wait < 4000.0
         if wait == 0.0:
-            controller.sent(now)
+            controller.on_sent(now)
         if what == "took":
-            controller.took(max(1, allowed), now, ago)
+            controller.on_success(max(1, allowed), now, ago)
         elif what in {"objected", "policy"}:
             signal = Signal.RATE if what == "objected" else Signal.POLICY
-            controller.objected(signal, "450", now - ago, now)
+            controller.on_throttled(signal, "450", now - ago, now)
         elif what in {"refused", "closed"}:
             working = allowed if what == "refused" else 0
-            controller.not_opened(working, Signal.CONNECTIONS, "421", now)
+            controller.on_connect_failed(working, Signal.CONNECTIONS, "421", now)
         elif what == "dry":
             controller.set_dry_run({Kind.RATE} if ago > 1.5 else ())
         else:
@@ -338,14 +338,14 @@ def shown(controller: Controller, now: float) -> dict[Kind, Effect]:
 def test_dry_run_shows_what_it_would_do_and_does_nothing():
     controller = Controller(Caps(connections=15), 0.0)
     controller.set_dry_run(set(Kind))
-    controller.opened(9, 1.0)
+    controller.on_connected(9, 1.0)
     for tick in range(300):
         now = 1.0 + tick / 10
-        controller.sent(now)
-        controller.took(9, now, 0.05)
+        controller.on_sent(now)
+        controller.on_success(9, now, 0.05)
     for _ in range(4):
-        controller.objected(Signal.RATE, "450 slow down", 31.0, 31.0, 60.0)
-    controller.not_opened(9, Signal.CONNECTIONS, "421 too many", 31.0)
+        controller.on_throttled(Signal.RATE, "450 slow down", 31.0, 31.0, 60.0)
+    controller.on_connect_failed(9, Signal.CONNECTIONS, "421 too many", 31.0)
     effects = shown(controller, 33.0)
     assert set(effects) == set(Kind)
     assert all(effect.simulated for effect in effects.values())
@@ -360,19 +360,19 @@ def test_what_was_learnt_in_a_dry_run_holds_behind_it():
     controller = Controller(Caps(), 0.0)
     controller.set_dry_run({Kind.RATE})
     for _ in range(2):
-        controller.objected(Signal.RATE, "450", 1.0, 1.0)
+        controller.on_throttled(Signal.RATE, "450", 1.0, 1.0)
     assert controller.wait(1.0) == 0.0
     controller.set_dry_run(())
     (effect,) = controller.effects(2.0)
     assert not effect.simulated
-    controller.sent(2.0)
+    controller.on_sent(2.0)
     assert controller.wait(2.0) == pytest.approx(1 / effect.value, abs=0.03)
 
 
 def test_dry_run_keeps_to_caps_and_pins():
     controller = Controller(Caps(connections=3, messages_per_second=2.0), 0.0)
     controller.set_dry_run(set(Kind))
-    controller.sent(1.0)
+    controller.on_sent(1.0)
     assert controller.wait(1.0) > 0.4
     assert controller.connections(1.0) == 3
     controller.pin(Kind.PAUSE, 9.0, "by hand", 1.0)
@@ -384,10 +384,10 @@ def test_dry_run_does_not_call_a_closed_site_or_a_full_one_in_a_loop():
     controller = Controller(Caps(connections=5), 0.0)
     controller.set_dry_run(set(Kind))
     for _ in range(9):
-        controller.not_opened(0, Signal.REFUSED, "refused", 10.0)
+        controller.on_connect_failed(0, Signal.REFUSED, "refused", 10.0)
     assert 0.9 <= controller.closed_for(10.0) <= 1.2
     assert controller.closed_for(11.2) == 0.0
-    controller.not_opened(2, Signal.CONNECTIONS, "421 too many", 20.0)
+    controller.on_connect_failed(2, Signal.CONNECTIONS, "421 too many", 20.0)
     assert controller.connections(20.5) == 2
     assert controller.connections(21.5) == 5
 
@@ -416,9 +416,9 @@ def test_accounts_with_few_messages_do_not_wait_for_one_with_many():
 def test_bucket_tells_rate_and_allowance_from_one_objection(
     rate: float, allowance: int, excess: float
 ):
-    bucket, tokens, now = Bucket(), float(allowance), 0.0
+    bucket, tokens, now = BucketEstimate(), float(allowance), 0.0
     while True:
-        bucket.sent(now)
+        bucket.on_sent(now)
         if tokens < 1.0:
             break
         tokens -= 1.0

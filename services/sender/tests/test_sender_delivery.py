@@ -26,7 +26,7 @@ from postroad_common.service import ServiceContext
 from postroad_common.store.database import Database
 from postroad_sender import main
 from postroad_sender.dns.resolver import Resolver
-from postroad_sender.lanes import lane_store as book
+from postroad_sender.lanes import lane_store
 from postroad_sender.main import build
 from postroad_sender.settings import Settings
 
@@ -496,8 +496,8 @@ async def test_process_killed_in_mid_flow_loses_nothing_and_repeats_only_what_wa
 async def test_operator_pauses_and_resumes_a_lane_and_its_state_can_be_read(
     sender: Sender, sink: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(book, "OBEY_EVERY", 0.2)
-    monkeypatch.setattr(book, "SAVE_EVERY", 0.4)
+    monkeypatch.setattr(lane_store, "POLL_EVERY", 0.2)
+    monkeypatch.setattr(lane_store, "SAVE_EVERY", 0.4)
     await sender.start([to(sink)])
     await sender.hand_in("first@d.test")
     await sender.told(EventName.DELIVERED)

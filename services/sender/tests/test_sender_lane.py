@@ -123,8 +123,8 @@ def test_account_with_a_few_messages_is_let_into_a_lane_that_another_one_crowds(
 def test_parked_messages_come_back_one_after_the_other_at_the_lanes_speed():
     one = lane()
     for number in range(100):
-        one.controller.took(1, 90.0 + number / 10)
-    waits = [one.park(100.0, 1800.0) for _ in range(100)]
+        one.controller.on_success(1, 90.0 + number / 10)
+    waits = [one.requeue_delay(100.0, 1800.0) for _ in range(100)]
     assert waits == sorted(waits)
     assert waits[-1] - waits[0] == pytest.approx(99 / 10, rel=0.2)
 
@@ -132,9 +132,9 @@ def test_parked_messages_come_back_one_after_the_other_at_the_lanes_speed():
 def test_parking_waits_for_a_closed_lane_and_never_longer_than_told():
     one = lane()
     for _ in range(6):
-        one.controller.not_opened(0, Signal.REFUSED, "refused", 0.0)
-    assert one.park(0.0, 1800.0) >= one.controller.closed_for(0.0)
-    assert max(one.park(0.0, 50.0) for _ in range(2000)) <= 50.0
+        one.controller.on_connect_failed(0, Signal.REFUSED, "refused", 0.0)
+    assert one.requeue_delay(0.0, 1800.0) >= one.controller.closed_for(0.0)
+    assert max(one.requeue_delay(0.0, 50.0) for _ in range(2000)) <= 50.0
 
 
 def test_no_connection_is_wanted_for_an_empty_or_closed_lane():
@@ -142,7 +142,7 @@ def test_no_connection_is_wanted_for_an_empty_or_closed_lane():
     assert one.connections_wanted(0.0) == 0
     one.put(Work("a", 0.0))
     assert one.connections_wanted(0.0) == 1
-    one.controller.not_opened(0, Signal.REFUSED, "refused", 0.0)
+    one.controller.on_connect_failed(0, Signal.REFUSED, "refused", 0.0)
     assert one.connections_wanted(0.0) == 0
 
 

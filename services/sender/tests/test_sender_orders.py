@@ -30,11 +30,10 @@ from postroad_sender.connect.lane_key import LaneKey
 from postroad_sender.connect.redirect import Redirect
 from postroad_sender.delivery.job import Job
 from postroad_sender.dns.resolver import MxHost
-from postroad_sender.lanes import dispatch
-from postroad_sender.lanes import lane_store as book
-from postroad_sender.lanes.directives import NONE, Bounce, Orders
+from postroad_sender.lanes import dispatch, lane_store
+from postroad_sender.lanes.directives import NO_DIRECTIVES, Bounce, Directives
 from postroad_sender.lanes.lane import Lane
-from postroad_sender.lanes.lane_store import describe, obey
+from postroad_sender.lanes.lane_store import apply_directives, describe
 from postroad_sender.main import build
 from postroad_sender.routes.routes import Route
 from postroad_sender.settings import Settings
@@ -50,7 +49,7 @@ BOUNCE = {"reply": "550 5.1.10 this domain takes no mail"}
 
 def lane_with(order: dict[str, Any]) -> Lane[Job]:
     lane: Lane[Job] = Lane(LaneKey("", "mx.test"), Controller(Caps(), NOW), NOW)
-    obey(lane, order, NOW, WALL)
+    apply_directives(lane, order, NOW, WALL)
     return lane
 
 
@@ -58,7 +57,7 @@ def lane_with(order: dict[str, Any]) -> Lane[Job]:
 
 
 def test_orders_are_read_as_they_are_written():
-    orders = Orders.parse(
+    directives = Directives.parse(
         {
             "reason": "maintenance",
             "given": {"at": WALL, "by": "token"},
@@ -72,7 +71,7 @@ def test_orders_are_read_as_they_are_written():
             "simulate": ["rate", "pause", "speed"],
         }
     )
-    assert orders == Orders(
+    assert directives == Directives(
         reason="maintenance",
         since=WALL,
         paused_until=inf,
@@ -101,7 +100,7 @@ def test_orders_are_read_as_they_are_written():
     ],
 )
 def test_order_that_makes_no_sense_is_left_out(order: dict[str, Any]):
-    assert Orders.parse(order) == NONE
+    assert Directives.parse(order) == NO_DIRECTIVES
 
 
 JSON = st.recursive(
@@ -128,7 +127,7 @@ def test_order_given_twice_holds_since_the_first_time():
     order = {"paused": WALL + 60, "rate": 2, "given": {"at": WALL - 10}}
     lane = lane_with(order)
     first = describe(lane, NOW, WALL)
-    obey(lane, order, NOW + 5, WALL + 5)
+    apply_directives(lane, order, NOW + 5, WALL + 5)
     again = describe(lane, NOW + 5, WALL + 5)
     assert first["effects"] == again["effects"]
     pause = next(effect for effect in first["effects"] if effect["kind"] == "pause")
@@ -148,7 +147,7 @@ def test_lane_is_drained_only_when_nothing_is_connected():
     assert describe(lane, NOW, WALL)["phase"] == "draining"
     lane.working = 0
     assert describe(lane, NOW, WALL)["phase"] == "drained"
-    obey(lane, {}, NOW, WALL)
+    apply_directives(lane, {}, NOW, WALL)
     assert describe(lane, NOW, WALL)["phase"] == "idle"
 
 
@@ -156,13 +155,13 @@ def test_simulated_effects_are_shown_as_such_and_hold_nothing_back():
     lane = lane_with({"simulate": ["pause", "rate", "connections"]})
     for _ in range(3):
         reason = "421 4.7.0 blocked"
-        lane.controller.not_opened(0, Signal.REPUTATION, reason, NOW)
+        lane.controller.on_connect_failed(0, Signal.REPUTATION, reason, NOW)
     state = describe(lane, NOW + 5, WALL + 5)
     assert state["phase"] == "idle"
     assert {effect["simulated"] for effect in state["effects"]} == {True}
     assert "pause" in {effect["kind"] for effect in state["effects"]}
     assert lane.controller.wait(NOW + 5) == 0.0
-    obey(lane, {}, NOW + 5, WALL + 5)
+    apply_directives(lane, {}, NOW + 5, WALL + 5)
     assert describe(lane, NOW + 5, WALL + 5)["phase"] == "closed"
 
 
@@ -298,8 +297,8 @@ async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
 async def process(
     amqp_url: str, mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sink: Any
 ) -> AsyncIterator[Process]:
-    monkeypatch.setattr(book, "OBEY_EVERY", 0.05)
-    monkeypatch.setattr(book, "SAVE_EVERY", 0.05)
+    monkeypatch.setattr(lane_store, "POLL_EVERY", 0.05)
+    monkeypatch.setattr(lane_store, "SAVE_EVERY", 0.05)
     async with AsyncExitStack() as stack:
         process = Process(amqp_url, mongodb_uri, tmp_path)
         await process.start(sink)
@@ -342,11 +341,11 @@ async def test_bounce_works_off_the_backlog_of_a_closed_lane_and_leaves_what_is_
 
     await until(lambda: holds(35))
     before = time.time()
-    parked = await process.depth(queue)
+    requeued = await process.depth(queue)
     await process.hand_in("younger@d.test")
-    await until(lambda: holds(parked + 1))
+    await until(lambda: holds(requeued + 1))
     await process.order(bounce={**BOUNCE, "before": before})
-    await process.told(EventName.FAILED, parked)
+    await process.told(EventName.FAILED, requeued)
 
     async def is_swept() -> bool:
         record = await process.database.lanes.get(process.lane)

@@ -37,8 +37,8 @@ async def test_mx_hosts_come_by_preference_and_are_asked_for_once(
 
 def test_hosts_of_equal_preference_come_in_random_order():
     hosts = (MxHost(10, "a"), MxHost(10, "b"), MxHost(20, "z"))
-    orders = {tuple(in_order(hosts, random.Random(seed))) for seed in range(20)}
-    assert orders == {("a", "b", "z"), ("b", "a", "z")}
+    directives = {tuple(in_order(hosts, random.Random(seed))) for seed in range(20)}
+    assert directives == {("a", "b", "z"), ("b", "a", "z")}
 
 
 async def test_null_mx_is_a_definite_refusal(name_server: Any, resolver: Resolver):

@@ -20,7 +20,7 @@ from postroad_common.broker import (
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import Event, EventName, happened
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
-from postroad_sender.delivery.commit import Debt, Settler
+from postroad_sender.delivery.commit import Committer, PendingCommit
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.journal import Journal
 
@@ -37,7 +37,7 @@ class Settling:
         self.jobs: list[Job] = []
         self.ended: list[Job] = []
         self.journal = Journal()
-        self.settler = Settler(publisher, events, self.journal, self.ended.append)
+        self.settler = Committer(publisher, events, self.journal, self.ended.append)
 
     async def take(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
@@ -96,11 +96,11 @@ async def test_jobs_of_one_turn_are_all_acknowledged_and_a_queue_that_is_gone_is
 ):
     one, gone, only_told, several = settling.jobs
     waits = Publication("", ROOM, b"waits")
-    settle = settling.settler.settle
-    settle(Debt(one, told(one), [waits]))
-    settle(Debt(gone, [], [Publication("", "sender.parked.gone", b"lost")], instead=waits))
-    settle(Debt(only_told, told(only_told), []))
-    settle(Debt(several, [], [Publication("", topology.FAILURES.name, b"failure"), waits]))
+    commit = settling.settler.commit
+    commit(PendingCommit(one, told(one), [waits]))
+    commit(PendingCommit(gone, [], [Publication("", "sender.parked.gone", b"lost")], instead=waits))
+    commit(PendingCommit(only_told, told(only_told), []))
+    commit(PendingCommit(several, [], [Publication("", topology.FAILURES.name, b"failure"), waits]))
     assert settling.ended == []
     await asyncio.wait_for(settling.settler.finished(), 10)
     assert set(settling.ended) == set(settling.jobs)

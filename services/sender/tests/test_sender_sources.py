@@ -25,18 +25,17 @@ from postroad_common.store.database import Database
 from postroad_common.store.leases import DAY
 from postroad_sender.connect.destination import Destination, Destinations
 from postroad_sender.connect.dialer import Contexts, Dialer
-from postroad_sender.delivery.disposition import Endings
+from postroad_sender.delivery.disposition import Disposition
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.journal import Journal
 from postroad_sender.delivery.schedule import RetrySchedule
 from postroad_sender.dns.resolver import Resolver
-from postroad_sender.lanes import lane_store as book
-from postroad_sender.lanes import ownership
+from postroad_sender.lanes import lane_store, ownership
 from postroad_sender.lanes.dispatch import Dispatcher
 from postroad_sender.lanes.lane import Lane
-from postroad_sender.lanes.worker import Crew
-from postroad_sender.limits import cluster_limit as shares
-from postroad_sender.limits.connection_limit import Slots
+from postroad_sender.lanes.worker import ConnectionPool
+from postroad_sender.limits import cluster_limit as cluster_limits
+from postroad_sender.limits.connection_limit import ConnectionLimit
 from postroad_sender.main import build
 from postroad_sender.routes.providers import Providers
 from postroad_sender.routes.routes import Routes
@@ -286,43 +285,43 @@ async def test_sources_of_a_site_and_sites_of_a_provider_have_one_home(tmp_path:
         found = Destinations(
             Routes.parse(text), resolver, sources=Sources.parse(names), providers=providers
         )
-        crews: list[Crew] = []
+        pools: list[ConnectionPool] = []
 
         async def pieces(job: Job) -> tuple[memoryview]:
             return (job.body,)
 
-        def make(lane: Lane[Job], destination: Destination, home: Shard | None) -> Crew:
-            crew = Crew(
+        def make(lane: Lane[Job], destination: Destination, home: Shard | None) -> ConnectionPool:
+            pool = ConnectionPool(
                 lane,
                 destination,
                 dialer,
-                slots=Slots(1),
-                endings=endings,
+                connection_limit=ConnectionLimit(1),
+                disposition=disposition,
                 pieces=pieces,
                 idle_seconds=1.0,
                 most_messages=1,
                 home=home,
             )
-            crews.append(crew)
-            return crew
+            pools.append(pool)
+            return pool
 
         link = BrokerLink("amqp://127.0.0.1:9/", "test")
         publisher = Publisher(link)
-        endings = Endings(
+        disposition = Disposition(
             publisher,
             EventWriter(publisher),
             Journal(tmp_path),
             schedule=RetrySchedule(),
             ended=lambda _: None,
         )
-        dispatcher = Dispatcher(found, endings, make, caps=Caps(), shards=shards)
+        dispatcher = Dispatcher(found, disposition, make, caps=Caps(), shards=shards)
         for port in ports:
             await dispatcher.find(f"d.s{port}.test", shards[0])
-        assert len(crews) == 3 * len(ports)
+        assert len(pools) == 3 * len(ports)
         sites: dict[str, set[str]] = {}
-        for crew in crews:
-            assert crew.home is not None
-            sites.setdefault(crew.lane.key.site, set()).add(crew.home.name)
+        for pool in pools:
+            assert pool.home is not None
+            sites.setdefault(pool.lane.key.site, set()).add(pool.home.name)
         return sites
 
     apart = await homes(Providers())
@@ -393,8 +392,8 @@ async def test_used_up_warm_up_leaves_the_mail_to_other_sources_and_counts_acros
 async def test_mail_waits_for_a_warm_up_with_its_reason_and_without_an_attempt(
     senders: Senders, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(book, "OBEY_EVERY", 0.1)
-    monkeypatch.setattr(book, "SAVE_EVERY", 0.2)
+    monkeypatch.setattr(lane_store, "POLL_EVERY", 0.1)
+    monkeypatch.setattr(lane_store, "SAVE_EVERY", 0.2)
     port = await receiver.listen()
     warmup = {"start": str(TODAY), "per_day": [3]}
     sources = [{"name": "new", "address": "127.0.0.2", "warmup": warmup}]
@@ -458,9 +457,9 @@ async def test_caps_of_a_provider_and_of_a_domain_hold_over_all_their_lanes(
 async def test_caps_of_a_source_hold_over_two_replicas_and_both_send(
     senders: Senders, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(ownership, "BEAT", 0.2)
-    monkeypatch.setattr(shares, "EVERY", 0.2)
-    monkeypatch.setattr(shares, "TURN", 1.0)
+    monkeypatch.setattr(ownership, "HEARTBEAT", 0.2)
+    monkeypatch.setattr(cluster_limits, "EVERY", 0.2)
+    monkeypatch.setattr(cluster_limits, "TURN", 1.0)
     sites = 8
     ports = [await receiver.listen() for _ in range(sites)]
     receiver.seconds = 0.02

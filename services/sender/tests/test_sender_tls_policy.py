@@ -20,7 +20,7 @@ from postroad_sender.delivery.outcome import Outcome, Status
 from postroad_sender.dns.resolver import Resolver
 from postroad_sender.lanes.dispatch import Dispatcher
 from postroad_sender.lanes.lane import Lane
-from postroad_sender.lanes.worker import Crew, Slots
+from postroad_sender.lanes.worker import ConnectionLimit, ConnectionPool
 from postroad_sender.routes.routes import Route, Routes
 from postroad_sender.throttle.controller import Caps, Controller
 from postroad_sender.tls.fetch import FetchError
@@ -42,7 +42,7 @@ class _Job(Job):
 
 
 class Ended:
-    """Endings that remember: address, outcome, and the facts of its event."""
+    """Disposition that remember: address, outcome, and the facts of its event."""
 
     def __init__(self) -> None:
         self.jobs: list[tuple[str, Outcome, dict[str, Any]]] = []
@@ -53,7 +53,7 @@ class Ended:
         self.jobs.append((address, outcomes[0], _facts(outcomes[0], session)))
         self.more.set()
 
-    def park(
+    def requeue(
         self, job: Job, seconds: float, reason: str, label: str, queue: str | None = None
     ) -> None:
         raise AssertionError((job, seconds, reason, label, queue))
@@ -91,7 +91,7 @@ class Relay:
         self._dispatcher: Dispatcher = Dispatcher(
             self.destinations,
             self.ended,  # type: ignore[arg-type]
-            self._make_crew,
+            self._make_pool,
             caps=Caps(connections=changes.get("connections", 5)),
         )
 
@@ -111,14 +111,14 @@ class Relay:
         lines = ["version: STSv1", f"mode: {mode}", "max_age: 900", *(f"mx: {p}" for p in patterns)]
         return parse("\n".join(lines).encode())
 
-    def _make_crew(self, lane: Lane[Job], destination: Any, home: Shard | None) -> Crew:
+    def _make_pool(self, lane: Lane[Job], destination: Any, home: Shard | None) -> ConnectionPool:
         self.lanes.append(lane)
-        return Crew(
+        return ConnectionPool(
             lane,
             destination,
             self.dialer,
-            slots=Slots(100),
-            endings=self.ended,
+            connection_limit=ConnectionLimit(100),
+            disposition=self.ended,
             pieces=self._pieces,
             idle_seconds=5.0,
             most_messages=1000,
@@ -197,10 +197,10 @@ async def test_enforced_policy_is_met_by_a_valid_certificate(
     sending = relay()
     sending.domain("d.test", "mx.d.test", policy="enforce *.d.test")
     before = counted("mta-sts", "ok")
-    endings = await sending.send("a@d.test", "b@d.test", "c@d.test")
-    assert [ending[1].status for ending in endings] == [Status.DELIVERED] * 3
-    assert policy_of(endings[0]) == {"kind": "mta-sts", "mode": "enforce", "result": "ok"}
-    assert "unverified" not in endings[0][2]["tls"]
+    disposition = await sending.send("a@d.test", "b@d.test", "c@d.test")
+    assert [ending[1].status for ending in disposition] == [Status.DELIVERED] * 3
+    assert policy_of(disposition[0]) == {"kind": "mta-sts", "mode": "enforce", "result": "ok"}
+    assert "unverified" not in disposition[0][2]["tls"]
     assert all(command.startswith("TLS ") for command in sink.commands)
     assert 1 <= counted("mta-sts", "ok") - before <= 3
 
@@ -352,9 +352,9 @@ async def test_connection_that_proved_itself_carries_all_mail_of_the_site(
     sending.domain("trying.test", "mx.site.test", policy="testing mx.other.test")
     await sending.send("a@lax.test")
     addresses = ["a@strict.test", "b@lax.test", "c@strict.test", "d@trying.test", "e@lax.test"]
-    endings = await sending.send(*addresses)
-    assert [ending[1].status for ending in endings] == [Status.DELIVERED] * 5
-    assert [policy_of(ending).get("result") for ending in endings] == [
+    disposition = await sending.send(*addresses)
+    assert [ending[1].status for ending in disposition] == [Status.DELIVERED] * 5
+    assert [policy_of(ending).get("result") for ending in disposition] == [
         "ok",
         None,
         "ok",
@@ -372,8 +372,8 @@ async def test_policy_of_one_domain_closes_the_site_to_no_other(
     sending.domain("evil.test", "mx.site.test", policy="enforce mx.nowhere.test")
     sending.domain("good.test", "mx.site.test")
     addresses = [f"{n}@{'evil' if n % 2 else 'good'}.test" for n in range(20)]
-    endings = await sending.send(*addresses)
-    for address, outcome, _ in endings:
+    disposition = await sending.send(*addresses)
+    for address, outcome, _ in disposition:
         expected = Status.DEFERRED if "evil" in address else Status.DELIVERED
         assert outcome.status is expected
     assert sending.lanes[0].controller.effects(asyncio.get_running_loop().time()) == []
@@ -390,20 +390,20 @@ async def test_unproven_connection_leaves_what_it_may_not_carry_to_the_one_that_
     strict = await sending.destinations.find("strict.test")
     assert lax.key == strict.key
     lane: Lane[Job] = Lane(lax.key, Controller(Caps(), 0.0), 0.0)
-    crew = sending._make_crew(lane, lax, None)
-    crew.thorough = True
+    pool = sending._make_pool(lane, lax, None)
+    pool.thorough = True
     session = await sending.dialer.open(lax)
     jobs = [sending.job("a@strict.test"), sending.job("b@lax.test"), sending.job("c@lax.test")]
     for job, destination in zip(jobs, (strict, lax, lax), strict=True):
-        job.demand = destination.demand
+        job.requirement = destination.requirement
         lane.put(job)
     lane.opening = 1
-    assert crew.take(session) is jobs[1]
+    assert pool.take(session) is jobs[1]
     lane.opening = 0
-    assert crew.take(session) is None  # makes room: it is the turn of the other
+    assert pool.take(session) is None  # makes room: it is the turn of the other
     lane.opening = 1
-    assert crew.take(session) is jobs[2]
-    assert crew.take(session) is None
+    assert pool.take(session) is jobs[2]
+    assert pool.take(session) is None
     assert lane.take_all() == [jobs[0]]
     session.quit()
 
@@ -707,9 +707,9 @@ async def test_domains_with_dane_and_with_mta_sts_share_a_connection_that_proves
     sending.domain("signed.test", "mx.site.test")
     sending.domain("sts.test", "mx.site.test", policy="enforce mx.site.test")
     addresses = [f"{n}@{'signed' if n % 2 else 'sts'}.test" for n in range(8)]
-    endings = await sending.send(*addresses)
-    assert [ending[1].status for ending in endings] == [Status.DELIVERED] * 8
-    assert {policy_of(ending)["kind"] for ending in endings} == {"dane", "mta-sts"}
+    disposition = await sending.send(*addresses)
+    assert [ending[1].status for ending in disposition] == [Status.DELIVERED] * 8
+    assert {policy_of(ending)["kind"] for ending in disposition} == {"dane", "mta-sts"}
     assert sink.connections <= 2
 
 

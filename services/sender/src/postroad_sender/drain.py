@@ -11,17 +11,17 @@ from collections.abc import Sequence
 import structlog
 
 from postroad_common.errors import StoreAway
-from postroad_sender.delivery.disposition import Endings
+from postroad_sender.delivery.disposition import Disposition
 from postroad_sender.delivery.job import Shard
 from postroad_sender.handler import Handler
 from postroad_sender.lanes.backlog import Backlogs
 from postroad_sender.lanes.dispatch import PATIENCE, Dispatcher
-from postroad_sender.lanes.lane_store import Book
+from postroad_sender.lanes.lane_store import LaneStore
 
 _log = structlog.get_logger("shards")
 
 
-class Handover:
+class Drain:
     """One per process."""
 
     def __init__(
@@ -30,15 +30,15 @@ class Handover:
         handler: Handler,
         dispatcher: Dispatcher,
         backlogs: Backlogs,
-        book: Book,
-        endings: Endings,
+        lane_store: LaneStore,
+        disposition: Disposition,
         shards: Sequence[Shard],
     ) -> None:
         self._handler = handler
         self._dispatcher = dispatcher
         self._backlogs = backlogs
-        self._book = book
-        self._endings = endings
+        self._lane_store = lane_store
+        self._disposition = disposition
         self._shards = shards
 
     async def release(self, shard: Shard) -> None:
@@ -49,12 +49,12 @@ class Handover:
         shard.leaving = True
         try:
             for job in self._handler.take_timed(shard):
-                self._endings.leave(job)
-            leaving = asyncio.create_task(self._backlogs.leave([shard]))
+                self._disposition.nack(job)
+            leaving = asyncio.create_task(self._backlogs.release([shard]))
             lanes = await self._dispatcher.release(shard)
             await leaving
             with contextlib.suppress(StoreAway):
-                await self._book.save([*lanes, *self._dispatcher.lanes()])
+                await self._lane_store.save([*lanes, *self._dispatcher.lanes()])
             await consumer.pause(PATIENCE)
         finally:
             shard.leaving = False
@@ -64,13 +64,13 @@ class Handover:
     async def drain(self) -> None:
         """The same for all of them, for good."""
         self._handler.draining = True
-        leaving = asyncio.create_task(self._backlogs.leave())
+        leaving = asyncio.create_task(self._backlogs.release())
         await asyncio.sleep(0)  # from here on, what is left alone goes back to the queue
         for job in self._handler.take_timed() + await self._dispatcher.stop():
-            self._endings.leave(job)
+            self._disposition.nack(job)
         await leaving
-        await self._endings.settled()
+        await self._disposition.committed()
         with contextlib.suppress(StoreAway):
-            await self._book.save(self._dispatcher.lanes())
+            await self._lane_store.save(self._dispatcher.lanes())
         consumers = [shard.consumer for shard in self._shards if shard.consumer is not None]
         await asyncio.gather(*(consumer.stop() for consumer in consumers))

@@ -19,12 +19,12 @@ from postroad_common.schemas.outbound import OutboundMessage
 from postroad_common.store.bodies import BodyGone
 from postroad_sender import metrics
 from postroad_sender.delivery.body import Bodies, PatchError, Pieces
-from postroad_sender.delivery.disposition import Endings
+from postroad_sender.delivery.disposition import Disposition
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.journal import Journal
 from postroad_sender.delivery.outcome import expired
 from postroad_sender.lanes.dispatch import Dispatcher
-from postroad_sender.lanes.ownership import KNOCK
+from postroad_sender.lanes.ownership import PROBE
 
 SOON = 1.0  # seconds; shorter waits are not worth another stay in a waiting room
 STORE_AWAY_PAUSE = 30.0  # seconds
@@ -48,12 +48,12 @@ class Handler:
         self._under_way: dict[str, Job] = {}
         self._timers: dict[Job, asyncio.TimerHandle] = {}
         self.draining = False
-        self._endings: Endings
+        self._disposition: Disposition
         self._dispatcher: Dispatcher
 
-    def connect(self, endings: Endings, dispatcher: Dispatcher) -> None:
+    def connect(self, disposition: Disposition, dispatcher: Dispatcher) -> None:
         """Give it what needs it in turn."""
-        self._endings = endings
+        self._disposition = disposition
         self._dispatcher = dispatcher
 
     def __len__(self) -> int:
@@ -69,7 +69,7 @@ class Handler:
                 if self.draining or shard.leaving:
                     delivery.leave()
                     continue
-                if KNOCK in delivery.headers:
+                if PROBE in delivery.headers:
                     delivery.ack()  # it has told the consumer that it is the active one
                     continue
                 try:
@@ -89,13 +89,13 @@ class Handler:
         try:
             return await self._bodies.pieces(job.message, job.body)
         except StoreAway as error:
-            self._endings.park(job, STORE_AWAY_PAUSE, f"body not at hand: {error}", "store")
+            self._disposition.requeue(job, STORE_AWAY_PAUSE, f"body not at hand: {error}", "store")
         except (BodyGone, PatchError) as error:
             _log.error("no body", message=job.message.id, error=str(error))
-            await self._endings.bury(job, f"no body: {error}")
+            await self._disposition.dead_letter(job, f"no body: {error}")
         return None
 
-    def over(self, job: Job) -> None:
+    def forget(self, job: Job) -> None:
         """`job` has ended."""
         if self._under_way.get(job.message.id) is job:
             del self._under_way[job.message.id]
@@ -113,28 +113,28 @@ class Handler:
         self, message: OutboundMessage, body: memoryview, delivery: Delivery, shard: Shard
     ) -> None:
         job = Job(message, body, domain_of(message.recipients[0].address), shard, [delivery])
-        job.settled = delivery.routing_key in _SHARDS
+        job.is_at_home = delivery.routing_key in _SHARDS
         if self._journal.was_handed_on(job.key):
             metrics.RECOGNISED.labels("handed on").inc()
             delivery.ack()
             return
         twin = self._under_way.get(message.id)
         if twin is not None:
-            self._meet(twin, job)
+            self._join_twin(twin, job)
             return
         self._under_way[message.id] = job
         shard.held += 1
         shard.octets += len(body)
         repeated = self._recognise(job)
         if repeated and not job.message.recipients:
-            self._endings.tell(job, repeated)
+            self._disposition.report(job, repeated)
             return
         if self._split(job):
             return
         now = self._clock()
         if message.expires <= now:
             outcome = expired(message.reason or "")
-            self._endings.finish(job, [outcome] * len(job.message.recipients), None)
+            self._disposition.finish(job, [outcome] * len(job.message.recipients), None)
             return
         left = 0.0 if message.not_before is None else message.not_before - now
         if left <= 0.0:
@@ -143,9 +143,9 @@ class Handler:
             loop = asyncio.get_running_loop()
             self._timers[job] = loop.call_later(left, self._due, job)
         else:
-            self._endings.wait_more(job, left)
+            self._disposition.requeue_early(job, left)
 
-    def _meet(self, twin: Job, job: Job) -> None:
+    def _join_twin(self, twin: Job, job: Job) -> None:
         """Another copy of a message that is under way."""
         if twin.message.hop == job.message.hop:
             metrics.RECOGNISED.labels("under way").inc()
@@ -153,7 +153,7 @@ class Handler:
         else:
             # Copies of different hops exist when the broker brings again what was handed on. The
             # one under way decides what is left to do for the other.
-            self._endings.wait_more(job, SOON)
+            self._disposition.requeue_early(job, SOON)
 
     def _due(self, job: Job) -> None:
         del self._timers[job]
@@ -171,7 +171,7 @@ class Handler:
             return []
         metrics.RECOGNISED.labels("delivered").inc(len(known))
         events = [
-            self._endings.repeat(job, recipient, known[recipient.id])
+            self._disposition.repeat(job, recipient, known[recipient.id])
             for recipient in message.recipients
             if recipient.id in known
         ]
@@ -198,5 +198,5 @@ class Handler:
             )
             for number, indexes in enumerate(domains.values())
         ]
-        self._endings.split(job, parts, list(domains))
+        self._disposition.split(job, parts, list(domains))
         return True

@@ -12,22 +12,22 @@ from postroad_common.service import ServiceContext, run
 from postroad_sender.connect.destination import Destination, Destinations
 from postroad_sender.connect.dialer import Contexts, Dialer
 from postroad_sender.delivery.body import Bodies
-from postroad_sender.delivery.disposition import Endings
+from postroad_sender.delivery.disposition import Disposition
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.journal import Journal
 from postroad_sender.delivery.schedule import RetrySchedule
 from postroad_sender.dns.resolver import Resolver
-from postroad_sender.drain import Handover
+from postroad_sender.drain import Drain
 from postroad_sender.handler import Handler
 from postroad_sender.lanes.backlog import Backlogs
 from postroad_sender.lanes.dispatch import Dispatcher
 from postroad_sender.lanes.lane import Lane
-from postroad_sender.lanes.lane_store import Book
+from postroad_sender.lanes.lane_store import LaneStore
 from postroad_sender.lanes.ownership import Ownership
-from postroad_sender.lanes.worker import Crew
+from postroad_sender.lanes.worker import ConnectionPool
 from postroad_sender.limits.caps import StaticCaps
-from postroad_sender.limits.connection_limit import Slots
-from postroad_sender.limits.registry import Gates
+from postroad_sender.limits.connection_limit import ConnectionLimit
+from postroad_sender.limits.registry import LimitRegistry
 from postroad_sender.routes.providers import Providers
 from postroad_sender.routes.routes import Routes
 from postroad_sender.routes.sources import Sources
@@ -49,27 +49,27 @@ async def build(context: ServiceContext[Settings]) -> None:
     fetcher = PolicyFetcher(resolver)
     policies = StsPolicies(records, fetcher.fetch, context.database.policies)
     dialer = Dialer(resolver, settings.hostname, Contexts.make(), records=records)
-    slots = Slots(settings.sender_connections)
+    connection_limit = ConnectionLimit(settings.sender_connections)
     handler = Handler(journal, Bodies(context.database.bodies.get))
-    endings = Endings(
-        context.publisher, context.events, journal, schedule=schedule, ended=handler.over
+    disposition = Disposition(
+        context.publisher, context.events, journal, schedule=schedule, ended=handler.forget
     )
 
-    book = Book(context.database.lanes, asyncio.get_running_loop().time)
+    lane_store = LaneStore(context.database.lanes, asyncio.get_running_loop().time)
 
-    def make_crew(lane: Lane[Job], destination: Destination, home: Shard | None) -> Crew:
-        book.prepare(lane)
-        return Crew(
+    def make_pool(lane: Lane[Job], destination: Destination, home: Shard | None) -> ConnectionPool:
+        lane_store.prepare(lane)
+        return ConnectionPool(
             lane,
             destination,
             dialer,
-            slots=slots,
-            endings=endings,
+            connection_limit=connection_limit,
+            disposition=disposition,
             pieces=handler.pieces,
             idle_seconds=settings.sender_connection_idle,
             most_messages=settings.sender_connection_messages,
             home=home,
-            park=dispatcher.park,
+            requeue=dispatcher.requeue,
         )
 
     caps = Caps(
@@ -81,16 +81,23 @@ async def build(context: ServiceContext[Settings]) -> None:
     providers = Providers.parse(settings.providers)
     static = StaticCaps.parse(settings.caps, sources, providers)
     shards = [Shard(queue.name, settings.sender_shard_prefetch) for queue in topology.SHARD_QUEUES]
-    gates = Gates(
+    limit_registry = LimitRegistry(
         static,
         context.database.leases,
         lambda: [shard.name for shard in shards if shard.is_active],
         asyncio.get_running_loop().time,
     )
     destinations = Destinations(routes, resolver, policies, sources=sources, providers=providers)
-    dispatcher = Dispatcher(destinations, endings, make_crew, caps=caps, shards=shards, gates=gates)
-    handler.connect(endings, dispatcher)
-    book.heed = dispatcher.heed
+    dispatcher = Dispatcher(
+        destinations,
+        disposition,
+        make_pool,
+        caps=caps,
+        shards=shards,
+        limit_registry=limit_registry,
+    )
+    handler.connect(disposition, dispatcher)
+    lane_store.apply_directives = dispatcher.apply_directives
 
     def consume(queue: Queue, shard: Shard) -> Consumer:
         return Consumer(
@@ -115,12 +122,12 @@ async def build(context: ServiceContext[Settings]) -> None:
     )
     for queue, shard in zip(topology.SHARD_QUEUES, shards, strict=True):
         shard.consumer = consume(queue, shard)
-    handover = Handover(
+    handover = Drain(
         handler=handler,
         dispatcher=dispatcher,
         backlogs=backlogs,
-        book=book,
-        endings=endings,
+        lane_store=lane_store,
+        disposition=disposition,
         shards=shards,
     )
     ownership = Ownership(
@@ -129,25 +136,25 @@ async def build(context: ServiceContext[Settings]) -> None:
         publisher=context.publisher,
         shards=shards,
         release=handover.release,
-        gained=lambda: book.learn_again(dispatcher.lanes()),
+        gained=lambda: lane_store.reload(dispatcher.lanes()),
     )
     with contextlib.suppress(StoreAway):  # mail flows without it
-        await book.load()
+        await lane_store.load()
     await queues.start()
     for shard in shards:
         if shard.consumer is not None:
             await shard.consumer.start()
-    context.spawn(dispatcher.watch(), "lanes")
-    context.spawn(book.keep(dispatcher.lanes), "book")
-    context.spawn(ownership.keep(), "shards")
-    context.spawn(backlogs.keep(), "backlogs")
-    context.spawn(gates.keep(), "caps")
-    context.spawn(gates.shares.keep(), "shares")
+    context.spawn(dispatcher.run(), "lanes")
+    context.spawn(lane_store.run(dispatcher.lanes), "book")
+    context.spawn(ownership.run(), "shards")
+    context.spawn(backlogs.run(), "backlogs")
+    context.spawn(limit_registry.run(), "caps")
+    context.spawn(limit_registry.cluster_limits.run(), "shares")
 
     async def drain() -> None:
         """Finish the transactions under way; the rest goes back to the queue."""
-        await asyncio.gather(handover.drain(), ownership.leave())
-        await gates.leave()
+        await asyncio.gather(handover.drain(), ownership.withdraw())
+        await limit_registry.close()
         await context.events.flush()
         journal.close()
 

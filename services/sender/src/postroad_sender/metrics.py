@@ -43,7 +43,7 @@ WARMUP = Gauge(
     ["source"],
 )
 WAITING = Gauge("postroad_sender_waiting", "Messages waiting in lanes")
-PARKED = Counter(
+REQUEUED = Counter(
     "postroad_sender_parked_total", "Messages put back to wait without an attempt", ["reason"]
 )
 REROUTED = Counter(

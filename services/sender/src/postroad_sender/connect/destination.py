@@ -14,7 +14,7 @@ from postroad_sender.routes.providers import Providers
 from postroad_sender.routes.routes import Route, Routes
 from postroad_sender.routes.sources import SYSTEM, Source, Sources
 from postroad_sender.tls.policies import Known, StsPolicies
-from postroad_sender.tls.requirement import Demand
+from postroad_sender.tls.requirement import TlsRequirement
 from postroad_smtp.client.session import TlsWish
 
 
@@ -31,7 +31,7 @@ class Destination:
     route: Route
     hosts: tuple[MxHost, ...]
     port: int
-    asked: Demand | None = None
+    asked: TlsRequirement | None = None
     provider: str = ""
     sources: tuple[Source, ...] = (SYSTEM,)
     source: Source = SYSTEM
@@ -43,9 +43,9 @@ class Destination:
         return replace(self, key=LaneKey(source.name, self.key.site), source=source)
 
     @property
-    def demand(self) -> Demand:
+    def requirement(self) -> TlsRequirement:
         """What mail for the domain demands of TLS."""
-        return self.asked or Demand.of_route(self.route)
+        return self.asked or TlsRequirement.of_route(self.route)
 
     @property
     def is_named_by_route(self) -> bool:
@@ -109,7 +109,7 @@ class Destinations:
         if address is not None:
             hosts: tuple[MxHost, ...] = (MxHost(0, address),)
         elif route.policy and route.tls is not TlsWish.NONE:
-            hosts, asked = await self._by_policy(domain, Demand.of_route(route))
+            hosts, asked = await self._by_policy(domain, TlsRequirement.of_route(route))
         else:
             hosts = await self._resolver.mail_hosts(domain)
         site = site_name(host.name for host in hosts)
@@ -118,7 +118,7 @@ class Destinations:
         return self._made(site, route, hosts, asked)
 
     def _made(
-        self, site: str, route: Route, hosts: tuple[MxHost, ...], asked: Demand | None
+        self, site: str, route: Route, hosts: tuple[MxHost, ...], asked: TlsRequirement | None
     ) -> Destination:
         sources = self._sources.of_route(route)
         return Destination(
@@ -132,8 +132,10 @@ class Destinations:
             source=sources[0],
         )
 
-    async def _by_policy(self, domain: str, demand: Demand) -> tuple[tuple[MxHost, ...], Demand]:
-        """The hosts of `domain`, and `demand` with what the domain asks."""
+    async def _by_policy(
+        self, domain: str, requirement: TlsRequirement
+    ) -> tuple[tuple[MxHost, ...], TlsRequirement]:
+        """The hosts of `domain`, and `requirement` with what the domain asks."""
         with contextlib.suppress(AddressError):  # such a name has no hosts either
             domain = normalise_domain(domain)
         asking = None
@@ -146,4 +148,4 @@ class Destinations:
             if asking is not None:
                 asking.cancel()
         dane = domain if found.secure else ""
-        return found.hosts, demand.of_domain(dane, known.policy, doubt=known.doubt)
+        return found.hosts, requirement.of_domain(dane, known.policy, doubt=known.doubt)

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from postroad_sender.connect.destination import Destination
 from postroad_sender.dns.resolver import Resolver, in_order
-from postroad_sender.tls.plan import Plan, Terms, check_for, completed, plans, terms_of
+from postroad_sender.tls.plan import HostTlsa, Plan, check_for, completed, host_tlsa_of, plans
 from postroad_sender.tls.records import PolicyRecords
-from postroad_sender.tls.requirement import Demand
+from postroad_sender.tls.requirement import TlsRequirement
 from postroad_smtp.client.connection import Connection
 from postroad_smtp.client.conversation import MOST_OPENING, bounded, clean
 from postroad_smtp.client.session import (
@@ -41,7 +41,7 @@ _MEMORY = 10_000  # addresses
 class _Try(NamedTuple):
     host: str
     address: str
-    terms: Terms
+    host_tlsa: HostTlsa
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,25 +106,29 @@ class Dialer:
         self._unproven = _Recently(UNPROVEN_FOR, clock)
 
     async def open(
-        self, destination: Destination, demand: Demand | None = None, *, thorough: bool = False
+        self,
+        destination: Destination,
+        requirement: TlsRequirement | None = None,
+        *,
+        thorough: bool = False,
     ) -> Session:
-        """A session with the first host of `destination` that is ready to talk and meets `demand`.
+        """Open a session with the first host that is ready to talk and meets `requirement`.
 
-        Without a demand it is the destination's. A `thorough` session proves more than that if it
-        can, so that it may carry mail with other demands.
+        Without a requirement, the destination's holds. A `thorough` session proves more if it can,
+        so that it may carry mail with other requirements.
 
         Raises:
             WireError: none is; what the most telling of them said. It has a `policy` if that is
                 (also) because of the demand, and says nothing about the site then.
         """
-        demand = demand or destination.demand
+        requirement = requirement or destination.requirement
         errors: list[WireError] = []
-        candidates = await self._candidates(destination, demand, errors, thorough=thorough)
+        candidates = await self._candidates(destination, requirement, errors, thorough=thorough)
         tried = [f"# {clean(error.detail)}" for error in errors]
         for chosen in candidates:
             try:
                 session = await self._open(
-                    destination, chosen, demand, tried=tried, thorough=thorough
+                    destination, chosen, requirement, tried=tried, thorough=thorough
                 )
             except WireError as error:
                 if error.stage is Stage.CONNECT and error.trouble is Trouble.TIMEOUT:
@@ -141,7 +145,7 @@ class Dialer:
     async def _candidates(
         self,
         destination: Destination,
-        demand: Demand,
+        requirement: TlsRequirement,
         errors: list[WireError],
         *,
         thorough: bool,
@@ -163,13 +167,13 @@ class Dialer:
                 errors.append(WireError(Stage.ROUTE, Trouble.UNREACHABLE, text))
                 continue
             try:
-                terms = await terms_of(
-                    host, destination.port, demand, self._records, thorough=thorough
+                host_tlsa = await host_tlsa_of(
+                    host, destination.port, requirement, self._records, thorough=thorough
                 )
             except WireError as error:
                 errors.append(error)
                 continue
-            found += [_Try(host, address, terms) for address in reached]
+            found += [_Try(host, address, host_tlsa) for address in reached]
             if len(found) >= MOST_TRIES:
                 break
         found.sort(key=lambda chosen: chosen.address in self._silent)
@@ -179,18 +183,20 @@ class Dialer:
         self,
         destination: Destination,
         chosen: _Try,
-        demand: Demand,
+        requirement: TlsRequirement,
         *,
         tried: list[str],
         thorough: bool,
     ) -> Session:
         name = f"{chosen.host} {chosen.address}"
         unproven, plain = name in self._unproven, chosen.address in self._plain
-        ways = plans(chosen.terms, demand, thorough=thorough, unproven=unproven, plain=plain)
+        ways = plans(
+            chosen.host_tlsa, requirement, thorough=thorough, unproven=unproven, plain=plain
+        )
         trouble = ""
         for plan in ways:
             try:
-                session = await self._talk(destination, chosen, demand, plan)
+                session = await self._talk(destination, chosen, requirement, plan)
             except WireError as error:
                 if error.stage is not Stage.STARTTLS or error.policy is not None:
                     raise
@@ -201,8 +207,8 @@ class Dialer:
                     self._plain.add(chosen.address)
                 if plan is ways[-1]:
                     definite = error.detail == NOT_OFFERED
-                    kind = demand.strictest(chosen.terms.dane)
-                    refusal = demand.refusal(kind, error.detail, definite=definite)
+                    kind = requirement.strictest(chosen.host_tlsa.dane)
+                    refusal = requirement.refusal(kind, error.detail, definite=definite)
                     refusal.said = error.said
                     raise refusal from error
                 tried.append(error.said)
@@ -210,17 +216,17 @@ class Dialer:
                 break
         if unproven:
             trouble = trouble or "the certificate was not good lately"
-        session.proof = completed(session, chosen.terms, trouble)
-        lack = demand.lack(session)
+        session.proof = completed(session, chosen.host_tlsa, trouble)
+        lack = requirement.lack(session)
         if lack is not None:
-            refusal = demand.refusal(*lack, definite=True)
+            refusal = requirement.refusal(*lack, definite=True)
             refusal.said = f"{session.opening}\n# {clean(lack[1])}"
             session.quit()
             raise refusal
         return session
 
     async def _talk(
-        self, destination: Destination, chosen: _Try, demand: Demand, plan: Plan
+        self, destination: Destination, chosen: _Try, requirement: TlsRequirement, plan: Plan
     ) -> Session:
         route = destination.route
         context = None
@@ -241,7 +247,7 @@ class Dialer:
             login=login,
             timeouts=self._timeouts,
             pipelining=route.pipelining,
-            check=check_for(chosen.terms, demand),
+            check=check_for(chosen.host_tlsa, requirement),
         )
 
     async def _connect(self, address: str, port: int, source: str | None) -> Connection:

@@ -2,7 +2,7 @@
 
 What comes up in one turn of the event loop is published together and waits together: a batch of
 messages that go to wait elsewhere costs a third of what they cost one by one. What fails in a batch
-goes on alone, for as long as it takes. What follows from a job is for `endings`.
+goes on alone, for as long as it takes. What follows from a job is for `disposition`.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _log = structlog.get_logger("endings")
 
 
 @dataclass(slots=True)
-class Debt:
+class PendingCommit:
     """What has to be safe before `job` may be acknowledged.
 
     The last of the `publications` goes out as `instead` when there is no queue for it.
@@ -38,7 +38,7 @@ class Debt:
     instead: Publication | None = None
 
 
-class Settler:
+class Committer:
     """One per process. `ended` is called with each job that is over."""
 
     def __init__(
@@ -52,14 +52,14 @@ class Settler:
         self._events = events
         self._journal = journal
         self._ended = ended
-        self._due: list[Debt] = []
+        self._due: list[PendingCommit] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def settle(self, debt: Debt) -> None:
-        """See to it that all of `debt` gets safe and its job is acknowledged. Returns at once."""
+    def commit(self, pending: PendingCommit) -> None:
+        """Make `pending` safe and acknowledge its job, soon after this call has returned."""
         if not self._due:
             asyncio.get_running_loop().call_soon(self._begin)
-        self._due.append(debt)
+        self._due.append(pending)
 
     def acknowledge(self, job: Job) -> None:
         """What follows from `job` is safe."""
@@ -80,69 +80,71 @@ class Settler:
         due, self._due = self._due, []
         for start in range(0, len(due), MOST):
             some = due[start : start + MOST]
-            self._spawn(self._settle_all(some) if len(some) > 1 else self._settle_one(some[0]))
+            self._spawn(self._commit_all(some) if len(some) > 1 else self._commit_one(some[0]))
 
-    async def _settle_all(self, debts: list[Debt]) -> None:
-        safe = await self._publish_all(debts)
+    async def _commit_all(self, batch: list[PendingCommit]) -> None:
+        safe = await self._publish_all(batch)
         told: list[asyncio.Future[None]] = []
-        ready: list[Debt] = []
-        for debt in safe:
+        ready: list[PendingCommit] = []
+        for pending in safe:
             try:
-                if debt.job.is_ours:
-                    told += [self._events.add(event) for event in debt.events]
+                if pending.job.is_ours:
+                    told += [self._events.add(event) for event in pending.events]
             except EventsFull:
-                self._spawn(self._settle_one(debt, published=True))
+                self._spawn(self._commit_one(pending, published=True))
             else:
-                ready.append(debt)
+                ready.append(pending)
         if told:
             await asyncio.wait(told)
-        for debt in ready:
-            self._conclude(debt)
+        for pending in ready:
+            self._conclude(pending)
 
-    async def _publish_all(self, debts: list[Debt]) -> list[Debt]:
+    async def _publish_all(self, batch: list[PendingCommit]) -> list[PendingCommit]:
         """Publish for all of them; returns those that are safe and lets the others go on alone."""
-        publications = [one for debt in debts if debt.job.is_ours for one in debt.publications]
+        publications = [
+            one for pending in batch if pending.job.is_ours for one in pending.publications
+        ]
         if not publications:
-            return debts
+            return batch
         failures = iter(
             zip(publications, await self._publisher.publish_each(publications), strict=True)
         )
         ours = {id(one) for one in publications}
         safe = []
-        for debt in debts:
-            mine = [next(failures) for one in debt.publications if id(one) in ours]
+        for pending in batch:
+            mine = [next(failures) for one in pending.publications if id(one) in ours]
             left = [one for one, failure in mine if failure is not None]
             if not left:
-                safe.append(debt)
+                safe.append(pending)
                 continue
-            last = debt.publications[-1]
-            instead = debt.instead if left[-1] is last else None
-            self._spawn(self._settle_one(Debt(debt.job, debt.events, left, instead)))
+            last = pending.publications[-1]
+            instead = pending.instead if left[-1] is last else None
+            self._spawn(self._commit_one(PendingCommit(pending.job, pending.events, left, instead)))
         return safe
 
-    async def _settle_one(self, debt: Debt, *, published: bool = False) -> None:
+    async def _commit_one(self, pending: PendingCommit, *, published: bool = False) -> None:
         """The same for one; a broker that is away is waited for."""
-        job, publications = debt.job, debt.publications
+        job, publications = pending.job, pending.publications
 
         async def publish() -> None:
             try:
                 await self._publisher.publish_many(publications)
             except Unroutable:
-                if debt.instead is None:
+                if pending.instead is None:
                     raise
-                publications[-1], debt.instead = debt.instead, None
+                publications[-1], pending.instead = pending.instead, None
                 await self._publisher.publish_many(publications)
 
         if publications and not published:
             await self._insist(job, publish)
-        if job.is_ours and debt.events:
-            await self._insist(job, lambda: self._events.write(debt.events))
-        self._conclude(debt)
+        if job.is_ours and pending.events:
+            await self._insist(job, lambda: self._events.write(pending.events))
+        self._conclude(pending)
 
-    def _conclude(self, debt: Debt) -> None:
-        if debt.publications and debt.job.is_ours:
-            self._journal.handed_on(debt.job.key)
-        self.acknowledge(debt.job)
+    def _conclude(self, pending: PendingCommit) -> None:
+        if pending.publications and pending.job.is_ours:
+            self._journal.handed_on(pending.job.key)
+        self.acknowledge(pending.job)
 
     async def _insist(self, job: Job, act: Callable[[], Awaitable[None]]) -> None:
         # Without the broker, deliveries become stale: it brings them again, and what is known of

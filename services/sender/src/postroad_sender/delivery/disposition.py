@@ -1,6 +1,6 @@
 """How jobs end: what is told of them, and what is put on which queue if something is left to do.
 
-That it is safe before the job is acknowledged, and so never lost, is the business of `settle`.
+That it is safe before the job is acknowledged, and so never lost, is the business of `commit`.
 
 A delivered message costs one line in the journal and one event. Everything else takes the slower
 road: failures go to the bounce-processor, deferrals to a waiting room with their reason.
@@ -24,7 +24,7 @@ from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.schemas.returns import DeliveryFailure
 from postroad_common.schemas.returns import Outcome as FailureKind
 from postroad_sender import metrics
-from postroad_sender.delivery.commit import Debt, Settler
+from postroad_sender.delivery.commit import Committer, PendingCommit
 from postroad_sender.delivery.job import Job
 from postroad_sender.delivery.journal import Journal
 from postroad_sender.delivery.outcome import Outcome, Status, expired
@@ -43,7 +43,7 @@ _QUICK = frozenset({Signal.RATE, Signal.CONNECTIONS})
 _log = structlog.get_logger("endings")
 
 
-class Endings:
+class Disposition:
     """One per process. `ended` is called with each job that is over."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Endings:
         ended: Callable[[Job], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._settler = Settler(publisher, events, journal, ended)
+        self._committer = Committer(publisher, events, journal, ended)
         self._events = events
         self._journal = journal
         self._schedule = schedule
@@ -79,23 +79,23 @@ class Endings:
                 try:
                     told = self._events.add(event)
                 except EventsFull:
-                    self._settler.settle(Debt(job, [event], []))
+                    self._committer.commit(PendingCommit(job, [event], []))
                     return
-                told.add_done_callback(lambda _: self._settler.acknowledge(job))
+                told.add_done_callback(lambda _: self._committer.acknowledge(job))
                 return
         events, publications = self._consequences(job, outcomes, session, now)
-        self._settler.settle(Debt(job, events, publications))
+        self._committer.commit(PendingCommit(job, events, publications))
 
     def repeat(self, job: Job, recipient: OutboundRecipient, facts: dict[str, Any]) -> Event:
         """The event of a delivery that was made before and may not have been told."""
         name = EventName.DELIVERED
         return attempted(name, job.message, recipient.id, self._clock(), facts)
 
-    def tell(self, job: Job, events: list[Event]) -> None:
+    def report(self, job: Job, events: list[Event]) -> None:
         """Nothing is left to do but to tell."""
-        self._settler.settle(Debt(job, events, []))
+        self._committer.commit(PendingCommit(job, events, []))
 
-    def park(
+    def requeue(
         self, job: Job, seconds: float, reason: str, label: str, queue: str | None = None
     ) -> None:
         """No attempt was made: the message comes again after about `seconds`.
@@ -107,7 +107,7 @@ class Endings:
         if message.expires <= now:
             self.finish(job, [expired(reason)] * len(message.recipients), None)
             return
-        metrics.PARKED.labels(label).inc()
+        metrics.REQUEUED.labels(label).inc()
         later = now + min(seconds, max(0.0, message.expires - now))
         events: list[Event] = []
         if message.reason is None or message.reason.partition(":")[0] != reason.partition(":")[0]:
@@ -132,21 +132,21 @@ class Endings:
         changes: dict[str, Any] = {"reason": reason, "delayed_sent": told}
         again = self._again(job, later, now, **changes)
         if queue is None:
-            self._settler.settle(Debt(job, events, [*publications, again]))
+            self._committer.commit(PendingCommit(job, events, [*publications, again]))
             return
         ends = message.expires
         if not told:
             ends = min(ends, message.received + DELAY_TOLD_AFTER)
         mine = self._again(job, None, now, **changes)
         kept = Publication("", queue, mine.body, expires=max(1.0, ends - now))
-        self._settler.settle(Debt(job, events, [*publications, kept], instead=again))
+        self._committer.commit(PendingCommit(job, events, [*publications, kept], instead=again))
 
-    def wait_more(self, job: Job, seconds: float) -> None:
+    def requeue_early(self, job: Job, seconds: float) -> None:
         """It came out of its waiting room too early: into the next one."""
         name = _TIER_NAMES[tier_for(seconds, _TIERS)]
         message = job.message.model_copy(update={"hop": job.message.hop + 1})
         waits = Publication(name, job.domain, encode(message, job.body))
-        self._settler.settle(Debt(job, [], [waits]))
+        self._committer.commit(PendingCommit(job, [], [waits]))
 
     def reroute(self, job: Job, shard: str) -> None:
         """It belongs to a site whose mail another shard carries: to that one, as it is."""
@@ -154,11 +154,11 @@ class Endings:
         metrics.REROUTED.inc()
         self._ended(job)  # it may be back before its departure is confirmed
         moved = Publication("", shard, encode(message, job.body))
-        self._settler.settle(Debt(job, [], [moved]))
+        self._committer.commit(PendingCommit(job, [], [moved]))
 
-    def leave(self, job: Job) -> None:
+    def nack(self, job: Job) -> None:
         """Not begun: the broker brings it again, here or to whoever owns its shard next."""
-        job.leave()
+        job.nack()
         self._ended(job)
 
     def split(self, job: Job, parts: Sequence[OutboundMessage], keys: Sequence[str]) -> None:
@@ -167,9 +167,9 @@ class Endings:
             Publication(topology.OUTBOUND.name, key, encode(part, job.body))
             for part, key in zip(parts, keys, strict=True)
         ]
-        self._settler.settle(Debt(job, [], publications))
+        self._committer.commit(PendingCommit(job, [], publications))
 
-    async def bury(self, job: Job, reason: str) -> None:
+    async def dead_letter(self, job: Job, reason: str) -> None:
         """Nothing can be done with it: to the dead-letter queue."""
         for delivery in job.deliveries:
             while not delivery.ended and not delivery.stale:
@@ -179,9 +179,9 @@ class Endings:
                     await asyncio.sleep(_PAUSE)
         self._ended(job)
 
-    async def settled(self) -> None:
+    async def committed(self) -> None:
         """Wait until everything that was begun is safe."""
-        await self._settler.finished()
+        await self._committer.finished()
 
     # -- inside
 

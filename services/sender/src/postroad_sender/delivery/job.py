@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from postroad_common.broker import Consumer, Delivery
 from postroad_common.schemas.outbound import OutboundMessage
-from postroad_sender.tls.requirement import NOTHING, Demand
+from postroad_sender.tls.requirement import NOTHING, TlsRequirement
 from postroad_smtp.client.commands import Envelope, Rcpt
 
 MOST_OCTETS = 32 * 1024 * 1024
@@ -45,8 +45,9 @@ class Job:
 
     `deliveries` has more than one entry when the broker delivered the same message again while it
     was under way; all end together. `body` is what the frame carries. `returned` counts how often
-    it went back to its lane unharmed; `since` is when it entered the lane (loop time). It is
-    `settled` once it was brought to the shard of its site. `demand` is what it needs of TLS there.
+    it went back to its lane unharmed; `since` is when it entered the lane (loop time).
+    It `is_at_home` if the broker brought it from the shard of its site. `requirement` is what it
+    needs of TLS there.
     """
 
     message: OutboundMessage
@@ -57,8 +58,8 @@ class Job:
     account: str = ""
     since: float = 0.0
     returned: int = 0
-    settled: bool = False
-    demand: Demand = NOTHING
+    is_at_home: bool = False
+    requirement: TlsRequirement = NOTHING
 
     def __post_init__(self) -> None:
         self.account = self.message.account
@@ -100,7 +101,7 @@ class Job:
             return True
         return not bytes(self.body).partition(b"\r\n\r\n")[0].isascii()
 
-    def leave(self) -> None:
+    def nack(self) -> None:
         """Not begun: the broker brings it to whoever owns it next."""
         for delivery in self.deliveries:
             delivery.leave()

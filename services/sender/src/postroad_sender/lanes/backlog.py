@@ -20,7 +20,7 @@ from postroad_sender import metrics
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.lanes.directives import Bounce
 from postroad_sender.lanes.lane import Lane
-from postroad_sender.lanes.worker import HOLD_LONGEST, Crew
+from postroad_sender.lanes.worker import HOLD_LONGEST, ConnectionPool
 
 WORTH_A_QUEUE = 100.0  # messages of a lane in the waiting rooms
 AT_ONCE = 40  # messages of a backlog in memory
@@ -34,18 +34,18 @@ _log = structlog.get_logger("backlog")
 
 
 class Backlog:
-    """One lane's. `crew` is None until its destination is known again."""
+    """One lane's. `pool` is None until its destination is known again."""
 
     def __init__(self, record: BacklogRecord, home: Shard) -> None:
         self.record = record
         self.queue = parked_queue(record.lane)
         self.home = home
         self.shard = Shard(self.queue.name, AT_ONCE, home=home)
-        self.crew: Crew | None = None
+        self.pool: ConnectionPool | None = None
         self.consumer: Consumer | None = None
         self.used = 0.0  # when something was last put there or taken
         self.looked = 0.0
-        self.flowing = False
+        self.consuming = False
         self.busy = False  # something is being done about it
         self.gone = False
         self.sweeping = 0.0  # the time of the order that the next line is about
@@ -62,7 +62,7 @@ class Backlogs:
         records: BacklogRecords,
         *,
         shards: Mapping[str, Shard],
-        find: Callable[[str, Shard], Awaitable[Crew | None]],
+        find: Callable[[str, Shard], Awaitable[ConnectionPool | None]],
         consume: Callable[[Queue, Shard], Consumer],
         most: int,
     ) -> None:
@@ -81,27 +81,27 @@ class Backlogs:
     def __len__(self) -> int:
         return len(self._known)
 
-    def queue_for(self, crew: Crew) -> str | None:
-        """The queue where `crew`'s lane lets messages wait, if it has one."""
-        lane = str(crew.lane.key)
+    def queue_for(self, pool: ConnectionPool) -> str | None:
+        """The queue where `pool`'s lane lets messages wait, if it has one."""
+        lane = str(pool.lane.key)
         backlog = self._known.get(lane)
         if backlog is not None:
-            backlog.crew = crew
+            backlog.pool = pool
             if backlog.gone:
                 return None
             backlog.used = self._loop.time()
             return backlog.queue.name
         return None
 
-    def is_coming(self, crew: Crew, domain: str) -> bool:
-        """Ask for a queue for `crew`'s lane. Whether it is being made: not if it is there."""
-        lane = str(crew.lane.key)
+    def is_coming(self, pool: ConnectionPool, domain: str) -> bool:
+        """Ask for a queue for `pool`'s lane. Whether it is being made: not if it is there."""
+        lane = str(pool.lane.key)
         if lane in self._known:
             return False
-        return self._ask(crew, lane, domain)
+        return self._ask(pool, lane, domain)
 
-    def _ask(self, crew: Crew, lane: str, domain: str) -> bool:
-        home, now = crew.home, self._loop.time()
+    def _ask(self, pool: ConnectionPool, lane: str, domain: str) -> bool:
+        home, now = pool.home, self._loop.time()
         if lane in self._asked:
             return True
         if (
@@ -112,41 +112,41 @@ class Backlogs:
         ):
             return False
         self._asked.add(lane)
-        self._spawn(self._open(crew, lane, domain, home))
+        self._spawn(self._open(pool, lane, domain, home))
         return True
 
-    def owns(self, crew: Crew) -> bool:
-        """Whether the lane of `crew` has a backlog."""
-        return str(crew.lane.key) in self._known
+    def owns(self, pool: ConnectionPool) -> bool:
+        """Whether the lane of `pool` has a backlog."""
+        return str(pool.lane.key) in self._known
 
-    def tend(self) -> None:
+    def reconcile(self) -> None:
         """Let backlogs flow while their lanes are open, and stop them when not. Cheap."""
         now = self._loop.time()
         for backlog in self._known.values():
             if backlog.busy:
                 continue
             if not backlog.home.is_active:
-                if backlog.flowing:
-                    self._do(backlog, self._stop_flow(backlog))
+                if backlog.consuming:
+                    self._start(backlog, self._suspend(backlog))
                 continue
-            crew = backlog.crew
-            if crew is None:
+            pool = backlog.pool
+            if pool is None:
                 if now - backlog.looked > LOOK_EVERY:
                     backlog.looked = now
-                    self._do(backlog, self._meet(backlog))
+                    self._start(backlog, self._find_pool(backlog))
                 continue
-            closed = crew.closed_for(now)
-            bounce = crew.lane.orders.bounce
-            sweeps = bounce is not None and self._sweeps(backlog, crew.lane, bounce)
+            closed = pool.closed_for(now)
+            bounce = pool.lane.directives.bounce
+            sweeps = bounce is not None and self._sweeps(backlog, pool.lane, bounce)
             if sweeps and bounce is not None and backlog.sweeping != bounce.before:
-                self._do(backlog, self._begin_sweep(backlog, bounce))
-            elif backlog.flowing and closed > HOLD_LONGEST and not sweeps:
-                self._do(backlog, self._stop_flow(backlog))
-            elif not backlog.flowing and (closed <= 0.0 or sweeps):
-                self._do(backlog, self._flow(backlog))
-            elif backlog.flowing and now - backlog.looked > LOOK_EVERY:
+                self._start(backlog, self._begin_sweep(backlog, bounce))
+            elif backlog.consuming and closed > HOLD_LONGEST and not sweeps:
+                self._start(backlog, self._suspend(backlog))
+            elif not backlog.consuming and (closed <= 0.0 or sweeps):
+                self._start(backlog, self._resume(backlog))
+            elif backlog.consuming and now - backlog.looked > LOOK_EVERY:
                 backlog.looked = now
-                self._do(backlog, self._look(backlog))
+                self._start(backlog, self._delete_if_empty(backlog))
 
     async def discover(self) -> None:
         """Find the backlogs of the shards that this process owns. Raises StoreAway."""
@@ -160,7 +160,7 @@ class Backlogs:
                 _log.info("backlog found", lane=record.lane, queue=record.queue)
         metrics.BACKLOGS.set(len(self._known))
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Discover, for ever."""
         while True:
             try:
@@ -169,7 +169,7 @@ class Backlogs:
                 _log.info("backlogs of others are not known now", error=str(error))
             await asyncio.sleep(LOOK_EVERY)
 
-    async def leave(self, homes: Iterable[Shard] | None = None) -> None:
+    async def release(self, homes: Iterable[Shard] | None = None) -> None:
         """Leave the backlogs of `homes` (of all) to whoever owns them next."""
         wanted = None if homes is None else set(homes)
         leaving = [
@@ -204,7 +204,7 @@ class Backlogs:
         backlog.sweep_until = backlog.shard.taken + (waiting or 0)
         backlog.sweeping = bounce.before
 
-    async def _open(self, crew: Crew, lane: str, domain: str, home: Shard) -> None:
+    async def _open(self, pool: ConnectionPool, lane: str, domain: str, home: Shard) -> None:
         queue = parked_queue(lane)
         record = BacklogRecord(queue.name, lane, domain, home.name)
         try:
@@ -215,27 +215,27 @@ class Backlogs:
             _log.info("no queue for a backlog now", lane=lane, error=str(error))
         else:
             backlog = Backlog(record, home)
-            backlog.crew = crew
+            backlog.pool = pool
             backlog.used = self._loop.time()
             self._known.setdefault(lane, backlog)
             _log.info("backlog opened", lane=lane, queue=queue.name)
         finally:
             self._asked.discard(lane)
-            crew.kick()
+            pool.schedule()
 
-    async def _meet(self, backlog: Backlog) -> None:
+    async def _find_pool(self, backlog: Backlog) -> None:
         """Find out where its mail goes; the queue may be gone, if its owner died at that moment."""
         if await self._queues.count(backlog.queue.name) is None:
             await self._forget(backlog)
             return
-        crew = await self._find(backlog.record.domain, backlog.home)
-        if crew is not None:
+        pool = await self._find(backlog.record.domain, backlog.home)
+        if pool is not None:
             lane = backlog.record.lane
-            crew = next((one for one in crew.siblings if str(one.lane.key) == lane), crew)
-        backlog.crew = crew
+            pool = next((one for one in pool.siblings if str(one.lane.key) == lane), pool)
+        backlog.pool = pool
 
-    async def _flow(self, backlog: Backlog) -> None:
-        backlog.flowing = True
+    async def _resume(self, backlog: Backlog) -> None:
+        backlog.consuming = True
         backlog.looked = backlog.used = self._loop.time()
         if backlog.consumer is None:
             backlog.consumer = backlog.shard.consumer = self._consume(backlog.queue, backlog.shard)
@@ -243,12 +243,12 @@ class Backlogs:
         else:
             await backlog.consumer.resume()
 
-    async def _stop_flow(self, backlog: Backlog) -> None:
-        backlog.flowing = False
+    async def _suspend(self, backlog: Backlog) -> None:
+        backlog.consuming = False
         if backlog.consumer is not None:
             await backlog.consumer.pause(PATIENCE)
 
-    async def _look(self, backlog: Backlog) -> None:
+    async def _delete_if_empty(self, backlog: Backlog) -> None:
         """Delete the queue if nothing has been there for a while."""
         consumer = backlog.consumer
         now = self._loop.time()
@@ -260,7 +260,7 @@ class Backlogs:
         if now - backlog.used < EMPTY_FOR:
             return
         backlog.gone = True  # nothing is put there from here on
-        await self._stop_flow(backlog)
+        await self._suspend(backlog)
         if await self._queues.delete_empty(backlog.queue.name):
             await self._forget(backlog)
         else:
@@ -276,12 +276,12 @@ class Backlogs:
 
     async def _end(self, backlog: Backlog) -> None:
         backlog.gone = True
-        backlog.flowing = False
+        backlog.consuming = False
         if backlog.consumer is not None:
             await backlog.consumer.pause(PATIENCE)
             await backlog.consumer.stop()
 
-    def _do(self, backlog: Backlog, work: Awaitable[None]) -> None:
+    def _start(self, backlog: Backlog, work: Awaitable[None]) -> None:
         backlog.busy = True
 
         async def act() -> None:

@@ -1,7 +1,7 @@
-"""What an operator has ordered for a lane, as the sender understands it. Values only.
+"""What an operator has directed for a lane, as the sender understands it. Values only.
 
-The REST API writes orders into the book of lanes (`book`), where they stay until they are taken
-back. What is not understood in one is left out: the rest of it still holds.
+The REST API writes directives into the store of lanes (`lane_store`), where they stay until
+they are taken back. A field that is not understood is left out; the others still hold.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Bounce:
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class Directives:
     """All orders of one lane; times are Unix seconds.
 
     `paused_until` is infinite for a pause without end. `draining` is a pause, too, for which
@@ -46,7 +46,7 @@ class Orders:
     simulate: frozenset[Kind] = frozenset()
 
     @classmethod
-    def parse(cls, order: Mapping[str, Any]) -> "Orders":
+    def parse(cls, order: Mapping[str, Any]) -> "Directives":
         """The orders in a document of the store."""
         paused = order.get("paused")
         cancel = order.get("cancel")
@@ -75,7 +75,7 @@ class Orders:
         )
 
 
-NONE = Orders()
+NO_DIRECTIVES = Directives()
 
 
 def _bounce(order: object) -> Bounce | None:

@@ -1,7 +1,7 @@
 """Lanes: one for each (source address, site), with the messages that wait for it in this process.
 
 Pure bookkeeping: what waits, what is being sent, what may start now and when next. Accounts take
-turns, so that one big mailing does not make everybody else wait. `courier` does what is decided
+turns, so that one big mailing does not make everybody else wait. `worker` does what is decided
 here; the speed is the business of `control`.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from postroad_sender.connect.lane_key import LaneKey
-from postroad_sender.lanes.directives import NONE, Orders
-from postroad_sender.limits.shared_limit import Bounds
+from postroad_sender.lanes.directives import NO_DIRECTIVES, Directives
+from postroad_sender.limits.shared_limit import LaneLimits
 from postroad_sender.throttle.controller import Controller
 
 
@@ -44,7 +44,7 @@ SWIFT = 200.0  # messages per second for which it may be a second more
 STILL_AFTER = 0.1  # the same, while nothing at all was taken
 PRESSURE = 0.75  # of the messages that a shard may have in this process
 UNKNOWN_SPEED = 20.0  # messages per second, of a lane that has shown nothing yet
-PARKED_FOR = 300.0  # seconds; memory of how many messages were sent away
+REQUEUED_FOR = 300.0  # seconds; memory of how many messages were sent away
 SHARE = 0.5  # of what is left then, for one slow lane
 FEW = 4  # messages that never crowd: a lane that just opens its first connection has done no harm
 
@@ -52,7 +52,7 @@ FEW = 4  # messages that never crowd: a lane that just opens its first connectio
 class Lane(Generic[W]):
     """The state of one lane. `working` counts open connections, `busy` those that send.
 
-    `bounds` are the caps and warm-ups that it has to keep together with others, if there are any.
+    `limits` are the caps and warm-ups that it has to keep together with others, if there are any.
 
     `moved` is when a server last took or refused one of its messages (loop time). `swept` is the
     time (Unix) up to which mail that was ordered to bounce has been looked for in the queue of its
@@ -60,18 +60,18 @@ class Lane(Generic[W]):
     """
 
     __slots__ = (
-        "_park_until",
-        "_parked",
-        "_parked_at",
         "_queues",
+        "_requeue_until",
+        "_requeued",
+        "_requeued_at",
         "_size",
-        "bounds",
         "busy",
         "controller",
+        "directives",
         "key",
+        "limits",
         "moved",
         "opening",
-        "orders",
         "provider",
         "swept",
         "used",
@@ -87,14 +87,14 @@ class Lane(Generic[W]):
         self.used = now
         self.moved = 0.0
         self.provider = ""
-        self.bounds: Bounds | None = None
-        self.orders: Orders = NONE
+        self.limits: LaneLimits | None = None
+        self.directives: Directives = NO_DIRECTIVES
         self.swept = 0.0
         self._queues: OrderedDict[str, deque[W]] = OrderedDict()
         self._size = 0
-        self._park_until = 0.0
-        self._parked = 0.0
-        self._parked_at = now
+        self._requeue_until = 0.0
+        self._requeued = 0.0
+        self._requeued_at = now
 
     def __len__(self) -> int:
         """How many messages wait."""
@@ -108,12 +108,12 @@ class Lane(Generic[W]):
     def closed_for(self, now: float) -> float:
         """Seconds for which nothing at all is sent; 0.0 if the lane is open."""
         closed = self.controller.closed_for(now)
-        return closed if self.bounds is None else max(closed, self.bounds.closed_for())
+        return closed if self.limits is None else max(closed, self.limits.closed_for())
 
     def why_closed(self, now: float) -> str:
         """Why nothing is sent."""
-        if self.bounds is not None and self.bounds.closed_for() > self.controller.closed_for(now):
-            return self.bounds.why_closed()
+        if self.limits is not None and self.limits.closed_for() > self.controller.closed_for(now):
+            return self.limits.why_closed()
         return self.controller.why_closed()
 
     def put(self, work: W) -> None:
@@ -220,16 +220,16 @@ class Lane(Generic[W]):
         allowed = self.controller.connections(now) - self.working - self.opening
         return max(0, min(allowed, self._size - self.opening))
 
-    def parked(self, now: float) -> float:
+    def requeued(self, now: float) -> float:
         """About how many messages have gone to wait elsewhere in the last minutes."""
-        return self._parked * math.exp((self._parked_at - now) / PARKED_FOR)
+        return self._requeued * math.exp((self._requeued_at - now) / REQUEUED_FOR)
 
-    def note_parked(self, now: float) -> None:
+    def note_requeued(self, now: float) -> None:
         """One more message goes to wait elsewhere."""
-        self._parked = self.parked(now) + 1.0
-        self._parked_at = now
+        self._requeued = self.requeued(now) + 1.0
+        self._requeued_at = now
 
-    def park(self, now: float, longest: float) -> float:
+    def requeue_delay(self, now: float, longest: float) -> float:
         """Seconds after which a message that finds no room should come again.
 
         Each call is one message further back in an imagined queue that moves as fast as the lane.
@@ -237,7 +237,7 @@ class Lane(Generic[W]):
         rate = self.controller.rate
         speed = rate.measured(now) or rate.current() or UNKNOWN_SPEED
         opens = now + self.controller.closed_for(now)
-        self._park_until = max(self._park_until, opens, now + 1.0) + 1.0 / speed
-        if self._park_until - now > longest:
-            self._park_until = now + longest
-        return self._park_until - now
+        self._requeue_until = max(self._requeue_until, opens, now + 1.0) + 1.0 / speed
+        if self._requeue_until - now > longest:
+            self._requeue_until = now + longest
+        return self._requeue_until - now

@@ -4,11 +4,11 @@ The sender writes each lane's state there and reads the orders given for it. The
 away: lanes then go on with what they know.
 
 A state has `phase` (idle, open, limited, closed, paused, draining, drained), `connections`,
-`busy`, `window`, `rate`, `waiting` (in this process), `parked` (about how many were sent to wait
+`busy`, `window`, `rate`, `waiting` (in this process), `requeued` (about how many were sent to wait
 elsewhere in the last minutes), `reason`, `effects`, and `learnt`, which is for the next process;
 `provider`, if it is known who runs the site. Caps and warm-ups are among the effects, as they
 stand. With an order to bounce there is also `swept`, the time up to which the lane's backlog has
-been worked off for it. What an order may have is in `orders`.
+been worked off for it. What an order may have is in `directives`.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ import structlog
 from postroad_common.errors import StoreAway
 from postroad_common.store.lanes import LaneRecord, Lanes
 from postroad_sender.delivery.job import Job
-from postroad_sender.lanes.directives import Orders
+from postroad_sender.lanes.directives import Directives
 from postroad_sender.lanes.lane import Lane
 from postroad_sender.throttle.controller import Effect, Kind
 
-OBEY_EVERY = 2.0  # seconds
+POLL_EVERY = 2.0  # seconds
 SAVE_EVERY = 6.0
 STALE_AFTER = 6 * 3600.0  # seconds; older knowledge of a site's limits is worth nothing
 OVERLAP = 10.0  # seconds of orders read again: the clocks of other machines differ
@@ -37,10 +37,10 @@ _FOR_EVER = 10 * 365 * 86_400.0
 _log = structlog.get_logger("lanes")
 
 
-class Book:
+class LaneStore:
     """One per process. Loop times inside, Unix times in the store.
 
-    `heed` is called with each lane that has new orders.
+    `apply_directives` is called with each lane that has new orders.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Book:
         clock: Callable[[], float],
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.heed: Callable[[Lane[Job]], None] | None = None
+        self.apply_directives: Callable[[Lane[Job]], None] | None = None
         self._store = store
         self._clock = clock
         self._wall = wall
@@ -73,7 +73,7 @@ class Book:
                 _log.warning("what was stored about a lane is not readable", lane=key)
         order = self._orders.get(key)
         if order:
-            obey(lane, order, now, wall)
+            apply_directives(lane, order, now, wall)
 
     async def load(self) -> None:
         """Read what an earlier process knew; before lanes are made, if possible.
@@ -93,7 +93,7 @@ class Book:
             after = page[-1].key
         self._loaded = True
 
-    async def learn_again(self, lanes: Iterable[Lane[Job]]) -> None:
+    async def reload(self, lanes: Iterable[Lane[Job]]) -> None:
         """Read what others have learnt meanwhile: this process owns more. Raises StoreAway."""
         await self.load()
         now, wall = self._clock(), self._wall()
@@ -102,22 +102,22 @@ class Book:
                 self.prepare(lane)
         _log.info("lanes read again", known=len(self._remembered), seconds=self._wall() - wall)
 
-    async def keep(self, lanes: Callable[[], Iterable[Lane[Job]]]) -> None:
+    async def run(self, lanes: Callable[[], Iterable[Lane[Job]]]) -> None:
         """Read orders and write states, for ever."""
         saved_at = self._clock()
         while True:
             try:
                 if not self._loaded:
                     await self.load()
-                await self.read_orders(lanes())
+                await self.read_directives(lanes())
                 if self._clock() - saved_at >= SAVE_EVERY:
                     saved_at = self._clock()
                     await self.save(lanes())
             except StoreAway as error:
                 _log.info("the book of lanes is out of reach", error=str(error))
-            await asyncio.sleep(OBEY_EVERY)
+            await asyncio.sleep(POLL_EVERY)
 
-    async def read_orders(self, lanes: Iterable[Lane[Job]]) -> None:
+    async def read_directives(self, lanes: Iterable[Lane[Job]]) -> None:
         """Obey what was ordered since the last look. Raises StoreAway."""
         now = self._wall()
         records = await self._store.ordered_since(self._read_until - OVERLAP)
@@ -132,9 +132,9 @@ class Book:
             order = changed.get(str(lane.key))
             if order is not None:
                 _log.info("order for a lane", lane=str(lane.key), order=dict(order))
-                obey(lane, order, self._clock(), now)
-                if self.heed is not None:
-                    self.heed(lane)
+                apply_directives(lane, order, self._clock(), now)
+                if self.apply_directives is not None:
+                    self.apply_directives(lane)
 
     async def save(self, lanes: Iterable[Lane[Job]]) -> None:
         """Write the states that have changed. Raises StoreAway."""
@@ -161,9 +161,9 @@ def describe(lane: Lane[Job], now: float, wall: float) -> dict[str, Any]:
     shift = wall - now
     closed = lane.closed_for(now)
     capped = closed > controller.closed_for(now)
-    standings = [] if lane.bounds is None else lane.bounds.standings()
+    states = [] if lane.limits is None else lane.limits.states()
     paused = any(effect.pinned and effect.kind is Kind.PAUSE for effect in effects)
-    if lane.orders.draining:
+    if lane.directives.draining:
         phase = "drained" if lane.is_idle else "draining"
     elif closed > 0.0:
         phase = "paused" if paused and not capped else "closed"
@@ -179,7 +179,7 @@ def describe(lane: Lane[Job], now: float, wall: float) -> dict[str, Any]:
         "window": controller.connections(now),
         "rate": None if rate is None else round(rate, 3),
         "waiting": len(lane),
-        "parked": _about(lane.parked(now)),
+        "parked": _about(lane.requeued(now)),
         "reason": lane.why_closed(now) if capped else effects[-1].reason if effects else "",
         "effects": [
             {
@@ -195,44 +195,44 @@ def describe(lane: Lane[Job], now: float, wall: float) -> dict[str, Any]:
         ]
         + [
             {
-                "kind": standing.kind,
-                "value": standing.value,
-                "reason": standing.reason,
-                "since": round(standing.since),
-                "until": None if standing.until is None else round(standing.until),
+                "kind": state.kind,
+                "value": state.value,
+                "reason": state.reason,
+                "since": round(state.since),
+                "until": None if state.until is None else round(state.until),
                 "pinned": False,
                 "simulated": False,
             }
-            for standing in standings
+            for state in states
         ],
         **({"provider": lane.provider} if lane.provider else {}),
-        **({"swept": lane.swept} if lane.orders.bounce is not None else {}),
+        **({"swept": lane.swept} if lane.directives.bounce is not None else {}),
         "learnt": controller.to_state(now, wall) | {"swept": lane.swept},
     }
 
 
-def obey(lane: Lane[Job], order: Mapping[str, Any], now: float, wall: float) -> None:
-    """Give `lane` its orders: what concerns its speed holds from now on, the rest is for `heed`."""
-    orders = Orders.parse(order)
-    lane.orders = orders
+def apply_directives(lane: Lane[Job], order: Mapping[str, Any], now: float, wall: float) -> None:
+    """Apply an operator's directives to `lane`: pins, pauses and dry runs hold from now on."""
+    directives = Directives.parse(order)
+    lane.directives = directives
     controller = lane.controller
     shift = now - wall
-    since = now if orders.since is None else orders.since + shift
-    until = orders.paused_until
-    if orders.draining:
+    since = now if directives.since is None else directives.since + shift
+    until = directives.paused_until
+    if directives.draining:
         until = inf
     wanted = {
         Kind.PAUSE: None if until is None else min(until + shift, since + _FOR_EVER),
-        Kind.CONNECTIONS: orders.connections,
-        Kind.RATE: orders.rate,
+        Kind.CONNECTIONS: directives.connections,
+        Kind.RATE: directives.rate,
     }
     for kind, value in wanted.items():
         if value is not None:
-            controller.pin(kind, value, orders.reason, since)
+            controller.pin(kind, value, directives.reason, since)
         else:
             controller.unpin(kind)
-    controller.set_dry_run(orders.simulate)
-    for kind, moment in orders.cancel:
+    controller.set_dry_run(directives.simulate)
+    for kind, moment in directives.cancel:
         controller.cancel_learnt(kind, now, since=moment + shift)
 
 

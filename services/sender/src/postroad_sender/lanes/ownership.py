@@ -21,8 +21,8 @@ from postroad_common.store.replicas import Replica, Replicas
 from postroad_sender import metrics
 from postroad_sender.delivery.job import Shard
 
-KNOCK = "x-postroad-knock"
-BEAT = 2.0  # seconds
+PROBE = "x-postroad-knock"
+HEARTBEAT = 2.0  # seconds
 _AGAIN_AFTER = 4.0  # seconds before a shard is let go once more
 _SERVICE = "sender"
 
@@ -77,13 +77,13 @@ class Ownership:
         self._gained = gained
         self._active: set[str] = set()
         self._alive: list[Replica] = []
-        self._let_go: dict[str, float] = {}
+        self._released_at: dict[str, float] = {}
         self._loop = asyncio.get_running_loop()
         self.leaving = False
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Say that this process is alive, take what is its own, let go what is not. For ever."""
-        await asyncio.sleep(BEAT / 2)  # the first messages tell more than a knock
+        await asyncio.sleep(HEARTBEAT / 2)  # the first messages tell more than a knock
         while not self.leaving:
             try:
                 holds = [shard.name for shard in self._shards.values() if _is_in_line(shard)]
@@ -91,10 +91,10 @@ class Ownership:
             except StoreAway as error:
                 _log.info("who else is alive is not known now", error=str(error))
             if not self.leaving:
-                await self.look()
-            await asyncio.sleep(BEAT)
+                await self.reconcile()
+            await asyncio.sleep(HEARTBEAT)
 
-    async def leave(self) -> None:
+    async def withdraw(self) -> None:
         """This process ends: the others need not wait for it to be missed."""
         self.leaving = True
         try:
@@ -102,7 +102,7 @@ class Ownership:
         except StoreAway as error:
             _log.info("the others learn later that this process ends", error=str(error))
 
-    async def look(self) -> None:
+    async def reconcile(self) -> None:
         """One round of knocking and letting go, by what is known of the others."""
         now = self._loop.time()
         owners = assign(list(self._shards), [replica.name for replica in self._alive])
@@ -116,23 +116,23 @@ class Ownership:
                 await self._gained()
             except StoreAway as error:
                 _log.info("what others have learnt is not known now", error=str(error))
-        knocks, leaving = [], []
+        probes, leaving = [], []
         for name, shard in self._shards.items():
             owner = owners.get(name, self._name)
             if owner == self._name:
                 if _is_in_line(shard) and not shard.is_active:
-                    knocks.append(name)
+                    probes.append(name)
             elif (
                 shard.is_active
                 and name in holds[owner]
-                and now - self._let_go.get(name, 0.0) > _AGAIN_AFTER
+                and now - self._released_at.get(name, 0.0) > _AGAIN_AFTER
             ):
                 _log.info("shard let go", shard=name, owner=owner)
-                self._let_go[name] = now
+                self._released_at[name] = now
                 leaving.append(shard)
         try:
             await asyncio.gather(
-                *(self._publisher.publish("", name, b"", headers={KNOCK: 1}) for name in knocks),
+                *(self._publisher.publish("", name, b"", headers={PROBE: 1}) for name in probes),
                 *(self._release(shard) for shard in leaving),
             )
         except (BrokerAway, Unroutable) as error:

@@ -18,8 +18,8 @@ import structlog
 from postroad_common.errors import StoreAway
 from postroad_common.store.leases import Division
 from postroad_sender.limits.allocation import differs, divide
-from postroad_sender.limits.connection_limit import Slots, Waiter
-from postroad_sender.limits.rate_limit import TOLERANCE, Pace
+from postroad_sender.limits.connection_limit import ConnectionLimit, Waiter
+from postroad_sender.limits.rate_limit import TOLERANCE, RateLimit
 
 EVERY = 1.0  # seconds between looks at what others want
 IDLE_EVERY = 5.0  # the same, while nothing is wanted or held here
@@ -28,7 +28,7 @@ TURN = 10.0  # seconds, of those who cannot have a part at the same time
 _log = structlog.get_logger("caps")
 
 
-class ShareStore(Protocol):
+class DivisionStore(Protocol):
     """What shares need of `store.leases`."""
 
     def divisions(self, names: Iterable[str]) -> Awaitable[dict[str, Division]]:
@@ -38,7 +38,7 @@ class ShareStore(Protocol):
         """Replace a division, unless somebody else has."""
 
 
-class Part(Protocol):
+class Allocation(Protocol):
     """What one shard has of a number, in the process that owns the shard."""
 
     @property
@@ -56,7 +56,7 @@ class Part(Protocol):
         """There may be `many` from now on."""
 
 
-class Demand:
+class LimitWaiters:
     """The lanes of one source and shard that wait for something of it.
 
     A lane that waits for a connection wants the rate, too, and the other way round: otherwise it
@@ -75,31 +75,31 @@ class Demand:
         return bool(self._lanes)
 
 
-class ConnectionPart:
+class ConnectionAllocation:
     """Connections."""
 
-    def __init__(self, demand: Demand) -> None:
-        self.slots = Slots(0)
-        self._demand = demand
+    def __init__(self, waiters: LimitWaiters) -> None:
+        self.connection_limit = ConnectionLimit(0)
+        self._waiters = waiters
 
     @property
     def used(self) -> int:
         """The open connections."""
-        return self.slots.used
+        return self.connection_limit.used
 
     @property
     def is_wanted(self) -> bool:
         """Whether a lane waits."""
-        return bool(self._demand)
+        return bool(self._waiters)
 
     def wish(self, most: int) -> int:
         """All, as long as somebody waits: who wants how many is not known before."""
-        return most if self._demand else self.slots.used
+        return most if self._waiters else self.connection_limit.used
 
     def allow(self, many: int) -> None:
         """Resize the slots."""
-        if many != self.slots.most:
-            self.slots.resize(many)
+        if many != self.connection_limit.most:
+            self.connection_limit.resize(many)
 
 
 @dataclass(slots=True, eq=False)
@@ -109,7 +109,7 @@ class _Coming:
     many: int
 
 
-class RatePart:
+class RateAllocation:
     """Messages per second, in units of `unit` each.
 
     More is used only when the second in which another may have used it is over.
@@ -117,9 +117,9 @@ class RatePart:
 
     used = 0
 
-    def __init__(self, unit: float, demand: Demand) -> None:
-        self.pace = Pace(0.0)
-        self._demand = demand
+    def __init__(self, unit: float, waiters: LimitWaiters) -> None:
+        self.rate_limit = RateLimit(0.0)
+        self._waiters = waiters
         self._unit = unit
         self._quiet = (1.0 + TOLERANCE) / unit
         self._now = 0
@@ -129,14 +129,14 @@ class RatePart:
     @property
     def is_wanted(self) -> bool:
         """Whether a lane waits."""
-        return bool(self._demand)
+        return bool(self._waiters)
 
     def wish(self, most: int) -> int:
         """All, as long as somebody waits; otherwise a little more than was used."""
         now = asyncio.get_running_loop().time()
         seconds = max(0.1, now - self._looked)
-        spent, self.pace.spent, self._looked = self.pace.spent, 0, now
-        if self._demand:
+        spent, self.rate_limit.spent, self._looked = self.rate_limit.spent, 0, now
+        if self._waiters:
             return most
         return min(most, math.ceil(1.5 * spent / seconds / self._unit)) if spent else 0
 
@@ -158,80 +158,80 @@ class RatePart:
 
     def _set(self, many: int) -> None:
         self._now = many
-        self.pace.resize(many * self._unit)
+        self.rate_limit.resize(many * self._unit)
 
 
-class Number:
+class ClusterLimit:
     """One number that is divided: connections, or with a `unit` messages per second."""
 
     def __init__(self, name: str, most: int, unit: float | None = None) -> None:
         self.name = name
         self.most = most
-        self.parts: dict[str, Part] = {}
+        self.allocations: dict[str, Allocation] = {}
         self._unit = unit
         self._turn = TURN if unit is None else max(TURN, 5.0 / unit)
 
     @classmethod
-    def of_rate(cls, name: str, rate: float) -> "Number":
+    def of_rate(cls, name: str, rate: float) -> "ClusterLimit":
         """`rate` messages per second, in units of one or, if it is less, in one."""
         most = max(1, int(rate))
         return cls(name, most, rate / most)
 
-    def connections(self, holder: str, demand: Demand) -> Slots:
+    def connections(self, holder: str, waiters: LimitWaiters) -> ConnectionLimit:
         """What `holder` has of a number of connections; none until the store has been asked."""
-        part = self.parts.setdefault(holder, ConnectionPart(demand))
-        assert isinstance(part, ConnectionPart)  # noqa: S101 - a number is of one kind
-        return part.slots
+        part = self.allocations.setdefault(holder, ConnectionAllocation(waiters))
+        assert isinstance(part, ConnectionAllocation)  # noqa: S101 - a number is of one kind
+        return part.connection_limit
 
-    def pace(self, holder: str, demand: Demand) -> Pace:
+    def rate_limit(self, holder: str, waiters: LimitWaiters) -> RateLimit:
         """What `holder` has of a rate; nothing until the store has been asked."""
-        part = self.parts.setdefault(holder, RatePart(self._unit or 1.0, demand))
-        assert isinstance(part, RatePart)  # noqa: S101 - a number is of one kind
-        return part.pace
+        part = self.allocations.setdefault(holder, RateAllocation(self._unit or 1.0, waiters))
+        assert isinstance(part, RateAllocation)  # noqa: S101 - a number is of one kind
+        return part.rate_limit
 
     def turn(self, wall: float) -> int:
         """Whose turn it is, where turns are taken."""
         return int(wall // self._turn) + zlib.crc32(self.name.encode()) % 97
 
 
-class Shares:
+class ClusterLimits:
     """The numbers that this process has parts of. `homes` tells which shards it owns."""
 
     def __init__(
         self,
-        store: ShareStore,
+        store: DivisionStore,
         homes: Callable[[], Sequence[str]],
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._homes = homes
         self._wall = wall
-        self.numbers: dict[str, Number] = {}
-        self._demands: dict[tuple[str, str], Demand] = {}
+        self.limits: dict[str, ClusterLimit] = {}
+        self._waiters: dict[tuple[str, str], LimitWaiters] = {}
         # What is written there for a home is ours only once we have written ourselves: until then
         # its last owner might still be about to give it away.
         self._claimed: set[tuple[str, str]] = set()
         self._moves = 0  # times that a home was let go
         self._idle = False
 
-    def add(self, number: Number) -> None:
-        """Divide `number` from now on."""
-        self.numbers[number.name] = number
+    def add(self, limit: ClusterLimit) -> None:
+        """Divide `limit` from now on."""
+        self.limits[limit.name] = limit
 
-    def demand(self, source: str, home: str) -> Demand:
+    def waiters(self, source: str, home: str) -> LimitWaiters:
         """What waits for `source` in the shard `home`."""
-        return self._demands.setdefault((source, home), Demand())
+        return self._waiters.setdefault((source, home), LimitWaiters())
 
-    def let_go(self, home: str) -> None:
+    def release(self, home: str) -> None:
         """This process does not own `home` any more; what it held is its next owner's."""
         self._moves += 1
-        for number in self.numbers.values():
-            self._claimed.discard((number.name, home))
-            part = number.parts.get(home)
+        for limit in self.limits.values():
+            self._claimed.discard((limit.name, home))
+            part = limit.allocations.get(home)
             if part is not None:
                 part.allow(0)
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Exchange, for ever."""
         while True:
             try:
@@ -245,23 +245,25 @@ class Shares:
 
     async def exchange(self) -> None:
         """Take what is wanted and free, give back what is not needed. Raises StoreAway."""
-        if not self.numbers:
+        if not self.limits:
             return
-        found = await self._store.divisions(self.numbers)
+        found = await self._store.divisions(self.limits)
         self._idle = True
-        for name, number in self.numbers.items():
-            await self._exchange(number, found.get(name, Division()), self._homes())
+        for name, limit in self.limits.items():
+            await self._exchange(limit, found.get(name, Division()), self._homes())
 
-    async def _exchange(self, number: Number, division: Division, homes: Sequence[str]) -> None:
+    async def _exchange(
+        self, limit: ClusterLimit, division: Division, homes: Sequence[str]
+    ) -> None:
         wall = self._wall()
-        parts = {home: number.parts.get(home) for home in homes}
+        allocations = {home: limit.allocations.get(home) for home in homes}
         mine = {
-            home: (0, 0) if part is None else (part.wish(number.most), part.used)
-            for home, part in parts.items()
+            home: (0, 0) if part is None else (part.wish(limit.most), part.used)
+            for home, part in allocations.items()
         }
-        new, usable = divide(division, mine, most=number.most, now=wall, turn=number.turn(wall))
-        claimed = {home for home in homes if (number.name, home) in self._claimed}
-        for home, part in parts.items():
+        new, usable = divide(division, mine, most=limit.most, now=wall, turn=limit.turn(wall))
+        claimed = {home for home in homes if (limit.name, home) in self._claimed}
+        for home, part in allocations.items():
             if part is not None:
                 part.allow(usable[home] if home in claimed else 0)
         if any(wish or used or division.held.get(home) for home, (wish, used) in mine.items()):
@@ -269,15 +271,15 @@ class Shares:
         if len(claimed) == len(homes) and not differs(division, new, mine, wall):
             return
         moves = self._moves
-        if not await self._store.divide(number.name, new) or self._moves != moves:
+        if not await self._store.divide(limit.name, new) or self._moves != moves:
             return
-        for home, part in parts.items():
-            self._claimed.add((number.name, home))
+        for home, part in allocations.items():
+            self._claimed.add((limit.name, home))
             more = new.held.get(home, 0)
             if part is not None and (home not in claimed or more > division.held.get(home, 0)):
                 part.allow(more)
 
     def _is_wanted(self) -> bool:
         return any(
-            part.is_wanted for number in self.numbers.values() for part in number.parts.values()
+            part.is_wanted for limit in self.limits.values() for part in limit.allocations.values()
         )

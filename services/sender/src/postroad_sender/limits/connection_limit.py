@@ -15,26 +15,26 @@ class Waiter(Protocol):
     def is_waiting(self) -> bool:
         """Whether there still is something to start."""
 
-    def kick(self) -> None:
+    def schedule(self) -> None:
         """Look again."""
 
 
 class Idler(Protocol):
     """A connection that carries nothing now."""
 
-    def dismiss(self) -> None:
+    def retire(self) -> None:
         """Its connection is needed elsewhere."""
 
 
-class Slots:
+class ConnectionLimit:
     """`most` at the same time."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.used = 0
         self.idle: dict[Idler, None] = {}
-        self._hungry: dict[Waiter, None] = {}
-        self._feeding = False
+        self._waiting: dict[Waiter, None] = {}
+        self._waking = False
 
     @property
     def is_over(self) -> bool:
@@ -45,45 +45,45 @@ class Slots:
         """Whether one is free. If not, `waiter` is kicked when one is."""
         if self.used < self.most:
             return True
-        self._hungry[waiter] = None
+        self._waiting[waiter] = None
         if self.idle:
-            next(iter(self.idle)).dismiss()
+            next(iter(self.idle)).retire()
         return False
 
-    def take(self, waiter: Waiter) -> bool:
+    def acquire(self, waiter: Waiter) -> bool:
         """Whether one more connection may be opened now. If not, `waiter` is kicked when it may."""
         if not self.ask(waiter):
             return False
         self.used += 1
-        self._hungry.pop(waiter, None)
+        self._waiting.pop(waiter, None)
         return True
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """A connection is gone."""
         self.used -= 1
-        self._feed_soon()
+        self._wake_soon()
 
     def resize(self, most: int) -> None:
         """There may be `most` from now on; idle ones that are too many close."""
         self.most = most
         for idler in list(self.idle)[: max(0, self.used - most)]:
-            idler.dismiss()
-        self._feed_soon()
+            idler.retire()
+        self._wake_soon()
 
     def forget(self, waiter: Waiter) -> None:
         """It does not wait any more."""
-        self._hungry.pop(waiter, None)
+        self._waiting.pop(waiter, None)
 
-    def _feed_soon(self) -> None:
-        if self._hungry and not self._feeding:
-            self._feeding = True
-            asyncio.get_running_loop().call_soon(self._feed)
+    def _wake_soon(self) -> None:
+        if self._waiting and not self._waking:
+            self._waking = True
+            asyncio.get_running_loop().call_soon(self._wake)
 
-    def _feed(self) -> None:
+    def _wake(self) -> None:
         """Kick those that wait until what is free is used; each once."""
-        self._feeding = False
-        for waiter in list(self._hungry):
+        self._waking = False
+        for waiter in list(self._waiting):
             if self.used >= self.most:
                 return
-            self._hungry.pop(waiter, None)
-            waiter.kick()
+            self._waiting.pop(waiter, None)
+            waiter.schedule()

@@ -36,7 +36,7 @@ class LeaseStore(Protocol):
         """Give back what was not used."""
 
 
-class Tally:
+class DailyQuota:
     """One limit for a day. `most` tells the number for a day (since 1970); None: no limit."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Tally:
         self.name = name
         self.kind = kind
         self._what = what
-        self._number = most
+        self._limit_of = most
         self._store = store
         self._wall = wall
         self._day = -1
@@ -69,7 +69,7 @@ class Tally:
     @property
     def most(self) -> int | None:
         """The number for today."""
-        self._look(self._wall())
+        self._start_day(self._wall())
         return self._most
 
     @property
@@ -84,7 +84,7 @@ class Tally:
 
     def share_left(self) -> float:
         """What of today's number is left to all, from 0.0 to 1.0."""
-        self._look(self._wall())
+        self._start_day(self._wall())
         if self._most is None:
             return 1.0
         return (self._most - self._leased + self._left) / self._most if self._most else 0.0
@@ -92,10 +92,10 @@ class Tally:
     def may(self, waiter: Waiter) -> bool:
         """Whether a message may begin. If not, `waiter` is kicked when more was leased."""
         wall = self._wall()
-        self._look(wall)
+        self._start_day(wall)
         if self._most is None:
             return True
-        if self._left <= self._part() // 2:
+        if self._left <= self._batch_size() // 2:
             self._ask(wall)
         if self._left:
             return True
@@ -111,7 +111,7 @@ class Tally:
     def closed_for(self) -> float:
         """Seconds until there may be more; 0.0 while there is, or may be at once."""
         wall = self._wall()
-        self._look(wall)
+        self._start_day(wall)
         if self._most is None or self._left:
             return 0.0
         self._ask(wall)
@@ -138,7 +138,7 @@ class Tally:
         if self._task is None and self._wall() - self._used_at >= UNUSED_FOR:
             await self._give_back()
 
-    async def leave(self) -> None:
+    async def close(self) -> None:
         """Give back what is not used: no message begins any more."""
         self._ask_at = inf
         if self._task is not None:
@@ -148,7 +148,7 @@ class Tally:
     # -- inside
 
     async def _give_back(self) -> None:
-        self._look(self._wall())
+        self._start_day(self._wall())
         unused = self._left
         if not unused:
             return
@@ -159,25 +159,25 @@ class Tally:
         except StoreAway as error:
             _log.info("unused leases are lost", cap=self.name, many=unused, error=str(error))
 
-    def _look(self, wall: float) -> None:
+    def _start_day(self, wall: float) -> None:
         """Begin anew when the day has changed."""
         if wall < self._ends and self._day >= 0:
             return
         self._day = int(wall // DAY)
         self._ends = (self._day + 1.0) * DAY
-        self._most = self._number(self._day)
+        self._most = self._limit_of(self._day)
         self._left = self._leased = 0
         self._away = False
         if self._ask_at < inf:
             self._ask_at = 0.0
 
-    def _part(self) -> int:
+    def _batch_size(self) -> int:
         return max(1, min(PART_MOST, (self._most or 0) // PARTS))
 
     def _ask(self, wall: float) -> None:
         if self._task is None and wall >= self._ask_at and self._most:
             self._ask_at = wall + AWAY_FOR
-            self._task = asyncio.create_task(self._lease(self._day, self._part(), self._most))
+            self._task = asyncio.create_task(self._lease(self._day, self._batch_size(), self._most))
 
     async def _lease(self, day: int, many: int, most: int) -> None:
         away = True
@@ -203,4 +203,4 @@ class Tally:
                 self._ask_at = 0.0 if grant.granted else wall + AGAIN_AFTER
         waiting, self._waiting = self._waiting, {}
         for waiter in waiting:
-            waiter.kick()
+            waiter.schedule()

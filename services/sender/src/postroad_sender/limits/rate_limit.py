@@ -17,7 +17,7 @@ _LEAST = 0.001  # seconds between two wakings
 _ANOTHER = 0.1  # seconds until the next is asked, where one has nothing ready to send
 
 
-class Pace:
+class RateLimit:
     """`rate` messages per second; the first not before `clear_at` (loop time)."""
 
     def __init__(self, rate: float, clear_at: float = 0.0) -> None:
@@ -59,7 +59,7 @@ class Pace:
         self.spent += 1
         self._gcra.spend(now, self.rate / (1.0 + TOLERANCE))
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Somebody else may use it from now on, and may just have, when it is used here again."""
         self._stale = True
 
@@ -92,26 +92,26 @@ class Pace:
         waiter = next(iter(self._waiting))
         del self._waiting[waiter]
         self._turn = waiter
-        waiter.kick()
+        waiter.schedule()
         if self._waiting:  # should this one have nothing to send after all
             self._arm(min(_ANOTHER, 1.0 / self.rate))
 
 
-def may_pass(paces: Sequence[Pace], waiter: Waiter, now: float, *, ready: bool) -> bool:
-    """Whether `waiter` may begin a message that all of `paces` count. If not, it stands in line.
+def may_pass(rate_limits: Sequence[RateLimit], waiter: Waiter, now: float, *, ready: bool) -> bool:
+    """Whether `waiter` may begin a message that all of `rate_limits` count; if not, queue it.
 
     One that is `ready` to begin at once need not let those go first that have yet to connect. For
     the others a turn at one of the paces is enough: to have it at all of them at once would be
     chance.
     """
-    for pace in paces:
-        if pace.left(now) > 0.0:
-            pace.wait(waiter, now)
+    for rate_limit in rate_limits:
+        if rate_limit.left(now) > 0.0:
+            rate_limit.wait(waiter, now)
             return False
-    if ready or any(pace.is_turn_of(waiter) for pace in paces):
+    if ready or any(rate_limit.is_turn_of(waiter) for rate_limit in rate_limits):
         return True
-    for pace in paces:
-        if pace.is_waited_for:
-            pace.wait(waiter, now)
+    for rate_limit in rate_limits:
+        if rate_limit.is_waited_for:
+            rate_limit.wait(waiter, now)
             return False
     return True

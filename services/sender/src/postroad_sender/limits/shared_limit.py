@@ -1,20 +1,20 @@
-"""Gates, and the bounds that a lane has by them.
+"""Limits that several lanes share, and all those that apply to one lane.
 
-A gate is what all lanes that are counted together have to pass: connections (`slots`), messages
-per second (`pace`) and messages per day (`tallies`), each if there is a limit.
+A shared limit counts the lanes of one subject together: connections (`connection_limit`), messages
+per second (`rate_limit`) and messages per day (`quotas`), each if there is a limit.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from postroad_sender.limits.cluster_limit import Demand
-from postroad_sender.limits.connection_limit import Idler, Slots, Waiter
-from postroad_sender.limits.daily_quota import Tally
-from postroad_sender.limits.rate_limit import Pace, may_pass
+from postroad_sender.limits.cluster_limit import LimitWaiters
+from postroad_sender.limits.connection_limit import ConnectionLimit, Idler, Waiter
+from postroad_sender.limits.daily_quota import DailyQuota
+from postroad_sender.limits.rate_limit import RateLimit, may_pass
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LimitState:
     """A limit in force, as it is shown: `kind` is `cap` or `warmup`; times are Unix seconds.
 
     It has `until` if nothing begins because of it, and then begins again.
@@ -27,10 +27,19 @@ class Standing:
     until: float | None = None
 
 
-class Gate:
+class SharedLimit:
     """One subject's limits. `home` is the shard that it is local to; empty: to none."""
 
-    __slots__ = ("__weakref__", "demand", "home", "pace", "since", "slots", "subject", "tallies")
+    __slots__ = (
+        "__weakref__",
+        "connection_limit",
+        "home",
+        "quotas",
+        "rate_limit",
+        "since",
+        "subject",
+        "waiters",
+    )
 
     def __init__(
         self,
@@ -38,127 +47,135 @@ class Gate:
         home: str,
         *,
         since: float,
-        slots: Slots | None = None,
-        pace: Pace | None = None,
-        tallies: tuple[Tally, ...] = (),
-        demand: Demand | None = None,
+        connection_limit: ConnectionLimit | None = None,
+        rate_limit: RateLimit | None = None,
+        quotas: tuple[DailyQuota, ...] = (),
+        waiters: LimitWaiters | None = None,
     ) -> None:
         self.subject = subject
         self.home = home
         self.since = since
-        self.slots = slots
-        self.pace = pace
-        self.tallies = tallies
-        self.demand = demand
+        self.connection_limit = connection_limit
+        self.rate_limit = rate_limit
+        self.quotas = quotas
+        self.waiters = waiters
 
-    def standings(self) -> list[Standing]:
+    def states(self) -> list[LimitState]:
         """The limits in force."""
         found = []
-        if self.slots is not None:
-            slots = self.slots
-            text = f"cap of {self.subject}: {slots.used} of {slots.most} connections"
-            found.append(Standing("cap", slots.most, text, self.since))
-        if self.pace is not None:
-            text = f"cap of {self.subject}: {self.pace.rate:g} messages per second"
-            found.append(Standing("cap", self.pace.rate, text, self.since))
+        if self.connection_limit is not None:
+            used, most = self.connection_limit.used, self.connection_limit.most
+            text = f"cap of {self.subject}: {used} of {most} connections"
+            found.append(LimitState("cap", most, text, self.since))
+        if self.rate_limit is not None:
+            text = f"cap of {self.subject}: {self.rate_limit.rate:g} messages per second"
+            found.append(LimitState("cap", self.rate_limit.rate, text, self.since))
         found += [
-            Standing(tally.kind, most, tally.why(), self.since, tally.opens_at())
-            for tally in self.tallies
-            if (most := tally.most) is not None
+            LimitState(quota.kind, most, quota.why(), self.since, quota.opens_at())
+            for quota in self.quotas
+            if (most := quota.most) is not None
         ]
         return found
 
 
-class Bounds:
+class LaneLimits:
     """The gates of one lane."""
 
-    def __init__(self, gates: Sequence[Gate]) -> None:
-        self.gates = tuple(gates)
-        self._slots = tuple(gate.slots for gate in gates if gate.slots is not None)
-        self._paces = tuple(gate.pace for gate in gates if gate.pace is not None)
-        self._tallies = tuple(tally for gate in gates for tally in gate.tallies)
-        self._demands = tuple(gate.demand for gate in gates if gate.demand is not None)
+    def __init__(self, shared_limits: Sequence[SharedLimit]) -> None:
+        self.shared_limits = tuple(shared_limits)
+        self._connection_limits = tuple(
+            shared.connection_limit
+            for shared in shared_limits
+            if shared.connection_limit is not None
+        )
+        self._rate_limits = tuple(
+            shared.rate_limit for shared in shared_limits if shared.rate_limit is not None
+        )
+        self._quotas = tuple(quota for shared in shared_limits for quota in shared.quotas)
+        self._waiters = tuple(
+            shared.waiters for shared in shared_limits if shared.waiters is not None
+        )
 
     # -- connections
 
     def take(self, waiter: Waiter) -> bool:
         """Whether one more connection may be opened now. If not, `waiter` is kicked when it may."""
-        for slots in self._slots:
-            if not slots.ask(waiter):
+        for connection_limit in self._connection_limits:
+            if not connection_limit.ask(waiter):
                 self._wait(waiter)
                 return False
-        for slots in self._slots:
-            slots.take(waiter)
+        for connection_limit in self._connection_limits:
+            connection_limit.acquire(waiter)
         return True
 
     def give_back(self) -> None:
         """A connection is gone."""
-        for slots in self._slots:
-            slots.give_back()
+        for connection_limit in self._connection_limits:
+            connection_limit.release()
 
     def is_over(self) -> bool:
         """Whether a connection has to go: there are more than there may be now."""
-        return any(slots.is_over for slots in self._slots)
+        return any(connection_limit.is_over for connection_limit in self._connection_limits)
 
     def idle(self, idler: Idler) -> None:
         """A connection carries nothing now."""
-        for slots in self._slots:
-            slots.idle[idler] = None
+        for connection_limit in self._connection_limits:
+            connection_limit.idle[idler] = None
 
     def busy(self, idler: Idler) -> None:
         """It does again, or is gone."""
-        for slots in self._slots:
-            slots.idle.pop(idler, None)
+        for connection_limit in self._connection_limits:
+            connection_limit.idle.pop(idler, None)
 
     # -- messages
 
     def may(self, waiter: Waiter, now: float, *, ready: bool) -> bool:
         """Whether a message may begin now. If not, `waiter` is kicked when it is its turn."""
-        if not all([tally.may(waiter) for tally in self._tallies]):  # noqa: C419 - ask them all
+        if not all([quota.may(waiter) for quota in self._quotas]):  # noqa: C419 - ask them all
             return False
-        if may_pass(self._paces, waiter, now, ready=ready):
+        if may_pass(self._rate_limits, waiter, now, ready=ready):
             return True
         self._wait(waiter)
         return False
 
     def begin(self, now: float) -> None:
         """A message begins."""
-        for tally in self._tallies:
-            tally.spend()
-        for pace in self._paces:
-            pace.spend(now)
+        for quota in self._quotas:
+            quota.spend()
+        for rate_limit in self._rate_limits:
+            rate_limit.spend(now)
 
     def _wait(self, waiter: Waiter) -> None:
-        for demand in self._demands:
-            demand.add(waiter)
+        for waiters in self._waiters:
+            waiters.add(waiter)
 
     def closed_for(self) -> float:
         """Seconds for which no message begins, because of limits for a day."""
-        return max((tally.closed_for() for tally in self._tallies), default=0.0)
+        return max((quota.closed_for() for quota in self._quotas), default=0.0)
 
     def why_closed(self) -> str:
         """The limit that is used up for longest."""
-        closed = [(tally.closed_for(), tally) for tally in self._tallies]
+        closed = [(quota.closed_for(), quota) for quota in self._quotas]
         longest = max(closed, key=lambda pair: pair[0], default=None)
         return "" if longest is None or longest[0] <= 0.0 else longest[1].why()
 
     def kind_closed(self) -> str:
         """Its kind."""
-        return next((tally.kind for tally in self._tallies if tally.closed_for() > 0.0), "")
+        return next((quota.kind for quota in self._quotas if quota.closed_for() > 0.0), "")
 
     def share_left(self) -> float:
         """What is left of today, from 0.0 to 1.0."""
-        return min((tally.share_left() for tally in self._tallies), default=1.0)
+        return min((quota.share_left() for quota in self._quotas), default=1.0)
 
     def forget(self, waiter: Waiter) -> None:
         """It waits for nothing any more."""
-        for slots in self._slots:
-            slots.forget(waiter)
-        for pace in self._paces:
-            pace.forget(waiter)
-        for tally in self._tallies:
-            tally.forget(waiter)
+        for connection_limit in self._connection_limits:
+            connection_limit.forget(waiter)
+        for rate_limit in self._rate_limits:
+            rate_limit.forget(waiter)
+        for quota in self._quotas:
+            quota.forget(waiter)
 
-    def standings(self) -> list[Standing]:
+    def states(self) -> list[LimitState]:
         """The limits in force."""
-        return [standing for gate in self.gates for standing in gate.standings()]
+        return [state for shared in self.shared_limits for state in shared.states()]

@@ -15,7 +15,7 @@ SAME = 0.15  # two rates that differ by less are the same
 LOGGED = 256  # messages
 
 
-class Bucket:
+class BucketEstimate:
     """What was sent since the bucket was last empty."""
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Bucket:
         self._sent = 0
         self._seen: tuple[float, float] | None = None  # a rate, and the allowance if it is right
 
-    def sent(self, now: float, *, logged: bool = True) -> None:
+    def on_sent(self, now: float, *, logged: bool = True) -> None:
         """A message begins. It need not be logged while no limit is known."""
         self._sent += 1
         if logged:

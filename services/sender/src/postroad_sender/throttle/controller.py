@@ -15,7 +15,7 @@ from typing import Any
 from postroad_sender.throttle.gcra import Gcra
 from postroad_sender.throttle.rate import DEEP_CUT, Rate
 from postroad_sender.throttle.signals import Signal
-from postroad_sender.throttle.utilisation_probe import Gain
+from postroad_sender.throttle.utilisation_probe import UtilisationProbe
 from postroad_sender.throttle.window import Window
 
 CLOSED_FIRST = 1.0  # seconds; doubled with each failure in a row
@@ -68,7 +68,7 @@ class Controller:
         self._caps = caps
         self._dice = chance or random.Random()
         self.window = Window(most=caps.connections)
-        self.gain = Gain()
+        self.utilisation = UtilisationProbe()
         self.rate = Rate(now, caps.messages_per_second)
         self._gcra = Gcra()
         self._closed_until = 0.0
@@ -93,7 +93,7 @@ class Controller:
         if Kind.CONNECTIONS in self._dry:
             at, working = self._refused_at
             return working if now - at < CLOSED_FIRST else self._caps.connections
-        return self.gain.allowed(self.window.allowed())
+        return self.utilisation.allowed(self.window.allowed())
 
     def wait(self, now: float) -> float:
         """Seconds until the next message may be sent; 0.0 if it may now."""
@@ -119,11 +119,11 @@ class Controller:
     def effects(self, now: float) -> list[Effect]:
         """All restrictions in force, pinned ones instead of learnt ones."""
         found = list(self._pins.values())
-        window, gain = self.window.ceiling, self.gain.limit
+        window, utilisation = self.window.ceiling, self.utilisation.limit
         reasons = dict(self._reasons)
-        if gain is not None and (window is None or gain < window):
-            window = gain
-            reasons[Kind.CONNECTIONS] = self.gain.reason, self.gain.since
+        if utilisation is not None and (window is None or utilisation < window):
+            window = utilisation
+            reasons[Kind.CONNECTIONS] = self.utilisation.reason, self.utilisation.since
         learnt: list[tuple[Kind, float | None]] = [
             (Kind.CONNECTIONS, window),
             (Kind.RATE, self.rate.limit),
@@ -138,21 +138,21 @@ class Controller:
 
     # -- what happened
 
-    def sent(self, now: float) -> None:
+    def on_sent(self, now: float) -> None:
         """A message begins."""
-        self.rate.sent(now)
+        self.rate.on_sent(now)
         limit = self._limit()
         if limit is not None:
             self._gcra.spend(now, limit)
             if self.rate.is_careful and self._acts_on(Kind.RATE):
                 self._gcra.hold(now + AHEAD)
 
-    def opened(self, count: int, now: float) -> None:
+    def on_connected(self, count: int, now: float) -> None:
         """A connection was opened; `count` work now."""
         self._failures = 0
-        self.window.opened(count, now)
+        self.window.on_connected(count, now)
 
-    def took(self, busy: int, now: float, seconds: float = 0.0) -> None:
+    def on_success(self, busy: int, now: float, seconds: float = 0.0) -> None:
         """The server took a message, or answered about it without complaint about us.
 
         `busy` connections were in use; the message was sent `seconds` ago.
@@ -160,7 +160,7 @@ class Controller:
         self._failures = 0
         self._grow(busy, seconds, now)
         careful = self.rate.limit is not None and self.rate.is_careful
-        self.rate.took(now, now - seconds)
+        self.rate.on_success(now, now - seconds)
         if careful and not self.rate.is_careful and self._acts_on(Kind.RATE):
             self._gcra.release(now)
         self._doubt = max(0.0, self._doubt - FORGIVEN)
@@ -168,12 +168,12 @@ class Controller:
             self._strikes -= 1
             self._reasons[Kind.PAUSE] = (self._reasons[Kind.PAUSE][0], now)
 
-    def not_opened(
+    def on_connect_failed(
         self, working: int, signal: Signal, reason: str, now: float, delay: float | None = None
     ) -> None:
         """A connection could not be opened, or was ended instead of used; `working` are left."""
         if signal in {Signal.POLICY, Signal.REPUTATION}:
-            self._punished(signal, reason, now, delay)
+            self._on_policy(signal, reason, now, delay)
         elif working > 0:
             self.window.exceeded(working, now)
             self._refused_at = now, working
@@ -186,7 +186,7 @@ class Controller:
             )
             self._close(max(pause, delay or 0.0), reason, now)
 
-    def objected(
+    def on_throttled(
         self, signal: Signal, reason: str, sent_at: float, now: float, delay: float | None = None
     ) -> None:
         """The server answered a message sent at `sent_at` with trouble about our speed or name.
@@ -195,7 +195,7 @@ class Controller:
         pushing against, is about us. What was sent before the last cut teaches nothing new.
         """
         if sent_at < self.rate.cut_at:
-            self.rate.objected(sent_at, now)
+            self.rate.on_throttled(sent_at, now)
             return
         self._doubt += 1.0
         if self._doubt < CONVINCED and not self.rate.is_binding(now):
@@ -204,7 +204,7 @@ class Controller:
             return
         self._doubt = CONVINCED / 2
         if signal in {Signal.POLICY, Signal.REPUTATION}:
-            self._punished(signal, reason, now, delay)
+            self._on_policy(signal, reason, now, delay)
             return
         if delay is not None:
             self._close(delay, reason, now)
@@ -212,10 +212,10 @@ class Controller:
         if Kind.RATE in self._dry:
             self.rate.suppose(now)
         else:
-            self.rate.objected(sent_at, now)
+            self.rate.on_throttled(sent_at, now)
             if self._acts_on(Kind.RATE):
                 self._gcra.release(now)
-                self._gcra.hold(now + self.rate.bar.pause)
+                self._gcra.hold(now + self.rate.penalty.pause)
 
     # -- the operator
 
@@ -226,8 +226,8 @@ class Controller:
 
     def cancel_learnt(self, kind: Kind, now: float, *, since: float) -> None:
         """Lift what was learnt of that kind, unless it was learnt after `since`."""
-        if kind is Kind.CONNECTIONS and self.gain.since <= since:
-            self.gain.free()
+        if kind is Kind.CONNECTIONS and self.utilisation.since <= since:
+            self.utilisation.free()
         if self._reasons.get(kind, ("", now))[1] > since:
             return
         self._reasons.pop(kind, None)
@@ -270,7 +270,11 @@ class Controller:
             "window": self.window.size,
             "ceiling": self.window.ceiling,
             **self.rate.to_state(),
-            "gain": [self.gain.limit, self.gain.reason, self.gain.since + shift],
+            "gain": [
+                self.utilisation.limit,
+                self.utilisation.reason,
+                self.utilisation.since + shift,
+            ],
             "closed_until": self._closed_until + shift if self._closed_until > now else None,
             "strikes": self._strikes,
             "reasons": {kind: [text, at + shift] for kind, (text, at) in self._reasons.items()},
@@ -294,7 +298,7 @@ class Controller:
             self.rate.restore(state, now)
         worth, reason, since = state.get("gain") or (None, "", wall)
         if worth is not None:
-            self.gain.restore(int(worth), str(reason), float(since) + shift)
+            self.utilisation.restore(int(worth), str(reason), float(since) + shift)
         closed = state.get("closed_until")
         self._closed_until = float(closed) + shift if closed else 0.0
         self._strikes = int(state.get("strikes") or 0)
@@ -315,12 +319,12 @@ class Controller:
     def _grow(self, busy: int, seconds: float, now: float) -> None:
         size = self.window.allowed()
         if Kind.CONNECTIONS in self._dry:
-            self.gain.suppose(busy, seconds, now)
+            self.utilisation.suppose(busy, seconds, now)
         elif Kind.CONNECTIONS in self._pins or self.rate.is_binding(now):
-            self.gain.stop()
+            self.utilisation.stop()
         else:
-            self.gain.took(size, busy, seconds, now)
-        if self.gain.allowed(size) >= size:
+            self.utilisation.on_success(size, busy, seconds, now)
+        if self.utilisation.allowed(size) >= size:
             self.window.grow(busy, now)
 
     def _limit(self) -> float | None:
@@ -343,7 +347,7 @@ class Controller:
             self._closed_until = now + seconds
             self._reasons[Kind.PAUSE] = (reason, now)
 
-    def _punished(self, signal: Signal, reason: str, now: float, delay: float | None) -> None:
+    def _on_policy(self, signal: Signal, reason: str, now: float, delay: float | None) -> None:
         """They do not want our mail this way: less of everything, and a pause that grows."""
         first = REPUTATION_PAUSE if signal is Signal.REPUTATION else POLICY_PAUSE
         pause = delay if delay is not None else first * 2.0 ** min(self._strikes, 10)
@@ -352,6 +356,6 @@ class Controller:
         if Kind.RATE in self._dry:
             self.rate.suppose(now)
         else:
-            self.rate.objected(now, now, cut=DEEP_CUT)
+            self.rate.on_throttled(now, now, cut=DEEP_CUT)
         self._reasons[Kind.CONNECTIONS] = self._reasons[Kind.RATE] = (reason, now)
         self._close(pause, reason, now)

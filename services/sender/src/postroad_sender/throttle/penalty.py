@@ -14,7 +14,7 @@ REAL = 10.0  # messages' worth of time; what is over sooner is no bar
 REAL_LEAST = 0.5  # seconds
 
 
-class Bar:
+class Penalty:
     """The state for one lane. Times are in seconds."""
 
     def __init__(self) -> None:

@@ -5,16 +5,17 @@ ceiling that was met, a plateau there, and from time to time a look above it tha
 while nobody objects. What a look costs is known from the last one, and the plateau is as long as
 makes that little. Raised only while the limit is really what holds messages back.
 
-What an objection tells about the receiver's limit is for `bucket`, waiting behind one for `bar`.
+What an objection tells about the receiver's limit is in `bucket_estimate`, waiting after one in
+`penalty`.
 """
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from postroad_sender.throttle.bucket_estimate import Bucket
+from postroad_sender.throttle.bucket_estimate import BucketEstimate
 from postroad_sender.throttle.meter import Meter
-from postroad_sender.throttle.penalty import Bar
+from postroad_sender.throttle.penalty import Penalty
 
 CUT = 0.85  # after an objection
 GENTLE_CUT = 0.97  # after one that tells the server's rate: a look, or enough was counted
@@ -53,8 +54,8 @@ class Rate:
         self.limit: float | None = None  # messages per second; None while none is known
         self.ceiling: float | None = None
         self.cut_at = -math.inf
-        self.bucket = Bucket()
-        self.bar = Bar()
+        self.bucket = BucketEstimate()
+        self.penalty = Penalty()
         self._short = Meter(_SHORT, now)
         self._long = Meter(_LONG, now)
         self._step_at = now
@@ -71,7 +72,7 @@ class Rate:
     @property
     def is_careful(self) -> bool:
         """Whether one message should go ahead, and others only when it was taken."""
-        return self._taken == 0 and self.bar.is_careful
+        return self._taken == 0 and self.penalty.is_careful
 
     def current(self) -> float | None:
         """What holds now: the smaller of limit and cap."""
@@ -92,24 +93,24 @@ class Rate:
         """A message waits because of the limit."""
         self._held_at = now
 
-    def sent(self, now: float) -> None:
+    def on_sent(self, now: float) -> None:
         """A message begins."""
-        self.bucket.sent(now, logged=self.limit is not None)
+        self.bucket.on_sent(now, logged=self.limit is not None)
 
-    def took(self, now: float, sent_at: float) -> None:
+    def on_success(self, now: float, sent_at: float) -> None:
         """The server took the message that was sent at `sent_at`."""
         self._short.add(now)
         self._long.add(now)
         if sent_at >= self.cut_at:
             if self.is_careful:
-                self.bar.lifted(now)
+                self.penalty.lifted(now)
                 self.bucket.emptied()
                 self._count_since = now
             self._taken += 1
         if self.limit is not None:
             self._raise(now)
 
-    def objected(self, sent_at: float, now: float, *, cut: float | None = None) -> bool:
+    def on_throttled(self, sent_at: float, now: float, *, cut: float | None = None) -> bool:
         """The server said that the message sent at `sent_at` came too fast.
 
         `cut` is the share to go down to, if it does not follow. Returns whether the limit was cut
@@ -121,7 +122,7 @@ class Rate:
         before = self.bucket.sent_before(sent_at)
         if self.limit is not None and self._taken == 0 and before == 0:
             # not even one: that is no rate but a bar, which pushing may prolong
-            self.bar.refused(now)
+            self.penalty.refused(now)
             self.bucket.emptied()
             self.cut_at = self._count_since = now
         else:
@@ -138,7 +139,7 @@ class Rate:
         """Forget limit and ceiling."""
         self.limit = self.ceiling = self._look_since = None
         self._trust = 0
-        self.bar.free()
+        self.penalty.free()
         self.bucket.free()
 
     def to_state(self) -> dict[str, float | None]:
@@ -147,7 +148,7 @@ class Rate:
             "limit": self.limit,
             "rate_ceiling": self.ceiling,
             "allowance": self.bucket.allowance if self.bucket.is_known else None,
-            "bar": self.bar.length,
+            "bar": self.penalty.length,
         }
 
     def restore(self, state: Mapping[str, Any], now: float) -> None:
@@ -156,7 +157,7 @@ class Rate:
         allowance, length = state.get("allowance"), state.get("bar")
         self.limit = None if limit is None else float(limit)
         self.ceiling = self.limit if ceiling is None else float(ceiling)
-        self.bar.length = None if length is None else float(length)
+        self.penalty.length = None if length is None else float(length)
         if allowance is not None:
             self.bucket.allowance, self.bucket.is_known = float(allowance), True
         self.cut_at = now
@@ -178,13 +179,13 @@ class Rate:
         if looked:
             self._measured = self._measured and not moved
             self._trust = min(TRUST, self._trust + 1)
-            self._objections, self.bar.lost = 1, 0.0
+            self._objections, self.penalty.lost = 1, 0.0
         else:
             self._measured = enough
         self._guesses = GUESSES if pushed is None else max(0, self._guesses - 1)
         self.ceiling = max(FLOOR, base)
         self.limit = max(FLOOR, base * cut)
-        self.bar.begin(self.limit, self.ceiling, now - sent_at, now)
+        self.penalty.begin(self.limit, self.ceiling, now - sent_at, now)
         self.bucket.emptied()
         self.cut_at = self._step_at = self._count_since = now
         self._look_since = None
@@ -253,11 +254,11 @@ class Rate:
     def _plateau(self, limit: float) -> float:
         """Seconds between looks: as many as make what the last one has cost little."""
         seconds = PLATEAU
-        if self.bar.length is not None:
-            seconds = max(seconds, min(PLATEAU_LONGEST, PER_LOST * self.bar.lost))
+        if self.penalty.length is not None:
+            seconds = max(seconds, min(PLATEAU_LONGEST, PER_LOST * self.penalty.lost))
         seconds /= 1 << (TRUST - self._trust)
         # what finding the limit has cost is paid for only once
-        most = self._objections if self._trust and self.bar.length is not None else 2
+        most = self._objections if self._trust and self.penalty.length is not None else 2
         messages = PER_OBJECTION * max(1, min(most, self._objections))
         return min(PLATEAU_LONGEST, max(seconds, messages / limit))
 

@@ -39,7 +39,7 @@ class _Trial:
 
 
 @dataclass(slots=True)
-class Gain:
+class UtilisationProbe:
     """The state for one lane. `limit` is how many connections were found worth having."""
 
     limit: int | None = None
@@ -63,7 +63,7 @@ class Gain:
             return min(size, trial.before if trial.speed is None else trial.size)
         return size if self.limit is None else min(size, self.limit)
 
-    def took(self, size: int, busy: int, seconds: float, now: float) -> None:
+    def on_success(self, size: int, busy: int, seconds: float, now: float) -> None:
         """A reply came after `seconds`; `busy` connections were in use, `size` would be allowed."""
         self._note(seconds, now)
         trial, allowed = self._trial, self.allowed(size)

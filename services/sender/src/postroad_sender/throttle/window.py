@@ -43,7 +43,7 @@ class Window:
             self.size = float(self.ceiling + self.probe_step)
             self.probe_at = now + self.probe_wait
 
-    def opened(self, count: int, now: float) -> None:
+    def on_connected(self, count: int, now: float) -> None:
         """There are `count` working connections, the newest one just opened."""
         if self.ceiling is not None and count > self.ceiling:
             # the limit is not where it was: look again soon, and for more

@@ -1,9 +1,9 @@
 """What mail for a domain demands of TLS, and whether a session is good enough for it.
 
 A lane carries mail for many domains whose hosts are the same. So it is neither the lane nor its
-connections that have a policy but each message: its `Demand`. A session tells what it has proved
-(`postroad_smtp.client.proof`), and carries the messages whose demand that meets. `dialer` opens
-sessions so that they meet a demand.
+connections that have a policy but each message: its `TlsRequirement`. A session tells what it has
+proved (`postroad_smtp.client.proof`), and carries the messages whose requirement that meets.
+`dialer` opens sessions so that they meet a requirement.
 """
 
 import re
@@ -39,7 +39,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class TlsRequirement:
     """What a message needs.
 
     `wish` and `verify` come from the route, and `named` says that the route names the host. `dane`
@@ -59,7 +59,7 @@ class Demand:
     waived: str = ""
 
     @classmethod
-    def of_route(cls, route: Route) -> "Demand":
+    def of_route(cls, route: Route) -> "TlsRequirement":
         """What the operator's route asks for; nothing else holds where it names the host."""
         wish = route.tls
         if wish is TlsWish.OPPORTUNISTIC and route.username is not None:
@@ -67,7 +67,7 @@ class Demand:
         found = cls(wish=wish, verify=route.checks_certificate, named=route.host is not None)
         return NOTHING if found == NOTHING else found
 
-    def of_domain(self, dane: str, sts: Policy | None, *, doubt: bool) -> "Demand":
+    def of_domain(self, dane: str, sts: Policy | None, *, doubt: bool) -> "TlsRequirement":
         """The same with what the domain itself asks."""
         if not dane and sts is None and not doubt:
             return self
@@ -164,7 +164,7 @@ class Demand:
         """Whether the message itself may say that it need not be (RFC 8689 section 5)."""
         return not self.requiretls and (self.dane != "" or self.sts is not None)
 
-    def waived_for(self, kind: str) -> "Demand":
+    def waived_for(self, kind: str) -> "TlsRequirement":
         """What is left where the message asks not to mind the policy of this kind, which failed."""
         return replace(self, dane="", sts=None, waived=kind)
 
@@ -227,25 +227,25 @@ _TITLES = {
     Kind.REQUIRETLS: "REQUIRETLS: ",
 }
 
-NOTHING = Demand()
+NOTHING = TlsRequirement()
 """TLS if it is to be had."""
 
 
 @lru_cache(maxsize=4096)
-def with_requiretls(demand: Demand) -> Demand:
-    """The demand of a message handed in with REQUIRETLS for a domain with `demand`."""
-    return replace(demand, requiretls=True)
+def with_requiretls(requirement: TlsRequirement) -> TlsRequirement:
+    """The demand of a message handed in with REQUIRETLS for a domain with `requirement`."""
+    return replace(requirement, requiretls=True)
 
 
-def note(session: Session, demand: Demand) -> None:
-    """Put the verdict on `demand` into `session`; it is made and counted once for both."""
-    if session.judged is demand:
+def note(session: Session, requirement: TlsRequirement) -> None:
+    """Put the verdict on `requirement` into `session`; it is made and counted once for both."""
+    if session.judged is requirement:
         return
-    found = session.verdicts.get(demand)
+    found = session.verdicts.get(requirement)
     if found is None:
-        found = session.verdicts[demand] = demand.verdict(session)
+        found = session.verdicts[requirement] = requirement.verdict(session)
         metrics.TLS_POLICIES.labels(found["kind"], found.get("result", "ok")).inc()
-    session.judged, session.policy = demand, found
+    session.judged, session.policy = requirement, found
 
 
 def is_waived(message: bytes | memoryview) -> bool:
