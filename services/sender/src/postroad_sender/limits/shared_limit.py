@@ -64,9 +64,9 @@ class SharedLimit:
         """The limits in force."""
         found = []
         if self.connection_limit is not None:
-            used, most = self.connection_limit.used, self.connection_limit.most
-            text = f"cap of {self.subject}: {used} of {most} connections"
-            found.append(LimitState("cap", most, text, self.since))
+            used, allowed = self.connection_limit.used, self.connection_limit.most
+            text = f"cap of {self.subject}: {used} of {allowed} connections"
+            found.append(LimitState("cap", allowed, text, self.since))
         if self.rate_limit is not None:
             text = f"cap of {self.subject}: {self.rate_limit.rate:g} messages per second"
             found.append(LimitState("cap", self.rate_limit.rate, text, self.since))
