@@ -26,13 +26,10 @@ from postroad_common.schemas.framing import decode
 from postroad_common.schemas.submission import Submission
 from postroad_common.service import ServiceContext
 from postroad_common.store import Database
-from postroad_common.tokens import Keyring
 from postroad_ingress_http import application
-from postroad_ingress_http.bootstrap import Bootstrap
-from postroad_ingress_http.buckets import Buckets
-from postroad_ingress_http.dashboard import Dashboard
-from postroad_ingress_http.main import build_parts
-from postroad_ingress_http.parts import Parts
+from postroad_ingress_http.access.bootstrap import Bootstrap
+from postroad_ingress_http.dependencies import Dependencies
+from postroad_ingress_http.main import build_dashboard, build_dependencies, build_limits
 from postroad_ingress_http.settings import Settings
 
 TOKEN = "pr_token_of_the_tests_0123456789"
@@ -45,7 +42,7 @@ class Site:
     """The application and what stands behind it."""
 
     app: ASGIApp
-    parts: Parts
+    dependencies: Dependencies
     database: Database
     context: ServiceContext[Settings]
     amqp_url: str
@@ -154,18 +151,19 @@ async def run_site(
     database = Database(mongodb_uri)
     events = EventWriter(publisher)
     context = ServiceContext("test", settings, outgoing, publisher, events, database, Health())
-    parts = build_parts(context)
-    dashboard = Dashboard(parts, Keyring(settings.secret), failures=Buckets(20, 1), secure=False)
-    app = application.build(parts, dashboard)
+    dependencies = build_dependencies(context)
+    app = application.build(dependencies, build_dashboard(context), build_limits(settings))
     outgoing.start()
     events.start()
     if wait:
         async with asyncio.timeout(20):
             await outgoing.up.wait()
-            await Bootstrap(database, email=EMAIL, password=PASSWORD, token=TOKEN).run()
+            await Bootstrap(
+                database.users, database.tokens, email=EMAIL, password=PASSWORD, token=TOKEN
+            ).run()
     context.health.started = True
     try:
-        yield Site(app, parts, database, context, amqp_url)
+        yield Site(app, dependencies, database, context, amqp_url)
     finally:
         await events.close()
         await outgoing.close()

@@ -9,14 +9,14 @@ from starlette.requests import Request
 from postroad_common.errors import StoreAway
 from postroad_common.secrets import hash_token
 from postroad_common.store.tokens import Token
-from postroad_ingress_http.authentication import (
+from postroad_ingress_http.access.authentication import (
     FRESH_SECONDS,
     STALE_SECONDS,
     Authenticator,
 )
-from postroad_ingress_http.buckets import Buckets
-from postroad_ingress_http.errors import ApiError
-from postroad_ingress_http.scopes import allows, covers
+from postroad_ingress_http.access.scopes import allows, covers
+from postroad_ingress_http.http.buckets import Buckets
+from postroad_ingress_http.http.errors import ApiError
 
 SECRET = "pr_secret_of_the_test"
 GOOD = Token("id", "main", "n", ("send",), 0.0)

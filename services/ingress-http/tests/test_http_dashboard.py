@@ -340,7 +340,7 @@ async def test_dead_letters_are_shown_put_back_and_thrown_away(
     assert evil not in shown
     await form(browser, page, f"{page}/replay")
     assert "There is nothing here" in (await browser.get(page)).text
-    assert await site.parts.depths.all()  # and they are where they came from
+    assert await site.dependencies.queues.all()  # and they are where they came from
     await publish("", "transformer.accepted.dead", b"three", headers=headers)
     await form(browser, page, f"{page}/purge")
     assert "There is nothing here" in (await browser.get(page)).text

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 
 from postroad_common.store.domains import SenderDomain
-from postroad_ingress_http.dkimkeys import new_keys
-from postroad_ingress_http.dnscheck import DnsChecker
-from postroad_ingress_http.dnsrecords import DnsRules, is_verified, judge, recommended
+from postroad_ingress_http.domains.dkimkeys import new_keys
+from postroad_ingress_http.domains.dnscheck import DnsChecker
+from postroad_ingress_http.domains.dnsrecords import DnsRules, is_verified, judge, recommended
 
 RULES = DnsRules("mail.postroad.test")
 KEYS = new_keys(1_790_000_000.0)

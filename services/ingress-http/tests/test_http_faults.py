@@ -23,8 +23,8 @@ from postroad_common.health import HttpListener
 from postroad_common.mail.identifiers import derived_id
 from postroad_common.tokens import Keyring
 from postroad_ingress_http.dashboard.sessions import Sessions
-from postroad_ingress_http.limits import Guard, Limits
-from postroad_ingress_http.wire import GuardedHttp
+from postroad_ingress_http.http.connection import GuardedHttp
+from postroad_ingress_http.http.guard import Guard, Limits
 
 WHOLE = {"envelope": "a@a.example", "recipient": "b@b.example", "body": "Subject: x\n\nhi\n"}
 LARGE = {**WHOLE, "body": "Subject: x\n\n" + "hello\n" * 60_000}
@@ -94,7 +94,7 @@ async def test_database_that_goes_away_leaves_small_mail_of_known_tokens_flowing
     async with run_site(amqp_url, url) as site, site.client() as client:
         assert (await client.post("/v1/send", json=WHOLE)).status_code == 200
         await door.close()
-        site.parts.authenticator._clock = lambda: time.monotonic() + 60
+        site.dependencies.authenticator._clock = lambda: time.monotonic() + 60
         started = time.monotonic()
         answer = await client.post("/v1/send", json=WHOLE)
         assert answer.status_code == 200

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_ingress_http.errors import ApiError
-from postroad_ingress_http.fields import parse_form, parse_json, parse_multipart, require_text
-from postroad_ingress_http.sendrequest import read_send
+from postroad_ingress_http.http.errors import ApiError
+from postroad_ingress_http.http.fields import parse_form, parse_json, parse_multipart, require_text
+from postroad_ingress_http.sending.request import read_send
 
 
 def test_form_names_with_brackets_become_lists_and_objects():

@@ -142,7 +142,7 @@ async def test_log_files_of_a_day_in_every_form(api: httpx.AsyncClient, site: An
 async def test_long_log_files_are_whole(
     api: httpx.AsyncClient, site: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("postroad_ingress_http.logfiles.PAGE", 7)
+    monkeypatch.setattr("postroad_ingress_http.exports.logfiles.PAGE", 7)
     _, message = sent("long@x.example")
     told = [
         events.happened(

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad_common.mail.address import AddressError, Mailbox
-from postroad_ingress_http.headers import address_header, parameter, text_header
-from postroad_ingress_http.mailboxes import NamedMailbox, parse_list
+from postroad_ingress_http.sending.headers import address_header, parameter, text_header
+from postroad_ingress_http.sending.mailboxes import NamedMailbox, parse_list
 
 
 @pytest.mark.parametrize(

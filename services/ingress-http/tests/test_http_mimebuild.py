@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad_common.mail.address import Mailbox
-from postroad_ingress_http.mailboxes import NamedMailbox
-from postroad_ingress_http.mimebuild import Attachment, Composition, Unsubscribe, build
+from postroad_ingress_http.sending.mailboxes import NamedMailbox
+from postroad_ingress_http.sending.mimebuild import Attachment, Composition, Unsubscribe, build
 
 SENDER = NamedMailbox("Jürgen", Mailbox("shop", "shop.example"))
 

@@ -47,10 +47,10 @@ async def test_lane_with_any_key_is_addressed_shown_and_ordered(api: httpx.Async
     assert lane["site"] == "(a|b).mx.example:2525#03"
     assert lane["waiting"] == {"memory": 3, "backlog": 0, "parked": 20}
     assert lane["given"] is None
-    before = site.parts.clock()
+    before = site.dependencies.clock()
     ordered = (await api.patch(PATH, json={"drain": True, "reason": "fix"})).json()
     assert ordered["order"] == {"drain": True, "reason": "fix"}
-    assert before <= ordered["given"]["at"] <= site.parts.clock()
+    assert before <= ordered["given"]["at"] <= site.dependencies.clock()
     tokens = (await api.get("/v1/tokens")).json()["items"]
     assert ordered["given"]["by"] in {token["id"] for token in tokens}
     assert (await api.patch(PATH, json={"drain": False, "reason": None})).json()["order"] == {}
@@ -108,16 +108,16 @@ async def test_bounce_is_for_mail_before_a_moment_and_can_be_repeated(
 ):
     await site.database.lanes.save({"|bounce.test": {}})
     path = "/v1/lanes/%7Cbounce.test"
-    before = site.parts.clock()
+    before = site.dependencies.clock()
     order = {"bounce": {"reply": "550  5.1.10 gone\t for good".replace("\t", "")}}
     found = (await api.patch(path, json=order)).json()["order"]["bounce"]
     assert found["reply"] == "550 5.1.10 gone for good"
-    assert before <= found["before"] <= site.parts.clock()
+    assert before <= found["before"] <= site.dependencies.clock()
     again = {"bounce": {**order["bounce"], "before": found["before"]}}
     assert (await api.patch(path, json=again)).json()["order"]["bounce"] == found
     later = {"bounce": {**order["bounce"], "before": 4e9}}
     found = (await api.patch(path, json=later)).json()["order"]["bounce"]
-    assert found["before"] <= site.parts.clock()  # never mail that is yet to come
+    assert found["before"] <= site.dependencies.clock()  # never mail that is yet to come
     assert (await api.patch(path, json={"bounce": None})).json()["order"] == {}
 
 
@@ -181,11 +181,11 @@ async def bury(site: Any, body: bytes, **headers: Any) -> None:
 
 
 async def purge(site: Any) -> None:
-    await site.parts.dead_letters.purge(DEAD)
+    await site.dependencies.queues.purge(DEAD, "test")
 
 
 async def depth(site: Any, *names: str) -> int:
-    found = await site.parts.depths.all()
+    found = await site.dependencies.queues.all()
     return sum(queue.ready or 0 for queue in found if queue.name in names)
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.submission import Client
-from postroad_ingress_http.errors import ApiError, from_exception
-from postroad_ingress_http.sendrequest import read_send
-from postroad_ingress_http.submission import Origin, Prepared, SubmissionRules, prepare
+from postroad_ingress_http.http.errors import ApiError, from_exception
+from postroad_ingress_http.sending.request import read_send
+from postroad_ingress_http.sending.submission import Origin, Prepared, SubmissionRules, prepare
 
 NOW = 1_795_000_000.0  # 2026-11-18 11:06:40 UTC
 RULES = SubmissionRules(

@@ -1,79 +1,56 @@
 """The ASGI application: the API, the dashboard, and the pages beside them, behind one guard."""
 
 import ipaddress
-from collections.abc import Awaitable, Callable
 from functools import cache
-from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Scope
 
-from postroad_ingress_http import openapi
-from postroad_ingress_http.api import (
-    addresses,
-    archive,
-    credentials,
-    domains,
-    hookcalls,
-    lanes,
-    logfiles,
-    messages,
-    queues,
-    send,
-    stats,
-    suppressions,
-    tokens,
-    webhooks,
-)
-from postroad_ingress_http.dashboard import Dashboard, all_routes
-from postroad_ingress_http.errors import ApiError, from_exception
-from postroad_ingress_http.limits import Guard
-from postroad_ingress_http.parts import Parts
+from postroad_common.health import Health
+from postroad_ingress_http import api, dashboard
+from postroad_ingress_http.api import openapi
+from postroad_ingress_http.dashboard.frame import StaticPages
+from postroad_ingress_http.dashboard.visitor import Dashboard, LogInFirst, to_log_in
+from postroad_ingress_http.dependencies import AuthenticatorOf, Dependencies
+from postroad_ingress_http.http.errors import ApiError, from_exception
+from postroad_ingress_http.http.guard import Guard, Limits
 
 
-def build(parts: Parts, dashboard: Dashboard) -> ASGIApp:
-    """The whole application."""
+def build(dependencies: Dependencies, pages: Dashboard, limits: Limits) -> ASGIApp:
+    """Return the whole application."""
+    operations = [
+        route for router in api.ROUTERS for route in router.routes if isinstance(route, APIRoute)
+    ]
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.router.redirect_slashes = False
+    app.state.dependencies = dependencies
+    app.state.dashboard = pages
+    app.state.document = cache(lambda: openapi.build(operations))
     for kind in (HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _raise)
-    for noun in (
-        send,
-        messages,
-        credentials,
-        tokens,
-        suppressions,
-        webhooks,
-        domains,
-        lanes,
-        queues,
-        archive,
-        stats,
-        logfiles,
-        addresses,
-    ):
-        noun.register(app, parts)
-    webhooks.register_changes(app, parts)
-    hookcalls.register(app, parts)
-    document = cache(lambda: openapi.build(app))
-    app.router.routes.extend(_other_pages(parts, dashboard, document))
-    app.router.routes.extend(all_routes(dashboard))
+    app.add_exception_handler(LogInFirst, to_log_in)
+    app.router.routes.extend(operations)
+    for router in dashboard.ROUTERS:
+        app.router.routes.extend(router.routes)
+    app.mount("/dashboard/static", StaticPages())
+    app.add_api_route("/", _home)
+    app.add_api_route("/openapi.json", _openapi)
+    _add_health(app, dependencies.health)
 
     def render(scope: Scope, error: ApiError) -> ASGIApp:
         if scope["path"].startswith("/dashboard"):
-            return dashboard.problem(scope, error)
+            return pages.frame.problem(scope, error)
         return error.response()
 
-    return Guard(app, parts.limits, render)
+    return Guard(app, limits, render)
 
 
 async def _raise(_: Request, error: Exception) -> Response:
-    """Hands every error on to the guard, the one place where errors become answers."""
+    """Hand every error on to the guard, the one place where errors become answers."""
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         field = str(first["loc"][-1]) if first["loc"] else None
@@ -81,46 +58,32 @@ async def _raise(_: Request, error: Exception) -> Response:
     raise from_exception(error) or error
 
 
-def _other_pages(
-    parts: Parts, dashboard: Dashboard, document: Callable[[], dict[str, Any]]
-) -> list[Route]:
-    async def home(_: Request) -> Response:
-        return RedirectResponse("/dashboard", 303)
-
-    async def openapi_json(_: Request) -> Response:
-        return JSONResponse(document(), headers={"Cache-Control": "public, max-age=300"})
-
-    async def docs(request: Request) -> Response:
-        return HTMLResponse(
-            dashboard.render(
-                request,
-                "docs.html",
-                groups=openapi.groups(document()),
-                description=openapi.DESCRIPTION,
-            ),
-            headers=dashboard.page_headers,
-        )
-
-    return [
-        Route("/", home),
-        Route("/openapi.json", openapi_json),
-        Route("/docs", docs),
-        *(_health_route(parts, route) for route in parts.health.routes()),
-    ]
+async def _home() -> Response:
+    return RedirectResponse("/dashboard", 303)
 
 
-def _health_route(parts: Parts, route: Route) -> Route:
-    """`/livez` and `/readyz` for everybody; `/metrics` for this machine and holders of a token."""
-    if route.path != "/metrics":
-        return route
-    endpoint: Callable[[Request], Awaitable[Response]] = route.endpoint
+async def _openapi(request: Request) -> Response:
+    headers = {"Cache-Control": "public, max-age=300"}
+    return JSONResponse(request.app.state.document(), headers=headers)
 
-    async def metrics(request: Request) -> Response:
-        if not _is_local(request):
-            await parts.authenticator.authenticate(request, "metrics:read")
-        return await endpoint(request)
 
-    return Route("/metrics", metrics)
+def _add_health(app: FastAPI, health: Health) -> None:
+    """Serve `/livez` and `/readyz` to everybody, `/metrics` to those who may read it."""
+    for route in health.routes():
+        if route.path == "/metrics":
+            app.add_api_route(route.path, route.endpoint, dependencies=[Depends(may_read_metrics)])
+        else:
+            app.router.routes.append(route)
+
+
+async def may_read_metrics(request: Request, authenticator: AuthenticatorOf) -> None:
+    """Let this machine through, and holders of a token.
+
+    Raises:
+        ApiError: see `Authenticator.authenticate`.
+    """
+    if not _is_local(request):
+        await authenticator.authenticate(request, "metrics:read")
 
 
 def _is_local(request: Request) -> bool:

@@ -1,5 +1,7 @@
 """Starts ingress-http, and is the one place where its objects are built."""
 
+import time
+
 import structlog
 
 from postroad_common.broker.deadletters import DeadLetters
@@ -8,94 +10,133 @@ from postroad_common.health import HttpListener
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokens import Keyring
 from postroad_ingress_http import application
-from postroad_ingress_http.authentication import Authenticator
-from postroad_ingress_http.bootstrap import Bootstrap
-from postroad_ingress_http.buckets import Buckets
-from postroad_ingress_http.dashboard import Dashboard
-from postroad_ingress_http.dnscheck import DnsChecker
-from postroad_ingress_http.dnsrecords import DnsRules
-from postroad_ingress_http.handover import Handover
-from postroad_ingress_http.limits import Limits
-from postroad_ingress_http.parts import Parts
+from postroad_ingress_http.access.authentication import Authenticator
+from postroad_ingress_http.access.bootstrap import Bootstrap
+from postroad_ingress_http.dashboard.frame import Frame
+from postroad_ingress_http.dashboard.passwords import PasswordCheck
+from postroad_ingress_http.dashboard.sessions import Sessions
+from postroad_ingress_http.dashboard.visitor import Dashboard
+from postroad_ingress_http.dependencies import Dependencies
+from postroad_ingress_http.domains.dnscheck import DnsChecker
+from postroad_ingress_http.domains.dnsrecords import DnsRules
+from postroad_ingress_http.domains.senderdomains import SenderDomains
+from postroad_ingress_http.exports.logfiles import LogFiles
+from postroad_ingress_http.history.messages import MessageHistory
+from postroad_ingress_http.hooks.calls import WebhookCalls
+from postroad_ingress_http.hooks.registry import WebhookRegistry
+from postroad_ingress_http.http.buckets import Buckets
+from postroad_ingress_http.http.connection import GuardedHttp
+from postroad_ingress_http.http.guard import Limits
+from postroad_ingress_http.operations.lanes import LaneOperations
+from postroad_ingress_http.operations.queues import QueueOperations
+from postroad_ingress_http.sending.accept import Acceptance
+from postroad_ingress_http.sending.injector import Injector
+from postroad_ingress_http.sending.submission import SubmissionRules
 from postroad_ingress_http.settings import Settings
-from postroad_ingress_http.submission import SubmissionRules
-from postroad_ingress_http.wire import GuardedHttp
 
 _ENVELOPE_ROOM = 1 << 20  # octets of a request beside its message
 _log = structlog.get_logger(__name__)
 
 
-def build_parts(context: ServiceContext[Settings]) -> Parts:
-    """The objects behind the handlers."""
-    settings = context.settings
-    limits = settings.limits.http
-    return Parts(
-        database=context.database,
-        health=context.health,
-        authenticator=Authenticator(
-            context.database.tokens.find_by_hash,
-            requests=Buckets(limits.burst, limits.rate),
-            failures=Buckets(limits.auth_failures, limits.auth_failures_per_minute / 60),
-        ),
-        handover=Handover(
-            context.publisher,
-            context.database.bodies,
-            context.events,
-            inline_max=settings.inline_body_max,
-        ),
-        depths=QueueDepths(context.link),
-        dead_letters=DeadLetters(context.link, context.publisher),
-        dns=DnsChecker(settings.dns),
-        dns_rules=DnsRules(hostname=settings.hostname),
-        rules=SubmissionRules(
-            hostname=settings.hostname,
-            max_message_size=settings.max_message_size,
-            max_recipients=settings.max_recipients,
-            deliver_seconds=settings.max_deliver_seconds,
-        ),
-        limits=Limits(
-            # JSON and forms need up to three octets for one of the message.
-            send_body=3 * settings.max_message_size + _ENVELOPE_ROOM,
-            requests=limits.requests,
-            bodies_in_memory=max(limits.memory, 3 * settings.max_message_size + _ENVELOPE_ROOM),
-        ),
-    )
-
-
 async def build(context: ServiceContext[Settings]) -> None:
-    """Builds and starts the service."""
+    """Build and start the service."""
     settings = context.settings
-    parts = build_parts(context)
-    dashboard = Dashboard(
-        parts,
-        Keyring(settings.secret),
-        failures=Buckets(
-            settings.limits.http.auth_failures,
-            settings.limits.http.auth_failures_per_minute / 60,
-        ),
-        secure=(settings.http_url or "").startswith("https://"),
-    )
+    database = context.database
+    dependencies = build_dependencies(context)
     bootstrap = Bootstrap(
-        context.database,
+        database.users,
+        database.tokens,
         email=settings.admin_email,
         password=settings.admin_password,
         token=settings.admin_token,
     )
-    context.health.add_check("first-account", bootstrap.check)
-    context.spawn(bootstrap.run(), "bootstrap")
     listener = HttpListener(
-        application.build(parts, dashboard),
+        application.build(dependencies, build_dashboard(context), build_limits(settings)),
         settings.bind,
         settings.http_port,
         reuse_port=settings.reuse_port,
         grace=settings.grace_seconds,
         http=GuardedHttp,
     )
+    context.health.add_check("first-account", bootstrap.check)
+    context.spawn(bootstrap.run(), "bootstrap")
     await listener.start()
     context.on_drain(listener.stop)
     _log.info("listening", port=listener.port)
 
 
+def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
+    """Build what the handlers of the API and the dashboard work with."""
+    settings = context.settings
+    database = context.database
+    limits = settings.limits.http
+    clock = time.time
+    injector = Injector(
+        context.publisher, database.bodies, context.events, inline_max=settings.inline_body_max
+    )
+    rules = SubmissionRules(
+        hostname=settings.hostname,
+        max_message_size=settings.max_message_size,
+        max_recipients=settings.max_recipients,
+        deliver_seconds=settings.max_deliver_seconds,
+    )
+    depths = QueueDepths(context.link)
+    hooks = WebhookRegistry(database.webhooks, database.outbox)
+    return Dependencies(
+        acceptance=Acceptance(rules, injector, database.idempotency, clock),
+        authenticator=Authenticator(
+            database.tokens.find_by_hash,
+            requests=Buckets(limits.burst, limits.rate),
+            failures=Buckets(limits.auth_failures, limits.auth_failures_per_minute / 60),
+        ),
+        calls=WebhookCalls(hooks, database.outbox, database.replays),
+        clock=clock,
+        credentials=database.credentials,
+        domains=SenderDomains(
+            database.domains, DnsChecker(settings.dns), DnsRules(settings.hostname), clock
+        ),
+        events=database.events,
+        health=context.health,
+        history=MessageHistory(database.messages, database.bodies),
+        hooks=hooks,
+        lanes=LaneOperations(database.lanes, database.backlogs, depths, clock),
+        log_files=LogFiles(database.events, database.messages, database.rollups, clock),
+        messages=database.messages,
+        privacy=database.privacy,
+        queues=QueueOperations(depths, DeadLetters(context.link, context.publisher)),
+        rollups=database.rollups,
+        strikes=database.strikes,
+        suppressions=database.suppressions,
+        tokens=database.tokens,
+        users=database.users,
+    )
+
+
+def build_dashboard(context: ServiceContext[Settings]) -> Dashboard:
+    """Build what only the dashboard works with."""
+    settings = context.settings
+    limits = settings.limits.http
+    failures = Buckets(limits.auth_failures, limits.auth_failures_per_minute / 60)
+    return Dashboard(
+        frame=Frame(),
+        sessions=Sessions(Keyring(settings.secret)),
+        passwords=PasswordCheck(context.database.users, failures),
+        secure=(settings.http_url or "").startswith("https://"),
+    )
+
+
+def build_limits(settings: Settings) -> Limits:
+    """Return the bounds on requests that follow from the settings."""
+    limits = settings.limits.http
+    # JSON and forms need up to three octets for one of the message.
+    send_body = 3 * settings.max_message_size + _ENVELOPE_ROOM
+    return Limits(
+        send_body=send_body,
+        requests=limits.requests,
+        bodies_in_memory=max(limits.memory, send_body),
+    )
+
+
 def main() -> None:
-    """The program."""
+    """Run the program."""
     run("ingress-http", Settings, build)

@@ -1,1 +1,42 @@
-"""The REST API: one module for each noun, each with the shapes that go in and out."""
+"""The REST API: one module for each noun, with its routes and the shapes that go in and out."""
+
+from fastapi import APIRouter
+
+from postroad_ingress_http.api import (
+    addresses,
+    archive,
+    credentials,
+    domains,
+    events,
+    hookcalls,
+    lanes,
+    logfiles,
+    messages,
+    queues,
+    send,
+    stats,
+    suppressions,
+    tokens,
+    webhooks,
+)
+
+ROUTERS: tuple[APIRouter, ...] = tuple(
+    noun.router
+    for noun in (
+        send,
+        messages,
+        events,
+        credentials,
+        tokens,
+        suppressions,
+        webhooks,
+        hookcalls,
+        domains,
+        lanes,
+        queues,
+        archive,
+        stats,
+        logfiles,
+        addresses,
+    )
+)

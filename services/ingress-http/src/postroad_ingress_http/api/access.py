@@ -1,33 +1,48 @@
 """What every handler of the API asks for: the token with the right scope, and the body's fields."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Any, Generic, TypeVar
 
-from fastapi import Depends
+from fastapi import Depends, Security
+from fastapi.security import APIKeyQuery, HTTPBearer, SecurityScopes
 from pydantic import BaseModel
 from starlette.requests import Request
 
 from postroad_common.store.tokens import Token
-from postroad_ingress_http.authentication import Authenticator
-from postroad_ingress_http.fields import read_fields
+from postroad_ingress_http.dependencies import AuthenticatorOf
+from postroad_ingress_http.http.fields import read_fields
 
 M = TypeVar("M", bound=BaseModel)
 
+_BEARER = Security(HTTPBearer(scheme_name="bearer", auto_error=False))
+_QUERY = Security(APIKeyQuery(name="access_token", scheme_name="query", auto_error=False))
 
-class TokenNeeded:
-    """A dependency: the token of the request, which allows `scope`. `openapi` reads the scope."""
 
-    def __init__(self, authenticator: Authenticator, scope: str) -> None:
-        self._authenticator = authenticator
-        self.scope = scope
+async def current_token(
+    request: Request,
+    needed: SecurityScopes,
+    authenticator: AuthenticatorOf,
+    _header: Annotated[object, _BEARER] = None,  # these two are for the OpenAPI document
+    _query: Annotated[object, _QUERY] = None,
+) -> Token:
+    """Return the token of the request, which allows the scope `needed`.
 
-    async def __call__(self, request: Request) -> Token:
-        """Check. Raises ApiError."""
-        return await self._authenticator.authenticate(request, self.scope)
+    Raises:
+        ApiError: see `Authenticator.authenticate`.
+    """
+    return await authenticator.authenticate(request, needed.scope_str)
+
+
+def needs(scope: str) -> Any:
+    """Return the dependency on a token that allows `scope`."""
+    return Security(current_token, scopes=[scope])
 
 
 class BodyNeeded(Generic[M]):
-    """A dependency: the body, JSON or form, as `model`. `openapi` reads the model."""
+    """A dependency: the body, JSON or form, as `model`. `openapi` reads the model.
+
+    FastAPI's own bodies are JSON or a form, not both, and are read before the token is checked.
+    """
 
     def __init__(
         self, model: type[M], reader: Callable[[dict[str, object]], M] | None = None
@@ -40,12 +55,6 @@ class BodyNeeded(Generic[M]):
         return self._reader(await read_fields(request))
 
 
-def needs(authenticator: Authenticator, scope: str) -> Any:
-    """`Depends` on a token that allows `scope`."""
-    check: Callable[[Request], Awaitable[Token]] = TokenNeeded(authenticator, scope)
-    return Depends(check)
-
-
 def body(model: type[M], reader: Callable[[dict[str, object]], M] | None = None) -> Any:
-    """`Depends` on a body that is a `model`."""
+    """Return the dependency on a body that is a `model`."""
     return Depends(BodyNeeded(model, reader))

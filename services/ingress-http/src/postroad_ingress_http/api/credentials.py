@@ -1,18 +1,19 @@
 """`/v1/credentials`: SMTP logins."""
 
 import ipaddress
-from enum import Enum
 from typing import Annotated
 
-from fastapi import FastAPI
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import Response
 
 from postroad_common.schemas.features import Features
 from postroad_common.store.tokens import Token
-from postroad_ingress_http import logins
+from postroad_ingress_http.access import logins
 from postroad_ingress_http.api.access import body, needs
-from postroad_ingress_http.api.pages import (
+from postroad_ingress_http.api.answers import REFUSALS
+from postroad_ingress_http.dependencies import CredentialStore
+from postroad_ingress_http.http.errors import bad_field, not_found
+from postroad_ingress_http.http.paging import (
     DEFAULT_PAGE,
     Cursor,
     Page,
@@ -20,8 +21,10 @@ from postroad_ingress_http.api.pages import (
     read_cursor,
     write_cursor,
 )
-from postroad_ingress_http.errors import bad_field, not_found
-from postroad_ingress_http.parts import Parts
+
+router = APIRouter(prefix="/v1/credentials", tags=["credentials"], responses=REFUSALS)
+Reader = Annotated[Token, needs("credentials:read")]
+Writer = Annotated[Token, needs("credentials")]
 
 
 class CredentialChanges(BaseModel):
@@ -71,79 +74,83 @@ class CredentialWithPassword(CredentialView):
     password: str
 
 
-def register(app: FastAPI, parts: Parts) -> None:
-    """Adds the end points."""
-    reading = needs(parts.authenticator, "credentials:read")
-    writing = needs(parts.authenticator, "credentials")
-    store = parts.database.credentials
-    tags: list[str | Enum] = ["credentials"]
+@router.post("", status_code=201, summary="Create an SMTP login")
+async def create(
+    token: Writer,
+    fields: Annotated[CredentialChanges, body(CredentialChanges)],
+    credentials: CredentialStore,
+) -> CredentialWithPassword:
+    """The password is in this answer only."""
+    login, password = await logins.create(
+        credentials,
+        token.account,
+        fields.name or "",
+        logins.merge_features(Features(), fields.features or {}),
+        forward_bounces=fields.forward_bounces is not False,
+        allowed_networks=_networks(fields.allowed_networks or []),
+        sender_domains=logins.read_domains("sender_domains", fields.sender_domains or []),
+    )
+    return _with_password(CredentialView.model_validate(login), password)
 
-    @app.post("/v1/credentials", status_code=201, tags=tags, summary="Create an SMTP login")
-    async def create(
-        token: Annotated[Token, writing],
-        fields: Annotated[CredentialChanges, body(CredentialChanges)],
-    ) -> CredentialWithPassword:
-        """The password is in this answer only."""
-        login, password = await logins.create(
-            store,
-            token.account,
-            fields.name or "",
-            logins.merge_features(Features(), fields.features or {}),
-            forward_bounces=fields.forward_bounces is not False,
-            allowed_networks=_networks(fields.allowed_networks or []),
-            sender_domains=logins.read_domains("sender_domains", fields.sender_domains or []),
+
+@router.get("", summary="List SMTP logins")
+async def listing(
+    token: Reader,
+    credentials: CredentialStore,
+    cursor: Cursor = None,
+    limit: PageSize = DEFAULT_PAGE,
+) -> Page[CredentialView]:
+    """In the order of their user names."""
+    position = read_cursor(cursor, str)
+    found = await credentials.list(token.account, position[0] if position else "", limit + 1)
+    return Page(
+        items=[CredentialView.model_validate(login) for login in found[:limit]],
+        cursor=write_cursor(found[limit - 1].username) if len(found) > limit else None,
+    )
+
+
+@router.get("/{username}", summary="One SMTP login")
+async def one(username: str, token: Reader, credentials: CredentialStore) -> CredentialView:
+    """Without its password."""
+    login = await credentials.get(token.account, username)
+    if login is None:
+        raise not_found("login")
+    return CredentialView.model_validate(login)
+
+
+@router.patch("/{username}", summary="Change an SMTP login")
+async def change(
+    username: str,
+    token: Writer,
+    fields: Annotated[CredentialUpdate, body(CredentialUpdate)],
+    credentials: CredentialStore,
+) -> CredentialView:
+    """Works for new log-ins within seconds."""
+    changes = fields.model_dump(exclude_none=True)
+    if fields.allowed_networks is not None:
+        changes["allowed_networks"] = list(_networks(fields.allowed_networks))
+    if fields.sender_domains is not None:
+        changes["sender_domains"] = list(
+            logins.read_domains("sender_domains", fields.sender_domains)
         )
-        return _with_password(CredentialView.model_validate(login), password)
+    login = await logins.change(credentials, token.account, username, changes)
+    return CredentialView.model_validate(login)
 
-    @app.get("/v1/credentials", tags=tags, summary="List SMTP logins")
-    async def listing(
-        token: Annotated[Token, reading], cursor: Cursor = None, limit: PageSize = DEFAULT_PAGE
-    ) -> Page[CredentialView]:
-        """In the order of their user names."""
-        position = read_cursor(cursor, str)
-        found = await store.list(token.account, position[0] if position else "", limit + 1)
-        return Page(
-            items=[CredentialView.model_validate(login) for login in found[:limit]],
-            cursor=write_cursor(found[limit - 1].username) if len(found) > limit else None,
-        )
 
-    @app.get("/v1/credentials/{username}", tags=tags, summary="One SMTP login")
-    async def one(username: str, token: Annotated[Token, reading]) -> CredentialView:
-        """Without its password."""
-        login = await store.get(token.account, username)
-        if login is None:
-            raise not_found("login")
-        return CredentialView.model_validate(login)
+@router.delete("/{username}", status_code=204, summary="Delete a login")
+async def delete(username: str, token: Writer, credentials: CredentialStore) -> None:
+    """It stops working within seconds."""
+    if not await credentials.delete(token.account, username):
+        raise not_found("login")
 
-    @app.patch("/v1/credentials/{username}", tags=tags, summary="Change an SMTP login")
-    async def change(
-        username: str,
-        token: Annotated[Token, writing],
-        fields: Annotated[CredentialUpdate, body(CredentialUpdate)],
-    ) -> CredentialView:
-        """Works for new log-ins within seconds."""
-        changes = fields.model_dump(exclude_none=True)
-        if fields.allowed_networks is not None:
-            changes["allowed_networks"] = list(_networks(fields.allowed_networks))
-        if fields.sender_domains is not None:
-            changes["sender_domains"] = list(
-                logins.read_domains("sender_domains", fields.sender_domains)
-            )
-        login = await logins.change(store, token.account, username, changes)
-        return CredentialView.model_validate(login)
 
-    @app.delete("/v1/credentials/{username}", status_code=204, tags=tags, summary="Delete a login")
-    async def delete(username: str, token: Annotated[Token, writing]) -> Response:
-        """It stops working within seconds."""
-        if not await store.delete(token.account, username):
-            raise not_found("login")
-        return Response(status_code=204)
-
-    @app.post("/v1/credentials/{username}/rotate", tags=tags, summary="Make a new password")
-    async def rotate(username: str, token: Annotated[Token, writing]) -> CredentialWithPassword:
-        """The old one stops working within seconds; the new one is in this answer only."""
-        login, password = await logins.rotate(store, token.account, username)
-        return _with_password(CredentialView.model_validate(login), password)
+@router.post("/{username}/rotate", summary="Make a new password")
+async def rotate(
+    username: str, token: Writer, credentials: CredentialStore
+) -> CredentialWithPassword:
+    """The old one stops working within seconds; the new one is in this answer only."""
+    login, password = await logins.rotate(credentials, token.account, username)
+    return _with_password(CredentialView.model_validate(login), password)
 
 
 def _with_password(view: CredentialView, password: str) -> CredentialWithPassword:

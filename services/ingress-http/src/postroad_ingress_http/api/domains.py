@@ -1,19 +1,22 @@
 """`/v1/domains`: sender domains, their DKIM keys and DNS records."""
 
-from enum import Enum
+from collections.abc import Iterable
 from typing import Annotated
 
-from fastapi import FastAPI
+from fastapi import APIRouter
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
-from starlette.responses import Response
 
 from postroad_common.store.domains import SenderDomain
 from postroad_common.store.tokens import Token
-from postroad_ingress_http import dnsrecords, senderdomains
 from postroad_ingress_http.api.access import body, needs
-from postroad_ingress_http.api.pages import Page
-from postroad_ingress_http.errors import not_found
-from postroad_ingress_http.parts import Parts
+from postroad_ingress_http.api.answers import REFUSALS
+from postroad_ingress_http.dependencies import DomainsOf
+from postroad_ingress_http.domains.senderdomains import CheckedRecord
+from postroad_ingress_http.http.paging import Page
+
+router = APIRouter(prefix="/v1/domains", tags=["domains"], responses=REFUSALS)
+Reader = Annotated[Token, needs("domains:read")]
+Writer = Annotated[Token, needs("domains")]
 
 
 class DomainFields(BaseModel):
@@ -70,8 +73,8 @@ class DomainView(BaseModel):
     records: list[RecordView]
 
 
-def view(parts: Parts, domain: SenderDomain) -> DomainView:
-    """The domain with its records and what the last check said."""
+def view(domain: SenderDomain, records: Iterable[CheckedRecord]) -> DomainView:
+    """Return the domain with its records and what their check said."""
     return DomainView(
         domain=domain.domain,
         verified=domain.verified,
@@ -81,73 +84,67 @@ def view(parts: Parts, domain: SenderDomain) -> DomainView:
         keys=[KeyView.model_validate(key) for key in domain.keys],
         records=[
             RecordView(
-                purpose=record.purpose,
-                type=record.type,
-                name=record.name,
-                value=record.value,
-                status=domain.checks.get(record.key),
+                purpose=checked.record.purpose,
+                type=checked.record.type,
+                name=checked.record.name,
+                value=checked.record.value,
+                status=checked.status,
+                found=list(checked.found),
             )
-            for record in dnsrecords.recommended(domain, parts.dns_rules)
+            for checked in records
         ],
     )
 
 
-def register(app: FastAPI, parts: Parts) -> None:
-    """Adds the end points."""
-    reading = needs(parts.authenticator, "domains:read")
-    writing = needs(parts.authenticator, "domains")
-    tags: list[str | Enum] = ["domains"]
+@router.post("", status_code=201, summary="Add a sender domain")
+async def add(
+    token: Writer, fields: Annotated[DomainFields, body(DomainFields)], domains: DomainsOf
+) -> DomainView:
+    """With new DKIM keys; the answer lists the DNS records to publish."""
+    made = await domains.add(token.account, fields.domain)
+    return view(made, domains.records(made))
 
-    @app.post("/v1/domains", status_code=201, tags=tags, summary="Add a sender domain")
-    async def add(
-        token: Annotated[Token, writing], fields: Annotated[DomainFields, body(DomainFields)]
-    ) -> DomainView:
-        """With new DKIM keys; the answer lists the DNS records to publish."""
-        return view(parts, await senderdomains.add(parts, token.account, fields.domain))
 
-    @app.get("/v1/domains", tags=tags, summary="List sender domains")
-    async def listing(token: Annotated[Token, reading]) -> Page[DomainView]:
-        """In the order of their names."""
-        found = await parts.database.domains.list(token.account)
-        return Page(items=[view(parts, domain) for domain in found])
+@router.get("", summary="List sender domains")
+async def listing(token: Reader, domains: DomainsOf) -> Page[DomainView]:
+    """In the order of their names."""
+    found = await domains.all(token.account)
+    return Page(items=[view(domain, domains.records(domain)) for domain in found])
 
-    @app.get("/v1/domains/{domain}", tags=tags, summary="One sender domain")
-    async def one(domain: str, token: Annotated[Token, reading]) -> DomainView:
-        """With the DNS records to publish."""
-        return view(parts, await senderdomains.find(parts, token.account, domain))
 
-    @app.patch("/v1/domains/{domain}", tags=tags, summary="Change a sender domain")
-    async def change(
-        domain: str,
-        token: Annotated[Token, writing],
-        fields: Annotated[DomainChanges, body(DomainChanges)],
-    ) -> DomainView:
-        """Its tracking host."""
-        return view(
-            parts,
-            await senderdomains.set_tracking_host(
-                parts, token.account, domain, fields.tracking_host
-            ),
-        )
+@router.get("/{domain}", summary="One sender domain")
+async def one(domain: str, token: Reader, domains: DomainsOf) -> DomainView:
+    """With the DNS records to publish."""
+    found = await domains.find(token.account, domain)
+    return view(found, domains.records(found))
 
-    @app.post("/v1/domains/{domain}/verify", tags=tags, summary="Check the DNS records")
-    async def verify(domain: str, token: Annotated[Token, writing]) -> DomainView:
-        """Asks DNS now, and says what it found."""
-        changed, checked = await senderdomains.verify(parts, token.account, domain)
-        shown = view(parts, changed)
-        for record, result in zip(shown.records, checked, strict=True):
-            record.status = result.status
-            record.found = list(result.found)
-        return shown
 
-    @app.post("/v1/domains/{domain}/keys", tags=tags, summary="Make new DKIM keys")
-    async def rotate(domain: str, token: Annotated[Token, writing]) -> DomainView:
-        """Mail is signed with them at once: publish their records right away."""
-        return view(parts, await senderdomains.replace_keys(parts, token.account, domain))
+@router.patch("/{domain}", summary="Change a sender domain")
+async def change(
+    domain: str,
+    token: Writer,
+    fields: Annotated[DomainChanges, body(DomainChanges)],
+    domains: DomainsOf,
+) -> DomainView:
+    """Its tracking host."""
+    changed = await domains.set_tracking_host(token.account, domain, fields.tracking_host)
+    return view(changed, domains.records(changed))
 
-    @app.delete("/v1/domains/{domain}", status_code=204, tags=tags, summary="Remove a domain")
-    async def delete(domain: str, token: Annotated[Token, writing]) -> Response:
-        """Its keys are deleted with it."""
-        if not await parts.database.domains.delete(token.account, domain.lower()):
-            raise not_found("domain")
-        return Response(status_code=204)
+
+@router.post("/{domain}/verify", summary="Check the DNS records")
+async def verify(domain: str, token: Writer, domains: DomainsOf) -> DomainView:
+    """Asks DNS now, and says what it found."""
+    return view(*await domains.verify(token.account, domain))
+
+
+@router.post("/{domain}/keys", summary="Make new DKIM keys")
+async def rotate(domain: str, token: Writer, domains: DomainsOf) -> DomainView:
+    """Mail is signed with them at once: publish their records right away."""
+    changed = await domains.replace_keys(token.account, domain)
+    return view(changed, domains.records(changed))
+
+
+@router.delete("/{domain}", status_code=204, summary="Remove a domain")
+async def delete(domain: str, token: Writer, domains: DomainsOf) -> None:
+    """Its keys are deleted with it."""
+    await domains.delete(token.account, domain)

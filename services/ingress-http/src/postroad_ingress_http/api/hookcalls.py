@@ -1,16 +1,18 @@
-"""`/v1/webhooks/{id}/…`: what was posted, what is to be posted once more, test and proof."""
+"""`/v1/webhooks/{id}/…`: what was posted, what is to be posted again, test and proof."""
 
-from enum import Enum
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from postroad_common.store.outbox import DeliveryState, WebhookDelivery
 from postroad_common.store.tokens import Token
-from postroad_ingress_http import hooks
 from postroad_ingress_http.api.access import body, needs
-from postroad_ingress_http.api.pages import (
+from postroad_ingress_http.api.answers import REFUSALS
+from postroad_ingress_http.dependencies import CallsOf, ClockOf
+from postroad_ingress_http.http.errors import bad_field
+from postroad_ingress_http.http.moments import read_moment
+from postroad_ingress_http.http.paging import (
     DEFAULT_PAGE,
     Cursor,
     Page,
@@ -18,10 +20,10 @@ from postroad_ingress_http.api.pages import (
     read_cursor,
     write_cursor,
 )
-from postroad_ingress_http.api.times import read_moment
-from postroad_ingress_http.errors import bad_field, not_found
-from postroad_ingress_http.parts import Parts
 
+router = APIRouter(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"], responses=REFUSALS)
+Reader = Annotated[Token, needs("webhooks:read")]
+Writer = Annotated[Token, needs("webhooks")]
 _STATES = tuple(str(state) for state in DeliveryState)
 
 
@@ -84,88 +86,77 @@ class Called(BaseModel):
     delivery: str
 
 
-def register(app: FastAPI, parts: Parts) -> None:
-    """Adds the end points."""
-    reading = needs(parts.authenticator, "webhooks:read")
-    writing = needs(parts.authenticator, "webhooks")
-    database = parts.database
-    tags: list[str | Enum] = ["webhooks"]
-
-    @app.get("/v1/webhooks/{webhook_id}/deliveries", tags=tags, summary="The delivery log")
-    async def deliveries(
-        webhook_id: str,
-        token: Annotated[Token, reading],
-        state: Annotated[str | None, Query(max_length=20)] = None,
-        cursor: Cursor = None,
-        limit: PageSize = DEFAULT_PAGE,
-    ) -> Page[DeliveryView]:
-        """Newest first; kept for two weeks."""
-        if state is not None and state not in _STATES:
-            raise bad_field("state", f"One of {', '.join(_STATES)}.")
-        await hooks.find(database, token.account, webhook_id)
-        position = read_cursor(cursor, str)
-        found = await database.outbox.log(
-            token.account,
-            webhook_id,
-            state=state,
-            before=position[0] if position else None,
-            limit=limit + 1,
-        )
-        return Page(
-            items=[DeliveryView.model_validate(fields_of(item)) for item in found[:limit]],
-            cursor=write_cursor(found[limit - 1].id) if len(found) > limit else None,
-        )
-
-    @app.get("/v1/webhooks/{webhook_id}/deliveries/{delivery}", tags=tags, summary="One delivery")
-    async def delivery(
-        webhook_id: str, delivery: str, token: Annotated[Token, reading]
-    ) -> DeliveryWithBody:
-        """With its body."""
-        found = await database.outbox.get(token.account, webhook_id, delivery)
-        if found is None:
-            raise not_found("delivery")
-        return DeliveryWithBody.model_validate({**fields_of(found), "body": found.body})
-
-    @app.post(
-        "/v1/webhooks/{webhook_id}/replay", status_code=202, tags=tags, summary="Post once more"
+@router.get("/deliveries", summary="The delivery log")
+async def deliveries(  # noqa: PLR0917 - FastAPI passes them by name
+    webhook_id: str,
+    token: Reader,
+    calls: CallsOf,
+    state: Annotated[str | None, Query(max_length=20)] = None,
+    cursor: Cursor = None,
+    limit: PageSize = DEFAULT_PAGE,
+) -> Page[DeliveryView]:
+    """Newest first; kept for two weeks."""
+    if state is not None and state not in _STATES:
+        raise bad_field("state", f"One of {', '.join(_STATES)}.")
+    position = read_cursor(cursor, str)
+    found = await calls.log(
+        token.account,
+        webhook_id,
+        state=state,
+        before=position[0] if position else None,
+        limit=limit + 1,
     )
-    async def replay(
-        webhook_id: str,
-        token: Annotated[Token, writing],
-        fields: Annotated[ReplayFields, body(ReplayFields)],
-    ) -> ReplayView:
-        """All that the webhook wants from the range, whether it was posted before or not."""
-        start = read_moment("start", fields.start)
-        if start is None:
-            raise bad_field("start", "This field is required.", code="missing")
-        end = read_moment("end", fields.end)
-        made = await hooks.replay(
-            database, token.account, webhook_id, start, parts.clock() if end is None else end
-        )
-        return ReplayView.model_validate(made)
-
-    @app.get("/v1/webhooks/{webhook_id}/replays", tags=tags, summary="Replays")
-    async def replays(webhook_id: str, token: Annotated[Token, reading]) -> Page[ReplayView]:
-        """How far they have come; the latest first."""
-        await hooks.find(database, token.account, webhook_id)
-        found = await database.replays.list(token.account, webhook_id)
-        return Page(items=[ReplayView.model_validate(item) for item in found])
-
-    @app.post("/v1/webhooks/{webhook_id}/test", status_code=202, tags=tags, summary="Test call")
-    async def test(webhook_id: str, token: Annotated[Token, writing]) -> Called:
-        """Posts an event of the type `test`."""
-        return Called(delivery=await hooks.test(database, token.account, webhook_id))
-
-    @app.post(
-        "/v1/webhooks/{webhook_id}/verify", status_code=202, tags=tags, summary="Prove ownership"
+    return Page(
+        items=[DeliveryView.model_validate(fields_of(item)) for item in found[:limit]],
+        cursor=write_cursor(found[limit - 1].id) if len(found) > limit else None,
     )
-    async def verify(webhook_id: str, token: Annotated[Token, writing]) -> Called:
-        """Posts a `verification` whose `data.challenge` the end point's answer must repeat."""
-        return Called(delivery=await hooks.verify(database, token.account, webhook_id))
+
+
+@router.get("/deliveries/{delivery}", summary="One delivery")
+async def one(webhook_id: str, delivery: str, token: Reader, calls: CallsOf) -> DeliveryWithBody:
+    """With its body."""
+    found = await calls.find(token.account, webhook_id, delivery)
+    return DeliveryWithBody.model_validate({**fields_of(found), "body": found.body})
+
+
+@router.post("/replay", status_code=202, summary="Post events again")
+async def replay(
+    webhook_id: str,
+    token: Writer,
+    fields: Annotated[ReplayFields, body(ReplayFields)],
+    calls: CallsOf,
+    clock: ClockOf,
+) -> ReplayView:
+    """All that the webhook wants from the range, whether it was posted before or not."""
+    start = read_moment("start", fields.start)
+    if start is None:
+        raise bad_field("start", "This field is required.", code="missing")
+    end = read_moment("end", fields.end)
+    made = await calls.replay(token.account, webhook_id, start, clock() if end is None else end)
+    return ReplayView.model_validate(made)
+
+
+@router.get("/replays", summary="Replays")
+async def replays(webhook_id: str, token: Reader, calls: CallsOf) -> Page[ReplayView]:
+    """How far they have come; the latest first."""
+    found = await calls.replays(token.account, webhook_id)
+    return Page(items=[ReplayView.model_validate(item) for item in found])
+
+
+@router.post("/test", status_code=202, summary="Test call")
+async def test(webhook_id: str, token: Writer, calls: CallsOf) -> Called:
+    """Posts an event of the type `test`."""
+    return Called(delivery=await calls.test(token.account, webhook_id))
+
+
+@router.post("/verify", status_code=202, summary="Prove ownership")
+async def verify(webhook_id: str, token: Writer, calls: CallsOf) -> Called:
+    """Posts a `verification` whose `data.challenge` the end point's answer must repeat."""
+    return Called(delivery=await calls.verify(token.account, webhook_id))
 
 
 def fields_of(delivery: WebhookDelivery) -> dict[str, Any]:
-    """What is shown of a delivery."""
+    """Return what is shown of a delivery."""
     pending = delivery.state is DeliveryState.PENDING
     return {
         "id": delivery.id,

@@ -1,21 +1,22 @@
 """`/v1/logfiles`: what happened on a day as a file, for programs that take no webhooks."""
 
-from datetime import UTC, date, datetime, timedelta
-from enum import Enum
+from datetime import date
 from typing import Annotated
 
-from fastapi import FastAPI
-from starlette.responses import Response, StreamingResponse
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from postroad_common.store.database import RETENTION
 from postroad_common.store.tokens import Token
-from postroad_ingress_http import logformats
 from postroad_ingress_http.api.access import needs
-from postroad_ingress_http.errors import not_found
-from postroad_ingress_http.logfiles import names_of, pages, read_name
-from postroad_ingress_http.parts import Parts
+from postroad_ingress_http.api.answers import REFUSALS
+from postroad_ingress_http.dependencies import LogFilesOf
+from postroad_ingress_http.exports import logformats
+from postroad_ingress_http.exports.columns import names_of, read_name
+from postroad_ingress_http.exports.logfiles import LogFiles
+from postroad_ingress_http.http.errors import not_found
 
-_DAYS = RETENTION // 86_400
+router = APIRouter(prefix="/v1/logfiles", tags=["log files"], responses=REFUSALS)
+Reader = Annotated[Token, needs("messages:read")]
 _FORMATS = {
     "csv": "text/csv; charset=utf-8; header=absent",
     "header": "text/csv; charset=utf-8; header=present",
@@ -24,40 +25,30 @@ _FORMATS = {
 }
 
 
-def register(app: FastAPI, parts: Parts) -> None:
-    """Adds the end points."""
-    reading = needs(parts.authenticator, "messages:read")
-    tags: list[str | Enum] = ["log files"]
-
-    @app.get("/v1/logfiles", tags=tags, summary="Days with log files")
-    async def days(token: Annotated[Token, reading]) -> list[str]:
-        """Dates in UTC on which anything happened, oldest first."""
-        today = datetime.fromtimestamp(parts.clock(), UTC).date()
-        first = today - timedelta(days=_DAYS)
-        found = await parts.database.rollups.read(token.account, str(first), str(today))
-        return [item.day for item in found]
-
-    @app.get("/v1/logfiles/{name}", tags=tags, summary="The files of a day, or one file")
-    async def one(name: str, token: Annotated[Token, reading]) -> Response:
-        """For a date the names of its files; for a name the file, as CSV without a header."""
-        try:
-            day = date.fromisoformat(name)
-        except ValueError:
-            return await file(parts, token.account, name, "csv")
-        return Response(_list(names_of(day)), media_type="application/json")
-
-    @app.get("/v1/logfiles/{name}/{form}", tags=tags, summary="One file in another form")
-    async def formed(name: str, form: str, token: Annotated[Token, reading]) -> Response:
-        """`header` is CSV with a header line, `json` an array of objects, `xml` records."""
-        return await file(parts, token.account, name, form)
+@router.get("", summary="Days with log files")
+async def days(token: Reader, log_files: LogFilesOf) -> list[str]:
+    """Dates in UTC on which anything happened, oldest first."""
+    return await log_files.days(token.account)
 
 
-def _list(names: list[str]) -> str:
-    return "[" + ",".join(f'"{name}"' for name in names) + "]"
+@router.get("/{name}", summary="The files of a day, or one file")
+async def one(name: str, token: Reader, log_files: LogFilesOf) -> Response:
+    """For a date the names of its files; for a name the file, as CSV without a header."""
+    try:
+        day = date.fromisoformat(name)
+    except ValueError:
+        return _file(log_files, token.account, name, "csv")
+    return JSONResponse(names_of(day))
 
 
-async def file(parts: Parts, account: str, name: str, form: str) -> Response:
-    """The file, streamed from the event log.
+@router.get("/{name}/{form}", summary="One file in another form")
+async def formed(name: str, form: str, token: Reader, log_files: LogFilesOf) -> Response:
+    """`header` is CSV with a header line, `json` an array of objects, `xml` records."""
+    return _file(log_files, token.account, name, form)
+
+
+def _file(log_files: LogFiles, account: str, name: str, form: str) -> Response:
+    """Return the file, streamed from the event log.
 
     Raises:
         ApiError: 404, there is no such file or form.
@@ -66,7 +57,7 @@ async def file(parts: Parts, account: str, name: str, form: str) -> Response:
     if found is None or form not in _FORMATS:
         raise not_found("log file")
     kind, day = found
-    records = pages(parts.database, account, kind, day)
+    records = log_files.pages(account, kind, day)
     match form:
         case "json":
             content = logformats.write_json(kind, records)

@@ -1,19 +1,22 @@
 """`/v1/tokens`: REST tokens."""
 
-from enum import Enum
 from typing import Annotated
 
-from fastapi import FastAPI
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import Response
 
 from postroad_common.secrets import hash_token, new_token
 from postroad_common.store.tokens import Token
+from postroad_ingress_http.access.scopes import ALL_SCOPES, check_scopes, covers
 from postroad_ingress_http.api.access import body, needs
-from postroad_ingress_http.api.pages import Page
-from postroad_ingress_http.errors import ApiError, bad_field, not_found
-from postroad_ingress_http.parts import Parts
-from postroad_ingress_http.scopes import ALL_SCOPES, covers
+from postroad_ingress_http.api.answers import REFUSALS
+from postroad_ingress_http.dependencies import AuthenticatorOf, TokenStore
+from postroad_ingress_http.http.errors import ApiError, not_found
+from postroad_ingress_http.http.paging import Page
+
+router = APIRouter(prefix="/v1/tokens", tags=["tokens"], responses=REFUSALS)
+Reader = Annotated[Token, needs("tokens:read")]
+Writer = Annotated[Token, needs("tokens")]
 
 
 class TokenFields(BaseModel):
@@ -47,57 +50,36 @@ class TokenWithSecret(TokenView):
     token: str
 
 
-def check_scopes(scopes: list[str]) -> tuple[str, ...]:
-    """The scopes without repetitions.
+@router.post("", status_code=201, summary="Create a token")
+async def create(
+    token: Writer, fields: Annotated[TokenFields, body(TokenFields)], tokens: TokenStore
+) -> TokenWithSecret:
+    """The secret is in this answer only. A token hands out no more than it may do itself."""
+    scopes = check_scopes(fields.scopes)
+    if not covers(token.scopes, scopes):
+        raise ApiError(
+            403, "This token cannot hand out scopes that it does not have.",
+            code="insufficient_scope", field="scopes",
+        )  # fmt: skip
+    secret = new_token()
+    made = await tokens.create(
+        account=token.account, name=fields.name, scopes=scopes, secret_hash=hash_token(secret)
+    )
+    return TokenWithSecret(**TokenView.model_validate(made).model_dump(), token=secret)
 
-    Raises:
-        ApiError: 400, one does not exist.
-    """
-    for scope in scopes:
-        if scope not in ALL_SCOPES:
-            raise bad_field("scopes", f"There is no scope {scope[:50]!r}.")
-    if not scopes:
-        raise bad_field("scopes", "Give at least one scope.", code="missing")
-    return tuple(dict.fromkeys(scopes))
+
+@router.get("", summary="List tokens")
+async def listing(token: Reader, tokens: TokenStore) -> Page[TokenView]:
+    """Oldest first, without their secrets."""
+    found = await tokens.list(token.account)
+    return Page(items=[TokenView.model_validate(item) for item in found])
 
 
-def register(app: FastAPI, parts: Parts) -> None:
-    """Adds the end points."""
-    store = parts.database.tokens
-    tags: list[str | Enum] = ["tokens"]
-
-    @app.post("/v1/tokens", status_code=201, tags=tags, summary="Create a token")
-    async def create(
-        token: Annotated[Token, needs(parts.authenticator, "tokens")],
-        fields: Annotated[TokenFields, body(TokenFields)],
-    ) -> TokenWithSecret:
-        """The secret is in this answer only. A token hands out no more than it may do itself."""
-        scopes = check_scopes(fields.scopes)
-        if not covers(token.scopes, scopes):
-            raise ApiError(
-                403, "This token cannot hand out scopes that it does not have.",
-                code="insufficient_scope", field="scopes",
-            )  # fmt: skip
-        secret = new_token()
-        made = await store.create(
-            account=token.account, name=fields.name, scopes=scopes, secret_hash=hash_token(secret)
-        )
-        return TokenWithSecret(**TokenView.model_validate(made).model_dump(), token=secret)
-
-    @app.get("/v1/tokens", tags=tags, summary="List tokens")
-    async def listing(
-        token: Annotated[Token, needs(parts.authenticator, "tokens:read")],
-    ) -> Page[TokenView]:
-        """Oldest first, without their secrets."""
-        found = await store.list(token.account)
-        return Page(items=[TokenView.model_validate(item) for item in found])
-
-    @app.delete("/v1/tokens/{token_id}", status_code=204, tags=tags, summary="Revoke a token")
-    async def delete(
-        token_id: str, token: Annotated[Token, needs(parts.authenticator, "tokens")]
-    ) -> Response:
-        """It stops working within seconds."""
-        if not await store.delete(token.account, token_id):
-            raise not_found("token")
-        parts.authenticator.forget(token_id)
-        return Response(status_code=204)
+@router.delete("/{token_id}", status_code=204, summary="Revoke a token")
+async def delete(
+    token_id: str, token: Writer, tokens: TokenStore, authenticator: AuthenticatorOf
+) -> None:
+    """It stops working within seconds."""
+    if not await tokens.delete(token.account, token_id):
+        raise not_found("token")
+    authenticator.forget(token_id)

@@ -1,21 +1,21 @@
 """`/v1/webhooks`: where events are posted. Their deliveries and replays are in `hookcalls`."""
 
-from enum import Enum
 from typing import Annotated, Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import Response
 
 from postroad_common.store.tokens import Token
 from postroad_common.store.webhooks import Webhook
-from postroad_ingress_http import hooks
 from postroad_ingress_http.api.access import body, needs
-from postroad_ingress_http.api.pages import Page
-from postroad_ingress_http.errors import not_found
-from postroad_ingress_http.hooks import HOOK_EVENTS, MOST_BATCH_SECONDS, MOST_BATCHED
-from postroad_ingress_http.parts import Parts
+from postroad_ingress_http.api.answers import REFUSALS
+from postroad_ingress_http.dependencies import HooksOf
+from postroad_ingress_http.hooks.checks import HOOK_EVENTS, MOST_BATCH_SECONDS, MOST_BATCHED
+from postroad_ingress_http.http.paging import Page
 
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses=REFUSALS)
+Reader = Annotated[Token, needs("webhooks:read")]
+Writer = Annotated[Token, needs("webhooks")]
 _EVENTS_TEXT = f"Some of {', '.join(HOOK_EVENTS)}; empty: all."
 
 
@@ -76,7 +76,7 @@ class WebhookWithSecret(WebhookView):
 
 
 def view(webhook: Webhook) -> WebhookView:
-    """The webhook without its secrets."""
+    """Return the webhook without its secrets."""
     return WebhookView(
         id=webhook.id,
         url=webhook.url,
@@ -90,80 +90,67 @@ def view(webhook: Webhook) -> WebhookView:
     )
 
 
-def register(app: FastAPI, parts: Parts) -> None:
-    """Adds the end points."""
-    reading = needs(parts.authenticator, "webhooks:read")
-    writing = needs(parts.authenticator, "webhooks")
-    store = parts.database.webhooks
-    tags: list[str | Enum] = ["webhooks"]
-
-    @app.post("/v1/webhooks", status_code=201, tags=tags, summary="Create a webhook")
-    async def create(
-        token: Annotated[Token, writing], fields: Annotated[WebhookFields, body(WebhookFields)]
-    ) -> WebhookWithSecret:
-        """Events are signed as Standard Webhooks describes; the secret is in this answer only."""
-        made = await hooks.create(
-            parts.database,
-            token.account,
-            url=fields.url,
-            events=fields.events,
-            batch_size=fields.batch.size if fields.batch else 1,
-            batch_seconds=fields.batch.seconds if fields.batch else 0.0,
-        )
-        return WebhookWithSecret(**view(made).model_dump(), secret=made.secrets[0])
-
-    @app.get("/v1/webhooks", tags=tags, summary="List webhooks")
-    async def listing(token: Annotated[Token, reading]) -> Page[WebhookView]:
-        """Oldest first, without their secrets."""
-        found = await store.list(token.account)
-        return Page(items=[view(item) for item in found])
-
-    @app.get("/v1/webhooks/{webhook_id}", tags=tags, summary="One webhook")
-    async def one(webhook_id: str, token: Annotated[Token, reading]) -> WebhookView:
-        """Without its secret."""
-        return view(await hooks.find(parts.database, token.account, webhook_id))
-
-
-def register_changes(app: FastAPI, parts: Parts) -> None:
-    """Adds the end points that change a webhook."""
-    writing = needs(parts.authenticator, "webhooks")
-    database = parts.database
-    tags: list[str | Enum] = ["webhooks"]
-
-    @app.patch("/v1/webhooks/{webhook_id}", tags=tags, summary="Change a webhook")
-    async def change(
-        webhook_id: str,
-        token: Annotated[Token, writing],
-        fields: Annotated[WebhookChanges, body(WebhookChanges)],
-    ) -> WebhookView:
-        """`disabled: false` starts a webhook again that was disabled; see also `replay`."""
-        changes: dict[str, Any] = {}
-        if fields.url is not None:
-            changes["url"] = fields.url
-        if fields.events is not None:
-            changes["events"] = fields.events
-        if fields.batch is not None:
-            changes |= {"batch_size": fields.batch.size, "batch_seconds": fields.batch.seconds}
-        if fields.disabled is not None:
-            changes["disabled"] = fields.disabled
-        return view(await hooks.change(database, token.account, webhook_id, changes))
-
-    @app.post("/v1/webhooks/{webhook_id}/rotate", tags=tags, summary="Make a new secret")
-    async def rotate(webhook_id: str, token: Annotated[Token, writing]) -> WebhookWithSecret:
-        """Both secrets sign until the rotation is ended, so that receivers can change over."""
-        found = await hooks.rotate(database, token.account, webhook_id)
-        return WebhookWithSecret(**view(found).model_dump(), secret=found.secrets[0])
-
-    @app.delete(
-        "/v1/webhooks/{webhook_id}/rotation", tags=tags, summary="End the rotation of the secret"
+@router.post("", status_code=201, summary="Create a webhook")
+async def create(
+    token: Writer, fields: Annotated[WebhookFields, body(WebhookFields)], hooks: HooksOf
+) -> WebhookWithSecret:
+    """Events are signed as Standard Webhooks describes; the secret is in this answer only."""
+    made = await hooks.create(
+        token.account,
+        url=fields.url,
+        events=fields.events,
+        batch_size=fields.batch.size if fields.batch else 1,
+        batch_seconds=fields.batch.seconds if fields.batch else 0.0,
     )
-    async def end_rotation(webhook_id: str, token: Annotated[Token, writing]) -> WebhookView:
-        """From now on only the newest secret signs."""
-        return view(await hooks.end_rotation(database, token.account, webhook_id))
+    return WebhookWithSecret(**view(made).model_dump(), secret=made.secrets[0])
 
-    @app.delete("/v1/webhooks/{webhook_id}", status_code=204, tags=tags, summary="Delete a webhook")
-    async def delete(webhook_id: str, token: Annotated[Token, writing]) -> Response:
-        """Nothing is posted there any more."""
-        if not await database.webhooks.delete(token.account, webhook_id):
-            raise not_found("webhook")
-        return Response(status_code=204)
+
+@router.get("", summary="List webhooks")
+async def listing(token: Reader, hooks: HooksOf) -> Page[WebhookView]:
+    """Oldest first, without their secrets."""
+    return Page(items=[view(item) for item in await hooks.all(token.account)])
+
+
+@router.get("/{webhook_id}", summary="One webhook")
+async def one(webhook_id: str, token: Reader, hooks: HooksOf) -> WebhookView:
+    """Without its secret."""
+    return view(await hooks.find(token.account, webhook_id))
+
+
+@router.patch("/{webhook_id}", summary="Change a webhook")
+async def change(
+    webhook_id: str,
+    token: Writer,
+    fields: Annotated[WebhookChanges, body(WebhookChanges)],
+    hooks: HooksOf,
+) -> WebhookView:
+    """`disabled: false` starts a webhook again that was disabled; see also `replay`."""
+    changes: dict[str, Any] = {}
+    if fields.url is not None:
+        changes["url"] = fields.url
+    if fields.events is not None:
+        changes["events"] = fields.events
+    if fields.batch is not None:
+        changes |= {"batch_size": fields.batch.size, "batch_seconds": fields.batch.seconds}
+    if fields.disabled is not None:
+        changes["disabled"] = fields.disabled
+    return view(await hooks.change(token.account, webhook_id, changes))
+
+
+@router.post("/{webhook_id}/rotate", summary="Make a new secret")
+async def rotate(webhook_id: str, token: Writer, hooks: HooksOf) -> WebhookWithSecret:
+    """Both secrets sign until the rotation is ended, so that receivers can change over."""
+    found = await hooks.rotate(token.account, webhook_id)
+    return WebhookWithSecret(**view(found).model_dump(), secret=found.secrets[0])
+
+
+@router.delete("/{webhook_id}/rotation", summary="End the rotation of the secret")
+async def end_rotation(webhook_id: str, token: Writer, hooks: HooksOf) -> WebhookView:
+    """From now on only the newest secret signs."""
+    return view(await hooks.end_rotation(token.account, webhook_id))
+
+
+@router.delete("/{webhook_id}", status_code=204, summary="Delete a webhook")
+async def delete(webhook_id: str, token: Writer, hooks: HooksOf) -> None:
+    """Nothing is posted there any more."""
+    await hooks.delete(token.account, webhook_id)

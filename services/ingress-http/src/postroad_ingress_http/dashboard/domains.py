@@ -1,63 +1,60 @@
 """Sender domains."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from starlette.requests import Request
+from fastapi import APIRouter
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 
-from postroad_ingress_http import senderdomains
-from postroad_ingress_http.api import domains as shapes
-from postroad_ingress_http.dashboard.sessions import Session
-from postroad_ingress_http.dashboard.site import Dashboard, see_other, text
-from postroad_ingress_http.errors import not_found
-from postroad_ingress_http.fields import Fields
+from postroad_common.store.domains import SenderDomain
+from postroad_ingress_http.dashboard.forms import see_other, text
+from postroad_ingress_http.dashboard.visitor import Form, Pages, PagesOf, SignedIn
+from postroad_ingress_http.dependencies import DomainsOf
+from postroad_ingress_http.domains.senderdomains import CheckedRecord
+
+router = APIRouter(prefix="/dashboard/domains", include_in_schema=False)
 
 
-def routes(dashboard: Dashboard) -> Sequence[BaseRoute]:
-    """The pages of this module."""
-    parts = dashboard.parts
+@router.get("")
+async def listing(session: SignedIn, pages: PagesOf, domains: DomainsOf) -> Response:
+    """List the domains of the account."""
+    return pages.answer("domains.html", rows=await domains.all(session.account))
 
-    async def listing(request: Request, session: Session) -> Response:
-        found = await parts.database.domains.list(session.account)
-        return dashboard.answer(request, "domains.html", rows=found)
 
-    async def add(_: Request, session: Session, fields: Fields) -> Response:
-        made = await senderdomains.add(parts, session.account, text(fields, "name"))
-        return see_other(f"/dashboard/domains/{made.domain}")
+@router.post("")
+async def add(session: SignedIn, fields: Form, domains: DomainsOf) -> Response:
+    """Add a domain."""
+    made = await domains.add(session.account, text(fields, "name"))
+    return see_other(f"/dashboard/domains/{made.domain}")
 
-    async def one(request: Request, session: Session) -> Response:
-        found = await senderdomains.find(parts, session.account, request.path_params["name"])
-        return show(request, shapes.view(parts, found))
 
-    def show(request: Request, view: shapes.DomainView) -> Response:
-        return dashboard.answer(request, "domain.html", domain=view)
+@router.get("/{name}")
+async def one(name: str, session: SignedIn, pages: PagesOf, domains: DomainsOf) -> Response:
+    """Show a domain with the records to publish."""
+    found = await domains.find(session.account, name)
+    return _show(pages, found, domains.records(found))
 
-    async def verify(request: Request, session: Session, _: Fields) -> Response:
-        name = request.path_params["name"]
-        changed, checked = await senderdomains.verify(parts, session.account, name)
-        view = shapes.view(parts, changed)
-        for record, result in zip(view.records, checked, strict=True):
-            record.status = result.status
-            record.found = list(result.found)
-        return show(request, view)
 
-    async def keys(request: Request, session: Session, _: Fields) -> Response:
-        name = request.path_params["name"]
-        changed = await senderdomains.replace_keys(parts, session.account, name)
-        return see_other(f"/dashboard/domains/{changed.domain}")
+@router.post("/{name}/verify")
+async def verify(
+    name: str, session: SignedIn, _: Form, pages: PagesOf, domains: DomainsOf
+) -> Response:
+    """Ask DNS for the records and show what it said."""
+    return _show(pages, *await domains.verify(session.account, name))
 
-    async def delete(request: Request, session: Session, _: Fields) -> Response:
-        name = request.path_params["name"].lower()
-        if not await parts.database.domains.delete(session.account, name):
-            raise not_found("domain")
-        return see_other("/dashboard/domains")
 
-    return [
-        dashboard.page("/domains", listing),
-        dashboard.action("/domains", add),
-        dashboard.page("/domains/{name}", one),
-        dashboard.action("/domains/{name}/verify", verify),
-        dashboard.action("/domains/{name}/keys", keys),
-        dashboard.action("/domains/{name}/delete", delete),
-    ]
+@router.post("/{name}/keys")
+async def keys(name: str, session: SignedIn, _: Form, domains: DomainsOf) -> Response:
+    """Replace the DKIM keys."""
+    changed = await domains.replace_keys(session.account, name)
+    return see_other(f"/dashboard/domains/{changed.domain}")
+
+
+@router.post("/{name}/delete")
+async def delete(name: str, session: SignedIn, _: Form, domains: DomainsOf) -> Response:
+    """Remove a domain and its keys."""
+    await domains.delete(session.account, name)
+    return see_other("/dashboard/domains")
+
+
+def _show(pages: Pages, domain: SenderDomain, records: Iterable[CheckedRecord]) -> Response:
+    return pages.answer("domain.html", domain=domain, records=list(records))

@@ -1,28 +1,24 @@
 """Lanes: the list, and a page for each where operators see why and give orders."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 
-from postroad_ingress_http.api.lanes import (
-    KINDS,
-    PHASES,
-    LaneOrder,
-    LaneView,
-    give_order,
-    view_lanes,
-)
-from postroad_ingress_http.api.pages import read_cursor, write_cursor
-from postroad_ingress_http.dashboard.sessions import Session
-from postroad_ingress_http.dashboard.site import Dashboard, see_other, text, texts_of
-from postroad_ingress_http.errors import bad_field, not_found
-from postroad_ingress_http.fields import Fields
+from postroad_ingress_http.dashboard.forms import see_other, text, texts_of
+from postroad_ingress_http.dashboard.visitor import Form, PagesOf, SignedIn
+from postroad_ingress_http.dependencies import LanesOf
+from postroad_ingress_http.http.errors import bad_field
+from postroad_ingress_http.http.fields import Fields
+from postroad_ingress_http.http.paging import read_cursor, write_cursor
+from postroad_ingress_http.operations.directives import KINDS, LaneOrder
+from postroad_ingress_http.operations.lanes import PHASES, Lane
 
+router = APIRouter(prefix="/dashboard/lanes", include_in_schema=False)
 _PAGE = 100
 _EFFECTS = {
     "connections": "at most {:g} connections",
@@ -38,7 +34,7 @@ _SITE = "the answers of the site"
 class LaneRow:
     """A lane as a page shows it."""
 
-    view: LaneView
+    view: Lane
     phase: str
     stopped: bool
     connections: str
@@ -65,66 +61,57 @@ class EffectRow:
     simulated: bool
 
 
-def routes(dashboard: Dashboard) -> Sequence[BaseRoute]:
-    """The pages of this module."""
-    parts = dashboard.parts
-    store = parts.database.lanes
+@router.get("")
+async def listing(request: Request, _: SignedIn, pages: PagesOf, lanes: LanesOf) -> Response:
+    """List the lanes that the filters leave."""
+    query = {name: request.query_params.get(name, "").strip() for name in ("site", "phase")}
+    position = read_cursor(request.query_params.get("cursor"), str)
+    found = await lanes.page(
+        after=position[0] if position else "",
+        limit=_PAGE + 1,
+        site=query["site"][:255],
+        phase=query["phase"] if query["phase"] in PHASES else "",
+    )
+    return pages.answer(
+        "lanes.html",
+        rows=[_row(lane) for lane in found[:_PAGE]],
+        filter=query,
+        phases=PHASES,
+        cursor=write_cursor(found[_PAGE - 1].key) if len(found) > _PAGE else None,
+    )
 
-    async def lanes(request: Request, _: Session) -> Response:
-        query = {name: request.query_params.get(name, "").strip() for name in ("site", "phase")}
-        position = read_cursor(request.query_params.get("cursor"), str)
-        found = await store.list(
-            after=position[0] if position else "",
-            limit=_PAGE + 1,
-            site=query["site"][:255],
-            phase=query["phase"] if query["phase"] in PHASES else "",
-        )
-        return dashboard.answer(
-            request,
-            "lanes.html",
-            rows=[_row(view) for view in await view_lanes(parts, found[:_PAGE])],
-            filter=query,
-            phases=PHASES,
-            cursor=write_cursor(found[_PAGE - 1].key) if len(found) > _PAGE else None,
-        )
 
-    async def lane(request: Request, _: Session) -> Response:
-        found = await store.get(request.query_params.get("key", ""))
-        if found is None:
-            raise not_found("lane")
-        (view,) = await view_lanes(parts, [found])
-        effects = view.state.get("effects")
-        return dashboard.answer(
-            request,
-            "lane.html",
-            row=_row(view),
-            lane=view,
-            kinds=KINDS,
-            effects=[
-                _effect(effect)
-                for effect in (effects if isinstance(effects, list) else ())
-                if isinstance(effect, dict)
-            ],
-            facts=[
-                (name, view.state[name])
-                for name in ("provider", "warmup", "swept")
-                if isinstance(view.state.get(name), str | int | float)
-            ],
-        )
+@router.post("")
+async def order(session: SignedIn, fields: Form, lanes: LanesOf) -> Response:
+    """Give a lane one of the directives."""
+    key, wish = text(fields, "key"), text(fields, "order")
+    if wish not in _ORDERS:
+        raise bad_field("order", f"One of {', '.join(_ORDERS)}.")
+    await lanes.direct(key, LaneOrder.model_validate(_ORDERS[wish](fields)), session.email)
+    return see_other("/dashboard/lanes" if fields.get("back") == "list" else _page_of(key))
 
-    async def order(_: Request, session: Session, fields: Fields) -> Response:
-        key, wish = text(fields, "key"), text(fields, "order")
-        if wish not in _ORDERS:
-            raise bad_field("order", f"One of {', '.join(_ORDERS)}.")
-        given = LaneOrder.model_validate(_ORDERS[wish](fields))
-        await give_order(parts, key, given, session.email)
-        return see_other("/dashboard/lanes" if fields.get("back") == "list" else _page_of(key))
 
-    return [
-        dashboard.page("/lanes", lanes),
-        dashboard.action("/lanes", order),
-        dashboard.page("/lanes/one", lane),
-    ]
+@router.get("/one")
+async def one(request: Request, _: SignedIn, pages: PagesOf, lanes: LanesOf) -> Response:
+    """Show a lane: its state, the reasons for it, and its directives."""
+    lane = await lanes.find(request.query_params.get("key", ""))
+    effects = lane.state.get("effects")
+    return pages.answer(
+        "lane.html",
+        row=_row(lane),
+        lane=lane,
+        kinds=KINDS,
+        effects=[
+            _effect(effect)
+            for effect in (effects if isinstance(effects, list) else ())
+            if isinstance(effect, dict)
+        ],
+        facts=[
+            (name, lane.state[name])
+            for name in ("provider", "warmup", "swept")
+            if isinstance(lane.state.get(name), str | int | float)
+        ],
+    )
 
 
 def _page_of(key: str) -> str:
@@ -172,7 +159,7 @@ _ORDERS: Mapping[str, Callable[[Fields], dict[str, Any]]] = {
 }
 
 
-def _row(view: LaneView) -> LaneRow:
+def _row(view: Lane) -> LaneRow:
     """What is known of the lane's state: the sender decides what that is."""
     state, order = view.state, view.order
     stopped = bool(order.get("paused") or order.get("drain"))

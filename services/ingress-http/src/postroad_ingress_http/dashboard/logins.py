@@ -1,112 +1,113 @@
 """SMTP logins."""
 
-from collections.abc import Sequence
-
-from starlette.requests import Request
+from fastapi import APIRouter
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 
 from postroad_common.schemas.features import REST_DEFAULTS
-from postroad_ingress_http import logins
-from postroad_ingress_http.dashboard.sessions import Session
-from postroad_ingress_http.dashboard.site import Dashboard, see_other, switches, text
-from postroad_ingress_http.errors import not_found
-from postroad_ingress_http.fields import Fields
+from postroad_ingress_http.access import logins
+from postroad_ingress_http.dashboard.forms import see_other, switches, text
+from postroad_ingress_http.dashboard.visitor import Form, PagesOf, SignedIn
+from postroad_ingress_http.dependencies import CredentialStore
+from postroad_ingress_http.http.errors import not_found
 
+router = APIRouter(prefix="/dashboard/logins", include_in_schema=False)
 _LIMIT = 1000
 _NAME_LENGTH = 100
+_LIST = "/dashboard/logins"
 
 
-def routes(dashboard: Dashboard) -> Sequence[BaseRoute]:
-    """The pages of this module."""
-    store = dashboard.parts.database.credentials
+@router.get("")
+async def listing(session: SignedIn, pages: PagesOf, credentials: CredentialStore) -> Response:
+    """List the logins of the account."""
+    found = await credentials.list(session.account, limit=_LIMIT)
+    return pages.answer("logins.html", logins=found)
 
-    async def listing(request: Request, session: Session) -> Response:
-        found = await store.list(session.account, limit=_LIMIT)
-        return dashboard.answer(request, "logins.html", logins=found)
 
-    async def form(request: Request, _: Session) -> Response:
-        return dashboard.answer(
-            request,
-            "login_new.html",
-            login=None,
-            features=REST_DEFAULTS.model_dump(),
-            forward_bounces=True,
-        )
+@router.get("/new")
+async def form(_: SignedIn, pages: PagesOf) -> Response:
+    """Show the form for a new login."""
+    return pages.answer(
+        "login_new.html", login=None, features=REST_DEFAULTS.model_dump(), forward_bounces=True
+    )
 
-    async def create(request: Request, session: Session, fields: Fields) -> Response:
-        login, password = await logins.create(
-            store,
-            session.account,
-            text(fields, "name").strip()[:_NAME_LENGTH],
-            switches(fields),
-            forward_bounces=fields.get("forward_bounces") == "true",
-        )
-        return secret(request, "Login created", login.username, password)
 
-    def secret(request: Request, heading: str, username: str, password: str) -> Response:
-        return dashboard.answer(
-            request,
-            "secret.html",
-            heading=heading,
-            secrets=[("Username", username), ("Password", password)],
-            back="/dashboard/logins",
-        )
+@router.post("")
+async def create(
+    session: SignedIn, fields: Form, pages: PagesOf, credentials: CredentialStore
+) -> Response:
+    """Create a login and show its password."""
+    login, password = await logins.create(
+        credentials,
+        session.account,
+        text(fields, "name").strip()[:_NAME_LENGTH],
+        switches(fields),
+        forward_bounces=fields.get("forward_bounces") == "true",
+    )
+    return pages.secret("Login created", _LIST, username=login.username, password=password)
 
-    async def one(request: Request, session: Session) -> Response:
-        login = await store.get(session.account, request.path_params["username"])
-        if login is None:
-            raise not_found("login")
-        return dashboard.answer(
-            request,
-            "login_edit.html",
-            login=login,
-            features=login.features.model_dump(),
-            forward_bounces=login.forward_bounces,
-        )
 
-    async def change(request: Request, session: Session, fields: Fields) -> Response:
-        username = request.path_params["username"]
-        await logins.change(
-            store,
-            session.account,
-            username,
-            {
-                "name": text(fields, "name").strip()[:_NAME_LENGTH],
-                "features": switches(fields).model_dump(),
-                "forward_bounces": fields.get("forward_bounces") == "true",
-            },
-        )
-        return see_other("/dashboard/logins")
+@router.get("/{username}")
+async def one(
+    username: str, session: SignedIn, pages: PagesOf, credentials: CredentialStore
+) -> Response:
+    """Show a login with its settings."""
+    login = await credentials.get(session.account, username)
+    if login is None:
+        raise not_found("login")
+    return pages.answer(
+        "login_edit.html",
+        login=login,
+        features=login.features.model_dump(),
+        forward_bounces=login.forward_bounces,
+    )
 
-    async def rotate(request: Request, session: Session, _: Fields) -> Response:
-        username = request.path_params["username"]
-        login, password = await logins.rotate(store, session.account, username)
-        return secret(request, "New password", login.username, password)
 
-    async def disable(request: Request, session: Session, _: Fields) -> Response:
-        username = request.path_params["username"]
-        await logins.change(store, session.account, username, {"disabled": True})
-        return see_other(f"/dashboard/logins/{username}")
+@router.post("/{username}")
+async def change(
+    username: str, session: SignedIn, fields: Form, credentials: CredentialStore
+) -> Response:
+    """Change a login."""
+    wishes = {
+        "name": text(fields, "name").strip()[:_NAME_LENGTH],
+        "features": switches(fields).model_dump(),
+        "forward_bounces": fields.get("forward_bounces") == "true",
+    }
+    await logins.change(credentials, session.account, username, wishes)
+    return see_other(_LIST)
 
-    async def enable(request: Request, session: Session, _: Fields) -> Response:
-        username = request.path_params["username"]
-        await logins.change(store, session.account, username, {"disabled": False})
-        return see_other(f"/dashboard/logins/{username}")
 
-    async def delete(request: Request, session: Session, _: Fields) -> Response:
-        if not await store.delete(session.account, request.path_params["username"]):
-            raise not_found("login")
-        return see_other("/dashboard/logins")
+@router.post("/{username}/rotate")
+async def rotate(
+    username: str, session: SignedIn, _: Form, pages: PagesOf, credentials: CredentialStore
+) -> Response:
+    """Make a new password and show it."""
+    login, password = await logins.rotate(credentials, session.account, username)
+    return pages.secret("New password", _LIST, username=login.username, password=password)
 
-    return [
-        dashboard.page("/logins", listing),
-        dashboard.page("/logins/new", form),
-        dashboard.page("/logins/{username}", one),
-        dashboard.action("/logins", create),
-        dashboard.action("/logins/{username}", change),
-        dashboard.action("/logins/{username}/rotate", rotate),
-        dashboard.action("/logins/{username}/disable", disable),
-        dashboard.action("/logins/{username}/enable", enable),
-        dashboard.action("/logins/{username}/delete", delete),
-    ]
+
+@router.post("/{username}/disable")
+async def disable(
+    username: str, session: SignedIn, _: Form, credentials: CredentialStore
+) -> Response:
+    """Disable a login."""
+    await logins.change(credentials, session.account, username, {"disabled": True})
+    return see_other(f"{_LIST}/{username}")
+
+
+@router.post("/{username}/enable")
+async def enable(
+    username: str, session: SignedIn, _: Form, credentials: CredentialStore
+) -> Response:
+    """Enable a login."""
+    await logins.change(credentials, session.account, username, {"disabled": False})
+    return see_other(f"{_LIST}/{username}")
+
+
+@router.post("/{username}/delete")
+async def delete(
+    username: str, session: SignedIn, _: Form, credentials: CredentialStore
+) -> Response:
+    """Delete a login."""
+    if not await credentials.delete(session.account, username):
+        raise not_found("login")
+    return see_other(_LIST)

@@ -1,20 +1,26 @@
 """The first page: numbers, charts, and the latest mail."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 
 from postroad_common.schemas.events import EventName
-from postroad_common.store.database import Database
+from postroad_common.store.rollups import Rollups
 from postroad_ingress_http.dashboard.charts import Period, Series, bars
-from postroad_ingress_http.dashboard.hooks import given_up
-from postroad_ingress_http.dashboard.sessions import Session
-from postroad_ingress_http.dashboard.site import Dashboard
+from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
+from postroad_ingress_http.dependencies import (
+    ClockOf,
+    EventStore,
+    HooksOf,
+    MessageStore,
+    RollupStore,
+)
 
+router = APIRouter(prefix="/dashboard", include_in_schema=False)
 _HOUR, _DAY = 3600, 86_400
 _PERIODS = {
     "day": (_DAY, _HOUR),
@@ -37,67 +43,73 @@ class Tile:
     note: str
 
 
-def routes(dashboard: Dashboard) -> Sequence[BaseRoute]:
-    """The pages of this module."""
-    parts = dashboard.parts
+@router.get("")
+async def overview(  # noqa: PLR0917 - FastAPI passes them by name
+    request: Request,
+    session: SignedIn,
+    pages: PagesOf,
+    messages: MessageStore,
+    events: EventStore,
+    rollups: RollupStore,
+    hooks: HooksOf,
+    clock: ClockOf,
+) -> Response:
+    """Show the numbers of a period, its charts, and the latest mail."""
+    name = request.query_params.get("period", "day")
+    seconds, step = _PERIODS.get(name, _PERIODS["day"])
+    period = Period.until(clock(), seconds, step)
+    by_day = step == _DAY
+    tag = request.query_params.get("tag", "")[:_TAG_LENGTH] if by_day else ""
+    counts = (
+        await _count_by_day(rollups, session.account, period, tag)
+        if by_day
+        else await events.count_by_hour(session.account, period.start)
+    )
+    sums = {event: period.sums(counts, event) for event in map(str, EventName)}
+    first = f"{datetime.fromtimestamp(period.start, UTC):%Y-%m-%d}"
+    return pages.answer(
+        "overview.html",
+        period=name if name in _PERIODS else "day",
+        periods=_LABELS,
+        tiles=_tiles({event: sum(values) for event, values in sums.items()}),
+        mail_chart=bars(
+            "Mail over time", period, [Series(str(event), sums[event]) for event in _MAIL]
+        ),
+        reader_chart=bars(
+            "Opens and clicks over time",
+            period,
+            [Series("opened", sums["opened"]), Series("clicked", sums["clicked"])],
+        ),
+        messages=await messages.search(session.account, limit=_LATEST),
+        tag=tag,
+        tags=await rollups.tags(session.account, first) if by_day else [],
+        given_up=await hooks.given_up(session.account),
+    )
 
-    async def overview(request: Request, session: Session) -> Response:
-        name = request.query_params.get("period", "day")
-        seconds, step = _PERIODS.get(name, _PERIODS["day"])
-        period = Period.until(parts.clock(), seconds, step)
-        tag = request.query_params.get("tag", "")[:_TAG_LENGTH] if step == _DAY else ""
-        counts = await _counts(parts.database, session.account, period, tag)
-        sums = {event: period.sums(counts, event) for event in map(str, EventName)}
-        first = f"{datetime.fromtimestamp(period.start, UTC):%Y-%m-%d}"
-        latest = await parts.database.messages.search(session.account, limit=_LATEST)
-        return dashboard.answer(
-            request,
-            "overview.html",
-            period=name if name in _PERIODS else "day",
-            periods=_LABELS,
-            tiles=_tiles({event: sum(values) for event, values in sums.items()}),
-            mail_chart=bars(
-                "Mail over time", period, [Series(str(event), sums[event]) for event in _MAIL]
-            ),
-            reader_chart=bars(
-                "Openings and clicks over time",
-                period,
-                [Series("opened", sums["opened"]), Series("clicked", sums["clicked"])],
-            ),
-            messages=latest,
-            tag=tag,
-            tags=await parts.database.rollups.tags(session.account, first) if step == _DAY else [],
-            given_up=await given_up(parts.database, session.account),
-        )
 
-    return [dashboard.page("", overview)]
-
-
-async def _counts(
-    database: Database, account: str, period: Period, tag: str
+async def _count_by_day(
+    rollups: Rollups, account: str, period: Period, tag: str
 ) -> Mapping[tuple[int, str], int]:
-    """The numbers by time and name: days out of the counters, hours out of the event log."""
-    if period.step < _DAY:
-        return await database.events.count_by_hour(account, period.start)
+    """Return the numbers by the day's first second and the event's name."""
     start, end = (
         f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d}"
         for moment in (period.start, period.start + (period.count - 1) * period.step)
     )
     return {
         (int(datetime.fromisoformat(rollup.day).replace(tzinfo=UTC).timestamp()), name): number
-        for rollup in await database.rollups.read(account, start, end, tag)
+        for rollup in await rollups.read(account, start, end, tag)
         for name, number in rollup.counts.items()
     }
 
 
 def _tiles(totals: dict[str, int]) -> list[Tile]:
     accepted, delivered = totals["accepted"], totals["delivered"]
-    lost = totals["failed"] + totals["bounced"]
+    failed = totals["failed"] + totals["bounced"]
     return [
         Tile("Accepted", accepted, "messages"),
         Tile("Delivered", delivered, _share(delivered, accepted, "of accepted")),
         Tile("Deferred", totals["deferred"], "attempts to repeat"),
-        Tile("Lost", lost, _share(lost, accepted, "failed or bounced")),
+        Tile("Failed and bounced", failed, _share(failed, accepted, "of accepted")),
         Tile("Opened", totals["opened"], "times"),
         Tile("Clicked", totals["clicked"], "times"),
     ]

@@ -1,0 +1,71 @@
+"""The first account: a dashboard user and a token, made from the settings when they are not there.
+
+Nothing that exists is changed: a password that was changed in the meantime stays changed.
+"""
+
+import asyncio
+import random
+
+import structlog
+
+from postroad_common.errors import StoreAway
+from postroad_common.secrets import hash_password, hash_token
+from postroad_common.store.accounts import Users
+from postroad_common.store.tokens import Tokens
+from postroad_ingress_http.access.scopes import EVERYTHING
+
+FIRST_ACCOUNT = "main"
+_FIRST_PAUSE = 0.25
+_LONGEST_PAUSE = 5.0
+_log = structlog.get_logger(__name__)
+
+
+class Bootstrap:
+    """Runs until it has succeeded; the service is not ready before."""
+
+    def __init__(
+        self,
+        users: Users,
+        tokens: Tokens,
+        *,
+        email: str | None,
+        password: str | None,
+        token: str | None,
+    ) -> None:
+        self._users = users
+        self._tokens = tokens
+        self._email = email
+        self._password = password
+        self._token = token
+        self._done = asyncio.Event()
+
+    async def run(self) -> None:
+        """Tries until the database is there."""
+        pause = _FIRST_PAUSE
+        while not self._done.is_set():
+            try:
+                await self._create()
+            except StoreAway as error:
+                _log.warning("first account waits for the database", error=str(error))
+                await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+                pause = min(_LONGEST_PAUSE, pause * 2)
+            else:
+                self._done.set()
+
+    async def check(self) -> None:
+        """Raises RuntimeError until the first account is there: a readiness check."""
+        if not self._done.is_set():
+            raise RuntimeError("the first account has not been created yet")
+
+    async def _create(self) -> None:
+        if self._email and self._password and await self._users.find(self._email) is None:
+            hashed = await asyncio.to_thread(hash_password, self._password)
+            if await self._users.create(self._email, FIRST_ACCOUNT, hashed):
+                _log.info("first dashboard user created")
+        if self._token:
+            await self._tokens.create(
+                account=FIRST_ACCOUNT,
+                name="first token",
+                scopes=(EVERYTHING,),
+                secret_hash=hash_token(self._token),
+            )

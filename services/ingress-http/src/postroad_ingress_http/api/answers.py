@@ -1,0 +1,41 @@
+"""The refusals that every end point may answer, for the OpenAPI document."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+EXPLANATIONS = {
+    400: "Something in the request is wrong; `error.field` names it.",
+    401: "No valid token.",
+    403: "The token lacks the scope.",
+    404: "There is no such thing.",
+    409: "It conflicts with what is there.",
+    413: "The body is too large.",
+    415: "The body has a content type that is not taken.",
+    429: "Too many requests; see Retry-After.",
+    503: "The broker or the database is away; nothing was accepted. See Retry-After.",
+}
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong: a stable code, a sentence, and the field it is about."""
+
+    code: str
+    message: str
+    field: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """Every error has this shape."""
+
+    error: ErrorDetail
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the entries of FastAPI's `responses` for these statuses."""
+    return {
+        status: {"model": ErrorBody, "description": EXPLANATIONS[status]} for status in statuses
+    }
+
+
+REFUSALS = refusals(400, 401, 403, 429, 503)

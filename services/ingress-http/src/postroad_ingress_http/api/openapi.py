@@ -1,0 +1,59 @@
+"""`/openapi.json`: FastAPI's document, and the bodies that FastAPI does not know.
+
+Bodies come from the dependency that reads them (`api.access`), so that the document cannot say
+anything else than the code does.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from postroad_ingress_http.api.access import BodyNeeded
+from postroad_ingress_http.api.answers import refusals
+
+DESCRIPTION = "Submit mail, follow it, and manage logins, domains and webhooks."
+_REFS = "#/components/schemas/{model}"
+_TYPES = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
+
+
+def build(routes: Sequence[APIRoute]) -> dict[str, Any]:
+    """Return the OpenAPI document of the routes."""
+    document = get_openapi(title="Postroad", version="1", description=DESCRIPTION, routes=routes)
+    schemas = document["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)  # what does not validate is a 400
+    for route in routes:
+        for method in route.methods or ():
+            operation = document["paths"][route.path_format][method.lower()]
+            _complete(operation, route, schemas)
+    return document
+
+
+def _complete(operation: dict[str, Any], route: APIRoute, schemas: dict[str, Any]) -> None:
+    """Add the body, the scope, and the refusals that follow from body and path."""
+    answers = operation["responses"]
+    answers.pop("422", None)
+    operation["x-scope"] = next(iter(operation["security"][0].values()))[0]
+    more = [404] if "{" in route.path else []
+    for dependency in route.dependant.dependencies:
+        if isinstance(dependency.call, BodyNeeded):
+            schema = {"$ref": _add_schema(schemas, dependency.call.model)}
+            operation["requestBody"] = {
+                "required": True,
+                "content": {kind: {"schema": schema} for kind in _TYPES},
+            }
+            more += [409, 413, 415]
+    reference = answers["400"]["content"]
+    for status, refusal in refusals(*more).items():
+        answers[str(status)] = {"description": refusal["description"], "content": reference}
+    operation["responses"] = dict(sorted(answers.items()))
+
+
+def _add_schema(schemas: dict[str, Any], model: type[BaseModel]) -> str:
+    schema = model.model_json_schema(ref_template=_REFS, by_alias=True)
+    schemas.update(schema.pop("$defs", {}))
+    schemas[model.__name__] = schema
+    return _REFS.format(model=model.__name__)

@@ -1,0 +1,50 @@
+"""Checking the passwords of dashboard users: slow hashes, few at once, failures counted."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from postroad_common.secrets import DUMMY_HASH, verify_password
+from postroad_common.store.accounts import User, Users
+from postroad_ingress_http.http.buckets import Buckets
+from postroad_ingress_http.http.rates import too_many
+
+_LONGEST_PASSWORD = 1024
+_LONGEST_NAME = 320
+_AT_ONCE = 2  # argon2 is meant to be slow; leave the rest of the machine alone
+
+
+class PasswordCheck:
+    """Finds the user of a name and a password; bounds failures by address and by name."""
+
+    def __init__(
+        self, users: Users, failures: Buckets, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._users = users
+        self._failures = failures
+        self._clock = clock
+        self._hashing = asyncio.Semaphore(_AT_ONCE)
+
+    async def find(self, email: str, password: str, address: str) -> User | None:
+        """Return the user; None when name or password are wrong.
+
+        Raises:
+            ApiError: 429, the address or the name has failed too often.
+        """
+        keys = (f"address {address}", f"name {email.lower()[:_LONGEST_NAME]}")
+        for key in keys:
+            verdict = self._failures.look(key, self._clock())
+            if not verdict.allowed:
+                raise too_many(verdict, "failed log-ins")
+        user = await self._check(email, password)
+        if user is None:
+            for key in keys:
+                self._failures.take(key, self._clock())
+        return user
+
+    async def _check(self, email: str, password: str) -> User | None:
+        user = await self._users.find(email) if email else None
+        stored = user.password_hash if user else DUMMY_HASH
+        async with self._hashing:
+            right = await asyncio.to_thread(verify_password, stored, password[:_LONGEST_PASSWORD])
+        return user if right else None

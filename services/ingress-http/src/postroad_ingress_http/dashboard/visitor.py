@@ -1,0 +1,116 @@
+"""Who visits a page, as dependencies: their session, the form they sent, the pages they get."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from postroad_ingress_http.dashboard.frame import Frame
+from postroad_ingress_http.dashboard.passwords import PasswordCheck
+from postroad_ingress_http.dashboard.sessions import Session, Sessions, same
+from postroad_ingress_http.dependencies import ClockOf, UserStore
+from postroad_ingress_http.http.errors import ApiError
+from postroad_ingress_http.http.fields import Fields, read_fields
+
+SESSION_COOKIE = "postroad_session"
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """The objects of the dashboard; `secure` cookies travel over https only."""
+
+    frame: Frame
+    sessions: Sessions
+    passwords: PasswordCheck
+    secure: bool
+
+
+def _given(read: Callable[[Dashboard], object]) -> Any:
+    async def provide(request: Request) -> object:
+        return read(request.app.state.dashboard)
+
+    return Depends(provide)
+
+
+SessionsOf = Annotated[Sessions, _given(lambda its: its.sessions)]
+PasswordsOf = Annotated[PasswordCheck, _given(lambda its: its.passwords)]
+SecureCookies = Annotated[bool, _given(lambda its: its.secure)]
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The frame for one request."""
+
+    frame: Frame
+    request: Request
+
+    def answer(self, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+        """Return the page of `template`."""
+        return self.frame.answer(self.request, template, status=status, **values)
+
+    def secret(self, heading: str, back: str, **secrets: str) -> HTMLResponse:
+        """Return the page that shows secrets once, by their names."""
+        named = [(name.replace("_", " ").capitalize(), value) for name, value in secrets.items()]
+        return self.answer("secret.html", heading=heading, secrets=named, back=back)
+
+
+async def _pages(request: Request) -> Pages:
+    return Pages(request.app.state.dashboard.frame, request)
+
+
+PagesOf = Annotated[Pages, Depends(_pages)]
+
+
+class LogInFirst(Exception):  # noqa: N818 - it is no error
+    """Nobody is logged in; after logging in, `target` is shown."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target)
+        self.target = target
+
+
+async def to_log_in(_: Request, error: Exception) -> Response:
+    """Answer `LogInFirst`."""
+    target = error.target if isinstance(error, LogInFirst) else ""
+    return RedirectResponse(f"/dashboard/login{f'?next={target}' if target else ''}", 303)
+
+
+async def current_session(
+    request: Request, sessions: SessionsOf, users: UserStore, clock: ClockOf
+) -> Session:
+    """Return the session of the visitor.
+
+    Raises:
+        LogInFirst: there is none, or its user's password has changed.
+    """
+    session = sessions.read(request.cookies.get(SESSION_COOKIE), clock())
+    user = await users.find(session.email) if session else None
+    if (
+        session is None
+        or user is None
+        or (user.version, user.account) != (session.version, session.account)
+    ):
+        raise LogInFirst(request.url.path if request.method == "GET" else "")
+    request.state.session = session
+    return session
+
+
+SignedIn = Annotated[Session, Depends(current_session)]
+
+
+async def sent_form(request: Request, session: SignedIn) -> Fields:
+    """Return the form that somebody sent who is logged in.
+
+    Raises:
+        ApiError: 403, it does not come from our own page.
+    """
+    fields = await read_fields(request)
+    if not same(fields.pop("csrf", None), session.csrf):
+        raise ApiError(403, "This form is too old, or not from here. Go back and reload.")
+    return fields
+
+
+Form = Annotated[Fields, Depends(sent_form)]

@@ -1,0 +1,133 @@
+"""Webhooks: the list, and a page for each with its delivery log and what can be done with it."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from postroad_common.store.outbox import DeliveryState
+from postroad_ingress_http.dashboard.forms import number, see_other, text, texts_of
+from postroad_ingress_http.dashboard.visitor import Form, PagesOf, SignedIn
+from postroad_ingress_http.dependencies import CallsOf, ClockOf, HooksOf
+from postroad_ingress_http.hooks.checks import HOOK_EVENTS, MOST_BATCH_SECONDS, MOST_BATCHED
+from postroad_ingress_http.http.errors import bad_field
+from postroad_ingress_http.http.moments import read_moment
+from postroad_ingress_http.http.paging import read_cursor, write_cursor
+
+router = APIRouter(prefix="/dashboard/webhooks", include_in_schema=False)
+_PAGE = 40
+
+
+@router.get("")
+async def listing(session: SignedIn, pages: PagesOf, hooks: HooksOf) -> Response:
+    """List the webhooks of the account."""
+    found = await hooks.all(session.account)
+    return pages.answer("webhooks.html", rows=found, event_names=HOOK_EVENTS)
+
+
+@router.post("")
+async def create(session: SignedIn, fields: Form, pages: PagesOf, hooks: HooksOf) -> Response:
+    """Create a webhook and show its secret."""
+    made = await hooks.create(
+        session.account, url=text(fields, "url").strip(), events=texts_of(fields, "events")
+    )
+    return pages.secret("Webhook created", _page_of(made.id), signing_secret=made.secrets[0])
+
+
+@router.get("/{webhook_id}")
+async def one(  # noqa: PLR0917 - FastAPI passes them by name
+    webhook_id: str,
+    request: Request,
+    session: SignedIn,
+    pages: PagesOf,
+    hooks: HooksOf,
+    calls: CallsOf,
+) -> Response:
+    """Show a webhook with its delivery log."""
+    webhook = await hooks.find(session.account, webhook_id)
+    state = request.query_params.get("state", "")
+    position = read_cursor(request.query_params.get("cursor"), str)
+    found = await calls.log(
+        session.account,
+        webhook.id,
+        state=state if state in list(DeliveryState) else None,
+        before=position[0] if position else None,
+        limit=_PAGE + 1,
+    )
+    return pages.answer(
+        "webhook.html",
+        webhook=webhook,
+        rows=found[:_PAGE],
+        state=state,
+        states=[str(value) for value in DeliveryState],
+        replays=await calls.replays(session.account, webhook.id, limit=5),
+        most_batched=MOST_BATCHED,
+        most_seconds=int(MOST_BATCH_SECONDS),
+        cursor=write_cursor(found[_PAGE - 1].id) if len(found) > _PAGE else None,
+    )
+
+
+@router.post("/{webhook_id}/switch")
+async def switch(webhook_id: str, session: SignedIn, _: Form, hooks: HooksOf) -> Response:
+    """Disable an enabled webhook, enable a disabled one."""
+    webhook = await hooks.find(session.account, webhook_id)
+    await hooks.change(session.account, webhook_id, {"disabled": not webhook.disabled})
+    return see_other(_page_of(webhook_id))
+
+
+@router.post("/{webhook_id}/batching")
+async def batching(webhook_id: str, session: SignedIn, fields: Form, hooks: HooksOf) -> Response:
+    """Set how many events travel in one call, and how long one waits for others."""
+    wishes = {
+        "batch_size": int(number(fields, "size", 1, MOST_BATCHED)),
+        "batch_seconds": number(fields, "seconds", 0, MOST_BATCH_SECONDS),
+    }
+    await hooks.change(session.account, webhook_id, wishes)
+    return see_other(_page_of(webhook_id))
+
+
+@router.post("/{webhook_id}/rotate")
+async def rotate(
+    webhook_id: str, session: SignedIn, _: Form, pages: PagesOf, hooks: HooksOf
+) -> Response:
+    """Make a new secret and show it."""
+    found = await hooks.rotate(session.account, webhook_id)
+    return pages.secret("New secret", _page_of(webhook_id), signing_secret=found.secrets[0])
+
+
+@router.post("/{webhook_id}/end-rotation")
+async def end_rotation(webhook_id: str, session: SignedIn, _: Form, hooks: HooksOf) -> Response:
+    """Leave the webhook its newest secret alone."""
+    await hooks.end_rotation(session.account, webhook_id)
+    return see_other(_page_of(webhook_id))
+
+
+@router.post("/{webhook_id}/call")
+async def call(webhook_id: str, session: SignedIn, fields: Form, calls: CallsOf) -> Response:
+    """Post a test event, or ask for the proof of ownership."""
+    act = calls.verify if text(fields, "kind") == "verification" else calls.test
+    await act(session.account, webhook_id)
+    return see_other(_page_of(webhook_id))
+
+
+@router.post("/{webhook_id}/replay")
+async def replay(
+    webhook_id: str, session: SignedIn, fields: Form, calls: CallsOf, clock: ClockOf
+) -> Response:
+    """Order the events of a range of time to be posted again."""
+    start = read_moment("start", text(fields, "start"))
+    if start is None:
+        raise bad_field("start", "This field is required.", code="missing")
+    end = read_moment("end", text(fields, "end")) or clock()
+    await calls.replay(session.account, webhook_id, start, end)
+    return see_other(_page_of(webhook_id))
+
+
+@router.post("/{webhook_id}/delete")
+async def delete(webhook_id: str, session: SignedIn, _: Form, hooks: HooksOf) -> Response:
+    """Delete a webhook."""
+    await hooks.delete(session.account, webhook_id)
+    return see_other("/dashboard/webhooks")
+
+
+def _page_of(webhook_id: str) -> str:
+    return f"/dashboard/webhooks/{webhook_id}"

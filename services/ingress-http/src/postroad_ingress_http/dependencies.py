@@ -1,0 +1,91 @@
+"""What handlers of the API and the dashboard ask for, as dependencies of FastAPI.
+
+`main` builds one `Dependencies`, `application` puts it into the application's state; a handler
+names what it needs as a parameter, `tokens: TokenStore`, and is called in a test with that alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from postroad_common.health import Health
+from postroad_common.store.accounts import Users
+from postroad_common.store.credentials import Credentials
+from postroad_common.store.events import Events
+from postroad_common.store.messages import Messages
+from postroad_common.store.privacy import Privacy
+from postroad_common.store.rollups import Rollups
+from postroad_common.store.strikes import Strikes
+from postroad_common.store.suppressions import Suppressions
+from postroad_common.store.tokens import Tokens
+from postroad_ingress_http.access.authentication import Authenticator
+from postroad_ingress_http.domains.senderdomains import SenderDomains
+from postroad_ingress_http.exports.logfiles import LogFiles
+from postroad_ingress_http.history.messages import MessageHistory
+from postroad_ingress_http.hooks.calls import WebhookCalls
+from postroad_ingress_http.hooks.registry import WebhookRegistry
+from postroad_ingress_http.operations.lanes import LaneOperations
+from postroad_ingress_http.operations.queues import QueueOperations
+from postroad_ingress_http.sending.accept import Acceptance
+
+Clock = Callable[[], float]
+"""Returns Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """The objects of the service, from which each handler is given those that it names."""
+
+    acceptance: Acceptance
+    authenticator: Authenticator
+    calls: WebhookCalls
+    clock: Clock
+    credentials: Credentials
+    domains: SenderDomains
+    events: Events
+    health: Health
+    history: MessageHistory
+    hooks: WebhookRegistry
+    lanes: LaneOperations
+    log_files: LogFiles
+    messages: Messages
+    privacy: Privacy
+    queues: QueueOperations
+    rollups: Rollups
+    strikes: Strikes
+    suppressions: Suppressions
+    tokens: Tokens
+    users: Users
+
+
+def given(read: Callable[[Dependencies], object]) -> Any:
+    """Return the `Depends` that gives a handler what `read` takes from the dependencies."""
+
+    async def provide(request: Request) -> object:
+        return read(request.app.state.dependencies)
+
+    return Depends(provide)
+
+
+AcceptanceOf = Annotated[Acceptance, given(lambda its: its.acceptance)]
+AuthenticatorOf = Annotated[Authenticator, given(lambda its: its.authenticator)]
+CallsOf = Annotated[WebhookCalls, given(lambda its: its.calls)]
+ClockOf = Annotated[Clock, given(lambda its: its.clock)]
+CredentialStore = Annotated[Credentials, given(lambda its: its.credentials)]
+DomainsOf = Annotated[SenderDomains, given(lambda its: its.domains)]
+EventStore = Annotated[Events, given(lambda its: its.events)]
+HistoryOf = Annotated[MessageHistory, given(lambda its: its.history)]
+HooksOf = Annotated[WebhookRegistry, given(lambda its: its.hooks)]
+LanesOf = Annotated[LaneOperations, given(lambda its: its.lanes)]
+LogFilesOf = Annotated[LogFiles, given(lambda its: its.log_files)]
+MessageStore = Annotated[Messages, given(lambda its: its.messages)]
+PrivacyStore = Annotated[Privacy, given(lambda its: its.privacy)]
+QueuesOf = Annotated[QueueOperations, given(lambda its: its.queues)]
+RollupStore = Annotated[Rollups, given(lambda its: its.rollups)]
+StrikeStore = Annotated[Strikes, given(lambda its: its.strikes)]
+SuppressionStore = Annotated[Suppressions, given(lambda its: its.suppressions)]
+TokenStore = Annotated[Tokens, given(lambda its: its.tokens)]
+UserStore = Annotated[Users, given(lambda its: its.users)]

@@ -1,0 +1,1 @@
+"""Daily log files: made from the event log, written in several formats."""

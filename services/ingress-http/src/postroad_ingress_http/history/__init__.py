@@ -1,0 +1,1 @@
+"""What happened to mail: messages, their content, the addresses they went to."""

@@ -1,0 +1,1 @@
+"""Webhooks: checked, registered, called. The process that posts the events is feedback."""

@@ -1,0 +1,91 @@
+"""The calls of a webhook: those that were made, and those that its owner asks for."""
+
+import secrets
+
+from postroad_common.store.outbox import Outbox, WebhookDelivery
+from postroad_common.store.replays import Replay, Replays
+from postroad_common.store.webhooks import Webhook
+from postroad_ingress_http.hooks.registry import WebhookRegistry
+from postroad_ingress_http.http.errors import ApiError, bad_field, not_found
+
+_MAX_REPLAYS = 10  # unfinished, per webhook
+
+
+class WebhookCalls:
+    """Reads the delivery log; asks feedback, through the store, for calls and replays."""
+
+    def __init__(self, registry: WebhookRegistry, outbox: Outbox, replays: Replays) -> None:
+        self._registry = registry
+        self._outbox = outbox
+        self._replays = replays
+
+    async def log(
+        self, account: str, webhook: str, *, state: str | None, before: str | None, limit: int
+    ) -> list[WebhookDelivery]:
+        """Return deliveries, newest first, older than the delivery `before`.
+
+        Raises:
+            ApiError: 404.
+        """
+        await self._registry.find(account, webhook)
+        return await self._outbox.log(account, webhook, state=state, before=before, limit=limit)
+
+    async def find(self, account: str, webhook: str, delivery: str) -> WebhookDelivery:
+        """Return one delivery.
+
+        Raises:
+            ApiError: 404.
+        """
+        found = await self._outbox.get(account, webhook, delivery)
+        if found is None:
+            raise not_found("delivery")
+        return found
+
+    async def replays(self, account: str, webhook: str, *, limit: int = 50) -> list[Replay]:
+        """Return the latest replays, latest first.
+
+        Raises:
+            ApiError: 404.
+        """
+        await self._registry.find(account, webhook)
+        return await self._replays.list(account, webhook, limit=limit)
+
+    async def replay(self, account: str, webhook: str, start: float, end: float) -> Replay:
+        """Order the events from `start` until before `end` (Unix seconds) to be posted again.
+
+        Raises:
+            ApiError: 400, the range is empty; 404; 409, the webhook is disabled, or has too many.
+        """
+        found = await self._enabled(account, webhook)
+        if end <= start:
+            raise bad_field("end", "The range is empty.")
+        if await self._replays.count_open(account, webhook) >= _MAX_REPLAYS:
+            raise ApiError(409, f"{_MAX_REPLAYS} replays of this webhook are not finished yet.")
+        return await self._replays.order(found, start, end)
+
+    async def test(self, account: str, webhook: str) -> str:
+        """Post an event of the type `test`; return the delivery's id.
+
+        Raises:
+            ApiError: 404; 409, it is disabled.
+        """
+        found = await self._enabled(account, webhook)
+        await self._outbox.wake(found.id, 0.0)
+        return await self._outbox.add_call(found, "test", {"message": "This is a test."})
+
+    async def verify(self, account: str, webhook: str) -> str:
+        """Ask the end point to prove that it wants the calls; return the delivery's id.
+
+        Raises:
+            ApiError: 404; 409, it is disabled.
+        """
+        found = await self._enabled(account, webhook)
+        await self._outbox.wake(found.id, 0.0)
+        challenge = secrets.token_urlsafe(24)
+        return await self._outbox.add_call(found, "verification", {"challenge": challenge})
+
+    async def _enabled(self, account: str, webhook: str) -> Webhook:
+        found = await self._registry.find(account, webhook)
+        if found.disabled:
+            raise ApiError(409, "The webhook is disabled: start it again first.")
+        return found

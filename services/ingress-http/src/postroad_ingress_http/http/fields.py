@@ -1,0 +1,201 @@
+"""Request bodies as a dictionary of fields, whatever they were encoded as.
+
+JSON objects, `application/x-www-form-urlencoded` and `multipart/form-data` all become the same
+thing; what the fields mean is said by the models in `api` and in `sendrequest`. The size of a body
+is limited before it comes here, in `limits`.
+"""
+
+from collections.abc import Iterable
+from email.message import Message
+from urllib.parse import parse_qsl
+
+import pydantic_core
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+from postroad_ingress_http.http.errors import ApiError, bad_field
+
+MAX_FORM_FIELDS = 10_000
+
+Fields = dict[str, object]
+
+
+async def read_fields(request: Request) -> Fields:
+    """The fields of the body of `request`; an empty body has none.
+
+    Octets of form fields that are no UTF-8 are kept as surrogate escapes, so that a MIME message
+    in another charset survives; every other use of such a field must call `require_text`.
+
+    Raises:
+        ApiError: 400 for a body that does not parse, 415 for another content type.
+    """
+    body = await request.body()
+    if not body:
+        return {}
+    content_type = request.headers.get("content-type", "")
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == "application/json" or media_type.endswith("+json"):
+        return parse_json(body)
+    if media_type == "application/x-www-form-urlencoded":
+        return parse_form(body)
+    if media_type == "multipart/form-data":
+        return parse_multipart(content_type, body)
+    raise ApiError(
+        415, "Send application/json, application/x-www-form-urlencoded or multipart/form-data."
+    )
+
+
+def parse_json(body: bytes) -> Fields:
+    """The members of a JSON object.
+
+    Raises:
+        ApiError: 400, the body is no JSON object.
+    """
+    try:
+        fields = pydantic_core.from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise ApiError(400, f"The body is not valid JSON: {error}.", code="invalid_json") from None
+    if not isinstance(fields, dict):
+        raise ApiError(400, "The body must be a JSON object.", code="invalid_json")
+    return fields
+
+
+def parse_form(body: bytes) -> Fields:
+    """The fields of an URL-encoded form.
+
+    Raises:
+        ApiError: 400, it is not one, or has too many fields.
+    """
+    try:
+        pairs = parse_qsl(
+            _text(body),
+            keep_blank_values=True,
+            max_num_fields=MAX_FORM_FIELDS,
+            errors="surrogateescape",
+        )
+    except ValueError:
+        raise ApiError(
+            400, f"The form has more than {MAX_FORM_FIELDS} fields.", code="invalid_form"
+        ) from None
+    return _collect(pairs)
+
+
+def parse_multipart(content_type: str, body: bytes) -> Fields:
+    """The fields of a multipart form; files count as fields with their content.
+
+    Raises:
+        ApiError: 400, it does not parse.
+    """
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    if not boundary:
+        raise ApiError(400, "The multipart form has no boundary.", code="invalid_form")
+    reader = _PartReader()
+    try:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": reader.begin,
+                "on_header_field": reader.header_name,
+                "on_header_value": reader.header_value,
+                "on_header_end": reader.header_end,
+                "on_part_data": reader.data,
+                "on_part_end": reader.end,
+                "on_end": reader.finish,
+            },
+        )
+        parser.write(body)
+        parser.finalize()
+    except MultipartParseError:
+        raise ApiError(400, "The multipart form is malformed.", code="invalid_form") from None
+    if not reader.complete:
+        raise ApiError(400, "The multipart form is cut off.", code="invalid_form")
+    return _collect(reader.pairs)
+
+
+def require_text(name: str, value: str) -> str:
+    """`value` itself.
+
+    Raises:
+        ApiError: 400, it holds octets that were no UTF-8.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise bad_field(name, "This field is not valid UTF-8.") from None
+    return value
+
+
+def _text(octets: bytes) -> str:
+    return octets.decode("utf-8", "surrogateescape")
+
+
+def _collect(pairs: Iterable[tuple[str, str]]) -> Fields:
+    """Repeated names and names that end in `[]` become lists; `a[b]=c` becomes a dictionary."""
+    fields: Fields = {}
+    for raw, value in pairs:
+        name, bracket, key = raw.removesuffix("]").partition("[")
+        if not bracket or not raw.endswith("]"):
+            name, key, bracket = raw, "", ""
+        old = fields.get(name)
+        if key:
+            if old is None:
+                fields[name] = {key: value}
+            elif isinstance(old, dict):
+                old[key] = value
+            else:
+                raise bad_field(name, "This field is given both as a value and as an object.")
+        elif old is None:
+            fields[name] = [value] if bracket else value
+        elif isinstance(old, list):
+            old.append(value)
+        elif isinstance(old, dict):
+            raise bad_field(name, "This field is given both as a value and as an object.")
+        else:
+            fields[name] = [old, value]
+    return fields
+
+
+class _PartReader:
+    """Collects what the multipart parser calls out."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[str, str]] = []
+        self.complete = False
+        self._name = bytearray()
+        self._value = bytearray()
+        self._headers: dict[bytes, bytes] = {}
+        self._data: list[bytes] = []
+
+    def begin(self) -> None:
+        self._headers = {}
+        self._data = []
+
+    def header_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def header_end(self) -> None:
+        self._headers[bytes(self._name).lower()] = bytes(self._value)
+        self._name.clear()
+        self._value.clear()
+
+    def data(self, data: bytes, start: int, end: int) -> None:
+        self._data.append(data[start:end])
+
+    def end(self) -> None:
+        disposition = Message()
+        disposition["content-disposition"] = _text(self._headers.get(b"content-disposition", b""))
+        name = disposition.get_param("name", header="content-disposition")
+        if not isinstance(name, str) or not name:
+            raise ApiError(400, "A part of the multipart form has no name.", code="invalid_form")
+        if len(self.pairs) >= MAX_FORM_FIELDS:
+            raise ApiError(
+                400, f"The form has more than {MAX_FORM_FIELDS} fields.", code="invalid_form"
+            )
+        self.pairs.append((name, _text(b"".join(self._data))))
+
+    def finish(self) -> None:
+        self.complete = True

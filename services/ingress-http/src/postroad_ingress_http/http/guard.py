@@ -1,0 +1,196 @@
+"""The outermost layer of the application: what holds for every request whatever its path.
+
+A request id, a bound on the body while it is read and on all bodies in memory, a bound on the
+requests in work, the security headers, the log line and the metrics, and the last resort for
+errors that nobody expected.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from postroad_common.mail.identifiers import new_id
+from postroad_ingress_http.http.errors import ApiError, from_exception, unavailable
+from postroad_ingress_http.http.rates import rate_headers
+
+_REQUESTS = Counter(
+    "postroad_http_requests_total", "Requests answered.", ("area", "method", "status")
+)
+_SECONDS = Histogram(
+    "postroad_http_request_seconds",
+    "From the last header to the end of the answer.",
+    ("area",),
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+_IN_WORK = Gauge("postroad_http_requests_in_work", "Requests being worked on.")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds. Sizes in octets, times in seconds."""
+
+    send_body: int
+    other_body: int = 1 << 20
+    bodies_in_memory: int = 256 << 20
+    requests: int = 1000
+    body_seconds: float = 60.0
+    idle_seconds: float = 20.0
+
+
+def area_of(path: str) -> str:
+    """The part of the service a path belongs to: a label with few values."""
+    first, _, rest = path.lstrip("/").partition("/")
+    if first == "v1":
+        return "send" if rest == "send" else "api"
+    return first if first in {"dashboard", "livez", "readyz", "metrics", "docs"} else "other"
+
+
+class Guard:
+    """ASGI middleware; see the module."""
+
+    def __init__(
+        self, app: ASGIApp, limits: Limits, render: Callable[[Scope, ApiError], ASGIApp]
+    ) -> None:
+        self._app = app
+        self._limits = limits
+        self._render = render
+        self._in_work = 0
+        self._octets = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        area = area_of(scope["path"])
+        request_id = new_id()
+        scope.setdefault("state", {})["request_id"] = request_id
+        answer = _Answer(send, scope["state"])
+        body = _Body(receive, self._limits, self, self._size_limit(area))
+        self._in_work += 1
+        _IN_WORK.inc()
+        try:
+            with structlog.contextvars.bound_contextvars(request_id=request_id):
+                await self._run(scope, body, answer)
+        finally:
+            self._in_work -= 1
+            _IN_WORK.dec()
+            self._octets -= body.counted
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            _REQUESTS.labels(area, method, str(answer.status)).inc()
+            _SECONDS.labels(area).observe(time.perf_counter() - started)
+
+    def _size_limit(self, area: str) -> int:
+        return self._limits.send_body if area == "send" else self._limits.other_body
+
+    async def _run(self, scope: Scope, body: "_Body", answer: "_Answer") -> None:
+        try:
+            self._check_room()
+            body.check_announced(scope)
+            await self._app(scope, body, answer)
+        except Exception as error:  # the one place where a request may not take the service along
+            refusal = from_exception(error)
+            if refusal is None:
+                _log.exception("request failed", path=scope["path"])
+                refusal = ApiError(500, "Something went wrong here; it has been logged.")
+            if answer.status:  # the answer has begun: it can only be cut off
+                raise
+            if not body.complete:
+                refusal.headers["Connection"] = "close"
+            await self._render(scope, refusal)(scope, body, answer)
+
+    def _check_room(self) -> None:
+        if self._in_work > self._limits.requests:
+            raise unavailable("Too many requests are being worked on; try again soon.")
+
+    def count(self, octets: int) -> None:
+        """Adds to the octets of all bodies in memory.
+
+        Raises:
+            ApiError: 503, there is no room for more.
+        """
+        if self._octets + octets > self._limits.bodies_in_memory:
+            raise unavailable("Too much is being uploaded at once; try again soon.")
+        self._octets += octets
+
+
+class _Body:
+    """`receive` with a bound on size and time."""
+
+    def __init__(self, receive: Receive, limits: Limits, guard: Guard, limit: int) -> None:
+        self._receive = receive
+        self._limits = limits
+        self._guard = guard
+        self._limit = limit
+        self._deadline: float | None = None
+        self.counted = 0
+        self.complete = False
+
+    def check_announced(self, scope: Scope) -> None:
+        """Refuses a body whose Content-Length is too large before any of it is read."""
+        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+        self.complete = length in {b"", b"0"} and not any(
+            name == b"transfer-encoding" for name, _ in scope["headers"]
+        )
+        if length.isdigit() and (len(length) > 15 or int(length) > self._limit):
+            raise self._too_large()
+
+    def _too_large(self) -> ApiError:
+        return ApiError(413, f"The body is larger than {self._limit} bytes, the most taken here.")
+
+    async def __call__(self) -> Message:
+        if self.complete:
+            return await self._receive()
+        now = asyncio.get_running_loop().time()
+        if self._deadline is None:
+            self._deadline = now + self._limits.body_seconds
+        wait = min(self._limits.idle_seconds, self._deadline - now)
+        try:
+            async with asyncio.timeout(max(wait, 0)):
+                message = await self._receive()
+        except TimeoutError:
+            raise ApiError(408, "The body did not arrive in time.") from None
+        if message["type"] == "http.request":
+            size = len(message.get("body", b""))
+            if self.counted + size > self._limit:
+                raise self._too_large()
+            self._guard.count(size)
+            self.counted += size
+            self.complete = not message.get("more_body", False)
+        return message
+
+
+class _Answer:
+    """`send` that adds the headers which every answer has."""
+
+    def __init__(self, send: Send, state: dict[str, Any]) -> None:
+        self._send = send
+        self._state = state
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self._state["request_id"]
+            if verdict := self._state.get("rate"):
+                for name, value in rate_headers(verdict).items():
+                    headers[name] = value
+            headers["X-Content-Type-Options"] = "nosniff"
+            headers["Referrer-Policy"] = "no-referrer"
+            headers.setdefault("Cache-Control", "no-store")
+            headers.setdefault(
+                "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"
+            )
+        await self._send(message)

@@ -1,0 +1,1 @@
+"""What operators see and order: lanes, queues, dead letters."""

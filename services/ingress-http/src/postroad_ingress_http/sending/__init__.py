@@ -1,0 +1,1 @@
+"""`POST /v1/send` from its fields to a submission on the queue."""

@@ -1,0 +1,137 @@
+"""A mail over REST, accepted: the first of the five functions of one mail.
+
+`accept` returns when guarantee 1 holds: the submission is on a replicated durable queue. From
+there the transformer takes it. `ingress-smtp` has the same function for mail over SMTP.
+"""
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from postroad_common.errors import Transient
+from postroad_common.mail.identifiers import derived_id, new_id
+from postroad_common.store.idempotency import Claim, Idempotency
+from postroad_ingress_http.http.errors import ApiError, bad_field
+from postroad_ingress_http.sending.injector import Injector
+from postroad_ingress_http.sending.request import SendFields
+from postroad_ingress_http.sending.submission import Identify, Origin, SubmissionRules, prepare
+
+STALE_CLAIM_SECONDS = 60.0
+"""A request that has not answered after this time died; the same key may try again."""
+_KEY = re.compile(r"[!-~]{1,255}")
+
+
+async def accept(
+    mail: SendFields, origin: Origin, once: "Once | None", acceptance: "Acceptance"
+) -> "Accepted":
+    """Check the mail, make its submission, inject it; return the id of each recipient's message.
+
+    With `once`, the same request is accepted once within a day and answered alike every time.
+
+    Raises:
+        ApiError: 400, 409 or 413, naming the field.
+        BrokerAway, StoreAway: it may not be safe; the client must be told so.
+    """
+    if once is None:
+        return Accepted(await _inject(mail, origin, lambda _: new_id(), acceptance))
+    claim = await _claim(once, origin, acceptance.idempotency)
+    if claim.status is not None and claim.answer is not None:
+        return Accepted(json.loads(claim.answer), claim.status, replayed=True)
+    return await _inject_claimed(mail, origin, once, claim, acceptance)
+
+
+async def _inject(
+    mail: SendFields, origin: Origin, identify: Identify, acceptance: "Acceptance"
+) -> dict[str, str]:
+    prepared = prepare(mail, origin, acceptance.rules, acceptance.clock(), identify)
+    await acceptance.injector.inject(prepared)
+    return prepared.answer()
+
+
+async def _claim(once: "Once", origin: Origin, requests: Idempotency) -> Claim:
+    """Return the claim of this request on its key, or the answer that the key has had.
+
+    Raises:
+        ApiError: 400, it is no key; 409, it belongs to another request or is being worked on.
+    """
+    if not _KEY.fullmatch(once.key):
+        raise bad_field("Idempotency-Key", "1 to 255 printable ASCII characters without spaces.")
+    claim = await requests.begin(
+        origin.account, once.key, once.fingerprint, stale_seconds=STALE_CLAIM_SECONDS
+    )
+    if claim.fingerprint != once.fingerprint:
+        raise ApiError(
+            409, "This Idempotency-Key was used with another request.",
+            code="idempotency_mismatch", field="Idempotency-Key",
+        )  # fmt: skip
+    if not claim.ours and (claim.status is None or claim.answer is None):
+        raise ApiError(
+            409, "The request with this Idempotency-Key is still being worked on.",
+            code="in_progress", field="Idempotency-Key", headers={"Retry-After": "2"},
+        )  # fmt: skip
+    return claim
+
+
+async def _inject_claimed(
+    mail: SendFields, origin: Origin, once: "Once", claim: Claim, acceptance: "Acceptance"
+) -> "Accepted":
+    """Inject the mail and keep the answer under its key.
+
+    Message ids follow from the key: when a first try died between the queue and the answer, what
+    the second try submits carries the same ids and is recognised downstream.
+    """
+    requests = acceptance.idempotency
+    try:
+        answer = await _inject(
+            mail,
+            origin,
+            lambda part: derived_id(claim.created, "rest", origin.account, once.key, part),
+            acceptance,
+        )
+    except Transient:
+        with contextlib.suppress(Transient):
+            await requests.release(origin.account, once.key)
+        raise
+    except ApiError:
+        with contextlib.suppress(Transient):
+            await requests.forget(origin.account, once.key)
+        raise
+    with contextlib.suppress(Transient):  # it is accepted, whether the answer is kept or not
+        await requests.finish(origin.account, once.key, 200, json.dumps(answer))
+    return Accepted(answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """The `Idempotency-Key` of a request, and the digest of the body that it stands for."""
+
+    key: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, key: str, body: bytes) -> "Once":
+        """Return the key with the fingerprint of `body`."""
+        return cls(key, hashlib.sha256(body).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer: message ids, each with its recipient; `replayed` when it was given before."""
+
+    answer: dict[str, Any]
+    status: int = 200
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What accepting a mail needs; `clock` returns Unix seconds."""
+
+    rules: SubmissionRules
+    injector: Injector
+    idempotency: Idempotency
+    clock: Callable[[], float]

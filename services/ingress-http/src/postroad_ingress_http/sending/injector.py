@@ -1,0 +1,54 @@
+"""Injects a prepared submission: a large body into the store, the rest onto the queue.
+
+When `inject` returns, guarantee 1 holds: the submission is on a replicated durable queue.
+"""
+
+import contextlib
+
+from prometheus_client import Counter
+
+from postroad_common.broker import EventWriter, Publisher
+from postroad_common.broker.topology import ACCEPTED
+from postroad_common.errors import BrokerAway, Transient
+from postroad_common.schemas import events, framing
+from postroad_common.store.bodies import Bodies
+from postroad_ingress_http.sending.submission import Prepared
+
+KEEP_SECONDS = 7 * 86_400
+"""How long a stored body outlives its last attempt: a DSN may still quote it."""
+
+_ACCEPTED = Counter("postroad_http_accepted_total", "Submissions that are safely on the queue.")
+_RECIPIENTS = Counter("postroad_http_accepted_recipients_total", "Their recipients.")
+
+
+class Injector:
+    """Puts submissions on the queue of the transformer and tells feedback."""
+
+    def __init__(
+        self, publisher: Publisher, bodies: Bodies, writer: EventWriter, *, inline_max: int
+    ) -> None:
+        self._publisher = publisher
+        self._bodies = bodies
+        self._writer = writer
+        self._inline_max = inline_max
+
+    async def inject(self, prepared: Prepared) -> None:
+        """Return when the submission is safe.
+
+        Raises:
+            BrokerAway, StoreAway: it may not be; the client must be told so.
+        """
+        submission, body = prepared.submission, prepared.message
+        if not self._publisher.is_up:
+            raise BrokerAway("no connection to RabbitMQ")
+        if len(body) > self._inline_max:
+            reference = await self._bodies.put(body, submission.expires + KEEP_SECONDS)
+            submission = submission.model_copy(update={"body": reference})
+            body = b""
+        await self._publisher.publish("", ACCEPTED.name, framing.encode(submission, body))
+        _ACCEPTED.inc()
+        _RECIPIENTS.inc(len(submission.recipients))
+        for recipient in submission.recipients:
+            # The transformer tells the same facts again, so that losing this loses nothing.
+            with contextlib.suppress(Transient):
+                self._writer.add(events.accepted(submission, recipient))

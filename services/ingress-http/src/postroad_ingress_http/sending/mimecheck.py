@@ -1,0 +1,61 @@
+"""A MIME message handed in whole: brought to CRLF, refused where no server would take it."""
+
+import contextlib
+import re
+from email.header import decode_header, make_header
+
+from postroad_common.mail.control import header_end
+from postroad_ingress_http.http.errors import bad_field
+
+MAX_LINE = 998  # octets without CRLF, RFC 5321 section 4.5.3.1.6
+_BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
+_SUBJECT = re.compile(rb"^subject[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE | re.MULTILINE)
+
+
+def normalise(message: bytes) -> bytes:
+    """`message` with CRLF line ends, and one at its end.
+
+    Bare CR and bare LF become line ends: text fields of clients rarely carry CRLF, and nothing
+    that comes out of here can smuggle a second message.
+
+    Raises:
+        ApiError: 400, with the reason.
+    """
+    if not message.strip():
+        raise bad_field("mime", "The message is empty.")
+    if b"\0" in message:
+        raise bad_field("mime", "The message holds a NUL octet.")
+    if not message.count(b"\r\n") == message.count(b"\n") == message.count(b"\r"):
+        message = _BARE.sub(b"\r\n", message)
+    if not message.endswith(b"\r\n"):
+        message += b"\r\n"
+    if not _FIELD.match(message):
+        raise bad_field("mime", "The message does not begin with a header field.")
+    if _has_long_line(message):
+        raise bad_field(
+            "mime", f"A line is longer than {MAX_LINE} octets; encode the part that holds it."
+        )
+    return message
+
+
+def _has_long_line(message: bytes) -> bool:
+    start = 0
+    while start < len(message):
+        end = message.rfind(b"\n", start, start + MAX_LINE + 2)
+        if end < 0:
+            return True
+        start = end + 1
+    return False
+
+
+def subject_of(message: bytes) -> str:
+    """The subject as a reader sees it, on one line, at most 500 characters."""
+    found = _SUBJECT.search(message, 0, header_end(message))
+    if not found:
+        return ""
+    text = found[1].decode("utf-8", "replace")
+    if "=?" in text:
+        with contextlib.suppress(ValueError, LookupError, UnicodeError):
+            text = str(make_header(decode_header(text.replace("\r\n", ""))))
+    return " ".join(text.split())[:500]

@@ -1,0 +1,149 @@
+"""The fields of `POST /v1/send` under their one name each, whatever the client called them.
+
+The service has had three generations of names; all are taken. What the values mean is checked in
+`composition` (the built message), `routing` (who gets it, how long) and `mimecheck` (a message
+handed in whole).
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from postroad_common.mail.control import FEATURE_NAMES
+from postroad_ingress_http.http.errors import ApiError, bad_field
+from postroad_ingress_http.http.fields import Fields
+
+_ALIASES = {
+    **FEATURE_NAMES,
+    "body": "mime",
+    "reply_to": "replyto",
+    "reply-to": "replyto",
+    "headers": "extra",
+    "from": "sender",
+}
+_NOT_OFFERED = {
+    "template": "Stored templates are not offered; send `html`, `text` or `mime`.",
+    "patch": "Stored templates are not offered; send `html`, `text` or `mime`.",
+}
+_OUTSIDE_NAMES = {"sender": "from"}
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Texts = Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
+
+
+class AttachmentFields(BaseModel):
+    """A file. `url` is refused: Postroad fetches nothing that a request names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data: str | None = Field(None, description="The file in base64.")
+    name: str | None = Field(None, max_length=255, description="The file name shown to readers.")
+    type: str | None = Field(None, max_length=100, description="Media type; guessed from the name.")
+    url: str | None = None
+
+
+class UnsubscribeFields(BaseModel):
+    """What becomes List-Unsubscribe."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    email: str | None = None
+    url: str | None = Field(None, max_length=900)
+    oneclick: bool = False
+
+
+class DsnFields(BaseModel):
+    """Delivery status notifications (RFC 3461)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    notify: Texts | None = Field(None, description="NEVER, or some of SUCCESS, FAILURE, DELAY.")
+    ret: str | None = Field(None, description="FULL or HDRS.")
+    envid: str | None = Field(None, max_length=100)
+    orcpt: str | None = Field(None, max_length=500, description="`rfc822;address`.")
+
+
+class SendFields(BaseModel):
+    """The request. Feature switches left out follow the defaults for REST."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    envelope: str | None = Field(None, description="Sender address; bounces are forwarded to it.")
+    recipient: str | None = Field(None, description="One address.")
+    recipients: list[str] | dict[str, dict[str, Any] | None] | str | None = Field(
+        None, description="Several addresses: a list, or an object whose keys are addresses."
+    )
+    mime: bytes | None = Field(None, description="A complete MIME message. Alias: `body`.")
+    sender: str | None = Field(None, alias="from")
+    to: Texts | None = None
+    cc: Texts | None = None
+    replyto: Texts | None = None
+    subject: str | None = Field(None, max_length=2000)
+    text: str | None = None
+    html: str | None = None
+    attachments: list[AttachmentFields] | None = Field(None, max_length=100)
+    extra: dict[str, str] | None = Field(None, description="More headers; names start with x-.")
+    unsubscribe: UnsubscribeFields | None = None
+    inlinecss: bool | None = Field(None, description="Alias: `inlinizecss`.")
+    clicktracking: bool | None = Field(None, description="Alias: `trackclicks`.")
+    openstracking: bool | None = Field(None, description="Alias: `trackopens`.")
+    bouncetracking: bool | None = Field(None, description="Alias: `trackbounces`.")
+    preventscam: bool | None = None
+    images: Literal["hosted", "default"] | None = None
+    textfromhtml: bool | None = Field(
+        None, description="Add a plain-text part, made from the HTML, where there is none."
+    )
+    listunsubscribe: bool | None = Field(
+        None, description="Add a one-click List-Unsubscribe header (RFC 8058), or do not."
+    )
+    dsn: DsnFields | None = None
+    tags: Texts | None = Field(None, description="Words without white space or semicolons.")
+    maxdelivertime: str | None = Field(None, description="Give-up time, UTC.")
+    sendat: str | None = Field(None, description="Do not send before this time, UTC.")
+    data: dict[str, Any] | None = None
+
+
+def read_send(fields: Fields) -> SendFields:
+    """The request in `fields`.
+
+    Raises:
+        ApiError: 400 for a field that is not known, not offered, or named in two ways.
+        pydantic.ValidationError: a value has the wrong type.
+    """
+    canonical: Fields = {}
+    for given, value in fields.items():
+        lowered = given.lower()
+        if lowered in _NOT_OFFERED:
+            raise bad_field(given, _NOT_OFFERED[lowered], code="not_offered")
+        if lowered == "access_token":
+            raise bad_field(given, "Give the token in the query string or as Authorization.")
+        name = _ALIASES.get(lowered, lowered)
+        if name in canonical:
+            raise bad_field(given, "This field is given twice, under two of its names.")
+        canonical[name] = value
+    if isinstance(mime := canonical.get("mime"), str):
+        canonical["mime"] = mime.encode("utf-8", "surrogateescape")
+    return SendFields.model_validate(_rename_back(canonical))
+
+
+def _rename_back(fields: Mapping[str, object]) -> Fields:
+    return {_OUTSIDE_NAMES.get(name, name): value for name, value in fields.items()}
+
+
+def require_recipient(request: SendFields) -> None:
+    """Refuses a request that names no recipient, or names them in two fields.
+
+    Raises:
+        ApiError: 400.
+    """
+    if request.recipient is None and request.recipients is None:
+        raise ApiError(
+            400, "Name a `recipient` or `recipients`.", code="missing", field="recipient"
+        )
+    if request.recipient is not None and request.recipients is not None:
+        raise bad_field("recipients", "Give either `recipient` or `recipients`, not both.")
