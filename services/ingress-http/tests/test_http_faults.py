@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
-from postroad_common.health import HttpListener
+from postroad_common.listener import HttpListener
 from postroad_common.mail.identifiers import derived_id
 from postroad_common.tokens import Keyring
 from postroad_ingress_http.dashboard.sessions import Sessions

@@ -19,16 +19,17 @@ from postroad_common import logging, memory
 from postroad_common.broker.eventwriter import EventWriter
 from postroad_common.broker.link import BrokerLink
 from postroad_common.broker.publisher import Publisher
-from postroad_common.health import Health, HttpListener, operations_app
+from postroad_common.health import Health, operations_app
+from postroad_common.listener import HttpListener
 from postroad_common.metrics import EVENT_LOOP_LAG
 from postroad_common.settings import ServiceSettings, load_or_exit
 from postroad_common.store.database import Database
+from postroad_common.tasks import BackgroundTasks
 
 S = TypeVar("S", bound=ServiceSettings)
 Hook = Callable[[], Awaitable[object]]
 
 _LAG_INTERVAL = 1.0  # seconds
-_CANCELLATIONS = 10
 _log = structlog.get_logger("service")
 
 
@@ -45,7 +46,10 @@ class ServiceContext(Generic[S]):
     health: Health
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     drain_hooks: list[Hook] = field(default_factory=list)
-    _tasks: set["asyncio.Task[Any]"] = field(default_factory=set)
+    tasks: BackgroundTasks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tasks = BackgroundTasks(failed=lambda _: self.stop.set())
 
     def on_drain(self, hook: Hook) -> None:
         """Await `hook()` at SIGTERM, in the order of registration, before connections close."""
@@ -53,30 +57,7 @@ class ServiceContext(Generic[S]):
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
         """Run `work` beside the service; if it fails, the process ends, to be started anew."""
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-
-        def done(task: "asyncio.Task[Any]") -> None:
-            self._tasks.discard(task)
-            if not task.cancelled() and task.exception() is not None:
-                _log.critical("background task failed", task=name, exc_info=task.exception())
-                self.stop.set()
-
-        task.add_done_callback(done)
-        return task
-
-    async def cancel_tasks(self) -> None:
-        """End what `spawn` started.
-
-        The database driver may take a cancellation for a lost connection, and swallow it: so it
-        is repeated until it has had its effect.
-        """
-        left = set(self._tasks)
-        for _ in range(_CANCELLATIONS):
-            for task in left:
-                task.cancel()
-            if left:
-                _, left = await asyncio.wait(left, timeout=0.5)
+        return self.tasks.spawn(work, name)
 
 
 Build = Callable[[ServiceContext[S]], Awaitable[None]]
@@ -161,7 +142,7 @@ async def _serve(
         health.draining = True
         await _drain(context)
         await events.close()
-        await context.cancel_tasks()
+        await context.tasks.close()
         await incoming.close()
         await outgoing.close()
         await database.close()

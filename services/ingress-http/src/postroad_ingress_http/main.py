@@ -6,7 +6,7 @@ import structlog
 
 from postroad_common.broker.deadletters import DeadLetters
 from postroad_common.broker.depths import QueueDepths
-from postroad_common.health import HttpListener
+from postroad_common.listener import HttpListener
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokens import Keyring
 from postroad_ingress_http import application

@@ -1,7 +1,7 @@
-"""How the repositories talk to the driver: errors translated, times converted."""
+"""How the repositories talk to the driver: errors translated, duplicates told, times converted."""
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
@@ -10,6 +10,8 @@ from pymongo import errors
 from pymongo.asynchronous.collection import AsyncCollection
 
 from postroad_common.errors import StoreAway, Unstorable
+
+_DUPLICATE_KEY = 11000
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,3 +49,33 @@ def guarded(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
 def to_date(seconds: float) -> datetime:
     """Unix seconds as the date that TTL indexes need."""
     return datetime.fromtimestamp(seconds, UTC)
+
+
+async def insert_new(collection: Collection, document: Document) -> bool:
+    """Insert `document`; return False, and change nothing, where its key is taken."""
+    try:
+        await collection.insert_one(document)
+    except errors.DuplicateKeyError:
+        return False
+    return True
+
+
+async def insert_unknown(collection: Collection, documents: Sequence[Document]) -> set[int]:
+    """Insert those of `documents` whose keys are free; return the indexes of the others."""
+    try:
+        await collection.insert_many(documents, ordered=False)
+    except errors.BulkWriteError as error:
+        return duplicates(error)
+    return set()
+
+
+def duplicates(error: errors.BulkWriteError) -> set[int]:
+    """Return the indexes of the operations of an unordered write that met a key that is taken.
+
+    Raises:
+        BulkWriteError: some operation failed for another reason.
+    """
+    failed = error.details.get("writeErrors", [])
+    if any(item["code"] != _DUPLICATE_KEY for item in failed):
+        raise error
+    return {item["index"] for item in failed}

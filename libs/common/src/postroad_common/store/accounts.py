@@ -3,9 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from pymongo import errors
-
-from postroad_common.store.access import Collection, guarded
+from postroad_common.store.access import Collection, guarded, insert_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +25,16 @@ class Users:
     @guarded
     async def create(self, email: str, account: str, password_hash: str) -> bool:
         """Add a user; False when the address is taken."""
-        try:
-            await self._users.insert_one(
-                {
-                    "_id": email.lower(),
-                    "account": account,
-                    "password_hash": password_hash,
-                    "version": 1,
-                    "created": time.time(),
-                }
-            )
-        except errors.DuplicateKeyError:
-            return False
-        return True
+        return await insert_new(
+            self._users,
+            {
+                "_id": email.lower(),
+                "account": account,
+                "password_hash": password_hash,
+                "version": 1,
+                "created": time.time(),
+            },
+        )
 
     @guarded
     async def set_password(self, email: str, password_hash: str) -> bool:

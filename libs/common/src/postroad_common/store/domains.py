@@ -4,9 +4,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pymongo import errors
-
-from postroad_common.store.access import Collection, Document, guarded
+from postroad_common.store.access import Collection, Document, guarded, insert_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +71,7 @@ class Domains:
             "created": time.time(),
             "keys": [_dump(key) for key in keys],
         }
-        try:
-            await self._domains.insert_one(document)
-        except errors.DuplicateKeyError:
-            return None
-        return _read(document)
+        return _read(document) if await insert_new(self._domains, document) else None
 
     @guarded
     async def find(self, account: str, domain: str) -> SenderDomain | None:

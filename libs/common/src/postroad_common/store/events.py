@@ -4,13 +4,10 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from pymongo import errors
-
 from postroad_common.schemas.events import OWN_MAIL, Event, EventName
-from postroad_common.store.access import Collection, Document, guarded, to_date
+from postroad_common.store.access import Collection, Document, guarded, insert_unknown, to_date
 from postroad_common.store.messages import FACTS
 
-_DUPLICATE = 11000
 CONVERSATIONS = 10
 """Attempts of a message, the last ones, whose SMTP conversation is kept."""
 _LEFT_OUT = frozenset({*FACTS, "received"})  # kept in the message record
@@ -67,16 +64,10 @@ class Events:
         unique = list({event.id: event for event in events}.values())
         if not unique:
             return []
-        try:
-            await self._events.insert_many(
-                [_write(event, batch, waiting=event.id in waiting) for event in unique],
-                ordered=False,
-            )
-        except errors.BulkWriteError as error:
-            failed = error.details.get("writeErrors", [])
-            if any(item["code"] != _DUPLICATE for item in failed):
-                raise
-            known = {item["index"] for item in failed}
+        known = await insert_unknown(
+            self._events, [_write(event, batch, waiting=event.id in waiting) for event in unique]
+        )
+        if known:
             unique = [event for index, event in enumerate(unique) if index not in known]
         await self._forget_conversations(unique)
         return unique

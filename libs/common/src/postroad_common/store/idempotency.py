@@ -3,9 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from pymongo import errors
-
-from postroad_common.store.access import Collection, Document, guarded, to_date
+from postroad_common.store.access import Collection, Document, guarded, insert_new, to_date
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +45,7 @@ class Idempotency:
             "claimed": now,
             "at": to_date(now),
         }
-        try:
-            await self._requests.insert_one(document)
-        except errors.DuplicateKeyError:
+        if not await insert_new(self._requests, document):
             taken = await self._requests.find_one_and_update(
                 {
                     "_id": name,

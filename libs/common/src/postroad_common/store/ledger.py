@@ -13,13 +13,11 @@ by a later batch.
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from pymongo import UpdateOne, errors
+from pymongo import UpdateOne
 
 from postroad_common.schemas.events import Event
-from postroad_common.store.access import Collection, Document, guarded, to_date
+from postroad_common.store.access import Collection, Document, guarded, insert_unknown, to_date
 from postroad_common.store.events import read_event
-
-_DUPLICATE = 11000
 
 
 class Ledger:
@@ -92,14 +90,9 @@ class Ledger:
         names = sorted(set(marks))
         if not names:
             return set()
-        try:
-            await self._firsts.insert_many(
-                [{"_id": name, "batch": batch, "at": to_date(now)} for name in names],
-                ordered=False,
-            )
-        except errors.BulkWriteError as error:
-            if any(item["code"] != _DUPLICATE for item in error.details.get("writeErrors", [])):
-                raise
+        await insert_unknown(
+            self._firsts, [{"_id": name, "batch": batch, "at": to_date(now)} for name in names]
+        )
         # Asked back rather than derived: a repetition of this batch must hear the same.
         cursor = self._firsts.find({"_id": {"$in": names}, "batch": batch}, {"_id": 1})
         return {found["_id"] async for found in cursor}

@@ -13,13 +13,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from pymongo import UpdateOne, errors
+from pymongo import UpdateOne
 
 from postroad_common.mail.identifiers import new_id
-from postroad_common.store.access import Collection, Document, guarded, to_date
+from postroad_common.store.access import Collection, Document, guarded, insert_unknown, to_date
 from postroad_common.store.webhooks import Webhook
 
-_DUPLICATE = 11000
 _KEPT_TRIES = 20
 _NEVER = 1e12  # seconds; later than any delivery
 
@@ -129,13 +128,7 @@ class Outbox:
         """Write new deliveries; those whose id is known already are left alone."""
         if not deliveries:
             return
-        try:
-            await self._deliveries.insert_many(
-                [_write(delivery) for delivery in deliveries], ordered=False
-            )
-        except errors.BulkWriteError as error:
-            if any(item["code"] != _DUPLICATE for item in error.details.get("writeErrors", [])):
-                raise
+        await insert_unknown(self._deliveries, [_write(delivery) for delivery in deliveries])
         await self._ring({delivery.webhook: delivery.due for delivery in deliveries})
 
     async def add_call(self, webhook: Webhook, kind: str, data: Mapping[str, Any]) -> str:

@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 from pymongo import UpdateOne, errors
 
-from postroad_common.store.access import Collection, Document, guarded
+from postroad_common.store.access import Collection, Document, duplicates, guarded
 
-_DUPLICATE = 11000
 _MAX_REMEMBERED = 10_000
 Counts = Mapping[str, int]
 
@@ -93,12 +92,9 @@ class Rollups:
         try:
             await self._rollups.bulk_write(operations, ordered=False)
         except errors.BulkWriteError as error:
-            failed = error.details.get("writeErrors", [])
-            if any(item["code"] != _DUPLICATE for item in failed):
-                raise
             # Either this batch is in already, or somebody else has just made the document: without
             # the upsert, the one is left alone and the other changed.
-            again = [keys[item["index"]] for item in failed]
+            again = [keys[index] for index in duplicates(error)]
             await self._rollups.bulk_write(
                 [_operation(batch, key, changes[key], stale[key], upsert=False) for key in again],
                 ordered=False,

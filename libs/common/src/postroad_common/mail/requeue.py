@@ -1,0 +1,56 @@
+"""Why a message goes back to a queue: the one list of reasons, seen in timeline, metric and log.
+
+Each place that puts a message back, or holds it for another try, names one of these. The free text
+beside it (a server's reply, a rule's name) is for people; this is what is counted and searched.
+"""
+
+from enum import StrEnum
+
+
+class RequeueReason(StrEnum):
+    """The reason of a requeue. An attempt was made only for `DEFERRED` and `CONNECTION_CLOSED`."""
+
+    DEFERRED = "deferred"
+    """A server, or the failure to reach one, deferred the message: it waits in its retry tier."""
+    NOT_DUE = "not_due"
+    """Its retry tier fired before `not_before`: it waits in the tier for the rest."""
+    LANE_FULL = "lane_full"
+    """Its lane has more than a fair part of this process: it makes room for other lanes."""
+    LANE_CLOSED = "lane_closed"
+    """The receiver throttles or cannot be reached: the lane opens again after a penalty."""
+    PAUSED = "paused"
+    """An operator has paused the lane."""
+    LIMIT_REACHED = "limit_reached"
+    """A configured limit is used up: connections, rate, messages per hour or day."""
+    WARMUP = "warmup"
+    """The source's allowance of the day is used up."""
+    BACKLOG = "backlog"
+    """The lane keeps what it cannot send soon in a queue of its own."""
+    BACKLOG_OVER = "backlog_over"
+    """That queue is dissolved: what is left returns to the shard."""
+    ROUTING_PENDING = "routing_pending"
+    """Too many messages wait already for the look-up of their domain."""
+    ROUTING_FAILED = "routing_failed"
+    """The look-up of the domain failed in a way that says nothing about the domain."""
+    BODY_UNAVAILABLE = "body_unavailable"
+    """The stored body cannot be read now."""
+    TLS_REQUIREMENT = "tls_requirement"
+    """No host met what TLS has to be, and the message may be sent without that."""
+    CONNECTION_CLOSED = "connection_closed"
+    """The server ended the connection before it had taken the message."""
+    SHARD_MOVED = "shard_moved"
+    """Another replica owns the shard now."""
+    DRAIN = "drain"
+    """This process stops."""
+    STORE_AWAY = "store_away"
+    """The database cannot be asked."""
+    BROKER_AWAY = "broker_away"
+    """The broker did not confirm what follows from the message."""
+    MESSAGE_UNKNOWN = "message_unknown"
+    """The store does not have the message yet that a report or an event is about."""
+    HANDLER_FAILED = "handler_failed"
+    """The handler raised: a defect, tried a few times before the message is set aside."""
+    NOT_ENDED = "not_ended"
+    """The handler returned without ending the message: a defect."""
+    REPLAYED = "replayed"
+    """An operator took it from a dead-letter queue."""
