@@ -1,4 +1,4 @@
-"""Counting: seats, rates, failures, credentials on the wire, and who is in which network."""
+"""Counting: connections, rates, failures, credentials on the wire, and who is in which network."""
 
 import base64
 import contextlib
@@ -8,31 +8,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_ingress_smtp import sasl
-from postroad_ingress_smtp.admission import Memory, Rates, Seats, client_key
+from postroad_ingress_smtp.admission import ConnectionLimiter, Memory, Rates, client_key
 from postroad_ingress_smtp.failures import Failures
 from postroad_ingress_smtp.limits import Limits
 from postroad_ingress_smtp.proxy import in_networks
+from postroad_smtp.server import sasl
 
 
 @given(steps=st.lists(st.tuples(st.booleans(), st.sampled_from(["a", "b", None])), max_size=60))
-def test_seats_are_never_more_than_allowed_and_all_come_back(steps: list[tuple[bool, str | None]]):
-    seats = Seats(total=5, per_key=2)
+def test_connections_are_never_more_than_allowed_and_all_come_back(
+    steps: list[tuple[bool, str | None]],
+):
+    limiter = ConnectionLimiter(total=5, per_key=2)
     held: list[str | None] = []
     for take, key in steps:
         if take:
             free = len(held) < 5 and (key is None or held.count(key) < 2)
-            assert seats.take(key) == free
+            assert limiter.take(key) == free
             if free:
                 held.append(key)
         elif key in held:
             held.remove(key)
-            seats.leave(key)
-        assert seats.used == len(held)
+            limiter.release(key)
+        assert limiter.open == len(held)
     for key in held:
-        seats.leave(key)
-    assert seats.used == 0
-    assert not seats._taken
+        limiter.release(key)
+    assert limiter.open == 0
+    assert not limiter._by_key
 
 
 @given(sizes=st.lists(st.integers(0, 400_000), max_size=10))

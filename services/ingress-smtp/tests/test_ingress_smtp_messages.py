@@ -18,7 +18,7 @@ from postroad_common.schemas.returns import Return
 from postroad_common.schemas.submission import Submission
 from postroad_common.store.database import Database
 from postroad_ingress_smtp.protocol import SmtpProtocol
-from postroad_ingress_smtp.stream import SmtpStream
+from postroad_smtp.server.stream import SmtpStream
 
 
 def hand_in(

@@ -23,30 +23,30 @@ def client_key(address: str) -> str:
     return str(ipaddress.IPv6Network((ip, _V6_PREFIX), strict=False))
 
 
-class Seats:
-    """At most `total` seats in all, and `per_key` for each key but None."""
+class ConnectionLimiter:
+    """Counts connections: at most `total` in all, and `per_key` of each key but None."""
 
     def __init__(self, total: int, per_key: int) -> None:
         self._total = total
         self._per_key = per_key
-        self._taken: Counter[str | None] = Counter()
-        self.used = 0
+        self._by_key: Counter[str | None] = Counter()
+        self.open = 0
 
     def take(self, key: str | None) -> bool:
-        """Take a seat; whether there was one. Give it back with `leave`."""
-        taken = self._taken.get(key, 0)
-        if self.used >= self._total or (key is not None and taken >= self._per_key):
+        """Count one more, and return whether it was allowed. `release` ends it."""
+        of_key = self._by_key.get(key, 0)
+        if self.open >= self._total or (key is not None and of_key >= self._per_key):
             return False
-        self._taken[key] = taken + 1
-        self.used += 1
+        self._by_key[key] = of_key + 1
+        self.open += 1
         return True
 
-    def leave(self, key: str | None) -> None:
-        """Give a seat back."""
-        self.used -= 1
-        self._taken[key] -= 1
-        if not self._taken[key]:
-            del self._taken[key]
+    def release(self, key: str | None) -> None:
+        """Count one less."""
+        self.open -= 1
+        self._by_key[key] -= 1
+        if not self._by_key[key]:
+            del self._by_key[key]
 
 
 class Memory:

@@ -11,10 +11,11 @@ import structlog
 from postroad_common.errors import StoreAway
 from postroad_common.mail.reply import Reply
 from postroad_common.store.credentials import Credential
-from postroad_ingress_smtp import metrics, policy
+from postroad_ingress_smtp import metrics, replies
 from postroad_ingress_smtp.failures import Failures
 from postroad_ingress_smtp.logins import BusyError, Logins
-from postroad_ingress_smtp.sasl import Credentials
+from postroad_ingress_smtp.permissions import check_network
+from postroad_smtp.server.sasl import Credentials
 
 _log = structlog.get_logger(__name__)
 
@@ -38,17 +39,17 @@ class Authentication:
             blocked = self._failures.blocked(address, username, self._clock())
             if blocked and not self._logins.remembers(credentials, stored):
                 metrics.AUTH_FAILURES.labels("blocked").inc()
-                return policy.AUTH_BLOCKED
+                return replies.AUTH_BLOCKED
             right = await self._logins.verify(credentials, stored)
         except (StoreAway, TimeoutError):
             metrics.AUTH_FAILURES.labels("store away").inc()
-            return policy.AUTH_UNAVAILABLE
+            return replies.AUTH_UNAVAILABLE
         except BusyError:
             metrics.AUTH_FAILURES.labels("busy").inc()
-            return policy.AUTH_UNAVAILABLE
+            return replies.AUTH_UNAVAILABLE
         if not right or stored is None or stored.disabled:
             return await self._refuse(username, address)
-        refusal = policy.check_network(stored, address)
+        refusal = check_network(stored, address)
         if refusal is not None:
             metrics.AUTH_FAILURES.labels("network").inc()
             return refusal
@@ -64,4 +65,4 @@ class Authentication:
         metrics.AUTH_FAILURES.labels("credentials").inc()
         _log.info("login failed", ip=address, username=username[:64], delay=round(delay, 1))
         await asyncio.sleep(delay)
-        return policy.AUTH_FAILED
+        return replies.AUTH_FAILED

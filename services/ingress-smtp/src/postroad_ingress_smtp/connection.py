@@ -16,20 +16,20 @@ from aiosmtpd.smtp import SMTP
 from typing_extensions import override
 
 from postroad_common.mail.reply import Reply
-from postroad_ingress_smtp import metrics, policy
-from postroad_ingress_smtp.admission import Lease, Memory, Seats
+from postroad_ingress_smtp import metrics, replies
+from postroad_ingress_smtp.admission import ConnectionLimiter, Lease, Memory
 from postroad_ingress_smtp.authentication import Authentication
-from postroad_ingress_smtp.chunking import Chunks
 from postroad_ingress_smtp.envelope import Envelope
 from postroad_ingress_smtp.limits import Limits
-from postroad_ingress_smtp.session import Reception, Session
-from postroad_ingress_smtp.stream import (
+from postroad_ingress_smtp.session import Backend, Session
+from postroad_ingress_smtp.watchdog import Watchdog
+from postroad_smtp.server.chunking import Chunks
+from postroad_smtp.server.stream import (
     ClientGoneError,
     LineEndError,
     LineTooLongError,
     SmtpStream,
 )
-from postroad_ingress_smtp.watchdog import Watchdog
 
 _log = structlog.get_logger(__name__)
 
@@ -51,7 +51,7 @@ class Shared:
     memory: Memory
     tls: Callable[[], ssl.SSLContext | None]
     authentication: Authentication
-    login_seats: Seats
+    login_connections: ConnectionLimiter
     draining: bool = False
 
 
@@ -72,7 +72,7 @@ class SmtpConnection(SMTP):
     def __init__(
         self,
         shared: Shared,
-        reception: Reception,
+        backend: Backend,
         address: str,
         *,
         released: Callable[["SmtpConnection"], None],
@@ -82,7 +82,7 @@ class SmtpConnection(SMTP):
         super().__init__(None, hostname=shared.hostname, enable_SMTPUTF8=True, loop=loop)
         self._shared = shared
         self._limits = shared.limits
-        self._reception = reception
+        self._backend = backend
         self._address = address
         self._released = released
         self._stream = SmtpStream(loop)
@@ -98,7 +98,7 @@ class SmtpConnection(SMTP):
         self._errors = 0
         self._idle_commands = 0
         self._auth_failures = 0
-        self._seat: str | None = None
+        self._counted_login: str | None = None
         self._aborting: asyncio.TimerHandle | None = None
         self.idle = False
         """Whether the connection waits for a command, outside of a transaction."""
@@ -112,7 +112,7 @@ class SmtpConnection(SMTP):
         self.session = self._create_session()
         self.envelope = self._create_envelope()
         self._note_tls()
-        if not self._reception.needs_login:
+        if not self._backend.needs_login:
             self._watchdog.uncap()
         self._handler_coroutine = self.loop.create_task(self._handle_client())
 
@@ -158,7 +158,7 @@ class SmtpConnection(SMTP):
         A command that has arrived is answered first, so that a QUIT gets its 221.
         """
         if self.idle and not self._stream.has_line:
-            self._end(policy.DRAINING)
+            self._end(replies.DRAINING)
             self._flush_out()
             self._close()
 
@@ -175,9 +175,9 @@ class SmtpConnection(SMTP):
     def _expired(self, slow: bool) -> None:  # noqa: FBT001 - the one argument of a call-back
         if not self._ending:
             if self._shared.draining and not self.envelope.open:
-                self._end(policy.DRAINING)
+                self._end(replies.DRAINING)
             else:
-                self._end(policy.TOO_SLOW if slow else policy.TIMED_OUT)
+                self._end(replies.TOO_SLOW if slow else replies.TIMED_OUT)
         self._flush_out()
         self._close()
 
@@ -196,12 +196,12 @@ class SmtpConnection(SMTP):
         """Answer a command; the octets leave with `_flush`."""
         self._out.append(reply.wire())
         if reply.code >= 400:
-            metrics.REFUSED.labels(self._reception.name, str(reply.code)).inc()
+            metrics.REFUSED.labels(self._backend.name, str(reply.code)).inc()
             if reply.code >= 500:
                 self._errors += 1
                 allowed = self._limits.errors * (_PATIENCE if self.session.authenticated else 1)
                 if self._errors >= allowed and not self._ending:
-                    self._end(policy.TOO_MANY_ERRORS)
+                    self._end(replies.TOO_MANY_ERRORS)
             elif reply.code == 421:
                 self._ending = True
 
@@ -209,7 +209,7 @@ class SmtpConnection(SMTP):
         """Answer, and close the connection when the answer is out."""
         self._ending = True
         self._out.append(reply.wire())
-        metrics.REFUSED.labels(self._reception.name, str(reply.code)).inc()
+        metrics.REFUSED.labels(self._backend.name, str(reply.code)).inc()
 
     def _flush_out(self) -> None:
         if self._out and self.transport is not None:
@@ -230,8 +230,8 @@ class SmtpConnection(SMTP):
         except (ClientGoneError, ConnectionError):
             pass
         except Exception:  # noqa: BLE001 - a connection's fault must not become the process's
-            _log.exception("session failed", ip=self._address, listener=self._reception.name)
-            self._end(policy.BROKEN)
+            _log.exception("session failed", ip=self._address, listener=self._backend.name)
+            self._end(replies.BROKEN)
             self._flush_out()
         finally:
             self._release()
@@ -239,9 +239,9 @@ class SmtpConnection(SMTP):
     def _release(self) -> None:
         self._lease.release()
         self._close()
-        if self._seat is not None:
-            self._shared.login_seats.leave(self._seat)
-            self._seat = None
+        if self._counted_login is not None:
+            self._shared.login_connections.release(self._counted_login)
+            self._counted_login = None
         self._released(self)
         # Without these circles the connection's memory is free at once, not at some collection.
         self._smtp_methods.clear()
@@ -262,16 +262,16 @@ class SmtpConnection(SMTP):
             try:
                 line = await self._stream.line()
             except LineTooLongError:
-                self.reply(policy.LINE_TOO_LONG)
+                self.reply(replies.LINE_TOO_LONG)
                 continue
             except LineEndError:
-                self.reply(policy.LINE_ENDS)
+                self.reply(replies.LINE_ENDS)
                 continue
             finally:
                 self.idle = False
             if not self._ending:  # it may have expired while the line came in
                 if idle and self._shared.draining and line.strip().upper() != b"QUIT":
-                    self._end(policy.DRAINING)
+                    self._end(replies.DRAINING)
                 else:
                     await self._command(line)
         await self._flush()
@@ -282,24 +282,24 @@ class SmtpConnection(SMTP):
             name = verb.decode("ascii").upper()
             argument = rest.decode().strip(" ")
         except UnicodeDecodeError:
-            self.reply(policy.NOT_TEXT)
+            self.reply(replies.NOT_TEXT)
             return
         if len(line) > _COMMAND_LIMIT and name != "AUTH":
-            self.reply(policy.LINE_TOO_LONG)
+            self.reply(replies.LINE_TOO_LONG)
             return
         if name in _HTTP:
-            self._end(policy.NOT_HTTP)
+            self._end(replies.NOT_HTTP)
             return
         if await self._barred(name, argument):
             return
         method = self._smtp_methods.get(name)
         if method is None:
-            self.reply(policy.UNKNOWN)
+            self.reply(replies.UNKNOWN)
             return
         if name in _IDLE:
             self._idle_commands += 1
             if self._idle_commands > self._limits.idle_commands:
-                self._end(policy.TOO_MANY_IDLE)
+                self._end(replies.TOO_MANY_IDLE)
                 return
         await method(argument)
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from postroad_common.mail.control import header_end
 from postroad_common.mail.reply import Reply
+from postroad_ingress_smtp import replies
+from postroad_smtp.server.lineends import Content, LineEnds
 
 _UNFOLD = re.compile(rb"\r\n(?=[ \t])")
 _SUBJECT_LIMIT = 2000  # octets of the raw header that are looked at
@@ -22,67 +24,46 @@ class ContentRules:
     line_length: int
     header_size: int
     received_headers: int
+    line_ends: LineEnds = LineEnds.REPAIR
+    believes_seven_bit: bool = True
+    """Whether 8-bit octets are refused where BODY=7BIT was declared."""
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known of an acceptable message after one look."""
+class Message:
+    """An acceptable message, and what is known of it after one look."""
 
+    octets: bytes
     eightbit: bool
     subject: str
+    line_ends_repaired: int
 
 
-def examine(raw: bytes, rules: ContentRules, *, sevenbit: bool) -> Facts | Reply:
-    """The facts about the message `raw`, or the refusal it deserves.
+def examine(content: Content, rules: ContentRules, *, sevenbit: bool) -> Message | Reply:
+    """Return the message with its facts, or the refusal it deserves.
 
     `sevenbit`: the client declared BODY=7BIT. Without any BODY parameter octets above 127 are
     taken, because widespread clients (Python's smtplib, PHPMailer) send them so.
     """
-    refusal = check_line_ends(raw)
-    if refusal is not None:
-        return refusal
+    raw = content.octets
     eightbit = not raw.isascii()
-    if eightbit and sevenbit:
-        return Reply(
-            554,
-            "5.6.1",
-            "The message has 8-bit octets although BODY=7BIT was declared; declare BODY=8BITMIME",
-        )
-    if rules.line_length and has_long_line(raw, rules.line_length):
-        return Reply(
-            554,
-            "5.6.0",
-            f"The message has a line of more than {rules.line_length} octets;"
-            " encode that part as quoted-printable or base64",
-        )
+    if eightbit and sevenbit and rules.believes_seven_bit:
+        return replies.EIGHT_BIT
     end = header_end(raw)
+    if rules.line_length and has_long_line(raw, rules.line_length):
+        in_header = has_long_line(raw[:end], rules.line_length)
+        return replies.long_line(rules.line_length, in_header=in_header)
     if end > rules.header_size:
-        return Reply(
-            554, "5.6.0", f"The header block is larger than {rules.header_size} octets; shorten it"
-        )
+        return replies.long_header(rules.header_size)
     header = raw[:end].lower()
     hops = header.count(b"\nreceived:") + header.startswith(b"received:")
     if hops >= rules.received_headers:
-        return Reply(
-            554, "5.4.6", f"Mail loop: the message has passed {hops} servers; check the forwarding"
-        )
-    return Facts(eightbit, read_subject(raw, header))
-
-
-def check_line_ends(raw: bytes) -> Reply | None:
-    """The refusal of NUL, and of CR and LF that are not a pair (RFC 5321 section 2.3.8)."""
-    if b"\0" in raw:
-        return Reply(554, "5.6.0", "The message has a NUL octet; encode that part as base64")
-    rest = raw.replace(b"\r\n", b"")  # quicker than counting all three
-    if b"\n" in rest:
-        return Reply(550, "5.5.2", "The message has a bare LF; end each line with CR LF")
-    if b"\r" in rest:
-        return Reply(550, "5.5.2", "The message has a bare CR; end each line with CR LF")
-    return None
+        return replies.mail_loop(hops)
+    return Message(raw, eightbit, read_subject(raw, header), content.repaired)
 
 
 def has_long_line(raw: bytes, limit: int) -> bool:
-    """Whether a line has more than `limit` octets, CRLF not counted.
+    """Return whether a line has more than `limit` octets, CRLF not counted.
 
     Looks backwards for a line end once per `limit` octets instead of at each line.
     """
@@ -98,7 +79,7 @@ def has_long_line(raw: bytes, limit: int) -> bool:
 
 
 def read_subject(raw: bytes, header: bytes) -> str:
-    """The decoded Subject; empty without one. `header` is the header block in lower case."""
+    """Return the decoded Subject; empty without one. `header` is the header block in lower case."""
     at = 0 if header.startswith(b"subject:") else header.find(b"\nsubject:") + 1
     if at == 0 and not header.startswith(b"subject:"):
         return ""

@@ -1,6 +1,6 @@
 """The envelope of the transaction in progress, with the parameters of each recipient."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiosmtpd.smtp import Envelope as StockEnvelope
 
@@ -9,7 +9,7 @@ from postroad_common.mail.parameters import MailParameters, RcptParameters
 
 
 @dataclass(frozen=True, slots=True)
-class Addressee:
+class EnvelopeRecipient:
     """A recipient that was accepted. `message_id`: of the message that comes back, for returns."""
 
     mailbox: Mailbox
@@ -28,14 +28,34 @@ class Envelope(StockEnvelope):
         super().__init__()
         self.open = False
         """Whether MAIL was accepted."""
-        self.sender: Mailbox | None = None
-        """None for the null sender, once `open`."""
+        self.sender = ""
+        """The address of MAIL; empty for the null sender, once `open`."""
         self.parameters = MailParameters()
-        self.recipients: list[Addressee] = []
+        self._recipients: dict[str, EnvelopeRecipient] = {}
         self.refused = 0
         """Recipients that were refused."""
 
     @property
-    def sender_text(self) -> str:
-        """The sender's address; empty for the null sender."""
-        return self.sender.text if self.sender else ""
+    def recipients(self) -> tuple[EnvelopeRecipient, ...]:
+        """The accepted recipients, each once, in their order."""
+        return tuple(self._recipients.values())
+
+    @property
+    def size(self) -> int:
+        """How many recipients were accepted."""
+        return len(self._recipients)
+
+    def has(self, mailbox: Mailbox) -> bool:
+        """Return whether it is a recipient already."""
+        return mailbox.text in self._recipients
+
+    def add(self, recipient: EnvelopeRecipient) -> None:
+        """Add a recipient that is none yet."""
+        self._recipients[recipient.mailbox.text] = recipient
+
+    def unite(self, mailbox: Mailbox, parameters: RcptParameters) -> None:
+        """Let a recipient that was named again have what either command asks for."""
+        known = self._recipients[mailbox.text]
+        self._recipients[mailbox.text] = replace(
+            known, parameters=known.parameters.united(parameters)
+        )

@@ -1,7 +1,7 @@
 """A listening socket: takes connections within the limits, finds out who they are, starts TLS.
 
-Connections are counted before they cost anything: whoever is over the limit gets a `421` from the
-bare socket. What is said on a connection is in `protocol`.
+Connections are counted before they cost anything: one over the limit gets a `421` from the bare
+socket. What is said on a connection is in `protocol`.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from postroad_ingress_smtp import metrics, policy, proxy
-from postroad_ingress_smtp.admission import Seats, client_key
+from postroad_ingress_smtp import metrics, proxy, replies
+from postroad_ingress_smtp.admission import ConnectionLimiter, client_key
 from postroad_ingress_smtp.connection import Shared, SmtpConnection
 from postroad_ingress_smtp.protocol import SmtpProtocol
-from postroad_ingress_smtp.session import Reception
+from postroad_ingress_smtp.session import Backend
 
 _ACCEPTS_AT_ONCE = 64
 _PAUSE = 0.5  # seconds without accepting when the process has no file descriptors left
@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 
 
 def open_socket(host: str, port: int, *, reuse_port: bool, backlog: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one.
+    """Return a listening socket; port 0 takes a free one.
 
     Raises:
         OSError: the address is in use or not ours, with both in its text.
@@ -50,12 +50,14 @@ def open_socket(host: str, port: int, *, reuse_port: bool, backlog: int) -> sock
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class ListenerSpec:
     """What is particular about a listener. `proxies`: who has to send a PROXY header first."""
 
     name: str
-    implicit_tls: bool
-    proxies: Sequence[proxy.Network]
+    port: int
+    backend: Backend
+    proxies: Sequence[proxy.Network] = ()
+    implicit_tls: bool = False
 
 
 class Listener:
@@ -64,30 +66,28 @@ class Listener:
     def __init__(
         self,
         listening: socket.socket,
-        door: Door,
-        reception: Reception,
+        spec: ListenerSpec,
         shared: Shared,
-        seats: Seats,
+        connections: ConnectionLimiter,
     ) -> None:
         self._socket = listening
-        self._door = door
-        self._reception = reception
+        self._spec = spec
         self._shared = shared
-        self._seats = seats
+        self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._starting: set[asyncio.Task[None]] = set()
         self._open: dict[SmtpConnection, str | None] = {}
         self._empty = asyncio.Event()
         self._empty.set()
-        self._sessions = metrics.SESSIONS.labels(door.name)
-        self._open_sessions = metrics.OPEN_SESSIONS.labels(door.name)
-        self.name = door.name
+        self._sessions = metrics.SESSIONS.labels(spec.name)
+        self._open_sessions = metrics.OPEN_SESSIONS.labels(spec.name)
+        self.name = spec.name
         self.port: int = listening.getsockname()[1]
 
     def start(self) -> None:
         """Take connections from now on."""
         self._loop.add_reader(self._socket, self._accept)
-        _log.info("listening", listener=self._door.name, port=self.port)
+        _log.info("listening", listener=self._spec.name, port=self.port)
 
     def close(self) -> None:
         """Take no more; connections without a transaction end with a `421`."""
@@ -118,7 +118,7 @@ class Listener:
             except OSError as error:
                 if error.errno not in _OUT_OF_FILES:
                     raise
-                _log.error("cannot accept", listener=self._door.name, error=error.strerror)
+                _log.error("cannot accept", listener=self._spec.name, error=error.strerror)
                 self._loop.remove_reader(self._socket)
                 self._loop.call_later(_PAUSE, self._resume)
                 return
@@ -130,9 +130,9 @@ class Listener:
             self._loop.add_reader(self._socket, self._accept)
 
     def _admit(self, connection: socket.socket, address: str) -> None:
-        behind_proxy = bool(self._door.proxies) and proxy.in_networks(address, self._door.proxies)
+        behind_proxy = bool(self._spec.proxies) and proxy.in_networks(address, self._spec.proxies)
         key = None if behind_proxy else client_key(address)
-        if not self._seats.take(key):
+        if not self._connections.take(key):
             self._turn_away(connection, "limit")
             return
         work = self._start(connection, address, key, behind_proxy=behind_proxy)
@@ -141,49 +141,49 @@ class Listener:
         task.add_done_callback(self._starting.discard)
 
     def _turn_away(self, connection: socket.socket, reason: str) -> None:
-        metrics.TURNED_AWAY.labels(self._door.name, reason).inc()
-        if not self._door.implicit_tls:
+        metrics.TURNED_AWAY.labels(self._spec.name, reason).inc()
+        if not self._spec.implicit_tls:
             with contextlib.suppress(OSError):
-                connection.send(policy.TOO_MANY_CONNECTIONS.wire())
+                connection.send(replies.TOO_MANY_CONNECTIONS.wire())
         proxy.close(connection)
 
     async def _start(
         self, connection: socket.socket, address: str, key: str | None, *, behind_proxy: bool
     ) -> None:
-        seat_of: tuple[str | None] | None = (key,)
+        counted: tuple[str | None] | None = (key,)
         try:
             if behind_proxy:
                 async with asyncio.timeout(self._shared.limits.handshake_seconds):
                     address = await proxy.read_header(connection) or address
-                self._seats.leave(key)
-                seat_of = None
+                self._connections.release(key)
+                counted = None
                 key = client_key(address)
-                if not self._seats.take(key):
+                if not self._connections.take(key):
                     self._turn_away(connection, "limit")
                     return
-                seat_of = (key,)
+                counted = (key,)
             if await self._converse(connection, address, key):
-                seat_of = None  # the connection gives it back
+                counted = None  # the connection gives it back
         except proxy.ProxyError as error:
-            metrics.TURNED_AWAY.labels(self._door.name, "proxy").inc()
+            metrics.TURNED_AWAY.labels(self._spec.name, "proxy").inc()
             _log.warning("no PROXY header from a proxy", ip=address, error=str(error))
             proxy.close(connection)
         except (OSError, EOFError) as error:  # time-outs and TLS errors are OSErrors, too
-            metrics.TURNED_AWAY.labels(self._door.name, "handshake").inc()
+            metrics.TURNED_AWAY.labels(self._spec.name, "handshake").inc()
             _log.debug("connection not established", ip=address, error=str(error))
             proxy.close(connection)
         finally:
-            if seat_of is not None:
-                self._seats.leave(seat_of[0])
+            if counted is not None:
+                self._connections.release(counted[0])
 
     async def _converse(self, connection: socket.socket, address: str, key: str | None) -> bool:
         """Hand the socket to a protocol; whether that has begun its work."""
         limits = self._shared.limits
         protocol = SmtpProtocol(
-            self._shared, self._reception, address, released=self._released, loop=self._loop
+            self._shared, self._spec.backend, address, released=self._released, loop=self._loop
         )
-        context = self._shared.tls() if self._door.implicit_tls else None
-        if self._door.implicit_tls and context is None:
+        context = self._shared.tls() if self._spec.implicit_tls else None
+        if self._spec.implicit_tls and context is None:
             raise OSError("no certificate")
         self._open[protocol] = key
         self._empty.clear()
@@ -209,7 +209,7 @@ class Listener:
     def _released(self, protocol: SmtpConnection) -> None:
         key = self._open[protocol]
         self._forget(protocol)
-        self._seats.leave(key)
+        self._connections.release(key)
 
     def _forget(self, protocol: SmtpConnection) -> None:
         del self._open[protocol]

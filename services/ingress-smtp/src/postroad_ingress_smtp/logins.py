@@ -19,7 +19,7 @@ from postroad_common.errors import StoreAway
 from postroad_common.secrets import DUMMY_HASH, verify_password
 from postroad_common.store.credentials import Credential
 from postroad_ingress_smtp.limits import Limits
-from postroad_ingress_smtp.sasl import Credentials
+from postroad_smtp.server.sasl import Credentials
 
 _ENTRIES = 10_000
 _PATIENCE = 1.0

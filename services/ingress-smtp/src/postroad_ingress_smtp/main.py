@@ -12,17 +12,18 @@ from postroad_common.mail.verp import BounceAddresses
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokens import Keyring
 from postroad_ingress_smtp import metrics
-from postroad_ingress_smtp.admission import Memory, Rates, Seats
+from postroad_ingress_smtp.admission import ConnectionLimiter, Memory, Rates
 from postroad_ingress_smtp.authentication import Authentication
+from postroad_ingress_smtp.backends import ReturnBackend, SubmissionBackend
 from postroad_ingress_smtp.connection import Shared
 from postroad_ingress_smtp.content import ContentRules
 from postroad_ingress_smtp.failures import Failures
-from postroad_ingress_smtp.handler import Handover, ReturnReception, SubmissionReception
-from postroad_ingress_smtp.listener import Door, Listener, open_socket
+from postroad_ingress_smtp.injector import Injector
+from postroad_ingress_smtp.listener import Listener, ListenerSpec, open_socket
 from postroad_ingress_smtp.logins import Logins
-from postroad_ingress_smtp.session import Reception
 from postroad_ingress_smtp.settings import Settings
 from postroad_ingress_smtp.tls import Certificate
+from postroad_smtp.server.lineends import LineEnds
 
 _BACKLOG = 4096
 _BODY_KEEP_SECONDS = 7 * 86_400.0
@@ -40,7 +41,7 @@ async def build(context: ServiceContext[Settings]) -> None:
 
 
 async def open_listeners(context: ServiceContext[Settings]) -> list[Listener]:
-    """The listeners, which listen already and are closed when the context drains."""
+    """Return the listeners, which listen already and are closed when the context drains."""
     settings = context.settings
     limits = settings.limits.smtp
     _allow_files(limits.connections)
@@ -58,48 +59,54 @@ async def open_listeners(context: ServiceContext[Settings]) -> list[Listener]:
         memory=memory,
         tls=lambda: certificate.context,
         authentication=Authentication(logins, Failures(limits), time.monotonic),
-        login_seats=Seats(limits.connections, limits.connections_per_login),
+        login_connections=ConnectionLimiter(limits.connections, limits.connections_per_login),
     )
-    handover = Handover(
+    injector = Injector(
         publisher=context.publisher,
         bodies=context.database.bodies,
         inline_body_max=settings.inline_body_max,
         expire_seconds=settings.max_deliver_seconds,
         body_keep_seconds=_BODY_KEEP_SECONDS,
     )
-    submission = SubmissionReception(
-        handover,
+    submission = SubmissionBackend(
+        injector,
         events=context.events,
         logins=logins,
         message_rates=Rates(limits.messages_per_minute),
         recipient_rates=Rates(limits.recipients_per_minute),
         rules=ContentRules(limits.line_length, limits.header_size, limits.received_headers),
     )
-    returns = ReturnReception(
-        handover,
+    returns = ReturnBackend(
+        injector,
         BounceAddresses(
             Keyring(settings.secret),
             settings.bounce_domain,
             settings.bounce_max_age_days * 86_400,
         ),
-        # Bounces quote mail of any make: their lines may be long.
-        ContentRules(0, limits.header_size, limits.received_headers),
+        # Returns come from robots and quote mail of any make: refused, they would be lost.
+        ContentRules(
+            0,
+            limits.header_size,
+            limits.received_headers,
+            line_ends=LineEnds.ANY,
+            believes_seven_bit=False,
+        ),
     )
 
-    seats = Seats(limits.connections, limits.connections_per_address)
+    connections = ConnectionLimiter(limits.connections, limits.connections_per_address)
     proxies = settings.proxy_networks
-    doors: tuple[tuple[Door, int, Reception], ...] = (
-        (Door("submission", implicit_tls=False, proxies=proxies), settings.smtp_port, submission),
-        (Door("submissions", implicit_tls=True, proxies=proxies), settings.smtps_port, submission),
-        (Door("mx", implicit_tls=False, proxies=proxies), settings.mx_port, returns),
+    specs = (
+        ListenerSpec("submission", settings.smtp_port, submission, proxies),
+        ListenerSpec("submissions", settings.smtps_port, submission, proxies, implicit_tls=True),
+        ListenerSpec("mx", settings.mx_port, returns, proxies),
     )
     sockets = [
-        open_socket(settings.bind, port, reuse_port=settings.reuse_port, backlog=_BACKLOG)
-        for _, port, _ in doors
+        open_socket(settings.bind, spec.port, reuse_port=settings.reuse_port, backlog=_BACKLOG)
+        for spec in specs
     ]
     listeners = [
-        Listener(listening, door, reception, shared, seats)
-        for listening, (door, _, reception) in zip(sockets, doors, strict=True)
+        Listener(listening, spec, shared, connections)
+        for listening, spec in zip(sockets, specs, strict=True)
     ]
     for listener in listeners:
         listener.start()

@@ -10,16 +10,16 @@ from postroad_ingress_smtp.envelope import Envelope
 
 
 def make_returns(envelope: Envelope, *, client: Client, received: float, size: int) -> list[Return]:
-    """The returns, each with a new id; `received` is Unix time, `size` octets."""
+    """Return one for each recipient, each with a new id; `received` is Unix time, `size` octets."""
     return [
         Return(
             id=new_id(received),
             received=received,
-            mail_from=envelope.sender_text,
-            recipient=addressee.mailbox.text,
-            message_id=addressee.message_id or "",
+            mail_from=envelope.sender,
+            recipient=recipient.mailbox.text,
+            message_id=recipient.message_id or "",
             client=client,
             size=size,
         )
-        for addressee in envelope.recipients
+        for recipient in envelope.recipients
     ]

@@ -1,6 +1,6 @@
 """A connection as the rest of the service sees it, and what a listener must be able to decide.
 
-The commands are in `protocol`; the two kinds of reception in `handler`.
+The commands are in `protocol`; the two kinds of backend in `backends`.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from postroad_common.mail.parameters import RcptParameters
 from postroad_common.mail.reply import Reply
 from postroad_common.schemas.submission import Client
 from postroad_common.store.credentials import Credential
-from postroad_ingress_smtp.content import ContentRules
-from postroad_ingress_smtp.envelope import Addressee, Envelope
+from postroad_ingress_smtp.content import ContentRules, Message
+from postroad_ingress_smtp.envelope import Envelope, EnvelopeRecipient
 
 
 class Session(StockSession):
@@ -30,7 +30,7 @@ class Session(StockSession):
         self._client: Client | None = None
 
     def client(self, *, smtputf8: bool) -> Client:
-        """The facts for the Received header, `with` a protocol of RFC 3848 and RFC 6531."""
+        """Return the facts for the Received header, `with` a protocol of RFC 3848 and RFC 6531."""
         protocol = "UTF8SMTP" if smtputf8 else "ESMTP" if self.extended_smtp else "SMTP"
         if protocol != "SMTP":
             protocol += ("S" if self.tls else "") + ("A" if self.credential else "")
@@ -41,11 +41,11 @@ class Session(StockSession):
         return self._client
 
     def forget_client(self) -> None:
-        """The facts have changed."""
+        """Make the facts anew: they have changed."""
         self._client = None
 
 
-class Reception(Protocol):
+class Backend(Protocol):
     """What a listener takes, and what becomes of it."""
 
     name: str
@@ -54,22 +54,27 @@ class Reception(Protocol):
     """Whether there is nothing to be had without TLS and AUTH."""
     rules: ContentRules
 
-    async def begin(self, session: Session, sender: Mailbox | None) -> Reply | None:
-        """The refusal of a sender, if any. A 421 ends the connection."""
+    def read_sender(self, text: str, *, smtputf8: bool) -> str | Reply:
+        """Return the address of MAIL (not empty) as it is kept, or its refusal."""
+        ...
+
+    async def begin(self, session: Session, sender: str) -> Reply | None:
+        """Return the refusal of a sender (empty for the null sender), if any.
+
+        A 421 ends the connection.
+        """
         ...
 
     def recipient(
         self, session: Session, mailbox: Mailbox, parameters: RcptParameters
-    ) -> Addressee | Reply:
-        """The recipient as it is kept, or its refusal."""
+    ) -> EnvelopeRecipient | Reply:
+        """Return the recipient as it is kept, or its refusal."""
         ...
 
     def ready(self) -> Reply | None:
-        """The refusal to read a message that could not be handed on now, if any."""
+        """Return the refusal to read a message that could not be handed on now, if any."""
         ...
 
-    async def accept(
-        self, session: Session, envelope: Envelope, raw: bytes, *, eightbit: bool, subject: str
-    ) -> Reply:
+    async def accept(self, session: Session, envelope: Envelope, message: Message) -> Reply:
         """Make the message safe, then reply; or refuse it."""
         ...

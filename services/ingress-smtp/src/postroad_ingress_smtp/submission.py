@@ -14,7 +14,8 @@ from postroad_common.schemas.submission import (
     Submission,
 )
 from postroad_common.store.credentials import Credential
-from postroad_ingress_smtp.envelope import Addressee, Envelope
+from postroad_ingress_smtp.content import Message
+from postroad_ingress_smtp.envelope import Envelope, EnvelopeRecipient
 
 _RETS: dict[Ret, RetWish] = {Ret.FULL: "full", Ret.HDRS: "hdrs"}
 _NOTIFIES: dict[Notify, NotifyWish] = {
@@ -28,15 +29,14 @@ _NOTIFIES: dict[Notify, NotifyWish] = {
 def make_submission(
     credential: Credential,
     envelope: Envelope,
+    message: Message,
     controls: Controls,
     *,
     client: Client,
-    eightbit: bool,
-    subject: str,
     received: float,
     expire_seconds: float,
 ) -> Submission:
-    """The submission of an acceptable message, with a new id for it and for each recipient.
+    """Return the submission of an acceptable message, with a new id for it and for each recipient.
 
     `received` is Unix time; the message is given up `expire_seconds` later.
     """
@@ -47,12 +47,12 @@ def make_submission(
         credential=credential.username,
         source="smtp",
         received=received,
-        envelope=envelope.sender_text,
-        recipients=tuple(_recipient(addressee, received) for addressee in envelope.recipients),
+        envelope=envelope.sender,
+        recipients=tuple(_recipient(recipient, received) for recipient in envelope.recipients),
         ret=_RETS[parameters.ret] if parameters.ret else None,
         envid=parameters.envid,
         smtputf8=parameters.smtputf8,
-        eightbit=eightbit,
+        eightbit=message.eightbit,
         requiretls=parameters.requiretls,
         features=credential.features.overridden(controls.features),
         forward_bounces=credential.forward_bounces,
@@ -62,16 +62,16 @@ def make_submission(
         list_unsubscribe=controls.list_unsubscribe,
         expires=received + expire_seconds,
         client=client,
-        subject=subject,
+        subject=message.subject,
         size=len(controls.stripped),
     )
 
 
-def _recipient(addressee: Addressee, received: float) -> Recipient:
-    parameters = addressee.parameters
+def _recipient(recipient: EnvelopeRecipient, received: float) -> Recipient:
+    parameters = recipient.parameters
     return Recipient(
         id=new_id(received),
-        address=addressee.mailbox.text,
+        address=recipient.mailbox.text,
         notify=tuple(sorted(_NOTIFIES[wish] for wish in parameters.notify)),
         orcpt=(f"{parameters.orcpt.kind};{parameters.orcpt.address}" if parameters.orcpt else None),
     )

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from postroad_ingress_smtp.limits import Limits
-from postroad_ingress_smtp.stream import SmtpStream
+from postroad_smtp.server.stream import SmtpStream
 
 
 def _nothing(_slow: bool) -> None:  # noqa: FBT001 - the one argument of this call-back

@@ -1,4 +1,7 @@
-"""Mailboxes as SMTP knows them (RFC 5321 section 4.1.2, RFC 6531), strictly parsed.
+"""Mailboxes as SMTP knows them (RFC 5321 section 4.1.2, RFC 6531).
+
+Parsed strictly but for two things that addresses in use do not keep to: where dots stand in the
+local part, and that it has at most 64 octets (VERP, SRS, list managers). Only the whole is bounded.
 
 Display names and header syntax are elsewhere: this is what stands between `<` and `>`.
 """
@@ -10,14 +13,14 @@ from dataclasses import dataclass
 
 import idna
 
-MAX_LOCAL = 64  # octets, RFC 5321 section 4.5.3.1.1
 MAX_DOMAIN = 255  # octets, RFC 5321 section 4.5.3.1.2
 MAX_PATH = 254  # octets without the angle brackets, RFC 5321 section 4.5.3.1.3
 
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 _ATEXT_UTF8 = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]"
-_DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
-_DOT_STRING_UTF8 = re.compile(rf"{_ATEXT_UTF8}+(?:\.{_ATEXT_UTF8}+)*")
+# Dots may stand anywhere, against RFC 5321: docomo and au gave out `a..b@` and `a.@`.
+_DOT_STRING = re.compile(rf"(?:{_ATEXT}|\.)+")
+_DOT_STRING_UTF8 = re.compile(rf"(?:{_ATEXT_UTF8}|\.)+")
 _QUOTED = re.compile(r'"(?:[ !#-\[\]-~]|\\[ -~])*"')
 _QUOTED_UTF8 = re.compile(r'"(?:[ !#-\[\]-~\u0080-\U0010ffff]|\\[ -~])*"')
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -51,7 +54,7 @@ class Mailbox:
 
 @functools.lru_cache(maxsize=8192)
 def normalise_domain(domain: str) -> str:
-    """`domain` in lower case, with U-labels turned into A-labels; address literals checked.
+    """Return `domain` in lower case, with U-labels turned into A-labels; address literals checked.
 
     Raises:
         AddressError: it is not a domain.
@@ -87,7 +90,7 @@ def _normalise_literal(domain: str) -> str:
 
 @functools.lru_cache(maxsize=8192)
 def parse_mailbox(text: str, *, smtputf8: bool = False) -> Mailbox:
-    """The mailbox that `text` (without angle brackets) stands for.
+    """Return the mailbox that `text` (without angle brackets) stands for.
 
     Source routes, comments and addresses without a domain are refused. Characters above U+007F
     in the local part need `smtputf8`.
@@ -104,8 +107,6 @@ def parse_mailbox(text: str, *, smtputf8: bool = False) -> Mailbox:
         raise AddressError("the address has no local part")
     if not smtputf8 and not text.isascii():
         raise AddressError("an internationalised address needs the SMTPUTF8 parameter")
-    if len(local.encode("utf-8", "replace")) > MAX_LOCAL:
-        raise AddressError("the local part is longer than 64 octets")
     dot_string, quoted = (_DOT_STRING_UTF8, _QUOTED_UTF8) if smtputf8 else (_DOT_STRING, _QUOTED)
     if not (dot_string.fullmatch(local) or quoted.fullmatch(local)):
         raise AddressError("the local part has characters that are not allowed")
@@ -116,5 +117,5 @@ def parse_mailbox(text: str, *, smtputf8: bool = False) -> Mailbox:
 
 
 def domain_of(address: str) -> str:
-    """The part behind the last `@` in lower case; the empty string for the null sender."""
+    """Return the part after the last `@` in lower case; the empty string for the null sender."""
     return address.rpartition("@")[2].lower()

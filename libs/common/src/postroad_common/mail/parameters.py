@@ -1,15 +1,15 @@
 """Parameters of MAIL and RCPT as typed values with a parser and a formatter that round-trip.
 
 Sources: SIZE (RFC 1870), BODY (RFC 6152, RFC 3030), SMTPUTF8 (RFC 6531), RET, ENVID, NOTIFY and
-ORCPT (RFC 3461), AUTH (RFC 4954), REQUIRETLS (RFC 8689).
+ORCPT (RFC 3461), AUTH (RFC 4954), REQUIRETLS (RFC 8689), ORCPT beyond ASCII (RFC 6533).
 """
 
 import enum
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
-from postroad_common.mail import xtext
+from postroad_common.mail import unitext, xtext
 from postroad_common.mail.reply import Reply
 
 MAX_ENVID = 100  # characters, RFC 3461 section 4.4
@@ -84,7 +84,7 @@ class MailParameters:
 
     @classmethod
     def parse(cls, words: Sequence[str]) -> Self:
-        """The parameters in `words`; keywords in any case, the case of values is kept.
+        """Return the parameters in `words`; keywords in any case, the case of values is kept.
 
         Raises:
             ParameterError: `501 5.5.4` for bad syntax, `555 5.5.4` for an unknown keyword.
@@ -123,7 +123,7 @@ class MailParameters:
         return cls(**values)  # type: ignore[arg-type]  # each value was made for its field above
 
     def format(self) -> list[str]:
-        """The words to send, in a fixed order."""
+        """Return the words to send, in a fixed order."""
         words = []
         if self.size is not None:
             words.append(f"SIZE={self.size}")
@@ -160,18 +160,25 @@ class OriginalRecipient:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """`rfc822;user+2Bx@example.com` decoded.
+        """Return `rfc822;user+2Bx@example.com`, or an utf-8 address (RFC 6533), decoded.
 
         Raises:
             ValueError: not of that form.
         """
         kind, semicolon, encoded = value.partition(";")
-        if not semicolon or not encoded or not kind.replace("-", "").isalnum():
+        named = kind.isascii() and kind.replace("-", "").isalnum()
+        if not semicolon or not encoded or not named:
             raise ValueError("ORCPT must have the form rfc822;address")
-        return cls(kind, xtext.decode(encoded))
+        return cls(kind, unitext.decode(encoded) if _is_utf8(kind) else xtext.decode(encoded))
 
     def __str__(self) -> str:
+        if _is_utf8(self.kind) or not self.address.isascii():
+            return f"utf-8;{unitext.encode(self.address)}"
         return f"{self.kind};{xtext.encode(self.address)}"
+
+
+def _is_utf8(kind: str) -> bool:
+    return kind.lower() == "utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +189,8 @@ class RcptParameters:
     orcpt: OriginalRecipient | None = None
 
     @classmethod
-    def parse(cls, words: Sequence[str]) -> Self:
-        """The parameters in `words`.
+    def parse(cls, words: Sequence[str], *, smtputf8: bool = False) -> Self:
+        """Return the parameters in `words`. `smtputf8`: the message was announced with it.
 
         Raises:
             ParameterError: `501 5.5.4` for bad syntax, `555 5.5.4` for an unknown keyword.
@@ -197,6 +204,8 @@ class RcptParameters:
                 case "ORCPT":
                     if not value or len(value) > MAX_ORCPT:
                         raise _bad(f"ORCPT needs a value of 1 to {MAX_ORCPT} characters")
+                    if not value.isascii() and not smtputf8:
+                        raise _bad("ORCPT beyond ASCII needs SMTPUTF8 with MAIL")
                     try:
                         orcpt = OriginalRecipient.parse(value)
                     except ValueError:
@@ -206,13 +215,29 @@ class RcptParameters:
         return cls(notify, orcpt)
 
     def format(self) -> list[str]:
-        """The words to send, in a fixed order."""
+        """Return the words to send, in a fixed order."""
         words = []
         if self.notify:
             words.append("NOTIFY=" + ",".join(sorted(self.notify)))
         if self.orcpt is not None:
             words.append(f"ORCPT={self.orcpt}")
         return words
+
+    def united(self, other: Self) -> Self:
+        """Return what satisfies both, for a recipient that is named twice."""
+        notify = unite_notify(self.notify, other.notify)
+        return replace(self, notify=notify, orcpt=self.orcpt or other.orcpt)
+
+
+def unite_notify(one: frozenset[Notify], other: frozenset[Notify]) -> frozenset[Notify]:
+    """Return the wishes that satisfy both; to wish for nothing means FAILURE (RFC 3461 4.1)."""
+    if not one and not other:
+        return one
+    united = (one or _DEFAULT_NOTIFY) | (other or _DEFAULT_NOTIFY)
+    return united - {Notify.NEVER} or united
+
+
+_DEFAULT_NOTIFY = frozenset({Notify.FAILURE})
 
 
 def _parse_notify(value: str | None) -> frozenset[Notify]:

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from postroad_common.mail import xtext
+from postroad_common.mail.parameters import OriginalRecipient
 from postroad_common.mail.reply import Reply
 from postroad_smtp.client.session import Capabilities, Session
 
@@ -85,7 +86,7 @@ def rcpt_line(recipient: Rcpt, offered: Capabilities) -> bytes:
             line += " NOTIFY=" + ",".join(wish.upper() for wish in recipient.notify)
         if recipient.orcpt:
             kind, _, address = recipient.orcpt.partition(";")
-            line += f" ORCPT={kind};{xtext.encode(address)}"
+            line += f" ORCPT={OriginalRecipient(kind, address)}"
         return f"{line}\r\n".encode()
     return f"RCPT TO:<{recipient.address}>\r\n".encode()
 

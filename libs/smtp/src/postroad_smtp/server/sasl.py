@@ -1,6 +1,6 @@
 """What clients send within AUTH PLAIN (RFC 4616) and AUTH LOGIN, decoded.
 
-Whether the password is right is decided in `logins`.
+Whether the password is right is decided elsewhere.
 """
 
 import base64
@@ -33,7 +33,7 @@ class Credentials:
 
 
 def decode(response: bytes) -> bytes:
-    """The octets that a response (or an initial response, where `=` means empty) stands for.
+    """Return the octets that a response (or an initial response, where `=` means empty) stands for.
 
     Raises:
         NotBase64Error: it is not base64.
@@ -47,7 +47,7 @@ def decode(response: bytes) -> bytes:
 
 
 def plain(message: bytes) -> Credentials:
-    """The credentials in a PLAIN message. An authorisation identity must be the login itself.
+    """Return the credentials in a PLAIN message, which must act for the login itself.
 
     Raises:
         NoCredentialsError: it has not three parts, or asks to act for somebody else.
@@ -62,7 +62,7 @@ def plain(message: bytes) -> Credentials:
 
 
 def login(username: bytes, password: bytes) -> Credentials:
-    """The credentials of LOGIN's two responses.
+    """Return the credentials of LOGIN's two responses.
 
     Raises:
         NoCredentialsError: empty, too long, not UTF-8, or with control characters.

@@ -1,15 +1,15 @@
-"""The replies, all in one place, and the rules about who may send what.
+"""The replies, all in one place.
 
-`docs/smtp.md` lists the same situations; each has a dialog test. Refusals that depend on the
-content of a message are made in `content`.
+`docs/smtp.md` lists the same situations; each has a dialog test.
 """
 
-from ipaddress import ip_network
+from collections.abc import Sequence
 
-from postroad_common.mail.address import Mailbox
 from postroad_common.mail.reply import Reply
-from postroad_common.store.credentials import Credential
-from postroad_ingress_smtp.proxy import in_networks
+
+QUEUED_LINES = 45
+QUEUED_OCTETS = 3500
+"""How long the reply to a message for several recipients may be as a whole."""
 
 # Connections
 TOO_MANY_CONNECTIONS = Reply(421, "4.3.2", "Too many connections; try again later")
@@ -88,69 +88,90 @@ AWAY = Reply(451, "4.3.0", "The message could not be stored safely; try again la
 UNREADY = Reply(451, "4.3.0", "Messages cannot be taken at the moment; try again later")
 
 
+# The content of a message
+HAS_NUL = Reply(554, "5.6.0", "The message has a NUL octet; encode that part as base64")
+BARE_CR = Reply(550, "5.5.2", "The message has a bare CR; end each line with CR LF")
+LONE_DOT = Reply(
+    550, "5.5.2", "The message has a line of one dot beside a bare LF; end each line with CR LF"
+)
+EIGHT_BIT = Reply(
+    554,
+    "5.6.1",
+    "The message has 8-bit octets although BODY=7BIT was declared; declare BODY=8BITMIME",
+)
+
+
+def long_line(limit: int, *, in_header: bool) -> Reply:
+    """Refuse a line of more than `limit` octets."""
+    advice = "fold it" if in_header else "encode that part as quoted-printable or base64"
+    where = "header line" if in_header else "line"
+    return Reply(554, "5.6.0", f"The message has a {where} of more than {limit} octets; {advice}")
+
+
+def long_header(limit: int) -> Reply:
+    """Refuse a header block of more than `limit` octets."""
+    return Reply(554, "5.6.0", f"The header block is larger than {limit} octets; shorten it")
+
+
+def mail_loop(hops: int) -> Reply:
+    """Refuse a message that has passed `hops` servers."""
+    return Reply(
+        554, "5.4.6", f"Mail loop: the message has passed {hops} servers; check the forwarding"
+    )
+
+
 def too_large(limit: int) -> Reply:
-    """The message, or its declared size, is over `limit` octets."""
+    """Refuse a message whose size, or declared size, is over `limit` octets."""
     return Reply(552, "5.3.4", f"The message is larger than the limit of {limit} octets")
 
 
 def too_fast(what: str, seconds: float) -> Reply:
-    """A rate of the login is used up for `seconds`."""
+    """Refuse for `seconds`, after which the rate of the login allows more."""
     return Reply(
         450, "4.7.1", f"The login sends too many {what}; try again in {int(seconds) + 1} s"
     )
 
 
 def bad_sender(reason: str) -> Reply:
-    """The address of MAIL is no mailbox."""
+    """Refuse an address of MAIL that is no mailbox."""
     return Reply(553, "5.1.7", f"Bad sender: {reason}")
 
 
 def bad_recipient(reason: str) -> Reply:
-    """The address of RCPT is no mailbox."""
+    """Refuse an address of RCPT that is no mailbox."""
     return Reply(553, "5.1.3", f"Bad recipient: {reason}")
 
 
 def needs_smtputf8(what: str) -> Reply:
-    """A non-ASCII address without the SMTPUTF8 parameter (RFC 6531 section 3.5)."""
+    """Refuse a non-ASCII address without the SMTPUTF8 parameter (RFC 6531 section 3.5)."""
     return Reply(553, "5.6.7", f"The {what} is not ASCII; declare SMTPUTF8 with MAIL")
 
 
 def bad_control(header: str, text: str) -> Reply:
-    """A control header has a value that is not understood."""
+    """Refuse a control header with a value that is not understood."""
     return Reply(550, "5.6.0", f"{header}: {text}")
 
 
-def queued(ids: list[tuple[str, str]]) -> Reply:
-    """The message was accepted: `ids` has message id and recipient of each.
-
-    One recipient gets one line; several get a line each, and the first id again at the end.
-    """
-    last = f"Ok, queued as {ids[0][0]}"
-    if len(ids) == 1:
-        return Reply(250, "2.0.0", last)
-    lines = [f"{message_id} {recipient}" for message_id, recipient in ids]
-    return Reply(250, "2.0.0", "\n".join([*lines, last]))
-
-
-def check_network(credential: Credential, address: str) -> Reply | None:
-    """Whether the login may be used from the IP `address`."""
-    if not credential.allowed_networks:
-        return None
-    networks = [ip_network(network, strict=False) for network in credential.allowed_networks]
-    return None if in_networks(address, networks) else AUTH_NETWORK
-
-
-def check_sender(credential: Credential, sender: Mailbox | None) -> Reply | None:
-    """Whether the login may send from `sender`; from the null sender each may."""
-    domains = credential.sender_domains
-    if not domains or sender is None:
-        return None
-    for domain in domains:
-        allowed = domain.lower()
-        if sender.domain == allowed:
-            return None
-        if allowed.startswith("*.") and sender.domain.endswith(allowed[1:]):
-            return None
+def sender_not_allowed(domain: str, allowed: Sequence[str]) -> Reply:
+    """Refuse a sender whose domain is none of the login's."""
     return Reply(
-        550, "5.7.1", f"This login may not send from {sender.domain}; allowed: {', '.join(domains)}"
+        550, "5.7.1", f"This login may not send from {domain}; allowed: {', '.join(allowed)}"
     )
+
+
+def queued(submission: str, recipients: Sequence[tuple[str, str]]) -> Reply:
+    """Accept a message: `recipients` has message id and address of each.
+
+    One recipient gets one line with its id. Several get a line each, and the first id again at the
+    end, as long as all of it stays within what clients read (Exim reads 4,096 octets of a reply,
+    msmtp 50 lines): beyond that the id of the submission stands for them all.
+    """
+    last = f"Ok, queued as {recipients[0][0]}"
+    if len(recipients) == 1:
+        return Reply(250, "2.0.0", last)
+    if len(recipients) < QUEUED_LINES:
+        lines = [f"{message_id} {address}" for message_id, address in recipients]
+        reply = Reply(250, "2.0.0", "\n".join([*lines, last]))
+        if len(reply.wire()) <= QUEUED_OCTETS:
+            return reply
+    return Reply(250, "2.0.0", f"Ok, queued as {submission} for {len(recipients)} recipients")

@@ -47,18 +47,18 @@ class SmtpStream(asyncio.StreamReader):
 
     @override
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # what transports give
-        """What the transport read."""
+        """Take what the transport read."""
         self.received += len(data)
         super().feed_data(data)
 
     @property
     def has_line(self) -> bool:
-        """Whether `line` would return without waiting."""
+        """Return whether `line` would return without waiting."""
         return b"\n" in self._buffer
 
     @property
     def at_end(self) -> bool:
-        """Whether nothing is left and nothing will come."""
+        """Return whether nothing is left and nothing will come."""
         return self._eof and not self._buffer
 
     def drop(self) -> None:
@@ -73,7 +73,7 @@ class SmtpStream(asyncio.StreamReader):
     def move(self, transport: asyncio.Transport) -> None:
         """Read from `transport` from now on.
 
-        What is unread stays: it came through the new transport, behind the handshake.
+        What is unread stays: it came through the new transport, after the handshake.
         """
         if self._paused and self._transport is not None:
             self._transport.resume_reading()
@@ -92,7 +92,7 @@ class SmtpStream(asyncio.StreamReader):
             raise ClientGoneError from error
 
     async def line(self) -> bytes:
-        """The next line without its CRLF.
+        """Return the next line without its CRLF.
 
         Raises:
             LineTooLongError: longer than `LINE_LIMIT`.
@@ -122,7 +122,7 @@ class SmtpStream(asyncio.StreamReader):
         return line[:-1]
 
     async def take(self) -> bytearray:
-        """Everything that has arrived, at least one octet.
+        """Return everything that has arrived, at least one octet.
 
         Raises:
             ClientGoneError: nothing more will come.
@@ -135,7 +135,7 @@ class SmtpStream(asyncio.StreamReader):
         return taken
 
     async def take_up_to(self, size: int) -> bytearray:
-        """At least one and at most `size` octets. Raises as `take`."""
+        """Return at least one and at most `size` octets. Raises as `take`."""
         while not self._buffer:
             await self._more()
         taken = self._buffer[:size]
@@ -144,7 +144,7 @@ class SmtpStream(asyncio.StreamReader):
         return taken
 
     def put_back(self, octets: bytearray) -> None:
-        """Octets that `take` gave and that belong to what is read next.
+        """Take back octets that `take` gave and that belong to what is read next.
 
         To be called before anything is awaited, so that no later octet is in front of them.
         """

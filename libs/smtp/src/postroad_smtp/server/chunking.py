@@ -6,8 +6,10 @@ command is refused, so that they are never taken for commands.
 
 from dataclasses import dataclass, field
 
-from postroad_ingress_smtp.data import DataError, FloodError, NoMemoryError, Room, TooLargeError
-from postroad_ingress_smtp.stream import SmtpStream
+from postroad_smtp.server.data import Room
+from postroad_smtp.server.errors import DataError, FloodError, NoMemoryError, TooLargeError
+from postroad_smtp.server.lineends import Content, LineEnds, from_chunks
+from postroad_smtp.server.stream import SmtpStream
 
 _MAX_DIGITS = 18
 
@@ -20,7 +22,7 @@ class Chunks:
     error: DataError | None = None
 
     async def read(self, stream: SmtpStream, size: int, limit: int, room: Room) -> None:
-        """Reads one chunk of `size` octets.
+        """Read one chunk of `size` octets.
 
         Raises:
             TooLargeError, NoMemoryError: the message is over the limit, or there is no room for
@@ -44,15 +46,17 @@ class Chunks:
         self.error = error
         self.content = bytearray()
 
-    def message(self) -> bytes:
-        """The whole message, its last line ended if the client did not."""
-        if self.content and not self.content.endswith(b"\r\n"):
-            self.content += b"\r\n"
-        return bytes(self.content)
+    def message(self, line_ends: LineEnds = LineEnds.REPAIR) -> Content:
+        """Return the whole message, its last line ended if the client did not.
+
+        Raises:
+            LineEndsError: it has line ends, or a NUL, that may not stand in a message.
+        """
+        return from_chunks(self.content, line_ends)
 
 
 async def skip(stream: SmtpStream, size: int, limit: int) -> None:
-    """Reads `size` octets and drops them.
+    """Read `size` octets and drop them.
 
     Raises:
         FloodError: `size` is more than twice `limit`; nothing was read.
@@ -65,7 +69,7 @@ async def skip(stream: SmtpStream, size: int, limit: int) -> None:
 
 
 def parse_bdat(argument: str) -> tuple[int, bool] | None:
-    """The size in octets and whether it is the last chunk; None for bad syntax."""
+    """Return the size in octets and whether it is the last chunk; None for bad syntax."""
     words = argument.split()
     if not 1 <= len(words) <= 2 or len(words[0]) > _MAX_DIGITS:
         return None

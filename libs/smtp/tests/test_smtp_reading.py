@@ -1,22 +1,25 @@
 """Reading lines, DATA and BDAT out of octets that arrive in any pieces."""
 
 import asyncio
+import itertools
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_ingress_smtp.admission import Memory
-from postroad_ingress_smtp.chunking import Chunks, parse_bdat
-from postroad_ingress_smtp.data import (
+from postroad_smtp.server.chunking import Chunks, parse_bdat
+from postroad_smtp.server.data import EndOfData, read_data
+from postroad_smtp.server.errors import (
     FloodError,
+    LineEndsError,
     NoMemoryError,
     TooLargeError,
     UncleanEndError,
-    read_data,
 )
-from postroad_ingress_smtp.stream import (
+from postroad_smtp.server.lineends import LineEnds
+from postroad_smtp.server.stream import (
     ClientGoneError,
     LineEndError,
     LineTooLongError,
@@ -24,7 +27,18 @@ from postroad_ingress_smtp.stream import (
 )
 
 ROOM = 1 << 30
+CLEAN = st.binary(max_size=30).map(lambda octets: re.sub(rb"[\r\n\0]", b"", octets))
 PIECES = st.lists(st.integers(1, 9), max_size=20)
+
+
+class Room:
+    """Memory for one message of at most `most` octets."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def grow(self, size: int) -> bool:
+        return size <= self.most
 
 
 def in_pieces(octets: bytes, sizes: list[int]) -> list[bytes]:
@@ -45,15 +59,21 @@ def feed(stream: SmtpStream, pieces: list[bytes]) -> "asyncio.Task[None]":
     return asyncio.get_running_loop().create_task(run())
 
 
-def read(octets: bytes, sizes: list[int], limit: int = 10_000, room: int = ROOM):
-    """The message and what is left behind its end."""
+def read(
+    octets: bytes,
+    sizes: list[int],
+    limit: int = 10_000,
+    room: int = ROOM,
+    line_ends: LineEnds = LineEnds.REPAIR,
+):
+    """Return the message and what is left after its end."""
 
     async def run() -> Any:
         stream = SmtpStream(asyncio.get_running_loop())
         feeding = feed(stream, in_pieces(octets, sizes))
-        message = await read_data(stream, limit, Memory(room).lease())
+        content = await read_data(stream, limit, Room(room), line_ends)
         await feeding
-        return message, bytes(await stream.take()) if not stream.at_end else b""
+        return content.octets, bytes(await stream.take()) if not stream.at_end else b""
 
     return asyncio.run(run())
 
@@ -78,16 +98,108 @@ def test_what_was_stuffed_is_read_whole_in_any_pieces_and_the_rest_is_left(
 def test_only_crlf_dot_crlf_ends_the_data(octets: bytes, sizes: list[int]):
     framed = b"\r\n" + octets
     try:
-        message, left = read(octets, sizes)
+        _, left = read(octets, sizes)
     except UncleanEndError:
         stripped = octets.replace(b"\r\n", b"")
         assert b"\r" in stripped or b"\n" in stripped
     except ClientGoneError:
         assert b"\r\n.\r\n" not in framed
+    except LineEndsError:
+        assert not expected_of(framed[: framed.index(b"\r\n.\r\n") + 2])
     else:
         end = framed.index(b"\r\n.\r\n")
         assert left == framed[end + 5 :]
-        assert message == (framed[: end + 2].replace(b"\r\n.", b"\r\n"))[2:]
+
+
+def lines_of(wire: bytes) -> list[tuple[bytes, bytes]]:
+    """Return each line with its own end, a lone CR being part of a line."""
+    parts = re.split(rb"(\r\n|\n)", wire)
+    return list(zip(parts[::2], parts[1::2], strict=False))
+
+
+def expected_of(wire: bytes) -> list[bytes]:
+    """Return the lines that `wire`, which starts with one CRLF too many, means; [] if refused."""
+    lines = lines_of(wire)
+    meant = []
+    for (_, before), (line, after) in itertools.pairwise(lines):
+        if b"\r" in line or b"\0" in line or (line == b"." and b"\n" in {before, after}):
+            return []
+        if before == b"\r\n" or line.startswith(b".."):
+            line = line.removeprefix(b".")  # noqa: PLW2901 - as the wire has it
+        meant.append(line)
+    return meant
+
+
+@given(
+    octets=st.lists(
+        st.sampled_from([b"\r\n", b"\n", b"\n..", b"\n.", b"\r\n..", b"a", b".", b"\0", b"\r"]),
+        min_size=1,
+        max_size=12,
+    ).map(b"".join)
+)
+def test_a_lone_lf_is_repaired_and_what_could_end_a_message_elsewhere_is_refused(octets: bytes):
+    wire = b"\r\n" + octets + b"\r\n"
+    if b"\r\n.\r\n" in wire:
+        return
+    expected = expected_of(wire)
+    try:
+        message, _ = read(octets + b"\r\n.\r\n", [])
+    except (LineEndsError, UncleanEndError):
+        assert expected == []
+    else:
+        assert message == b"".join(line + b"\r\n" for line in expected)
+
+
+@given(octets=st.text("\r\n.a\0", max_size=30).map(str.encode), sizes=PIECES)
+def test_any_line_ends_are_made_crlf_where_that_is_asked_for(octets: bytes, sizes: list[int]):
+    if b"\r\n.\r\n" in b"\r\n" + octets + b"\r\n":
+        return
+    message, left = read(octets + b"\r\n.\r\nNOOP\r\n", sizes, line_ends=LineEnds.ANY)
+    assert left == b"NOOP\r\n"
+    assert not re.search(rb"\r(?!\n)|(?<!\r)\n|\0", message)
+    assert message.count(b"a") == octets.count(b"a")
+
+
+@given(octets=st.text("\r\n.a", max_size=30).map(str.encode), sizes=PIECES)
+def test_the_end_is_found_wherever_the_pieces_are_cut(octets: bytes, sizes: list[int]):
+    finder = EndOfData()
+    at = (b"\r\n" + octets).find(b"\r\n.\r\n")
+    before = 0
+    for piece in in_pieces(octets, sizes):
+        end = finder.find(piece)
+        if end >= 0:
+            assert before + end == at + 3
+            return
+        before += len(piece)
+    assert at < 0
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        (b"a\nb\n", b"a\r\nb\r\n"),
+        (b"a\n", b"a\r\n"),
+        (b"a\n..b", b"a\r\n..b\r\n"),  # dots are not doubled in chunks
+        (b"a\r\n.\r\nb", b"a\r\n.\r\nb\r\n"),
+    ],
+)
+def test_line_ends_of_chunks_are_repaired(sent: bytes, meant: bytes):
+    assert Chunks(bytearray(sent)).message().octets == meant
+
+
+@pytest.mark.parametrize("sent", [b"a\n.\nb", b".\na", b"a\n.\r\n", b"a\r\n.\n", b"a\n."])
+def test_a_lone_dot_beside_a_lone_lf_is_refused_in_chunks(sent: bytes):
+    with pytest.raises(LineEndsError):
+        Chunks(bytearray(sent)).message()
+
+
+def test_a_repaired_message_has_the_size_that_was_sent():
+    message, _ = read(b"a\n" * 49 + b"\r\n.\r\n", [], limit=100)
+    assert len(message) == 149
+
+
+def test_dots_doubled_far_beyond_the_limit_do_not_count():
+    assert len(read(b"..\r\n" * 100_000 + b".\r\n", [65_536] * 8, limit=300_000)[0]) == 300_000
 
 
 def test_a_message_over_the_limit_is_read_to_its_end_and_dropped():
@@ -95,7 +207,7 @@ def test_a_message_over_the_limit_is_read_to_its_end_and_dropped():
         stream = SmtpStream(asyncio.get_running_loop())
         feeding = feed(stream, [b"x" * 60_000 + b"\r\n"] * 4 + [b".\r\nNOOP\r\n"])
         with pytest.raises(TooLargeError):
-            await read_data(stream, 100_000, Memory(ROOM).lease())
+            await read_data(stream, 100_000, Room(ROOM))
         await feeding
         assert await stream.line() == b"NOOP"
 
@@ -117,14 +229,9 @@ def test_endless_data_is_given_up():
         read(b"x" * 500_000, [], limit=1000)
 
 
-def test_without_room_the_message_is_dropped_and_a_later_one_is_read():
-    memory = Memory(200_000)
+def test_without_room_the_message_is_read_to_its_end_and_dropped():
     with pytest.raises(NoMemoryError):
-        read(b"x" * 150_000 + b"\r\n.\r\n", [], limit=1_000_000, room=200_000)
-    lease = memory.lease()
-    assert lease.grow(90_000)
-    lease.release()
-    assert memory.used == 0
+        read(b"x" * 150_000 + b"\r\n.\r\n", [], limit=1_000_000, room=100_000)
 
 
 @given(
@@ -169,18 +276,17 @@ def test_an_endless_line_takes_no_memory():
     asyncio.run(run())
 
 
-@given(chunks=st.lists(st.binary(min_size=0, max_size=30), min_size=1, max_size=6), sizes=PIECES)
+@given(chunks=st.lists(CLEAN, min_size=1, max_size=6), sizes=PIECES)
 def test_chunks_keep_every_octet(chunks: list[bytes], sizes: list[int]):
     async def run() -> Any:
         stream = SmtpStream(asyncio.get_running_loop())
         feeding = feed(stream, in_pieces(b"".join(chunks) + b"REST", sizes))
         reader = Chunks()
-        lease = Memory(ROOM).lease()
         for chunk in chunks:
-            await reader.read(stream, len(chunk), 1000, lease)
+            await reader.read(stream, len(chunk), 1000, Room(ROOM))
         await feeding
         assert bytes(await stream.take()) == b"REST"
-        return reader.message()
+        return reader.message(LineEnds.ANY).octets
 
     whole = b"".join(chunks)
     assert asyncio.run(run()) == (

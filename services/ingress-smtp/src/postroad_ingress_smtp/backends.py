@@ -1,0 +1,154 @@
+"""Who may send what to whom, before any of it is read: one backend for each kind of mail.
+
+What becomes of a message once it has arrived is in `handler`.
+"""
+
+import time
+from collections.abc import Callable
+
+from postroad_common.broker.eventwriter import EventWriter
+from postroad_common.errors import StoreAway
+from postroad_common.mail.address import AddressError, Mailbox, parse_mailbox
+from postroad_common.mail.parameters import RcptParameters
+from postroad_common.mail.reply import Reply
+from postroad_common.mail.verp import BounceAddresses
+from postroad_common.store.credentials import Credential
+from postroad_ingress_smtp import replies
+from postroad_ingress_smtp.admission import Rates
+from postroad_ingress_smtp.content import ContentRules, Message
+from postroad_ingress_smtp.envelope import Envelope, EnvelopeRecipient
+from postroad_ingress_smtp.handler import Arrival, accept, accept_return
+from postroad_ingress_smtp.injector import Injector
+from postroad_ingress_smtp.logins import Logins
+from postroad_ingress_smtp.permissions import check_network, check_sender
+from postroad_ingress_smtp.session import Session
+
+
+class SubmissionBackend:
+    """What the submission listeners take: anything, from a login that may send it."""
+
+    name = "submission"
+    needs_login = True
+
+    def __init__(
+        self,
+        injector: Injector,
+        *,
+        events: EventWriter,
+        logins: Logins,
+        message_rates: Rates,
+        recipient_rates: Rates,
+        rules: ContentRules,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._injector = injector
+        self._events = events
+        self._logins = logins
+        self._message_rates = message_rates
+        self._recipient_rates = recipient_rates
+        self._clock = clock
+        self.rules = rules
+
+    def read_sender(self, text: str, *, smtputf8: bool) -> str | Reply:
+        """See `Backend`: a mailbox."""
+        if not text.isascii() and not smtputf8:
+            return replies.needs_smtputf8("sender")
+        try:
+            return parse_mailbox(text, smtputf8=smtputf8).text
+        except AddressError as error:
+            return replies.bad_sender(str(error))
+
+    async def begin(self, session: Session, sender: str) -> Reply | None:
+        """See `Backend`. The login is looked at anew: it may have been disabled or changed."""
+        credential = session.credential
+        if credential is None:
+            return replies.NEED_LOGIN
+        try:
+            now = await self._logins.current(credential.username)
+        except (StoreAway, TimeoutError):
+            now = credential  # this session was let in; it goes on while the database is away
+        if now is not credential:
+            if now is None or now.disabled or now.password_hash != credential.password_hash:
+                return replies.LOGIN_GONE
+            session.credential = credential = now
+            if check_network(credential, session.address) is not None:
+                return replies.LOGIN_GONE
+        refusal = check_sender(credential, sender)
+        if refusal is not None:
+            return refusal
+        wait = self._message_rates.take(credential.username, self._clock())
+        return replies.too_fast("messages", wait) if wait else None
+
+    def recipient(
+        self, session: Session, mailbox: Mailbox, parameters: RcptParameters
+    ) -> EnvelopeRecipient | Reply:
+        """See `Backend`."""
+        wait = self._recipient_rates.take(_credential(session).username, self._clock())
+        if wait:
+            return replies.too_fast("recipients", wait)
+        return EnvelopeRecipient(mailbox, parameters)
+
+    def ready(self) -> Reply | None:
+        """See `Backend`: not while the broker is away."""
+        return self._injector.ready()
+
+    async def accept(self, session: Session, envelope: Envelope, message: Message) -> Reply:
+        """See `Backend`."""
+        arrival = Arrival(session, envelope, message, dot=self._clock())
+        return await accept(arrival, _credential(session), self._injector, self._events)
+
+
+class ReturnBackend:
+    """What the MX listener takes: mail to bounce addresses that Postroad signed."""
+
+    name = "mx"
+    needs_login = False
+
+    def __init__(
+        self,
+        injector: Injector,
+        addresses: BounceAddresses,
+        rules: ContentRules,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._injector = injector
+        self._addresses = addresses
+        self._clock = clock
+        self.rules = rules
+
+    def read_sender(self, text: str, *, smtputf8: bool) -> str | Reply:  # noqa: ARG002 - kept as text
+        """See `Backend`: any printable text, which is never written to."""
+        return text if text.isprintable() else replies.bad_sender("it has control characters")
+
+    async def begin(self, session: Session, sender: str) -> Reply | None:  # noqa: ARG002
+        """See `Backend`: bounces have the null sender, replies of people have theirs."""
+        return None
+
+    def recipient(
+        self,
+        session: Session,  # noqa: ARG002 - who brings it does not matter
+        mailbox: Mailbox,
+        parameters: RcptParameters,
+    ) -> EnvelopeRecipient | Reply:
+        """See `Backend`."""
+        result = self._addresses.verify(mailbox.text, time.time())
+        if result.message_id is None:
+            return replies.EXPIRED if result.refused == "expired" else replies.NOT_OURS
+        return EnvelopeRecipient(mailbox, parameters, result.message_id)
+
+    def ready(self) -> Reply | None:
+        """See `Backend`: not while the broker is away."""
+        return self._injector.ready()
+
+    async def accept(self, session: Session, envelope: Envelope, message: Message) -> Reply:
+        """See `Backend`."""
+        return await accept_return(
+            Arrival(session, envelope, message, dot=self._clock()), self._injector
+        )
+
+
+def _credential(session: Session) -> Credential:
+    credential = session.credential
+    if credential is None:
+        raise RuntimeError("a message without a login")
+    return credential
