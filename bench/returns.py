@@ -95,8 +95,7 @@ async def _understood(pages: Sequence[str], size: int) -> tuple[float, int]:
 
 async def _measure(options: argparse.Namespace, system: Stack, calm_sink: Sink) -> dict[str, Any]:
     document = system.document
-    with system.api() as api:
-        login = api.post("/v1/credentials", {"name": "bench", "forward_bounces": False})
+    login = system.api().post("/v1/credentials", {"name": "bench", "forward_bounces": False})
     storm = Storm(size=options.returns, senders=options.senders, forward=not options.no_forward)
     database = Database(document.mongodb)
     link = BrokerLink(document.amqp, "storm")

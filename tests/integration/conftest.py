@@ -282,15 +282,14 @@ def other_road(
             },
             only=[name for name in SERVICES if name != "tracker"],
         ) as stack,
-        stack.api() as api,
     ):
-        yield Road(stack, api, road.sink)
+        yield Road(stack, stack.api(), road.sink)
 
 
 @pytest.fixture(scope="session")
 def session_road(stack: Stack) -> Iterator[Road]:
-    with stack.api() as api, SinkClient(stack.sink_url) as sink:
-        yield Road(stack, api, sink)
+    with SinkClient(stack.sink_url) as sink:
+        yield Road(stack, stack.api(), sink)
 
 
 @pytest.fixture

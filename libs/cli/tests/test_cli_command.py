@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from postroad_sink.client import SinkClient
-from postroad_stack.rest import RestClient, RestError
+from postroad_stack.errors import RestError
+from postroad_stack.rest import RestClient
 from postroad_stack.stack import Stack
 
 POSTROAD = Path(sys.executable).with_name("postroad")
@@ -72,15 +73,14 @@ def test_demo_succeeds_twice_on_a_running_stack_and_leaves_it_running(stack: Sta
 
 
 def test_trace_tells_the_life_of_a_message(stack: Stack):
-    with stack.api() as api:
-        sent = api.post(
-            "/v1/send",
-            {
-                "envelope": "shop@shop.test",
-                "recipient": "trace@example.test",
-                "mime": "Subject: traced\r\n\r\nhello\r\n",
-            },
-        )
+    sent = stack.api().post(
+        "/v1/send",
+        {
+            "envelope": "shop@shop.test",
+            "recipient": "trace@example.test",
+            "mime": "Subject: traced\r\n\r\nhello\r\n",
+        },
+    )
     (message,) = [name for name, value in sent.items() if value == "trace@example.test"]
     done = postroad(stack, "trace", message, "--follow")
     assert done.returncode == 0, done.stderr
@@ -96,6 +96,36 @@ def test_trace_tells_the_life_of_a_message(stack: Stack):
     unknown = postroad(stack, "trace", "nonsense")
     assert unknown.returncode == 1
     assert "no message nonsense" in unknown.stderr
+
+
+def test_subject_of_a_stranger_does_not_act_on_the_terminal(stack: Stack):
+    hostile = "=?utf-8?q?=1B]0=3Bowned=07_=C2=9B2J?="
+    sent = stack.api().post(
+        "/v1/send",
+        {
+            "envelope": "shop@shop.test",
+            "recipient": "hostile@example.test",
+            "mime": f"Subject: {hostile}\r\n\r\nhello\r\n",
+        },
+    )
+    (message,) = sent
+    shown = postroad(stack, "trace", message, "--follow").stdout
+    shown += postroad(stack, "messages", "--recipient", "hostile@example.test").stdout
+    assert shown.count("owned") == 2
+    assert not set(shown) & {"\x1b", "\x07", "\x9b"}
+    assert answer(stack, "trace", message)["subject"].startswith("\x1b]0;owned")
+
+
+def test_status_hides_secrets_unless_asked_for(stack: Stack):
+    document = stack.document
+    assert document.dashboard and document.credential and document.token  # noqa: PT018
+    secrets = {document.dashboard.password, document.credential.password, document.token}
+    secrets |= {document.amqp, document.mongodb}
+    hidden = postroad(stack, "status").stdout
+    shown = postroad(stack, "status", "--secrets").stdout
+    assert document.credential.username in hidden
+    assert [secret for secret in secrets if secret in hidden] == []
+    assert [secret for secret in secrets if secret not in shown] == []
 
 
 def test_login_is_made_changed_rotated_and_deleted(stack: Stack):
@@ -189,18 +219,15 @@ def test_half_a_deployment_in_the_environment_is_refused(stack: Stack):
 
 
 def test_client_reports_errors_of_the_api_with_status_and_field(stack: Stack):
-    with stack.api() as api, pytest.raises(RestError) as caught:
-        api.post("/v1/send", {"envelope": "not an address", "recipient": "a@example.test"})
+    with pytest.raises(RestError) as caught:
+        stack.api().post("/v1/send", {"envelope": "not an address", "recipient": "a@example.test"})
     assert 400 <= caught.value.status < 500
     assert caught.value.field
 
 
 def test_client_reports_that_nothing_answers():
-    with (
-        RestClient("http://127.0.0.1:9", "token") as api,
-        pytest.raises(RestError, match="does not answer") as caught,
-    ):
-        api.get("/v1/queues")
+    with pytest.raises(RestError, match="does not answer") as caught:
+        RestClient("http://127.0.0.1:9", "token").get("/v1/queues")
     assert caught.value.status == 0
 
 
@@ -209,9 +236,9 @@ def test_killed_service_is_back_and_mail_flows_again(stack: Stack):
     for service in ("transformer", "sender"):
         gone = stack.kill(service)
         stack.wait_back(service, gone)
-    with stack.api() as api, SinkClient(stack.sink_url) as sink:
+    with SinkClient(stack.sink_url) as sink:
         before = sink.last_number()
-        api.post(
+        stack.api().post(
             "/v1/send",
             {
                 "envelope": "shop@shop.test",

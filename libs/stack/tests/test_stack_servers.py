@@ -19,9 +19,9 @@ import psutil
 import pytest
 from pymongo import MongoClient
 
-from postroad_stack.child import born
 from postroad_stack.document import StackDocument
 from postroad_stack.errors import StartFailedError
+from postroad_stack.processes.child import born
 from postroad_stack.stack import Stack, wait_until
 from postroad_stack.state_dir import StateDir
 
@@ -153,7 +153,7 @@ def test_stack_ends_with_the_process_that_started_it(tmp_path: Path):
 import sys
 from postroad_stack.stack import Stack
 stack = Stack.start({str(tmp_path / "stack")!r}, only=("mongod",))
-print(stack.document.line(), flush=True)
+print(stack.document.model_dump_json(), flush=True)
 sys.stdin.read()
 """
     with subprocess.Popen(

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from postroad_stack.errors import StackError
-from postroad_stack.identity import load_identity
 from postroad_stack.logs import bound, tail
 from postroad_stack.plan import Plan, ServerChoice, Source, check_replicas, fixed_ports
+from postroad_stack.secrets import load_secrets
 from postroad_stack.state_dir import StateDir, write_atomically
 
 
@@ -28,9 +28,9 @@ def test_wipe_removes_a_state_dir_with_everything_in_it(tmp_path: Path):
 def test_only_the_owner_may_look_inside(tmp_path: Path):
     state = StateDir(tmp_path / "stack")
     state.create()
-    load_identity(state.identity)
+    load_secrets(state.secrets)
     assert state.root.stat().st_mode & 0o077 == 0
-    assert state.identity.stat().st_mode & 0o077 == 0
+    assert state.secrets.stat().st_mode & 0o077 == 0
 
 
 def test_supervised_is_true_only_while_the_lock_is_held(tmp_path: Path):
@@ -45,9 +45,9 @@ def test_supervised_is_true_only_while_the_lock_is_held(tmp_path: Path):
 
 
 def test_secrets_are_made_once_and_differ_between_stacks(tmp_path: Path):
-    one = load_identity(tmp_path / "one.json")
-    assert load_identity(tmp_path / "one.json") == one
-    other = load_identity(tmp_path / "other.json")
+    one = load_secrets(tmp_path / "one.json")
+    assert load_secrets(tmp_path / "one.json") == one
+    other = load_secrets(tmp_path / "other.json")
     for name in ("secret", "broker_password", "database_password", "admin_token"):
         assert getattr(one, name) != getattr(other, name)
 

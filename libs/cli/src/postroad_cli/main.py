@@ -1,18 +1,16 @@
-"""The `postroad` command itself: collects the subcommands, and says what went wrong."""
+"""The `postroad` command itself: runs a subcommand, and says what went wrong."""
 
 import os
 import sys
 
 import click
 
-from postroad_cli import administration, messages, operations, running
-from postroad_cli.demo.command import demo
-from postroad_cli.output import show_error
-from postroad_stack.errors import StackError
-from postroad_stack.rest import RestError
+from postroad_cli.commands import Subcommands
+from postroad_cli.terminal import echo, show_error
+from postroad_stack.errors import RestError, StackError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Subcommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="postroad-cli", prog_name="postroad")
 def postroad() -> None:
     """Run and administer Postroad.
@@ -23,15 +21,6 @@ def postroad() -> None:
     """
 
 
-for command in (
-    *(running.up, running.down, running.status, running.prepare, demo),
-    *(messages.messages, messages.trace),
-    *administration.GROUPS,
-    *operations.GROUPS,
-):
-    postroad.add_command(command)
-
-
 def main() -> None:
     """Run the command; known errors end in a message and exit code 1, never in a traceback."""
     try:
@@ -39,7 +28,7 @@ def main() -> None:
     except click.exceptions.Exit as ending:
         sys.exit(ending.exit_code)
     except click.Abort:
-        click.echo("interrupted", err=True)
+        echo("interrupted", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()

@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-
-import httpx
+from http import HTTPStatus
 
 from postroad_stack.document import Login
-from postroad_stack.errors import StackError
-from postroad_stack.rest import RestClient, RestError
+from postroad_stack.errors import RestError, StackError
+from postroad_stack.rest import RestClient
 
 _NAME = "demo"
 _PATIENCE = 20.0
@@ -37,7 +36,7 @@ async def ensure_credential(url: str, token: str, known: Login | None) -> Login:
             return await asyncio.to_thread(_ensure, url, token, known)
         except RestError as error:
             # The database may be busy electing itself: 503 is a reason to ask again.
-            passing = error.status == 0 or error.status >= httpx.codes.INTERNAL_SERVER_ERROR
+            passing = error.status == 0 or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
             if not passing or time.monotonic() > deadline:
                 raise StackError(
                     f"the REST API made no demo login: {error}",
@@ -47,17 +46,17 @@ async def ensure_credential(url: str, token: str, known: Login | None) -> Login:
 
 
 def _ensure(url: str, token: str, known: Login | None) -> Login:
-    with RestClient(url, token) as api:
-        if known is not None:
-            try:
-                api.get(f"/v1/credentials/{known.username}")
-            except RestError as error:
-                if error.status != httpx.codes.NOT_FOUND:
-                    raise
-            else:
-                return known
-        made = api.post(
-            "/v1/credentials",
-            {"name": _NAME, "features": _ALL_FEATURES, "forward_bounces": True},
-        )
-        return Login(username=made["username"], password=made["password"])
+    api = RestClient(url, token)
+    if known is not None:
+        try:
+            api.get(f"/v1/credentials/{known.username}")
+        except RestError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+        else:
+            return known
+    made = api.post(
+        "/v1/credentials",
+        {"name": _NAME, "features": _ALL_FEATURES, "forward_bounces": True},
+    )
+    return Login(username=made["username"], password=made["password"])

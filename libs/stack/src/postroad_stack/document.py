@@ -5,6 +5,8 @@ clients read it. Field names are fixed by the contract with them. How a process 
 `postroad_stack.status`.
 """
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -61,6 +63,6 @@ class StackDocument(_Part):
     pids: dict[str, list[int]]
     state_dir: str
 
-    def line(self) -> str:
-        """Return the document as one line of JSON; `tls` is left out where there is none."""
-        return self.model_dump_json(exclude_none=True)
+    def fields(self) -> dict[str, Any]:
+        """Return the document as what JSON can hold; without what is None."""
+        return self.model_dump(mode="json", exclude_none=True)

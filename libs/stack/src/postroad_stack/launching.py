@@ -10,11 +10,11 @@ import sys
 import time
 from collections.abc import Callable
 
-from postroad_stack.child import end_process, same_process
 from postroad_stack.errors import StackError, StartFailedError
-from postroad_stack.leftovers import end_leftovers
 from postroad_stack.logs import tail
+from postroad_stack.orphans import end_orphans
 from postroad_stack.plan import Plan
+from postroad_stack.processes.child import end_process, same_process
 from postroad_stack.state_dir import StateDir, write_atomically
 from postroad_stack.status import Failure, Phase, StackStatus
 
@@ -43,13 +43,13 @@ def start(state: StateDir, plan: Plan, *, follow_parent: bool = False) -> None:
     with state.launching():
         if state.supervised():
             return
-        end_leftovers(state)
+        end_orphans(state)
         write_atomically(state.plan, plan.model_dump_json(indent=1))
         state.status.unlink(missing_ok=True)
         with state.log_of("supervisor").open("ab") as log:
             process = subprocess.Popen(
                 (
-                    *(sys.executable, "-m", "postroad_stack.supervisor"),
+                    *(sys.executable, "-m", "postroad_stack"),
                     *("--state-dir", str(state.root)),
                     *(("--parent", str(os.getpid())) if follow_parent else ()),
                 ),
@@ -62,7 +62,7 @@ def start(state: StateDir, plan: Plan, *, follow_parent: bool = False) -> None:
         deadline = time.monotonic() + _APPEAR_LIMIT
         while not (state.supervised() and state.read_status()):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise _fell_over(state)
+                raise _unexpected_end(state)
             time.sleep(_POLL / 2)
 
 
@@ -93,7 +93,7 @@ def wait_ready(
                 _await_end(state, status)
                 raise StartFailedError(status.failure)
         if not state.supervised():
-            raise _fell_over(state)
+            raise _unexpected_end(state)
         if time.monotonic() > deadline:
             raise StackError(
                 f"the stack was not ready after {limit:.0f} s", advice=f"see {state.logs}"
@@ -120,7 +120,7 @@ def stop(state: StateDir, *, limit: float = _STOP_LIMIT, wipe: bool = False) -> 
             while same_process(status.supervisor, status.born) and time.monotonic() < deadline:
                 time.sleep(_POLL / 2)
             end_process(status.supervisor, status.born)
-        end_leftovers(state)
+        end_orphans(state)
     if wipe:
         state.wipe()
     return running
@@ -135,7 +135,7 @@ def _await_end(state: StateDir, status: StackStatus) -> None:
         time.sleep(_POLL / 2)
 
 
-def _fell_over(state: StateDir) -> StackError:
+def _unexpected_end(state: StateDir) -> StackError:
     status = state.read_status()
     if status is not None and status.failure is not None:
         return StartFailedError(status.failure)

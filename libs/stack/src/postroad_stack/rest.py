@@ -4,59 +4,42 @@ Works against any deployment. Answers come back as parsed JSON objects, in the s
 `/openapi.json` describes.
 """
 
+import http.client
+import json
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from http import HTTPStatus
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
-import httpx
+from postroad_stack.errors import RestError
 
 _TIMEOUT = 15.0
-_NO_CONTENT = 204
 
 Json = dict[str, Any]
 
 
-class RestError(Exception):
-    """The API refused. `status` is the HTTP status, 0 when nothing answered."""
-
-    def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
-        where = f" ({field})" if field else ""
-        super().__init__(f"{message}{where}")
-        self.status = status
-        self.code = code
-        self.field = field
-
-
 class RestClient:
-    """Calls the REST API with one token. Blocking; use it as a context manager.
+    """Calls the REST API with one token: blocking, a connection for each call, from any thread.
+
+    Made of the standard library alone, as every call of the command waits for its imports.
 
     Args:
         url: base of the API, such as `http://127.0.0.1:8080`.
         token: a REST token.
+        timeout: seconds.
+
+    Raises:
+        ValueError: the URL is not one of HTTP.
     """
 
     def __init__(self, url: str, token: str, *, timeout: float = _TIMEOUT) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"{url!r} is no URL of HTTP")
         self.url = url.rstrip("/")
-        self._client = httpx.Client(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=timeout,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
+        self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        self._timeout = timeout
 
     def call(
         self,
@@ -79,21 +62,25 @@ class RestClient:
         Raises:
             RestError: the API answered with an error, or nothing answered.
         """
+        url = self.url + path + (f"?{urlencode(query)}" if query else "")
+        sent = dict(self._headers)
+        data = None
+        if body is not None:
+            data = json.dumps(body).encode()
+            sent["Content-Type"] = "application/json"
+        request = Request(url, data, sent | dict(headers or {}), method=method)  # noqa: S310 -- checked
         try:
-            response = self._client.request(method, path, params=query, json=body, headers=headers)
-        except httpx.HTTPError as error:
-            raise RestError(
-                0,
-                "unreachable",
-                f"{self.url} does not answer: {str(error) or type(error).__name__}",
-            ) from None
-        if response.is_error:
-            raise _refusal(response)
-        if response.status_code == _NO_CONTENT or not response.content:
+            with urlopen(request, timeout=self._timeout) as response:  # noqa: S310 -- as above
+                content: bytes = response.read()
+                kind = response.headers.get("content-type", "")
+        except HTTPError as error:
+            raise _refusal(error) from None
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+            raise RestError(0, "unreachable", f"{self.url} does not answer: {reason}") from None
+        if not content:
             return None
-        if "json" not in response.headers.get("content-type", ""):
-            return response.text
-        return response.json()
+        return json.loads(content) if "json" in kind else content.decode(errors="replace")
 
     def get(self, path: str, **query: str | int) -> Any:
         """GET with query parameters."""
@@ -116,20 +103,18 @@ class RestClient:
         try:
             found: Json = self.get(f"/v1/messages/{message_id}")
         except RestError as error:
-            if error.status == httpx.codes.NOT_FOUND:
+            if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
         return found
 
 
-def _refusal(response: httpx.Response) -> RestError:
+def _refusal(answer: HTTPError) -> RestError:
+    with answer:
+        content = answer.read().decode(errors="replace")
     try:
-        error = response.json()["error"]
-        return RestError(
-            response.status_code, str(error["code"]), str(error["message"]), error.get("field")
-        )
+        error = json.loads(content)["error"]
+        return RestError(answer.code, str(error["code"]), str(error["message"]), error.get("field"))
     except (ValueError, KeyError, TypeError, AttributeError):
-        text = " ".join(response.text.split())[:200]
-        return RestError(
-            response.status_code, "http", f"HTTP {response.status_code} {text}".strip()
-        )
+        text = " ".join(content.split())[:200]
+        return RestError(answer.code, "http", f"HTTP {answer.code} {text}".strip())

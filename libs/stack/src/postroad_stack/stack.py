@@ -2,8 +2,7 @@
 
 ```python
 with Stack.start(tmp_path / "stack", env={"POSTROAD_RETRY_SCHEDULE": "1,2"}) as stack:
-    with stack.api() as api:
-        api.post("/v1/send", {...})
+    stack.api().post("/v1/send", {...})
     stack.kill("sender")
     stack.wait_back("sender")
 ```
@@ -20,10 +19,10 @@ from types import TracebackType
 from typing import Self
 
 from postroad_stack import launching
-from postroad_stack.child import same_process
 from postroad_stack.document import StackDocument
 from postroad_stack.errors import StackError
 from postroad_stack.plan import EVERYTHING, SINK, Plan
+from postroad_stack.processes.child import same_process
 from postroad_stack.rest import RestClient
 from postroad_stack.servers.choose import Preference, choose_servers, continued
 from postroad_stack.state_dir import StateDir

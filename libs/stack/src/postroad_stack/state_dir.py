@@ -1,7 +1,7 @@
 """The folder that holds everything of one stack: data, logs, ports, secrets, certificates.
 
 Here: where things are, atomic writes, and the lock that tells whether a supervisor is alive.
-What stands in the files is described where it is used (`plan`, `identity`, `ports`, `status`).
+What stands in the files is described where it is used (`plan`, `secrets`, `ports`, `status`).
 """
 
 import contextlib
@@ -26,7 +26,7 @@ class StateDir:
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().resolve()
         self.plan = self.root / "plan.json"
-        self.identity = self.root / "identity.json"
+        self.secrets = self.root / "identity.json"  # its name since the first version
         self.ports = self.root / "ports.json"
         self.status = self.root / "status.json"
         self.lock = self.root / "supervisor.lock"

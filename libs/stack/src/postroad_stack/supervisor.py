@@ -1,43 +1,38 @@
 """The process behind a running stack: starts everything, keeps it running, stops it in order.
 
-Started by `postroad up`; `python -m postroad_stack.supervisor --state-dir DIR`. What it runs stands
-in the plan that `up` wrote; what it knows it writes to `status.json`. The restarting of single
-programs is in `keeper`, the addresses and environments are in `wiring`.
+Started by `postroad up` (see `__main__`). The plan that `up` wrote says what it runs; what it knows
+it writes to `status.json`. `processes.monitor` restarts single programs, `wiring` has the addresses
+and environments.
 """
 
-import argparse
 import asyncio
-import contextlib
 import logging
 import os
 import signal
-import sys
 import time
-from pathlib import Path
 
 import psutil
 
 from postroad_stack import logs
 from postroad_stack.certificates import ensure_certificates
-from postroad_stack.child import born, same_process
 from postroad_stack.credential import ensure_credential
-from postroad_stack.errors import NotReadyError, StackError, StartFailedError
-from postroad_stack.identity import Identity, load_identity
-from postroad_stack.keeper import Keeper
+from postroad_stack.errors import StackError, StartFailedError
 from postroad_stack.launching import FOR_GOOD
-from postroad_stack.plan import Plan, Source, fixed_ports
+from postroad_stack.plan import Plan, fixed_ports
 from postroad_stack.ports import PortBook
-from postroad_stack.program import Program
-from postroad_stack.readiness import HealthPages
-from postroad_stack.servers.mongodb import check_database
-from postroad_stack.servers.rabbitmq import check_broker
+from postroad_stack.processes.child import born, same_process
+from postroad_stack.processes.monitor import ProcessMonitor
+from postroad_stack.processes.program import Program
+from postroad_stack.processes.readiness import HealthPages
+from postroad_stack.secrets import Secrets, load_secrets
+from postroad_stack.servers.given import wait_for_given
 from postroad_stack.state_dir import StateDir, write_atomically
 from postroad_stack.status import Failure, Phase, ProcessState, StackStatus
 from postroad_stack.wiring import Wiring, certificate_names
 
 log = logging.getLogger("postroad_stack.supervisor")
 
-_LOOK_EVERY = 1.0
+_POLL_SECONDS = 1.0
 
 
 class Supervisor:
@@ -53,7 +48,7 @@ class Supervisor:
             self._parent = (parent, born(parent))
         self._state = state
         self._plan = plan
-        self._identity = load_identity(state.identity)
+        self._secrets = load_secrets(state.secrets)
         fixed = fixed_ports(plan.environment, plan.replicas)
         self._ports = PortBook(state.ports, fixed)
         for name in fixed:  # before anything is started that would have to be stopped again
@@ -62,14 +57,14 @@ class Supervisor:
         self._wiring = Wiring(
             plan=plan,
             state=state,
-            identity=self._identity,
+            secrets=self._secrets,
             ports=self._ports,
             certificates=certificates,
             inherited=os.environ,
         )
         self._pages = HealthPages()
-        self._servers: list[Keeper] = []
-        self._services: list[Keeper] = []
+        self._servers: list[ProcessMonitor] = []
+        self._services: list[ProcessMonitor] = []
         self._phase = Phase.STARTING
         self._failure: Failure | None = None
         self._since = time.time()
@@ -84,7 +79,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(FOR_GOOD, self._stop_for_good)
-        housekeeping = asyncio.create_task(self._look_around(), name="look around")
+        housekeeping = asyncio.create_task(self._poll(), name="poll")
         starting = asyncio.create_task(self._start(), name="start")
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -113,68 +108,43 @@ class Supervisor:
     async def _start(self) -> None:
         for notice in self._ports.notices:
             log.warning("%s", notice)
-        await self._check_given()
-        self._servers = self._keep(self._wiring.servers())
+        await wait_for_given(self._plan, self._wiring.amqp, self._wiring.mongodb)
+        self._servers = self._monitor(self._wiring.servers())
         # At once: a service that finds no broker or database yet waits for it.
-        self._services = self._keep(self._wiring.services(self._pages))
+        self._services = self._monitor(self._wiring.services(self._pages))
         await self._all_ready([*self._servers, *self._services])
         if "ingress-http" in self._plan.only:
-            self._identity = await self._with_credential(self._identity)
+            self._secrets = await self._with_credential(self._secrets)
         self._phase = Phase.READY
         log.info("ready after %.1f s", time.time() - self._since)
         self._write()
 
-    def _keep(self, programs: list[Program]) -> list[Keeper]:
-        keepers = [Keeper(program, self._changed) for program in programs]
-        for keeper in keepers:
-            keeper.start()
-        return keepers
+    def _monitor(self, programs: list[Program]) -> list[ProcessMonitor]:
+        monitors = [ProcessMonitor(program, self._changed) for program in programs]
+        for monitor in monitors:
+            monitor.start()
+        return monitors
 
-    async def _all_ready(self, keepers: list[Keeper]) -> None:
+    async def _all_ready(self, monitors: list[ProcessMonitor]) -> None:
         """Wait for all; the first that cannot become ready ends the wait for the others."""
         try:
             async with asyncio.TaskGroup() as group:
-                for keeper in keepers:
-                    group.create_task(keeper.ready())
+                for monitor in monitors:
+                    group.create_task(monitor.ready())
         except BaseExceptionGroup as group_error:
             failed, _ = group_error.split(StartFailedError)
             if failed is not None:
                 raise failed.exceptions[0] from None
             raise
 
-    async def _check_given(self) -> None:
-        """See that servers given by URL are there and let us in; they may be starting, too."""
-        for name, choice, check, url in (
-            ("rabbitmq", self._plan.rabbitmq, check_broker, self._wiring.amqp),
-            ("mongod", self._plan.mongod, check_database, self._wiring.mongodb),
-        ):
-            if choice.source is not Source.GIVEN:
-                continue
-            deadline = time.monotonic() + 30.0
-            while True:
-                try:
-                    await check(url)
-                    break
-                except NotReadyError as error:
-                    if time.monotonic() > deadline:
-                        raise StartFailedError(
-                            Failure(
-                                process=name,
-                                reason=f"the server given by URL cannot be used: {error}",
-                                log="",
-                                advice="check the URL, the login and that the server runs",
-                            )
-                        ) from None
-                await asyncio.sleep(0.5)
-
-    async def _with_credential(self, identity: Identity) -> Identity:
+    async def _with_credential(self, secrets: Secrets) -> Secrets:
         login = await ensure_credential(
-            self._wiring.http, self._wiring.admin_token, identity.credential
+            self._wiring.http, self._wiring.admin_token, secrets.credential
         )
-        if login != identity.credential:
-            identity = identity.model_copy(update={"credential": login})
-            identity.save(self._state.identity)
-        return identity
+        if login != secrets.credential:
+            secrets = secrets.model_copy(update={"credential": login})
+            secrets.save(self._state.secrets)
+        return secrets
 
     def _judge(self, starting: asyncio.Task[None]) -> None:
         error = starting.exception()
@@ -194,23 +164,23 @@ class Supervisor:
 
     async def _stop_all(self) -> None:
         """Services drain into the servers first, and into the sink, which ends with them last."""
-        sink = [keeper for keeper in self._services if keeper.program.name == "sink"]
-        services = [keeper for keeper in self._services if keeper not in sink]
-        daemon = [keeper for keeper in self._servers if keeper.program.name == "epmd"]
-        servers = [keeper for keeper in self._servers if keeper not in daemon]
+        sink = [monitor for monitor in self._services if monitor.program.name == "sink"]
+        services = [monitor for monitor in self._services if monitor not in sink]
+        daemon = [monitor for monitor in self._servers if monitor.program.name == "epmd"]
+        servers = [monitor for monitor in self._servers if monitor not in daemon]
         for wave in (services, sink + servers, daemon):
             at_once = self._for_good and wave is not services
-            await asyncio.gather(*(keeper.stop(at_once=at_once) for keeper in wave))
+            await asyncio.gather(*(monitor.stop(at_once=at_once) for monitor in wave))
 
     def _stop_for_good(self) -> None:
-        """The data are going to be removed: the servers need not put them in order."""
+        """Stop without putting the servers' data in order: they are going to be removed."""
         self._for_good = True
         self._stop.set()
 
-    async def _look_around(self) -> None:
-        """See to it that no log grows without bound, and that the parent to follow still lives."""
+    async def _poll(self) -> None:
+        """Bound the logs, and stop the stack when the process to follow has ended."""
         while True:
-            await asyncio.sleep(_LOOK_EVERY)
+            await asyncio.sleep(_POLL_SECONDS)
             for path in self._state.logs.glob("*.log"):
                 if logs.bound(path):
                     log.info("%s grew too large and was moved to %s.1", path.name, path.name)
@@ -227,7 +197,7 @@ class Supervisor:
 
     def _write(self) -> None:
         self._writing = False
-        statuses = tuple(keeper.status for keeper in (*self._servers, *self._services))
+        statuses = tuple(monitor.status for monitor in (*self._servers, *self._services))
         pids: dict[str, list[int]] = {"supervisor": [os.getpid()]}
         replicas: dict[str, list[int]] = {}
         for process in statuses:
@@ -245,54 +215,6 @@ class Supervisor:
             processes=statuses,
             notices=tuple(self._ports.notices),
             failure=self._failure,
-            document=self._wiring.document(self._identity, pids, replicas) if ready else None,
+            document=self._wiring.document(self._secrets, pids, replicas) if ready else None,
         )
         write_atomically(self._state.status, status.model_dump_json())
-
-
-def main() -> None:
-    """Run the supervisor of the state dir named on the command line."""
-    parser = argparse.ArgumentParser(prog="postroad-supervisor", description=__doc__)
-    parser.add_argument("--state-dir", type=Path, required=True)
-    parser.add_argument("--parent", type=int, help="process to end with")
-    arguments = parser.parse_args()
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
-    )
-    for chatty in ("httpx", "aiormq", "aio_pika", "pymongo"):
-        logging.getLogger(chatty).setLevel(logging.CRITICAL)
-    state = StateDir(arguments.state_dir)
-    with contextlib.suppress(KeyboardInterrupt):
-        sys.exit(_supervise(state, arguments.parent))
-
-
-def _supervise(state: StateDir, parent: int | None) -> int:
-    try:
-        with state.held():
-            plan = Plan.model_validate_json(state.plan.read_bytes())
-            return asyncio.run(_run(state, plan, parent))
-    except StackError as error:
-        log.error("%s", error)  # noqa: TRY400  (the message is the whole story)
-        _write_failure(state, error)
-        return 1
-
-
-async def _run(state: StateDir, plan: Plan, parent: int | None) -> int:
-    return await Supervisor(state, plan, parent).run()
-
-
-def _write_failure(state: StateDir, error: StackError) -> None:
-    now = time.time()
-    status = StackStatus(
-        phase=Phase.FAILED,
-        supervisor=os.getpid(),
-        born=now,
-        since=now,
-        written=now,
-        failure=Failure(process="postroad", reason=str(error), log="", advice=error.advice),
-    )
-    write_atomically(state.status, status.model_dump_json())
-
-
-if __name__ == "__main__":
-    main()

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 from postroad_stack.certificates import Certificates
 from postroad_stack.document import Dashboard, Listener, Sink, StackDocument
-from postroad_stack.identity import Identity
 from postroad_stack.plan import (
     LISTENER_PORTS,
     METRICS_PORT,
@@ -22,8 +21,9 @@ from postroad_stack.plan import (
     metrics_name,
 )
 from postroad_stack.ports import PortBook
-from postroad_stack.program import Program
-from postroad_stack.readiness import HealthPages
+from postroad_stack.processes.program import Program
+from postroad_stack.processes.readiness import HealthPages
+from postroad_stack.secrets import Secrets
 from postroad_stack.servers import mongodb, rabbitmq
 from postroad_stack.servers.choose import AMQP_URL, MONGODB_URI
 from postroad_stack.state_dir import StateDir
@@ -54,28 +54,28 @@ class Wiring:
         *,
         plan: Plan,
         state: StateDir,
-        identity: Identity,
+        secrets: Secrets,
         ports: PortBook,
         certificates: Certificates,
         inherited: Mapping[str, str],
     ) -> None:
         self._plan = plan
         self._state = state
-        self._identity = identity
+        self._secrets = secrets
         self._ports = ports
         self._certificates = certificates
         self._inherited = {k: v for k, v in inherited.items() if not k.startswith("POSTROAD_")}
         given = plan.environment
-        self.amqp = given.get(AMQP_URL) or rabbitmq.url(identity, ports)
-        self.mongodb = given.get(MONGODB_URI) or mongodb.url(identity, ports)
+        self.amqp = given.get(AMQP_URL) or rabbitmq.url(secrets, ports)
+        self.mongodb = given.get(MONGODB_URI) or mongodb.url(secrets, ports)
         self.http = self._web("http")
         self.tracker = self._web("tracker")
-        self.admin_token = given.get("POSTROAD_ADMIN_TOKEN", identity.admin_token)
+        self.admin_token = given.get("POSTROAD_ADMIN_TOKEN", secrets.admin_token)
 
     def servers(self) -> list[Program]:
         """Return the programs of RabbitMQ and MongoDB that the stack runs itself."""
         found: list[Program] = []
-        common = (self._state, self._identity, self._ports, self._inherited)
+        common = (self._state, self._secrets, self._ports, self._inherited)
         if "rabbitmq" in self._plan.only:
             found += rabbitmq.programs(self._plan.rabbitmq, *common)
         if "mongod" in self._plan.only:
@@ -95,18 +95,18 @@ class Wiring:
         return found
 
     def document(
-        self, identity: Identity, pids: Mapping[str, list[int]], metrics_of: Mapping[str, list[int]]
+        self, secrets: Secrets, pids: Mapping[str, list[int]], metrics_of: Mapping[str, list[int]]
     ) -> StackDocument:
         """Return the stack document.
 
         Args:
-            identity: with the demo login, once it is made.
+            secrets: with the demo login, once it is made.
             pids: processes by name.
             metrics_of: numbers of the running replicas, by service.
         """
         runs = self._plan.only
-        email = self._plan.environment.get("POSTROAD_ADMIN_EMAIL", identity.admin_email)
-        password = self._plan.environment.get("POSTROAD_ADMIN_PASSWORD", identity.admin_password)
+        email = self._plan.environment.get("POSTROAD_ADMIN_EMAIL", secrets.admin_email)
+        password = self._plan.environment.get("POSTROAD_ADMIN_PASSWORD", secrets.admin_password)
         metrics = {
             name: [
                 f"http://{LOOPBACK}:{self._metrics_port(name, replica)}/metrics"
@@ -130,7 +130,7 @@ class Wiring:
             sink=Sink(smtp_port=self._ports.port("sink-smtp"), http=self._web("sink-http"))
             if SINK in runs
             else None,
-            credential=identity.credential if api else None,
+            credential=secrets.credential if api else None,
             token=self.admin_token if api else None,
             ca=str(self._certificates.ca),
             amqp=self.amqp,
@@ -191,11 +191,11 @@ class Wiring:
 
     def _common(self) -> dict[str, str]:
         """Return the settings that every service gets, and that `--env` may replace."""
-        identity = self._identity
+        secrets = self._secrets
         settings = {
             AMQP_URL: self.amqp,
             MONGODB_URI: self.mongodb,
-            "POSTROAD_SECRET": identity.secret,
+            "POSTROAD_SECRET": secrets.secret,
             "POSTROAD_HOSTNAME": "mail.postroad.test",
             "POSTROAD_BIND": LOOPBACK,
             "POSTROAD_TLS_CERT": str(self._certificates.certificate),
@@ -203,9 +203,9 @@ class Wiring:
             "POSTROAD_TRACKING_URL": self.tracker,
             "POSTROAD_HTTP_URL": self.http,
             "POSTROAD_BOUNCE_DOMAIN": "bounces.postroad.test",
-            "POSTROAD_ADMIN_EMAIL": identity.admin_email,
-            "POSTROAD_ADMIN_PASSWORD": identity.admin_password,
-            "POSTROAD_ADMIN_TOKEN": identity.admin_token,
+            "POSTROAD_ADMIN_EMAIL": secrets.admin_email,
+            "POSTROAD_ADMIN_PASSWORD": secrets.admin_password,
+            "POSTROAD_ADMIN_TOKEN": secrets.admin_token,
         }
         for name, variable in LISTENER_PORTS.items():
             settings[variable] = str(self._ports.port(name))

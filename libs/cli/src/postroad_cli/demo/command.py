@@ -8,19 +8,15 @@ import time
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from postroad_cli.demo.failure import DemoFailedError
 from postroad_cli.demo.screen import Screen
-from postroad_cli.demo.story import Story
-from postroad_cli.options import (
-    ambient_settings,
-    servers_option,
-    settings_option,
-    state_dir_option,
-)
-from postroad_cli.output import addresses
-from postroad_cli.running import bring_up, interrupted, stay_until_interrupted
+from postroad_cli.demo.steps import Demo
+from postroad_cli.local.addresses import addresses
+from postroad_cli.local.options import ambient_settings, servers_option, settings_option
+from postroad_cli.local.starting import bring_up, interrupted, stay_until_interrupted
+from postroad_cli.options import state_dir_option
+from postroad_cli.terminal import console
 from postroad_stack import launching, logs
 from postroad_stack.document import StackDocument
 from postroad_stack.errors import StartFailedError
@@ -42,8 +38,7 @@ def demo(*, state: StateDir, stay: bool, settings: dict[str, str], servers: str)
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupted)
-    console = Console(highlight=False)
-    screen = Screen(console)
+    screen = Screen(console())
     began = time.monotonic()
     screen.title("Postroad", "a mail's whole life; each tick was checked, times since acceptance")
     started, document = bring_up(
@@ -55,10 +50,10 @@ def demo(*, state: StateDir, stay: bool, settings: dict[str, str], servers: str)
     )
     try:
         _show_stack(screen, document, time.monotonic() - began, started=started)
-        ids = _tell(screen, state, document)
+        ids = _run(screen, state, document)
         screen.chapter("Everything happened.")
         screen.chapter("Where everything is")
-        for name, value in addresses(document):
+        for name, value in addresses(document, secrets=True):
             screen.row(name, value)
         if stay:
             screen.chapter("Postroad runs.", "Ctrl-C stops it")
@@ -93,9 +88,9 @@ def _show_stack(screen: Screen, document: StackDocument, seconds: float, *, star
         step.elapsed = seconds
 
 
-def _tell(screen: Screen, state: StateDir, document: StackDocument) -> list[str]:
+def _run(screen: Screen, state: StateDir, document: StackDocument) -> list[str]:
     try:
-        return Story(document, screen).tell()
+        return Demo(document, screen).run()
     except DemoFailedError as error:
         log = state.log_of(error.logs[0] if error.logs else "supervisor")
         raise StartFailedError(

@@ -4,12 +4,13 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from rich.console import Console
 from rich.text import Text
+
+from postroad_cli.console import Console
+from postroad_cli.times import duration
 
 _NAME_WIDTH = 12
 _TIME_WIDTH = 9
-_KILO = 1000
 
 
 class Step:
@@ -91,10 +92,3 @@ class Screen:
     def _line(self, text: Text) -> None:
         # Whole lines: a shell that reads them later shall find an id or a URL in one piece.
         self._console.print(text, soft_wrap=True)
-
-
-def duration(seconds: float) -> str:
-    """Return a time span in the unit that reads best."""
-    if seconds < 1:
-        return f"{seconds * _KILO:.0f} ms"
-    return f"{seconds:.1f} s"

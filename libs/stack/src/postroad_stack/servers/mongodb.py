@@ -13,10 +13,10 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from postroad_stack.errors import NotReadyError
-from postroad_stack.identity import Identity
 from postroad_stack.plan import ServerChoice, Source
 from postroad_stack.ports import PortBook
-from postroad_stack.program import Program
+from postroad_stack.processes.program import Program
+from postroad_stack.secrets import Secrets
 from postroad_stack.state_dir import StateDir, write_atomically
 
 DATABASE = "postroad"
@@ -33,11 +33,11 @@ _NOT_YET_INITIALIZED = 94
 _USER_EXISTS = 51003
 
 
-def url(identity: Identity, ports: PortBook) -> str:
+def url(secrets: Secrets, ports: PortBook) -> str:
     """Return the URL of the stack's own database, with the database in its path."""
-    password = quote(identity.database_password, safe="")
+    password = quote(secrets.database_password, safe="")
     return (
-        f"mongodb://{identity.database_user}:{password}@127.0.0.1:{ports.port('mongodb')}"
+        f"mongodb://{secrets.database_user}:{password}@127.0.0.1:{ports.port('mongodb')}"
         f"/{DATABASE}?authSource=admin&replicaSet={_SET}"
     )
 
@@ -45,7 +45,7 @@ def url(identity: Identity, ports: PortBook) -> str:
 def programs(
     choice: ServerChoice,
     state: StateDir,
-    identity: Identity,
+    secrets: Secrets,
     ports: PortBook,
     inherited: Mapping[str, str],
 ) -> list[Program]:
@@ -56,7 +56,7 @@ def programs(
     data = state.mongodb / "data"
     data.mkdir(exist_ok=True, mode=0o700)
     key = state.mongodb / "key"
-    write_atomically(key, identity.database_key)
+    write_atomically(key, secrets.database_key)
     image = choice.where if choice.source is Source.DOCKER else None
     env = {name: inherited[name] for name in ("PATH", "LANG", "LC_ALL") if name in inherited}
     env["HOME"] = str(state.mongodb)
@@ -64,7 +64,7 @@ def programs(
         env["LD_LIBRARY_PATH"] = choice.library_path
 
     async def ready() -> None:
-        await ensure_replica_set(port, identity)
+        await ensure_replica_set(port, secrets)
 
     return [
         Program(
@@ -93,13 +93,13 @@ def programs(
     ]
 
 
-async def ensure_replica_set(port: int, identity: Identity) -> None:
+async def ensure_replica_set(port: int, secrets: Secrets) -> None:
     """Make the server a one-node replica set with our user, whatever of it is there already.
 
     Raises:
         NotReadyError: it does not answer, or is not primary yet.
     """
-    user, password = identity.database_user, identity.database_password
+    user, password = secrets.database_user, secrets.database_password
     try:
         async with _client(port, username=user, password=password) as client:
             try:

@@ -12,11 +12,11 @@ import aio_pika
 from aio_pika.exceptions import AMQPException
 
 from postroad_stack.errors import NotReadyError
-from postroad_stack.identity import Identity
 from postroad_stack.plan import ServerChoice, Source
 from postroad_stack.ports import PortBook
-from postroad_stack.program import Program
-from postroad_stack.readiness import accepts
+from postroad_stack.processes.program import Program
+from postroad_stack.processes.readiness import accepts
+from postroad_stack.secrets import Secrets
 from postroad_stack.state_dir import StateDir, write_atomically
 
 PLUGINS = ("rabbitmq_consistent_hash_exchange", "rabbitmq_prometheus")
@@ -35,10 +35,10 @@ _SAVE_REGISTER = (
 )
 
 
-def url(identity: Identity, ports: PortBook) -> str:
+def url(secrets: Secrets, ports: PortBook) -> str:
     """Return the AMQP URL of the stack's own broker."""
-    password = quote(identity.broker_password, safe="")
-    return f"amqp://{identity.broker_user}:{password}@127.0.0.1:{ports.port('amqp')}/"
+    password = quote(secrets.broker_password, safe="")
+    return f"amqp://{secrets.broker_user}:{password}@127.0.0.1:{ports.port('amqp')}/"
 
 
 def metrics_url(ports: PortBook) -> str:
@@ -49,7 +49,7 @@ def metrics_url(ports: PortBook) -> str:
 def programs(
     choice: ServerChoice,
     state: StateDir,
-    identity: Identity,
+    secrets: Secrets,
     ports: PortBook,
     inherited: Mapping[str, str],
 ) -> list[Program]:
@@ -58,7 +58,7 @@ def programs(
         return []
     folder = state.rabbitmq
     image = choice.where if choice.source is Source.DOCKER else None
-    _write_files(folder, identity, ports)
+    _write_files(folder, secrets, ports)
     env = _environment(folder, ports, inherited)
     arguments = f"{_CALM} {_SAVE_REGISTER} -kernel inet_dist_use_interface {{127,0,0,1}}"
     found = []
@@ -67,7 +67,7 @@ def programs(
         arguments += " -start_epmd false"
         found.append(_name_daemon(state, ports, env))
     env["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"] = arguments
-    address = url(identity, ports)
+    address = url(secrets, ports)
 
     async def ready() -> None:
         await check_broker(address)
@@ -122,7 +122,7 @@ def _environment(folder: Path, ports: PortBook, inherited: Mapping[str, str]) ->
     }
 
 
-def _write_files(folder: Path, identity: Identity, ports: PortBook) -> None:
+def _write_files(folder: Path, secrets: Secrets, ports: PortBook) -> None:
     for name in ("data", "log"):
         (folder / name).mkdir(exist_ok=True, mode=0o700)
     write_atomically(
@@ -131,8 +131,8 @@ def _write_files(folder: Path, identity: Identity, ports: PortBook) -> None:
 listeners.tcp.1 = 127.0.0.1:{ports.port("amqp")}
 prometheus.tcp.ip = 127.0.0.1
 prometheus.tcp.port = {ports.port("amqp-metrics")}
-default_user = {identity.broker_user}
-default_pass = {identity.broker_password}
+default_user = {secrets.broker_user}
+default_pass = {secrets.broker_password}
 log.file = false
 log.console = true
 log.console.level = info
@@ -146,7 +146,7 @@ disk_free_limit.absolute = 256MB
     write_atomically(folder / "rabbitmq-env.conf", "")
     cookie = folder / ".erlang.cookie"
     if not cookie.exists():
-        write_atomically(cookie, identity.erlang_cookie)
+        write_atomically(cookie, secrets.erlang_cookie)
         cookie.chmod(0o400)
 
 

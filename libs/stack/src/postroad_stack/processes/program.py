@@ -1,7 +1,7 @@
 """A program of the stack: what to run and how to tell that it is ready.
 
-How it is run is in `child` (a process of this machine) and `container` (Docker); how it is kept
-running is in `keeper`.
+How it is run is in `child` (a process of this machine) and `container` (Docker); `monitor` starts
+it again when it ends.
 """
 
 from collections.abc import Awaitable, Callable, Mapping

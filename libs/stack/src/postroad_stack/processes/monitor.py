@@ -1,4 +1,4 @@
-"""Keeps one program running: starts it, waits until it is ready, starts it again when it ends."""
+"""Starts one program, waits until it is ready, and starts it again whenever it ends."""
 
 import asyncio
 import contextlib
@@ -9,18 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from postroad_stack import logs
-from postroad_stack.child import Child, born
 from postroad_stack.errors import NotReadyError, StartFailedError
-from postroad_stack.program import Program, Running
+from postroad_stack.processes.child import Child, born
+from postroad_stack.processes.program import Program, Running
 from postroad_stack.status import Failure, ProcessState, ProcessStatus
 
 log = logging.getLogger(__name__)
 
 REFUSED_SETTINGS = 2
-_PAUSES = (0.1, 0.5, 1.0, 2.0, 4.0)
-_STEADY = 15.0
+_PAUSE_SECONDS = (0.1, 0.5, 1.0, 2.0, 4.0)
+_STEADY_SECONDS = 15.0
 _FIRST_TRIES = 3
-_CHECK_EVERY = 0.1
+_POLL_SECONDS = 0.1
 
 
 async def launch(program: Program) -> Running:
@@ -31,7 +31,7 @@ async def launch(program: Program) -> Running:
     """
     if program.image is None:
         return await Child.start(program)
-    from postroad_stack.container import Container  # noqa: PLC0415  (imports all of Docker's SDK)
+    from postroad_stack.processes.container import Container  # noqa: PLC0415  (imports all of Docker's SDK)
 
     return await Container.start(program)
 
@@ -44,8 +44,8 @@ class Ending:
     words: str
 
 
-class Keeper:
-    """Looks after one program until `stop`.
+class ProcessMonitor:
+    """Runs one program until `stop`.
 
     Args:
         program: what to run.
@@ -64,7 +64,7 @@ class Keeper:
 
     def start(self) -> None:
         """Begin; returns at once."""
-        self._task = asyncio.create_task(self._keep(), name=f"keep {self.program.label}")
+        self._task = asyncio.create_task(self._run(), name=f"run {self.program.label}")
 
     async def ready(self) -> None:
         """Return when the program was ready for the first time.
@@ -103,17 +103,17 @@ class Keeper:
     def _label(self) -> str:
         return self.program.label
 
-    async def _keep(self) -> None:
+    async def _run(self) -> None:
         failures = 0
         while not self._stopping.is_set():
             began = time.monotonic()
             ending = await self._run_once()
             if self._stopping.is_set():
                 break
-            failures = 0 if time.monotonic() - began > _STEADY else failures + 1
+            failures = 0 if time.monotonic() - began > _STEADY_SECONDS else failures + 1
             if self._hopeless(ending, failures):
                 break
-            pause = _PAUSES[min(max(failures - 1, 0), len(_PAUSES) - 1)]
+            pause = _PAUSE_SECONDS[min(max(failures - 1, 0), len(_PAUSE_SECONDS) - 1)]
             log.warning("%s %s; starting it again in %.1f s", self._label, ending.words, pause)
             self._note(
                 state=ProcessState.DOWN,
@@ -139,20 +139,18 @@ class Keeper:
             state=ProcessState.STARTING, pid=pid, born=born(pid), started=time.time(), note=""
         )
         log.info("%s started, pid %d", self._label, pid)
-        checking = asyncio.create_task(
-            self._watch_ready(self._running), name=f"ready {self._label}"
-        )
+        checking = asyncio.create_task(self._poll_ready(self._running), name=f"ready {self._label}")
         code = await self._running.wait()
         self._running = None
         checking.cancel()
         # Bounded: a library that is asked whether the program answers may swallow the cancellation;
-        # the watch itself ends when it sees that this run is over.
-        await asyncio.wait({checking}, timeout=_CHECK_EVERY)
+        # the polling itself ends when it sees that this run is over.
+        await asyncio.wait({checking}, timeout=_POLL_SECONDS)
         return Ending(code, _describe(code))
 
-    async def _watch_ready(self, run: Running) -> None:
+    async def _poll_ready(self, run: Running) -> None:
         began = time.monotonic()
-        pause = _CHECK_EVERY
+        pause = _POLL_SECONDS
         while True:
             try:
                 await self.program.ready()

@@ -1,21 +1,21 @@
-"""`postroad trace` and `postroad messages`: what happened to mail."""
+"""`postroad trace`: what happened to one message."""
 
 import time
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.text import Text
 
-from postroad_cli.demo.screen import duration
-from postroad_cli.deployment import with_api
+from postroad_cli.api.deployment import with_api
 from postroad_cli.options import json_option
-from postroad_cli.rows import fetch, moment, show_json, show_rows
+from postroad_cli.terminal import console, echo_json
+from postroad_cli.times import duration, moment
 from postroad_stack.errors import StackError
 from postroad_stack.rest import Json, RestClient
 
 _FINAL = frozenset({"delivered", "failed", "bounced", "suppressed", "expired"})
-_POLL = 0.5
+_POLL_SECONDS = 0.5
+_APPEAR_SECONDS = 10.0  # from acceptance to the history
 _COLOURS = {
     "accepted": "cyan",
     "transformed": "cyan",
@@ -47,8 +47,12 @@ def trace(
     api: RestClient, /, *, message_id: str, follow: bool, verbose: bool, as_json: bool
 ) -> None:
     """Show the life of one message, event by event."""
+    unknown_until = time.monotonic() + (_APPEAR_SECONDS if follow else 0)
     while True:
         message = api.message(message_id)
+        if message is None and time.monotonic() < unknown_until:
+            time.sleep(_POLL_SECONDS)
+            continue
         if message is None:
             raise StackError(
                 f"no message {message_id}",
@@ -56,31 +60,15 @@ def trace(
             )
         if not follow or message["state"] in _FINAL:
             break
-        time.sleep(_POLL)
+        time.sleep(_POLL_SECONDS)
     if as_json:
-        show_json(message)
+        echo_json(message)
     else:
         _show(message, verbose=verbose)
 
 
-@click.command()
-@click.option("--recipient", default=None)
-@click.option("--tag", default=None)
-@click.option("--state", "in_state", default=None, help="Such as queued, deferred, delivered.")
-@click.option("--limit", default=25, show_default=True, help="Rows at most, newest first.")
-@json_option
-@with_api
-def messages(api: RestClient, /, *, limit: int, as_json: bool, **filters: str | None) -> None:
-    """Find messages."""
-    filters["state"] = filters.pop("in_state")
-    query = {name: value for name, value in filters.items() if value}
-    rows = list(fetch(api, "/v1/messages", limit=limit, **query))
-    columns = ("id", "state", "envelope", "recipient", "subject", "created")
-    show_rows(rows, columns, as_json=as_json)
-
-
 def _show(message: Json, *, verbose: bool = False) -> None:
-    console = Console(highlight=False)
+    screen = console()
     head = (
         ("message", message["id"]),
         ("from, to", f"{message['envelope'] or '<>'} → {message['recipient']}"),
@@ -91,16 +79,16 @@ def _show(message: Json, *, verbose: bool = False) -> None:
     )
     for name, value in head:
         if value:
-            console.print(Text.assemble((f"{name:<10}", "dim"), str(value)), soft_wrap=True)
+            screen.print(Text.assemble((f"{name:<10}", "dim"), str(value)), soft_wrap=True)
     timeline = message["timeline"]
     if not timeline:
         return
     began = float(timeline[0]["time"])
-    console.print(Text(f"{'since':<10}{moment(began)}", style="dim"))
-    console.print()
+    screen.print(Text(f"{'since':<10}{moment(began)}", style="dim"))
+    screen.print()
     for entry in timeline:
         passed = float(entry["time"]) - began
-        console.print(
+        screen.print(
             Text.assemble(
                 (f"{'+' + duration(passed):>10}  ", "cyan"),
                 (f"{entry['event']:<12}", _COLOURS.get(entry["event"], "")),
@@ -110,7 +98,7 @@ def _show(message: Json, *, verbose: bool = False) -> None:
         )
         for line in entry.get("conversation") or () if verbose else ():
             style = "dim" if line.startswith("#") else ""
-            console.print(Text(f"{'':<14}{line}", style=style), soft_wrap=True)
+            screen.print(Text(f"{'':<14}{line}", style=style), soft_wrap=True)
 
 
 def _facts(entry: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ def _secret() -> str:
     return secrets.token_urlsafe(24)
 
 
-class Identity(BaseModel):
+class Secrets(BaseModel):
     """Passwords and keys. `credential` is the demo login, once the REST API has made it."""
 
     model_config = ConfigDict(frozen=True)
@@ -36,10 +36,10 @@ class Identity(BaseModel):
         write_atomically(path, self.model_dump_json(indent=1))
 
 
-def load_identity(path: Path) -> Identity:
+def load_secrets(path: Path) -> Secrets:
     """Return the secrets of a state dir; new ones (written down) where there are none."""
     with contextlib.suppress(FileNotFoundError):
-        return Identity.model_validate_json(path.read_bytes())
-    identity = Identity()
-    identity.save(path)
-    return identity
+        return Secrets.model_validate_json(path.read_bytes())
+    made = Secrets()
+    made.save(path)
+    return made

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from docker.errors import APIError, DockerException, NotFound
 from testcontainers.core.container import DockerContainer
 
-from postroad_stack.program import Program
+from postroad_stack.processes.program import Program
 
 if TYPE_CHECKING:
     from docker.models.containers import Container as DockerModel

@@ -1,30 +1,25 @@
-"""`postroad lanes` and `postroad queues`: see why mail waits, and give orders.
+"""`postroad lanes`: why mail waits, and directives for its lane.
 
 The key of a lane is `source|site`, as `postroad lanes list` shows it; quote it for the shell.
 """
 
 from typing import Any
-from urllib.parse import quote
 
 import click
 
-from postroad_cli.deployment import with_api
+from postroad_cli.api.deployment import with_api
+from postroad_cli.api.nouns import limit_option, path
+from postroad_cli.api.rows import fetch, show_one, show_rows
 from postroad_cli.options import json_option
-from postroad_cli.rows import fetch, show_one, show_rows
 from postroad_stack.rest import RestClient
 
-_LIMIT = click.option("--limit", default=500, show_default=True, help="Rows at most.")
 _REASON = click.option("--reason", default=None, help="Why; for the people who read it later.")
 _KIND = click.Choice(["pause", "connections", "rate"])
 _COLUMNS = ("key", "phase", "connections", "rate", "waiting", "backlog", "parked", "reason")
 
 
-def _path(kind: str, name: str, *more: str) -> str:
-    return "/".join((f"/v1/{kind}", quote(name, safe=""), *more))
-
-
-def _order(api: RestClient, key: str, fields: dict[str, Any], *, as_json: bool) -> None:
-    show_one(api.patch(_path("lanes", key), fields), as_json=as_json)
+def _direct(api: RestClient, key: str, fields: dict[str, Any], *, as_json: bool) -> None:
+    show_one(api.patch(path("lanes", key), fields), as_json=as_json)
 
 
 def _with_reason(fields: dict[str, Any], reason: str | None) -> dict[str, Any]:
@@ -33,13 +28,13 @@ def _with_reason(fields: dict[str, Any], reason: str | None) -> dict[str, Any]:
 
 @click.group()
 def lanes() -> None:
-    """Delivery lanes: why they are slow, and orders for them."""
+    """Delivery lanes: why they are slow, and directives for them."""
 
 
 @lanes.command("list")
 @click.option("--site", default=None, help="A part of the site's name.")
 @click.option("--phase", default=None, help="Such as closed, limited, paused.")
-@_LIMIT
+@limit_option
 @json_option
 @with_api
 def list_lanes(
@@ -57,8 +52,8 @@ def list_lanes(
 @json_option
 @with_api
 def show_lane(api: RestClient, /, *, key: str, as_json: bool) -> None:
-    """Show one, with every effect and its reason, and the orders in force."""
-    show_one(api.get(_path("lanes", key)), as_json=as_json)
+    """Show one, with every effect and its reason, and the directives in force."""
+    show_one(api.get(path("lanes", key)), as_json=as_json)
 
 
 @lanes.command()
@@ -71,7 +66,7 @@ def pause(
     api: RestClient, /, *, key: str, until: float | None, reason: str | None, as_json: bool
 ) -> None:
     """Send nothing until it is resumed."""
-    _order(api, key, _with_reason({"paused": until or True}, reason), as_json=as_json)
+    _direct(api, key, _with_reason({"paused": until or True}, reason), as_json=as_json)
 
 
 @lanes.command()
@@ -81,7 +76,7 @@ def pause(
 @with_api
 def drain(api: RestClient, /, *, key: str, reason: str | None, as_json: bool) -> None:
     """Pause it and close its connections; the phase is `drained` when it is empty."""
-    _order(api, key, _with_reason({"drain": True}, reason), as_json=as_json)
+    _direct(api, key, _with_reason({"drain": True}, reason), as_json=as_json)
 
 
 @lanes.command()
@@ -90,7 +85,7 @@ def drain(api: RestClient, /, *, key: str, reason: str | None, as_json: bool) ->
 @with_api
 def resume(api: RestClient, /, *, key: str, as_json: bool) -> None:
     """Let a paused or drained lane go on."""
-    _order(api, key, {"paused": None, "drain": None}, as_json=as_json)
+    _direct(api, key, {"paused": None, "drain": None}, as_json=as_json)
 
 
 @lanes.command()
@@ -115,7 +110,7 @@ def cap(
     fields = {name: value or None for name, value in given if value is not None}
     if not fields:
         raise click.UsageError("give --connections, --rate or both")
-    _order(api, key, _with_reason(fields, reason), as_json=as_json)
+    _direct(api, key, _with_reason(fields, reason), as_json=as_json)
 
 
 @lanes.command()
@@ -125,14 +120,14 @@ def cap(
 @with_api
 def cancel(api: RestClient, /, *, key: str, kinds: tuple[str, ...], as_json: bool) -> None:
     """Forget what it learnt: pause, connections, rate; all of it if none is named."""
-    _order(api, key, {"cancel": list(kinds or _KIND.choices)}, as_json=as_json)
+    _direct(api, key, {"cancel": list(kinds or _KIND.choices)}, as_json=as_json)
 
 
 @lanes.command()
 @click.argument("key")
 @click.option("--reply", help="An SMTP reply, such as '550 5.4.1 Given up'.")
 @click.option("--before", type=float, default=None, help="Unix seconds; now without it.")
-@click.option("--stop", is_flag=True, help="Take the order back.")
+@click.option("--stop", is_flag=True, help="Take the directive back.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_REASON
 @json_option
@@ -140,16 +135,16 @@ def cancel(api: RestClient, /, *, key: str, kinds: tuple[str, ...], as_json: boo
 def bounce(api: RestClient, /, *, key: str, as_json: bool, **options: Any) -> None:
     """Let everything fail that was received until now and waits for the lane."""
     if options["stop"]:
-        _order(api, key, {"bounce": None}, as_json=as_json)
+        _direct(api, key, {"bounce": None}, as_json=as_json)
         return
     if not options["reply"]:
         raise click.UsageError("give --reply or --stop")
     if not options["yes"]:
-        waiting = api.get(_path("lanes", key))["waiting"]
+        waiting = api.get(path("lanes", key))["waiting"]
         count = waiting["memory"] + (waiting["backlog"] or 0)
         click.confirm(f"Let {count} messages (and what is parked) fail for good?", abort=True)
     order = {"reply": options["reply"], "before": options["before"]}
-    _order(api, key, _with_reason({"bounce": order}, options["reason"]), as_json=as_json)
+    _direct(api, key, _with_reason({"bounce": order}, options["reason"]), as_json=as_json)
 
 
 @lanes.command()
@@ -169,7 +164,7 @@ def redirect(api: RestClient, /, *, key: str, as_json: bool, **options: Any) -> 
     if options["host"]:
         order = {"host": options["host"], "port": options["port"]}
         order |= {"tls": options["tls"]} if options["tls"] else {}
-    _order(api, key, _with_reason({"redirect": order}, options["reason"]), as_json=as_json)
+    _direct(api, key, _with_reason({"redirect": order}, options["reason"]), as_json=as_json)
 
 
 @lanes.command()
@@ -179,71 +174,9 @@ def redirect(api: RestClient, /, *, key: str, as_json: bool, **options: Any) -> 
 @with_api
 def simulate(api: RestClient, /, *, key: str, kinds: tuple[str, ...], as_json: bool) -> None:
     """Show effects of these kinds without carrying them out; none: carry all out."""
-    _order(api, key, {"simulate": list(kinds) or None}, as_json=as_json)
+    _direct(api, key, {"simulate": list(kinds) or None}, as_json=as_json)
 
 
 def _row(lane: dict[str, Any]) -> dict[str, Any]:
     memory = {"waiting": lane["waiting"]["memory"]}
     return {**lane["state"], **lane["waiting"], **memory, "key": lane["key"]}
-
-
-@click.group()
-def queues() -> None:
-    """Queues of the broker, and what to do with dead letters."""
-
-
-@queues.command("list")
-@_LIMIT
-@json_option
-@with_api
-def list_queues(api: RestClient, /, *, limit: int, as_json: bool) -> None:
-    """Show all."""
-    columns = ("name", "ready", "consumers", "dead", "purpose")
-    show_rows(list(fetch(api, "/v1/queues", limit=limit)), columns, as_json=as_json)
-
-
-@queues.command("show")
-@click.argument("name")
-@json_option
-@with_api
-def show_queue(api: RestClient, /, *, name: str, as_json: bool) -> None:
-    """Show one."""
-    show_one(api.get(_path("queues", name)), as_json=as_json)
-
-
-@queues.command()
-@click.argument("name")
-@click.option("--limit", default=20, show_default=True, help="Messages at most.")
-@json_option
-@with_api
-def look(api: RestClient, /, *, name: str, limit: int, as_json: bool) -> None:
-    """Show dead letters with their reasons; they stay where they are."""
-    found = api.get(_path("queues", name, "messages"), limit=limit)["items"]
-    columns = ("time", "queue", "reason", "messages", "size")
-    show_rows(found, columns, as_json=as_json)
-
-
-@queues.command()
-@click.argument("name")
-@click.option("--limit", default=500, show_default=True, help="Messages at most.")
-@json_option
-@with_api
-def replay(api: RestClient, /, *, name: str, limit: int, as_json: bool) -> None:
-    """Put dead letters back into the queues they came from."""
-    show_one(api.post(_path("queues", name, "replay"), {"limit": limit}), as_json=as_json)
-
-
-@queues.command()
-@click.argument("name")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@json_option
-@with_api
-def purge(api: RestClient, /, *, name: str, yes: bool, as_json: bool) -> None:
-    """Throw dead letters away, for good."""
-    if not yes:
-        ready = api.get(_path("queues", name))["ready"]
-        click.confirm(f"Throw {ready} messages of {name} away for good?", abort=True)
-    show_one(api.delete(_path("queues", name, "messages")), as_json=as_json)
-
-
-GROUPS = (lanes, queues)

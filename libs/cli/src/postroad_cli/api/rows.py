@@ -1,15 +1,14 @@
 """Shows what the REST API answers: tables for people, JSON for programs."""
 
-import datetime as dt
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from postroad_cli.terminal import console, echo, echo_json
+from postroad_cli.times import moment
 from postroad_stack.rest import Json, RestClient
 
 _PAGE = 200
@@ -30,39 +29,34 @@ def fetch(api: RestClient, path: str, *, limit: int, **query: str | int) -> Iter
             return
 
 
-def show_json(value: Any) -> None:
-    """Print JSON on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
 def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
     """Print a list: the named columns as a table, or everything as JSON."""
     if as_json:
-        show_json(list(rows))
+        echo_json(list(rows))
         return
     if not rows:
-        click.echo("none")
+        echo("none")
         return
     table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(column, row.get(column))) for column in columns))
-    console = Console(highlight=False)
-    if not console.is_terminal:
+    screen = console()
+    if not screen.is_terminal:
         # Another program reads it: a row must stay one line, however long.
-        console.width = 10_000
-    console.print(table)
+        screen.width = 10_000
+    screen.print(table)
 
 
 def show_one(row: Mapping[str, Any], *, as_json: bool) -> None:
     """Print one thing: a line for each of its fields, or JSON."""
     if as_json:
-        show_json(row)
+        echo_json(row)
         return
     width = max(map(len, row), default=0)
     for name, value in row.items():
-        click.echo(f"{name:<{width}}  {_cell(name, value)}")
+        echo(f"{name:<{width}}  {_cell(name, value)}")
 
 
 def _cell(name: str, value: Any) -> str:
@@ -87,8 +81,3 @@ def _list(values: list[Any]) -> str:
     if any(isinstance(value, dict) for value in values):
         return "".join(f"\n  {json.dumps(value, ensure_ascii=False)}" for value in values)
     return " ".join(map(str, values)) or "-"
-
-
-def moment(seconds: float) -> str:
-    """Return a time of day in the user's own zone."""
-    return dt.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

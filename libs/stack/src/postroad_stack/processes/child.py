@@ -11,7 +11,7 @@ from typing import IO
 
 import psutil
 
-from postroad_stack.program import Program
+from postroad_stack.processes.program import Program
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -27,8 +27,8 @@ class _Sent:
     raw: bytes
 
 
-class Story:
-    """Tells the life of two mails through a running stack.
+class Demo:
+    """The life of two mails through a running stack.
 
     Args:
         document: the stack.
@@ -44,13 +44,13 @@ class Story:
         self._api = RestClient(document.http, document.token)
         self._sink = SinkClient(document.sink.http)
 
-    def tell(self) -> list[str]:
+    def run(self) -> list[str]:
         """Run every step; return the ids of the messages.
 
         Raises:
             DemoFailedError: a step did not happen.
         """
-        with self._api, self._sink:
+        with self._sink:
             first = self._read_mail()
             second = self._returned_mail()
         return [first, second]

@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from postroad_stack.child import same_process
 from postroad_stack.errors import NotReadyError, StartFailedError
-from postroad_stack.keeper import Keeper
-from postroad_stack.program import Program
+from postroad_stack.processes.child import same_process
+from postroad_stack.processes.monitor import ProcessMonitor
+from postroad_stack.processes.program import Program
 from postroad_stack.status import ProcessState, ProcessStatus
 
 Make = Callable[..., Program]
@@ -46,15 +46,15 @@ STEADY = "print('hello', flush=True)\npathlib.Path('ready').touch()\nsignal.paus
 
 
 class Watched:
-    """A keeper whose changes can be waited for."""
+    """A monitor whose changes can be waited for."""
 
     def __init__(self, program: Program) -> None:
         self._event = asyncio.Event()
-        self.keeper = Keeper(program, self._event.set)
+        self.monitor = ProcessMonitor(program, self._event.set)
 
     async def until(self, condition: Callable[[ProcessStatus], bool]) -> None:
         async with asyncio.timeout(20):
-            while not condition(self.keeper.status):
+            while not condition(self.monitor.status):
                 self._event.clear()
                 await self._event.wait()
 
@@ -62,30 +62,30 @@ class Watched:
 @contextlib.asynccontextmanager
 async def kept(program: Program) -> AsyncIterator[Watched]:
     watched = Watched(program)
-    watched.keeper.start()
+    watched.monitor.start()
     try:
         yield watched
     finally:
-        await watched.keeper.stop()
+        await watched.monitor.stop()
 
 
 async def test_killed_program_is_started_again_within_a_second_and_counted(program: Make):
     async with kept(program(STEADY)) as watched:
-        await watched.keeper.ready()
-        first = watched.keeper.status
+        await watched.monitor.ready()
+        first = watched.monitor.status
         os.kill(first.pid or 0, signal.SIGKILL)
         async with asyncio.timeout(1.5):
             await watched.until(lambda status: status.pid not in {None, first.pid})
         await watched.until(lambda status: status.state is ProcessState.READY)
-        assert watched.keeper.status.restarts == 1
+        assert watched.monitor.status.restarts == 1
         assert not same_process(first.pid, first.born)
 
 
 async def test_output_of_every_run_is_appended_to_the_log(program: Make, tmp_path: Path):
     async with kept(program(STEADY)) as watched:
-        await watched.keeper.ready()
+        await watched.monitor.ready()
         (tmp_path / "ready").unlink()
-        os.kill(watched.keeper.status.pid or 0, signal.SIGKILL)
+        os.kill(watched.monitor.status.pid or 0, signal.SIGKILL)
         await watched.until(
             lambda status: status.restarts == 1 and status.state is ProcessState.READY
         )
@@ -96,8 +96,8 @@ async def test_refused_settings_end_the_start_at_once_with_the_log_lines(program
     code = "print('POSTROAD_FOO: no such setting', file=sys.stderr)\nsys.exit(2)"
     async with kept(program(code)) as watched:
         with pytest.raises(StartFailedError) as caught:
-            await watched.keeper.ready()
-        assert watched.keeper.status.restarts == 0
+            await watched.monitor.ready()
+        assert watched.monitor.status.restarts == 0
         assert caught.value.failure.tail == ("POSTROAD_FOO: no such setting",)
         assert "exit code 2" in caught.value.failure.reason
 
@@ -105,15 +105,15 @@ async def test_refused_settings_end_the_start_at_once_with_the_log_lines(program
 async def test_program_that_keeps_dying_at_start_is_given_up_after_three_tries(program: Make):
     async with kept(program("print('cannot', flush=True)\nsys.exit(1)")) as watched:
         with pytest.raises(StartFailedError) as caught:
-            await watched.keeper.ready()
-        assert watched.keeper.status.restarts == 2
+            await watched.monitor.ready()
+        assert watched.monitor.status.restarts == 2
         assert caught.value.failure.tail == ("cannot",)
 
 
 async def test_program_that_never_becomes_ready_fails_with_what_was_missing(program: Make):
     async with kept(program("signal.pause()", patience=0.5)) as watched:
         with pytest.raises(StartFailedError, match="no ready file yet"):
-            await watched.keeper.ready()
+            await watched.monitor.ready()
 
 
 async def test_program_that_is_not_there_fails_with_the_reason(program: Make, tmp_path: Path):
@@ -121,7 +121,7 @@ async def test_program_that_is_not_there_fails_with_the_reason(program: Make, tm
     missing = Program(**{**vars(missing), "argv": (str(tmp_path / "missing"),)})
     async with kept(missing) as watched:
         with pytest.raises(StartFailedError, match="could not be started"):
-            await watched.keeper.ready()
+            await watched.monitor.ready()
 
 
 async def test_stop_lets_the_program_finish_within_its_grace_time(program: Make, tmp_path: Path):
@@ -130,16 +130,16 @@ async def test_stop_lets_the_program_finish_within_its_grace_time(program: Make,
         "signal.signal(signal.SIGTERM, end)\n" + STEADY
     )
     async with kept(program(code)) as watched:
-        await watched.keeper.ready()
+        await watched.monitor.ready()
     assert (tmp_path / "drained").exists()
-    assert watched.keeper.status.state is ProcessState.STOPPED
+    assert watched.monitor.status.state is ProcessState.STOPPED
 
 
 async def test_stop_kills_a_program_that_ignores_sigterm(program: Make):
     code = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + STEADY
     async with kept(program(code, grace=0.3)) as watched:
-        await watched.keeper.ready()
-        running = watched.keeper.status
+        await watched.monitor.ready()
+        running = watched.monitor.status
     assert not same_process(running.pid, running.born)
 
 
@@ -155,34 +155,34 @@ async def test_readiness_check_that_swallows_its_cancellation_does_not_keep_it_r
     plain = program("signal.pause()")
     async with asyncio.timeout(10), kept(Program(**{**vars(plain), "ready": stubborn})) as watched:
         await watched.until(lambda status: status.pid is not None)
-    assert watched.keeper.status.state is ProcessState.STOPPED
+    assert watched.monitor.status.state is ProcessState.STOPPED
 
 
 async def test_stop_right_after_the_start_leaves_nothing_running(program: Make):
     watched = Watched(program(STEADY))
-    watched.keeper.start()
+    watched.monitor.start()
     async with asyncio.timeout(10):
-        await watched.keeper.stop()
-    assert watched.keeper.status.state is ProcessState.STOPPED
-    assert watched.keeper.status.pid is None
+        await watched.monitor.stop()
+    assert watched.monitor.status.state is ProcessState.STOPPED
+    assert watched.monitor.status.pid is None
 
 
 async def test_stop_at_once_does_not_wait_for_a_program_that_takes_its_time(program: Make):
     slow = "signal.signal(signal.SIGTERM, lambda *_: time.sleep(60))\n" + STEADY
     watched = Watched(program(slow, grace=60.0))
-    watched.keeper.start()
-    await watched.keeper.ready()
+    watched.monitor.start()
+    await watched.monitor.ready()
     async with asyncio.timeout(10):
-        await watched.keeper.stop(at_once=True)
-    assert watched.keeper.status.state is ProcessState.STOPPED
+        await watched.monitor.stop(at_once=True)
+    assert watched.monitor.status.state is ProcessState.STOPPED
 
 
 def test_child_dies_when_its_supervisor_is_killed(tmp_path: Path):
     # A supervisor of its own process: it starts a child, says its pid, and is killed.
     script = f"""
 import asyncio, pathlib
-from postroad_stack.child import Child
-from postroad_stack.program import Program
+from postroad_stack.processes.child import Child
+from postroad_stack.processes.program import Program
 
 async def main():
     async def ready(): pass

@@ -22,7 +22,10 @@ def connect(state: StateDir) -> RestClient:
     """
     url, token = os.environ.get("POSTROAD_URL"), os.environ.get("POSTROAD_TOKEN")
     if url and token:
-        return RestClient(url, token)
+        try:
+            return RestClient(url, token)
+        except ValueError as error:
+            raise StackError(f"POSTROAD_URL: {error}") from None
     if url or token:
         missing = "POSTROAD_TOKEN" if url else "POSTROAD_URL"
         raise StackError(f"{missing} is not set", advice="set both, or neither for the local stack")
@@ -44,7 +47,6 @@ def with_api(command: Callable[Concatenate[RestClient, P], R]) -> Callable[P, R]
         state = kwargs.pop("state")
         if not isinstance(state, StateDir):
             raise TypeError("--state-dir gives a StateDir")
-        with connect(state) as api:
-            return command(api, *args, **kwargs)
+        return command(connect(state), *args, **kwargs)
 
     return state_dir_option(connected)

@@ -1,0 +1,1 @@
+"""Subcommands that speak to the REST API, a module for each kind of thing."""

@@ -1,0 +1,71 @@
+"""The subcommands: where each is, and what `postroad --help` says of it.
+
+A subcommand's module is imported when it is called, so that none pays for what another needs.
+"""
+
+from importlib import import_module
+from typing import NamedTuple
+
+import click
+from typing_extensions import override
+
+
+class Place(NamedTuple):
+    """Where a subcommand is defined, and the first line of its help."""
+
+    module: str
+    help: str
+
+
+SUBCOMMANDS = {
+    "up": Place("local.up", "Start RabbitMQ, MongoDB, every service and a mail sink."),
+    "down": Place(
+        "local.down",
+        "Stop exactly what `up` started; services finish what they have in hand first.",
+    ),
+    "status": Place(
+        "local.status", "Show what runs, since when, and how often it was started again."
+    ),
+    "prepare": Place(
+        "local.prepare",
+        "Fetch and install what `up` would, and say where RabbitMQ and MongoDB come from.",
+    ),
+    "demo": Place(
+        "demo.command",
+        "Send a real mail through a whole Postroad and show everything that happens to it.",
+    ),
+    "messages": Place("api.messages", "Find messages."),
+    "trace": Place("api.trace", "Show the life of one message, event by event."),
+    "credentials": Place("api.credentials", "SMTP logins and their features."),
+    "tokens": Place("api.tokens", "REST tokens."),
+    "domains": Place("api.domains", "Sender domains: DNS records, DKIM keys."),
+    "suppressions": Place("api.suppressions", "Addresses that get no mail."),
+    "webhooks": Place("api.webhooks", "URLs that are called for events."),
+    "lanes": Place("api.lanes", "Delivery lanes: why they are slow, and directives for them."),
+    "queues": Place("api.queues", "Queues of the broker, and what to do with dead letters."),
+}
+
+
+def load(name: str) -> click.Command:
+    """Import a subcommand; it has its own name in its module."""
+    command: click.Command = getattr(
+        import_module(f"postroad_cli.{SUBCOMMANDS[name].module}"), name
+    )
+    return command
+
+
+class Subcommands(click.Group):
+    """The group of all subcommands."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(SUBCOMMANDS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return load(cmd_name) if cmd_name in SUBCOMMANDS else None
+
+    @override
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, place.help) for name, place in SUBCOMMANDS.items()])

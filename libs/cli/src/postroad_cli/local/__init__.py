@@ -1,0 +1,1 @@
+"""Subcommands that run a whole Postroad on this machine."""

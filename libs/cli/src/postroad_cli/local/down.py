@@ -1,0 +1,18 @@
+"""`postroad down`: stops the stack on this machine."""
+
+import click
+
+from postroad_cli.options import state_dir_option
+from postroad_cli.terminal import echo
+from postroad_stack import launching
+from postroad_stack.state_dir import StateDir
+
+
+@click.command()
+@state_dir_option
+@click.option("--wipe", is_flag=True, help="Remove all data, too.")
+def down(*, state: StateDir, wipe: bool) -> None:
+    """Stop exactly what `up` started; services finish what they have in hand first."""
+    was_running = launching.stop(state, wipe=wipe)
+    words = "stopped" if was_running else "nothing was running"
+    echo(f"{words}{', data removed' if wipe else ''}")

@@ -1,0 +1,89 @@
+"""Starts a stack with its progress on the terminal, and stays with it until Ctrl-C."""
+
+import signal
+import time
+
+import click
+
+from postroad_cli.local.progress import StartProgress
+from postroad_cli.terminal import echo, error_console
+from postroad_stack import launching
+from postroad_stack.document import StackDocument
+from postroad_stack.errors import StackError
+from postroad_stack.plan import EVERYTHING, Plan
+from postroad_stack.servers.choose import Preference, choose_servers, continued
+from postroad_stack.state_dir import StateDir
+
+_POLL_SECONDS = 0.5
+
+
+def bring_up(
+    state: StateDir,
+    *,
+    environment: dict[str, str],
+    replicas: dict[str, int],
+    preference: Preference,
+    only: tuple[str, ...] = EVERYTHING,
+    follow: bool,
+) -> tuple[bool, StackDocument]:
+    """Start a stack, or find it running; return whether it was started, and its document.
+
+    Args:
+        state: state dir.
+        environment: settings for the services.
+        replicas: processes per service.
+        preference: where servers come from.
+        only: names of what to run.
+        follow: whether the stack shall end with this process, however that ends.
+
+    Raises:
+        StackError: it could not be started; what was started is stopped again.
+    """
+    state.create()
+    progress = StartProgress(error_console())
+    started = not state.supervised()
+    try:
+        if started:
+            broker, database = choose_servers(
+                environment, continued(state, preference), progress.say
+            )
+            plan = Plan(
+                rabbitmq=broker,
+                mongod=database,
+                environment=environment,
+                replicas=replicas,
+                only=only,
+            )
+            launching.start(state, plan, follow_parent=follow)
+        status = launching.wait_ready(state, progress.update if started else None)
+    except (KeyboardInterrupt, click.Abort):
+        progress.close()
+        if started:
+            echo("stopping …", err=True)
+            launching.stop(state)
+        raise
+    finally:
+        progress.close()
+    if status.document is None:
+        raise StackError("the supervisor reported no document")
+    for notice in status.notices:
+        progress.note(notice)
+    return started, status.document
+
+
+def stay_until_interrupted(state: StateDir) -> None:
+    """Wait for Ctrl-C (or SIGTERM, or the terminal's end), then stop the stack."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupted)
+    try:
+        while state.supervised():
+            time.sleep(_POLL_SECONDS)
+        echo("the stack was stopped from elsewhere", err=True)
+    except KeyboardInterrupt:
+        echo("\nstopping …", err=True)
+        launching.stop(state)
+
+
+def interrupted(number: int, _frame: object) -> None:
+    """Handle a signal as Ctrl-C is handled."""
+    raise KeyboardInterrupt(number)

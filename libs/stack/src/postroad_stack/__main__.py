@@ -1,0 +1,66 @@
+"""The supervisor as a program: `python -m postroad_stack --state-dir DIR`."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from postroad_stack.errors import StackError
+from postroad_stack.plan import Plan
+from postroad_stack.state_dir import StateDir, write_atomically
+from postroad_stack.status import Failure, Phase, StackStatus
+from postroad_stack.supervisor import Supervisor
+
+log = logging.getLogger("postroad_stack.supervisor")
+
+
+def main() -> None:
+    """Run the supervisor of the state dir named on the command line."""
+    parser = argparse.ArgumentParser(prog="postroad-supervisor", description=__doc__)
+    parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument("--parent", type=int, help="process to end with")
+    arguments = parser.parse_args()
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    for chatty in ("httpx", "aiormq", "aio_pika", "pymongo"):
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
+    state = StateDir(arguments.state_dir)
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(_supervise(state, arguments.parent))
+
+
+def _supervise(state: StateDir, parent: int | None) -> int:
+    try:
+        with state.held():
+            plan = Plan.model_validate_json(state.plan.read_bytes())
+            return asyncio.run(_run(state, plan, parent))
+    except StackError as error:
+        log.error("%s", error)  # noqa: TRY400  (the message is the whole story)
+        _write_failure(state, error)
+        return 1
+
+
+async def _run(state: StateDir, plan: Plan, parent: int | None) -> int:
+    return await Supervisor(state, plan, parent).run()
+
+
+def _write_failure(state: StateDir, error: StackError) -> None:
+    now = time.time()
+    status = StackStatus(
+        phase=Phase.FAILED,
+        supervisor=os.getpid(),
+        born=now,
+        since=now,
+        written=now,
+        failure=Failure(process="postroad", reason=str(error), log="", advice=error.advice),
+    )
+    write_atomically(state.status, status.model_dump_json())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Servers given by URL: they belong to somebody else, and may be starting, too."""
+
+import asyncio
+import time
+
+from postroad_stack.errors import NotReadyError, StartFailedError
+from postroad_stack.plan import Plan, Source
+from postroad_stack.servers.mongodb import check_database
+from postroad_stack.servers.rabbitmq import check_broker
+from postroad_stack.status import Failure
+
+_PATIENCE_SECONDS = 30.0
+_POLL_SECONDS = 0.5
+
+
+async def wait_for_given(plan: Plan, amqp: str, mongodb: str) -> None:
+    """Return when the servers that the plan names by URL let us in.
+
+    Raises:
+        StartFailedError: one does not, after 30 seconds.
+    """
+    for name, choice, check, url in (
+        ("rabbitmq", plan.rabbitmq, check_broker, amqp),
+        ("mongod", plan.mongod, check_database, mongodb),
+    ):
+        if choice.source is not Source.GIVEN:
+            continue
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                await check(url)
+                break
+            except NotReadyError as error:
+                if time.monotonic() > deadline:
+                    raise StartFailedError(
+                        Failure(
+                            process=name,
+                            reason=f"the server given by URL cannot be used: {error}",
+                            log="",
+                            advice="check the URL, the login and that the server runs",
+                        )
+                    ) from None
+            await asyncio.sleep(_POLL_SECONDS)
