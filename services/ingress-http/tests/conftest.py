@@ -51,7 +51,7 @@ class Site:
     password: str = PASSWORD
 
     def client(self, address: str = "127.0.0.1", **headers: str) -> httpx.AsyncClient:
-        """A client of the API with a token that may do everything."""
+        """Return a client of the API with a token that may do everything."""
         return httpx.AsyncClient(
             transport=httpx.ASGITransport(
                 self.app, raise_app_exceptions=False, client=(address, 1234)
@@ -61,7 +61,7 @@ class Site:
         )
 
     async def submissions(self) -> list[tuple[Submission, bytes]]:
-        """What lies on the queue of the transformer, taken off it."""
+        """Take what lies on the queue of the transformer."""
         found = []
         connection = await aio_pika.connect(self.amqp_url)
         async with connection:
@@ -80,13 +80,13 @@ class Site:
 
     @staticmethod
     def csrf_of(page: str) -> str:
-        """The token of the forms on a page."""
+        """Return the token of the forms on a page."""
         found = re.search(r'name="csrf" value="(\w+)"', page)
         assert found, "the page has no form"
         return found[1]
 
     async def last(self) -> tuple[Submission, bytes]:
-        """The one submission that lies on the queue."""
+        """Return the one submission that lies on the queue."""
         (found,) = await self.submissions()
         return found
 
@@ -171,7 +171,7 @@ async def run_site(
 
 
 def own_database(uri: str) -> str:
-    """The same server, with a database of its own."""
+    """Return the same server, with a database of its own."""
     head, _, options = uri.partition("?")
     return f"{head.rsplit('/', 1)[0]}/test_{new_id()}" + (f"?{options}" if options else "")
 
@@ -194,7 +194,7 @@ async def site(servers: tuple[str, str]) -> AsyncIterator[Site]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def api(site: Site) -> AsyncIterator[httpx.AsyncClient]:
-    """A client with every scope; the queue is empty when the test begins."""
+    """Yield a client with every scope; the queue is empty when the test begins."""
     await site.submissions()
     async with site.client() as client:
         yield client
@@ -216,7 +216,7 @@ async def browser(site: Site) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def gate() -> Callable[[str], Awaitable[tuple[Gate, str]]]:
-    """A gate in front of the server of a URL, and the URL that leads through it."""
+    """Return a gate in front of the server of a URL, and the URL that leads through it."""
 
     async def make(url: str) -> tuple[Gate, str]:
         parsed = URL(url)

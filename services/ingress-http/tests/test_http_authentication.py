@@ -9,13 +9,14 @@ from starlette.requests import Request
 from postroad_common.errors import StoreAway
 from postroad_common.secrets import hash_token
 from postroad_common.store.tokens import Token
+from postroad_common.tokenbucket import TokenBuckets
 from postroad_ingress_http.access.authentication import (
     FRESH_SECONDS,
     STALE_SECONDS,
+    SUSPECTS_AT_ONCE,
     Authenticator,
 )
 from postroad_ingress_http.access.scopes import allows, covers
-from postroad_ingress_http.http.buckets import Buckets
 from postroad_ingress_http.http.errors import ApiError
 
 SECRET = "pr_secret_of_the_test"
@@ -57,7 +58,7 @@ def make(
     lookup: Callable[[str], Awaitable[Token | None]], clock: Clock, *, burst: int = 1000
 ) -> Authenticator:
     return Authenticator(
-        lookup, requests=Buckets(burst, 1.0), failures=Buckets(3, 0.1), clock=clock
+        lookup, requests=TokenBuckets(burst, 1.0), failures=TokenBuckets(3, 0.1), clock=clock
     )
 
 
@@ -133,7 +134,42 @@ async def test_failures_from_one_address_are_slowed_down_and_forgiven_with_time(
         statuses.append(caught.value.status)
     assert statuses == [401, 401, 401, 429, 429]
     clock.now += 30
+    with pytest.raises(ApiError) as caught:
+        await authenticator.authenticate(request("pr_wrong"), "send")
+    assert caught.value.status == 401
+
+
+async def test_good_token_is_never_refused_for_the_failures_of_its_address():
+    tokens, clock = Tokens(), Clock()
+    authenticator = make(tokens.find, clock)
+    for _ in range(20):
+        with pytest.raises(ApiError):
+            await authenticator.authenticate(request("pr_wrong"), "send")
+    assert await authenticator.authenticate(request(), "send") == GOOD  # not seen before
     assert await authenticator.authenticate(request(), "send") == GOOD
+    clock.now += FRESH_SECONDS
+    assert await authenticator.authenticate(request(), "send") == GOOD
+
+
+async def test_guesses_of_a_failing_address_are_looked_up_a_few_at_a_time():
+    tokens = Tokens()
+    authenticator = make(tokens.find, Clock())
+    for _ in range(3):
+        with pytest.raises(ApiError):
+            await authenticator.authenticate(request("pr_wrong"), "send")
+    tokens.gate, asked = asyncio.Event(), tokens.asked
+    guesses = [
+        asyncio.create_task(authenticator.authenticate(request(f"pr_guess{number}"), "send"))
+        for number in range(10)
+    ]
+    async with asyncio.timeout(5):
+        for _ in range(100):  # turns of the loop, many more than the first look-ups need
+            await asyncio.sleep(0)
+        assert tokens.asked == asked + SUSPECTS_AT_ONCE
+        tokens.gate.set()
+        found = await asyncio.gather(*guesses, return_exceptions=True)
+    assert {error.status for error in found if isinstance(error, ApiError)} == {429}
+    assert tokens.asked == asked + len(guesses)
 
 
 async def test_rate_of_a_token_is_limited_and_told():
@@ -170,12 +206,3 @@ def test_scopes(scopes: tuple[str, ...], needed: str, allowed: bool):  # noqa: F
 def test_only_everything_covers_everything():
     assert covers(("*",), ("*",))
     assert not covers(("send", "tokens"), ("*",))
-
-
-def test_buckets_forget_the_longest_unused_first():
-    buckets = Buckets(1, 0.001, keys=2)
-    assert buckets.take("a", 0.0).allowed
-    assert buckets.take("b", 0.0).allowed
-    assert buckets.take("c", 0.0).allowed
-    assert buckets.take("a", 0.0).allowed
-    assert not buckets.take("c", 0.0).allowed

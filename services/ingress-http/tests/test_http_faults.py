@@ -34,7 +34,7 @@ MakeGate = Callable[[str], Awaitable[tuple[Any, str]]]
 
 @pytest.fixture
 def run_site(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """The context manager that runs a site, out of the conftest of this folder."""
+    """Return the context manager that runs a site, out of the conftest of this folder."""
     return _conftest(request).run_site
 
 
@@ -47,7 +47,7 @@ def _conftest(request: pytest.FixtureRequest) -> Any:
 
 
 def session_of(site: Any) -> str:
-    """A cookie as the log-in sets it."""
+    """Return a cookie as the log-in sets it."""
     cookie = Sessions(Keyring(site.context.settings.secret)).write(
         site.email, "main", 1, time.time()
     )
@@ -131,7 +131,7 @@ async def test_request_that_died_between_queue_and_answer_is_repeated_with_the_s
 
 @pytest.fixture
 async def listener() -> AsyncIterator[HttpListener]:
-    """A small application behind the guard, on a real socket, with short patience."""
+    """Run a small application behind the guard, on a real socket, with short patience."""
 
     async def size(request: Request) -> PlainTextResponse:
         return PlainTextResponse(str(len(await request.body())))

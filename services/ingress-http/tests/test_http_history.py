@@ -27,7 +27,7 @@ NOON = 1_795_176_000.0  # of that day
 
 
 async def record(site: Any, *found: Event) -> None:
-    """What feedback does with events."""
+    """Do what feedback does with events."""
     await site.database.events.insert(found)
     await site.database.messages.apply(found)
 

@@ -9,6 +9,7 @@ Kubernetes and Docker mount for a secret. A variable of the same name wins.
 """
 
 import difflib
+import ipaddress
 import os
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ PREFIX = "POSTROAD_"
 _SECRETS_DIR = "POSTROAD_SECRETS_DIR"
 _TESTS = "POSTROAD_TEST_"  # tells the tests which servers to use, and may stand in any shell
 
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 S = TypeVar("S", bound="ServiceSettings")
 
 
@@ -295,3 +297,24 @@ def describe(kind: type[BaseSettings]) -> list[dict[str, Any]]:
         }
         for name, field in kind.model_fields.items()
     ]
+
+
+class ProxySettings(EnvironmentSettings):
+    """Of services that answer HTTP from outside."""
+
+    trusted_proxies: Annotated[tuple[IPNetwork, ...], NoDecode] = Field(
+        default=(),
+        title="Trusted proxies",
+        description="networks, comma separated, whose X-Forwarded-For is believed",
+    )
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_networks(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(
+                ipaddress.ip_network(part.strip(), strict=False)
+                for part in value.split(",")
+                if part.strip()
+            )
+        return value

@@ -8,6 +8,7 @@ from postroad_common.broker.deadletters import DeadLetters
 from postroad_common.broker.depths import QueueDepths
 from postroad_common.listener import HttpListener
 from postroad_common.service import ServiceContext, run
+from postroad_common.tokenbucket import TokenBuckets
 from postroad_common.tokens import Keyring
 from postroad_ingress_http import application
 from postroad_ingress_http.access.authentication import Authenticator
@@ -24,7 +25,6 @@ from postroad_ingress_http.exports.logfiles import LogFiles
 from postroad_ingress_http.history.messages import MessageHistory
 from postroad_ingress_http.hooks.calls import WebhookCalls
 from postroad_ingress_http.hooks.registry import WebhookRegistry
-from postroad_ingress_http.http.buckets import Buckets
 from postroad_ingress_http.http.connection import GuardedHttp
 from postroad_ingress_http.http.guard import Limits
 from postroad_ingress_http.operations.lanes import LaneOperations
@@ -32,7 +32,7 @@ from postroad_ingress_http.operations.queues import QueueOperations
 from postroad_ingress_http.sending.accept import Acceptance
 from postroad_ingress_http.sending.injector import Injector
 from postroad_ingress_http.sending.submission import SubmissionRules
-from postroad_ingress_http.settings import Settings
+from postroad_ingress_http.settings import HttpLimits, Settings
 
 _ENVELOPE_ROOM = 1 << 20  # octets of a request beside its message
 _log = structlog.get_logger(__name__)
@@ -56,6 +56,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         settings.http_port,
         reuse_port=settings.reuse_port,
         grace=settings.grace_seconds,
+        forwarded=",".join(map(str, settings.trusted_proxies)) or None,
         http=GuardedHttp,
     )
     context.health.add_check("first-account", bootstrap.check)
@@ -86,8 +87,8 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
         acceptance=Acceptance(rules, injector, database.idempotency, clock),
         authenticator=Authenticator(
             database.tokens.find_by_hash,
-            requests=Buckets(limits.burst, limits.rate),
-            failures=Buckets(limits.auth_failures, limits.auth_failures_per_minute / 60),
+            requests=TokenBuckets(limits.burst, limits.rate),
+            failures=_failures(limits),
         ),
         calls=WebhookCalls(hooks, database.outbox, database.replays),
         clock=clock,
@@ -115,12 +116,10 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
 def build_dashboard(context: ServiceContext[Settings]) -> Dashboard:
     """Build what only the dashboard works with."""
     settings = context.settings
-    limits = settings.limits.http
-    failures = Buckets(limits.auth_failures, limits.auth_failures_per_minute / 60)
     return Dashboard(
         frame=Frame(),
         sessions=Sessions(Keyring(settings.secret)),
-        passwords=PasswordCheck(context.database.users, failures),
+        passwords=PasswordCheck(context.database.users, _failures(settings.limits.http)),
         secure=(settings.http_url or "").startswith("https://"),
     )
 
@@ -135,6 +134,11 @@ def build_limits(settings: Settings) -> Limits:
         requests=limits.requests,
         bodies_in_memory=max(limits.memory, send_body),
     )
+
+
+def _failures(limits: HttpLimits) -> TokenBuckets[str]:
+    """Return the bound on failed log-ins, by address or name."""
+    return TokenBuckets(limits.auth_failures, limits.auth_failures_per_minute / 60)
 
 
 def main() -> None:

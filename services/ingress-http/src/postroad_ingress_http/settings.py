@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
-from postroad_common.settings import DnsSettings, MessageSettings, ServiceSettings
+from postroad_common.settings import DnsSettings, MessageSettings, ProxySettings, ServiceSettings
 
 
 class HttpLimits(BaseModel):
@@ -57,7 +57,7 @@ class IngressLimits(BaseModel):
 
 
 def _explain(error: ValidationError) -> str:
-    """The first thing that is wrong, with its place and, for a name, what it may have meant."""
+    """Return the first thing that is wrong, its place, and which name may have been meant."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     text = first["msg"].removeprefix("Value error, ")
@@ -68,7 +68,7 @@ def _explain(error: ValidationError) -> str:
     return f"{where}: {text}" if where else text
 
 
-class Settings(ServiceSettings, MessageSettings, DnsSettings):
+class Settings(ServiceSettings, MessageSettings, DnsSettings, ProxySettings):
     """The settings of ingress-http."""
 
     http_port: int = Field(

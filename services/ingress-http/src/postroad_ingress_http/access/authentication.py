@@ -1,36 +1,42 @@
 """Who sends a request: REST tokens, looked up seldom and remembered for a while.
 
-A token is looked up again every few seconds, so that revoking it works at once for people and
-costs nothing per message; when the database is away, tokens seen within the last hour still work.
-Sessions of the dashboard are in `dashboard.sessions`.
+A token is looked up again every few seconds, so that revoking it takes effect at once for people
+and costs nothing per message; when the database is away, tokens seen within the last hour still
+work. Sessions of the dashboard are in `dashboard.sessions`.
+
+Failures are counted by address, and only after a look-up has failed: whoever shares an address
+with an attacker and has a good token is never refused. Beyond the bound of failures an address has
+its look-ups done a few at a time, so that guesses cannot occupy the database.
 """
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from postroad_common.caching import Cache
 from postroad_common.errors import StoreAway
 from postroad_common.secrets import hash_token
 from postroad_common.store.tokens import Token
+from postroad_common.tasks import BackgroundTasks
+from postroad_common.tokenbucket import TokenBuckets
 from postroad_ingress_http.access.scopes import allows
-from postroad_ingress_http.http.buckets import Buckets
 from postroad_ingress_http.http.errors import ApiError, unavailable
-from postroad_ingress_http.http.rates import too_many
+from postroad_ingress_http.http.rates import look, take, too_many
 
 FRESH_SECONDS = 5.0
 STALE_SECONDS = 3600.0
 PATIENCE_SECONDS = 0.5  # how long a request with a remembered token waits for a new look-up
-REMEMBERED = 10_000
+REMEMBERED = 10_000  # tokens
+SUSPECTS_AT_ONCE = 2  # look-ups for addresses that have failed too often
 _LONGEST_TOKEN = 256
 
 Lookup = Callable[[str], Awaitable[Token | None]]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Remembered:
     token: Token
     seen: float
@@ -43,36 +49,38 @@ class Authenticator:
         self,
         lookup: Lookup,
         *,
-        requests: Buckets,
-        failures: Buckets,
+        requests: TokenBuckets[str],
+        failures: TokenBuckets[str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lookup = lookup
         self._requests = requests
         self._failures = failures
         self._clock = clock
-        self._known: OrderedDict[str, _Remembered] = OrderedDict()
+        # Made-up tokens are not remembered: they must not push out those that are in use.
+        self._known: Cache[str, _Remembered] = Cache(REMEMBERED, seconds=STALE_SECONDS, clock=clock)
         self._running: dict[str, asyncio.Task[Token | None]] = {}
+        self._tasks = BackgroundTasks("token look-up", expected=(StoreAway,))
+        self._suspects = asyncio.Semaphore(SUSPECTS_AT_ONCE)
 
     async def authenticate(self, request: Request, needed: str) -> Token:
-        """The token of `request`, which allows the scope `needed`.
+        """Return the token of `request`, which allows the scope `needed`.
 
         Raises:
             ApiError: 401 without a valid token, 403 without the scope, 429 beyond the rate, 503
                 when the database is away and the token was not seen lately.
         """
         address = request.client.host if request.client else ""
-        secret = _secret_of(request)
-        if not self._failures.look(address, self._clock()).allowed:
-            raise too_many(self._failures.look(address, self._clock()), "failed log-ins")
-        token = await self._find(secret)
+        token = await self._find(_secret_of(request), address)
         if token is None:
-            self._failures.take(address, self._clock())
+            failures = take(self._failures, address, self._clock())
+            if failures.retry_after:
+                raise too_many(failures, "failed log-ins")
             raise _unauthorized("This token is not valid.", "invalid_token")
-        verdict = self._requests.take(token.id, self._clock())
-        request.state.rate = verdict
-        if not verdict.allowed:
-            raise too_many(verdict, "requests with this token")
+        rate = take(self._requests, token.id, self._clock())
+        request.state.rate = rate
+        if rate.retry_after:
+            raise too_many(rate, "requests with this token")
         if not allows(token.scopes, needed):
             raise ApiError(
                 403, f"This token lacks the scope `{needed}`.", code="insufficient_scope"
@@ -80,52 +88,45 @@ class Authenticator:
         return token
 
     def forget(self, token_id: str) -> None:
-        """Looks the token up anew at its next use: it was changed by this process."""
+        """Look the token up anew at its next use: it was changed by this process."""
         for key, known in list(self._known.items()):
             if known.token.id == token_id:
-                del self._known[key]
+                self._known.pop(key)
 
-    async def _find(self, secret: str) -> Token | None:
+    async def _find(self, secret: str, address: str) -> Token | None:
         key = hash_token(secret)
         known = self._known.get(key)
-        now = self._clock()
-        if known is not None and now - known.seen < FRESH_SECONDS:
-            self._known.move_to_end(key)
+        if known is not None and self._clock() - known.seen < FRESH_SECONDS:
             return known.token
+        if known is None and look(self._failures, address, self._clock()).retry_after:
+            async with self._suspects:
+                return await self._refresh(key, None)
+        return await self._refresh(key, known)
+
+    async def _refresh(self, key: str, known: _Remembered | None) -> Token | None:
+        """Look the token up, once for all requests that wait; fall back to what is known of it."""
         task = self._running.get(key)
         if task is None:
-            task = asyncio.create_task(self._look_up(key))
-            task.add_done_callback(_retrieve)
+            task = self._tasks.spawn(self._look_up(key))
             self._running[key] = task
-        remembered = known.token if known and now - known.seen < STALE_SECONDS else None
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS if remembered else None):
+            async with asyncio.timeout(PATIENCE_SECONDS if known else None):
                 return await asyncio.shield(task)
         except (TimeoutError, StoreAway):
-            if remembered is not None:
-                return remembered
+            if known is not None:
+                return known.token
             raise unavailable("The database is away; this token cannot be checked.") from None
 
     async def _look_up(self, key: str) -> Token | None:
         try:
             token = await self._lookup(key)
-            if token is None:
-                # Not remembered: made-up tokens must not push out those that are in use.
-                self._known.pop(key, None)
-                return None
-            self._known[key] = _Remembered(token, self._clock())
-            self._known.move_to_end(key)
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-            return token
         finally:
             self._running.pop(key, None)
-
-
-def _retrieve(task: asyncio.Task[Token | None]) -> None:
-    """Marks the error of a look-up as seen when nobody waited for it to the end."""
-    if not task.cancelled():
-        task.exception()
+        if token is None:
+            self._known.pop(key)
+        else:
+            self._known.put(key, _Remembered(token, self._clock()))
+        return token
 
 
 def _secret_of(request: Request) -> str:

@@ -40,7 +40,7 @@ class Bootstrap:
         self._done = asyncio.Event()
 
     async def run(self) -> None:
-        """Tries until the database is there."""
+        """Try until the database answers."""
         pause = _FIRST_PAUSE
         while not self._done.is_set():
             try:
@@ -53,7 +53,7 @@ class Bootstrap:
                 self._done.set()
 
     async def check(self) -> None:
-        """Raises RuntimeError until the first account is there: a readiness check."""
+        """Raise RuntimeError until the first account is there: a readiness check."""
         if not self._done.is_set():
             raise RuntimeError("the first account has not been created yet")
 

@@ -13,7 +13,7 @@ from postroad_ingress_http.http.errors import bad_field, not_found
 
 
 def merge_features(base: Features, wanted: Mapping[str, bool]) -> Features:
-    """`base` with the features in `wanted`, under any of their names.
+    """Return `base` with the features in `wanted`, under any of their names.
 
     Raises:
         ApiError: 400, there is no such feature.
@@ -29,7 +29,7 @@ def merge_features(base: Features, wanted: Mapping[str, bool]) -> Features:
 
 
 def read_domains(field: str, domains: list[str]) -> tuple[str, ...]:
-    """The domains in A-label form.
+    """Return the domains in A-label form.
 
     Raises:
         ApiError: 400.
@@ -43,7 +43,7 @@ def read_domains(field: str, domains: list[str]) -> tuple[str, ...]:
 async def create(
     store: Credentials, account: str, name: str, features: Features, **more: Any
 ) -> tuple[Credential, str]:
-    """A new login and its password, which is kept nowhere."""
+    """Create a login; return it with its password, which is kept nowhere."""
     password = new_password()
     login = await store.create(
         account=account,
@@ -57,7 +57,7 @@ async def create(
 
 
 async def rotate(store: Credentials, account: str, username: str) -> tuple[Credential, str]:
-    """The login with a new password.
+    """Replace the password of the login; return both.
 
     Raises:
         ApiError: 404.
@@ -73,7 +73,7 @@ async def rotate(store: Credentials, account: str, username: str) -> tuple[Crede
 async def change(
     store: Credentials, account: str, username: str, changes: Mapping[str, Any]
 ) -> Credential:
-    """The login with `changes` made; `features` may name some of them only.
+    """Change the login and return it; `features` may name some of them only.
 
     Raises:
         ApiError: 400, 404.

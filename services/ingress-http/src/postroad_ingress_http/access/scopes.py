@@ -38,7 +38,7 @@ def covers(scopes: Iterable[str], wanted: Iterable[str]) -> bool:
 
 
 def check_scopes(scopes: list[str]) -> tuple[str, ...]:
-    """The scopes without repetitions.
+    """Return the scopes without repetitions.
 
     Raises:
         ApiError: 400, one does not exist.

@@ -96,7 +96,7 @@ async def erase(  # noqa: PLR0917 - FastAPI passes them by name
         bool, Query(description="Go on sending nothing there, which keeps the address.")
     ] = False,
 ) -> ErasedView:
-    """The messages stay in the statistics; nothing in them names the address any more."""
+    """Erase the address; its messages stay in the statistics, without naming it."""
     exact, listed = exact_address(address), read_address(address)
     totals: dict[str, Any] = {"messages": 0, "events": 0}
     complete = False

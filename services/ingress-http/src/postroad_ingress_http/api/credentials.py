@@ -80,7 +80,7 @@ async def create(
     fields: Annotated[CredentialChanges, body(CredentialChanges)],
     credentials: CredentialStore,
 ) -> CredentialWithPassword:
-    """The password is in this answer only."""
+    """Create a login. Its password is in this answer only."""
     login, password = await logins.create(
         credentials,
         token.account,
@@ -139,7 +139,7 @@ async def change(
 
 @router.delete("/{username}", status_code=204, summary="Delete a login")
 async def delete(username: str, token: Writer, credentials: CredentialStore) -> None:
-    """It stops working within seconds."""
+    """Take effect within seconds."""
     if not await credentials.delete(token.account, username):
         raise not_found("login")
 
@@ -148,7 +148,7 @@ async def delete(username: str, token: Writer, credentials: CredentialStore) -> 
 async def rotate(
     username: str, token: Writer, credentials: CredentialStore
 ) -> CredentialWithPassword:
-    """The old one stops working within seconds; the new one is in this answer only."""
+    """Replace the password within seconds. The new one is in this answer only."""
     login, password = await logins.rotate(credentials, token.account, username)
     return _with_password(CredentialView.model_validate(login), password)
 

@@ -96,7 +96,7 @@ async def by_address(  # noqa: PLR0917 - FastAPI passes them by name
     start: Moment = None,
     end: Moment = None,
 ) -> list[EventView]:
-    """The newest 500."""
+    """Return the newest 500."""
     ids = await history.newest_ids(token.account, address, [])
     return await _newest(events, token.account, ids, start, end)
 
@@ -110,7 +110,7 @@ async def by_tags(  # noqa: PLR0917 - FastAPI passes them by name
     start: Moment = None,
     end: Moment = None,
 ) -> list[EventView]:
-    """The newest 500 of messages that have all these tags, which `;` separates."""
+    """Return the newest 500 of messages that have all these tags, which `;` separates."""
     wanted = [tag for tag in tags.split(";") if tag]
     ids = await history.newest_ids(token.account, None, wanted)
     return await _newest(events, token.account, ids, start, end)

@@ -151,7 +151,7 @@ async def test(webhook_id: str, token: Writer, calls: CallsOf) -> Called:
 
 @router.post("/verify", status_code=202, summary="Prove ownership")
 async def verify(webhook_id: str, token: Writer, calls: CallsOf) -> Called:
-    """Posts a `verification` whose `data.challenge` the end point's answer must repeat."""
+    """Post a `verification` whose `data.challenge` the end point's answer must repeat."""
     return Called(delivery=await calls.verify(token.account, webhook_id))
 
 

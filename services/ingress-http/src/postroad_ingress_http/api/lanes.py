@@ -86,7 +86,7 @@ async def listing(
 
 @router.get("/{key:path}", summary="One lane")
 async def one(key: str, _: Reader, lanes: LanesOf) -> LaneView:
-    """The sender's account of it. The key stands in the path, percent-encoded."""
+    """Return the sender's account of it. The key stands in the path, percent-encoded."""
     return LaneView.model_validate(await lanes.find(key))
 
 

@@ -83,7 +83,7 @@ async def look(
     queues: QueuesOf,
     limit: Annotated[int, Query(ge=1, le=MOST, description="How many at most.")] = 20,
 ) -> Page[DeadLetterView]:
-    """The first ones, with the reason of each. They stay where they are."""
+    """Return the first ones, with the reason of each. They stay where they are."""
     found = await queues.look(name, limit)
     return Page(items=[DeadLetterView.model_validate(letter) for letter in found])
 

@@ -40,7 +40,7 @@ async def send(
     acceptance: AcceptanceOf,
     key: IdempotencyKey = None,
 ) -> Response:
-    """The message is accepted when it is safe on the queue.
+    """Accept a message; the answer comes when it is safe on the queue.
 
     Give a complete message in `mime`, or its parts. With an `Idempotency-Key` header the
     same request can be repeated without sending twice.

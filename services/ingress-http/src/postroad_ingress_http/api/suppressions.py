@@ -57,7 +57,7 @@ async def add(
     suppressions: SuppressionStore,
     clock: ClockOf,
 ) -> SuppressionView:
-    """An address that is on the list already gets this reason."""
+    """Add an address. One that is on the list already gets this reason."""
     now = clock()
     expires = read_moment("expires", fields.expires)
     if expires is not None and expires <= now:
@@ -102,6 +102,6 @@ async def one(address: str, token: Reader, suppressions: SuppressionStore) -> Su
 
 @router.delete("/{address:path}", status_code=204, summary="Send again")
 async def remove(address: str, token: Writer, suppressions: SuppressionStore) -> None:
-    """Takes the address off the list."""
+    """Take the address off the list."""
     if not await suppressions.remove(token.account, address):
         raise not_found("suppression")

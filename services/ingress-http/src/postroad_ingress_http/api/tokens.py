@@ -54,7 +54,7 @@ class TokenWithSecret(TokenView):
 async def create(
     token: Writer, fields: Annotated[TokenFields, body(TokenFields)], tokens: TokenStore
 ) -> TokenWithSecret:
-    """The secret is in this answer only. A token hands out no more than it may do itself."""
+    """Show the secret in this answer only. A token hands out no more than it may do itself."""
     scopes = check_scopes(fields.scopes)
     if not covers(token.scopes, scopes):
         raise ApiError(
@@ -79,7 +79,7 @@ async def listing(token: Reader, tokens: TokenStore) -> Page[TokenView]:
 async def delete(
     token_id: str, token: Writer, tokens: TokenStore, authenticator: AuthenticatorOf
 ) -> None:
-    """It stops working within seconds."""
+    """Take effect within seconds."""
     if not await tokens.delete(token.account, token_id):
         raise not_found("token")
     authenticator.forget(token_id)

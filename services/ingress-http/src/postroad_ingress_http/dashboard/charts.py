@@ -44,13 +44,13 @@ class Period:
 
     @classmethod
     def until(cls, now: float, seconds: int, step: int) -> "Period":
-        """The buckets that cover the `seconds` before `now`, the last one holding `now`."""
+        """Return the buckets that cover the `seconds` before `now`, the last one holding `now`."""
         last = int(now) // step * step
         count = seconds // step
         return cls(last - (count - 1) * step, step, count)
 
     def sums(self, counts: Mapping[tuple[int, str], int], name: str) -> list[int]:
-        """The numbers of `name` in each bucket; `counts` has them by hour and name."""
+        """Return the numbers of `name` in each bucket; `counts` has them by hour and name."""
         values = [0] * self.count
         for (hour, event), number in counts.items():
             bucket = (hour - self.start) // self.step
@@ -59,7 +59,7 @@ class Period:
         return values
 
     def label(self, bucket: int) -> str:
-        """The time of a bucket for people."""
+        """Return the time of a bucket for people."""
         moment = datetime.fromtimestamp(self.start + bucket * self.step, UTC)
         if self.step >= _DAY:
             return f"{moment:%d %b}"
@@ -115,7 +115,7 @@ def _group(  # noqa: PLR0917 - coordinates
     floor: float,
     top: int,
 ) -> Iterator[str]:
-    """The bars of one bucket."""
+    """Return the bars of one bucket."""
     bar = min(18.0, slot * 0.8 / len(series))
     gap = (slot - bar * len(series)) / 2
     for number, item in enumerate(series):
@@ -130,7 +130,7 @@ def _group(  # noqa: PLR0917 - coordinates
 
 
 def _round_up(value: int) -> int:
-    """The next number that four grid lines divide well."""
+    """Return the next number that four grid lines divide well."""
     scale = 1
     while True:
         for step in (4, 8, 12, 16, 20, 32):

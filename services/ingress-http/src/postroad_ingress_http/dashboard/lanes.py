@@ -123,7 +123,7 @@ def _reason(fields: Fields) -> dict[str, Any]:
 
 
 def _number(fields: Fields, name: str) -> Any:
-    """The number in a field, None where it was left empty; what is none is for the model."""
+    """Return the text of a number field, None where it is empty; the model checks it."""
     return text(fields, name).strip() or None
 
 
@@ -160,7 +160,7 @@ _ORDERS: Mapping[str, Callable[[Fields], dict[str, Any]]] = {
 
 
 def _row(view: Lane) -> LaneRow:
-    """What is known of the lane's state: the sender decides what that is."""
+    """Return what is known of the lane's state, which the sender decides."""
     state, order = view.state, view.order
     stopped = bool(order.get("paused") or order.get("drain"))
     phase = str(state.get("phase") or "idle")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from postroad_common.secrets import DUMMY_HASH, verify_password
 from postroad_common.store.accounts import User, Users
-from postroad_ingress_http.http.buckets import Buckets
-from postroad_ingress_http.http.rates import too_many
+from postroad_common.tokenbucket import TokenBuckets
+from postroad_ingress_http.http.rates import look, take, too_many
 
 _LONGEST_PASSWORD = 1024
 _LONGEST_NAME = 320
@@ -18,7 +18,7 @@ class PasswordCheck:
     """Finds the user of a name and a password; bounds failures by address and by name."""
 
     def __init__(
-        self, users: Users, failures: Buckets, clock: Callable[[], float] = time.monotonic
+        self, users: Users, failures: TokenBuckets[str], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._users = users
         self._failures = failures
@@ -33,13 +33,13 @@ class PasswordCheck:
         """
         keys = (f"address {address}", f"name {email.lower()[:_LONGEST_NAME]}")
         for key in keys:
-            verdict = self._failures.look(key, self._clock())
-            if not verdict.allowed:
-                raise too_many(verdict, "failed log-ins")
+            failures = look(self._failures, key, self._clock())
+            if failures.retry_after:
+                raise too_many(failures, "failed log-ins")
         user = await self._check(email, password)
         if user is None:
             for key in keys:
-                self._failures.take(key, self._clock())
+                take(self._failures, key, self._clock())
         return user
 
     async def _check(self, email: str, password: str) -> User | None:

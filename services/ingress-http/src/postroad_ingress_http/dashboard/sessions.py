@@ -38,13 +38,13 @@ class Sessions:
         self._keyring = keyring
 
     def write(self, email: str, account: str, version: int, now: float) -> str:
-        """The cookie of a new session."""
+        """Return the cookie of a new session."""
         return self._sign(
             "session", [email, account, version, now + SESSION_SECONDS, secrets.token_hex(16)]
         )
 
     def read(self, cookie: str | None, now: float) -> Session | None:
-        """The session of `cookie`; None when it is not one of ours, or has ended."""
+        """Return the session of `cookie`; None when it is not one of ours, or has ended."""
         values = self._verify("session", cookie)
         if not isinstance(values, list) or len(values) != 5:
             return None
@@ -54,13 +54,13 @@ class Sessions:
         return Session(email, account, version, ends, nonce, self._csrf("session", nonce))
 
     def write_visit(self, now: float) -> tuple[str, str]:
-        """The cookie of a visitor who may log in, and the token of the log-in form."""
+        """Return the cookie of a visitor who may log in, and the token of the log-in form."""
         nonce = secrets.token_hex(16)
         cookie = self._sign("visit", [nonce, now + LOGIN_SECONDS])
         return cookie, self._csrf("visit", nonce)
 
     def read_visit(self, cookie: str | None, now: float) -> str | None:
-        """The token that the log-in form of this visitor must carry."""
+        """Return the token that the log-in form of this visitor must carry."""
         values = self._verify("visit", cookie)
         if not isinstance(values, list) or len(values) != 2 or now >= values[1]:
             return None

@@ -102,7 +102,7 @@ def _conversation(said: object) -> tuple[Line, ...]:
 
 
 def reason(event: Event) -> str:
-    """What the event says in one line: the reply, or the reason."""
+    """Return what the event says in one line: the reply, or the reason."""
     for key in _SUMMARIES:
         value = event.data.get(key)
         if isinstance(value, str) and value:
@@ -126,17 +126,17 @@ def _details(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
 
 
 def iso(seconds: float) -> str:
-    """The time as RFC 3339 has it."""
+    """Return the time as RFC 3339 has it."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def when(seconds: float) -> str:
-    """The time for people, in UTC."""
+    """Return the time for people, in UTC."""
     return f"{datetime.fromtimestamp(seconds, UTC):%d %b %Y %H:%M:%S}"
 
 
 def octets(size: int) -> str:
-    """The size for people."""
+    """Return the size for people."""
     value = float(size)
     for unit in ("B", "KiB", "MiB"):
         if value < 1024:
@@ -146,10 +146,10 @@ def octets(size: int) -> str:
 
 
 def feature_labels(features: Features) -> list[str]:
-    """The names of the features that are on."""
+    """Return the names of the features that are on."""
     return [label for name, label in _SHORT.items() if getattr(features, name)]
 
 
 def with_cursor(query: Mapping[str, str], cursor: str) -> str:
-    """The query string of the next page."""
+    """Return the query string of the next page."""
     return urlencode({**{key: value for key, value in query.items() if value}, "cursor": cursor})

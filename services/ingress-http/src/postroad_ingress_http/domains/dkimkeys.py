@@ -17,7 +17,7 @@ RSA_BITS = 2048  # what fits a DNS answer and every verifier takes (RFC 8301)
 
 
 def new_keys(now: float, taken: frozenset[str] = frozenset()) -> tuple[DkimKey, DkimKey]:
-    """An RSA and an Ed25519 key whose selectors are not in `taken`.
+    """Return an RSA and an Ed25519 key whose selectors are not in `taken`.
 
     Takes some 100 ms of CPU: call it in a thread.
     """

@@ -31,7 +31,7 @@ class DnsChecker:
         return self._resolver
 
     async def texts(self, names: Iterable[str]) -> dict[str, list[str] | None]:
-        """The TXT records at each of `names`; None where DNS gave no answer."""
+        """Return the TXT records at each of `names`; None where DNS gave no answer."""
         wanted = list(dict.fromkeys(names))
         found = await asyncio.gather(*(self._ask(name) for name in wanted))
         return dict(zip(wanted, found, strict=True))

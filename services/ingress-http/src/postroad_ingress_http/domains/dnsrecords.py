@@ -31,7 +31,7 @@ class DnsRecord:
 
 
 def recommended(domain: SenderDomain, rules: DnsRules) -> list[DnsRecord]:
-    """The records that `domain` should have."""
+    """Return the records that `domain` should have."""
     name = domain.domain
     records = [
         DnsRecord(
@@ -60,17 +60,17 @@ def recommended(domain: SenderDomain, rules: DnsRules) -> list[DnsRecord]:
 
 
 def spf_host(rules: DnsRules) -> str:
-    """The host whose SPF record lists the addresses this installation sends from."""
+    """Return the host whose SPF record lists the addresses this installation sends from."""
     return f"_senderspf.{rules.hostname}"
 
 
 def dkim_value(key: DkimKey) -> str:
-    """The key record (RFC 6376 section 3.6.1)."""
+    """Return the key record (RFC 6376 section 3.6.1)."""
     return f"v=DKIM1; k={key.algorithm}; p={key.public}"
 
 
 def judge(record: DnsRecord, found: Sequence[str] | None, rules: DnsRules) -> Status:
-    """What the TXT records `found` at the name of `record` mean; None: DNS did not answer."""
+    """Judge the TXT records `found` at the name of `record`; None: DNS did not answer."""
     if found is None:
         return "unknown"
     if record.key == "spf":

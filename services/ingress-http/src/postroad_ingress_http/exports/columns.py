@@ -32,7 +32,7 @@ class _Line:
     message: MessageRecord | None
 
     def data(self, *names: str) -> str:
-        """The first of these data that the event has, as text."""
+        """Return the first of these data that the event has, as text."""
         for name in names:
             value = self.event.data.get(name)
             if isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -83,7 +83,7 @@ class Kind:
     columns: tuple[str, ...]
 
     def record(self, event: Event, message: MessageRecord | None) -> Record:
-        """The event as a record."""
+        """Return the event as a record."""
         line = _Line(event, message)
         return tuple(_COLUMNS[column](line) for column in self.columns)
 
@@ -134,12 +134,12 @@ KINDS = {
 
 
 def names_of(day: date) -> list[str]:
-    """The names of the files of one day."""
+    """Return the names of the files of one day."""
     return [f"{prefix}.{day}.log" for prefix in KINDS]
 
 
 def read_name(name: str) -> tuple[Kind, date] | None:
-    """The kind and the day of the file `name`; None when it is no such name."""
+    """Return the kind and the day of the file `name`; None when it is no such name."""
     prefix, _, rest = name.partition(".")
     kind = KINDS.get(prefix)
     text = rest.removesuffix(".log")

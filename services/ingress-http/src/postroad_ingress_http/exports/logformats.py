@@ -28,7 +28,7 @@ def _csv(rows: Sequence[Sequence[str]]) -> bytes:
 
 
 async def write_json(kind: Kind, pages: Pages) -> AsyncIterator[bytes]:
-    """An array with one object per record."""
+    """Write an array with one object per record."""
     before = "["
     async for page in pages:
         for record in page:

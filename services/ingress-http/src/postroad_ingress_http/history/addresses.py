@@ -5,7 +5,7 @@ from postroad_ingress_http.http.errors import bad_field
 
 
 def read_address(text: str) -> str:
-    """The address in the form of the list: lower case.
+    """Return the address in the form of the list: lower case.
 
     Raises:
         ApiError: 400.
@@ -14,7 +14,7 @@ def read_address(text: str) -> str:
 
 
 def exact_address(text: str) -> str:
-    """The address as messages have it: its local part as it is, its domain in lower case.
+    """Return the address as messages have it: the domain in lower case, else as it is.
 
     Raises:
         ApiError: 400.

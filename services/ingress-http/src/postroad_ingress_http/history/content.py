@@ -28,12 +28,12 @@ class StoredFile:
 
 
 def headers_of(raw: bytes) -> bytes:
-    """The header block."""
+    """Return the header block."""
     return raw[: header_end(raw)]
 
 
 def text_of(raw: bytes, subtype: str) -> str | None:
-    """The first text part of `subtype` that is no attachment; None when there is none."""
+    """Return the first text part of `subtype` that is no attachment; None when there is none."""
     for part in _walk(raw):
         if part.get_content_type() == f"text/{subtype}" and not part.is_attachment():
             return _decode(part)
@@ -41,7 +41,7 @@ def text_of(raw: bytes, subtype: str) -> str | None:
 
 
 def attachments_of(raw: bytes) -> list[StoredFile]:
-    """The attachments in their order."""
+    """Return the attachments in their order."""
     found = []
     for number, part in enumerate(_walk(raw)):
         if part.is_attachment() or (part.get_filename() and not part.is_multipart()):

@@ -10,7 +10,7 @@ MOST_DAYS = 800
 
 
 def total(rollups: list[Rollup]) -> dict[str, int]:
-    """The sums by name."""
+    """Return the sums by name."""
     sums: dict[str, int] = {}
     for rollup in rollups:
         for name, number in rollup.counts.items():
@@ -19,7 +19,7 @@ def total(rollups: list[Rollup]) -> dict[str, int]:
 
 
 def read_days(start: str | None, end: str | None, now: float) -> tuple[date, date]:
-    """The first and the last day; by default the last 30 until today.
+    """Return the first and the last day; by default the last 30 until today.
 
     Raises:
         ApiError: 400.

@@ -47,7 +47,7 @@ class GuardedHttp(HttpToolsProtocol):
                 self._refuse(431, "headers_too_large", "The headers of the request are too large.")
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Begin a request."""
         if not self._in_head:
             self._begin_head()
         super().on_message_begin()
@@ -58,7 +58,7 @@ class GuardedHttp(HttpToolsProtocol):
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - as in uvicorn
-        """What arrived is no HTTP."""
+        """Refuse what is no HTTP."""
         self._refuse(400, "bad_request", "This is not a valid HTTP request.")
 
     def _begin_head(self) -> None:

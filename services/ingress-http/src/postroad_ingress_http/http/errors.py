@@ -55,7 +55,7 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def response(self) -> JSONResponse:
-        """The error as an HTTP answer."""
+        """Return the error as an HTTP answer."""
         body = {"error": {"code": self.code, "message": self.message, "field": self.field}}
         return JSONResponse(body, self.status, self.headers)
 
@@ -76,7 +76,7 @@ def unavailable(message: str) -> ApiError:
 
 
 def from_validation(error: ValidationError) -> ApiError:
-    """The first complaint of a pydantic model, with the path of the field it is about."""
+    """Return the first complaint of a pydantic model, with the path of its field."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"]) or None
     match first["type"]:
@@ -91,7 +91,7 @@ def from_validation(error: ValidationError) -> ApiError:
 
 
 def from_exception(error: Exception) -> ApiError | None:
-    """The refusal that `error` means to the client; None when it is a fault of ours."""
+    """Return the refusal that `error` means to the client; None when it is a fault of ours."""
     match error:
         case ApiError():
             return error

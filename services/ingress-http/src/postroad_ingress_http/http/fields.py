@@ -22,7 +22,7 @@ Fields = dict[str, object]
 
 
 async def read_fields(request: Request) -> Fields:
-    """The fields of the body of `request`; an empty body has none.
+    """Read the fields of the body; an empty body has none.
 
     Octets of form fields that are no UTF-8 are kept as surrogate escapes, so that a MIME message
     in another charset survives; every other use of such a field must call `require_text`.
@@ -47,7 +47,7 @@ async def read_fields(request: Request) -> Fields:
 
 
 def parse_json(body: bytes) -> Fields:
-    """The members of a JSON object.
+    """Return the members of a JSON object.
 
     Raises:
         ApiError: 400, the body is no JSON object.
@@ -62,7 +62,7 @@ def parse_json(body: bytes) -> Fields:
 
 
 def parse_form(body: bytes) -> Fields:
-    """The fields of an URL-encoded form.
+    """Return the fields of an URL-encoded form.
 
     Raises:
         ApiError: 400, it is not one, or has too many fields.
@@ -82,7 +82,7 @@ def parse_form(body: bytes) -> Fields:
 
 
 def parse_multipart(content_type: str, body: bytes) -> Fields:
-    """The fields of a multipart form; files count as fields with their content.
+    """Return the fields of a multipart form; files count as fields with their content.
 
     Raises:
         ApiError: 400, it does not parse.

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from postroad_common.mail.identifiers import new_id
 from postroad_ingress_http.http.errors import ApiError, from_exception, unavailable
-from postroad_ingress_http.http.rates import rate_headers
+from postroad_ingress_http.http.rates import Rate
 
 _REQUESTS = Counter(
     "postroad_http_requests_total", "Requests answered.", ("area", "method", "status")
@@ -48,7 +48,7 @@ class Limits:
 
 
 def area_of(path: str) -> str:
-    """The part of the service a path belongs to: a label with few values."""
+    """Return the part of the service a path belongs to: a label with few values."""
     first, _, rest = path.lstrip("/").partition("/")
     if first == "v1":
         return "send" if rest == "send" else "api"
@@ -68,7 +68,7 @@ class Guard:
         self._octets = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -115,7 +115,7 @@ class Guard:
             raise unavailable("Too many requests are being worked on; try again soon.")
 
     def count(self, octets: int) -> None:
-        """Adds to the octets of all bodies in memory.
+        """Add to the octets of all bodies in memory.
 
         Raises:
             ApiError: 503, there is no room for more.
@@ -184,9 +184,9 @@ class _Answer:
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = self._state["request_id"]
-            if verdict := self._state.get("rate"):
-                for name, value in rate_headers(verdict).items():
-                    headers[name] = value
+            rate: Rate | None = self._state.get("rate")
+            for name, value in rate.headers().items() if rate else ():
+                headers[name] = value
             headers["X-Content-Type-Options"] = "nosniff"
             headers["Referrer-Policy"] = "no-referrer"
             headers.setdefault("Cache-Control", "no-store")

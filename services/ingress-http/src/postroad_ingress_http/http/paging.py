@@ -28,13 +28,13 @@ class Page(BaseModel, Generic[T]):
 
 
 def write_cursor(*position: str | float) -> str:
-    """The cursor for a position in a list."""
+    """Return the cursor for a position in a list."""
     text = json.dumps(position, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
 
 def read_cursor(cursor: str | None, *kinds: type) -> list[Any] | None:
-    """The position in `cursor`, whose parts are of `kinds`; None without a cursor.
+    """Return the position in `cursor`, whose parts are of `kinds`; None without a cursor.
 
     Raises:
         ApiError: 400, it was not made by `write_cursor`.

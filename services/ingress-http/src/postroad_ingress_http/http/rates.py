@@ -1,19 +1,50 @@
 """What a client is told about its rate: headers of every answer, and the refusal beyond it."""
 
-from postroad_ingress_http.http.buckets import Verdict
+from dataclasses import dataclass
+from math import ceil
+
+from postroad_common.tokenbucket import TokenBuckets
 from postroad_ingress_http.http.errors import ApiError
 
 
-def rate_headers(verdict: Verdict) -> dict[str, str]:
-    """The headers that tell a client how much it may still ask."""
-    return {
-        "RateLimit-Limit": str(verdict.limit),
-        "RateLimit-Remaining": str(verdict.remaining),
-        "RateLimit-Reset": str(int(verdict.reset) + 1),
-    }
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A bucket after it was asked. `reset` and `retry_after` are seconds until full and until one.
+
+    `retry_after` is 0.0 when the request was allowed.
+    """
+
+    limit: int
+    remaining: int
+    reset: float
+    retry_after: float
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that tell a client how much it may still ask."""
+        return {
+            "RateLimit-Limit": str(self.limit),
+            "RateLimit-Remaining": str(self.remaining),
+            "RateLimit-Reset": str(ceil(self.reset)),
+        }
 
 
-def too_many(verdict: Verdict, what: str) -> ApiError:
-    """429 that says when to come back."""
-    headers = rate_headers(verdict) | {"Retry-After": str(int(verdict.retry_after) + 1)}
+def take(buckets: TokenBuckets[str], key: str, now: float) -> Rate:
+    """Take one from the bucket of `key`, if it is there."""
+    return _rate(buckets, key, now, buckets.take(key, now))
+
+
+def look(buckets: TokenBuckets[str], key: str, now: float) -> Rate:
+    """Return what `take` would, without taking."""
+    return _rate(buckets, key, now, buckets.wait(key, now))
+
+
+def _rate(buckets: TokenBuckets[str], key: str, now: float, wait: float) -> Rate:
+    level = buckets.level(key, now)
+    missing = buckets.capacity - level
+    return Rate(int(buckets.capacity), int(level), missing / buckets.per_second, wait)
+
+
+def too_many(rate: Rate, what: str) -> ApiError:
+    """Return the 429 that says when to come back."""
+    headers = rate.headers() | {"Retry-After": str(max(1, ceil(rate.retry_after)))}
     return ApiError(429, f"Too many {what}; wait and try again.", headers=headers)

@@ -91,7 +91,7 @@ class LaneOrder(BaseModel):
     )
 
     def changes(self, now: float) -> dict[str, Any]:
-        """The order as the sender reads it; None takes a part of it back."""
+        """Return the order as the sender reads it; None takes a part of it back."""
         given = self.model_fields_set
         found = {name: getattr(self, name) for name in _PLAIN if name in given}
         for name in ("paused", "drain", "simulate"):

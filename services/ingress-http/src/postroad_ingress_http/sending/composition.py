@@ -24,7 +24,7 @@ _BUILT_FIELDS = (
 
 
 def compose(request: SendFields) -> Composition:
-    """What the message of `request` is built from.
+    """Return what the message of `request` is built from.
 
     Raises:
         ApiError: 400, naming the field.

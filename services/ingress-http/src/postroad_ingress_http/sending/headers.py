@@ -19,19 +19,19 @@ _HARD_LIMIT = 900  # longer ASCII text might hold a word that fits no line (998 
 
 
 def text_header(name: str, text: str) -> bytes:
-    """The field `name` with unstructured `text`, folded, with its CRLF."""
+    """Return the field `name` with unstructured `text`, folded, with its CRLF."""
     if _PRINTABLE.fullmatch(text) and "=?" not in text and len(text) <= _HARD_LIMIT:
         return _fold(name, text.split(" "))
     return _fold(name, _encoded_words(text))
 
 
 def raw_header(name: str, words: Iterable[str]) -> bytes:
-    """The field `name` with `words` that are safe as they are, folded only between them."""
+    """Write the field `name` with `words` that are safe as they are, folded between them."""
     return _fold(name, list(words))
 
 
 def address_header(name: str, mailboxes: Iterable[NamedMailbox]) -> bytes:
-    """The field `name` with a list of mailboxes."""
+    """Return the field `name` with a list of mailboxes."""
     words: list[str] = []
     for entry in mailboxes:
         if words:

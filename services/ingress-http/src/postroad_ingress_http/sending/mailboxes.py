@@ -34,7 +34,7 @@ class NamedMailbox:
 
 
 def parse_list(text: str) -> list[NamedMailbox]:
-    """The mailboxes in a list separated by commas, such as `Ann <ann@a.example>, bob@b.example`.
+    """Read a list separated by commas, such as `Ann <ann@a.example>, bob@b.example`.
 
     Raises:
         AddressError: with the reason.

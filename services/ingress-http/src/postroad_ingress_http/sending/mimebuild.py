@@ -56,7 +56,7 @@ class Composition:
 
 
 def build(mail: Composition, *, message_id: str, now: float) -> bytes:
-    """The message with CRLF line ends. `message_id` is without angle brackets, `now` Unix time."""
+    """Build the message; `message_id` has no angle brackets, `now` is in Unix seconds."""
     lines = [
         raw_header("Date", [formatdate(now).replace("-0000", "+0000")]),
         address_header("From", [mail.sender]),
@@ -88,7 +88,7 @@ def _unsubscribe_headers(unsubscribe: Unsubscribe) -> list[bytes]:
 
 
 def _content(mail: Composition) -> bytes:
-    """The header fields and the body of the outermost part."""
+    """Return the header fields and the body of the outermost part."""
     bodies = []
     if mail.text is not None or mail.html is None:
         bodies.append(_text_part("plain", mail.text or ""))
@@ -129,7 +129,7 @@ def _text_part(subtype: str, text: str) -> bytes:
 
 
 def _encode_text(octets: bytes) -> tuple[str, bytes]:
-    """The transfer encoding that suits the text best, and the text in it."""
+    """Return the transfer encoding that suits the text best, and the text in it."""
     if b"\0" in octets:
         return "base64", _base64(octets)
     if octets.isascii() and max(map(len, octets.split(b"\r\n"))) <= _MAX_LINE:

@@ -50,7 +50,7 @@ def _has_long_line(message: bytes) -> bool:
 
 
 def subject_of(message: bytes) -> str:
-    """The subject as a reader sees it, on one line, at most 500 characters."""
+    """Return the subject as a reader sees it, on one line, at most 500 characters."""
     found = _SUBJECT.search(message, 0, header_end(message))
     if not found:
         return ""

@@ -109,7 +109,7 @@ class SendFields(BaseModel):
 
 
 def read_send(fields: Fields) -> SendFields:
-    """The request in `fields`.
+    """Return the request in `fields`.
 
     Raises:
         ApiError: 400 for a field that is not known, not offered, or named in two ways.

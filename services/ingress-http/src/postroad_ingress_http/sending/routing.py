@@ -26,7 +26,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def read_envelope(text: str | None) -> Mailbox | None:
-    """The sender address; None for the null sender (left out, empty or `<>`).
+    """Return the sender address; None for the null sender (left out, empty or `<>`).
 
     Raises:
         ApiError: 400, `envelope` is no address.
@@ -37,7 +37,7 @@ def read_envelope(text: str | None) -> Mailbox | None:
 
 
 def read_recipients(request: SendFields, limit: int) -> list[Mailbox]:
-    """The recipients without repetitions, in their order; at most `limit`.
+    """Return the recipients without repetitions, in their order; at most `limit`.
 
     Raises:
         ApiError: 400, naming the entry that is no address.
@@ -108,7 +108,7 @@ def read_schedule(
 
 
 def read_notify(dsn: DsnFields | None) -> tuple[NotifyWish, ...]:
-    """The wishes in `dsn.notify`; none when it is not given.
+    """Return the wishes in `dsn.notify`; none when it is not given.
 
     Raises:
         ApiError: 400.
@@ -122,7 +122,7 @@ def read_notify(dsn: DsnFields | None) -> tuple[NotifyWish, ...]:
 
 
 def read_ret(dsn: DsnFields | None) -> RetWish | None:
-    """What a DSN shall return.
+    """Return what a DSN shall return.
 
     Raises:
         ApiError: 400.
@@ -136,7 +136,7 @@ def read_ret(dsn: DsnFields | None) -> RetWish | None:
 
 
 def read_envid(dsn: DsnFields | None) -> str | None:
-    """The envelope id, printable ASCII.
+    """Return the envelope id, printable ASCII.
 
     Raises:
         ApiError: 400.
@@ -149,7 +149,7 @@ def read_envid(dsn: DsnFields | None) -> str | None:
 
 
 def read_orcpt(dsn: DsnFields | None, recipients: int) -> str | None:
-    """The original recipient as `type;address`, for a request with one recipient.
+    """Return the original recipient as `type;address`, for a request with one recipient.
 
     Raises:
         ApiError: 400.

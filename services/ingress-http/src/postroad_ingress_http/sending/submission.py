@@ -49,14 +49,14 @@ class Prepared:
     message: bytes
 
     def answer(self) -> dict[str, str]:
-        """What the client gets: each message id and its recipient."""
+        """Return what the client gets: each message id and its recipient."""
         return {recipient.id: recipient.address for recipient in self.submission.recipients}
 
 
 def prepare(
     request: SendFields, origin: Origin, rules: SubmissionRules, now: float, identify: Identify
 ) -> Prepared:
-    """The submission that `request` asks for at the time `now` (Unix seconds).
+    """Return the submission that `request` asks for at the time `now` (Unix seconds).
 
     Raises:
         ApiError: 400 with the field that is wrong, 413 for a message that is too large.

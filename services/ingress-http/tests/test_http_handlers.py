@@ -1,0 +1,98 @@
+"""Handlers called as the functions they are, with the objects that they name and no HTTP."""
+
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from postroad_common.store.tokens import Token
+from postroad_ingress_http.access.scopes import EVERYTHING
+from postroad_ingress_http.api import domains, send, suppressions, tokens
+from postroad_ingress_http.api.domains import DomainFields
+from postroad_ingress_http.api.suppressions import SuppressionFields
+from postroad_ingress_http.api.tokens import TokenFields
+from postroad_ingress_http.dashboard import logins as login_pages
+from postroad_ingress_http.dashboard.frame import Frame
+from postroad_ingress_http.dashboard.sessions import Session
+from postroad_ingress_http.dashboard.visitor import Pages
+from postroad_ingress_http.http.errors import ApiError
+from postroad_ingress_http.sending.request import read_send
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ADMIN = Token("id", "handlers", "admin", (EVERYTHING,), 0.0)
+SENDER = Token("id", "handlers", "sender", ("send", "tokens"), 0.0)
+SESSION = Session("ann@example.com", "handlers", 1, 2e9, "nonce", "csrf")
+
+
+def request(path: str = "/", *, secure: bool = False) -> Request:
+    scheme = "https" if secure else "http"
+    return Request(
+        {
+            "type": "http",
+            "method": "POST",
+            "scheme": scheme,
+            "path": path,
+            "server": ("postroad.test", 80),
+            "query_string": b"",
+            "headers": [],
+            "client": ("192.0.2.1", 1),
+            "state": {"session": SESSION},
+        }
+    )
+
+
+async def test_token_hands_out_no_scope_that_it_lacks(site: Any):
+    store = site.database.tokens
+    with pytest.raises(ApiError) as caught:
+        await tokens.create(SENDER, TokenFields(scopes=["domains"]), store)
+    assert (caught.value.status, caught.value.code) == (403, "insufficient_scope")
+    made = await tokens.create(SENDER, TokenFields(name="x", scopes=["send"]), store)
+    listed = await tokens.listing(ADMIN, store)
+    assert [(item.id, item.name) for item in listed.items] == [(made.id, "x")]
+    await tokens.delete(made.id, ADMIN, store, site.dependencies.authenticator)
+    assert (await tokens.listing(ADMIN, store)).items == []
+
+
+async def test_domain_is_answered_with_the_records_to_publish(site: Any):
+    found = await domains.add(
+        ADMIN, DomainFields(domain="Handlers.example"), site.dependencies.domains
+    )
+    assert found.domain == "handlers.example"
+    assert {record.status for record in found.records} == {None}
+    with pytest.raises(ApiError) as caught:
+        await domains.add(ADMIN, DomainFields(domain="handlers.example"), known)
+    assert caught.value.status == 409
+
+
+async def test_suppression_must_not_have_ended_by_the_clock_it_is_given(site: Any):
+    store = site.database.suppressions
+    fields = SuppressionFields(address="A@B.example", expires="2026-01-01")
+    with pytest.raises(ApiError) as caught:
+        await suppressions.add(ADMIN, fields, store, lambda: 1.8e9)
+    assert caught.value.field == "expires"
+    made = await suppressions.add(ADMIN, fields, store, lambda: 1.7e9)
+    assert (made.address, made.created) == ("a@b.example", 1.7e9)
+    assert await suppressions.one("a@b.example", ADMIN, store) == made
+
+
+async def test_mail_carries_the_token_and_the_client_it_came_from(site: Any):
+    await site.empty()
+    mail = read_send({"recipient": "x@a.example", "mime": "Subject: handler\r\n\r\nbody\r\n"})
+    acceptance = site.dependencies.acceptance
+    answer = await send.send(request(secure=True), ADMIN, mail, acceptance)
+    assert answer.status_code == 200
+    submission, _ = await site.last()
+    assert (submission.account, submission.credential) == ("handlers", "id")
+    assert (submission.client.ip, submission.client.protocol) == ("192.0.2.1", "HTTPS")
+
+
+async def test_page_of_a_new_login_shows_its_password_once(site: Any):
+    store = site.database.credentials
+    pages = Pages(Frame(), request("/dashboard/logins"))
+    page = await login_pages.create(SESSION, {"name": "printer"}, pages, store)
+    (login,) = await store.list("handlers")
+    assert login.name == "printer"
+    assert login.username in bytes(page.body).decode()
+    again = await login_pages.one(login.username, SESSION, pages, store)
+    assert "Password" not in bytes(again.body).decode()
