@@ -55,9 +55,8 @@ async def test_token_hands_out_no_scope_that_it_lacks(site: Any):
 
 
 async def test_domain_is_answered_with_the_records_to_publish(site: Any):
-    found = await domains.add(
-        ADMIN, DomainFields(domain="Handlers.example"), site.dependencies.domains
-    )
+    known = site.dependencies.domains
+    found = await domains.add(ADMIN, DomainFields(domain="Handlers.example"), known)
     assert found.domain == "handlers.example"
     assert {record.status for record in found.records} == {None}
     with pytest.raises(ApiError) as caught:
