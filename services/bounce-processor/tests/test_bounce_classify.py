@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from postroad_bounce_processor.classification.classifier import Classifier, built_in, explanations
 from postroad_bounce_processor.classification.phrases import normalise, phrase_pattern
-from postroad_bounce_processor.classification.rule import RuleError
+from postroad_bounce_processor.classification.rule import RuleError, read_rule
 from postroad_common.mail.classification import Classification
 
 _REPLIES = [
@@ -56,7 +56,7 @@ _REPLIES = [
     (451, "4.3.0", "Temporary lookup failure", "dns"),
     (452, "4.3.1", "Insufficient system storage", "server-error"),
     (502, "5.5.2", "Command not recognized", "protocol"),
-    (550, "", "Requested action not taken: mailbox unavailable", "undetermined"),
+    (550, "", "Requested action not taken: mailbox unavailable", "no-such-user"),
     (None, "", "", "undetermined"),
 ]
 
@@ -91,7 +91,7 @@ def test_words_about_something_else_never_condemn_the_address(code: int, enhance
 
 def _classifier(*phrases: str) -> Classifier:
     """Return a classifier that calls `virus` whatever has one of the phrases."""
-    return Classifier([("test", {"class": "virus", "phrases": list(phrases)})])
+    return Classifier([read_rule("test", {"class": "virus", "phrases": list(phrases)})])
 
 
 def test_phrases_match_whole_words_only():
@@ -130,7 +130,7 @@ def test_addresses_and_case_and_spaces_do_not_matter():
 )
 def test_a_broken_rule_is_refused_when_it_is_read(entry: dict[str, object]):
     with pytest.raises(RuleError):
-        Classifier([("test", entry)])
+        read_rule("test", entry)
 
 
 def test_every_class_is_explained_in_a_sentence():

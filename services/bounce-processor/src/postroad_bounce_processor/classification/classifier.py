@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
-from typing import Any
 
 from postroad_bounce_processor.classification.phrases import normalise, split
-from postroad_bounce_processor.classification.rule import read_rule
+from postroad_bounce_processor.classification.rule import STRONG, Rule, read_rule
 from postroad_common.mail.classification import Classification
 
 REMEMBERED = 500
@@ -30,32 +29,40 @@ class Verdict:
     classification: Classification
     hard: bool
     """The class is a hard one, and the numbers do not contradict it: a permanent reply (5yz,
-    5.x.x) that is not about security or policy (x.7.x)."""
+    5.x.x) that is not about security or policy (x.7.x), given to RCPT."""
+    weight: int = 0
+    """How much the words say (`rule`: STRONG, GENERAL or NUMBERS); 0 if no rule fits."""
 
 
 class Classifier:
     """Applies the rules; built once, immutable, cheap to share."""
 
-    def __init__(self, rules: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-        """Raise `RuleError` if a rule, given with where it stands, is not well formed."""
-        self._rules = tuple(read_rule(origin, entry) for origin, entry in rules)
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules = tuple(rules)
         # In a storm one server says the same thing thousands of times.
         self._known = lru_cache(REMEMBERED)(self._judge)
 
-    def classify(self, code: int | None, enhanced: str, text: str) -> Verdict:
+    def classify(self, code: int | None, enhanced: str, text: str, stage: str = "") -> Verdict:
         """Return the class of the failure; `undetermined` if no rule fits.
 
-        ``text`` may be a diagnostic or a paragraph for people; its first 2,000 characters count.
+        Args:
+            code: the SMTP code, where there is one.
+            enhanced: the enhanced status code, or empty.
+            text: a diagnostic or a paragraph for people; its first 2,000 characters count.
+            stage: the command that was answered (`rule.STAGES`), where it is known.
         """
         if code is None and enhanced:  # a status alone stands for the plainest reply of its kind
             code = {"5": 550, "4": 450}.get(enhanced[0])
-        return self._known(code, enhanced, normalise(text))
+        return self._known(code, enhanced, stage, normalise(text))
 
-    def _judge(self, code: int | None, enhanced: str, normal: str) -> Verdict:
+    def _judge(self, code: int | None, enhanced: str, stage: str, normal: str) -> Verdict:
         text = split(normal)
         for rule in self._rules:
-            if rule.fits(code, enhanced, text):
-                return Verdict(rule.classification, rule.hard and _is_final(code, enhanced))
+            if rule.fits(code, enhanced, stage, text):
+                hard = rule.hard and _is_final(code, enhanced)
+                if hard and rule.classification is Classification.NO_SUCH_USER:
+                    hard = not _is_contested(enhanced, stage)
+                return Verdict(rule.classification, hard, rule.weight)
         return Verdict(Classification.UNDETERMINED, hard=False)
 
 
@@ -65,6 +72,16 @@ def _is_final(code: int | None, enhanced: str) -> bool:
     return not enhanced or (enhanced[0] == "5" and not enhanced.startswith("5.7."))
 
 
+def _is_contested(enhanced: str, stage: str) -> bool:
+    """Tell whether "no such user" may not be meant.
+
+    As the answer to the data it is that of a filter: RCPT was accepted. So it is where the status
+    speaks of an existing mailbox (5.2.0) or of the mail system (5.3.x), unless it answers RCPT.
+    """
+    other = enhanced == "5.2.0" or enhanced.startswith("5.3.")
+    return stage == "data" or (other and stage != "rcpt")
+
+
 @cache
 def built_in() -> Classifier:
     """Return the classifier with the rules that are part of the program.
@@ -72,11 +89,15 @@ def built_in() -> Classifier:
     Raises:
         RuleError: a rule file is broken.
     """
-    rules: list[tuple[str, Mapping[str, Any]]] = []
+    rules: list[Rule] = []
     for file in sorted((files(_RULES) / "rules").iterdir(), key=lambda entry: entry.name):
         if file.name[:1].isdigit():
-            entries = tomllib.loads(file.read_text(encoding="utf-8"))["rule"]
-            rules += [(f"{file.name} rule {n}", entry) for n, entry in enumerate(entries, start=1)]
+            document = tomllib.loads(file.read_text(encoding="utf-8"))
+            weight = int(document.get("weight", STRONG))
+            rules += [
+                read_rule(f"{file.name} rule {number}", entry, weight)
+                for number, entry in enumerate(document["rule"], start=1)
+            ]
     return Classifier(rules)
 
 

@@ -8,7 +8,14 @@ from typing import Any
 from postroad_bounce_processor.classification.phrases import PhraseError, Phrases, Text
 from postroad_common.mail.classification import Classification
 
-_KEYS = frozenset({"class", "hard", "phrases", "patterns", "codes", "enhanced", "unless"})
+_KEYS = frozenset(
+    {"class", "hard", "general", "phrases", "patterns", "codes", "enhanced", "stages", "unless"}
+)
+STAGES = frozenset({"connect", "ehlo", "mail", "rcpt", "data"})
+"""The commands that a reply may answer; `data` stands for the end of the data, too."""
+
+STRONG, GENERAL, NUMBERS = 3, 2, 1
+"""What a rule weighs: its words mean one thing, or many, or there are only numbers."""
 
 
 class RuleError(ValueError):
@@ -22,13 +29,17 @@ class Rule:
     classification: Classification
     hard: bool
     """A permanent failure that fits means that the address is dead."""
+    weight: int
     words: Phrases
     codes: frozenset[int]
     enhanced: re.Pattern[str] | None
+    stages: frozenset[str]
     unless: Phrases
 
-    def fits(self, code: int | None, enhanced: str, text: Text) -> bool:
+    def fits(self, code: int | None, enhanced: str, stage: str, text: Text) -> bool:
         """Tell whether all conditions hold."""
+        if self.stages and stage not in self.stages:
+            return False
         if self.codes and code not in self.codes:
             return False
         if self.enhanced is not None and not self.enhanced.fullmatch(enhanced):
@@ -38,8 +49,8 @@ class Rule:
         return not self.unless.found_in(text)
 
 
-def read_rule(origin: str, entry: Mapping[str, Any]) -> Rule:
-    """Return the rule of one TOML table.
+def read_rule(origin: str, entry: Mapping[str, Any], weight: int = STRONG) -> Rule:
+    """Return the rule of one TOML table; `weight` is that of its file.
 
     Raises:
         RuleError: it is not well formed; `origin` says where it stands.
@@ -58,7 +69,12 @@ def read_rule(origin: str, entry: Mapping[str, Any]) -> Rule:
         re.escape(status).replace(r"\*", r"\d{1,3}") for status in entry.get("enhanced", ())
     ]
     enhanced = re.compile("|".join(statuses)) if statuses else None
-    if not words and not codes and enhanced is None:
+    stages = frozenset(str(stage) for stage in entry.get("stages", ()))
+    if not stages <= STAGES:
+        raise RuleError(f"{origin}: unknown stages {sorted(stages - STAGES)}")
+    if not words and not codes and not stages and enhanced is None:
         raise RuleError(f"{origin}: a rule without conditions fits everything")
     hard = classification.hard and bool(entry.get("hard", True))
-    return Rule(classification, hard, words, codes, enhanced, unless)
+    if entry.get("general", False):
+        weight = min(weight, GENERAL)
+    return Rule(classification, hard, weight, words, codes, enhanced, stages, unless)

@@ -32,8 +32,13 @@ _REFUSED_CHARSETS = frozenset(
 
 
 def decode_text(data: bytes, charset: str) -> str:
-    """Decode with ``charset`` if it is a sane text encoding, else UTF-8, else Latin-1."""
+    """Decode with ``charset`` if it is a sane text encoding, else UTF-8, else Latin-1.
+
+    Escape sequences of ISO-2022-JP mean just that where nothing else is said (RFC 1468).
+    """
     name = _known_charset(charset.strip().lower()[:40])
+    if name in {None, "ascii"} and b"\x1b$" in data:
+        name = "iso2022_jp_ext"
     if name is not None:
         try:
             return data.decode(name, "replace")

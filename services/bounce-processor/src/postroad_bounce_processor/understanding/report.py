@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from postroad_bounce_processor.reading.decoding import decode_text
 from postroad_bounce_processor.reading.mime import Part
+from postroad_bounce_processor.understanding.passages import own_words
 
 MAX_STATUS_BYTES = 256 * 1024
 MAX_RECIPIENTS = 1000
+MAX_LOOSE_BYTES = 64 * 1024
 MAX_FIELD = 4000
 MAX_DIAGNOSTIC = 2000
 
@@ -22,7 +24,16 @@ _STATUS = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.]\d)")
 _CODE = re.compile(r"(?<![\d.#])([245][0-9]\d)(?=[ \-#]|: |$)")
 _UNITEXT = re.compile(r"\\x\{([0-9a-fA-F]{1,6})\}")
 _SPACES = re.compile(r"\s+")
-_ADDRESS = re.compile(r"[^\s<>;,\"]{1,64}@[^\s<>;,\"]{1,255}")
+_ADDRESS = re.compile(
+    r'"(?:[^"\\\r\n]|\\.){1,64}"@[^\s<>;,"]{1,255}|[^\s<>;,"]{1,64}@[^\s<>;,"]{1,255}'
+)
+_LOOSE = re.compile(r"^[ \t]{0,8}(?:final|original)-recipient[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_LOOSE_FIELD = re.compile(r"^[ \t]{0,8}(?:action|status)[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_INDENTED_FIELD = re.compile(
+    r"^[ \t]{1,8}(?=(?:final-|original-)recipient|action|status|diagnostic-code|remote-mta)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_COMMENT = re.compile(r"\(([^()]{1,300})\)?")
 _ACTIONS = {
     "fail": "failed",
     "undel": "failed",
@@ -46,6 +57,8 @@ class RecipientReport:
     code: int | None
     diagnostic: str
     remote_mta: str
+    comment: str = ""
+    """What stands in brackets after the status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +84,27 @@ def find_report(mail: Part) -> Report | None:
         )
         return Report("", "", ()) if declared else None
     text = decode_text(status.content(MAX_STATUS_BYTES), status.parameters.get("charset", ""))
+    return _read_status(text)
+
+
+def find_loose_report(mail: Part) -> Report | None:
+    """Return the report whose fields stand in the text, because the MIME structure is broken.
+
+    The mail must be known to come from a daemon: people quote reports, too.
+    """
+    text = decode_text(mail.raw[mail.start : mail.start + MAX_LOOSE_BYTES], "")
+    if not _LOOSE.search(text):
+        return None
+    text = own_words(text.replace("\r\n", "\n"))
+    first = _LOOSE.search(text)
+    if first is None or not _LOOSE_FIELD.search(text):
+        return None
+    report = _read_status(_INDENTED_FIELD.sub("", text))
+    return report if any(block.final_recipient for block in report.recipients) else None
+
+
+def _read_status(text: str) -> Report:
+    """Read the fields of a whole notification."""
     reporting_mta = envelope_id = ""
     recipients: list[dict[str, str]] = []
     for block in _blocks(text):
@@ -90,7 +124,7 @@ def find_report(mail: Part) -> Report | None:
     return Report(
         reporting_mta=reporting_mta[:255],
         envelope_id=envelope_id[:255],
-        recipients=tuple(_recipient(block) for block in recipients),
+        recipients=tuple(read_recipient(block) for block in recipients),
     )
 
 
@@ -99,6 +133,9 @@ def human_text(mail: Part) -> str:
     plain = [part.text for part in _readable(mail) if part.media_type != "text/html"][:4]
     if not "".join(plain).strip():
         plain = [part.text for part in _readable(mail) if part.media_type == "text/html"][:2]
+    if not plain and mail.media_type.startswith("multipart/"):  # its parts cannot be told apart
+        plain = [decode_text(mail.raw[mail.start : mail.start + MAX_LOOSE_BYTES], "")]
+        plain = [text.replace("\r\n", "\n") for text in plain]
     return "\n".join(plain)[: 64 * 1024]
 
 
@@ -142,6 +179,9 @@ def _blocks(text: str) -> Iterator[dict[str, str]]:
         else:
             field, colon, value = line.partition(":")
             name = field.strip().lower() if colon else ""
+            if name == "final-recipient" and name in block:  # the blank line is missing
+                yield block
+                block = {}
             if name in block:
                 name = ""
             if name:
@@ -150,12 +190,15 @@ def _blocks(text: str) -> Iterator[dict[str, str]]:
         yield block
 
 
-def _recipient(block: dict[str, str]) -> RecipientReport:
-    diagnostic = collapse(_typed(block.get("diagnostic-code", "")))
+def read_recipient(block: dict[str, str]) -> RecipientReport:
+    """Return what the fields of one block say; their names are in lower case."""
+    diagnostic = collapse(_diagnostic(block.get("diagnostic-code", "")))
     status = enhanced_status(block.get("status", ""))
     stated = enhanced_status(diagnostic[:300])
-    if stated and (not status or (status.endswith(".0.0") and stated[0] == status[0])):
-        status = stated
+    if stated and not stated.endswith(".0.0") and (not status or stated[0] == status[0]):
+        status = stated  # the receiver's own, where the reporting server has put another
+    status = status or stated
+    comment = _COMMENT.search(block.get("status", "")[:400])
     return RecipientReport(
         final_recipient=_address(block.get("final-recipient", "")),
         original_recipient=_address(block.get("original-recipient", "")),
@@ -164,6 +207,7 @@ def _recipient(block: dict[str, str]) -> RecipientReport:
         code=reply_code(diagnostic[:200]),
         diagnostic=diagnostic,
         remote_mta=_typed(block.get("remote-mta", ""))[:255],
+        comment=comment[1].strip() if comment else "",
     )
 
 
@@ -173,6 +217,11 @@ def _action(value: str, status: str) -> str:
         if word.startswith(beginning):
             return action
     return {"5": "failed", "4": "delayed", "2": "delivered"}.get(status[:1], "")
+
+
+def _diagnostic(value: str) -> str:
+    """Drop the type of a diagnostic, but not `x-unix`: what follows is an exit code."""
+    return value.strip() if value[:7].lower() == "x-unix;" else _typed(value)
 
 
 def _typed(value: str) -> str:

@@ -8,35 +8,40 @@ speaks of the very address can make a bounce `hard`, because suppressing an addr
 worse than sending once more to one that does not.
 """
 
+from dataclasses import dataclass, replace
+
 from postroad_bounce_processor.classification.classifier import Classifier, built_in
 from postroad_bounce_processor.reading.mime import Part
 from postroad_bounce_processor.understanding.autoreply import declares_itself, find_reply
-from postroad_bounce_processor.understanding.complaint import find_complaint
+from postroad_bounce_processor.understanding.complaint import Complaint, find_complaint
+from postroad_bounce_processor.understanding.fallback import ask_fallback
 from postroad_bounce_processor.understanding.formats import (
-    Passage,
-    ask_fallback,
     find_format,
-    find_passage,
-    nameless_passage,
-    own_words,
     sent_by_a_daemon,
     subject_of_delay,
     subject_of_failure,
+)
+from postroad_bounce_processor.understanding.notification import find_notification
+from postroad_bounce_processor.understanding.passages import (
+    Passage,
+    find_passage,
+    nameless_passage,
+    own_words,
 )
 from postroad_bounce_processor.understanding.record import Kind, Source, Understanding
 from postroad_bounce_processor.understanding.report import (
     RecipientReport,
     Report,
     collapse,
-    enhanced_status,
+    find_loose_report,
     find_report,
     human_text,
     reply_code,
 )
+from postroad_bounce_processor.understanding.statements import decide, of_report, of_text
 from postroad_common.mail.classification import Classification
 
 _WORST_FIRST = ("failed", "delayed", "", "expanded", "relayed", "delivered")
-_PERMANENT_REPLY = 550
 
 
 def understand(
@@ -51,10 +56,14 @@ def understand(
         classifier: rules other than the built-in ones.
     """
     rules = classifier or built_in()
-    report = find_report(mail)
+    from_a_daemon = sent_by_a_daemon(mail, mail_from)
+    notification = find_notification(mail)
+    report = notification if isinstance(notification, Report) else find_report(mail)
+    if from_a_daemon and (report is None or not report.recipients):
+        report = find_loose_report(mail) or report
     if report is not None and report.recipients:
         return _from_report(mail, report, expected, rules)
-    complaint = find_complaint(mail)
+    complaint = notification if isinstance(notification, Complaint) else find_complaint(mail)
     if complaint is not None:
         return Understanding(
             kind=Kind.COMPLAINT if complaint.unwanted else Kind.RESPONSE,
@@ -68,11 +77,11 @@ def understand(
     if reply:
         return Understanding(Kind.RESPONSE, Source.REPLY, confidence=0.95, detail=reply)
     found = None
-    if sent_by_a_daemon(mail, mail_from):
+    if from_a_daemon:
         found = _from_format(mail, expected, rules)
     if found is None and declares_itself(mail):
         return Understanding(Kind.RESPONSE, Source.REPLY, confidence=0.9, detail="automatic")
-    if found is None and sent_by_a_daemon(mail, mail_from):
+    if found is None and from_a_daemon:
         found = (
             _from_words(mail, report, expected, rules)
             or _from_fallback(mail, expected, rules)
@@ -102,20 +111,14 @@ def _from_report(mail: Part, report: Report, expected: str, rules: Classifier) -
     block = _concerned(report.recipients, expected)
     named = block.final_recipient or block.original_recipient
     ours = not expected or not named or same_mailbox(named, expected)
-    diagnostic, status, code = block.diagnostic, block.status, block.code
-    if not diagnostic and (not status or status.endswith(".0.0")):
-        passage = find_passage(own_words(human_text(mail)), "", expected or named)
-        if passage is not None:
-            diagnostic = collapse(passage.text)
-            status = enhanced_status(diagnostic) or status
-            code = reply_code(diagnostic)
+    verdict, statement = of_report(mail, block, report.reporting_mta, expected, rules)
     common = {
         "source": Source.REPORT,
         "confidence": 0.95 if ours and named else 0.8,
         "recipient": named,
-        "code": code,
-        "enhanced": status,
-        "diagnostic": diagnostic,
+        "code": statement.code,
+        "enhanced": statement.enhanced,
+        "diagnostic": block.diagnostic or statement.text,
         "reporting_host": report.reporting_mta,
         "remote_host": block.remote_mta,
         "standard": True,
@@ -123,11 +126,10 @@ def _from_report(mail: Part, report: Report, expected: str, rules: Classifier) -
     if block.action in {"delivered", "relayed", "expanded"}:
         return Understanding(kind=Kind.SUCCESS, detail=block.action, **common)  # type: ignore[arg-type]
     kind = Kind.DELAYED if block.action == "delayed" else Kind.BOUNCE
-    verdict = rules.classify(code, status, diagnostic)
     return Understanding(
         kind=kind,
         bounce_class=verdict.classification,
-        hard=kind is Kind.BOUNCE and verdict.hard and ours,
+        hard=kind is Kind.BOUNCE and verdict.hard and ours and statement.sound,
         **common,  # type: ignore[arg-type]
     )
 
@@ -153,13 +155,24 @@ def _badness(block: RecipientReport) -> int:
 def _from_format(mail: Part, expected: str, rules: Classifier) -> Understanding | None:
     """Read a text in a known format that names an address."""
     words = own_words(human_text(mail))
-    known = find_format(words)
-    failed = mail.headers.get("x-failed-recipients").partition(",")[0].strip().strip("<>")
+    known = find_format(mail, words)
+    failed = _failed_recipient(mail, expected)
     if known is None and not failed:
         return None
     passage = find_passage(words, failed, expected) or nameless_passage(words)
     delayed = known is not None and known.delayed
-    return _bounce(passage, rules, Source.FORMAT, 0.85, delayed=delayed)
+    found = _bounce(mail, passage, words, rules, _Reading(Source.FORMAT, 0.85, delayed))
+    if known is not None and known.classification is not None:
+        return replace(found, bounce_class=known.classification, hard=False)
+    return found
+
+
+def _failed_recipient(mail: Part, expected: str) -> str:
+    """Return the address of X-Failed-Recipients, ours if it is among them."""
+    listed = mail.headers.get("x-failed-recipients")[:4000].split(",")
+    addresses = [address.strip().strip("<>") for address in listed]
+    ours = (address for address in addresses if address.lower() == expected.lower())
+    return next(ours, addresses[0])
 
 
 def _from_words(
@@ -175,7 +188,7 @@ def _from_words(
     words = own_words(human_text(mail))
     passage = find_passage(words, "", expected) or nameless_passage(words)
     delayed = subject_of_delay(mail)
-    found = _bounce(passage, rules, Source.WORDS, 0.6, delayed=delayed)
+    found = _bounce(mail, passage, words, rules, _Reading(Source.WORDS, 0.6, delayed))
     return (
         found
         if found.bounce_class is not Classification.UNDETERMINED or found.code or found.enhanced
@@ -207,30 +220,31 @@ def _from_fallback(mail: Part, expected: str, rules: Classifier) -> Understandin
     passage = find_passage(words, address, expected) or Passage(
         address, address.lower() == expected.lower(), words[:1000], ""
     )
-    return _bounce(passage, rules, Source.FALLBACK, 0.5, delayed=not permanent)
+    return _bounce(mail, passage, words, rules, _Reading(Source.FALLBACK, 0.5, not permanent))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How a text is read: by whom, how surely, and as what."""
+
+    source: Source
+    confidence: float
+    delayed: bool
 
 
 def _bounce(
-    passage: Passage, rules: Classifier, source: Source, confidence: float, *, delayed: bool
+    mail: Part, passage: Passage, words: str, rules: Classifier, how: _Reading
 ) -> Understanding:
-    text = collapse(passage.text)
-    enhanced, code = enhanced_status(text), reply_code(text)
-    assumed = None if enhanced else (_PERMANENT_REPLY if not delayed else None)
-    verdict = rules.classify(code or assumed, enhanced, text)
-    sound = source is Source.FORMAT and passage.expected
-    if verdict.classification is Classification.UNDETERMINED and passage.rest:
-        text = collapse(f"{text} {passage.rest}")
-        enhanced, code = enhanced or enhanced_status(text), code or reply_code(text)
-        verdict = rules.classify(code or assumed, enhanced, text)
-        sound = False
+    verdict, statement = decide(of_text(mail, passage, words, delayed=how.delayed), rules)
+    sound = how.source is Source.FORMAT and statement.sound
     return Understanding(
-        kind=Kind.DELAYED if delayed else Kind.BOUNCE,
-        source=source,
-        confidence=confidence if passage.expected else confidence - 0.2,
+        kind=Kind.DELAYED if how.delayed else Kind.BOUNCE,
+        source=how.source,
+        confidence=how.confidence if passage.expected else how.confidence - 0.2,
         recipient=passage.address,
         bounce_class=verdict.classification,
-        hard=sound and not delayed and verdict.hard,
-        code=code,
-        enhanced=enhanced,
-        diagnostic=text,
+        hard=sound and not how.delayed and verdict.hard,
+        code=reply_code(statement.text),
+        enhanced=statement.enhanced,
+        diagnostic=statement.text,
     )

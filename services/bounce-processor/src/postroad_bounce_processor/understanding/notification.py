@@ -1,0 +1,97 @@
+"""Amazon SES notifications: what SNS sends by mail, a JSON document in the text.
+
+It holds what a delivery report or a feedback report would, under other names:
+https://docs.aws.amazon.com/ses/latest/dg/notification-contents.html
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from postroad_bounce_processor.reading.mime import Part
+from postroad_bounce_processor.understanding.complaint import Complaint, is_unwanted
+from postroad_bounce_processor.understanding.report import (
+    MAX_RECIPIENTS,
+    RecipientReport,
+    Report,
+    read_recipient,
+)
+
+_MARK = "x-amz-sns-message-id"
+
+
+def find_notification(mail: Part) -> Report | Complaint | None:
+    """Return the report or the complaint that an SNS mail holds, or None if it is none."""
+    if not mail.headers.has(_MARK):
+        return None
+    document = _document(mail.text)
+    kind = str(document.get("notificationType", document.get("eventType", "")))
+    body = _object(document.get(kind.lower()))
+    if kind == "Complaint":
+        recipients = [str(entry.get("emailAddress", "")) for entry in _entries(body, "complained")]
+        feedback = str(body.get("complaintFeedbackType", "abuse")).lower()[:40]
+        return Complaint(
+            feedback_type=feedback,
+            unwanted=is_unwanted(feedback),
+            recipient=(recipients or [""])[0][:320],
+            reporting_host="",
+            user_agent=str(body.get("userAgent", ""))[:255],
+        )
+    blocks: tuple[RecipientReport, ...] = ()
+    if kind == "Bounce":
+        blocks = tuple(_bounced(body, entry) for entry in _entries(body, "bounced"))
+    elif kind == "Delivery":
+        blocks = tuple(_delivered(body, str(address)) for address in _list(body, "recipients"))
+    if not blocks:
+        return None
+    host = str(body.get("reportingMTA", "")).rpartition(";")[2].strip()
+    return Report(host[:255], "", blocks)
+
+
+def _document(text: str) -> dict[str, Any]:
+    begin = text.find("{")
+    if begin < 0:
+        return {}
+    try:
+        # Not strict: the mail may have folded its long line.
+        document, _ = json.JSONDecoder(strict=False).raw_decode(text, begin)
+    except (ValueError, RecursionError):
+        return {}
+    return _object(document)
+
+
+def _bounced(body: dict[str, Any], entry: dict[str, Any]) -> RecipientReport:
+    final = str(body.get("bounceType", "")) == "Permanent"
+    return read_recipient(
+        {
+            "final-recipient": str(entry.get("emailAddress", "")),
+            "action": str(entry.get("action", "failed")),
+            "status": str(entry.get("status", "5.0.0" if final else "4.0.0")),
+            "diagnostic-code": str(entry.get("diagnosticCode", "")),
+        }
+    )
+
+
+def _delivered(body: dict[str, Any], address: str) -> RecipientReport:
+    return read_recipient(
+        {
+            "final-recipient": address,
+            "action": "delivered",
+            "status": "2.0.0",
+            "diagnostic-code": str(body.get("smtpResponse", "")),
+        }
+    )
+
+
+def _entries(body: dict[str, Any], which: str) -> Iterator[dict[str, Any]]:
+    for entry in _list(body, f"{which}Recipients"):
+        yield _object(entry)
+
+
+def _list(body: dict[str, Any], name: str) -> list[Any]:
+    value = body.get(name)
+    return value[:MAX_RECIPIENTS] if isinstance(value, list) else []
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
