@@ -66,14 +66,14 @@ async def _purge(url: str) -> None:
 
 @pytest.fixture
 async def amqp_url(servers: tuple[str, str]) -> str:
-    """A broker with the whole topology declared and every queue empty."""
+    """Return the URL of a broker with the whole topology declared and every queue empty."""
     await _purge(servers[0])
     return servers[0]
 
 
 @pytest.fixture
 async def mongodb_uri(servers: tuple[str, str]) -> AsyncIterator[str]:
-    """A database of this test's own."""
+    """Yield the URI of a database for one test."""
     name = f"test_{new_id()}"
     head, _, options = servers[1].partition("?")
     base = head.rsplit("/", 1)[0]
@@ -96,7 +96,7 @@ _PACKAGES = {
 
 @pytest.fixture(scope="session")
 def program() -> Callable[[str], str]:
-    """The path of a program to test with: installed by root if need be, else the test is skipped.
+    """Return what finds a program to test with: root installs it, else the test is skipped.
 
     Packages come from the distribution. Postfix is installed without any configuration, and
     without that it does not start.

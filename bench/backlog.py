@@ -52,7 +52,7 @@ _LAST_SECONDS = 60.0  # until these have left it
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line, read. Exits with 2 and a message if it is wrong."""
+    """Read the command line; exit with 2 and a message if it is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.backlog",
         description="Measures what slow and closed destinations cost. See bench/README.md.",
@@ -125,12 +125,12 @@ class Scene:
         self.sent = 0
 
     async def to_quick(self, number: int) -> None:
-        """The next message to one of the quick domains."""
+        """Return the next message to one of the quick domains."""
         self.sent += 1
         await self.fill.put(self.shard, f"u{self.sent}@f{number % DOMAINS}.test")
 
     async def half(self, seconds: float, other: str = "", share: float = 1.0) -> Half:
-        """The load for so many seconds, and `share` as much to the domain `other` if given."""
+        """Send the load for `seconds`, and `share` as much to the domain `other` if given."""
         quick, over = self.quick, asyncio.Event()
         quick.waits.clear()
         before = quick.total
@@ -166,19 +166,19 @@ def routes(quick: Receiver, slow: Receiver) -> list[dict[str, Any]]:
 
 
 def lane_of(receiver: Receiver) -> str:
-    """The key of the lane to it."""
+    """Return the key of the lane to it."""
     return f"|127.0.0.1:{receiver.port}"
 
 
 def home_of(lane: str) -> str:
-    """The shard where the lane is at home."""
+    """Return the shard that owns the lane."""
     return SHARDS[zlib.crc32(lane.encode()) % len(SHARDS)]
 
 
 async def beside(
     servers: Servers, folder: Path, manner: Manner, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Rounds of the load beside one more quick destination, and beside one that is like that."""
+    """Run rounds of the load beside another quick destination, and beside one of that kind."""
     async with AsyncExitStack() as stack:
         quick = await stack.enter_async_context(receiving(Manner.QUICK))
         slow = await stack.enter_async_context(receiving(manner))
@@ -298,7 +298,7 @@ class Waiting:
 
 
 async def wait(servers: Servers, folder: Path, options: argparse.Namespace) -> bool:
-    """The second part; whether nothing was lost."""
+    """Run the second part; return whether nothing was lost."""
     async with AsyncExitStack() as stack:
         quick = await stack.enter_async_context(receiving(Manner.QUICK))
         closed = await stack.enter_async_context(receiving(Manner.CLOSED))

@@ -31,7 +31,7 @@ _SINK = "sink"
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line, read. Exits with 2 and a message if it is wrong."""
+    """Read the command line; exit with 2 and a message if it is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.deliveries",
         description="Measures the sender from filled queues. See bench/README.md.",

@@ -43,7 +43,7 @@ class _OneLogin:
         self._hash = hash_password(password)
 
     async def find(self, username: str) -> Credential:
-        """A login of this name, with all features off."""
+        """Return a login of this name, with all features off."""
         now = time.time()
         return Credential(
             username=username,

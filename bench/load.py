@@ -34,14 +34,14 @@ class Sent:
         return self.accepted / self.seconds if self.seconds else 0.0
 
     def wait(self, share: float) -> float:
-        """The wait in seconds that this share of the messages did not exceed."""
+        """Return the wait in seconds that this share of the messages did not exceed."""
         if not self.waits:
             return 0.0
         return sorted(self.waits)[min(len(self.waits) - 1, int(len(self.waits) * share))]
 
 
 def prepared(make: Callable[[int], Mail], numbers: range) -> Iterator[Mail]:
-    """The messages of these numbers, made in advance as far as they fit into memory."""
+    """Yield the messages of these numbers, made in advance as far as they fit into memory."""
     ready = []
     size = 0
     rest = iter(numbers)

@@ -50,7 +50,7 @@ class Mail:
 
 
 def mail_maker(kind: Kind) -> Callable[[int], Mail]:
-    """A function from a number to the message of that number."""
+    """Return a function from a number to the message of that number."""
     match kind:
         case Kind.TEXT:
             return _text

@@ -31,7 +31,7 @@ _AFTER_START = 3.0  # seconds in which a stack that has just started comes to re
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line, read. Exits with 2 and a message if it is wrong."""
+    """Read the command line; exit with 2 and a message if it is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measures Postroad from SMTP submission to delivery. See bench/README.md.",
@@ -134,7 +134,7 @@ class _Targets:
 
     @asynccontextmanager
     async def of(self, through: Through) -> AsyncIterator[MakeTarget]:
-        """What makes the target of a row while the thing runs."""
+        """Yield what makes the target of a row while the system runs."""
         match through:
             case Through.SINK:
                 yield self._through_sink

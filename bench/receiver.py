@@ -43,7 +43,7 @@ class Receiver:
         self.next_at = 0.0
 
     def note(self, domain: str, head: bytes, now: float) -> None:
-        """A message was taken."""
+        """Note that a message was taken."""
         self.taken[domain] += 1
         self.total += 1
         if self.keeps:
@@ -133,7 +133,7 @@ class _Client(asyncio.Protocol):
 
 @asynccontextmanager
 async def receiving(manner: Manner) -> AsyncIterator[Receiver]:
-    """A receiver on a free port of 127.0.0.1."""
+    """Run a receiver on a free port of 127.0.0.1."""
     receiver = Receiver(manner)
     if manner is Manner.DEAD:
         async with _silence() as port:
@@ -151,7 +151,7 @@ async def receiving(manner: Manner) -> AsyncIterator[Receiver]:
 
 @asynccontextmanager
 async def _silence() -> AsyncIterator[int]:
-    """A port where the kernel answers nobody any more: its queue of connections is full."""
+    """Yield a port where the kernel answers no client: its queue of connections is full."""
     listening = socket.socket()
     callers: list[Any] = []
     try:

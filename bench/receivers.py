@@ -46,7 +46,7 @@ class Sink:
 async def running_sink(
     certificate: Path, key: Path, *, discard: bool = True
 ) -> AsyncIterator[Sink]:
-    """A sink of our own on free ports, which offers AUTH so that it can stand for a relay."""
+    """Run a sink on free ports that offers AUTH, so that it can stand for a relay."""
     words = ["-m", "postroad_sink", "--smtp-port", "0", "--http-port", "0"]
     words += ["--tls-cert", str(certificate), "--tls-key", str(key)]
     words += ["--discard"] if discard else []
@@ -78,7 +78,7 @@ async def running_discard(
 
 @asynccontextmanager
 async def _running(*words: str) -> AsyncIterator[tuple[int, dict[str, Any]]]:
-    """A Python program that prints its addresses as JSON once it listens."""
+    """Run a Python program that prints its addresses as JSON once it listens."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *words,

@@ -47,7 +47,7 @@ async def bare(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def tracker(folder: Path) -> Application:
-    """The tracker's application with its spool in `folder`."""
+    """Yield the tracker's application with its spool in `folder`."""
     spool = Spool(folder, 1 << 30)
     spool.open()
     gallery = Gallery(Database("mongodb://127.0.0.1:1/none").images)

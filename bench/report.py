@@ -14,17 +14,17 @@ _SMALL_SHARE = 0.01
 
 
 def say(text: str) -> None:
-    """A line of progress, on standard error."""
+    """Print a line of progress on standard error."""
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
 def json_line(result: Result) -> str:
-    """A row for programs."""
+    """Print a row for programs."""
     return json.dumps(asdict(result))
 
 
 def tables(results: Sequence[Result]) -> str:
-    """What came out, in three tables."""
+    """Print the results in three tables."""
     reference = next((one for one in results if one.row == _REFERENCE), None)
     unit = reference.cpu_ms_per_message if reference else 0.0
     head = ["row", "accepted/s", "delivered/s", "p50 ms", "p99 ms", "CPU ms/msg", "messages"]
@@ -65,7 +65,7 @@ def tables(results: Sequence[Result]) -> str:
 
 
 def _groups(results: Sequence[Result]) -> tuple[list[str], list[str]]:
-    """The groups that have a column of their own, and those that hardly do anything."""
+    """Return the groups with a column of their own, and those that use hardly any time."""
     names = dict.fromkeys(name for result in results for name in result.cpu_ms)
     busy = {
         name

@@ -75,7 +75,7 @@ class Calm:
 
 
 async def _counted(pages: Sequence[str], name: str) -> int:
-    """A counter of some processes, whatever its labels."""
+    """Return the sum of a counter over processes and labels."""
     line = re.compile(rf"^{name}\{{[^}}]*\}} (\S+)$", re.MULTILINE)
     async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
         texts = [(await http.get(page)).text for page in pages]

@@ -35,7 +35,7 @@ class Row:
 
 
 def _both_ways(name: str, through: Through) -> tuple[Row, Row]:
-    """The 10 kB mail, pipelined and in lock-step."""
+    """Return the rows of the 10 kB mail, pipelined and in lock-step."""
     row = Row(name, Kind.HTML, through, features=False, count=4_000, warm_up=200)
     return row, dataclasses.replace(row, name=f"{name}-lockstep", pipelined=False)
 
@@ -55,7 +55,7 @@ ROWS = (
 
 
 def chosen(patterns: list[str]) -> list[Row]:
-    """The rows that one of the shell patterns names, in the usual order; all without patterns."""
+    """Return the rows that a shell pattern names, in the usual order; all without patterns."""
     return [
         row
         for row in ROWS

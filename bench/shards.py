@@ -42,7 +42,7 @@ class Servers:
 
 @asynccontextmanager
 async def running_servers(folder: Path) -> AsyncIterator[Servers]:
-    """A pair of their own with its data in `folder`, wiped in the end. Raises StackError."""
+    """Run a broker and a database with their data in `folder`; wipe them in the end."""
     where = ("--state-dir", str(folder))
     try:
         output = await postroad(
@@ -58,7 +58,7 @@ async def running_servers(folder: Path) -> AsyncIterator[Servers]:
 async def running_sender(
     servers: Servers, routes: Sequence[dict[str, Any]], folder: Path, **settings: str
 ) -> AsyncIterator[int]:
-    """A sender process, drained in the end; its process id."""
+    """Run a sender process, drained in the end; yield its process id."""
     environment = {
         **{name: text for name, text in os.environ.items() if not name.startswith("POSTROAD")},
         "POSTROAD_AMQP_URL": servers.amqp,
@@ -95,7 +95,7 @@ class Filler:
         self._size = size
 
     def frame(self, address: str) -> bytes:
-        """The frame of a message to `address`; its header says when (`X-Sent`, monotonic)."""
+        """Return the frame of a message to `address`; `X-Sent` says when (monotonic)."""
         found, now = new_id(), time.time()
         sent = f"X-Sent: {time.monotonic():.6f}\r\n"
         head = f"From: a@bench.test\r\nTo: {address}\r\nSubject: {found}\r\n{sent}\r\n".encode()
@@ -131,7 +131,7 @@ class Filler:
 
 @asynccontextmanager
 async def filler(servers: Servers, size: int = 1000) -> AsyncIterator[Filler]:
-    """A filler with a connection of its own, which declares the topology."""
+    """Yield a filler with a connection of its own, which declares the topology."""
     link = BrokerLink(servers.amqp, "bench", declare=True)
     publisher = Publisher(link)
     link.start()
@@ -160,6 +160,6 @@ async def depths(servers: Servers, *names: str) -> int:
 
 @asynccontextmanager
 async def scratch() -> AsyncIterator[Path]:
-    """A folder for the time of a measurement."""
+    """Yield a folder for the time of a measurement."""
     with tempfile.TemporaryDirectory(prefix="postroad-bench-") as folder:
         yield Path(folder)

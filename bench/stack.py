@@ -35,7 +35,7 @@ class Stack:
     pids: dict[str, list[int]]
 
     async def login(self, *, features: bool) -> Server:
-        """A new login with all features on or off, ready to send with.
+        """Make a login with all features on or off, ready to send with.
 
         Raises:
             StackError: the REST API does not make one.
@@ -58,7 +58,7 @@ class Stack:
 async def running_stack(
     state_dir: Path, sink_port: int, settings: Sequence[str], only: str = ""
 ) -> AsyncIterator[Stack]:
-    """A stack that delivers everything to the sink; it is stopped and wiped in the end.
+    """Run a stack that delivers everything to the sink; stop and wipe it in the end.
 
     Args:
         state_dir: a folder for its data.
@@ -82,7 +82,7 @@ async def running_stack(
 
 
 async def postroad(seconds: float, *words: str) -> str:
-    """What the `postroad` command prints; its progress goes to our standard error.
+    """Return what the `postroad` command prints; its progress goes to our standard error.
 
     Raises:
         StackError: it failed, or took more than `seconds`.

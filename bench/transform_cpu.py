@@ -53,7 +53,7 @@ _TAIL = """<tr><td class="footer"><p>You get this mail because you asked for it.
 
 
 def mail(size: int) -> bytes:
-    """A newsletter of about `size` octets: text and quoted-printable HTML."""
+    """Return a newsletter of about `size` octets: text and quoted-printable HTML."""
     items = ""
     number = 0
     while len(_HEAD) + len(items) + len(_TAIL) < size * 0.88:
@@ -72,7 +72,7 @@ def mail(size: int) -> bytes:
 
 
 def frame(raw: bytes, features: Features, recipients: int) -> bytes:
-    """The frame of a submission, as an ingress publishes it."""
+    """Return the frame of a submission, as an ingress publishes it."""
     now = time.time()
     submission = Submission(
         id=new_id(), account="main", credential="login", source="smtp", received=now,
@@ -87,7 +87,7 @@ def frame(raw: bytes, features: Features, recipients: int) -> bytes:
 
 
 def transformed(octets: bytes, key: SigningKey | None) -> Iterator[tuple[str, bytes]]:
-    """The outbound frames: all that the handler does but for broker, database and events."""
+    """Return the outbound frames: the handler's work without broker, database and events."""
     submission, body = decode(Submission, octets)
     rules = Rules(HeaderRules("mail.example.net"), BASE)
     made = make_template(bytes(body), submission, rules)

@@ -43,7 +43,7 @@ class Watch:
         return self.read()
 
     def read(self) -> Usage:
-        """What was used until now."""
+        """Return what was used until now."""
         cpu = dict.fromkeys(self._groups, 0.0)
         peak = dict.fromkeys(self._groups, 0)
         for pid, group in self._processes().items():
@@ -58,7 +58,7 @@ class Watch:
         return Usage(cpu, peak)
 
     def missing(self) -> list[str]:
-        """Groups of which a process that was named does not run any more."""
+        """Return the groups that lost a process."""
         return sorted({group for pid, group in self._named.items() if not psutil.pid_exists(pid)})
 
     def _processes(self) -> dict[int, str]:

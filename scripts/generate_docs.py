@@ -23,7 +23,7 @@ SERVICES = (
 
 
 def settings_of(service: str) -> type[ServiceSettings]:
-    """The settings class of one service."""
+    """Return the settings class of one service."""
     module = import_module(f"postroad_{service.replace('-', '_')}.settings")
     kind = module.Settings
     assert issubclass(kind, ServiceSettings)  # noqa: S101 - what every service has

@@ -31,7 +31,7 @@ from postroad_stack.certificates import ensure_certificates
 
 @pytest.fixture
 async def relay(tmp_path: Path) -> AsyncIterator[tuple[RunningSink, Server]]:
-    """A sink that stands for a relay with TLS and AUTH, and how to reach it."""
+    """Run a sink that stands for a relay with TLS and AUTH; yield it and how to reach it."""
     files = ensure_certificates(tmp_path, ["127.0.0.1"])
     context = server_context(files.certificate, files.key, [])
     async with running_sink(tls_context=context) as running:

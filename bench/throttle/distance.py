@@ -18,7 +18,7 @@ async def _speed(connections: int, *, pipelining: bool) -> float:
 
 
 async def rows() -> list[str]:
-    """The table; one and ten connections, with and without."""
+    """Return the table: one and ten connections, with and without pipelining."""
     lines = [
         "| connections | one by one | pipelining | each connection | gain |",
         "|---|---|---|---|---|",

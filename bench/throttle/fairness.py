@@ -16,7 +16,7 @@ FEW, MANY = 5, 100  # messages of each of the others
 
 
 def letters(each: int, *, in_turns: bool = True) -> list[Letter]:
-    """The mailing, and `each` messages of the others. In one queue for all, if not in turns."""
+    """Return the mailing and `each` messages of the others, in turns or in one queue for all."""
     made = [Letter("big", 0.0, "big") for _ in range(MAILING)]
     made += [Letter(name, BEGIN, name) for _ in range(each) for name in OTHERS]
     if not in_turns:
@@ -62,14 +62,14 @@ def virtual_rows() -> Iterator[str]:
 
 
 async def wire_row(each: int) -> str:
-    """The same over real sockets."""
+    """Return the row of the same over real sockets."""
     receiver = ScriptedReceiver(Receiver(rate=always(RATE)))
     result = await drive(receiver, SECONDS, letters=letters(each))
     return _row("Postroad, real sockets", each, result)
 
 
 def rows(real: Sequence[str]) -> list[str]:
-    """The table."""
+    """Return the table."""
     return [
         "| rules | messages of each | they wait: on average, at most | Jain's index |",
         "|---|---|---|---|",

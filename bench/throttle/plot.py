@@ -8,7 +8,7 @@ _LEFT, _BOTTOM, _TOP = 48, 28, 28
 
 
 def plot(title: str, taken: Sequence[float], capacity: Sequence[float]) -> str:
-    """The picture. Both are messages per second, one value for each second."""
+    """Draw the picture. Both are messages per second, one value for each second."""
     seconds = min(len(taken), len(capacity))
     highest = max(1.0, *capacity[:seconds]) * 1.15
     smooth = [sum(taken[max(0, at - 4) : at + 1]) / min(5, at + 1) for at in range(seconds)]

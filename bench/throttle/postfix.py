@@ -69,7 +69,7 @@ def simulate_postfix(
 
 
 def postfix_rows() -> list[str]:
-    """The table: a receiver that answers 421 above 5 connections."""
+    """Return the table: a receiver that answers 421 above 5 connections."""
     lines = [
         "| rules | published | in this model | messages/s |",
         "|---|---|---|---|",

@@ -71,7 +71,7 @@ async def _run(scenario: Scenario) -> Result:
 
 
 async def rows() -> list[str]:
-    """The table."""
+    """Return the table."""
     known = scenarios()
     results = await asyncio.gather(*map(_run, known))
     return [

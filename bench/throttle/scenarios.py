@@ -41,7 +41,7 @@ class Scenario:
     capacity: Callable[[float], float] | None = None
 
     def capacities(self) -> list[float]:
-        """What the receiver could have taken in each second."""
+        """Return what the receiver could have taken in each second."""
         if self.capacity is not None:
             return [self.capacity(second) for second in range(self.seconds)]
         receiver = self.make(0.0)
@@ -206,14 +206,14 @@ def lateness(seed: int) -> float:
 
 
 def run(scenario: Scenario, seed: int = SEEDS[0]) -> Result:
-    """What our rules make of it."""
+    """Return what our rules make of it."""
     caps = Caps(connections=scenario.connections)
     receiver = scenario.make(lateness(seed))
     return simulate(receiver, scenario.seconds, caps=caps, seed=seed)
 
 
 def score(scenario: Scenario, results: Sequence[tuple[Result, float]]) -> Score:
-    """The worst of what came of it; with each result by how much the limits changed later."""
+    """Return the worst results, and with each by how much the limits changed later."""
     capacities, steady = scenario.capacities(), scenario.steady_seconds()
     could = sum(capacities[second] for second in steady)
     used, deferred = [], []
@@ -238,7 +238,7 @@ def score(scenario: Scenario, results: Sequence[tuple[Result, float]]) -> Score:
 
 
 def rows(scenarios: Sequence[Scenario] = SCENARIOS, seeds: Sequence[int] = SEEDS) -> list[str]:
-    """The table of all scenarios, in Markdown."""
+    """Return the table of all scenarios, in Markdown."""
     return [
         *HEAD,
         *(

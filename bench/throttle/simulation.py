@@ -24,12 +24,12 @@ _ENOUGH = 100  # attempts that tell whether 1 % is deferred
 
 
 def always(value: float) -> Changing:
-    """A limit that never changes."""
+    """Return a limit that never changes."""
     return lambda _: value
 
 
 def steps(*pairs: tuple[float, float]) -> Changing:
-    """A limit given by (from when, value), in ascending order."""
+    """Return a limit given by (from when, value), in ascending order."""
 
     def at(now: float) -> float:
         value = pairs[0][1]
@@ -147,7 +147,7 @@ class Result:
         return sum(self.timeline[start:end]) / max(1, end - start)
 
     def deferred_between(self, start: int, end: int) -> float:
-        """The share deferred in the given seconds."""
+        """Return the share deferred in the given seconds."""
         bad, good = sum(self.deferrals[start:end]), sum(self.timeline[start:end])
         return bad / max(1, bad + good)
 
@@ -290,7 +290,7 @@ class Simulation:
             self.controller.on_connect_failed(self._working, Signal.CONNECTIONS, reason, now)
 
     def _next(self) -> None:
-        """A connection has nothing to do."""
+        """Take note that a connection is idle."""
         self._idle += 1
         self._schedule()
 

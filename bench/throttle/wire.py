@@ -129,7 +129,7 @@ async def drive(
     pipelining: bool = True,
     letters: Sequence[Letter] | None = None,
 ) -> Result:
-    """What came of an endless backlog, or of `letters`, in so many seconds."""
+    """Return what an endless backlog, or `letters`, came to in `seconds`."""
     rig = Rig(endless=letters is None)
     async with _at_work(receiver, rig, connections, pipelining=pipelining):
         if letters is None:

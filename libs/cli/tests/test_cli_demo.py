@@ -34,7 +34,7 @@ def wrapped(html: str) -> bytes:
 
 
 def rewritten(mail: Mail) -> str:
-    """The page as it should arrive."""
+    """Return the page as it should arrive."""
     html = html_of(mail).replace("<h1>", '<h1 style="font-size: 24px; color: #1d4e5f">')
     for number, url in enumerate(mail.tracked):
         html = html.replace(f'href="{url.replace("&", "&amp;")}"', f'href="{TRACKER}/c/{number}"')

@@ -21,7 +21,7 @@ Make = Callable[..., Program]
 
 @pytest.fixture
 def program(tmp_path: Path) -> Make:
-    """Makes a program of a line of Python; it is ready once it has written its `ready` file."""
+    """Return what makes a program of Python code, ready once it wrote its `ready` file."""
 
     def make(code: str, *, patience: float = 20.0, grace: float = 10.0) -> Program:
         async def ready() -> None:

@@ -228,7 +228,7 @@ class Behaviour:
     def judge(
         self, stage: Stage, situation: Situation, now: float, recipient: str = ""
     ) -> Verdict | None:
-        """What happens at this stage, or None for the usual. `now` is a monotonic clock."""
+        """Return what happens at this stage, None for the usual; `now` is a monotonic clock."""
         rules = self._by_stage.get(stage)
         if rules is None:
             return None
@@ -242,7 +242,7 @@ class Behaviour:
         return Verdict(None, None, delay) if delay else None
 
     def line(self, situation: Situation, offer: Offer, now: float) -> Line:
-        """What a new connection is like, beginning with the usual `offer`."""
+        """Return what a new connection is like, beginning with the usual `offer`."""
         latency = 0.0
         for active in self._of_lines:
             if active.fires(situation, "", self._presence, now, self._dice()):

@@ -21,7 +21,7 @@ _RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
 
 
 def routes() -> list[Route]:
-    """What is answered here."""
+    """Return the routes that are answered here."""
     return [
         Route("/behaviour", _show, methods=["GET"]),
         Route("/behaviour", _add, methods=["POST"]),

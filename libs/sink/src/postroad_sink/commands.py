@@ -57,7 +57,7 @@ _NO_PARAMETERS = MailParameters()
 
 
 def read_mail(argument: bytes, offer: Offer) -> MailCommand:
-    """What follows the word MAIL.
+    """Parse what follows the word MAIL.
 
     Raises:
         CommandError: bad syntax, or an extension that is not on offer.
@@ -91,7 +91,7 @@ def read_mail(argument: bytes, offer: Offer) -> MailCommand:
 
 
 def read_rcpt(argument: bytes, offer: Offer, *, smtputf8: bool) -> RcptCommand:
-    """What follows the word RCPT. `smtputf8` tells whether MAIL had that parameter.
+    """Parse what follows the word RCPT; `smtputf8` tells whether MAIL had that parameter.
 
     Raises:
         CommandError: bad syntax, or DSN parameters although DSN is not on offer.
@@ -113,7 +113,7 @@ def read_rcpt(argument: bytes, offer: Offer, *, smtputf8: bool) -> RcptCommand:
 
 
 def read_chunk(argument: bytes) -> tuple[int, bool]:
-    """What follows BDAT: octets that come, and whether they are the last (RFC 3030).
+    """Parse what follows BDAT: the number of octets, and whether it is the last (RFC 3030).
 
     Raises:
         CommandError: bad syntax; how many octets follow is then unknown.
@@ -125,7 +125,7 @@ def read_chunk(argument: bytes) -> tuple[int, bool]:
 
 
 def read_base64(text: bytes) -> bytes:
-    """What a client sends while it authenticates; `=` stands for nothing (RFC 4954).
+    """Decode what a client sends while it authenticates; `=` is empty (RFC 4954).
 
     Raises:
         CommandError: not base64, or `*`, which ends the exchange.

@@ -70,7 +70,7 @@ class Counts:
     domains: dict[str, DomainCount] = field(default_factory=dict)
 
     def domain(self, name: str) -> DomainCount:
-        """The counts of a domain; those of all others together when there are too many."""
+        """Return the counts of a domain; those of all others together when there are too many."""
         count = self.domains.get(name)
         if count is None:
             if len(self.domains) >= MOST_DOMAINS:
@@ -88,7 +88,7 @@ class Counts:
             setattr(self, name, getattr(fresh, name))
 
     def as_json(self, presence: Presence) -> dict[str, Any]:
-        """What `GET /counts` answers."""
+        """Return what `GET /counts` answers."""
         values = asdict(self)
         values["connections"] = {
             "now": presence.open(Scope.ALL, ""),

@@ -37,7 +37,7 @@ class Offer:
     size: int = DEFAULT_SIZE
 
     def changed(self, changes: Mapping[str, bool | int]) -> "Offer":
-        """This offer with extensions switched on or off; a number for SIZE is also the limit."""
+        """Return this offer with extensions switched on or off; a number for SIZE is the limit."""
         names = set(self.names)
         size = self.size
         for name, value in changes.items():
@@ -52,7 +52,7 @@ class Offer:
 
 @lru_cache(maxsize=64)
 def ehlo_reply(offer: Offer, hostname: str, *, tls: bool, tls_possible: bool) -> bytes:
-    """The 250 reply to EHLO: STARTTLS only before TLS, REQUIRETLS only after (RFC 8689)."""
+    """Return the reply to EHLO: STARTTLS only before TLS, REQUIRETLS only after (RFC 8689)."""
     lines = [hostname]
     for name in SWITCHES:
         if name not in offer.names:

@@ -28,7 +28,7 @@ class Dialog:
         self.writer = writer
 
     async def reply(self) -> str:
-        """The next reply, its lines joined by a line feed.
+        """Return the next reply, its lines joined by a line feed.
 
         Raises:
             ConnectionError: the connection ended instead.
@@ -105,7 +105,7 @@ class RunningSink:
     dialogs: list[Dialog] = field(default_factory=list)
 
     async def connect(self, host: str = "127.0.0.1", source: str | None = None) -> Dialog:
-        """A connection whose greeting is still to be read."""
+        """Open a connection whose greeting is still to be read."""
         reader, writer = await asyncio.open_connection(
             host, self.port, local_addr=(source, 0) if source else None
         )
@@ -113,7 +113,7 @@ class RunningSink:
         return self.dialogs[-1]
 
     async def greeted(self, host: str = "127.0.0.1", source: str | None = None) -> Dialog:
-        """A connection after EHLO."""
+        """Open a connection and say EHLO."""
         dialog = await self.connect(host, source)
         greeting = await dialog.reply()
         if not greeting.startswith("220 ") or await dialog.code("EHLO client.test") != 250:
@@ -125,12 +125,12 @@ class RunningSink:
         (await self.http.put("/behaviour", json=list(rules))).raise_for_status()
 
     async def counts(self) -> dict[str, Any]:
-        """What `GET /counts` answers."""
+        """Return what `GET /counts` answers."""
         counts: dict[str, Any] = (await self.http.get("/counts")).json()
         return counts
 
     async def messages(self, **query: str | float) -> list[dict[str, Any]]:
-        """What `GET /messages` answers."""
+        """Return what `GET /messages` answers."""
         answer = await self.http.get("/messages", params=query, timeout=90)
         messages: list[dict[str, Any]] = answer.json()
         return messages
@@ -145,7 +145,7 @@ async def running_sink(
     hosts: tuple[str, ...] = ("127.0.0.1",),
     seed: int | None = None,
 ) -> AsyncIterator[RunningSink]:
-    """A sink on a free port of `hosts` in the running loop; STARTTLS only with a context."""
+    """Run a sink on a free port of `hosts` in the running loop; STARTTLS only with a context."""
     sink = Sink(
         hostname="sink.test",
         limits=limits or Limits(),

@@ -134,7 +134,7 @@ class Mailbox:
         return len(self._messages)
 
     def next_number(self) -> int:
-        """The number of the next message; numbers are never used again."""
+        """Return the number of the next message; numbers are never used again."""
         self.last_number += 1
         return self.last_number
 
@@ -155,11 +155,11 @@ class Mailbox:
                     future.set_result(None)
 
     def get(self, number: int) -> KeptMessage | None:
-        """The message of that number, if it is still there."""
+        """Return the message of that number, None when it is not there any more."""
         return self._messages.get(number)
 
     def find(self, wanted: Filter) -> Iterator[KeptMessage]:
-        """The messages that a filter takes, newest first."""
+        """Yield the messages that a filter takes, newest first."""
         for message in reversed(self._messages.values()):
             if message.number <= wanted.since:
                 return

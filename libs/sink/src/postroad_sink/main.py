@@ -21,7 +21,7 @@ _log = logging.getLogger("postroad.sink")
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line, read. Exits with 2 and a message if it is wrong."""
+    """Read the command line; exit with 2 and a message if it is wrong."""
     limits = Limits()
     parser = argparse.ArgumentParser(
         prog="python -m postroad_sink",

@@ -23,7 +23,7 @@ _QUERY = {"recipient", "envelope", "subject", "since", "limit", "wait", "at_leas
 
 
 def routes() -> list[Route]:
-    """What is answered here."""
+    """Return the routes that are answered here."""
     return [
         Route("/messages", _find, methods=["GET"]),
         Route("/messages", _forget, methods=["DELETE"]),
@@ -59,7 +59,7 @@ async def _find(request: Request) -> Response:
 async def _await_messages(
     mailbox: Mailbox, wanted: Filter, at_least: int, seconds: float
 ) -> list[KeptMessage]:
-    """The wanted messages, oldest first; with patience until there are enough of them."""
+    """Return the wanted messages, oldest first; wait until there are enough of them."""
     found: list[KeptMessage] = []
     try:
         async with asyncio.timeout(seconds or None):
@@ -137,7 +137,7 @@ async def _part(request: Request) -> Response:
 
 
 def _harmless(content: bytes, media_type: str, filename: str | None = None) -> Response:
-    """An answer that a browser shows as text or saves, and never runs."""
+    """Return an answer that a browser shows as text or saves, and never runs."""
     response = Response(content, media_type=media_type)
     response.headers["x-content-type-options"] = "nosniff"
     response.headers["content-security-policy"] = "default-src 'none'; sandbox"

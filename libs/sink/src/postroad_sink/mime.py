@@ -47,7 +47,7 @@ class Mail:
     parts: list[Part]
 
     def body(self, content_type: str) -> str | None:
-        """The first part of that type that is no attachment."""
+        """Return the first part of that type that is no attachment."""
         for part in self.parts:
             if part.content_type == content_type and not part.attached:
                 return part.text
@@ -55,7 +55,7 @@ class Mail:
 
 
 def subject(raw: bytes) -> str:
-    """The decoded subject, '' if there is none."""
+    """Return the decoded subject, '' if there is none."""
     head = raw[:_HEADER_LIMIT]
     end = _BLANK_LINE.search(head)
     match = _SUBJECT.search(head, 0, end.start() if end else len(head))
@@ -63,7 +63,7 @@ def subject(raw: bytes) -> str:
 
 
 def decoded(value: str) -> str:
-    """A header value with encoded words (RFC 2047) decoded, in one line."""
+    """Return a header value in one line, encoded words (RFC 2047) decoded."""
     value = _FOLD.sub("", value).strip()
     if "=?" not in value:
         return value

@@ -35,12 +35,12 @@ _MOST_EMBEDDED = 8 * 1024 * 1024  # bytes of pictures put into one page
 
 
 async def page(_: Request) -> Response:
-    """The page itself."""
+    """Serve the page itself."""
     return _with_policy(HTMLResponse((_PAGE / "index.html").read_bytes()), _PAGE_POLICY)
 
 
 async def page_file(request: Request) -> Response:
-    """A file that the page needs."""
+    """Serve a file that the page needs."""
     name = request.path_params["name"]
     if name not in _FILES:
         raise HTTPException(404, "no such file")
@@ -50,14 +50,14 @@ async def page_file(request: Request) -> Response:
 
 
 def mail_html(html: str, *, remote_images: bool) -> Response:
-    """The HTML of a mail, as it is, under a policy that makes it harmless."""
+    """Serve the HTML of a mail, as it is, under a policy that makes it harmless."""
     images = "data: http: https:" if remote_images else "data:"
     response = HTMLResponse(html.encode("utf-8", "replace"))
     return _with_policy(response, _MAIL_POLICY.format(images=images))
 
 
 def framed(html: str, parts: Sequence[Part]) -> str:
-    """The HTML of a mail for the frame: links open elsewhere, pictures of the mail are in it."""
+    """Return the HTML of a mail for the frame: links open elsewhere, its pictures are in it."""
     pictures = {part.content_id: part for part in parts if part.content_id}
     left = _MOST_EMBEDDED
 

@@ -40,7 +40,7 @@ _GRACE_SECONDS = 2
 
 
 def web_application(server: SinkServer) -> Starlette:
-    """The application that shows and steers one sink."""
+    """Return the application that shows and steers one sink."""
     application = Starlette(
         routes=[
             Route("/", view.page),
