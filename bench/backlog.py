@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import uvloop
 
+from bench import running
 from bench.receiver import Manner, Receiver, receiving
 from bench.report import say
 from bench.shards import (
@@ -306,8 +306,8 @@ async def wait(servers: Servers, folder: Path, options: argparse.Namespace) -> b
         fill = await stack.enter_async_context(filler(servers))
         lane = lane_of(closed)
         await _pause(servers, lane, paused=True)
-        running = running_sender(servers, routes(quick, closed), folder)
-        async with running as sender:
+        sender_process = running_sender(servers, routes(quick, closed), folder)
+        async with sender_process as sender:
             scene = Scene(fill, quick, home_of(lane), options.rate)
             await scene.half(options.seconds)
             waiting = Waiting(servers, scene, sender, closed)
@@ -359,8 +359,7 @@ def main() -> None:
     """Measure and print; exit code 1 if it cannot be done or mail was lost."""
     options = arguments()
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            complete = runner.run(_run(options))
+        complete = running.run(_run(options))
     except (StackError, BrokerAway, TimeoutError) as error:
         sys.stderr.write(f"bench: {str(error) or type(error).__name__}\n")
         sys.exit(1)

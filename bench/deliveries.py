@@ -15,8 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import uvloop
-
+from bench import running
 from bench.receivers import ReceiverError, Sink, running_sink
 from bench.report import say
 from bench.shards import Servers, filler, running_sender, running_servers, scratch
@@ -152,8 +151,7 @@ def main() -> None:
     """Measure and print; exit code 1 if it cannot be done or mail was lost or doubled."""
     options = arguments()
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(options))
+        running.run(_run(options))
     except (StackError, ReceiverError) as error:
         sys.stderr.write(f"bench: {error}\n")
         sys.exit(1)

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import dataclasses
 import gc
-import signal
 import ssl
 import sys
 import tempfile
@@ -13,8 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx
-import uvloop
 
+from bench import running
 from bench.measure import Result, Setting, Target, idle_share, measure
 from bench.receivers import ReceiverError, Sink, running_aiosmtpd, running_discard, running_sink
 from bench.report import json_line, say, tables
@@ -68,8 +67,7 @@ def main() -> None:
     """Measure; exit code 1 if a row could not be measured or mail was lost or doubled."""
     options = arguments()
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            results = runner.run(_run(options))
+        results = running.run(_run(options))
     except (StackError, ReceiverError) as error:
         print(f"bench: {error}", file=sys.stderr)
         sys.exit(1)
@@ -83,9 +81,6 @@ def main() -> None:
 
 
 async def _run(options: argparse.Namespace) -> list[Result]:
-    if (task := asyncio.current_task()) is not None:
-        # What was started is stopped at SIGTERM too.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     setting = Setting(options.connections, options.seconds, say)
     results = []
     async with AsyncExitStack() as stack:

@@ -118,7 +118,7 @@ async def measure(name: str) -> None:
 
 
 async def main() -> None:
-    """Both rows, or with arguments one server of them."""
+    """Measure both rows, or with arguments be one server of them."""
     if len(sys.argv) == 3:
         await serve(sys.argv[1], Path(sys.argv[2]))
         return

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvloop
 
+from bench import running
 from bench.mails import Mail
 from bench.receivers import Sink, running_sink
 from bench.smtp import Client, Server
@@ -199,8 +199,10 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Measure; exit code 1 if returns were lost."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        result = runner.run(_run(_arguments()))
+    try:
+        result = running.run(_run(_arguments()))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit(130)
     print(json.dumps(result))
     sys.exit(1 if result["problem"] else 0)
 

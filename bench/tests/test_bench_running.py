@@ -1,0 +1,45 @@
+"""A measurement that is ended stops what it has started."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import asyncio, sys
+from bench import running
+
+async def work():
+    try:
+        print("began", flush=True)
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(0)
+        print("stopped", flush=True)
+
+try:
+    running.run(work())
+except (KeyboardInterrupt, asyncio.CancelledError):
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_measurement_ended_by_a_signal_runs_its_clean_up(number: signal.Signals):
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout.readline() == b"began\n"
+            process.send_signal(number)
+            assert process.communicate(timeout=20)[0] == b"stopped\n"
+        finally:
+            process.kill()
+    assert process.returncode == 130
+
+
+def test_measurement_returns_what_came_of_it():
+    program = "from bench import running\nasync def w(): return 7\nprint(running.run(w()))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, timeout=20
+    )
+    assert done.stdout == b"7\n"
