@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_common.mail import identifiers, xtext
+from postroad_common.mail import identifiers, unitext, xtext
 from postroad_common.mail.address import AddressError, domain_of, parse_mailbox
 from postroad_common.mail.parameters import (
     Body,
@@ -14,6 +14,7 @@ from postroad_common.mail.parameters import (
     ParameterError,
     RcptParameters,
     Ret,
+    unite_notify,
 )
 from postroad_common.mail.reply import Reply
 
@@ -76,6 +77,10 @@ def test_what_is_no_xtext_is_refused(text: str) -> None:
         ("joe@[IPv6:2001:db8::1]", "joe@[IPv6:2001:db8::1]"),
         ("joe@localhost", "joe@localhost"),
         ("joe@xn--bcher-kva.example", "joe@xn--bcher-kva.example"),
+        ("joe.@example.com", "joe.@example.com"),
+        (".joe@example.com", ".joe@example.com"),
+        ("joe..doe@example.com", "joe..doe@example.com"),
+        ("a" * 242 + "@example.com", "a" * 242 + "@example.com"),
     ],
 )
 def test_mailbox_is_accepted(text: str, expected: str) -> None:
@@ -96,16 +101,14 @@ def test_mailbox_is_accepted(text: str, expected: str) -> None:
         "joe@[300.1.1.1]",
         "joe@[IPv6:xyz]",
         "joe doe@example.com",
-        "joe.@example.com",
-        ".joe@example.com",
-        "joe..doe@example.com",
         "@relay.test:joe@example.com",
         "joe@exam ple.com",
         "joe\r\nRCPT TO:<x@y.z>@example.com",
         "joe@example.com\r\n",
         "joe@example.com\n",
         "joe\0@example.com",
-        "a" * 65 + "@example.com",
+        "a" * 243 + "@example.com",
+        "é" * 65 + "@example.com",
         "joe@" + "a" * 64 + ".com",
         "joe@" + ".".join(["abcdefgh"] * 30),
         "<joe@example.com>",
@@ -244,3 +247,59 @@ def test_reply_parser_refuses_or_returns_a_valid_code(lines: list[str]) -> None:
 
 def test_times_of_new_identifiers_are_now() -> None:
     assert abs(identifiers.id_time(identifiers.new_id()) - time.time()) < 5
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind", "address"),
+    [
+        ("rfc822;Bob+2Bx@there.example", "rfc822", "Bob+x@there.example"),
+        ("utf-8;b\\x{F8}b@there.example", "utf-8", "bøb@there.example"),
+        ("UTF-8;bøb\\x{2B}x@there.example", "UTF-8", "bøb+x@there.example"),
+        ("utf-8;\\x{1F600}@there.example", "utf-8", "\U0001f600@there.example"),
+    ],
+)
+def test_original_recipient_is_decoded_and_written_in_ascii_again(
+    sent: str, kind: str, address: str
+) -> None:
+    original = OriginalRecipient.parse(sent)
+    assert (original.kind, original.address) == (kind, address)
+    assert str(original).isascii()
+    assert OriginalRecipient.parse(str(original)).address == address
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "ütf;bob@there.example",
+        "utf-8;bob\\x{A}@there.example",
+        "utf-8;bob\\x{D800}@there.example",
+        "utf-8;bob\\x{110000}@there.example",
+        "utf-8;b\\ob@there.example",
+        "utf-8;b=ob@there.example",
+        "rfc822;bøb@there.example",
+    ],
+)
+def test_what_is_no_original_recipient_is_refused(sent: str) -> None:
+    with pytest.raises(ParameterError):
+        RcptParameters.parse([f"ORCPT={sent}"], smtputf8=True)
+
+
+@given(text=st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=40))
+def test_any_printable_address_round_trips_as_unitext(text: str) -> None:
+    assert unitext.decode(unitext.encode(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "united"),
+    [
+        ("", "", ""),
+        ("SUCCESS", "DELAY", "DELAY SUCCESS"),
+        ("", "SUCCESS", "FAILURE SUCCESS"),
+        ("NEVER", "", "FAILURE"),
+        ("NEVER", "NEVER", "NEVER"),
+        ("NEVER", "DELAY", "DELAY"),
+    ],
+)
+def test_wishes_of_a_recipient_named_twice_are_united(one: str, other: str, united: str) -> None:
+    wishes = unite_notify(*(frozenset(map(Notify, each.split())) for each in (one, other)))
+    assert " ".join(sorted(wishes)) == united

@@ -495,7 +495,7 @@ class Thread:
     async def close(self, context: "ServiceContext[Settings]") -> None:
         for hook in context.drain_hooks:
             await hook()
-        await context.cancel_tasks()
+        await context.tasks.close()
 
     def stop(self) -> None:
         async def disconnect() -> None:

@@ -72,6 +72,65 @@ def test_each_recipient_has_the_id_that_the_reply_names(ingress: Any, login: Any
     ]
 
 
+def test_a_repaired_line_end_stands_in_the_timeline_and_the_message_has_only_crlf(
+    ingress: Any, login: Any, broker: Any
+):
+    client = ingress.secure_client(login)
+    hand_in(client, b"Subject: lone\nX-Postroad-Tags: a\n\nHello\n..dot\n.x\r\n")
+    submission, body = broker.submission()
+    assert body == b"Subject: lone\r\n\r\nHello\r\n.dot\r\n.x\r\n"
+    assert (submission.subject, submission.tags) == ("lone", ("a",))
+    assert submission.line_ends_repaired == 5
+    (event,) = decode(EventBatch, broker.take(1, topology.EVENTS.name)[0])[0].events
+    assert event.data["line_ends_repaired"] == 5
+
+
+def test_a_recipient_named_twice_is_one_with_what_both_ask_for(
+    ingress: Any, login: Any, broker: Any
+):
+    client = ingress.secure_client(login)
+    twice = ("bob@there.example> NOTIFY=SUCCESS", "bob@There.Example> ORCPT=rfc822;b@x.example")
+    lines = hand_in(client, b"Subject: x\r\n\r\n", rcpt=twice)
+    submission, _ = broker.submission()
+    (bob,) = submission.recipients
+    assert (bob.notify, bob.orcpt) == (("failure", "success"), "rfc822;b@x.example")
+    assert lines == [f"250 2.0.0 Ok, queued as {bob.id}"]
+
+
+def test_the_reply_for_many_recipients_stays_within_what_clients_read(
+    ingress: Any, login: Any, broker: Any
+):
+    client = ingress.secure_client(login)
+    for number, length in ((44, 10), (45, 10), (30, 200)):
+        rcpt = tuple(f"{'x' * length}{each}@there.example>" for each in range(number))
+        lines = hand_in(client, b"Subject: x\r\n\r\n", rcpt=rcpt)
+        submission, _ = broker.submission()
+        if (number, length) == (44, 10):
+            assert len(lines) == 45
+            assert sum(len(line) + 2 for line in lines) <= 3500
+        else:
+            assert lines == [f"250 2.0.0 Ok, queued as {submission.id} for {number} recipients"]
+
+
+def test_a_return_is_made_readable_whatever_it_looks_like(
+    ingress: Any, broker: Any, bounce_addresses: BounceAddresses
+):
+    client = ingress.client("mx")
+    client.expect("220 ")
+    client.ask("EHLO mx.there.example", "250")
+    client.ask("MAIL FROM:<not a mailbox> BODY=7BIT", "250")
+    address = bounce_addresses.address(new_id())
+    client.ask(f"RCPT TO:<{address}>", "250")
+    client.ask(f"RCPT TO:<{address}>", "250")
+    client.ask("DATA", "354")
+    client.send(b"Subject: lost\n\nold\rmac\0\xfc\n..\n.\n\r\n.\r\n")
+    client.expect("250")
+    returned, body = broker.returned()
+    assert returned.mail_from == "not a mailbox"
+    assert body == b"Subject: lost\r\n\r\nold\r\nmac \xfc\r\n.\r\n.\r\n\r\n"
+    assert broker.count(topology.RETURNS.name) == 0
+
+
 def test_headers_win_over_the_login_both_ways_and_are_stripped(
     ingress: Any, new_login: Any, broker: Any
 ):

@@ -54,6 +54,7 @@ def make_submission(
         smtputf8=parameters.smtputf8,
         eightbit=message.eightbit,
         requiretls=parameters.requiretls,
+        line_ends_repaired=message.line_ends_repaired,
         features=credential.features.overridden(controls.features),
         forward_bounces=credential.forward_bounces,
         tags=controls.tags,

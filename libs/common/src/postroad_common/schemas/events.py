@@ -95,6 +95,8 @@ def accepted(submission: Submission, recipient: Recipient) -> Event:
     data = _facts(submission, recipient)
     if submission.client is not None:
         data["client"] = submission.client.model_dump(exclude_none=True)
+    if submission.line_ends_repaired:
+        data["line_ends_repaired"] = submission.line_ends_repaired
     return Event(
         id=f"{recipient.id}.accepted",
         event=EventName.ACCEPTED,

@@ -54,6 +54,7 @@ class Submission(Schema):
     smtputf8: bool = False
     eightbit: bool = False
     requiretls: bool = False
+    line_ends_repaired: int = 0  # lines that the client ended with LF alone
     features: Features
     forward_bounces: bool = True
     tags: tuple[str, ...] = ()
