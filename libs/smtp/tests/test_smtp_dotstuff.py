@@ -10,7 +10,7 @@ OCTETS = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"a", b"xyz", b"
 
 
 def unstuff(wire: bytes) -> tuple[bytes, bytes]:
-    """What a strict server reads: the message, and what stands behind its end."""
+    """Return what a strict server reads: the message, and what comes after its end."""
     at = 0
     message = b""
     while True:

@@ -78,7 +78,7 @@ class Login:
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """A RabbitMQ and a MongoDB of this test session's own: they get killed, too."""
+    """Start a RabbitMQ and a MongoDB of this test session's own: they get killed, too."""
     given = os.environ.get("POSTROAD_TEST_INGRESS_SMTP_STATE")  # to reuse a pair while developing
     folder = Path(given) if given else tmp_path_factory.mktemp("servers")
     stack = Stack.start(folder, only=("rabbitmq", "mongod"))
@@ -108,7 +108,7 @@ def _in_database(uri: str, work: Callable[[Database], Any]) -> Any:
 
 @pytest.fixture(scope="session")
 def new_login(servers: Servers) -> Callable[..., Login]:
-    """Makes a login; keyword arguments as `Credentials.create`, and `disabled`."""
+    """Return what makes a login; keyword arguments as `Credentials.create`, and `disabled`."""
 
     def make(*, disabled: bool = False, **fields: Any) -> Login:
         login = Login(passwords.new_username(), passwords.new_password())
@@ -140,7 +140,7 @@ def login(new_login: Callable[..., Login]) -> Login:
 
 @pytest.fixture
 def change_login(servers: Servers) -> Callable[[Login, Mapping[str, Any]], None]:
-    """Changes fields of a login; `password` rotates it."""
+    """Return what changes fields of a login; `password` rotates it."""
 
     def change(login: Login, changes: Mapping[str, Any]) -> None:
         async def update(database: Database) -> None:
@@ -237,7 +237,7 @@ class Listening:
         return LineClient(self.ports[listener], self.certificates.ca, **options)
 
     def secure_client(self, login: Login | None = None) -> "LineClient":
-        """A client behind STARTTLS, EHLO and, with a login, AUTH."""
+        """Return a client after STARTTLS, EHLO and, with a login, AUTH."""
         client = self.client()
         client.expect("220 ")
         client.ask("EHLO client.test", "250")
@@ -294,7 +294,7 @@ class Ingress(Listening):
             patience = 0.0
 
     def wait_log(self, event: str) -> dict[str, Any]:
-        """The first log entry of that name, as soon as it is there."""
+        """Return the first log entry of that name, as soon as it is there."""
         deadline = time.monotonic() + PATIENCE
         while True:
             for entry in self.log:
@@ -316,7 +316,7 @@ class Ingress(Listening):
             return False
 
     def metric(self, line: str) -> float:
-        """The value of the metric with this name and labels; 0.0 if it is not there yet."""
+        """Return the value of the metric with this name and labels; 0.0 if it is not there yet."""
         for row in self.get("/metrics").splitlines():
             if row.startswith(line + " "):
                 return float(row.rpartition(" ")[2])
@@ -357,7 +357,7 @@ class LineClient:
         self.socket.sendall(octets)
 
     def line(self) -> str:
-        """The next line without CRLF; empty when the server has closed."""
+        """Return the next line without CRLF; empty when the server has closed."""
         while b"\r\n" not in self.unread:
             try:
                 octets = self.socket.recv(65536)
@@ -401,7 +401,7 @@ class LineClient:
 def _environment(
     servers: Servers, certificates: Certificates, limits: Mapping[str, Any] | None, **more: str
 ) -> dict[str, str]:
-    """The settings of an ingress; `more` are further ones in capitals, without the prefix."""
+    """Return the settings of an ingress; `more` are others in capitals, without the prefix."""
     settings = {
         "AMQP_URL": servers.amqp_url,
         "MONGODB_URI": servers.mongodb_uri,
@@ -422,7 +422,7 @@ def _environment(
 
 @pytest.fixture(scope="session")
 def start_ingress(servers: Servers, certificates: Certificates) -> Iterator[Callable[..., Ingress]]:
-    """Starts a process; keyword arguments are `limits` and further settings in capitals.
+    """Return what starts a process; its keywords are `limits` and settings in capitals.
 
     With `tidy_seconds` it gives memory back so often, instead of every 20 seconds.
     """
@@ -520,7 +520,7 @@ def thread(servers: Servers) -> Iterator[Thread]:
 def ingress_with(
     servers: Servers, certificates: Certificates, thread: Thread
 ) -> Iterator[Callable[..., Listening]]:
-    """Listeners with these `limits` and settings, on the thread; the same ones for the same."""
+    """Return listeners with these `limits` and settings, one for each set of them."""
     opened: dict[str, tuple[ServiceContext[Settings], Listening]] = {}
 
     def open_with(limits: Mapping[str, Any] | None = None, **settings: str) -> Listening:

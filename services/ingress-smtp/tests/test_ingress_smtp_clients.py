@@ -31,7 +31,7 @@ def mail_file(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def node_path(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder with nodemailer for NODE_PATH."""
+    """Return a folder with nodemailer for NODE_PATH."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("Node with npm is not installed")
     folder = tmp_path_factory.mktemp("node")

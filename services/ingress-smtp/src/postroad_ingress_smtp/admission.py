@@ -4,14 +4,15 @@ One process, one event loop: plain counters. What the bounds are is in `limits`.
 """
 
 import ipaddress
-from collections import Counter, OrderedDict
+from collections import Counter
 
-_BUCKETS = 10_000
+from postroad_common.tokenbucket import TokenBuckets
+
 _V6_PREFIX = 64
 
 
 def client_key(address: str) -> str:
-    """What connections and failures are counted by: an IPv4 address, or the /64 of an IPv6 one."""
+    """Return what clients are counted by: an IPv4 address, or the /64 of an IPv6 one."""
     if ":" not in address:
         return address
     try:
@@ -57,18 +58,18 @@ class Memory:
         self.used = 0
 
     def lease(self) -> "Lease":
-        """A share, empty at first."""
+        """Return a share, empty at first."""
         return Lease(self)
 
     def take(self, size: int) -> bool:
-        """Take `size` octets; whether there were as many."""
+        """Take `size` octets and return whether there were as many."""
         if not self.has(size):
             return False
         self.used += size
         return True
 
     def has(self, size: int) -> bool:
-        """Whether `take` would succeed."""
+        """Return whether `take` would succeed."""
         return self.used + size <= self._limit
 
     def give(self, size: int) -> None:
@@ -99,7 +100,7 @@ class Lease:
         return True
 
     def could_grow(self, size: int) -> bool:
-        """Whether `grow` would succeed now. A size that was only announced takes no memory."""
+        """Return whether `grow` would succeed. A size only announced takes no memory."""
         return self._memory.has(2 * size - self._size)
 
     def release(self) -> None:
@@ -108,28 +109,6 @@ class Lease:
         self._size = 0
 
 
-class Rates:
-    """Token buckets that hold a minute's worth, one per key; 0 per minute means no limit."""
-
-    def __init__(self, per_minute: int) -> None:
-        self._capacity = float(per_minute)
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def take(self, key: str, now: float, count: int = 1) -> float:
-        """Take `count` tokens at `now` (monotonic seconds).
-
-        Returns 0.0 when they were there; else nothing is taken and the seconds are returned after
-        which they will be.
-        """
-        if not self._capacity:
-            return 0.0
-        per_second = self._capacity / 60
-        tokens, then = self._buckets.pop(key, (self._capacity, now))
-        tokens = min(self._capacity, tokens + (now - then) * per_second)
-        missing = count - tokens
-        if missing <= 0:
-            tokens -= count
-        self._buckets[key] = (tokens, now)
-        if len(self._buckets) > _BUCKETS:
-            self._buckets.popitem(last=False)
-        return max(0.0, missing / per_second)
+def per_minute(limit: int) -> TokenBuckets[str] | None:
+    """Return buckets that hold a minute's worth, one per login; None if `limit` is 0: no limit."""
+    return TokenBuckets(limit, limit / 60) if limit else None

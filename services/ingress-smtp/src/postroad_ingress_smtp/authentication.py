@@ -29,7 +29,7 @@ class Authentication:
         self._clock = clock
 
     async def check(self, credentials: Credentials, address: str) -> Credential | Reply:
-        """The login that `credentials` from the IP `address` open, or the refusal.
+        """Return the login that `credentials` from the IP `address` open, or the refusal.
 
         A wrong password is answered late, and later each time.
         """
@@ -57,7 +57,7 @@ class Authentication:
         return stored
 
     async def refuse_malformed(self, address: str) -> Reply:
-        """The answer to credentials that can be none."""
+        """Return the answer to credentials that can be none."""
         return await self._refuse("", address)
 
     async def _refuse(self, username: str, address: str) -> Reply:

@@ -13,8 +13,8 @@ from postroad_common.mail.parameters import RcptParameters
 from postroad_common.mail.reply import Reply
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.store.credentials import Credential
+from postroad_common.tokenbucket import TokenBuckets
 from postroad_ingress_smtp import replies
-from postroad_ingress_smtp.admission import Rates
 from postroad_ingress_smtp.content import ContentRules, Message
 from postroad_ingress_smtp.envelope import Envelope, EnvelopeRecipient
 from postroad_ingress_smtp.handler import Arrival, accept, accept_return
@@ -36,8 +36,8 @@ class SubmissionBackend:
         *,
         events: EventWriter,
         logins: Logins,
-        message_rates: Rates,
-        recipient_rates: Rates,
+        message_rates: TokenBuckets[str] | None,
+        recipient_rates: TokenBuckets[str] | None,
         rules: ContentRules,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -76,17 +76,20 @@ class SubmissionBackend:
         refusal = check_sender(credential, sender)
         if refusal is not None:
             return refusal
-        wait = self._message_rates.take(credential.username, self._clock())
-        return replies.too_fast("messages", wait) if wait else None
+        return self._too_fast("messages", self._message_rates, credential)
 
     def recipient(
         self, session: Session, mailbox: Mailbox, parameters: RcptParameters
     ) -> EnvelopeRecipient | Reply:
         """See `Backend`."""
-        wait = self._recipient_rates.take(_credential(session).username, self._clock())
-        if wait:
-            return replies.too_fast("recipients", wait)
-        return EnvelopeRecipient(mailbox, parameters)
+        refusal = self._too_fast("recipients", self._recipient_rates, _credential(session))
+        return refusal or EnvelopeRecipient(mailbox, parameters)
+
+    def _too_fast(
+        self, what: str, rates: TokenBuckets[str] | None, credential: Credential
+    ) -> Reply | None:
+        wait = rates.take(credential.username, self._clock()) if rates else 0.0
+        return replies.too_fast(what, wait) if wait else None
 
     def ready(self) -> Reply | None:
         """See `Backend`: not while the broker is away."""

@@ -153,7 +153,7 @@ class SmtpConnection(SMTP):
             self.session.tls = f"{connection.version()} {cipher[0] if cipher else ''}".strip()
 
     def drain_idle(self) -> None:
-        """The process is being stopped: close now if nothing is in progress.
+        """Close now if nothing is in progress, because the process is being stopped.
 
         A command that has arrived is answered first, so that a QUIT gets its 221.
         """

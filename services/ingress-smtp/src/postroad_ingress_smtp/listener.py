@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from postroad_common.tasks import BackgroundTasks
 from postroad_ingress_smtp import metrics, proxy, replies
 from postroad_ingress_smtp.admission import ConnectionLimiter, client_key
 from postroad_ingress_smtp.connection import Shared, SmtpConnection
@@ -75,7 +76,7 @@ class Listener:
         self._shared = shared
         self._connections = connections
         self._loop = asyncio.get_running_loop()
-        self._starting: set[asyncio.Task[None]] = set()
+        self._starting = BackgroundTasks("connection start")
         self._open: dict[SmtpConnection, str | None] = {}
         self._empty = asyncio.Event()
         self._empty.set()
@@ -100,8 +101,7 @@ class Listener:
     async def wait_closed(self) -> None:
         """Return when every connection has ended."""
         while self._starting or self._open:
-            if self._starting:
-                await asyncio.gather(*self._starting, return_exceptions=True)
+            await self._starting.join()
             await self._empty.wait()
 
     def abort(self) -> None:
@@ -135,10 +135,7 @@ class Listener:
         if not self._connections.take(key):
             self._turn_away(connection, "limit")
             return
-        work = self._start(connection, address, key, behind_proxy=behind_proxy)
-        task = self._loop.create_task(work)
-        self._starting.add(task)
-        task.add_done_callback(self._starting.discard)
+        self._starting.spawn(self._start(connection, address, key, behind_proxy=behind_proxy))
 
     def _turn_away(self, connection: socket.socket, reason: str) -> None:
         metrics.TURNED_AWAY.labels(self._spec.name, reason).inc()

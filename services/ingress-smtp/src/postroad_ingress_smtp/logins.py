@@ -10,11 +10,11 @@ queue, once per password however many connections ask at the same time.
 import asyncio
 import hashlib
 import secrets
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from postroad_common.caching import Cache
 from postroad_common.errors import StoreAway
 from postroad_common.secrets import DUMMY_HASH, verify_password
 from postroad_common.store.credentials import Credential
@@ -49,11 +49,13 @@ class Logins:
         self._find = find
         self._limits = limits
         self._clock = clock
-        self._seen: OrderedDict[str, _Seen] = OrderedDict()
+        self._seen: Cache[str, _Seen] = Cache(_ENTRIES)
         self._lookups: dict[str, asyncio.Task[Credential | None]] = {}
         self._away_until = 0.0
         self._key = secrets.token_bytes(32)
-        self._right: OrderedDict[bytes, float] = OrderedDict()
+        self._right: Cache[bytes, None] = Cache(
+            _ENTRIES, seconds=limits.auth_cache_seconds, clock=clock
+        )
         self._checks: dict[bytes, asyncio.Future[bool]] = {}
         self._threads = ThreadPoolExecutor(limits.auth_workers, thread_name_prefix="argon2")
 
@@ -62,7 +64,7 @@ class Logins:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def current(self, username: str) -> Credential | None:
-        """The login as it is now, or was a few seconds ago; None if there is none.
+        """Return the login as it is now, or was a few seconds ago; None if there is none.
 
         Raises:
             StoreAway: the database is away and the login was not seen recently.
@@ -97,11 +99,10 @@ class Logins:
 
     async def _fetch(self, username: str) -> Credential | None:
         credential = await self._find(username)
-        self._seen.pop(username, None)
-        if credential is not None:  # names that do not exist must not push out those that do
-            self._seen[username] = _Seen(credential, self._clock())
-            if len(self._seen) > _ENTRIES:
-                self._seen.popitem(last=False)
+        if credential is None:  # names that do not exist must not push out those that do
+            self._seen.pop(username)
+        else:
+            self._seen.put(username, _Seen(credential, self._clock()))
         self._away_until = 0.0
         return credential
 
@@ -111,14 +112,11 @@ class Logins:
             task.exception()  # whoever waited has it; a look-up in the background may fail
 
     def remembers(self, credentials: Credentials, stored: Credential | None) -> bool:
-        """Whether the password was found right lately, for the login as it is stored now."""
-        if stored is None:
-            return False
-        expires = self._right.get(self._mac(credentials, stored))
-        return expires is not None and self._clock() < expires
+        """Return whether the password was found right lately, for the login as it is stored now."""
+        return stored is not None and self._mac(credentials, stored) in self._right
 
     async def verify(self, credentials: Credentials, stored: Credential | None) -> bool:
-        """Whether the password is right. A login that does not exist takes as long as a wrong one.
+        """Return whether the password is right; for no login at all it takes as long to say no.
 
         Raises:
             BusyError: too many others wait.
@@ -139,10 +137,7 @@ class Logins:
             check.add_done_callback(lambda _: self._checks.pop(mac, None))
         right = await asyncio.shield(check) and stored is not None
         if right:
-            self._right.pop(mac, None)
-            self._right[mac] = self._clock() + self._limits.auth_cache_seconds
-            if len(self._right) > _ENTRIES:
-                self._right.popitem(last=False)
+            self._right.put(mac, None)
         return right
 
     def _mac(self, credentials: Credentials, stored: Credential | None) -> bytes:

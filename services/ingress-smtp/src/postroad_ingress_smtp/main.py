@@ -12,7 +12,7 @@ from postroad_common.mail.verp import BounceAddresses
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokens import Keyring
 from postroad_ingress_smtp import metrics
-from postroad_ingress_smtp.admission import ConnectionLimiter, Memory, Rates
+from postroad_ingress_smtp.admission import ConnectionLimiter, Memory, per_minute
 from postroad_ingress_smtp.authentication import Authentication
 from postroad_ingress_smtp.backends import ReturnBackend, SubmissionBackend
 from postroad_ingress_smtp.connection import Shared
@@ -72,8 +72,8 @@ async def open_listeners(context: ServiceContext[Settings]) -> list[Listener]:
         injector,
         events=context.events,
         logins=logins,
-        message_rates=Rates(limits.messages_per_minute),
-        recipient_rates=Rates(limits.recipients_per_minute),
+        message_rates=per_minute(limits.messages_per_minute),
+        recipient_rates=per_minute(limits.recipients_per_minute),
         rules=ContentRules(limits.line_length, limits.header_size, limits.received_headers),
     )
     returns = ReturnBackend(

@@ -165,7 +165,7 @@ class SmtpProtocol(OpeningCommands):
             await self._accept(content)
 
     async def smtp_BDAT(self, arg: str) -> None:  # noqa: N802 - aiosmtpd finds it by this name
-        """A chunk of the message, its size in octets, and whether it is the last."""
+        """Read a chunk of the message, its size in octets, and whether it is the last."""
         parsed = parse_bdat(arg)
         if parsed is None:
             # How many octets follow is not known, so nothing behind can be understood.

@@ -25,7 +25,7 @@ class ProxyError(Exception):
 
 
 def in_networks(address: str, networks: Sequence[Network]) -> bool:
-    """Whether the IP `address` lies in one of `networks`; IPv4 in IPv6 form counts as IPv4."""
+    """Return whether the IP `address`, IPv4 in IPv6 form taken as IPv4, lies in `networks`."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -36,7 +36,7 @@ def in_networks(address: str, networks: Sequence[Network]) -> bool:
 
 
 async def read_header(connection: socket.socket) -> str | None:
-    """The client's IP address from the header that stands first in `connection`.
+    """Return the client's IP address from the header that stands first in `connection`.
 
     None for a header without a client (`LOCAL`, `UNKNOWN`): a health check of the balancer itself.
 

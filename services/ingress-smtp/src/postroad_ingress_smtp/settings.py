@@ -46,7 +46,7 @@ class IngressLimits(BaseModel):
 
 
 def _explain(error: ValidationError) -> str:
-    """The first thing that is wrong, with its place and, for a name, what it may have meant."""
+    """Return the first thing that is wrong, its place and, for a name, what it may have meant."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     text = first["msg"].removeprefix("Value error, ")

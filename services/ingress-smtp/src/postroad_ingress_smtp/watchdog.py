@@ -37,23 +37,23 @@ class Watchdog:
         self._seen = 0
 
     def uncap(self) -> None:
-        """The client has logged in, or need not: its whole session is no longer bounded."""
+        """Bound the session as a whole no longer: the client has logged in, or need not."""
         self._cap = float("inf")
 
     def expect(self, seconds: float) -> None:
-        """A new phase that may last `seconds`."""
+        """Begin a new phase that may last `seconds`."""
         self._data_since = 0.0
         self._set(self._loop.time() + seconds)
 
     def expect_data(self) -> None:
-        """A message comes now: bounded by silence and by the average rate."""
+        """Expect a message now, bounded by silence and by the average rate."""
         now = self._loop.time()
         self._data_since = now
         self._data_from = self._seen = self._stream.received
         self._set(now + self._limits.data_seconds)
 
     def rest(self) -> None:
-        """The client waits for us: nothing expires."""
+        """Let nothing expire: the client waits for us."""
         self._data_since = 0.0
         self._deadline = float("inf")
 

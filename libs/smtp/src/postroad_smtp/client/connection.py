@@ -103,7 +103,7 @@ class Connection(asyncio.Protocol):
         return self._lost is None and not self._groups and not self._buffer and self.unasked is None
 
     def expect(self, count: int, timeout: float) -> "asyncio.Future[list[Reply]]":
-        """A future of the next `count` replies, all within `timeout` seconds from now.
+        """Return a future of the next `count` replies, all within `timeout` seconds from now.
 
         Fails with ConnectionTrouble. Call it before writing what the replies answer.
         """
@@ -174,7 +174,7 @@ class Connection(asyncio.Protocol):
         return found
 
     def peer_address(self) -> str:
-        """The IP address of the other side, or the empty string."""
+        """Return the IP address of the other side, or the empty string."""
         if self._transport is None:
             return ""
         peer = self._transport.get_extra_info("peername")

@@ -32,7 +32,7 @@ class Conversation:
     end: str = ""
 
     def of(self, number: int, opening: str) -> str:
-        """The text for the recipient `number`, behind `opening`; other recipients are counted."""
+        """Return the text for the recipient `number`, after `opening`; others are counted."""
         lines = [opening]
         others = taken = position = 0
         alone = len(self.offered) == 1 and self.offered[0] == number
@@ -63,7 +63,7 @@ class Conversation:
 
 
 def of_server(reply: Reply) -> str:
-    """The lines of `reply`, as the server sent them. Its text has no control characters."""
+    """Return the lines of `reply`, as the server sent them. Its text has no control characters."""
     enhanced = f"{reply.enhanced} " if reply.enhanced else ""
     if "\n" not in reply.text:
         return f"S: {reply.code} {enhanced}{reply.text}"[:MOST_LINE].rstrip()

@@ -32,7 +32,7 @@ class Stuffer:
         self._held = False  # the last piece ended in CR: what follows decides what it was
 
     def feed(self, octets: bytes) -> bytes:
-        """What to send for the next piece; may be empty."""
+        """Return what to send for the next piece; may be empty."""
         if self._held:
             octets = b"\r" + octets
             self._held = False
@@ -52,14 +52,14 @@ class Stuffer:
         return octets
 
     def finish(self) -> bytes:
-        """What ends the message: the lone dot, behind CRLF where the last line lacks it."""
+        """Return what ends the message: the lone dot, after CRLF where the last line lacks it."""
         if self._held:
             return _END_BEHIND_TEXT
         return _END_BEHIND_LINE if self._at_line_start else _END_BEHIND_TEXT
 
 
 def stuff(pieces: Iterable[bytes | memoryview], chunk: int = 65536) -> Iterator[bytes]:
-    """The whole message in `pieces` for the wire, final dot included, in chunks of about `chunk`.
+    """Yield the message in `pieces` for the wire, final dot included, about `chunk` at a time.
 
     Only one chunk is copied at a time.
     """

@@ -55,7 +55,7 @@ class Capabilities:
 
     @classmethod
     def from_reply(cls, reply: Reply) -> Self:
-        """The capabilities that the lines behind the first one name."""
+        """Return the capabilities that the lines after the first one name."""
         words: dict[str, list[str]] = {}
         for line in reply.text.split("\n")[1:]:
             keyword, *rest = line.upper().replace("AUTH=", "AUTH ").split()[:20] or [""]
@@ -133,7 +133,7 @@ class Session:
         return not self.closing and self.connection.usable
 
     def told(self, recipient: int) -> str:
-        """The conversation about the last message, for its recipient number `recipient`."""
+        """Return the conversation about the last message, for its recipient number `recipient`."""
         said = self.conversation
         if said is None:
             return ""
@@ -192,7 +192,7 @@ async def open_session(
 
 
 def trouble_of(error: ConnectionTrouble) -> Trouble:
-    """The word for what happened to a connection."""
+    """Return the word for what happened to a connection."""
     if isinstance(error, Late):
         return Trouble.TIMEOUT
     if isinstance(error, Garbled):
@@ -221,7 +221,7 @@ class _Opening:
         self.peer = f"{name} since {moment(time.time())}"
 
     def told(self, error: WireError | None = None) -> str:
-        """What was said so far, and the `error` that ended it if that was no reply."""
+        """Return what was said so far, and the `error` that ended it if that was no reply."""
         lines = [f"# connected to {self.peer}", *self._said]
         if error is not None and error.reply is None:
             lines.append(f"# {clean(error.detail)}")

@@ -85,7 +85,7 @@ class _Transaction:
         self._said = session.conversation = Conversation([])
 
     async def run(self) -> None:
-        """The whole conversation. Raises ConnectionTrouble; the answers so far are kept."""
+        """Hold the whole conversation. Raises ConnectionTrouble; the answers so far are kept."""
         pending = [number for number, answer in enumerate(self.answers) if answer is None]
         if not pending:
             return
@@ -151,7 +151,7 @@ class _Transaction:
         return False
 
     async def _send_singly(self, pending: list[int]) -> bool:
-        """The same, each command behind the reply to the one before."""
+        """Do the same, each command after the reply to the one before."""
         session, envelope = self._session, self._envelope
         offered = session.capabilities
         if session.needs_reset:
@@ -226,7 +226,7 @@ class _Transaction:
         return replies
 
     def _keep_partial(self, pending: list[int], replies: Sequence[Reply]) -> None:
-        """What was answered before the connection went, in the order of the commands."""
+        """Return what was answered before the connection went, in the order of the commands."""
         if not replies or not replies[0].is_positive:
             return
         self._stage = Stage.RCPT
