@@ -1,7 +1,5 @@
 """Reads the command lines of a client: verbs, paths and ESMTP parameters (RFC 5321 section 4.1)."""
 
-import base64
-import binascii
 import re
 from dataclasses import dataclass
 
@@ -13,12 +11,13 @@ from postroad_common.mail.parameters import (
 )
 from postroad_common.mail.reply import Reply
 from postroad_sink.extensions import Offer
+from postroad_smtp.server import sasl
+from postroad_smtp.server.chunking import parse_bdat
 
 _PATH = re.compile(
     rb"(?:FROM|TO):[ \t]*<((?:\"(?:[^\"\\]|\\.)*\"|[^\">\x00-\x20])*)>(?:[ \t]+(.*))?",
     re.IGNORECASE,
 )
-_CHUNK = re.compile(rb"(\d{1,10})(?:[ \t]+(LAST))?[ \t]*", re.IGNORECASE)
 
 _BAD_PATH = Reply(
     501, "5.1.7", "The address must stand in angle brackets, as in <user@example.com>"
@@ -104,7 +103,7 @@ def read_rcpt(argument: bytes, offer: Offer, *, smtputf8: bool) -> RcptCommand:
     if not words:
         return RcptCommand(address, _NO_WORDS)
     try:
-        RcptParameters.parse(words)
+        RcptParameters.parse(words, smtputf8=smtputf8)
     except ParameterError as error:
         raise CommandError(error.reply) from None
     if "DSN" not in offer.names:
@@ -113,30 +112,28 @@ def read_rcpt(argument: bytes, offer: Offer, *, smtputf8: bool) -> RcptCommand:
 
 
 def read_chunk(argument: bytes) -> tuple[int, bool]:
-    """Parse what follows BDAT: the number of octets, and whether it is the last (RFC 3030).
+    """Return what follows BDAT: octets that come, and whether they are the last (RFC 3030).
 
     Raises:
         CommandError: bad syntax; how many octets follow is then unknown.
     """
-    match = _CHUNK.fullmatch(argument)
-    if match is None:
+    parsed = parse_bdat(argument.decode("ascii", "replace"))
+    if parsed is None:
         raise CommandError(Reply(501, "5.5.4", "BDAT needs a number of octets"))
-    return int(match[1]), match[2] is not None
+    return parsed
 
 
-def read_base64(text: bytes) -> bytes:
-    """Decode what a client sends while it authenticates; `=` is empty (RFC 4954).
+def read_response(text: bytes) -> bytes:
+    """Return what a client sends while it authenticates, decoded (RFC 4954).
 
     Raises:
         CommandError: not base64, or `*`, which ends the exchange.
     """
-    if text == b"*":
+    if text == sasl.CANCEL:
         raise CommandError(Reply(501, "5.7.0", "Authentication cancelled"))
-    if text == b"=":
-        return b""
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        return sasl.decode(text)
+    except sasl.NotBase64Error:
         raise CommandError(Reply(501, "5.5.2", "Not base64")) from None
 
 
@@ -146,7 +143,7 @@ def _read_path(argument: bytes) -> tuple[str, list[str]]:
         raise CommandError(_BAD_PATH)
     address, tail = match.groups()
     try:
-        return address.decode(), tail.decode("ascii").split() if tail else []
+        return address.decode(), tail.decode().split() if tail else []
     except UnicodeDecodeError:
         raise CommandError(Reply(501, "5.5.2", "Neither ASCII nor UTF-8")) from None
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from postroad_common.mail.reply import Reply
 from postroad_sink.behaviour import Behaviour
+from postroad_sink.connection import SinkConnection
 from postroad_sink.counts import Counts, Presence
 from postroad_sink.extensions import Offer
 from postroad_sink.mailbox import KeptMessage, Mailbox, Origin
@@ -49,7 +50,7 @@ class Sink:
         self.presence = Presence()
         self.mailbox = Mailbox(self.limits.messages, self.limits.kept_bytes)
         self.behaviour = Behaviour(self.presence, random.Random(self.seed).random)
-        self.sessions: set[SinkSession] = set()
+        self.sessions: set[SinkConnection] = set()
         self.incoming_bytes = 0
 
     def take(

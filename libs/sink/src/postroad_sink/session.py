@@ -1,35 +1,31 @@
 """One SMTP session of the sink: what each command does and what it answers.
 
-Every stage asks `behaviour` first. The bytes are handled in `wire`, lines are parsed in `commands`,
-and what becomes of a message is in `server`.
+Every stage asks the rules first (`connection`). Lines are parsed in `commands`, the bytes handled
+in `wire`, and what becomes of a message is in `server`.
 """
 
-import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from typing_extensions import override
 
 from postroad_common.mail.reply import Reply
-from postroad_sink.behaviour import Verdict
 from postroad_sink.certificate import requested_name
 from postroad_sink.commands import (
     CommandError,
-    read_base64,
     read_chunk,
     read_mail,
     read_rcpt,
+    read_response,
 )
-from postroad_sink.counts import MOST_DOMAINS
+from postroad_sink.connection import SinkConnection
 from postroad_sink.extensions import ehlo_reply
 from postroad_sink.mailbox import Origin, TlsFacts
-from postroad_sink.rules import Drop, Scope, Stage
-from postroad_sink.wire import Wire
-
-if TYPE_CHECKING:
-    from postroad_sink.server import Sink
+from postroad_sink.rules import Stage
+from postroad_smtp.server import sasl
+from postroad_smtp.server.lineends import unstuff
 
 _OK = b"250 2.0.0 Ok\r\n"
 _MAIL_OK = b"250 2.1.0 Sender ok\r\n"
@@ -39,167 +35,12 @@ _COUNTED = b"250 2.0.0 Ok, counted and thrown away\r\n"
 _NO_MAIL = Reply(503, "5.5.1", "MAIL first")
 _TOO_LARGE = Reply(552, "5.3.4", "Message too large")
 _NO_ROOM = Reply(452, "4.3.1", "Too much is coming in at once")
-_BUSY = Reply(421, "4.3.2", "Too many connections for this sink")
 _NOT_PIPELINED = Reply(503, "5.5.0", "Commands sent ahead, but PIPELINING was not offered")
 _DOT = 3  # octets of the dot and CRLF that end the content
-_CLOSING = 421  # RFC 5321 section 3.8: the connection ends with this reply
-
-_Accept = Callable[[Reply | None], None]
 
 
-class SinkSession(Wire):
-    """What one client is doing."""
-
-    def __init__(self, sink: "Sink", loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self._sink = sink
-        self._offer = sink.offer
-        self._admitted = False
-        self._number = 0
-        self._client_port = 0
-        self._helo = ""
-        self._protocol = "SMTP"
-        self._tls: TlsFacts | None = None
-        self._login: str | None = None
-        self._auth_step: Callable[[bytes], None] | None = None
-        self._origin: Origin | None = None
-        self._transactions = 0
-        self.client = ""
-        self.server = ""
-        self.domains: set[str] = set()
-        self._clear_transaction()
-
-    def _clear_transaction(self) -> None:
-        self._has_mail = False
-        self._smtputf8 = False
-        self._parameters: dict[str, str] = {}
-        self._recipient_parameters: list[dict[str, str]] = []
-        self.sender = ""
-        self.recipients: list[str] = []
-        self._content: list[bytes] = []
-        self._size = 0
-        self._chunked = False
-        self._last_chunk = False
-        self._content_refused: Reply | None = None
-
-    @property
-    def under_tls(self) -> bool:
-        """Whether the connection is protected."""
-        return self._tls is not None
-
-    @property
-    def authenticated(self) -> bool:
-        """Whether the client has logged in."""
-        return self._login is not None
-
-    # The connection
-
-    @override
-    def opened(self, transport: asyncio.Transport) -> None:
-        sink = self._sink
-        sink.counts.connections_total += 1
-        self._number = sink.counts.connections_total
-        # A client that is gone again has no name any more.
-        self.client, self._client_port = (transport.get_extra_info("peername") or ("", 0))[:2]
-        self.server = (transport.get_extra_info("sockname") or ("",))[0]
-        sink.sessions.add(self)
-        if len(sink.sessions) > sink.limits.connections:
-            self._refuse(Stage.CONNECT, _BUSY)
-            self.finish()
-            return
-        line = sink.behaviour.line(self, sink.offer, self.heard)
-        self.latency, self._offer = line.latency, line.offer
-        self._decide(Stage.CONNECT, self._greet)
-
-    def _greet(self, reply: Reply | None) -> None:
-        self._admitted = True
-        counts, presence = self._sink.counts, self._sink.presence
-        counts.connections_max = max(counts.connections_max, presence.enter(Scope.ALL, ""))
-        presence.enter(Scope.CLIENT, self.client)
-        presence.enter(Scope.SERVER, self.server)
-        self._answer(reply, f"220 {self._sink.hostname} ESMTP Postroad mail sink\r\n".encode())
-
-    def _meet_domain(self, domain: str) -> None:
-        """Count this connection as one to that domain, from its first recipient on."""
-        if len(self.domains) < MOST_DOMAINS:
-            self.domains.add(domain)
-            now = self._sink.presence.enter(Scope.DOMAIN, domain)
-            count = self._sink.counts.domain(domain)
-            count.connections_max = max(count.connections_max, now)
-
-    @override
-    def closed(self) -> None:
-        sink = self._sink
-        sink.sessions.discard(self)
-        if self.in_content:
-            sink.counts.interrupted += 1
-        self._let_content_go()
-        if not self._admitted:
-            return
-        sink.presence.leave(Scope.ALL, "")
-        sink.presence.leave(Scope.CLIENT, self.client)
-        sink.presence.leave(Scope.SERVER, self.server)
-        for domain in self.domains:
-            sink.presence.leave(Scope.DOMAIN, domain)
-
-    def close_if_silent(self, since: float) -> None:
-        """Close the connection if it is the client's turn and nothing came after `since`."""
-        if self.heard < since and self.silent:
-            self.shut_down(Reply(421, "4.4.2", "Nothing heard for too long"))
-
-    def shut_down(self, reply: Reply) -> None:
-        """Say why and close the connection."""
-        self._write(reply)
-        self.finish()
-
-    # Replies and rules
-
-    def _write(self, reply: Reply) -> None:
-        self.send(reply.wire())
-
-    def _answer(self, reply: Reply | None, usual: bytes) -> None:
-        self.send(usual if reply is None else reply.wire())
-
-    def _refuse(self, stage: Stage, reply: Reply, recipient: str = "") -> None:
-        """Answer no, count it, and forget what can no longer be done."""
-        counts = self._sink.counts
-        counts.refused[stage] += 1
-        concerned = self.recipients if stage in {Stage.DATA, Stage.MESSAGE} else [recipient]
-        for address in filter(None, concerned):
-            counts.domain(address.rpartition("@")[2].lower()).refused += 1
-        if stage is Stage.MESSAGE:
-            self._clear_transaction()
-        self._write(reply)
-
-    def _decide(self, stage: Stage, accept: _Accept, recipient: str = "") -> None:
-        """Do what the rules say at this stage, by default `accept(None)`."""
-        verdict = self._sink.behaviour.judge(stage, self, self.heard, recipient)
-        if verdict is None:
-            accept(None)
-        elif verdict.delay:
-            go_on = partial(self._carry_out, stage, verdict, accept, recipient)
-            self.hold(verdict.delay, go_on)
-        else:
-            self._carry_out(stage, verdict, accept, recipient)
-
-    def _carry_out(self, stage: Stage, verdict: Verdict, accept: _Accept, recipient: str) -> None:
-        if verdict.drop is Drop.BEFORE:
-            self.flush()
-            self.muted = True
-        reply = verdict.reply
-        ends = verdict.drop is not None
-        if reply is None or reply.is_positive:
-            accept(reply)
-        else:
-            ends = ends or reply.code == _CLOSING or stage is Stage.CONNECT
-            if stage is Stage.DATA and self._chunked:
-                # The chunk comes all the same and must not be taken for commands (RFC 3030).
-                self._content_refused = reply
-                accept(None)
-            else:
-                self._refuse(stage, reply, recipient)
-        if ends:
-            self.finish()
+class SinkSession(SinkConnection):
+    """A connection and the commands that it understands."""
 
     # Commands
 
@@ -294,9 +135,9 @@ class SinkSession(Wire):
         mechanism, _, initial = argument.partition(b" ")
         match mechanism.upper():
             case b"PLAIN":
-                step, challenge = self._auth_plain, b"334 \r\n"
+                step, challenge = self._auth_plain, sasl.EMPTY_PROMPT
             case b"LOGIN":
-                step, challenge = self._auth_login, b"334 VXNlcm5hbWU6\r\n"
+                step, challenge = self._auth_login, sasl.USERNAME_PROMPT
             case _:
                 raise CommandError(Reply(504, "5.5.4", "PLAIN or LOGIN"))
         if initial:
@@ -306,24 +147,28 @@ class SinkSession(Wire):
             self.send(challenge)
 
     def _auth_plain(self, answer: bytes) -> None:
-        parts = read_base64(answer).split(b"\0")
-        if len(parts) != 3:  # identity, name, password (RFC 4616)
-            raise CommandError(Reply(501, "5.5.2", "PLAIN needs two NULs"))
-        self._log_in(parts[1])
+        try:
+            credentials = sasl.plain(read_response(answer))
+        except sasl.NoCredentialsError:
+            raise CommandError(Reply(501, "5.5.2", "PLAIN has three parts")) from None
+        self._log_in(credentials.username)
 
     def _auth_login(self, answer: bytes) -> None:
-        name = read_base64(answer)
+        name = read_response(answer)
 
         def with_password(password: bytes) -> None:
-            read_base64(password)
-            self._log_in(name)
+            try:
+                credentials = sasl.login(name, read_response(password))
+            except sasl.NoCredentialsError:
+                raise CommandError(Reply(501, "5.5.2", "No name or no password")) from None
+            self._log_in(credentials.username)
 
         self._auth_step = with_password
-        self.send(b"334 UGFzc3dvcmQ6\r\n")
+        self.send(sasl.PASSWORD_PROMPT)
 
-    def _log_in(self, name: bytes) -> None:
+    def _log_in(self, name: str) -> None:
         def succeed(reply: Reply | None) -> None:
-            self._login = name.decode("utf-8", "replace")
+            self._login = name
             self._origin = None
             self._answer(reply, b"235 2.7.0 Authenticated\r\n")
 
@@ -437,10 +282,6 @@ class SinkSession(Wire):
             return
         self._let_content_go()
 
-    def _let_content_go(self) -> None:
-        self._sink.incoming_bytes -= sum(map(len, self._content))
-        self._content.clear()
-
     @override
     def content_ended(self) -> None:
         if self._chunked and not self._last_chunk:
@@ -449,7 +290,7 @@ class SinkSession(Wire):
         raw = b"".join(self._content)
         if not self._chunked:
             self._size -= _DOT
-            raw = raw[:-_DOT].removeprefix(b".").replace(b"\r\n.", b"\r\n")
+            raw = unstuff(raw[:-_DOT])
         self._let_content_go()
         if self._size > self._offer.size:
             self._content_refused = _TOO_LARGE

@@ -14,8 +14,9 @@ from typing import Final, cast
 
 from typing_extensions import override
 
+from postroad_smtp.server.data import EndOfData
+
 MAX_LINE = 4096  # octets; RFC 5321 asks for 512, extensions add to it
-_END = b"\r\n.\r\n"
 _MOST_AHEAD = 64 * 1024  # bytes taken in while an answer is delayed
 _HANDSHAKE_SECONDS = 30.0
 
@@ -43,7 +44,7 @@ class Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._mode = _LINES
         self._part = b""
-        self._tail = b""
+        self._end_of_data = EndOfData()
         self._chunk_left = 0
         self._ahead: list[bytes] = []
         self._ahead_size = 0
@@ -57,30 +58,30 @@ class Wire(asyncio.Protocol):
 
     @abstractmethod
     def opened(self, transport: asyncio.Transport) -> None:
-        """The client has connected."""
+        """Take note that the client has connected."""
 
     @abstractmethod
     def line_received(self, line: bytes, *, sent_ahead: bool) -> None:
-        """A line without CRLF; `sent_ahead` if more came with it."""
+        """Take a line without CRLF; `sent_ahead` if more came with it."""
 
     @abstractmethod
     def line_too_long(self) -> None:
-        """More than MAX_LINE octets without an end; nothing sensible can follow."""
+        """Give up: more than MAX_LINE octets without an end, nothing sensible can follow."""
 
     @abstractmethod
     def content_received(self, piece: bytes) -> None:
-        """A piece of what `expect_content` or `expect_chunk` asked for.
+        """Take a piece of what `expect_content` or `expect_chunk` asked for.
 
         The pieces of content, joined, still are dot-stuffed and end in the dot and CRLF.
         """
 
     @abstractmethod
     def content_ended(self) -> None:
-        """The final dot, or the last octet of the chunk, has been received."""
+        """Answer: the final dot, or the last octet of the chunk, has been received."""
 
     @abstractmethod
     def closed(self) -> None:
-        """The connection is gone."""
+        """Clean up: the connection is gone."""
 
     # What the subclass can do
 
@@ -90,12 +91,12 @@ class Wire(asyncio.Protocol):
             self._out.append(data)
 
     def expect_content(self) -> None:
-        """The next bytes are content up to the line that is a single dot."""
+        """Take the next bytes as content, up to the line that is a single dot."""
         self._mode = _CONTENT
-        self._tail = b"\r\n"
+        self._end_of_data = EndOfData()
 
     def expect_chunk(self, size: int) -> None:
-        """The next `size` octets are content."""
+        """Take the next `size` octets as content."""
         self._chunk_left = size
         self._mode = _CHUNK
         if not size:
@@ -104,12 +105,12 @@ class Wire(asyncio.Protocol):
 
     @property
     def in_content(self) -> bool:
-        """Whether content is still to come."""
+        """Return whether content is still to come."""
         return self._mode in {_CONTENT, _CHUNK}
 
     @property
     def silent(self) -> bool:
-        """Whether it is the client's turn to say something."""
+        """Return whether it is the client's turn to say something."""
         return self._mode in {_LINES, _CONTENT, _CHUNK}
 
     def hold(self, seconds: float, then: Callable[[], None]) -> None:
@@ -214,18 +215,10 @@ class Wire(asyncio.Protocol):
                 return
 
     def _feed_content(self, data: bytes, position: int) -> int:
-        """Where the content ends in `data`."""
-        # The end may lie across the border of two buffers; the tail has what came before.
-        tail = self._tail
-        across = (tail + data[position : position + 4]).find(_END)
-        if across >= 0:
-            end = position + across - len(tail) + len(_END)
-        elif (at := data.find(_END, position)) >= 0:
-            end = at + len(_END)
-        else:
-            piece = data[position:]
-            self._tail = (tail + piece[-4:])[-4:]
-            self.content_received(piece)
+        """Return where the content ends in `data`."""
+        end = self._end_of_data.find(data, position)
+        if end < 0:
+            self.content_received(data[position:])
             return len(data)
         self.content_received(data[position:end])
         self._mode = _LINES

@@ -60,13 +60,19 @@ def from_data(wire: bytearray, line_ends: LineEnds) -> Content:
     clean = is_clean(wire)
     if not clean and line_ends is LineEnds.REPAIR:
         _check(wire)
-    if b"\r\n." in wire:
-        wire = wire.replace(b"\r\n.", b"\r\n")
-    if not clean and b"\n.." in wire:
-        wire = bytearray(_STUFFED_AFTER_LONE_LF.sub(b"\n.", wire))
     with memoryview(wire) as view:
-        octets = bytes(view[2:])
-    return Content(octets) if clean else _mend(octets)
+        octets = unstuff(bytes(view[2:]))
+    if clean:
+        return Content(octets)
+    if b"\n.." in octets:
+        octets = _STUFFED_AFTER_LONE_LF.sub(b"\n.", octets)
+    return _mend(octets)
+
+
+def unstuff(lines: bytes) -> bytes:
+    """Return `lines` without the dots that were doubled after CRLF (RFC 5321 section 4.5.2)."""
+    lines = lines.removeprefix(b".")
+    return lines.replace(b"\r\n.", b"\r\n") if b"\r\n." in lines else lines
 
 
 def from_chunks(chunks: bytearray, line_ends: LineEnds) -> Content:
