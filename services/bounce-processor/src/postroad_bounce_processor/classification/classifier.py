@@ -7,12 +7,12 @@ classification says; whether the evidence is good enough to act on is decided in
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 
-from postroad_bounce_processor.classification.phrases import normalise, split
+from postroad_bounce_processor.classification.phrases import Text, normalise, split
 from postroad_bounce_processor.classification.rule import STRONG, Rule, read_rule
 from postroad_common.mail.classification import Classification
 
@@ -39,6 +39,11 @@ class Classifier:
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._rules = tuple(rules)
+        self._always: list[int] = []
+        self._by_word: dict[str, list[int]] = {}
+        self._by_piece: dict[str, list[int]] = {}
+        for number, rule in enumerate(self._rules):
+            self._index(number, rule)
         # In a storm one server says the same thing thousands of times.
         self._known = lru_cache(REMEMBERED)(self._judge)
 
@@ -55,9 +60,30 @@ class Classifier:
             code = {"5": 550, "4": 450}.get(enhanced[0])
         return self._known(code, enhanced, stage, normalise(text))
 
+    def _index(self, number: int, rule: Rule) -> None:
+        triggers = rule.words.triggers if rule.words else None
+        if triggers is None:
+            self._always.append(number)
+            return
+        words, pieces = triggers
+        for word in words:
+            self._by_word.setdefault(word, []).append(number)
+        for piece in pieces:
+            self._by_piece.setdefault(piece, []).append(number)
+
+    def _candidates(self, text: Text) -> Iterator[Rule]:
+        """Yield in order the rules whose words may be in the text: a few of very many."""
+        numbers = set(self._always)
+        for word in self._by_word.keys() & text.words:
+            numbers.update(self._by_word[word])
+        for piece, found in self._by_piece.items():
+            if piece in text.text:
+                numbers.update(found)
+        return (self._rules[number] for number in sorted(numbers))
+
     def _judge(self, code: int | None, enhanced: str, stage: str, normal: str) -> Verdict:
         text = split(normal)
-        for rule in self._rules:
+        for rule in self._candidates(text):
             if rule.fits(code, enhanced, stage, text):
                 hard = rule.hard and _is_final(code, enhanced)
                 if hard and rule.classification is Classification.NO_SUCH_USER:

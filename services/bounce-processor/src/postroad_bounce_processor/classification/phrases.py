@@ -32,8 +32,13 @@ class Phrases:
     before its pattern is tried. One large alternation would cost a hundred times as much.
     """
 
-    def __init__(self, phrases: Iterable[str], patterns: Iterable[str]) -> None:
-        """Raise `PhraseError` or `re.error` if one of them is not well formed."""
+    def __init__(
+        self, phrases: Iterable[str], patterns: Iterable[str], hints: Iterable[str] = ()
+    ) -> None:
+        """Raise `PhraseError` or `re.error` if one of them is not well formed.
+
+        Patterns are tried on texts that hold one of the hints; on all if there are none.
+        """
         by_word: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
         for phrase in phrases:
             plain, whole = phrase.removesuffix("*"), re.compile(phrase_pattern(phrase))
@@ -41,7 +46,15 @@ class Phrases:
         self._wordless = by_word.pop("", [])
         self._by_word = by_word
         self._words = frozenset(by_word)
+        self._hints = tuple(hints)
         self._patterns = tuple(re.compile(pattern) for pattern in patterns)
+
+    @property
+    def triggers(self) -> tuple[frozenset[str], frozenset[str]] | None:
+        """The words and the substrings of which a text must have one; None: try every text."""
+        if self._patterns and not self._hints:
+            return None
+        return self._words, frozenset({*self._hints, *(plain for plain, _ in self._wordless)})
 
     def __bool__(self) -> bool:
         return bool(self._words or self._wordless or self._patterns)
@@ -54,6 +67,8 @@ class Phrases:
                     return True
         if self._wordless and _any_phrase(self._wordless, text.text):
             return True
+        if not self._patterns or (self._hints and not any(h in text.text for h in self._hints)):
+            return False
         return any(pattern.search(text.text) for pattern in self._patterns)
 
 

@@ -9,7 +9,18 @@ from postroad_bounce_processor.classification.phrases import PhraseError, Phrase
 from postroad_common.mail.classification import Classification
 
 _KEYS = frozenset(
-    {"class", "hard", "general", "phrases", "patterns", "codes", "enhanced", "stages", "unless"}
+    {
+        "class",
+        "hard",
+        "general",
+        "phrases",
+        "patterns",
+        "hints",
+        "codes",
+        "enhanced",
+        "stages",
+        "unless",
+    }
 )
 STAGES = frozenset({"connect", "ehlo", "mail", "rcpt", "data"})
 """The commands that a reply may answer; `data` stands for the end of the data, too."""
@@ -60,7 +71,7 @@ def read_rule(origin: str, entry: Mapping[str, Any], weight: int = STRONG) -> Ru
         raise RuleError(f"{origin}: unknown keys {sorted(unknown)}")
     try:
         classification = Classification(str(entry.get("class")))
-        words = Phrases(entry.get("phrases", ()), entry.get("patterns", ()))
+        words = Phrases(entry.get("phrases", ()), entry.get("patterns", ()), entry.get("hints", ()))
         unless = Phrases(entry.get("unless", ()), ())
     except (ValueError, PhraseError, re.error) as error:
         raise RuleError(f"{origin}: {error}") from error
