@@ -357,9 +357,11 @@ async def test_failure_before_the_recipient_was_named_suppresses_nobody(bench: "
     await bench.failed(stage="mail")
     await bench.failed(stage="connect")
     await bench.failed(stage="dot")
+    # After RCPT was taken this is the answer of a filter.
+    await bench.failed(stage="dot", reply="550 5.1.1 <kim@example.net> User unknown")
     await bench.failed(reply="550 5.7.1 spam", enhanced="5.7.1")
     await bench.failed(outcome="expired", reply="450 4.2.2 full", code=450, enhanced="4.2.2")
-    await bench.until(lambda: len(bench.outbound) == 5)
+    await bench.until(lambda: len(bench.outbound) == 6)
     await bench.idle()
     assert await bench.database.suppressions.list("acc") == []
 
@@ -368,7 +370,6 @@ async def test_failure_before_the_recipient_was_named_suppresses_nobody(bench: "
     ("stage", "reply", "enhanced", "days"),
     [
         ("rcpt", "550 5.1.1 User unknown", "5.1.1", 180),
-        ("dot", "550 5.1.1 <Kim@example.net> User unknown", "5.1.1", 180),
         ("route", "550 5.1.2 the domain example.net does not exist", "5.1.2", 30),
         ("route", "556 5.1.10 example.net takes no mail (null MX)", "5.1.10", 30),
     ],

@@ -29,6 +29,17 @@ from postroad_common.store.database import Database
 MAX_RETURNED = 5 * 1024 * 1024
 """Octets of a message that a DSN returns in full; of larger ones it returns the header."""
 
+# The sender's stages in the words of rules.
+_STAGES = {
+    "connect": "connect",
+    "banner": "connect",
+    "ehlo": "ehlo",
+    "mail": "mail",
+    "rcpt": "rcpt",
+    "data": "data",
+    "dot": "data",
+}
+
 _KEEP_BODY = 7 * 86_400.0  # seconds that the stored body of a large DSN outlives its expiry
 _log = structlog.get_logger("bounce-processor")
 
@@ -70,7 +81,9 @@ class FailuresHandler:
             except FrameError as error:
                 await delivery.dead(f"not a delivery failure: {error}")
                 continue
-            verdict = self._classifier.classify(failure.code, failure.enhanced, failure.reply)
+            verdict = self._classifier.classify(
+                failure.code, failure.enhanced, failure.reply, _STAGES.get(failure.stage, "")
+            )
             if failure.outcome in {"failed", "expired"} and failure.outbound.kind == "mail":
                 self._suppress(failure, verdict, effects)
             await self._notify(failure, bytes(quoted), verdict, effects)
@@ -95,7 +108,7 @@ class FailuresHandler:
                     time=failure.time,
                     life=hard_life(verdict.classification),
                 )
-            elif verdict.classification.counts and _names(failure, recipient):
+            elif _is_ill(verdict) and _names(failure, recipient):
                 effects.soft.append(
                     SoftBounce(
                         message.account, recipient.address, recipient.id, reason, failure.time
@@ -226,6 +239,11 @@ def is_hard(failure: DeliveryFailure, verdict: Verdict, recipient: OutboundRecip
     if verdict.classification is Classification.NO_SUCH_DOMAIN and failure.stage == "route":
         return True
     return _names(failure, recipient)
+
+
+def _is_ill(verdict: Verdict) -> bool:
+    """Tell whether a failure counts against the mailbox: also a dead one that is not proven so."""
+    return verdict.classification.counts or verdict.classification.hard
 
 
 def _names(failure: DeliveryFailure, recipient: OutboundRecipient) -> bool:

@@ -116,7 +116,7 @@ def find_exchange(words: str, address: str) -> Exchange | None:
 
 def stage_in(text: str) -> str:
     """Return the command that a sentence says was answered; empty if it does not say."""
-    lowered = text.lower()
+    lowered = " ".join(text.lower().split())
     match = _ANSWERED.search(lowered)
     if match is not None:
         word = next(group for group in match.groups() if group)
