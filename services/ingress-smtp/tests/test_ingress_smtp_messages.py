@@ -131,6 +131,24 @@ def test_a_return_is_made_readable_whatever_it_looks_like(
     assert broker.count(topology.RETURNS.name) == 0
 
 
+def test_control_headers_are_taken_out_whatever_stands_around_them(
+    ingress: Any, login: Any, broker: Any
+):
+    client = ingress.secure_client(login)
+    for before in (
+        b"\xef\xbb\xbf",
+        b"From ann Mon Jan  1 00:00:00 2026\r\n",
+        b">From ann\r\n",
+        b"To: bob@there.example\r\nno header at all\r\n",
+    ):
+        hand_in(client, before + b"X-Postroad-Tags: a\r\nBcc: eve@there.example\r\n\r\nHello\r\n")
+        submission, body = broker.submission()
+        assert submission.tags == ("a",)
+        head, _, text = body.partition(b"\r\n\r\n")
+        assert text == b"Hello\r\n"
+        assert b"Postroad" not in head
+
+
 def test_headers_win_over_the_login_both_ways_and_are_stripped(
     ingress: Any, new_login: Any, broker: Any
 ):

@@ -13,6 +13,7 @@ from postroad_common.mail.reply import Reply
 from postroad_ingress_smtp import replies
 from postroad_smtp.server.lineends import Content, LineEnds
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UNFOLD = re.compile(rb"\r\n(?=[ \t])")
 _SUBJECT_LIMIT = 2000  # octets of the raw header that are looked at
 
@@ -80,7 +81,8 @@ def has_long_line(raw: bytes, limit: int) -> bool:
 
 def read_subject(raw: bytes, header: bytes) -> str:
     """Return the decoded Subject; empty without one. `header` is the header block in lower case."""
-    at = 0 if header.startswith(b"subject:") else header.find(b"\nsubject:") + 1
+    first = len(_BYTE_ORDER_MARK) if header.startswith(_BYTE_ORDER_MARK) else 0
+    at = first if header.startswith(b"subject:", first) else header.find(b"\nsubject:") + 1
     if at == 0 and not header.startswith(b"subject:"):
         return ""
     start = at + len(b"subject:")
