@@ -29,7 +29,8 @@ _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
 _TAG = re.compile(r"[^\s;,\x00-\x1f\x7f]+")
 _HEADER = re.compile(
-    rb"^(?:\xef\xbb\xbf)?x-(?:smtpeter|postroad)-([!-9;-~]*)[ \t]*:((?:[^\r\n]|\r\n[ \t]|\n[ \t])*)(?:\r\n|\n|\Z)",
+    rb"^(?:\xef\xbb\xbf)?"  # a byte order mark before the first header
+    rb"x-(?:smtpeter|postroad)-([!-9;-~]*)[ \t]*:((?:[^\r\n]|\r\n[ \t]|\n[ \t])*)(?:\r\n|\n|\Z)",
     re.IGNORECASE | re.MULTILINE,
 )
 _PREFIXES = (b"x-smtpeter-", b"x-postroad-")
