@@ -11,7 +11,7 @@ BENCH_ARGS ?=
 CODE := $(wildcard libs/*/src services/*/src) bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-deploy lint bench setup clean
+.PHONY: help run demo test test-speed test-deploy lint bench setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -25,6 +25,10 @@ demo: $(READY) ## the same, but end by itself; fails if any step did not really 
 test: $(READY) ## unit and integration tests, against real RabbitMQ and MongoDB
 	@$(BIN)/postroad prepare
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-speed: $(READY) ## the tests that assert times; they want a quiet machine
+	@$(BIN)/postroad prepare
+	@$(BIN)/python -m pytest -m speed $(PYTEST_ARGS)
 
 test-deploy: ## render and check the Kubernetes overlays, without a cluster
 	@scripts/bootstrap.sh deploy

@@ -291,6 +291,7 @@ async def test_rule_without_tls_is_lifted_by_tls(running: RunningSink):
     assert await client.code("MAIL FROM:<a@x.test>") == 250
 
 
+@pytest.mark.speed
 async def test_latency_is_paid_once_per_group_of_pipelined_commands(running: RunningSink):
     await running.behave({"stage": "connect", "latency": 0.1})
     client = await running.greeted()

@@ -102,6 +102,7 @@ _STORMS = {
 }
 
 
+@pytest.mark.speed
 @pytest.mark.parametrize("name", sorted(_STORMS))
 def test_a_storm_in_one_mail_is_over_soon(name: str):
     started = time.process_time()

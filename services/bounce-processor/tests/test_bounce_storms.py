@@ -103,13 +103,10 @@ async def test_storm_is_worked_off_with_bounded_memory_while_other_mail_goes_on(
     ]
     await asyncio.gather(*(bench.put(RETURNS.name, frame) for frame in storm))
     # A failure of another mail in the midst of it is not kept waiting until the storm is over.
-    began = time.monotonic()
     await bench.failed(message={"envelope": "calm@sender.example"})
     await bench.until(lambda: bool(bench._sent_to("calm@sender.example")))
-    calm = time.monotonic() - began
+    assert len(bench.named(EventName.BOUNCED)) < 2000
     await bench.until(lambda: len(bench.named(EventName.BOUNCED)) == 2000)
-    storm_seconds = time.monotonic() - began
-    assert calm < max(1.0, storm_seconds / 2)
     grown = _memory(process, "VmHWM") - before
     assert grown < 32, f"{grown} MiB"
     # One envelope sender gets 500 forwards at once and the rest at a slow pace.

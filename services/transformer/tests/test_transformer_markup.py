@@ -96,6 +96,7 @@ def test_references_in_attributes_are_resolved(raw: str, expected: str):
     assert attribute_text(raw) == expected
 
 
+@pytest.mark.speed
 @pytest.mark.parametrize(
     "unit",
     [

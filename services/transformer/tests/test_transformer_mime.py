@@ -315,6 +315,7 @@ def test_bare_line_ends_become_crlf_and_it_is_told():
     assert template.body_at == -1
 
 
+@pytest.mark.speed
 @pytest.mark.parametrize(
     "raw",
     [
