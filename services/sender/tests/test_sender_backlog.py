@@ -88,7 +88,7 @@ class Process:
         for hook in context.drain_hooks:
             await hook()
         await context.events.close()
-        await context.cancel_tasks()
+        await context.tasks.close()
         for link in self._links:
             await link.close()
 

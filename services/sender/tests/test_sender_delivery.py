@@ -84,7 +84,7 @@ class Sender:
         for hook in context.drain_hooks:
             await hook()
         await context.events.close()
-        await context.cancel_tasks()
+        await context.tasks.close()
         for link in self._links:
             await link.close()
 

@@ -222,7 +222,7 @@ class Process:
         for hook in self._context.drain_hooks:
             await hook()
         await self._context.events.close()
-        await self._context.cancel_tasks()
+        await self._context.tasks.close()
         for link in self._links:
             await link.close()
         await self.database.close()

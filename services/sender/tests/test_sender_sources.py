@@ -172,7 +172,7 @@ class Senders:
         for hook in context.drain_hooks:
             await hook()
         await context.events.close()
-        await context.cancel_tasks()
+        await context.tasks.close()
         for link in links:
             await link.close()
         await context.database.close()
