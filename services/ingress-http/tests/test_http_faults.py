@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -24,10 +25,10 @@ from postroad_common.mail.identifiers import derived_id
 from postroad_common.tokens import Keyring
 from postroad_ingress_http.dashboard.sessions import Sessions
 from postroad_ingress_http.http.connection import GuardedHttp
-from postroad_ingress_http.http.guard import Guard, Limits
+from postroad_ingress_http.http.guard import HUNG_UP, Guard, Limits
 
-WHOLE = {"envelope": "a@a.example", "recipient": "b@b.example", "body": "Subject: x\n\nhi\n"}
-LARGE = {**WHOLE, "body": "Subject: x\n\n" + "hello\n" * 60_000}
+WHOLE = {"envelope": "a@a.example", "recipient": "b@b.example", "body": "From: a@a.example\n\nhi\n"}
+LARGE = {**WHOLE, "body": "From: a@a.example\n\n" + "hello\n" * 60_000}
 
 MakeGate = Callable[[str], Awaitable[tuple[Any, str]]]
 
@@ -215,6 +216,7 @@ async def test_what_is_no_http_is_refused_in_the_usual_shape(
 ):
     answer = await talk(listener.port, garbage, close=True)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+    assert answer == b"" or re.search(rb"\r\nX-Request-Id: \w{20,}\r\n", answer)
     assert b"Traceback" not in answer
 
 
@@ -240,6 +242,22 @@ async def test_head_without_end_is_refused(listener: HttpListener, line: bytes):
     writer.close()
     assert sent < 5_000_000
     assert answer.startswith(b"HTTP/1.1 431") or answer == b""
+
+
+async def test_client_that_hangs_up_is_no_fault_of_ours(listener: HttpListener):
+    def answered(status: int) -> float:
+        labels = {"area": "send", "method": "POST", "status": str(status)}
+        return REGISTRY.get_sample_value("postroad_http_requests_total", labels) or 0.0
+
+    hung_up, faults = answered(HUNG_UP), answered(500)
+    _, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(b"POST /v1/send HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+    await writer.drain()
+    writer.transport.abort()
+    async with asyncio.timeout(5):
+        while answered(HUNG_UP) == hung_up:
+            await asyncio.sleep(0.01)
+    assert answered(500) == faults
 
 
 async def test_fault_of_ours_is_500_without_details(listener: HttpListener):

@@ -1,10 +1,12 @@
 """Handlers called as the functions they are, with the objects that they name and no HTTP."""
 
+import re
 from typing import Any
 
 import pytest
 from starlette.requests import Request
 
+from postroad_common.secrets import verify_password
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.access.scopes import EVERYTHING
 from postroad_ingress_http.api import domains, send, suppressions, tokens
@@ -77,7 +79,7 @@ async def test_suppression_must_not_have_ended_by_the_clock_it_is_given(site: An
 
 async def test_mail_carries_the_token_and_the_client_it_came_from(site: Any):
     await site.empty()
-    mail = read_send({"recipient": "x@a.example", "mime": "Subject: handler\r\n\r\nbody\r\n"})
+    mail = read_send({"recipient": "x@a.example", "mime": "From: a@a.example\r\n\r\nbody\r\n"})
     acceptance = site.dependencies.acceptance
     answer = await send.send(request(secure=True), ADMIN, mail, acceptance)
     assert answer.status_code == 200
@@ -92,6 +94,8 @@ async def test_page_of_a_new_login_shows_its_password_once(site: Any):
     page = await login_pages.create(SESSION, {"name": "printer"}, pages, store)
     (login,) = await store.list("handlers")
     assert login.name == "printer"
-    assert login.username in bytes(page.body).decode()
+    shown = re.findall(r'data-copy="([^"]+)"', bytes(page.body).decode())
+    assert shown[0] == login.username
+    assert verify_password(login.password_hash, shown[1])
     again = await login_pages.one(login.username, SESSION, pages, store)
-    assert "Password" not in bytes(again.body).decode()
+    assert shown[1] not in bytes(again.body).decode()

@@ -199,6 +199,8 @@ REFUSALS: list[tuple[str, dict[str, Any], str | None]] = [
     ("mime and body", {**WHOLE, "body": MIME}, "body"),
     ("mime empty", {**WHOLE, "mime": " "}, "mime"),
     ("mime without header", {**WHOLE, "mime": "hello there\n"}, "mime"),
+    ("mime without From", {**WHOLE, "mime": "To: a@a.example\n\nFrom: a@a.example\n"}, "mime"),
+    ("mime with two From", {**WHOLE, "mime": "FROM : b@b.example\n" + MIME}, "mime"),
     ("mime with NUL", {**WHOLE, "mime": MIME + "\0"}, "mime"),
     ("mime with a long line", {**WHOLE, "mime": MIME + "x" * 999}, "mime"),
     (

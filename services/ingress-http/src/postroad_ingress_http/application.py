@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Scope
 
 from postroad_common.health import Health
@@ -49,13 +50,27 @@ def build(dependencies: Dependencies, pages: Dashboard, limits: Limits) -> ASGIA
     return Guard(app, limits, render)
 
 
-async def _raise(_: Request, error: Exception) -> Response:
+async def _raise(request: Request, error: Exception) -> Response:
     """Hand every error on to the guard, the one place where errors become answers."""
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        allow = {"Allow": ", ".join(methods_at(request))}
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=allow)
+        error = HTTPException(405, headers=allow)
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         field = str(first["loc"][-1]) if first["loc"] else None
         raise ApiError(400, f"{first['msg']}.", code="invalid", field=field) from None
     raise from_exception(error) or error
+
+
+def methods_at(request: Request) -> list[str]:
+    """Return the methods that the path of `request` takes, by name."""
+    found = {"OPTIONS"}
+    for route in request.app.router.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found | {"HEAD"} if "GET" in found else found)
 
 
 async def _home() -> Response:

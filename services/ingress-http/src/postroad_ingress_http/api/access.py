@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Security
+from fastapi.routing import APIRoute
 from fastapi.security import APIKeyQuery, HTTPBearer, SecurityScopes
 from pydantic import BaseModel
 from starlette.requests import Request
 
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.dependencies import AuthenticatorOf
+from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.http.fields import read_fields
 
 M = TypeVar("M", bound=BaseModel)
@@ -28,9 +30,26 @@ async def current_token(
     """Return the token of the request, which allows the scope `needed`.
 
     Raises:
-        ApiError: see `Authenticator.authenticate`.
+        ApiError: see `Authenticator.authenticate`; 400, a query parameter is not known.
     """
-    return await authenticator.authenticate(request, needed.scope_str)
+    token = await authenticator.authenticate(request, needed.scope_str)
+    if request.query_params:
+        _refuse_unknown(request)
+    return token
+
+
+def _refuse_unknown(request: Request) -> None:
+    """Raise ApiError (400) for a query parameter that the end point does not have.
+
+    A mistyped filter that was ignored would show what it should have hidden.
+    """
+    route: APIRoute = request.scope["route"]
+    known = {"access_token", *(field.alias for field in route.dependant.query_params)}
+    for name in request.query_params:
+        if name not in known:
+            raise ApiError(
+                400, "This query parameter is not known.", code="unknown_field", field=name
+            )
 
 
 def needs(scope: str) -> Any:

@@ -26,12 +26,17 @@ def read_days(start: str | None, end: str | None, now: float) -> tuple[date, dat
     """
     today = datetime.fromtimestamp(now, UTC).date()
     last = _date("end", end) or today
-    first = _date("start", start) or last - timedelta(days=DEFAULT_DAYS - 1)
+    first = _date("start", start) or _before(last, DEFAULT_DAYS - 1)
     if first > last:
         raise bad_field("start", "It is after the end.")
     if (last - first).days >= MOST_DAYS:
         raise bad_field("start", f"At most {MOST_DAYS} days.")
     return first, last
+
+
+def _before(day: date, days: int) -> date:
+    """Return the day `days` before, or the first of the calendar."""
+    return day - min(timedelta(days=days), day - date.min)
 
 
 def _date(field: str, text: str | None) -> date | None:

@@ -8,11 +8,16 @@ import asyncio
 import json
 from typing import Any
 
+import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from postroad_common.mail.identifiers import new_id
 
 MAX_HEAD = 65_536  # octets of request line and headers
 HEAD_SECONDS = 15.0
 MAX_CONNECTIONS = 4096
+
+_log = structlog.get_logger(__name__)
 
 
 class GuardedHttp(HttpToolsProtocol):
@@ -78,10 +83,13 @@ class GuardedHttp(HttpToolsProtocol):
     def _refuse(self, status: int, code: str, message: str) -> None:
         if self.transport.is_closing():
             return
+        request_id = new_id()
+        _log.info("connection refused", status=status, code=code, request_id=request_id)
         body = json.dumps({"error": {"code": code, "message": message, "field": None}}).encode()
         self.transport.write(
             b"HTTP/1.1 %d Refused\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-            b"Connection: close\r\n\r\n%b" % (status, len(body), body)
+            b"X-Request-Id: %b\r\nConnection: close\r\n\r\n%b"
+            % (status, len(body), request_id.encode(), body)
         )
         self._end_head()
         self.transport.close()

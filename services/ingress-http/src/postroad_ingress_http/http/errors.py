@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from postroad_common.errors import Transient
 
 RETRY_AFTER_SECONDS = 5
+_LONGEST_FIELD = 200  # characters; names of fields are the client's
 
 _CODES = {
     400: "bad_request",
@@ -56,8 +57,15 @@ class ApiError(Exception):
 
     def response(self) -> JSONResponse:
         """Return the error as an HTTP answer."""
-        body = {"error": {"code": self.code, "message": self.message, "field": self.field}}
-        return JSONResponse(body, self.status, self.headers)
+        return JSONResponse(self.body(), self.status, self.headers)
+
+    def body(self) -> dict[str, dict[str, str | None]]:
+        """Return the error as JSON has it: no lone surrogates, a field name of bounded length."""
+        message = self.message.encode("utf-8", "replace").decode()
+        field = self.field
+        if field is not None:
+            field = field.encode("utf-8", "replace").decode()[:_LONGEST_FIELD]
+        return {"error": {"code": self.code, "message": message, "field": field}}
 
 
 def bad_field(field: str, message: str, *, code: str = "invalid") -> ApiError:

@@ -17,6 +17,8 @@ from starlette.requests import Request
 from postroad_ingress_http.http.errors import ApiError, bad_field
 
 MAX_FORM_FIELDS = 10_000
+MESSAGE_FIELDS = frozenset({"mime", "body"})
+"""Fields that may hold octets in any charset."""
 
 Fields = dict[str, object]
 
@@ -24,15 +26,26 @@ Fields = dict[str, object]
 async def read_fields(request: Request) -> Fields:
     """Read the fields of the body; an empty body has none.
 
-    Octets of form fields that are no UTF-8 are kept as surrogate escapes, so that a MIME message
-    in another charset survives; every other use of such a field must call `require_text`.
+    Octets that are no UTF-8 are kept as surrogate escapes in the form fields `mime` and `body`, so
+    that a MIME message in another charset survives, and refused in all others.
 
     Raises:
-        ApiError: 400 for a body that does not parse, 415 for another content type.
+        ApiError: 400 for a body that does not parse, 415 for another content type or encoding.
     """
     body = await request.body()
     if not body:
         return {}
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"", "identity"}:
+        raise ApiError(415, "Bodies are taken as they are; send it without Content-Encoding.")
+    fields = _parse(request, body)
+    for name, value in fields.items():
+        if name.lower() not in MESSAGE_FIELDS:
+            _require_text(name, {name: value})
+    return fields
+
+
+def _parse(request: Request, body: bytes) -> Fields:
     content_type = request.headers.get("content-type", "")
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "application/json" or media_type.endswith("+json"):
@@ -67,6 +80,13 @@ def parse_form(body: bytes) -> Fields:
     Raises:
         ApiError: 400, it is not one, or has too many fields.
     """
+    if body.lstrip()[:1] in {b"{", b"["}:
+        raise ApiError(
+            400,
+            "The body looks like JSON, but was sent as a form: add the header "
+            "`Content-Type: application/json`.",
+            code="invalid_form",
+        )
     try:
         pairs = parse_qsl(
             _text(body),
@@ -114,16 +134,36 @@ def parse_multipart(content_type: str, body: bytes) -> Fields:
 
 
 def require_text(name: str, value: str) -> str:
-    """`value` itself.
+    """Return `value`.
 
     Raises:
         ApiError: 400, it holds octets that were no UTF-8.
     """
+    if not is_text(value):
+        raise bad_field(name, "This field is not valid UTF-8.")
+    return value
+
+
+def is_text(value: str) -> bool:
+    """Tell whether `value` can be written as UTF-8: it has no lone surrogates."""
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise bad_field(name, "This field is not valid UTF-8.") from None
-    return value
+        return False
+    return True
+
+
+def _require_text(name: str, value: object) -> None:
+    """Raise ApiError (400) unless all text in `value`, names included, is UTF-8."""
+    if isinstance(value, str):
+        require_text(name, value)
+    elif isinstance(value, list):
+        for item in value:
+            _require_text(name, item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _require_text(name, key)
+            _require_text(name, item)
 
 
 def _text(octets: bytes) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from postroad_common.mail.identifiers import new_id
@@ -30,6 +31,8 @@ _SECONDS = Histogram(
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 _IN_WORK = Gauge("postroad_http_requests_in_work", "Requests being worked on.")
+HUNG_UP = 499
+"""What metrics show for a client that went before its answer, as nginx does."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _log = structlog.get_logger(__name__)
@@ -76,13 +79,16 @@ class Guard:
         area = area_of(scope["path"])
         request_id = new_id()
         scope.setdefault("state", {})["request_id"] = request_id
-        answer = _Answer(send, scope["state"])
+        answer = _Answer(send, scope["state"], bare=scope["method"] == "HEAD")
         body = _Body(receive, self._limits, self, self._size_limit(area))
         self._in_work += 1
         _IN_WORK.inc()
         try:
             with structlog.contextvars.bound_contextvars(request_id=request_id):
-                await self._run(scope, body, answer)
+                await self._run(_as_get(scope), body, answer)
+        except ClientDisconnect:
+            answer.status = answer.status or HUNG_UP
+            _log.info("client hung up", path=scope["path"], request_id=request_id)
         finally:
             self._in_work -= 1
             _IN_WORK.dec()
@@ -97,8 +103,11 @@ class Guard:
     async def _run(self, scope: Scope, body: "_Body", answer: "_Answer") -> None:
         try:
             self._check_room()
+            _check_characters(scope)
             body.check_announced(scope)
             await self._app(scope, body, answer)
+        except ClientDisconnect:
+            raise
         except Exception as error:  # the one place where a request may not take the service along
             refusal = from_exception(error)
             if refusal is None:
@@ -123,6 +132,21 @@ class Guard:
         if self._octets + octets > self._limits.bodies_in_memory:
             raise unavailable("Too much is being uploaded at once; try again soon.")
         self._octets += octets
+
+
+def _as_get(scope: Scope) -> Scope:
+    """Return the scope of a GET for a HEAD: its answer is sent without the body."""
+    return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+
+
+def _check_characters(scope: Scope) -> None:
+    """Refuse NUL in path and query, which the database takes nowhere.
+
+    Raises:
+        ApiError: 400.
+    """
+    if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+        raise ApiError(400, "The path or the query holds a NUL character.", code="invalid")
 
 
 class _Body:
@@ -172,11 +196,12 @@ class _Body:
 
 
 class _Answer:
-    """`send` that adds the headers which every answer has."""
+    """`send` that adds the headers which every answer has; a `bare` one has no body."""
 
-    def __init__(self, send: Send, state: dict[str, Any]) -> None:
+    def __init__(self, send: Send, state: dict[str, Any], *, bare: bool) -> None:
         self._send = send
         self._state = state
+        self._bare = bare
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
@@ -193,4 +218,6 @@ class _Answer:
             headers.setdefault(
                 "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"
             )
+        elif self._bare and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
         await self._send(message)

@@ -3,12 +3,14 @@
 import base64
 import binascii
 import json
+from math import isfinite
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query
 from pydantic import BaseModel
 
 from postroad_ingress_http.http.errors import bad_field
+from postroad_ingress_http.http.fields import is_text
 
 T = TypeVar("T")
 
@@ -52,5 +54,13 @@ def read_cursor(cursor: str | None, *kinds: type) -> list[Any] | None:
 
 def _fits(position: list[Any], kinds: tuple[type, ...]) -> bool:
     return len(position) == len(kinds) and all(
-        isinstance(part, kind) for part, kind in zip(position, kinds, strict=True)
+        isinstance(part, kind) and _is_plain(part)
+        for part, kind in zip(position, kinds, strict=True)
     )
+
+
+def _is_plain(part: object) -> bool:
+    """Tell whether the store can compare with `part`."""
+    if isinstance(part, str):
+        return is_text(part) and "\0" not in part
+    return isinstance(part, int | float) and isfinite(part)

@@ -1,4 +1,4 @@
-"""A MIME message handed in whole: brought to CRLF, refused where no server would take it."""
+"""A MIME message submitted whole: brought to CRLF, refused where no server would take it."""
 
 import contextlib
 import re
@@ -10,11 +10,12 @@ from postroad_ingress_http.http.errors import bad_field
 MAX_LINE = 998  # octets without CRLF, RFC 5321 section 4.5.3.1.6
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
+_FROM = re.compile(rb"^from[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _SUBJECT = re.compile(rb"^subject[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE | re.MULTILINE)
 
 
 def normalise(message: bytes) -> bytes:
-    """`message` with CRLF line ends, and one at its end.
+    """Return `message` with CRLF line ends, and one at its end.
 
     Bare CR and bare LF become line ends: text fields of clients rarely carry CRLF, and nothing
     that comes out of here can smuggle a second message.
@@ -32,6 +33,10 @@ def normalise(message: bytes) -> bytes:
         message += b"\r\n"
     if not _FIELD.match(message):
         raise bad_field("mime", "The message does not begin with a header field.")
+    senders = len(_FROM.findall(message, 0, header_end(message)))
+    if senders != 1:
+        found = "no From field" if senders == 0 else f"{senders} From fields"
+        raise bad_field("mime", f"The message has {found}; it needs one (RFC 5322 section 3.6).")
     if _has_long_line(message):
         raise bad_field(
             "mime", f"A line is longer than {MAX_LINE} octets; encode the part that holds it."
