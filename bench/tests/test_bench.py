@@ -158,7 +158,7 @@ def test_storm_is_a_hundred_mails_of_the_corpus_each_about_a_message_of_its_own(
     assert [found.message_id for found, _ in returns] == [event.message for event in messages]
     assert len({event.message for event in messages}) == 100
     kinds = Counter(
-        understand(read(bytes(body)), expected=event.data["recipient"]).kind
+        understand(read(bytes(body)), expected=event.facts["recipient"]).kind
         for (_, body), event in zip(returns, messages, strict=True)
     )
     assert kinds == {"bounce": 75, "delayed": 4, "complaint": 6, "response": 13, "unknown": 2}

@@ -148,9 +148,9 @@ async def test_only_the_last_attempts_of_a_message_keep_their_conversation(
         data = {"conversation": f"S: {attempt}", "reply": "x"}
         await database.events.insert([attempted(name, message, "m", 1000.0 + attempt, data)])
     timeline = await database.events.timeline("m")
-    kept = [event.data["attempt"] for event in timeline if "conversation" in event.data]
+    kept = [event.facts["attempt"] for event in timeline if "conversation" in event.facts]
     assert kept == list(range(2, CONVERSATIONS + 2))
-    assert all(event.data["reply"] == "x" for event in timeline)
+    assert all(event.facts["reply"] == "x" for event in timeline)
 
 
 async def test_login_is_made_found_changed_rotated_and_deleted(database: Database) -> None:

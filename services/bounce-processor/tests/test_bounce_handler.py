@@ -38,12 +38,12 @@ async def test_hard_bounce_is_recorded_suppressed_and_forwarded(bench: "Bench"):
     assert event.message == message
     assert event.account == "acc"
     assert event.id == f"{message}.bounced.{item.id}"
-    assert event.data["class"] == "no-such-user"
-    assert event.data["hard"] is True
-    assert event.data["code"] == 550
-    assert event.data["enhanced"] == "5.1.1"
-    assert event.data["host"] == "mx.example.net"
-    assert event.data["forwarded"] is True
+    assert event.facts["class"] == "no-such-user"
+    assert event.facts["hard"] is True
+    assert event.facts["code"] == 550
+    assert event.facts["enhanced"] == "5.1.1"
+    assert event.facts["host"] == "mx.example.net"
+    assert event.facts["forwarded"] is True
     entry = await bench.database.suppressions.get("acc", "kim@example.net")
     assert entry is not None
     assert entry.kind == "hard"
@@ -60,13 +60,13 @@ async def test_hard_bounce_is_recorded_suppressed_and_forwarded(bench: "Bench"):
     assert outbound.size == len(body)
     assert body.endswith(HARD)
     assert MARK.encode() in body
-    assert event.data["forward"] == outbound.id
+    assert event.facts["forward"] == outbound.id
     (begun,) = bench.own
     assert (begun.event, begun.message) == (EventName.ACCEPTED, outbound.id)
-    assert begun.data["source"] == "forward"
-    assert begun.data["about"] == message
-    assert begun.data["recipient"] == "orders@sender.example"
-    assert begun.data["subject"] == outbound.subject == "Undelivered Mail Returned to Sender"
+    assert begun.facts["source"] == "forward"
+    assert begun.facts["about"] == message
+    assert begun.facts["recipient"] == "orders@sender.example"
+    assert begun.facts["subject"] == outbound.subject == "Undelivered Mail Returned to Sender"
     assert await bench.count(RETURNS.name) == 0
 
 
@@ -84,8 +84,8 @@ async def test_soft_bounce_is_recorded_and_not_suppressed(bench: "Bench"):
     message = await bench.message()
     await bench.returned(message, FULL)
     await bench.until(lambda: bool(bench.events and bench.outbound))
-    assert bench.events[0].data["class"] == "mailbox-full"
-    assert bench.events[0].data["hard"] is False
+    assert bench.events[0].facts["class"] == "mailbox-full"
+    assert bench.events[0].facts["hard"] is False
     assert await bench.database.suppressions.get("acc", "kim@example.net") is None
 
 
@@ -123,7 +123,7 @@ async def test_complaint_is_recorded_and_suppressed_for_good(bench: "Bench"):
     await bench.returned(message, COMPLAINT, mail_from="fbl@provider.example")
     await bench.until(lambda: bool(bench.events and bench.outbound))
     assert bench.events[0].event is EventName.COMPLAINED
-    assert bench.events[0].data["type"] == "abuse"
+    assert bench.events[0].facts["type"] == "abuse"
     entry = await bench.database.suppressions.get("acc", "kim@example.net")
     assert entry is not None
     assert entry.kind == "complaint"
@@ -135,7 +135,7 @@ async def test_automatic_reply_is_a_response_and_never_suppresses(bench: "Bench"
     await bench.returned(message, VACATION)
     await bench.until(lambda: bool(bench.events and bench.outbound))
     assert bench.events[0].event is EventName.RESPONSE
-    assert bench.events[0].data["type"] == "automatic"
+    assert bench.events[0].facts["type"] == "automatic"
     assert await bench.database.suppressions.get("acc", "kim@example.net") is None
 
 
@@ -147,9 +147,9 @@ async def test_report_of_a_delay_is_no_bounce_and_not_forwarded_unasked(bench: "
     await bench.until(lambda: len(bench.events) == 2 and len(bench.outbound) == 1)
     await bench.idle()
     assert {event.event for event in bench.events} == {EventName.RESPONSE}
-    assert {event.data["type"] for event in bench.events} == {"delayed"}
+    assert {event.facts["type"] for event in bench.events} == {"delayed"}
     assert len(bench.outbound) == 1
-    forwarded = {event.message: event.data["forwarded"] for event in bench.events}
+    forwarded = {event.message: event.facts["forwarded"] for event in bench.events}
     assert forwarded == {message: False, asked: True}
 
 
@@ -180,7 +180,7 @@ async def test_return_is_recorded_and_not_forwarded(bench: "Bench", facts: dict[
     await bench.until(lambda: bool(bench.events))
     await bench.idle()
     assert bench.events[0].event is EventName.BOUNCED
-    assert bench.events[0].data["forwarded"] is False
+    assert bench.events[0].facts["forwarded"] is False
     assert bench.outbound == []
 
 
@@ -206,7 +206,7 @@ async def test_large_return_travels_on_by_reference(bench: "Bench"):
     assert raw[: outbound.skip].endswith(b"\r\n\r\n")
     assert head.endswith(raw[: outbound.skip])
     assert outbound.size == len(head) + len(raw) - outbound.skip
-    assert bench.events[0].data["class"] == "no-such-user"
+    assert bench.events[0].facts["class"] == "no-such-user"
 
 
 async def test_return_before_its_message_is_held_until_the_log_has_it(bench: "Bench"):
@@ -239,7 +239,7 @@ async def test_return_of_a_message_that_nobody_knows_is_recorded_in_the_end(benc
     await bench.until(lambda: bool(bench.events))
     assert bench.events[0].message == message
     assert bench.events[0].account == ""
-    assert bench.events[0].data["recipient"] == "kim@example.net"
+    assert bench.events[0].facts["recipient"] == "kim@example.net"
 
 
 async def test_rubbish_on_the_queues_is_set_aside_and_the_rest_goes_on(bench: "Bench"):
@@ -271,10 +271,10 @@ async def test_failure_without_tracking_is_reported_to_the_envelope_sender(bench
     await bench.until(lambda: len(bench.own) == 2)
     told = {event.event: event for event in bench.own}
     assert told[EventName.ACCEPTED].message == outbound.id
-    assert told[EventName.ACCEPTED].data["source"] == "dsn"
+    assert told[EventName.ACCEPTED].facts["source"] == "dsn"
     failed_id = failure.outbound.recipients[0].id
     assert told[EventName.NOTIFIED].message == failed_id
-    assert told[EventName.NOTIFIED].data == {
+    assert told[EventName.NOTIFIED].facts == {
         "outcome": "failed",
         "to": "orders@sender.example",
         "notification": outbound.id,

@@ -57,7 +57,7 @@ async def test_two_systems_whose_envelopes_lead_to_each_other_stop_after_one_rou
     await bench.until(lambda: len(bench.events) == 2)
     await bench.idle()
     assert bench.outbound == []
-    assert [event.data["forwarded"] for event in bench.events] == [True, False]
+    assert [event.facts["forwarded"] for event in bench.events] == [True, False]
 
 
 async def test_responders_that_answer_every_forward_are_cut_short(bench: "Bench"):
@@ -135,7 +135,7 @@ async def test_return_of_25_mebibytes_is_understood_while_the_loop_turns(bench: 
     await bench.until(lambda: bool(bench.events and bench.outbound))
     took = time.monotonic() - began
     watcher.cancel()
-    assert bench.events[0].data["class"] == "no-such-user"
+    assert bench.events[0].facts["class"] == "no-such-user"
     ((forwarded, head),) = bench.outbound
     assert forwarded.body == stored
     assert len(head) < MEBIBYTE

@@ -96,7 +96,7 @@ def batch_with(entry: object, *events: Event) -> bytes:
     [
         ({"id": "x"}, "not an Event"),
         ("nonsense", "not an Event"),
-        ({"id": "x", "event": "exploded", "message": "m", "time": 1}, "not an Event: event"),
+        ({"id": "x", "event": "exploded", "message": "m", "time": 1}, "Input tag 'exploded'"),
         ({"id": "x", "event": "opened", "message": "m", "time": -1}, "its time is out of range"),
         ({"id": "x", "event": "opened", "message": "m", "time": 1e15}, "its time is out of range"),
         ({"id": "x", "event": "opened", "message": "", "time": 1}, "its id or its message"),
@@ -108,7 +108,7 @@ def batch_with(entry: object, *events: Event) -> bytes:
                 "time": 1,
                 "data": {"submission": "s", "tags": 7},
             },
-            "its data: tags",
+            "not an Event: accepted.data.tags",
         ),
         (
             {
@@ -118,7 +118,7 @@ def batch_with(entry: object, *events: Event) -> bytes:
                 "time": 1,
                 "data": {"submission": "s", "features": {"inlinecss": "perhaps"}},
             },
-            "its data: features.inlinecss",
+            "not an Event: accepted.data.features.inlinecss",
         ),
         (
             {"id": "x", "event": "opened", "message": "m", "time": 1, "data": {"n": 2**70}},

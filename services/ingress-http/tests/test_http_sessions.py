@@ -1,6 +1,6 @@
 """Cookies of the dashboard, and what charts and texts make of values."""
 
-from postroad_common.schemas.events import Event, EventName
+from postroad_common.schemas.events import EventName, happened
 from postroad_common.tokens import Keyring
 from postroad_ingress_http.dashboard import texts
 from postroad_ingress_http.dashboard.charts import Period, Series, bars
@@ -67,11 +67,10 @@ def test_chart_counts_hours_into_buckets_and_escapes_names():
 
 
 def test_step_of_an_expired_message_says_so_with_the_reason():
-    event = Event(
-        id="1", event=EventName.FAILED, message="m", time=1.0,
-        data={"expired": True, "reply": "450 later", "tls": {"version": "1.3"}, "empty": ""},
-    )  # fmt: skip
+    policy = {"kind": "dane"}
+    data = {"expired": True, "reply": "450 later", "tls_policy": policy, "enhanced": ""}
+    event = happened(EventName.FAILED, "m", 1.0, data)
     step = texts.step(event)
     assert (step.label, step.kind, step.summary) == ("Given up: time is over", "bad", "450 later")
-    assert ("tls version", "1.3") in step.details
-    assert "empty" not in dict(step.details)
+    assert ("tls_policy kind", "dane") in step.details
+    assert "enhanced" not in dict(step.details)

@@ -82,7 +82,7 @@ def test_a_repaired_line_end_stands_in_the_timeline_and_the_message_has_only_crl
     assert (submission.subject, submission.tags) == ("lone", ("a",))
     assert submission.line_ends_repaired == 5
     (event,) = decode(EventBatch, broker.take(1, topology.EVENTS.name)[0])[0].events
-    assert event.data["line_ends_repaired"] == 5
+    assert event.facts["line_ends_repaired"] == 5
 
 
 def test_a_recipient_named_twice_is_one_with_what_both_ask_for(

@@ -191,8 +191,8 @@ async def test_message_is_delivered_with_one_event_and_leaves_the_queue(sender: 
     (event,) = await sender.told(EventName.DELIVERED)
     assert sink.taken == [("bounce+x@bounce.test", ["u@d.test"], MIME)]
     assert (event.id, event.account) == (f"{message.id}.delivered.0", "acme")
-    assert event.data["reply"] == "250 2.0.0 queued"
-    assert event.data["host"] == "127.0.0.1"
+    assert event.facts["reply"] == "250 2.0.0 queued"
+    assert event.facts["host"] == "127.0.0.1"
     await sender.drain()
     await sender.read()
     assert len(sender.events) == 1
@@ -208,10 +208,10 @@ async def test_rcpt_refused_with_4xx_is_retried_for_that_recipient_only(sender: 
     assert sink.recipients == ["quick@d.test", "slow@d.test"]
     (deferred,) = sender.named(EventName.DEFERRED)
     assert deferred.message == message.recipients[0].id
-    assert deferred.data["reply"] == "450 4.2.1 come back"
-    assert deferred.data["next"] > deferred.time
+    assert deferred.facts["reply"] == "450 4.2.1 come back"
+    assert deferred.facts["next"] > deferred.time
     late = next(e for e in sender.named(EventName.DELIVERED) if e.message == deferred.message)
-    assert late.data["attempt"] == 1
+    assert late.facts["attempt"] == 1
 
 
 async def test_rcpt_refused_with_5xx_fails_and_goes_to_the_bounce_processor(
@@ -221,7 +221,7 @@ async def test_rcpt_refused_with_5xx_fails_and_goes_to_the_bounce_processor(
     await sender.start([to(sink)])
     message = await sender.hand_in("nobody@d.test")
     (event,) = await sender.told(EventName.FAILED)
-    assert event.data["code"] == 550
+    assert event.facts["code"] == 550
     ((failure, quoted),) = sender.failures
     assert failure.outcome == "failed"
     assert failure.outbound.recipients == message.recipients
@@ -237,7 +237,7 @@ async def test_host_that_is_down_defers_and_gets_the_message_when_it_is_back(
     await sender.start([to(sink)])
     await sender.hand_in("u@d.test")
     deferred = await sender.told(EventName.DEFERRED)
-    assert "refused" in deferred[0].data["reply"]
+    assert "refused" in deferred[0].facts["reply"]
     await sink.start()
     await sender.told(EventName.DELIVERED)
     assert sink.recipients == ["u@d.test"]
@@ -248,8 +248,8 @@ async def test_message_whose_time_is_over_expires_with_the_last_reason(sender: S
     await sender.start([to(sink)])
     await sender.hand_in("u@d.test", expires=time.time() + 1.5)
     (event,) = await sender.told(EventName.FAILED)
-    assert event.data["expired"] is True
-    assert "never today" in event.data["reply"]
+    assert event.facts["expired"] is True
+    assert "never today" in event.facts["reply"]
     ((failure, _),) = sender.failures
     assert (failure.outcome, failure.enhanced) == ("expired", "5.4.7")
 
@@ -294,7 +294,7 @@ async def test_message_delivered_before_a_crash_is_told_again_but_not_sent_again
     await sender.hand_in("u@d.test", recipients=(recipient,))
     (event,) = await sender.told(EventName.DELIVERED)
     assert event.id == f"{message_id}.delivered.0"
-    assert event.data["reply"] == "250 2.0.0 taken"
+    assert event.facts["reply"] == "250 2.0.0 taken"
     assert sink.taken == []
     await sender.drain()
     assert await sender.depth(*SHARDS) == 0
@@ -512,7 +512,7 @@ async def test_operator_pauses_and_resumes_a_lane_and_its_state_can_be_read(
     await until(lambda: shown("paused"), 20)
     await sender.hand_in("second@d.test")
     (waiting,) = await sender.told(EventName.DEFERRED)
-    assert waiting.data["reason"] == "delivery suspended: they asked us to wait"
+    assert waiting.facts["reason"] == "delivery suspended: they asked us to wait"
     assert sink.recipients == ["first@d.test"]
     await lanes.order(key, {"paused": None})
     await until(lambda: shown("idle"), 20)
@@ -563,9 +563,9 @@ async def test_tls_policy_of_the_domain_is_in_the_event_of_the_attempt(
     await sender.hand_in("u@e.test")
     (delivered,) = await sender.told(EventName.DELIVERED)
     expected = {"kind": "dane", "mode": "enforce", "result": "ok", "detail": "TLSA 3 0 1"}
-    assert delivered.data["tls_policy"] == expected
+    assert delivered.facts["tls_policy"] == expected
     (deferred,) = await sender.told(EventName.DEFERRED)
-    assert deferred.data["tls_policy"]["result"] == "failed"
-    assert deferred.data["reply"].startswith("451 4.7.5 DANE: ")
-    assert "# DANE: the certificate fits no TLSA record" in deferred.data["conversation"]
+    assert deferred.facts["tls_policy"]["result"] == "failed"
+    assert deferred.facts["reply"].startswith("451 4.7.5 DANE: ")
+    assert "# DANE: the certificate fits no TLSA record" in deferred.facts["conversation"]
     assert sink.recipients == ["u@d.test"]

@@ -314,9 +314,9 @@ async def test_bounced_is_what_waits_and_not_what_is_under_way(process: Process,
     await process.hand_in(*(f"u{number}@d.test" for number in range(5)))
     await process.order(bounce={**BOUNCE, "before": time.time()}, reason="it was a mistake")
     failed = await process.told(EventName.FAILED, 5)
-    assert {event.data["reply"] for event in failed} == {BOUNCE["reply"]}
+    assert {event.facts["reply"] for event in failed} == {BOUNCE["reply"]}
     assert {failure.outcome for failure in process.failures} == {"failed"}
-    assert failed[0].data["conversation"] == "# bounced by order: it was a mistake"
+    assert failed[0].facts["conversation"] == "# bounced by order: it was a mistake"
     sink.gate.set()
     await process.told(EventName.DELIVERED, 1)
     await process.hand_in("after@d.test")  # younger than the order
@@ -392,7 +392,7 @@ async def test_drained_lane_finishes_what_is_under_way_and_gives_back_the_rest(
     await process.order(drain=True, reason="maintenance")
     await until(lambda: process.is_in("draining"))
     waiting = await process.told(EventName.DEFERRED, 8)
-    assert {event.data["reason"] for event in waiting} == {"delivery suspended: maintenance"}
+    assert {event.facts["reason"] for event in waiting} == {"delivery suspended: maintenance"}
     sink.gate.set()
     await until(lambda: process.is_in("drained"))
     assert sink.open == 0

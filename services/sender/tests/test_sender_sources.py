@@ -366,7 +366,7 @@ async def test_each_source_connects_from_its_address_with_its_own_name_as_often_
         return any(event.event is EventName.DEFERRED for event in told)
 
     await until(deferred)
-    reply = next(event.data["reply"] for event in told if event.event is EventName.DEFERRED)
+    reply = next(event.facts["reply"] for event in told if event.event is EventName.DEFERRED)
     assert "source six has no address of its family" in reply
 
 
@@ -421,8 +421,8 @@ async def test_mail_waits_for_a_warm_up_with_its_reason_and_without_an_attempt(
 
     await until(both)
     for event in told:
-        assert event.data["reason"] == "delivery suspended: warm-up of new: 3 of 3 today"
-        assert event.data["attempt"] == 0
+        assert event.facts["reason"] == "delivery suspended: warm-up of new: 3 of 3 today"
+        assert event.facts["attempt"] == 0
     assert len(receiver.taken) == 3
 
 

@@ -72,7 +72,7 @@ async def test_a_counted_image_is_served_each_time_it_is_shown_and_counted(datab
     segment = spool.oldest()
     assert segment is not None
     events = events_of(segment.read())
-    assert [(event.event, event.data["link"], event.data.get("url")) for event in events] == [
+    assert [(event.event, event.facts["link"], event.facts.get("url")) for event in events] == [
         (EventName.OPENED, 3, None)
     ] * 2
 

@@ -112,8 +112,8 @@ async def test_click_redirects_to_the_exact_octets(tracker: Tracker, target: byt
     (event,) = tracker.events()
     assert event.event is EventName.CLICKED
     assert event.message == message
-    assert event.data["link"] == 4
-    assert event.data["url"] == target.decode()[:2048]
+    assert event.facts["link"] == 4
+    assert event.facts["url"] == target.decode()[:2048]
 
 
 async def test_click_is_recorded_with_who_when_and_from_where(tracker: Tracker):
@@ -123,7 +123,7 @@ async def test_click_is_recorded_with_who_when_and_from_where(tracker: Tracker):
     )
     assert answer.status_code == 302
     (event,) = tracker.events()
-    assert event.data == {
+    assert event.facts == {
         "ip": "203.0.113.5",
         "machine": False,
         "url": "https://example.com",
@@ -152,7 +152,7 @@ async def test_image_is_an_open_that_leads_to_the_image(tracker: Tracker):
     assert answer.headers["location"] == "https://example.com/logo.png"
     (event,) = tracker.events()
     assert event.event is EventName.OPENED
-    assert event.data["url"] == "https://example.com/logo.png"
+    assert event.facts["url"] == "https://example.com/logo.png"
 
 
 async def test_head_is_answered_like_get_and_not_counted(tracker: Tracker):
@@ -171,8 +171,8 @@ async def test_get_after_head_is_labelled(tracker: Tracker):
     await tracker.client.head(url)
     await tracker.client.get(url)
     (event,) = tracker.events()
-    assert event.data["machine"] is True
-    assert event.data["reason"] == "head-before-get"
+    assert event.facts["machine"] is True
+    assert event.facts["reason"] == "head-before-get"
 
 
 async def test_following_all_links_at_once_labels_all_clicks(tracker: Tracker):
@@ -181,7 +181,7 @@ async def test_following_all_links_at_once_labels_all_clicks(tracker: Tracker):
         await tracker.client.get(path(SIGNER.click(message, number, b"https://example.com/")))
     events = tracker.events()
     assert len(events) == 5
-    assert {event.data["reason"] for event in events} == {"links-within-a-second"}
+    assert {event.facts["reason"] for event in events} == {"links-within-a-second"}
 
 
 async def test_an_image_proxy_is_labelled(tracker: Tracker):
@@ -190,8 +190,8 @@ async def test_an_image_proxy_is_labelled(tracker: Tracker):
         headers={"User-Agent": "Mozilla/5.0 (via ggpht.com GoogleImageProxy)"},
     )
     (event,) = tracker.events()
-    assert event.data["machine"] is True
-    assert event.data["reason"] == "image-proxy"
+    assert event.facts["machine"] is True
+    assert event.facts["reason"] == "image-proxy"
 
 
 async def test_every_tampered_path_is_not_found(tracker: Tracker):

@@ -123,8 +123,8 @@ def test_an_amendment_reaches_a_sealed_segment_in_memory_and_on_disk(tmp_path: P
     from_disk = events_of(segment_path.read_bytes().splitlines(keepends=True))
     from_memory = events_of(emptied(spool))
     assert from_disk == from_memory
-    assert from_memory[0].data["machine"] is True
-    assert from_memory[0].data["reason"] == "links-within-a-second"
+    assert from_memory[0].facts["machine"] is True
+    assert from_memory[0].facts["reason"] == "links-within-a-second"
     assert not segment_path.exists()
 
 

@@ -162,9 +162,13 @@ async def test_everything_on_gives_each_recipient_its_own_message(
     assert len(seen) == 3
     told = await road.told(3)
     assert {event.event for event in told} == {EventName.TRANSFORMED}
-    assert {event.data["recipient"] for event in told} == {"a@one.test", "b@one.test", "c@two.test"}
-    assert told[0].data["changes"]["links"] == {"tracked": 1}
-    assert told[0].data["changes"]["css"] == "inlined"
+    assert {event.facts["recipient"] for event in told} == {
+        "a@one.test",
+        "b@one.test",
+        "c@two.test",
+    }
+    assert told[0].facts["changes"]["links"] == {"tracked": 1}
+    assert told[0].facts["changes"]["css"] == "inlined"
     assert await road.depth(topology.ACCEPTED.name) == 0
 
 
@@ -210,7 +214,7 @@ async def test_suppressed_recipients_get_nothing_but_an_event(
     told = await road.told(3)
     assert sorted(event.event for event in told) == ["suppressed", "suppressed", "transformed"]
     suppressed = next(event for event in told if event.event == EventName.SUPPRESSED)
-    assert suppressed.data["reason"] == "unknown user"
+    assert suppressed.facts["reason"] == "unknown user"
 
 
 async def test_a_domain_with_a_key_signs_also_for_its_subdomains(
@@ -225,7 +229,7 @@ async def test_a_domain_with_a_key_signs_also_for_its_subdomains(
     assert raw.startswith(b"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=example.com;")
     assert raw.count(b"DKIM-Signature") == 1
     (event,) = await road.told(1)
-    assert event.data["changes"]["dkim"] == ["s1._domainkey.example.com"]
+    assert event.facts["changes"]["dkim"] == ["s1._domainkey.example.com"]
 
 
 def assembled(message: OutboundMessage, frame: bytes, stored: bytes) -> bytes:
@@ -289,7 +293,7 @@ async def test_a_message_that_cannot_be_changed_is_delivered_as_it_came(
     ((_, out),) = await road.outbound(1)
     assert out.endswith(raw.partition(b"\r\n\r\n")[2])
     (event,) = await road.told(1)
-    assert "boundary" in event.data["changes"]["mime"][0]
+    assert "boundary" in event.facts["changes"]["mime"][0]
 
 
 async def test_what_is_no_submission_is_set_aside_and_the_rest_goes_on(
@@ -438,5 +442,5 @@ async def test_images_stay_in_the_mail_while_the_store_is_away(road: Road, make_
     ((_, body),) = await road.outbound(1)
     assert body.endswith(WITH_PICTURE.partition(b"\r\n\r\n")[2])
     (event,) = await road.told(1)
-    assert event.data["changes"]["hosting"] == "left embedded: the images could not be stored"
+    assert event.facts["changes"]["hosting"] == "left embedded: the images could not be stored"
     await away.close()

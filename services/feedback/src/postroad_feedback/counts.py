@@ -9,16 +9,21 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from postroad_common.schemas.events import TIMELINE_ONLY, Event, EventName, is_own_mail
+from postroad_common.schemas.events import (
+    TIMELINE_ONLY,
+    Clicked,
+    Event,
+    Failed,
+    Opened,
+    is_own_mail,
+)
 from postroad_common.store.rollups import RollupKey
 from postroad_feedback.facts import Facts
-
-_REACTIONS = frozenset({EventName.OPENED, EventName.CLICKED})
 
 
 def is_reaction(event: Event) -> bool:
     """Whether a person opened or clicked."""
-    return event.event in _REACTIONS and not event.data.get("machine")
+    return isinstance(event, Opened | Clicked) and not event.data.machine
 
 
 def mark_of(event: Event) -> str:
@@ -41,13 +46,13 @@ def additions(
         if known is None or event.event in TIMELINE_ONLY or is_own_mail(event):
             continue
         names = [str(event.event)]
-        if event.event in _REACTIONS:
-            if event.data.get("machine"):
+        if isinstance(event, Opened | Clicked):
+            if event.data.machine:
                 names = [f"{event.event}_machine"]
             elif mark_of(event) in open_marks:
                 open_marks.discard(mark_of(event))
                 names.append(f"{event.event}_unique")
-        elif event.event is EventName.FAILED and event.data.get("expired"):
+        elif isinstance(event, Failed) and event.data.expired:
             names.append("expired")
         day = datetime.fromtimestamp(event.time, UTC).date().isoformat()
         for tag in ("", *dict.fromkeys(known.tags)):

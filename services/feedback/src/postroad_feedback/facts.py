@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from postroad_common.schemas.eventdata import MessageFacts
 from postroad_common.schemas.events import Event
 from postroad_common.store.messages import MessageRecord
 
@@ -28,15 +29,13 @@ class Facts:
 def told_by(event: Event) -> Facts | None:
     """The facts in an event that tells them."""
     data = event.data
-    recipient = data.get("recipient")
-    if not event.account or not isinstance(recipient, str) or "submission" not in data:
+    if not event.account or not isinstance(data, MessageFacts) or not data.submission:
         return None
-    tags = data.get("tags") or ()
     return Facts(
         account=event.account,
-        recipient=recipient,
-        envelope=str(data.get("envelope") or ""),
-        tags=tuple(str(tag) for tag in tags),
+        recipient=data.recipient,
+        envelope=data.envelope,
+        tags=tuple(data.tags or ()),
     )
 
 

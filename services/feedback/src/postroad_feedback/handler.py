@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from postroad_common.broker import Delivery
 from postroad_common.errors import Unstorable
-from postroad_common.schemas.events import Event, EventBatch
+from postroad_common.schemas.events import Event, EventBatch, read_event
 from postroad_common.schemas.framing import FrameError, decode, encode, read_envelope
 from postroad_feedback.soundness import UNSOUND, complaint_about
 
@@ -82,10 +82,10 @@ async def _read(delivery: Delivery) -> list[Event]:
         BrokerAway: an unsound event could not be set aside.
     """
     try:
-        found = list(decode(EventBatch, delivery.body)[0].events)
+        found: list[Event] = list(decode(EventBatch, delivery.body)[0].events)
     except FrameError:
         found = await _read_singly(delivery)
-    sound = []
+    sound: list[Event] = []
     for event in found:
         complaint = complaint_about(event)
         if complaint:
@@ -104,7 +104,7 @@ async def _read_singly(delivery: Delivery) -> list[Event]:
     for entry in entries:
         text = json.dumps(entry)
         try:
-            found.append(Event.model_validate_json(text))
+            found.append(read_event(text))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])

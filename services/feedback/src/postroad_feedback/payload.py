@@ -23,7 +23,9 @@ def timestamp(seconds: float) -> str:
 
 def body_of(event: Event, facts: Facts) -> str:
     """The exact JSON to post for `event`: what is known of the message, and of the event."""
-    data: dict[str, Any] = {key: value for key, value in event.data.items() if key not in _INTERNAL}
+    data: dict[str, Any] = {
+        key: value for key, value in event.facts.items() if key not in _INTERNAL
+    }
     data |= {
         "id": event.message,
         "event_id": event.id,

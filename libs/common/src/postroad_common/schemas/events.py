@@ -9,12 +9,25 @@ by `kind` in their data (`is_own_mail`): they make up its timeline, and are neit
 the account's mail nor posted to webhooks.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from postroad_common.mail.identifiers import new_id
+from postroad_common.schemas.eventdata import (
+    AcceptedData,
+    AttemptData,
+    AttemptStarted,
+    EventData,
+    NotifiedData,
+    ReturnData,
+    SuppressedData,
+    TransformedData,
+    VisitData,
+)
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.model import Schema
 from postroad_common.schemas.outbound import OutboundMessage
@@ -46,7 +59,7 @@ OWN_MAIL = ("dsn", "forward")
 
 
 class Event(Schema):
-    """One fact. `time` is Unix seconds; `data` holds JSON values only, of bounded size.
+    """One fact. `time` is Unix seconds; each kind of event is a child with its own `data`.
 
     `account` is empty where the writer does not know it (the tracker): feedback fills it in.
     """
@@ -56,18 +69,248 @@ class Event(Schema):
     message: str
     account: str = ""
     time: float
-    data: dict[str, Any] = Field(default_factory=dict)
+    data: EventData = EventData()
+    name: ClassVar[EventName]
+    tells: ClassVar[type[EventData]] = EventData
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `data` tells: JSON values by their names on the wire, for store and pages."""
+        return self.data.facts
+
+    def wire(self) -> bytes:
+        """Return the JSON of the event as it travels."""
+        return to_json(_values(self))
+
+    @classmethod
+    def trusted(
+        cls, event_id: str, message: str, *, account: str, time: float, data: EventData
+    ) -> Self:
+        """Return the event that has these values, unchecked: what is built here is right."""
+        event = cls.__new__(cls)
+        values = {
+            "id": event_id,
+            "event": cls.name,
+            "message": message,
+            "account": account,
+            "time": time,
+            "data": data,
+        }
+        fill = object.__setattr__
+        fill(event, "__dict__", values)
+        fill(event, "__pydantic_fields_set__", set(values))
+        fill(event, "__pydantic_extra__", None)
+        fill(event, "__pydantic_private__", None)
+        return event
+
+
+class Accepted(Event):
+    """The message is on a durable queue."""
+
+    event: Literal[EventName.ACCEPTED]
+    data: AcceptedData = AcceptedData()
+    name = EventName.ACCEPTED
+    tells = AcceptedData
+
+
+class Transformed(Event):
+    """The message is ready for delivery."""
+
+    event: Literal[EventName.TRANSFORMED]
+    data: TransformedData = TransformedData()
+    name = EventName.TRANSFORMED
+    tells = TransformedData
+
+
+class AttemptBegun(Event):
+    """An attempt has begun."""
+
+    event: Literal[EventName.ATTEMPT]
+    data: AttemptStarted = AttemptStarted()
+    name = EventName.ATTEMPT
+    tells = AttemptStarted
+
+
+class Deferred(Event):
+    """An attempt failed for now, or none is made for the time being."""
+
+    event: Literal[EventName.DEFERRED]
+    data: AttemptData = AttemptData()
+    name = EventName.DEFERRED
+    tells = AttemptData
+
+
+class Delivered(Event):
+    """A server has taken the message."""
+
+    event: Literal[EventName.DELIVERED]
+    data: AttemptData = AttemptData()
+    name = EventName.DELIVERED
+    tells = AttemptData
+
+
+class Failed(Event):
+    """The message is given up."""
+
+    event: Literal[EventName.FAILED]
+    data: AttemptData = AttemptData()
+    name = EventName.FAILED
+    tells = AttemptData
+
+
+class Bounced(Event):
+    """A report says that the message was not delivered."""
+
+    event: Literal[EventName.BOUNCED]
+    data: ReturnData = ReturnData()
+    name = EventName.BOUNCED
+    tells = ReturnData
+
+
+class Responded(Event):
+    """An answer came back, of a machine most often."""
+
+    event: Literal[EventName.RESPONSE]
+    data: ReturnData = ReturnData()
+    name = EventName.RESPONSE
+    tells = ReturnData
+
+
+class Opened(Event):
+    """The message was looked at."""
+
+    event: Literal[EventName.OPENED]
+    data: VisitData = VisitData()
+    name = EventName.OPENED
+    tells = VisitData
+
+
+class Clicked(Event):
+    """A link in the message was followed."""
+
+    event: Literal[EventName.CLICKED]
+    data: VisitData = VisitData()
+    name = EventName.CLICKED
+    tells = VisitData
+
+
+class Complained(Event):
+    """The recipient calls the message unwanted."""
+
+    event: Literal[EventName.COMPLAINED]
+    data: ReturnData = ReturnData()
+    name = EventName.COMPLAINED
+    tells = ReturnData
+
+
+class Suppressed(Event):
+    """The recipient is on the account's suppression list: not sent."""
+
+    event: Literal[EventName.SUPPRESSED]
+    data: SuppressedData = SuppressedData()
+    name = EventName.SUPPRESSED
+    tells = SuppressedData
+
+
+class Unsubscribed(Event):
+    """The recipient unsubscribed with one click."""
+
+    event: Literal[EventName.UNSUBSCRIBED]
+    data: VisitData = VisitData()
+    name = EventName.UNSUBSCRIBED
+    tells = VisitData
+
+
+class Notified(Event):
+    """The envelope sender was told how it went."""
+
+    event: Literal[EventName.NOTIFIED]
+    data: NotifiedData = NotifiedData()
+    name = EventName.NOTIFIED
+    tells = NotifiedData
+
+
+AnyEvent = Annotated[
+    Accepted
+    | Transformed
+    | AttemptBegun
+    | Deferred
+    | Delivered
+    | Failed
+    | Bounced
+    | Responded
+    | Opened
+    | Clicked
+    | Complained
+    | Suppressed
+    | Unsubscribed
+    | Notified,
+    Field(discriminator="event"),
+]
+_KINDS: Mapping[EventName, type[Event]] = {
+    EventName.ACCEPTED: Accepted,
+    EventName.TRANSFORMED: Transformed,
+    EventName.ATTEMPT: AttemptBegun,
+    EventName.DEFERRED: Deferred,
+    EventName.DELIVERED: Delivered,
+    EventName.FAILED: Failed,
+    EventName.BOUNCED: Bounced,
+    EventName.RESPONSE: Responded,
+    EventName.OPENED: Opened,
+    EventName.CLICKED: Clicked,
+    EventName.COMPLAINED: Complained,
+    EventName.SUPPRESSED: Suppressed,
+    EventName.UNSUBSCRIBED: Unsubscribed,
+    EventName.NOTIFIED: Notified,
+}
+_ANY: TypeAdapter[Event] = TypeAdapter(AnyEvent)
 
 
 class EventBatch(Schema):
     """The events of one AMQP message."""
 
     v: int = 1
-    events: tuple[Event, ...]
+    events: tuple[AnyEvent, ...]
+
+    def wire(self) -> bytes:
+        """Return the JSON of the batch as it travels."""
+        return to_json({"events": [_values(event) for event in self.events]})
+
+
+def read_event(text: str | bytes) -> Event:
+    """Return the event that is this JSON.
+
+    Raises:
+        pydantic.ValidationError: it is none.
+    """
+    return _ANY.validate_json(text)
+
+
+def recall(values: Mapping[str, Any]) -> Event:
+    """Return an event of the past from its stored values, whatever version wrote them."""
+    name = EventName(values["event"])
+    kind = _KINDS[name]
+    try:
+        return kind.model_validate(values)
+    except ValidationError:
+        facts = values["data"]
+        data = EventData.model_construct(_fields_set=set(facts), **facts)
+        return kind.model_construct(**{**values, "event": name, "data": data})
+
+
+def _values(event: Event) -> dict[str, Any]:
+    """Return the event as it travels: no field that goes without saying."""
+    values: dict[str, Any] = {"id": event.id, "event": event.event, "message": event.message}
+    if event.account:
+        values["account"] = event.account
+    values["time"] = event.time
+    if facts := event.data.facts:
+        values["data"] = facts
+    return values
 
 
 def _facts(submission: Submission, recipient: Recipient) -> dict[str, Any]:
-    """What the message record needs; told by the ingress and, should that be lost, once more."""
+    """Return what the message record needs (`MessageFacts`)."""
     stored = {} if submission.body is None else {"body": submission.body.model_dump()}
     return {
         **stored,
@@ -91,79 +334,77 @@ def _facts(submission: Submission, recipient: Recipient) -> dict[str, Any]:
 
 
 def accepted(submission: Submission, recipient: Recipient) -> Event:
-    """The message is on a durable queue."""
+    """Return the event: the message is on a durable queue."""
     data = _facts(submission, recipient)
     if submission.client is not None:
         data["client"] = submission.client.model_dump(exclude_none=True)
     if submission.line_ends_repaired:
         data["line_ends_repaired"] = submission.line_ends_repaired
-    return Event(
-        id=f"{recipient.id}.accepted",
-        event=EventName.ACCEPTED,
-        message=recipient.id,
+    return Accepted.trusted(
+        f"{recipient.id}.accepted",
+        recipient.id,
         account=submission.account,
         time=submission.received,
-        data=data,
+        data=AcceptedData.trusted(data),
     )
 
 
 def transformed(
     submission: Submission, recipient: Recipient, time: float, changes: dict[str, Any]
 ) -> Event:
-    """The message is ready for delivery. `changes`: what was done to it, and what not and why."""
-    return Event(
-        id=f"{recipient.id}.transformed",
-        event=EventName.TRANSFORMED,
-        message=recipient.id,
+    """Return the event of a message ready for delivery, with what was done to it and what not."""
+    return Transformed.trusted(
+        f"{recipient.id}.transformed",
+        recipient.id,
         account=submission.account,
         time=time,
-        data={**_facts(submission, recipient), "changes": changes},
+        data=TransformedData.trusted({**_facts(submission, recipient), "changes": changes}),
     )
 
 
 def suppressed(
     submission: Submission, recipient: Recipient, time: float, reason: str, since: float | None
 ) -> Event:
-    """The recipient is on the account's suppression list: not sent."""
-    data = {**_facts(submission, recipient), "reason": reason, "since": since}
-    return Event(
-        id=f"{recipient.id}.suppressed",
-        event=EventName.SUPPRESSED,
-        message=recipient.id,
+    """Return the event of a message that is not sent: its recipient is on the suppression list."""
+    facts = {**_facts(submission, recipient), "reason": reason, "since": since}
+    return Suppressed.trusted(
+        f"{recipient.id}.suppressed",
+        recipient.id,
         account=submission.account,
         time=time,
-        data=data,
+        data=SuppressedData.trusted(facts),
     )
 
 
 def attempted(
-    name: EventName, message: OutboundMessage, recipient_id: str, time: float, data: dict[str, Any]
+    name: EventName,
+    message: OutboundMessage,
+    recipient_id: str,
+    time: float,
+    data: dict[str, Any],
 ) -> Event:
-    """An attempt ended: `name` is DELIVERED, DEFERRED or FAILED.
+    """Return the event of an attempt that ended: `name` is DELIVERED, DEFERRED or FAILED.
 
-    `data` as the sender gives it: reply, code, enhanced, host, ip, stage, tls, next, reason.
+    `data` as the sender gives it (`AttemptData`), without the number of the attempt.
     """
     kind = {"kind": message.kind} if message.kind in OWN_MAIL else {}
-    return Event(
-        id=f"{recipient_id}.{name}.{message.attempt}",
-        event=name,
-        message=recipient_id,
+    return _KINDS[name].trusted(
+        f"{recipient_id}.{name}.{message.attempt}",
+        recipient_id,
         account=message.account,
         time=time,
-        data={"attempt": message.attempt, **kind, **data},
+        data=AttemptData.trusted({"attempt": message.attempt, **kind, **data}),
     )
 
 
 def written(message: OutboundMessage, origin: str) -> Event:
-    """Postroad has written a mail itself, about the message `origin`: its record begins here."""
+    """Return the event that begins the record of mail Postroad wrote about the message `origin`."""
     recipient = message.recipients[0]
-    return Event(
-        id=f"{recipient.id}.accepted",
-        event=EventName.ACCEPTED,
-        message=recipient.id,
-        account=message.account,
-        time=message.received,
-        data={
+    return happened(
+        EventName.ACCEPTED,
+        recipient.id,
+        message.received,
+        {
             "kind": message.kind,
             "about": origin,
             "submission": message.submission,
@@ -180,26 +421,28 @@ def written(message: OutboundMessage, origin: str) -> Event:
             "size": message.size,
             "expires": message.expires,
         },
+        account=message.account,
+        event_id=f"{recipient.id}.accepted",
     )
 
 
 def notified(
     message: OutboundMessage, recipient_id: str, notification: str, outcome: str, time: float
 ) -> Event:
-    """The envelope sender is told (RFC 3464) how it went; `notification` is that mail's id."""
-    return Event(
-        id=f"{recipient_id}.notified.{notification}",
-        event=EventName.NOTIFIED,
-        message=recipient_id,
+    """Return the event: the envelope sender is told (RFC 3464) by the mail `notification`."""
+    return happened(
+        EventName.NOTIFIED,
+        recipient_id,
+        time,
+        {"outcome": outcome, "to": message.envelope, "notification": notification},
         account=message.account,
-        time=time,
-        data={"outcome": outcome, "to": message.envelope, "notification": notification},
+        event_id=f"{recipient_id}.notified.{notification}",
     )
 
 
 def is_own_mail(event: Event) -> bool:
-    """Whether the event is about mail that Postroad wrote itself."""
-    return event.data.get("kind") in OWN_MAIL
+    """Tell whether the event is about mail that Postroad wrote itself."""
+    return event.data.kind in OWN_MAIL
 
 
 def happened(
@@ -211,12 +454,13 @@ def happened(
     account: str = "",
     event_id: str | None = None,
 ) -> Event:
-    """Anything else: a click, an opening, a bounce. Give an `event_id` where the cause has one."""
-    return Event(
-        id=event_id or new_id(time),
-        event=name,
-        message=message,
-        account=account,
-        time=time,
-        data=data,
-    )
+    """Return the event of anything else: a click, an opening, a bounce.
+
+    Give an `event_id` where the cause has one.
+
+    Raises:
+        pydantic.ValidationError: `data` is not what such an event tells.
+    """
+    kind = _KINDS[name]
+    told = kind.tells.checked(data)
+    return kind.trusted(event_id or new_id(time), message, account=account, time=time, data=told)

@@ -24,7 +24,7 @@ class FrameError(ValueError):
 
 def encode(envelope: Schema, body: bytes | bytearray | memoryview = b"") -> bytes:
     """The frame of `envelope` and `body`."""
-    text = envelope.model_dump_json(exclude_defaults=True).encode()
+    text = envelope.wire()
     return b"".join((_HEAD.pack(_MAGIC, len(text)), text, body))
 
 

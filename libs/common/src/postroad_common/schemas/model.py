@@ -17,3 +17,7 @@ class Schema(BaseModel):
         val_json_bytes="base64",
         allow_inf_nan=False,
     )
+
+    def wire(self) -> bytes:
+        """Return its JSON as it travels: fields that have their defaults are left out."""
+        return self.model_dump_json(exclude_defaults=True).encode()

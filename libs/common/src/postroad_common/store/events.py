@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from postroad_common.schemas.events import OWN_MAIL, Event, EventName
+from postroad_common.schemas.eventdata import AttemptData
+from postroad_common.schemas.events import OWN_MAIL, Event, EventName, recall
 from postroad_common.store.access import Collection, Document, guarded, insert_unknown, to_date
 from postroad_common.store.messages import FACTS
 
@@ -14,7 +15,7 @@ _LEFT_OUT = frozenset({*FACTS, "received"})  # kept in the message record
 
 
 def _write(event: Event, batch: str, *, waiting: bool) -> Document:
-    data = event.data
+    data = event.facts
     if event.event in {EventName.ACCEPTED, EventName.TRANSFORMED, EventName.SUPPRESSED}:
         data = {key: value for key, value in data.items() if key not in _LEFT_OUT}
     document: Document = {
@@ -35,14 +36,8 @@ def _write(event: Event, batch: str, *, waiting: bool) -> Document:
 
 def read_event(found: Document) -> Event:
     """The event that a document of `events` tells of."""
-    return Event(
-        id=found["_id"],
-        event=EventName(found["event"]),
-        message=found["message"],
-        account=found["account"],
-        time=found["time"],
-        data=found["data"],
-    )
+    values = {name: found[name] for name in ("event", "message", "account", "time", "data")}
+    return recall({"id": found["_id"], **values})
 
 
 class Events:
@@ -79,8 +74,8 @@ class Events:
             f"{event.message}.{EventName.DEFERRED}.{attempt - CONVERSATIONS}"
             for event in events
             if event.event in names
-            and isinstance(attempt := event.data.get("attempt"), int)
-            and attempt >= CONVERSATIONS
+            and isinstance(event.data, AttemptData)
+            and (attempt := event.data.attempt or 0) >= CONVERSATIONS
         ]
         if ids:
             await self._events.update_many(

@@ -12,6 +12,7 @@ from typing import Any
 
 from pymongo import UpdateOne
 
+from postroad_common.schemas.eventdata import AttemptData, MessageFacts
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.submission import BodyReference
@@ -123,7 +124,8 @@ def _rank(event: Event) -> int:
         case EventName.DELIVERED:
             return RANKS["delivered"]
         case EventName.FAILED:
-            return RANKS["expired" if event.data.get("expired") else "failed"]
+            over = isinstance(event.data, AttemptData) and event.data.expired
+            return RANKS["expired" if over else "failed"]
         case EventName.BOUNCED:
             # A report of a delay says nothing final, and a soft bounce still is one.
             return RANKS["bounced"]
@@ -150,15 +152,15 @@ class _Update:
         self.account = self.account or event.account
         self.rank = max(self.rank, _rank(event))
         self.updated = max(self.updated, event.time)
-        if event.event in {EventName.ACCEPTED, EventName.TRANSFORMED, EventName.SUPPRESSED}:
+        data = event.data
+        if isinstance(data, MessageFacts):
+            told = data.facts
             if not self.facts:
-                self.facts = {key: event.data[key] for key in FACTS if key in event.data}
-            received = event.data.get("received")
-            if isinstance(received, int | float):
-                self.created = float(received)
-        attempt = event.data.get("attempt")
-        if isinstance(attempt, int):
-            self.attempts = max(self.attempts, attempt + 1)
+                self.facts = {key: told[key] for key in FACTS if key in told}
+            if "received" in told:
+                self.created = data.received
+        elif isinstance(data, AttemptData) and data.attempt is not None:
+            self.attempts = max(self.attempts, data.attempt + 1)
 
     def operation(self, message_id: str) -> UpdateOne:
         values = dict(self.facts)

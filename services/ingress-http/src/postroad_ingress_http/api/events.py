@@ -40,7 +40,7 @@ class EventView(BaseModel):
 
 def view_event(event: Event) -> EventView:
     """Return the event outside a timeline, and so without the conversation."""
-    data = {name: value for name, value in event.data.items() if name != "conversation"}
+    data = {name: value for name, value in event.facts.items() if name != "conversation"}
     return EventView(event=str(event.event), message=event.message, time=event.time, data=data)
 
 

@@ -64,10 +64,10 @@ class MessageWithTimeline(MessageView):
 
 def timeline_entry(event: Event) -> dict[str, Any]:
     """Return the event as the timeline of its message shows it."""
-    said = event.data.get("conversation")
+    said = event.facts.get("conversation")
     conversation = {"conversation": said.split("\n")} if isinstance(said, str) else {}
     return {
-        **event.data,
+        **event.facts,
         **conversation,
         "event": str(event.event),
         "time": event.time,

@@ -82,15 +82,15 @@ class Line:
 def step(event: Event) -> Step:
     """How the timeline shows `event`."""
     label, kind = _STEPS.get(event.event, (str(event.event), "info"))
-    if event.event is EventName.FAILED and event.data.get("expired"):
+    if event.event is EventName.FAILED and event.facts.get("expired"):
         label = "Given up: time is over"
     return Step(
         label=label,
         kind=kind,
         time=event.time,
         summary=reason(event),
-        details=tuple(_details(event.data)),
-        conversation=_conversation(event.data.get("conversation")),
+        details=tuple(_details(event.facts)),
+        conversation=_conversation(event.facts.get("conversation")),
     )
 
 
@@ -104,7 +104,7 @@ def _conversation(said: object) -> tuple[Line, ...]:
 def reason(event: Event) -> str:
     """Return what the event says in one line: the reply, or the reason."""
     for key in _SUMMARIES:
-        value = event.data.get(key)
+        value = event.facts.get(key)
         if isinstance(value, str) and value:
             return value[:500]
     return ""

@@ -34,7 +34,7 @@ class _Line:
     def data(self, *names: str) -> str:
         """Return the first of these data that the event has, as text."""
         for name in names:
-            value = self.event.data.get(name)
+            value = self.event.facts.get(name)
             if isinstance(value, str | int | float) and not isinstance(value, bool):
                 return str(value)
         return ""
@@ -70,7 +70,7 @@ _COLUMNS: Mapping[str, Callable[[_Line], str]] = {
     "agent": lambda line: line.data("user_agent", "agent"),
     "referer": lambda line: line.data("referer"),
     "url": lambda line: line.data("url"),
-    "machine": lambda line: line.data("reason") or "yes" if line.event.data.get("machine") else "",
+    "machine": lambda line: line.data("reason") or "yes" if line.event.facts.get("machine") else "",
 }
 
 
