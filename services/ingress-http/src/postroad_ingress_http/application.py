@@ -1,4 +1,4 @@
-"""The ASGI application: the API, the dashboard, and the pages beside them, behind one guard."""
+"""The ASGI application: the API, the dashboard, and the pages beside them, in one guard."""
 
 import ipaddress
 from functools import cache

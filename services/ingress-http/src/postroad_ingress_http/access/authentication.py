@@ -4,9 +4,9 @@ A token is looked up again every few seconds, so that revoking it takes effect a
 and costs nothing per message; when the database is away, tokens seen within the last hour still
 work. Sessions of the dashboard are in `dashboard.sessions`.
 
-Failures are counted by address, and only after a look-up has failed: whoever shares an address
-with an attacker and has a good token is never refused. Beyond the bound of failures an address has
-its look-ups done a few at a time, so that guesses cannot occupy the database.
+Failures are counted by address, and only after a look-up has failed: a client that shares an
+address with an attacker and has a good token is never refused. Beyond the bound of failures the
+look-ups for an address are done a few at a time, so that guesses cannot occupy the database.
 """
 
 import asyncio

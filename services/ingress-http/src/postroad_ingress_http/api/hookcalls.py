@@ -59,7 +59,7 @@ class DeliveryWithBody(DeliveryView):
 
 
 class ReplayFields(BaseModel):
-    """What to post once more."""
+    """What to post again."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -68,7 +68,7 @@ class ReplayFields(BaseModel):
 
 
 class ReplayView(BaseModel):
-    """An order to post events once more; `queued` so far, `finished` when (Unix seconds)."""
+    """An order to post events again; `queued` so far, `finished` when (Unix seconds)."""
 
     model_config = ConfigDict(from_attributes=True)
 

@@ -17,7 +17,7 @@ from postroad_ingress_http.http.paging import (
     read_cursor,
     write_cursor,
 )
-from postroad_ingress_http.operations.directives import LaneOrder
+from postroad_ingress_http.operations.directives import LaneDirectives
 from postroad_ingress_http.operations.lanes import Phase
 
 router = APIRouter(prefix="/v1/lanes", tags=["lanes"], responses=REFUSALS)
@@ -40,7 +40,7 @@ class Waiting(BaseModel):
 
 
 class Given(BaseModel):
-    """Who gave the last order (the id of a token, or a user of the dashboard), and when."""
+    """Who gave the last directive (the id of a token, or a user of the dashboard), and when."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -49,7 +49,7 @@ class Given(BaseModel):
 
 
 class LaneView(BaseModel):
-    """A lane: the sender's account of it, and the orders that are in force."""
+    """A lane: the sender's account of it, and the directives in force."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -90,9 +90,9 @@ async def one(key: str, _: Reader, lanes: LanesOf) -> LaneView:
     return LaneView.model_validate(await lanes.find(key))
 
 
-@router.patch("/{key:path}", summary="Give a lane orders")
-async def order(
-    key: str, token: Writer, fields: Annotated[LaneOrder, body(LaneOrder)], lanes: LanesOf
+@router.patch("/{key:path}", summary="Give a lane directives")
+async def direct(
+    key: str, token: Writer, fields: Annotated[LaneDirectives, body(LaneDirectives)], lanes: LanesOf
 ) -> LaneView:
     """Pause, drain, cap, bounce, redirect, or cancel what it learnt; applied within seconds."""
     return LaneView.model_validate(await lanes.direct(key, fields, token.id))

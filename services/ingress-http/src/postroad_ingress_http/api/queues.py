@@ -41,7 +41,7 @@ class DeadLetterView(BaseModel):
     messages: list[str]
 
 
-class ReplayOrder(BaseModel):
+class DeadLetterReplay(BaseModel):
     """How much to put back."""
 
     model_config = ConfigDict(extra="forbid")
@@ -49,8 +49,8 @@ class ReplayOrder(BaseModel):
     limit: int = Field(MOST, ge=1, le=MOST, description="Messages at most; call again for more.")
 
 
-class ReplayView(BaseModel):
-    """How many went back to where they came from, and how many nobody knows a place for."""
+class DeadLettersReplayed(BaseModel):
+    """How many went back to where they came from, and how many have no known origin."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -58,7 +58,7 @@ class ReplayView(BaseModel):
     left: int
 
 
-class PurgeView(BaseModel):
+class DeadLettersPurged(BaseModel):
     """How many are gone."""
 
     purged: int
@@ -90,13 +90,16 @@ async def look(
 
 @router.post("/{name}/replay", summary="Put dead letters back")
 async def replay(
-    name: str, token: Writer, fields: Annotated[ReplayOrder, body(ReplayOrder)], queues: QueuesOf
-) -> ReplayView:
+    name: str,
+    token: Writer,
+    fields: Annotated[DeadLetterReplay, body(DeadLetterReplay)],
+    queues: QueuesOf,
+) -> DeadLettersReplayed:
     """Into the queues they came from, as if they were new."""
-    return ReplayView.model_validate(await queues.replay(name, fields.limit, token.id))
+    return DeadLettersReplayed.model_validate(await queues.replay(name, fields.limit, token.id))
 
 
 @router.delete("/{name}/messages", summary="Throw dead letters away")
-async def purge(name: str, token: Writer, queues: QueuesOf) -> PurgeView:
+async def purge(name: str, token: Writer, queues: QueuesOf) -> DeadLettersPurged:
     """All of them, for good."""
-    return PurgeView(purged=await queues.purge(name, token.id))
+    return DeadLettersPurged(purged=await queues.purge(name, token.id))

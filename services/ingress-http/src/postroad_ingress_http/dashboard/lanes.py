@@ -1,4 +1,4 @@
-"""Lanes: the list, and a page for each where operators see why and give orders."""
+"""Lanes: the list, and a page for each where operators see why and give directives."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from postroad_ingress_http.dependencies import LanesOf
 from postroad_ingress_http.http.errors import bad_field
 from postroad_ingress_http.http.fields import Fields
 from postroad_ingress_http.http.paging import read_cursor, write_cursor
-from postroad_ingress_http.operations.directives import KINDS, LaneOrder
+from postroad_ingress_http.operations.directives import KINDS, LaneDirectives
 from postroad_ingress_http.operations.lanes import PHASES, Lane
 
 router = APIRouter(prefix="/dashboard/lanes", include_in_schema=False)
@@ -82,12 +82,12 @@ async def listing(request: Request, _: SignedIn, pages: PagesOf, lanes: LanesOf)
 
 
 @router.post("")
-async def order(session: SignedIn, fields: Form, lanes: LanesOf) -> Response:
+async def direct(session: SignedIn, fields: Form, lanes: LanesOf) -> Response:
     """Give a lane one of the directives."""
     key, wish = text(fields, "key"), text(fields, "order")
-    if wish not in _ORDERS:
-        raise bad_field("order", f"One of {', '.join(_ORDERS)}.")
-    await lanes.direct(key, LaneOrder.model_validate(_ORDERS[wish](fields)), session.email)
+    if wish not in _DIRECTIVES:
+        raise bad_field("order", f"One of {', '.join(_DIRECTIVES)}.")
+    await lanes.direct(key, LaneDirectives.model_validate(_DIRECTIVES[wish](fields)), session.email)
     return see_other("/dashboard/lanes" if fields.get("back") == "list" else _page_of(key))
 
 
@@ -145,7 +145,7 @@ def _redirect(fields: Fields) -> dict[str, Any]:
     return {"redirect": where} | _reason(fields)
 
 
-_ORDERS: Mapping[str, Callable[[Fields], dict[str, Any]]] = {
+_DIRECTIVES: Mapping[str, Callable[[Fields], dict[str, Any]]] = {
     "pause": lambda fields: {"paused": True, "drain": None} | _reason(fields),
     "drain": lambda fields: {"drain": True} | _reason(fields),
     "resume": lambda _: {"paused": None, "drain": None},

@@ -65,7 +65,7 @@ PagesOf = Annotated[Pages, Depends(_pages)]
 
 
 class LogInFirst(Exception):  # noqa: N818 - it is no error
-    """Nobody is logged in; after logging in, `target` is shown."""
+    """The visitor is not logged in; after logging in, `target` is shown."""
 
     def __init__(self, target: str) -> None:
         super().__init__(target)

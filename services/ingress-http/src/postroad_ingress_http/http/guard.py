@@ -2,7 +2,7 @@
 
 A request id, a bound on the body while it is read and on all bodies in memory, a bound on the
 requests in work, the security headers, the log line and the metrics, and the last resort for
-errors that nobody expected.
+unexpected errors.
 """
 
 import asyncio

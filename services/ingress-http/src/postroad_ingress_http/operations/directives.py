@@ -12,7 +12,7 @@ KINDS = ("pause", "connections", "rate")
 _PLAIN = ("connections", "rate", "reason")
 
 
-class BounceOrder(BaseModel):
+class BounceDirective(BaseModel):
     """Mail that waits for the lane fails."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -36,7 +36,7 @@ class BounceOrder(BaseModel):
         return str(reply)
 
 
-class RedirectOrder(BaseModel):
+class RedirectDirective(BaseModel):
     """The lane's mail goes to this host; private addresses are allowed."""
 
     model_config = ConfigDict(extra="forbid")
@@ -58,8 +58,8 @@ class RedirectOrder(BaseModel):
             raise ValueError(str(error)) from error
 
 
-class LaneOrder(BaseModel):
-    """What an operator wants of a lane; null (or false) takes an order back.
+class LaneDirectives(BaseModel):
+    """What an operator wants of a lane; null (or false) takes a directive back.
 
     What is left out stays as it is.
     """
@@ -80,10 +80,10 @@ class LaneOrder(BaseModel):
     cancel: list[Literal["pause", "connections", "rate"]] | None = Field(
         None, max_length=3, description="Forgets what the lane learnt itself until now."
     )
-    bounce: BounceOrder | None = Field(
-        None, description="What waits now fails, here and in waiting rooms; younger mail does not."
+    bounce: BounceDirective | None = Field(
+        None, description="What waits now fails, here and in retry tiers; younger mail does not."
     )
-    redirect: RedirectOrder | None = Field(
+    redirect: RedirectDirective | None = Field(
         None, description="Send the mail elsewhere; forgets what was learnt of the old place."
     )
     simulate: list[Literal["pause", "connections", "rate"]] | None = Field(
@@ -91,7 +91,7 @@ class LaneOrder(BaseModel):
     )
 
     def changes(self, now: float) -> dict[str, Any]:
-        """Return the order as the sender reads it; None takes a part of it back."""
+        """Return the directives as the sender reads them; None takes one back."""
         given = self.model_fields_set
         found = {name: getattr(self, name) for name in _PLAIN if name in given}
         for name in ("paused", "drain", "simulate"):

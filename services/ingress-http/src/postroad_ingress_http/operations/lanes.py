@@ -12,7 +12,7 @@ from postroad_common.errors import BrokerAway
 from postroad_common.store.backlogs import BacklogRecords
 from postroad_common.store.lanes import LaneRecord, Lanes
 from postroad_ingress_http.http.errors import not_found
-from postroad_ingress_http.operations.directives import LaneOrder
+from postroad_ingress_http.operations.directives import LaneDirectives
 
 Phase = Literal["idle", "open", "limited", "closed", "paused", "draining", "drained"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
@@ -86,8 +86,8 @@ class LaneOperations:
             raise not_found("lane")
         return (await self._with_backlogs([record]))[0]
 
-    async def direct(self, key: str, order: LaneOrder, by: str) -> Lane:
-        """Add a directive to those that the lane has; `by` names the operator.
+    async def direct(self, key: str, directives: LaneDirectives, by: str) -> Lane:
+        """Add directives to those that the lane has; `by` names the operator.
 
         Raises:
             ApiError: 404.
@@ -95,8 +95,8 @@ class LaneOperations:
         if await self._lanes.get(key) is None:
             raise not_found("lane")
         now = self._clock()
-        changes = order.changes(now)
-        _log.info("order for a lane", lane=key, by=by, order=changes)
+        changes = directives.changes(now)
+        _log.info("directives for a lane", lane=key, by=by, directives=changes)
         record = await self._lanes.order(key, {**changes, "given": {"by": by, "at": now}})
         return (await self._with_backlogs([record]))[0]
 

@@ -56,7 +56,7 @@ def compose(request: SendFields) -> Composition:
 
 
 def refuse_built_fields(request: SendFields) -> None:
-    """Refuses fields that would be lost because the message was handed in whole.
+    """Refuse fields that would be lost because the message was submitted whole.
 
     Raises:
         ApiError: 400, naming the first of them.

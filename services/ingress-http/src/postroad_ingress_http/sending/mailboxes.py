@@ -63,7 +63,7 @@ def parse_list(text: str) -> list[NamedMailbox]:
                 words.append(" ")
         else:
             if angle is not None:
-                raise AddressError("there is text behind the address")
+                raise AddressError("there is text after the address")
             words.append(match[0])
         position = match.end() if match else position + 1
     if len(found) > MAX_MAILBOXES:

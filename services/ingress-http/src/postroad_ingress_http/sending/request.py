@@ -2,7 +2,7 @@
 
 The service has had three generations of names; all are taken. What the values mean is checked in
 `composition` (the built message), `routing` (who gets it, how long) and `mimecheck` (a message
-handed in whole).
+submitted whole).
 """
 
 from collections.abc import Mapping

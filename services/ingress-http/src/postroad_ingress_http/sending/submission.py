@@ -43,7 +43,7 @@ class SubmissionRules:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A submission that is ready to be handed over, and its message."""
+    """A submission that is ready to be injected, and its message."""
 
     submission: Submission
     message: bytes
@@ -90,7 +90,7 @@ def prepare(
         ),
         ret=routing.read_ret(request.dsn),
         envid=routing.read_envid(request.dsn),
-        # Raw UTF-8 in the headers of a message handed in whole is passed on as it came, as every
+        # Raw UTF-8 in the headers of a message submitted whole is passed on as it came, as every
         # server does; a header we built ourselves has it only for an internationalised address.
         smtputf8=any(mailbox.needs_smtputf8 for mailbox in everyone)
         or (request.mime is None and not message[: header_end(message)].isascii()),
