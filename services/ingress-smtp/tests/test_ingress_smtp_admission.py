@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_ingress_smtp.admission import ConnectionLimiter, Memory, client_key, per_minute
+from postroad_ingress_smtp.admission import ConnectionLimiter, Memory, client_key, rates
 from postroad_ingress_smtp.failures import Failures
 from postroad_ingress_smtp.limits import Limits
 from postroad_ingress_smtp.proxy import in_networks
@@ -53,11 +53,11 @@ def test_memory_is_never_more_than_allowed_and_comes_back(sizes: list[int]):
 
 
 def test_a_rate_lets_a_minutes_worth_through():
-    rates = per_minute(60)
-    assert rates is not None
-    assert [rates.take("a", 0.0) for _ in range(60)] == [0.0] * 60
-    assert rates.take("a", 0.0) == pytest.approx(1.0)
-    assert per_minute(0) is None
+    buckets = rates(60, 60)
+    assert buckets is not None
+    assert [buckets.take("a", 0.0) for _ in range(60)] == [0.0] * 60
+    assert buckets.take("a", 0.0) == pytest.approx(1.0)
+    assert rates(0, 60) is None
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ def variables(login: Any, new_login: Any, bounce_addresses: BounceAddresses) -> 
             sender_domains=("shop.example", "*.shop.example"), allowed_networks=("127.0.0.0/8",)
         ).plain,
         "bounce": genuine,
+        "another": bounce_addresses.address(new_id()),
         "forged": forger.address(new_id()),
         "expired": bounce_addresses.address(new_id(time.time() - 90 * _DAY)),
     }

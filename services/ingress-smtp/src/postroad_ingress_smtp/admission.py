@@ -50,6 +50,48 @@ class ConnectionLimiter:
             del self._by_key[key]
 
 
+class Admissions:
+    """The connections of a listener, of which a share is kept for clients that have logged in."""
+
+    def __init__(self, all_: ConnectionLimiter, before_login: ConnectionLimiter | None) -> None:
+        """`before_login` is None where nobody logs in."""
+        self._all = all_
+        self._before_login = before_login
+
+    def take(self, key: str | None) -> "Admission | None":
+        """Return the place of one more connection, or None if there is none."""
+        if not self._all.take(key):
+            return None
+        if self._before_login is not None and not self._before_login.take(key):
+            self._all.release(key)
+            return None
+        return Admission(self._all, self._before_login, key)
+
+
+class Admission:
+    """The place of one connection."""
+
+    __slots__ = ("_all", "_before_login", "_key")
+
+    def __init__(
+        self, all_: ConnectionLimiter, before_login: ConnectionLimiter | None, key: str | None
+    ) -> None:
+        self._all = all_
+        self._before_login = before_login
+        self._key = key
+
+    def logged_in(self) -> None:
+        """Make room for another that has not."""
+        if self._before_login is not None:
+            self._before_login.release(self._key)
+            self._before_login = None
+
+    def release(self) -> None:
+        """Give the place back."""
+        self.logged_in()
+        self._all.release(self._key)
+
+
 class Memory:
     """The octets that all messages in flight may use together."""
 
@@ -109,6 +151,6 @@ class Lease:
         self._size = 0
 
 
-def per_minute(limit: int) -> TokenBuckets[str] | None:
-    """Return buckets that hold a minute's worth, one per login; None if `limit` is 0: no limit."""
-    return TokenBuckets(limit, limit / 60) if limit else None
+def rates(limit: int, seconds: float) -> TokenBuckets[str] | None:
+    """Return buckets of `limit` in `seconds`, one per key; None if `limit` is 0: no limit."""
+    return TokenBuckets(limit, limit / seconds) if limit else None

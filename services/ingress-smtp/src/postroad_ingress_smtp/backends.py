@@ -112,10 +112,13 @@ class ReturnBackend:
         injector: Injector,
         addresses: BounceAddresses,
         rules: ContentRules,
+        rates: TokenBuckets[str] | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`rates`: of the returns to one bounce address."""
         self._injector = injector
         self._addresses = addresses
+        self._rates = rates
         self._clock = clock
         self.rules = rules
 
@@ -137,6 +140,8 @@ class ReturnBackend:
         result = self._addresses.verify(mailbox.text, time.time())
         if result.message_id is None:
             return replies.EXPIRED if result.refused == "expired" else replies.NOT_OURS
+        if self._rates and (wait := self._rates.take(result.message_id, self._clock())):
+            return replies.too_many_returns(wait)
         return EnvelopeRecipient(mailbox, parameters, result.message_id)
 
     def ready(self) -> Reply | None:

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from postroad_common.mail.reply import Reply
 from postroad_ingress_smtp import metrics, replies
-from postroad_ingress_smtp.admission import ConnectionLimiter, Lease, Memory
+from postroad_ingress_smtp.admission import Admissions, ConnectionLimiter, Lease, Memory
 from postroad_ingress_smtp.authentication import Authentication
 from postroad_ingress_smtp.envelope import Envelope
 from postroad_ingress_smtp.limits import Limits
@@ -51,6 +51,7 @@ class Shared:
     memory: Memory
     tls: Callable[[], ssl.SSLContext | None]
     authentication: Authentication
+    admissions: Admissions
     login_connections: ConnectionLimiter
     draining: bool = False
 
@@ -75,15 +76,17 @@ class SmtpConnection(SMTP):
         backend: Backend,
         address: str,
         *,
+        logged_in: Callable[[], None],
         released: Callable[["SmtpConnection"], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        """`released` is called once, when the connection holds nothing any more."""
+        """Call `logged_in` when the client is, and `released` once: when nothing is held any more."""
         super().__init__(None, hostname=shared.hostname, enable_SMTPUTF8=True, loop=loop)
         self._shared = shared
         self._limits = shared.limits
         self._backend = backend
         self._address = address
+        self._logged_in = logged_in
         self._released = released
         self._stream = SmtpStream(loop)
         # The stock reader holds one line; ours takes its place.

@@ -28,8 +28,14 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    connections: int = _count(2000, "Open connections in all.")
+    connections: int = _count(2000, "Open connections to the two submission listeners.")
     connections_per_address: int = _count(500, "Open connections of one IPv4 address or IPv6 /64.")
+    connections_before_login: int = _count(
+        1500, "Those of them that have not logged in; the others are kept for clients that have."
+    )
+    connections_before_login_per_address: int = _count(
+        250, "The same, of one IPv4 address or IPv6 /64."
+    )
     connections_per_login: int = _count(500, "Open connections that are logged in as one login.")
 
     handshake_seconds: float = _seconds(15, "Time for a PROXY header, and for a TLS handshake.")
@@ -38,7 +44,7 @@ class Limits(BaseModel):
     data_seconds: float = _seconds(180, "Time that may pass within a message without any octet.")
     minimum_rate: int = _count(
         100,
-        "Octets per second that a message must arrive with on average, after its first"
+        "Octets per second that a message must arrive with, on average over each"
         " `data_seconds`; 0: none.",
         least=0,
     )
@@ -50,7 +56,20 @@ class Limits(BaseModel):
     header_size: int = _count(262_144, "Octets of a header block.", least=1000)
     received_headers: int = _count(50, "Received headers from which on a message is in a loop.")
     memory: int = _count(
-        256 * _MIB, "Memory for all messages that are being received or handed over.", least=_MIB
+        256 * _MIB,
+        "Memory for all submitted messages that are being received or handed over.",
+        least=_MIB,
+    )
+
+    mx_connections: int = _count(500, "Open connections to the MX listener.")
+    mx_connections_per_address: int = _count(20, "The same, of one IPv4 address or IPv6 /64.")
+    mx_command_seconds: float = _seconds(60, "As `command_seconds`, on the MX listener.")
+    mx_data_seconds: float = _seconds(60, "As `data_seconds`, on the MX listener.")
+    mx_memory: int = _count(64 * _MIB, "As `memory`, for returns.", least=_MIB)
+    mx_message_size: int = _count(2 * _MIB, "Octets of a return.", least=1024)
+    mx_recipients: int = _count(10, "Bounce addresses of one return.")
+    mx_returns_per_hour: int = _count(
+        60, "Returns to one bounce address in an hour; 0: any number.", least=0
     )
 
     messages_per_minute: int = _count(
@@ -99,3 +118,15 @@ class Limits(BaseModel):
         ge=0,
         description="Age up to which a login may be used while the database is away.",
     )
+
+    def of_mx(self) -> "Limits":
+        """Return the limits of a connection to the MX listener."""
+        return self.model_copy(
+            update={
+                "connections": self.mx_connections,
+                "connections_per_address": self.mx_connections_per_address,
+                "command_seconds": self.mx_command_seconds,
+                "data_seconds": self.mx_data_seconds,
+                "memory": self.mx_memory,
+            }
+        )

@@ -15,7 +15,7 @@ import structlog
 
 from postroad_common.tasks import BackgroundTasks
 from postroad_ingress_smtp import metrics, proxy, replies
-from postroad_ingress_smtp.admission import ConnectionLimiter, client_key
+from postroad_ingress_smtp.admission import Admission, client_key
 from postroad_ingress_smtp.connection import Shared, SmtpConnection
 from postroad_ingress_smtp.protocol import SmtpProtocol
 from postroad_ingress_smtp.session import Backend
@@ -69,15 +69,13 @@ class Listener:
         listening: socket.socket,
         spec: ListenerSpec,
         shared: Shared,
-        connections: ConnectionLimiter,
     ) -> None:
         self._socket = listening
         self._spec = spec
         self._shared = shared
-        self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._starting = BackgroundTasks("connection start")
-        self._open: dict[SmtpConnection, str | None] = {}
+        self._open: dict[SmtpConnection, Admission] = {}
         self._empty = asyncio.Event()
         self._empty.set()
         self._sessions = metrics.SESSIONS.labels(spec.name)
@@ -131,11 +129,11 @@ class Listener:
 
     def _admit(self, connection: socket.socket, address: str) -> None:
         behind_proxy = bool(self._spec.proxies) and proxy.in_networks(address, self._spec.proxies)
-        key = None if behind_proxy else client_key(address)
-        if not self._connections.take(key):
+        admission = self._shared.admissions.take(None if behind_proxy else client_key(address))
+        if admission is None:
             self._turn_away(connection, "limit")
             return
-        self._starting.spawn(self._start(connection, address, key, behind_proxy=behind_proxy))
+        self._starting.spawn(self._start(connection, address, admission, behind_proxy=behind_proxy))
 
     def _turn_away(self, connection: socket.socket, reason: str) -> None:
         metrics.TURNED_AWAY.labels(self._spec.name, reason).inc()
@@ -145,22 +143,24 @@ class Listener:
         proxy.close(connection)
 
     async def _start(
-        self, connection: socket.socket, address: str, key: str | None, *, behind_proxy: bool
+        self,
+        connection: socket.socket,
+        address: str,
+        admission: Admission | None,
+        *,
+        behind_proxy: bool,
     ) -> None:
-        counted: tuple[str | None] | None = (key,)
         try:
             if behind_proxy:
                 async with asyncio.timeout(self._shared.limits.handshake_seconds):
                     address = await proxy.read_header(connection) or address
-                self._connections.release(key)
-                counted = None
-                key = client_key(address)
-                if not self._connections.take(key):
-                    self._turn_away(connection, "limit")
-                    return
-                counted = (key,)
-            if await self._converse(connection, address, key):
-                counted = None  # the connection gives it back
+                if admission is not None:
+                    admission.release()
+                admission = self._shared.admissions.take(client_key(address))
+            if admission is None:
+                self._turn_away(connection, "limit")
+            elif await self._converse(connection, address, admission):
+                admission = None  # it is given back when the connection ends
         except proxy.ProxyError as error:
             metrics.TURNED_AWAY.labels(self._spec.name, "proxy").inc()
             _log.warning("no PROXY header from a proxy", ip=address, error=str(error))
@@ -170,19 +170,26 @@ class Listener:
             _log.debug("connection not established", ip=address, error=str(error))
             proxy.close(connection)
         finally:
-            if counted is not None:
-                self._connections.release(counted[0])
+            if admission is not None:
+                admission.release()
 
-    async def _converse(self, connection: socket.socket, address: str, key: str | None) -> bool:
-        """Hand the socket to a protocol; whether that has begun its work."""
+    async def _converse(
+        self, connection: socket.socket, address: str, admission: Admission
+    ) -> bool:
+        """Hand the socket to a protocol, and return whether that has begun its work."""
         limits = self._shared.limits
         protocol = SmtpProtocol(
-            self._shared, self._spec.backend, address, released=self._released, loop=self._loop
+            self._shared,
+            self._spec.backend,
+            address,
+            logged_in=admission.logged_in,
+            released=self._released,
+            loop=self._loop,
         )
         context = self._shared.tls() if self._spec.implicit_tls else None
         if self._spec.implicit_tls and context is None:
             raise OSError("no certificate")
-        self._open[protocol] = key
+        self._open[protocol] = admission
         self._empty.clear()
         self._open_sessions.inc()
         try:
@@ -204,9 +211,9 @@ class Listener:
         return begun
 
     def _released(self, protocol: SmtpConnection) -> None:
-        key = self._open[protocol]
+        admission = self._open[protocol]
         self._forget(protocol)
-        self._connections.release(key)
+        admission.release()
 
     def _forget(self, protocol: SmtpConnection) -> None:
         del self._open[protocol]

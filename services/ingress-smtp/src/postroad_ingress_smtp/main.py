@@ -4,6 +4,7 @@ import asyncio
 import resource
 import ssl
 import time
+from dataclasses import replace
 
 import structlog
 
@@ -12,7 +13,7 @@ from postroad_common.mail.verp import BounceAddresses
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokens import Keyring
 from postroad_ingress_smtp import metrics
-from postroad_ingress_smtp.admission import ConnectionLimiter, Memory, per_minute
+from postroad_ingress_smtp.admission import Admissions, ConnectionLimiter, Memory, rates
 from postroad_ingress_smtp.authentication import Authentication
 from postroad_ingress_smtp.backends import ReturnBackend, SubmissionBackend
 from postroad_ingress_smtp.connection import Shared
@@ -44,23 +45,41 @@ async def open_listeners(context: ServiceContext[Settings]) -> list[Listener]:
     """Return the listeners, which listen already and are closed when the context drains."""
     settings = context.settings
     limits = settings.limits.smtp
-    _allow_files(limits.connections)
+    _allow_files(limits.connections + limits.mx_connections)
     certificate = _load_certificate(settings)
     context.spawn(certificate.watch(settings.tls_watch_seconds), "certificate")
 
     logins = Logins(context.database.credentials.find, limits, time.monotonic)
-    memory = Memory(limits.memory)
-    metrics.MEMORY.set_function(lambda: memory.used)
+    authentication = Authentication(logins, Failures(limits), time.monotonic)
     shared = Shared(
         hostname=settings.hostname,
         max_message_size=settings.max_message_size,
         max_recipients=settings.max_recipients,
         limits=limits,
-        memory=memory,
+        memory=Memory(limits.memory),
         tls=lambda: certificate.context,
-        authentication=Authentication(logins, Failures(limits), time.monotonic),
+        authentication=authentication,
+        admissions=Admissions(
+            ConnectionLimiter(limits.connections, limits.connections_per_address),
+            ConnectionLimiter(
+                limits.connections_before_login, limits.connections_before_login_per_address
+            ),
+        ),
         login_connections=ConnectionLimiter(limits.connections, limits.connections_per_login),
     )
+    # Strangers have connections and memory of their own: what they use up, no customer lacks.
+    mx_limits = limits.of_mx()
+    mx_shared = replace(
+        shared,
+        max_message_size=min(settings.max_message_size, limits.mx_message_size),
+        max_recipients=limits.mx_recipients,
+        limits=mx_limits,
+        memory=Memory(mx_limits.memory),
+        admissions=Admissions(
+            ConnectionLimiter(mx_limits.connections, mx_limits.connections_per_address), None
+        ),
+    )
+    metrics.MEMORY.set_function(lambda: shared.memory.used + mx_shared.memory.used)
     injector = Injector(
         publisher=context.publisher,
         bodies=context.database.bodies,
@@ -72,8 +91,8 @@ async def open_listeners(context: ServiceContext[Settings]) -> list[Listener]:
         injector,
         events=context.events,
         logins=logins,
-        message_rates=per_minute(limits.messages_per_minute),
-        recipient_rates=per_minute(limits.recipients_per_minute),
+        message_rates=rates(limits.messages_per_minute, 60),
+        recipient_rates=rates(limits.recipients_per_minute, 60),
         rules=ContentRules(limits.line_length, limits.header_size, limits.received_headers),
     )
     returns = ReturnBackend(
@@ -91,9 +110,9 @@ async def open_listeners(context: ServiceContext[Settings]) -> list[Listener]:
             line_ends=LineEnds.ANY,
             believes_seven_bit=False,
         ),
+        rates(limits.mx_returns_per_hour, 3600),
     )
 
-    connections = ConnectionLimiter(limits.connections, limits.connections_per_address)
     proxies = settings.proxy_networks
     specs = (
         ListenerSpec("submission", settings.smtp_port, submission, proxies),
@@ -105,14 +124,14 @@ async def open_listeners(context: ServiceContext[Settings]) -> list[Listener]:
         for spec in specs
     ]
     listeners = [
-        Listener(listening, spec, shared, connections)
+        Listener(listening, spec, shared if spec.backend is submission else mx_shared)
         for listening, spec in zip(sockets, specs, strict=True)
     ]
     for listener in listeners:
         listener.start()
 
     async def drain() -> None:
-        shared.draining = True
+        shared.draining = mx_shared.draining = True
         for listener in listeners:
             listener.close()
         try:

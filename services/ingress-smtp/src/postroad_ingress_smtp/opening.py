@@ -198,6 +198,7 @@ class OpeningCommands(SmtpConnection):
         self.session.credential = result
         self.session.forget_client()
         self._watchdog.uncap()
+        self._logged_in()
         self.reply(replies.WELCOME)
 
     def _failed(self, refusal: Reply) -> None:

@@ -132,6 +132,13 @@ def too_fast(what: str, seconds: float) -> Reply:
     )
 
 
+def too_many_returns(seconds: float) -> Reply:
+    """Refuse a bounce address for `seconds`, because of how much has come back to it."""
+    return Reply(
+        450, "4.7.1", f"Too much comes back to this address; try again in {int(seconds) + 1} s"
+    )
+
+
 def bad_sender(reason: str) -> Reply:
     """Refuse an address of MAIL that is no mailbox."""
     return Reply(553, "5.1.7", f"Bad sender: {reason}")

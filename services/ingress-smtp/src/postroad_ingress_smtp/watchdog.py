@@ -33,7 +33,6 @@ class Watchdog:
         self._deadline = 0.0
         self._cap = loop.time() + limits.login_seconds
         self._data_since = 0.0
-        self._data_from = 0
         self._seen = 0
 
     def uncap(self) -> None:
@@ -46,10 +45,10 @@ class Watchdog:
         self._set(self._loop.time() + seconds)
 
     def expect_data(self) -> None:
-        """Expect a message now, bounded by silence and by the average rate."""
+        """Expect a message now, bounded by silence and by the rate over each `data_seconds`."""
         now = self._loop.time()
         self._data_since = now
-        self._data_from = self._seen = self._stream.received
+        self._seen = self._stream.received
         self._set(now + self._limits.data_seconds)
 
     def rest(self) -> None:
@@ -91,9 +90,10 @@ class Watchdog:
         if received == self._seen:
             self._expired(False)  # noqa: FBT003 - as above
             return
-        rate = (received - self._data_from) / (now - self._data_since)
+        rate = (received - self._seen) / (now - self._data_since)
         if rate < self._limits.minimum_rate:
             self._expired(True)  # noqa: FBT003 - as above
             return
+        self._data_since = now
         self._seen = received
         self._set(now + self._limits.data_seconds)

@@ -32,15 +32,17 @@ class Chunks:
         """
         if self.error is None and len(self.content) + size > limit:
             self._fail(TooLargeError())
-        if self.error is None and not room.grow(len(self.content) + size):
-            self._fail(NoMemoryError())
+        while size and self.error is None:
+            octets = await stream.take_up_to(size)
+            size -= len(octets)
+            # Room is taken for what has come: a number costs the client nothing.
+            if room.grow(len(self.content) + len(octets)):
+                self.content += octets
+            else:
+                self._fail(NoMemoryError())
         if self.error is not None:
             await skip(stream, size, limit)
             raise self.error
-        while size:
-            octets = await stream.take_up_to(size)
-            self.content += octets
-            size -= len(octets)
 
     def _fail(self, error: DataError) -> None:
         self.error = error
