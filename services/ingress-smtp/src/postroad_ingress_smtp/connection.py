@@ -80,7 +80,7 @@ class SmtpConnection(SMTP):
         released: Callable[["SmtpConnection"], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        """Call `logged_in` when the client is, and `released` once: when nothing is held any more."""
+        """Call `logged_in` once the client is, and `released` when nothing is held any more."""
         super().__init__(None, hostname=shared.hostname, enable_SMTPUTF8=True, loop=loop)
         self._shared = shared
         self._limits = shared.limits
