@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from bench.throttle.receiver import ScriptedReceiver
 from bench.throttle.simulation import Letter, Result
+from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_sender.connect.destination import Destinations
 from postroad_sender.connect.dialer import Contexts, Dialer
@@ -13,7 +14,8 @@ from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.outcome import Outcome
 from postroad_sender.dns.resolver import Resolver
 from postroad_sender.lanes.lane import Lane
-from postroad_sender.lanes.worker import ConnectionPool
+from postroad_sender.lanes.pool import ConnectionPool, Means
+from postroad_sender.lanes.worker import work
 from postroad_sender.limits.connection_limit import ConnectionLimit
 from postroad_sender.routes.routes import Route, Routes
 from postroad_sender.throttle.controller import Caps, Controller
@@ -80,10 +82,10 @@ class Rig:
             self.feed([job.account])
 
     def requeue(
-        self, job: Job, seconds: float, reason: str, label: str, queue: str | None = None
+        self, job: Job, seconds: float, reason: RequeueReason, text: str, queue: str | None = None
     ) -> None:
         """Part of Disposition: the lane is closed for long; the next message waits for it."""
-        del job, seconds, reason, label, queue
+        del job, seconds, reason, text, queue
 
     def nack(self, job: Job) -> None:
         """Part of Disposition."""
@@ -106,12 +108,15 @@ async def _at_work(
     rig.pool = ConnectionPool(
         Lane(destination.key, Controller(Caps(connections=connections), now), now),
         destination,
-        Dialer(resolver, "bench.test", Contexts.make()),
-        connection_limit=ConnectionLimit(1000),
-        disposition=rig,
-        pieces=rig.pieces,
-        idle_seconds=5.0,
-        most_messages=1000,
+        Means(
+            dialer=Dialer(resolver, "bench.test", Contexts.make()),
+            connection_limit=ConnectionLimit(1000),
+            disposition=rig,
+            pieces=rig.pieces,
+            idle_seconds=5.0,
+            most_messages=1000,
+            work=work,
+        ),
     )
     try:
         yield rig.pool

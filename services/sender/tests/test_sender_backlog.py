@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,10 @@ from postroad_common.schemas.framing import encode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.service import ServiceContext
 from postroad_common.store.database import Database
-from postroad_sender.lanes import backlog
 from postroad_sender.lanes.lane import fair_level
 from postroad_sender.main import build
 from postroad_sender.settings import Settings
+from postroad_sender.timings import Timings
 
 MIME = b"Subject: hello\r\nFrom: a@b.test\r\n\r\nhello\r\n"
 SHARDS = [queue.name for queue in topology.SHARD_QUEUES]
@@ -46,6 +47,7 @@ class Process:
     """A sender in this process, which may be started several times."""
 
     def __init__(self, amqp_url: str, mongodb_uri: str, spool: Path) -> None:
+        self.timings = Timings()
         self.amqp_url = amqp_url
         self.mongodb_uri = mongodb_uri
         self.spool = spool
@@ -79,7 +81,7 @@ class Process:
             link.start()
             await asyncio.wait_for(link.up.wait(), 10)
         self._context.events.start()
-        await build(self._context)
+        await build(self._context, self.timings)
 
     async def stop(self) -> None:
         context, self._context = self._context, None
@@ -179,10 +181,9 @@ async def test_backlog_of_a_closed_lane_costs_no_processor_time(process: Process
 
 
 async def test_backlog_of_a_closed_lane_survives_its_owner_and_flows_when_it_opens(
-    process: Process, sink: Any, monkeypatch: pytest.MonkeyPatch
+    process: Process, sink: Any
 ):
-    monkeypatch.setattr(backlog, "EMPTY_FOR", 0.2)
-    monkeypatch.setattr(backlog, "LOOK_EVERY", 0.5)
+    process.timings = replace(process.timings, backlog_empty_for=0.2, backlog_every=0.5)
     addresses = [f"u{number}@closed.test" for number in range(1200)]
     lane, queue, tiers = await parked(process, sink, addresses)
     assert tiers <= 300

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,10 @@ from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient,
 from postroad_common.schemas.returns import DeliveryFailure
 from postroad_common.service import ServiceContext
 from postroad_common.store.database import Database
-from postroad_sender import main
-from postroad_sender.dns.resolver import Resolver
-from postroad_sender.lanes import lane_store
+from postroad_sender.dns.addresses import is_public
 from postroad_sender.main import build
 from postroad_sender.settings import Settings
+from postroad_sender.timings import Timings
 
 MIME = b"Subject: hello\r\nFrom: a@b.test\r\n\r\nhello\r\n"
 
@@ -37,6 +36,8 @@ class Sender:
     """A sender process in this process, and the queues around it."""
 
     def __init__(self, amqp_url: str, mongodb_uri: str, spool: Path) -> None:
+        self.timings = Timings()
+        self.permits: Callable[[str], bool] = is_public
         self._amqp_url = amqp_url
         self._mongodb_uri = mongodb_uri
         self._spool = spool
@@ -74,7 +75,7 @@ class Sender:
             await asyncio.wait_for(link.up.wait(), 10)
         self._links = (outgoing, incoming)
         self.context.events.start()
-        await build(self.context)
+        await build(self.context, self.timings, self.permits)
 
     async def drain(self) -> None:
         """As at SIGTERM."""
@@ -494,10 +495,9 @@ async def test_process_killed_in_mid_flow_loses_nothing_and_repeats_only_what_wa
 
 
 async def test_operator_pauses_and_resumes_a_lane_and_its_state_can_be_read(
-    sender: Sender, sink: Any, monkeypatch: pytest.MonkeyPatch
+    sender: Sender, sink: Any
 ):
-    monkeypatch.setattr(lane_store, "POLL_EVERY", 0.2)
-    monkeypatch.setattr(lane_store, "SAVE_EVERY", 0.4)
+    sender.timings = replace(sender.timings, directives_every=0.2, save_every=0.4)
     await sender.start([to(sink)])
     await sender.hand_in("first@d.test")
     await sender.told(EventName.DELIVERED)
@@ -542,9 +542,9 @@ async def test_what_a_lane_learnt_is_known_to_the_next_process(sender: Sender, s
 
 
 async def test_tls_policy_of_the_domain_is_in_the_event_of_the_attempt(
-    sender: Sender, sink: Any, name_server: Any, authority: Any, monkeypatch: pytest.MonkeyPatch
+    sender: Sender, sink: Any, name_server: Any, authority: Any
 ):
-    monkeypatch.setattr(main, "Resolver", partial(Resolver, permits=lambda _: True))
+    sender.permits = lambda _: True
     issued = authority.issue("mx.d.test")
     sink.tls = issued.context()
     digest = hashlib.sha256(issued.chain[0]).hexdigest()

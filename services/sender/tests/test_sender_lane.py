@@ -12,6 +12,7 @@ from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient,
 from postroad_common.schemas.submission import BodyReference
 from postroad_sender.connect.lane_key import LaneKey
 from postroad_sender.delivery.body import Bodies, PatchError, assemble
+from postroad_sender.delivery.facts import AttemptFacts
 from postroad_sender.delivery.journal import Journal
 from postroad_sender.lanes.lane import Lane
 from postroad_sender.throttle.controller import Caps, Controller
@@ -235,11 +236,11 @@ async def test_cache_of_bodies_stays_within_its_size():
 def test_journal_remembers_across_processes(tmp_path: Path):
     journal = Journal(tmp_path / "spool")
     journal.open()
-    journal.delivered("m1", {"reply": "250 ok"})
+    journal.delivered("m1", AttemptFacts(reply="250 ok", code=250, stage="dot"))
     journal.handed_on("m2.0")
     again = Journal(tmp_path / "spool")  # the first process was killed: nothing was closed
     again.open()
-    assert again.find("m1") == {"reply": "250 ok"}
+    assert again.find("m1") == AttemptFacts(reply="250 ok", code=250, stage="dot")
     assert again.was_handed_on("m2.0")
     assert again.find("m3") is None
     again.close()
@@ -250,7 +251,7 @@ def test_journal_is_bounded_in_memory_and_on_disk(tmp_path: Path):
     journal = Journal(tmp_path, keep=10)
     journal.open()
     for number in range(95):
-        journal.delivered(f"m{number}", {})
+        journal.delivered(f"m{number}", AttemptFacts(reply="250 ok"))
     journal.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "delivered.journal",
@@ -265,7 +266,7 @@ def test_journal_is_bounded_in_memory_and_on_disk(tmp_path: Path):
 
 def test_journal_with_a_torn_line_and_rubbish_is_read_as_far_as_it_goes(tmp_path: Path):
     lines = [
-        json.dumps(["m1", {}]),
+        json.dumps(["m1", {"reply": "250 ok", "of_a_later_version": 1}]),
         "rubbish",
         json.dumps({"a": 1}),
         json.dumps([1, 2]),
@@ -274,6 +275,6 @@ def test_journal_with_a_torn_line_and_rubbish_is_read_as_far_as_it_goes(tmp_path
     (tmp_path / "delivered.journal").write_text("\n".join(lines))
     journal = Journal(tmp_path)
     journal.open()
-    assert journal.find("m1") == {}
+    assert journal.find("m1") == AttemptFacts(reply="250 ok")
     assert journal.find("m2") is None
     journal.close()

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,6 @@ from postroad_sender.connect.lane_key import LaneKey
 from postroad_sender.connect.redirect import Redirect
 from postroad_sender.delivery.job import Job
 from postroad_sender.dns.resolver import MxHost
-from postroad_sender.lanes import dispatch, lane_store
 from postroad_sender.lanes.directives import NO_DIRECTIVES, Bounce, Directives
 from postroad_sender.lanes.lane import Lane
 from postroad_sender.lanes.lane_store import apply_directives, describe
@@ -39,6 +39,7 @@ from postroad_sender.routes.routes import Route
 from postroad_sender.settings import Settings
 from postroad_sender.throttle.controller import Caps, Controller, Kind
 from postroad_sender.throttle.signals import Signal
+from postroad_sender.timings import Timings
 from postroad_smtp.client.session import TlsWish
 
 WALL = 1_790_000_000.0  # Unix time of the loop time 1000
@@ -184,6 +185,7 @@ class Process:
     """A sender in this process, and what it tells."""
 
     def __init__(self, amqp_url: str, mongodb_uri: str, spool: Path) -> None:
+        self.timings = Timings(directives_every=0.05, save_every=0.05)
         self._amqp_url = amqp_url
         self.database = Database(mongodb_uri)
         self._settings: dict[str, Any] = {
@@ -216,7 +218,7 @@ class Process:
             link.start()
             await asyncio.wait_for(link.up.wait(), 10)
         self._context.events.start()
-        await build(self._context)
+        await build(self._context, self.timings)
 
     async def stop(self) -> None:
         for hook in self._context.drain_hooks:
@@ -295,10 +297,8 @@ async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
 
 @pytest.fixture
 async def process(
-    amqp_url: str, mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sink: Any
+    amqp_url: str, mongodb_uri: str, tmp_path: Path, sink: Any
 ) -> AsyncIterator[Process]:
-    monkeypatch.setattr(lane_store, "POLL_EVERY", 0.05)
-    monkeypatch.setattr(lane_store, "SAVE_EVERY", 0.05)
     async with AsyncExitStack() as stack:
         process = Process(amqp_url, mongodb_uri, tmp_path)
         await process.start(sink)
@@ -326,9 +326,11 @@ async def test_bounced_is_what_waits_and_not_what_is_under_way(process: Process,
 
 
 async def test_bounce_works_off_the_backlog_of_a_closed_lane_and_leaves_what_is_younger(
-    process: Process, sink: Any, monkeypatch: pytest.MonkeyPatch
+    process: Process, sink: Any
 ):
-    monkeypatch.setattr(dispatch, "WORTH_A_QUEUE", 1.0)
+    await process.stop()
+    process.timings = replace(process.timings, worth_a_queue=1.0)
+    await process.start(sink)
     queue = topology.parked_queue(process.lane).name
     await process.hand_in("first@d.test")
     await process.told(EventName.DELIVERED, 1)

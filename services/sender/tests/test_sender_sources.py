@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,11 +31,10 @@ from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.journal import Journal
 from postroad_sender.delivery.schedule import RetrySchedule
 from postroad_sender.dns.resolver import Resolver
-from postroad_sender.lanes import lane_store, ownership
 from postroad_sender.lanes.dispatch import Dispatcher
 from postroad_sender.lanes.lane import Lane
-from postroad_sender.lanes.worker import ConnectionPool
-from postroad_sender.limits import cluster_limit as cluster_limits
+from postroad_sender.lanes.pool import ConnectionPool, Means, Requeue
+from postroad_sender.lanes.worker import work
 from postroad_sender.limits.connection_limit import ConnectionLimit
 from postroad_sender.main import build
 from postroad_sender.routes.providers import Providers
@@ -42,6 +42,7 @@ from postroad_sender.routes.routes import Routes
 from postroad_sender.routes.sources import Sources
 from postroad_sender.settings import Settings
 from postroad_sender.throttle.controller import Caps
+from postroad_sender.timings import Timings
 
 MIME = b"Subject: hello\r\nFrom: a@b.test\r\n\r\nhello\r\n"
 TODAY = datetime.now(UTC).date()
@@ -130,6 +131,7 @@ class Senders:
     """Senders in this process, each with connections of its own, and the queues around them."""
 
     def __init__(self, amqp_url: str, mongodb_uri: str, spool: Path) -> None:
+        self.timings = Timings()
         self._amqp_url = amqp_url
         self._mongodb_uri = mongodb_uri
         self._spool = spool
@@ -165,7 +167,7 @@ class Senders:
             await asyncio.wait_for(link.up.wait(), 10)
         context.events.start()
         self._running[name] = (context, links)
-        await build(context)
+        await build(context, self.timings)
 
     async def stop(self, name: str = "me.test") -> None:
         context, links = self._running.pop(name)
@@ -290,17 +292,23 @@ async def test_sources_of_a_site_and_sites_of_a_provider_have_one_home(tmp_path:
         async def pieces(job: Job) -> tuple[memoryview]:
             return (job.body,)
 
-        def make(lane: Lane[Job], destination: Destination, home: Shard | None) -> ConnectionPool:
+        def make(
+            lane: Lane[Job], destination: Destination, *, home: Shard | None, requeue: Requeue
+        ) -> ConnectionPool:
             pool = ConnectionPool(
                 lane,
                 destination,
-                dialer,
-                connection_limit=ConnectionLimit(1),
-                disposition=disposition,
-                pieces=pieces,
-                idle_seconds=1.0,
-                most_messages=1,
+                Means(
+                    dialer=dialer,
+                    connection_limit=ConnectionLimit(1),
+                    disposition=disposition,
+                    pieces=pieces,
+                    idle_seconds=1.0,
+                    most_messages=1,
+                    work=work,
+                ),
                 home=home,
+                requeue=requeue,
             )
             pools.append(pool)
             return pool
@@ -390,10 +398,9 @@ async def test_used_up_warm_up_leaves_the_mail_to_other_sources_and_counts_acros
 
 
 async def test_mail_waits_for_a_warm_up_with_its_reason_and_without_an_attempt(
-    senders: Senders, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    senders: Senders, receiver: Receiver
 ):
-    monkeypatch.setattr(lane_store, "POLL_EVERY", 0.1)
-    monkeypatch.setattr(lane_store, "SAVE_EVERY", 0.2)
+    senders.timings = replace(senders.timings, directives_every=0.1, save_every=0.2)
     port = await receiver.listen()
     warmup = {"start": str(TODAY), "per_day": [3]}
     sources = [{"name": "new", "address": "127.0.0.2", "warmup": warmup}]
@@ -455,11 +462,11 @@ async def test_caps_of_a_provider_and_of_a_domain_hold_over_all_their_lanes(
 
 
 async def test_caps_of_a_source_hold_over_two_replicas_and_both_send(
-    senders: Senders, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    senders: Senders, receiver: Receiver
 ):
-    monkeypatch.setattr(ownership, "HEARTBEAT", 0.2)
-    monkeypatch.setattr(cluster_limits, "EVERY", 0.2)
-    monkeypatch.setattr(cluster_limits, "TURN", 1.0)
+    senders.timings = replace(
+        senders.timings, heartbeat=0.2, exchange_every=0.2, allocation_turn=1.0
+    )
     sites = 8
     ports = [await receiver.listen() for _ in range(sites)]
     receiver.seconds = 0.02

@@ -11,16 +11,19 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from prometheus_client import REGISTRY
 
+from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_sender.connect.destination import Destinations
 from postroad_sender.connect.dialer import Contexts, Dialer
-from postroad_sender.delivery.disposition import _facts
+from postroad_sender.delivery.facts import facts_of
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.outcome import Outcome, Status
 from postroad_sender.dns.resolver import Resolver
 from postroad_sender.lanes.dispatch import Dispatcher
 from postroad_sender.lanes.lane import Lane
-from postroad_sender.lanes.worker import ConnectionLimit, ConnectionPool
+from postroad_sender.lanes.pool import ConnectionPool, Means, Requeue
+from postroad_sender.lanes.worker import work
+from postroad_sender.limits.connection_limit import ConnectionLimit
 from postroad_sender.routes.routes import Route, Routes
 from postroad_sender.throttle.controller import Caps, Controller
 from postroad_sender.tls.fetch import FetchError
@@ -50,13 +53,13 @@ class Ended:
 
     def finish(self, job: Job, outcomes: Sequence[Outcome], session: Session | None) -> None:
         address = job.message.recipients[0].address
-        self.jobs.append((address, outcomes[0], _facts(outcomes[0], session)))
+        self.jobs.append((address, outcomes[0], facts_of(outcomes[0], session).to_data()))
         self.more.set()
 
     def requeue(
-        self, job: Job, seconds: float, reason: str, label: str, queue: str | None = None
+        self, job: Job, seconds: float, reason: RequeueReason, text: str, queue: str | None = None
     ) -> None:
-        raise AssertionError((job, seconds, reason, label, queue))
+        raise AssertionError((job, seconds, reason, text, queue))
 
     def leave(self, job: Job) -> None:
         raise AssertionError(job)
@@ -111,18 +114,29 @@ class Relay:
         lines = ["version: STSv1", f"mode: {mode}", "max_age: 900", *(f"mx: {p}" for p in patterns)]
         return parse("\n".join(lines).encode())
 
-    def _make_pool(self, lane: Lane[Job], destination: Any, home: Shard | None) -> ConnectionPool:
+    def _make_pool(
+        self,
+        lane: Lane[Job],
+        destination: Any,
+        *,
+        home: Shard | None,
+        requeue: Requeue | None,
+    ) -> ConnectionPool:
         self.lanes.append(lane)
         return ConnectionPool(
             lane,
             destination,
-            self.dialer,
-            connection_limit=ConnectionLimit(100),
-            disposition=self.ended,
-            pieces=self._pieces,
-            idle_seconds=5.0,
-            most_messages=1000,
+            Means(
+                dialer=self.dialer,
+                connection_limit=ConnectionLimit(100),
+                disposition=self.ended,
+                pieces=self._pieces,
+                idle_seconds=5.0,
+                most_messages=1000,
+                work=work,
+            ),
             home=home,
+            requeue=requeue,
         )
 
     async def _pieces(self, job: Job) -> tuple[bytes | memoryview, ...]:
@@ -390,7 +404,7 @@ async def test_unproven_connection_leaves_what_it_may_not_carry_to_the_one_that_
     strict = await sending.destinations.find("strict.test")
     assert lax.key == strict.key
     lane: Lane[Job] = Lane(lax.key, Controller(Caps(), 0.0), 0.0)
-    pool = sending._make_pool(lane, lax, None)
+    pool = sending._make_pool(lane, lax, home=None, requeue=None)
     pool.thorough = True
     session = await sending.dialer.open(lax)
     jobs = [sending.job("a@strict.test"), sending.job("b@lax.test"), sending.job("c@lax.test")]

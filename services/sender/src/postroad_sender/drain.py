@@ -14,7 +14,7 @@ from postroad_common.errors import StoreAway
 from postroad_sender.delivery.disposition import Disposition
 from postroad_sender.delivery.job import Shard
 from postroad_sender.handler import Handler
-from postroad_sender.lanes.backlog import Backlogs
+from postroad_sender.lanes.backlog_flow import BacklogFlow
 from postroad_sender.lanes.dispatch import PATIENCE, Dispatcher
 from postroad_sender.lanes.lane_store import LaneStore
 
@@ -29,7 +29,7 @@ class Drain:
         *,
         handler: Handler,
         dispatcher: Dispatcher,
-        backlogs: Backlogs,
+        backlogs: BacklogFlow,
         lane_store: LaneStore,
         disposition: Disposition,
         shards: Sequence[Shard],

@@ -8,29 +8,22 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-import structlog
-
 from postroad_common.broker import Delivery, topology
-from postroad_common.errors import StoreAway
 from postroad_common.mail.address import domain_of
 from postroad_common.schemas.events import Event
 from postroad_common.schemas.framing import FrameError, decode
 from postroad_common.schemas.outbound import OutboundMessage
-from postroad_common.store.bodies import BodyGone
 from postroad_sender import metrics
-from postroad_sender.delivery.body import Bodies, PatchError, Pieces
 from postroad_sender.delivery.disposition import Disposition
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.journal import Journal
 from postroad_sender.delivery.outcome import expired
+from postroad_sender.delivery.under_way import JobsUnderWay
 from postroad_sender.lanes.dispatch import Dispatcher
 from postroad_sender.lanes.ownership import PROBE
 
-SOON = 1.0  # seconds; shorter waits are not worth another stay in a waiting room
-STORE_AWAY_PAUSE = 30.0  # seconds
+SOON = 1.0  # seconds; shorter waits are not worth another stay in a retry tier
 _SHARDS = frozenset(queue.name for queue in topology.SHARD_QUEUES)
-
-_log = structlog.get_logger("handler")
 
 
 class Handler:
@@ -38,27 +31,19 @@ class Handler:
 
     def __init__(
         self,
+        under_way: JobsUnderWay,
         journal: Journal,
-        bodies: Bodies,
+        disposition: Disposition,
+        dispatcher: Dispatcher,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._under_way = under_way
         self._journal = journal
-        self._bodies = bodies
-        self._clock = clock
-        self._under_way: dict[str, Job] = {}
-        self._timers: dict[Job, asyncio.TimerHandle] = {}
-        self.draining = False
-        self._disposition: Disposition
-        self._dispatcher: Dispatcher
-
-    def connect(self, disposition: Disposition, dispatcher: Dispatcher) -> None:
-        """Give it what needs it in turn."""
         self._disposition = disposition
         self._dispatcher = dispatcher
-
-    def __len__(self) -> int:
-        """How many messages are in this process."""
-        return len(self._under_way)
+        self._clock = clock
+        self._timers: dict[Job, asyncio.TimerHandle] = {}
+        self.draining = False
 
     def for_shard(self, shard: Shard) -> Callable[[list[Delivery]], Awaitable[None]]:
         """The handler of one shard's deliveries; they end later."""
@@ -84,24 +69,6 @@ class Handler:
 
         return handle
 
-    async def pieces(self, job: Job) -> Pieces | None:
-        """The octets of the message; None where they are not to be had: then the job has ended."""
-        try:
-            return await self._bodies.pieces(job.message, job.body)
-        except StoreAway as error:
-            self._disposition.requeue(job, STORE_AWAY_PAUSE, f"body not at hand: {error}", "store")
-        except (BodyGone, PatchError) as error:
-            _log.error("no body", message=job.message.id, error=str(error))
-            await self._disposition.dead_letter(job, f"no body: {error}")
-        return None
-
-    def forget(self, job: Job) -> None:
-        """`job` has ended."""
-        if self._under_way.get(job.message.id) is job:
-            del self._under_way[job.message.id]
-            job.shard.held -= 1
-            job.shard.octets -= len(job.body)
-
     def take_timed(self, shard: Shard | None = None) -> list[Job]:
         """The jobs that wait for their second (of one shard), which are then the caller's."""
         jobs = [job for job in self._timers if shard is None or job.shard is shard]
@@ -118,13 +85,11 @@ class Handler:
             metrics.RECOGNISED.labels("handed on").inc()
             delivery.ack()
             return
-        twin = self._under_way.get(message.id)
+        twin = self._under_way.twin_of(job)
         if twin is not None:
             self._join_twin(twin, job)
             return
-        self._under_way[message.id] = job
-        shard.held += 1
-        shard.octets += len(body)
+        self._under_way.add(job)
         repeated = self._recognise(job)
         if repeated and not job.message.recipients:
             self._disposition.report(job, repeated)

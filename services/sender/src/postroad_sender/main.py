@@ -1,7 +1,9 @@
-"""Starts the sender; the only place that builds its objects."""
+"""Starts the sender; the only place that builds its objects, each once and in order."""
 
 import asyncio
 import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from postroad_common.broker import Consumer, SpareQueues, topology
@@ -12,19 +14,24 @@ from postroad_common.service import ServiceContext, run
 from postroad_sender.connect.destination import Destination, Destinations
 from postroad_sender.connect.dialer import Contexts, Dialer
 from postroad_sender.delivery.body import Bodies
+from postroad_sender.delivery.content import Content
 from postroad_sender.delivery.disposition import Disposition
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.journal import Journal
 from postroad_sender.delivery.schedule import RetrySchedule
+from postroad_sender.delivery.under_way import JobsUnderWay
+from postroad_sender.dns.addresses import is_public
 from postroad_sender.dns.resolver import Resolver
 from postroad_sender.drain import Drain
 from postroad_sender.handler import Handler
 from postroad_sender.lanes.backlog import Backlogs
+from postroad_sender.lanes.backlog_flow import BacklogFlow
 from postroad_sender.lanes.dispatch import Dispatcher
 from postroad_sender.lanes.lane import Lane
 from postroad_sender.lanes.lane_store import LaneStore
 from postroad_sender.lanes.ownership import Ownership
-from postroad_sender.lanes.worker import ConnectionPool
+from postroad_sender.lanes.pool import ConnectionPool, Means, Requeue
+from postroad_sender.lanes.worker import work
 from postroad_sender.limits.caps import StaticCaps
 from postroad_sender.limits.connection_limit import ConnectionLimit
 from postroad_sender.limits.registry import LimitRegistry
@@ -33,101 +40,64 @@ from postroad_sender.routes.routes import Routes
 from postroad_sender.routes.sources import Sources
 from postroad_sender.settings import Settings
 from postroad_sender.throttle.controller import CLOSED_LONGEST, Caps
+from postroad_sender.timings import Timings
 from postroad_sender.tls.fetch import PolicyFetcher
 from postroad_sender.tls.policies import StsPolicies
 from postroad_sender.tls.records import PolicyRecords
 
+DEFAULT_TIMINGS = Timings()
+Context = ServiceContext[Settings]
 
-async def build(context: ServiceContext[Settings]) -> None:
+
+async def build(
+    context: Context,
+    timings: Timings = DEFAULT_TIMINGS,
+    permits: Callable[[str], bool] = is_public,
+) -> None:
     """Make everything, start to consume, and say how to stop."""
     settings = context.settings
-    schedule = RetrySchedule.parse(settings.retry_schedule)
     journal = Journal(settings.spool_dir)
     journal.open()
-    resolver = Resolver(settings.dns, settings.hostname, dnssec=settings.dnssec == "trusted")
-    records = PolicyRecords(resolver)
-    fetcher = PolicyFetcher(resolver)
-    policies = StsPolicies(records, fetcher.fetch, context.database.policies)
-    dialer = Dialer(resolver, settings.hostname, Contexts.make(), records=records)
-    connection_limit = ConnectionLimit(settings.sender_connections)
-    handler = Handler(journal, Bodies(context.database.bodies.get))
-    disposition = Disposition(
-        context.publisher, context.events, journal, schedule=schedule, ended=handler.forget
-    )
-
-    lane_store = LaneStore(context.database.lanes, asyncio.get_running_loop().time)
-
-    def make_pool(lane: Lane[Job], destination: Destination, home: Shard | None) -> ConnectionPool:
-        lane_store.prepare(lane)
-        return ConnectionPool(
-            lane,
-            destination,
-            dialer,
-            connection_limit=connection_limit,
-            disposition=disposition,
-            pieces=handler.pieces,
-            idle_seconds=settings.sender_connection_idle,
-            most_messages=settings.sender_connection_messages,
-            home=home,
-            requeue=dispatcher.requeue,
-        )
-
-    caps = Caps(
-        connections=settings.sender_lane_connections,
-        closed_longest=min(CLOSED_LONGEST, max(schedule.seconds)),
-    )
-    routes = Routes.parse(settings.routes)
-    sources = Sources.parse(settings.sources)
-    providers = Providers.parse(settings.providers)
-    static = StaticCaps.parse(settings.caps, sources, providers)
+    delivery = _delivery(context, journal)
+    ways = _ways(context, permits)
     shards = [Shard(queue.name, settings.sender_shard_prefetch) for queue in topology.SHARD_QUEUES]
-    limit_registry = LimitRegistry(
-        static,
+    limits = LimitRegistry(
+        StaticCaps.parse(settings.caps, ways.sources, ways.providers),
         context.database.leases,
         lambda: [shard.name for shard in shards if shard.is_active],
         asyncio.get_running_loop().time,
+        timings=timings,
     )
-    destinations = Destinations(routes, resolver, policies, sources=sources, providers=providers)
-    dispatcher = Dispatcher(
-        destinations,
-        disposition,
-        make_pool,
-        caps=caps,
-        shards=shards,
-        limit_registry=limit_registry,
-    )
-    handler.connect(disposition, dispatcher)
-    lane_store.apply_directives = dispatcher.apply_directives
-
-    def consume(queue: Queue, shard: Shard) -> Consumer:
-        return Consumer(
-            context.link,
-            context.publisher,
-            queue,
-            handler.for_shard(shard),
-            prefetch=shard.capacity,
-            parallel=1,
-            ends_later=True,
-            lost=partial(dispatcher.lost, shard),
-        )
-
     queues = SpareQueues(context.link)
-    backlogs = dispatcher.backlogs = Backlogs(
+    backlogs = Backlogs(queues, context.database.backlogs, most=settings.sender_backlog_queues)
+    lane_store = LaneStore(context.database.lanes, asyncio.get_running_loop().time, timings=timings)
+    dispatcher = Dispatcher(
+        ways.destinations,
+        delivery.disposition,
+        partial(_make_pool, lane_store, _means(settings, ways.dialer, delivery)),
+        caps=_caps(settings),
+        shards=shards,
+        limit_registry=limits,
+        backlogs=backlogs,
+        timings=timings,
+    )
+    handler = Handler(delivery.under_way, journal, delivery.disposition, dispatcher)
+    consume = partial(_consumer, context, handler, dispatcher)
+    flow = BacklogFlow(
+        backlogs,
         queues,
         context.database.backlogs,
         shards={shard.name: shard for shard in shards},
         find=dispatcher.find,
         consume=consume,
-        most=settings.sender_backlog_queues,
+        timings=timings,
     )
-    for queue, shard in zip(topology.SHARD_QUEUES, shards, strict=True):
-        shard.consumer = consume(queue, shard)
-    handover = Drain(
+    drain = Drain(
         handler=handler,
         dispatcher=dispatcher,
-        backlogs=backlogs,
+        backlogs=flow,
         lane_store=lane_store,
-        disposition=disposition,
+        disposition=delivery.disposition,
         shards=shards,
     )
     ownership = Ownership(
@@ -135,30 +105,131 @@ async def build(context: ServiceContext[Settings]) -> None:
         context.database.replicas,
         publisher=context.publisher,
         shards=shards,
-        release=handover.release,
+        release=drain.release,
         gained=lambda: lane_store.reload(dispatcher.lanes()),
+        timings=timings,
     )
     with contextlib.suppress(StoreAway):  # mail flows without it
         await lane_store.load()
     await queues.start()
-    for shard in shards:
-        if shard.consumer is not None:
-            await shard.consumer.start()
+    for queue, shard in zip(topology.SHARD_QUEUES, shards, strict=True):
+        await consume(queue, shard).start()
     context.spawn(dispatcher.run(), "lanes")
-    context.spawn(lane_store.run(dispatcher.lanes), "book")
+    context.spawn(lane_store.run(dispatcher.lanes, dispatcher.apply_directives), "lane store")
     context.spawn(ownership.run(), "shards")
-    context.spawn(backlogs.run(), "backlogs")
-    context.spawn(limit_registry.run(), "caps")
-    context.spawn(limit_registry.cluster_limits.run(), "shares")
+    context.spawn(flow.run(), "backlogs")
+    context.spawn(limits.run(), "limits")
+    context.spawn(limits.cluster_limits.run(), "cluster limits")
 
-    async def drain() -> None:
+    async def stop() -> None:
         """Finish the transactions under way; the rest goes back to the queue."""
-        await asyncio.gather(handover.drain(), ownership.withdraw())
-        await limit_registry.close()
+        await asyncio.gather(drain.drain(), ownership.withdraw())
+        await limits.close()
         await context.events.flush()
         journal.close()
 
-    context.on_drain(drain)
+    context.on_drain(stop)
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """What one message needs from its arrival to its end."""
+
+    under_way: JobsUnderWay
+    disposition: Disposition
+    content: Content
+
+
+def _delivery(context: Context, journal: Journal) -> _Delivery:
+    under_way = JobsUnderWay()
+    disposition = Disposition(
+        context.publisher,
+        context.events,
+        journal,
+        schedule=RetrySchedule.parse(context.settings.retry_schedule),
+        ended=under_way.forget,
+    )
+    content = Content(Bodies(context.database.bodies.get), disposition)
+    return _Delivery(under_way, disposition, content)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """Where mail goes, from which source, and how a session is opened there."""
+
+    sources: Sources
+    providers: Providers
+    destinations: Destinations
+    dialer: Dialer
+
+
+def _ways(context: Context, permits: Callable[[str], bool]) -> _Ways:
+    settings = context.settings
+    resolver = Resolver(
+        settings.dns, settings.hostname, dnssec=settings.dnssec == "trusted", permits=permits
+    )
+    records = PolicyRecords(resolver)
+    policies = StsPolicies(records, PolicyFetcher(resolver).fetch, context.database.policies)
+    sources = Sources.parse(settings.sources)
+    providers = Providers.parse(settings.providers)
+    destinations = Destinations(
+        Routes.parse(settings.routes), resolver, policies, sources=sources, providers=providers
+    )
+    dialer = Dialer(resolver, settings.hostname, Contexts.make(), records=records)
+    return _Ways(sources, providers, destinations, dialer)
+
+
+def _means(settings: Settings, dialer: Dialer, delivery: _Delivery) -> Means:
+    return Means(
+        dialer=dialer,
+        connection_limit=ConnectionLimit(settings.sender_connections),
+        disposition=delivery.disposition,
+        pieces=delivery.content.pieces,
+        work=work,
+        idle_seconds=settings.sender_connection_idle,
+        most_messages=settings.sender_connection_messages,
+    )
+
+
+def _caps(settings: Settings) -> Caps:
+    longest = max(RetrySchedule.parse(settings.retry_schedule).seconds)
+    return Caps(
+        connections=settings.sender_lane_connections,
+        closed_longest=min(CLOSED_LONGEST, longest),
+    )
+
+
+def _make_pool(
+    lane_store: LaneStore,
+    means: Means,
+    /,
+    lane: Lane[Job],
+    destination: Destination,
+    *,
+    home: Shard | None,
+    requeue: Requeue,
+) -> ConnectionPool:
+    """Make the pool of a new lane, which takes up what was learnt of its site."""
+    lane_store.prepare(lane)
+    return ConnectionPool(lane, destination, means, home=home, requeue=requeue)
+
+
+def _consumer(
+    context: Context, handler: Handler, dispatcher: Dispatcher, queue: Queue, shard: Shard
+) -> Consumer:
+    """Make the consumer that brings the messages of `queue` to `handler`."""
+    consumer = Consumer(
+        context.link,
+        context.publisher,
+        queue,
+        handler.for_shard(shard),
+        prefetch=shard.capacity,
+        parallel=1,
+        ends_later=True,
+        lost=partial(dispatcher.lost, shard),
+    )
+    shard.attach(consumer)
+    return consumer
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ WARMUP = Gauge(
 )
 WAITING = Gauge("postroad_sender_waiting", "Messages waiting in lanes")
 REQUEUED = Counter(
-    "postroad_sender_parked_total", "Messages put back to wait without an attempt", ["reason"]
+    "postroad_sender_requeued_total", "Messages put back to a queue, by reason", ["reason"]
 )
 REROUTED = Counter(
     "postroad_sender_rerouted_total",

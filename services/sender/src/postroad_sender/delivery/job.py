@@ -28,6 +28,10 @@ class Shard:
     leaving: bool = False
     home: "Shard | None" = None
 
+    def attach(self, consumer: Consumer) -> None:
+        """Take up the broker's consumer of the shard's queue, which brings its messages here."""
+        self.consumer = consumer
+
     @property
     def load(self) -> int:
         """How many messages are held, or as how many their octets count if those are many."""

@@ -10,9 +10,10 @@ import json
 import os
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
 
 import structlog
+
+from postroad_sender.delivery.facts import AttemptFacts
 
 KEEP = 20_000  # entries, in memory and in each of the two files
 
@@ -24,7 +25,7 @@ class Journal:
 
     def __init__(self, folder: Path | None = None, keep: int = KEEP) -> None:
         self._keep = keep
-        self._known: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._known: OrderedDict[str, AttemptFacts | None] = OrderedDict()
         self._path = None if folder is None else folder / "delivered.journal"
         self._file = -1
         self._lines = 0
@@ -49,16 +50,16 @@ class Journal:
             os.close(self._file)
             self._file = -1
 
-    def delivered(self, recipient: str, facts: dict[str, Any]) -> None:
-        """The message with the id `recipient` was taken; `facts` are those of its event."""
+    def delivered(self, recipient: str, facts: AttemptFacts) -> None:
+        """Note that the message with the id `recipient` was taken, and the facts of its event."""
         self._note(recipient, facts)
 
     def handed_on(self, key: str) -> None:
-        """What was left to do for this try of a message is safe elsewhere."""
-        self._note(key, {})
+        """Note that what was left to do for this try of a message is safe elsewhere."""
+        self._note(key, None)
 
-    def find(self, recipient: str) -> dict[str, Any] | None:
-        """The facts, if the message was delivered."""
+    def find(self, recipient: str) -> AttemptFacts | None:
+        """Return the facts, if the message was delivered."""
         return self._known.get(recipient)
 
     def was_handed_on(self, key: str) -> bool:
@@ -70,11 +71,12 @@ class Journal:
         assert self._path is not None  # noqa: S101 - asked only where there is a folder
         return self._path.with_suffix(".old")
 
-    def _note(self, key: str, facts: dict[str, Any]) -> None:
+    def _note(self, key: str, facts: AttemptFacts | None) -> None:
         self._remember(key, facts)
         if self._file < 0:
             return
-        line = json.dumps([key, facts], separators=(",", ":")).encode() + b"\n"
+        data = {} if facts is None else facts.to_data()
+        line = json.dumps([key, data], separators=(",", ":")).encode() + b"\n"
         try:
             os.write(self._file, line)
             self._lines += 1
@@ -92,7 +94,7 @@ class Journal:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(self._path, flags, 0o600)
 
-    def _remember(self, key: str, facts: dict[str, Any]) -> None:
+    def _remember(self, key: str, facts: AttemptFacts | None) -> None:
         self._known[key] = facts
         if len(self._known) > self._keep:
             self._known.popitem(last=False)
@@ -106,6 +108,6 @@ class Journal:
                 except ValueError:
                     continue  # the last line of a process that was killed while it wrote
                 if isinstance(key, str) and isinstance(facts, dict):
-                    self._remember(key, facts)
+                    self._remember(key, AttemptFacts.from_data(facts) if facts else None)
                     count += 1
         return count

@@ -8,8 +8,15 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from postroad_common.mail.classification import Classification
 from postroad_common.mail.reply import Reply
-from postroad_sender.throttle.signals import Signal, classify, of_trouble, stated_delay
+from postroad_sender.throttle.signals import (
+    CLASSIFICATIONS,
+    Signal,
+    classify,
+    of_trouble,
+    stated_delay,
+)
 from postroad_smtp.client.stage import Stage, Trouble, WireError
 from postroad_smtp.client.transaction import Answer
 
@@ -40,6 +47,19 @@ class Outcome:
     delay: float | None = None
     said: str = ""
     policy: Mapping[str, Any] | None = None
+
+    @property
+    def classification(self) -> Classification:
+        """Why, in the words that bounces use, too."""
+        ours = _CLASSIFICATIONS.get(self.reply.enhanced) if self.local else None
+        return ours or CLASSIFICATIONS[self.signal]
+
+
+_CLASSIFICATIONS = {
+    "4.4.3": Classification.DNS,
+    "4.5.0": Classification.PROTOCOL,
+    "4.7.5": Classification.TLS,
+}
 
 
 def of_answer(answer: Answer) -> Outcome:

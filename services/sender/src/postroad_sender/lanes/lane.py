@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
+from postroad_common.mail.requeue import RequeueReason
 from postroad_sender.connect.lane_key import LaneKey
 from postroad_sender.lanes.directives import NO_DIRECTIVES, Directives
 from postroad_sender.limits.shared_limit import LaneLimits
@@ -78,7 +79,15 @@ class Lane(Generic[W]):
         "working",
     )
 
-    def __init__(self, key: LaneKey, controller: Controller, now: float) -> None:
+    def __init__(
+        self,
+        key: LaneKey,
+        controller: Controller,
+        now: float,
+        *,
+        provider: str = "",
+        limits: LaneLimits | None = None,
+    ) -> None:
         self.key = key
         self.controller = controller
         self.working = 0
@@ -86,8 +95,8 @@ class Lane(Generic[W]):
         self.busy = 0
         self.used = now
         self.moved = 0.0
-        self.provider = ""
-        self.limits: LaneLimits | None = None
+        self.provider = provider
+        self.limits = limits
         self.directives: Directives = NO_DIRECTIVES
         self.swept = 0.0
         self._queues: OrderedDict[str, deque[W]] = OrderedDict()
@@ -115,6 +124,15 @@ class Lane(Generic[W]):
         if self.limits is not None and self.limits.closed_for() > self.controller.closed_for(now):
             return self.limits.why_closed()
         return self.controller.why_closed()
+
+    def requeue_reason(self, now: float) -> RequeueReason:
+        """Why a message that finds the lane closed goes back to a queue."""
+        if self.limits is not None and self.limits.closed_for() > self.controller.closed_for(now):
+            used_up = self.limits.kind_closed()
+            return RequeueReason.WARMUP if used_up == "warmup" else RequeueReason.LIMIT_REACHED
+        if self.controller.is_paused:
+            return RequeueReason.PAUSED
+        return RequeueReason.LANE_CLOSED
 
     def put(self, work: W) -> None:
         """Last in the queue of its account."""

@@ -25,9 +25,8 @@ from postroad_sender.delivery.job import Job
 from postroad_sender.lanes.directives import Directives
 from postroad_sender.lanes.lane import Lane
 from postroad_sender.throttle.controller import Effect, Kind
+from postroad_sender.timings import Timings
 
-POLL_EVERY = 2.0  # seconds
-SAVE_EVERY = 6.0
 STALE_AFTER = 6 * 3600.0  # seconds; older knowledge of a site's limits is worth nothing
 OVERLAP = 10.0  # seconds of orders read again: the clocks of other machines differ
 MOST_REMEMBERED = 20_000
@@ -38,18 +37,17 @@ _log = structlog.get_logger("lanes")
 
 
 class LaneStore:
-    """One per process. Loop times inside, Unix times in the store.
-
-    `apply_directives` is called with each lane that has new orders.
-    """
+    """One per process. Loop times inside, Unix times in the store."""
 
     def __init__(
         self,
         store: Lanes,
         clock: Callable[[], float],
         wall: Callable[[], float] = time.time,
+        *,
+        timings: Timings | None = None,
     ) -> None:
-        self.apply_directives: Callable[[Lane[Job]], None] | None = None
+        self._timings = timings or Timings()
         self._store = store
         self._clock = clock
         self._wall = wall
@@ -102,23 +100,32 @@ class LaneStore:
                 self.prepare(lane)
         _log.info("lanes read again", known=len(self._remembered), seconds=self._wall() - wall)
 
-    async def run(self, lanes: Callable[[], Iterable[Lane[Job]]]) -> None:
-        """Read orders and write states, for ever."""
+    async def run(
+        self,
+        lanes: Callable[[], Iterable[Lane[Job]]],
+        changed: Callable[[Lane[Job]], None],
+    ) -> None:
+        """Read directives and write states, for ever. `changed` is called for new directives."""
         saved_at = self._clock()
         while True:
             try:
                 if not self._loaded:
                     await self.load()
-                await self.read_directives(lanes())
-                if self._clock() - saved_at >= SAVE_EVERY:
+                for lane in await self.read_directives(lanes()):
+                    changed(lane)
+                if self._clock() - saved_at >= self._timings.save_every:
                     saved_at = self._clock()
                     await self.save(lanes())
             except StoreAway as error:
                 _log.info("the book of lanes is out of reach", error=str(error))
-            await asyncio.sleep(POLL_EVERY)
+            await asyncio.sleep(self._timings.directives_every)
 
-    async def read_directives(self, lanes: Iterable[Lane[Job]]) -> None:
-        """Obey what was ordered since the last look. Raises StoreAway."""
+    async def read_directives(self, lanes: Iterable[Lane[Job]]) -> list[Lane[Job]]:
+        """Apply what was written since the last call; returns the lanes that have new directives.
+
+        Raises:
+            StoreAway: `run` will try again.
+        """
         now = self._wall()
         records = await self._store.ordered_since(self._read_until - OVERLAP)
         self._read_until = now
@@ -128,13 +135,14 @@ class LaneStore:
             if self._orders.get(record.key) != record.order
         }
         self._orders |= changed
+        found = []
         for lane in lanes:
             order = changed.get(str(lane.key))
             if order is not None:
                 _log.info("order for a lane", lane=str(lane.key), order=dict(order))
                 apply_directives(lane, order, self._clock(), now)
-                if self.apply_directives is not None:
-                    self.apply_directives(lane)
+                found.append(lane)
+        return found
 
     async def save(self, lanes: Iterable[Lane[Job]]) -> None:
         """Write the states that have changed. Raises StoreAway."""

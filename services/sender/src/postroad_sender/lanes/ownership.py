@@ -20,9 +20,9 @@ from postroad_common.errors import BrokerAway, StoreAway, Unroutable
 from postroad_common.store.replicas import Replica, Replicas
 from postroad_sender import metrics
 from postroad_sender.delivery.job import Shard
+from postroad_sender.timings import Timings
 
 PROBE = "x-postroad-knock"
-HEARTBEAT = 2.0  # seconds
 _AGAIN_AFTER = 4.0  # seconds before a shard is let go once more
 _SERVICE = "sender"
 
@@ -68,7 +68,9 @@ class Ownership:
         shards: Sequence[Shard],
         release: Callable[[Shard], Awaitable[None]],
         gained: Callable[[], Awaitable[None]],
+        timings: Timings,
     ) -> None:
+        self._heartbeat = timings.heartbeat
         self._name = name
         self._replicas = replicas
         self._publisher = publisher
@@ -83,7 +85,7 @@ class Ownership:
 
     async def run(self) -> None:
         """Say that this process is alive, take what is its own, let go what is not. For ever."""
-        await asyncio.sleep(HEARTBEAT / 2)  # the first messages tell more than a knock
+        await asyncio.sleep(self._heartbeat / 2)  # the first messages tell more than a probe
         while not self.leaving:
             try:
                 holds = [shard.name for shard in self._shards.values() if _is_in_line(shard)]
@@ -92,7 +94,7 @@ class Ownership:
                 _log.info("who else is alive is not known now", error=str(error))
             if not self.leaving:
                 await self.reconcile()
-            await asyncio.sleep(HEARTBEAT)
+            await asyncio.sleep(self._heartbeat)
 
     async def withdraw(self) -> None:
         """This process ends: the others need not wait for it to be missed."""

@@ -7,7 +7,7 @@ another is open; one whose warm-up goes down gets less, one that cannot keep up 
 import random
 from collections.abc import Sequence
 
-from postroad_sender.lanes.worker import ConnectionPool
+from postroad_sender.lanes.pool import ConnectionPool
 
 SPARING = 0.05  # of its weight, for a source with next to nothing left today
 CROWD = 8  # messages that may wait in a lane whatever its speed

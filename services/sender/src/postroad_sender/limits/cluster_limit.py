@@ -20,10 +20,10 @@ from postroad_common.store.leases import Division
 from postroad_sender.limits.allocation import differs, divide
 from postroad_sender.limits.connection_limit import ConnectionLimit, Waiter
 from postroad_sender.limits.rate_limit import TOLERANCE, RateLimit
+from postroad_sender.timings import Timings
 
-EVERY = 1.0  # seconds between looks at what others want
-IDLE_EVERY = 5.0  # the same, while nothing is wanted or held here
-TURN = 10.0  # seconds, of those who cannot have a part at the same time
+TURN = Timings().allocation_turn
+IDLE_ROUNDS = 5  # times as long between looks, while nothing is wanted or held here
 
 _log = structlog.get_logger("caps")
 
@@ -164,18 +164,20 @@ class RateAllocation:
 class ClusterLimit:
     """One number that is divided: connections, or with a `unit` messages per second."""
 
-    def __init__(self, name: str, most: int, unit: float | None = None) -> None:
+    def __init__(
+        self, name: str, most: int, unit: float | None = None, *, turn: float = TURN
+    ) -> None:
         self.name = name
         self.most = most
         self.allocations: dict[str, Allocation] = {}
         self._unit = unit
-        self._turn = TURN if unit is None else max(TURN, 5.0 / unit)
+        self._turn = turn if unit is None else max(turn, 5.0 / unit)
 
     @classmethod
-    def of_rate(cls, name: str, rate: float) -> "ClusterLimit":
-        """`rate` messages per second, in units of one or, if it is less, in one."""
+    def of_rate(cls, name: str, rate: float, *, turn: float = TURN) -> "ClusterLimit":
+        """Divide `rate` messages per second, in units of one or, if it is less, in one."""
         most = max(1, int(rate))
-        return cls(name, most, rate / most)
+        return cls(name, most, rate / most, turn=turn)
 
     def connections(self, holder: str, waiters: LimitWaiters) -> ConnectionLimit:
         """What `holder` has of a number of connections; none until the store has been asked."""
@@ -202,7 +204,10 @@ class ClusterLimits:
         store: DivisionStore,
         homes: Callable[[], Sequence[str]],
         wall: Callable[[], float] = time.time,
+        *,
+        every: float = Timings().exchange_every,
     ) -> None:
+        self._every = every
         self._store = store
         self._homes = homes
         self._wall = wall
@@ -233,15 +238,16 @@ class ClusterLimits:
 
     async def run(self) -> None:
         """Exchange, for ever."""
+        every = self._every
         while True:
             try:
                 await self.exchange()
             except StoreAway as error:
                 _log.info("shares stay as they are", error=str(error))
             waited = 0.0
-            while waited < (IDLE_EVERY if self._idle and not self._is_wanted() else EVERY):
-                await asyncio.sleep(EVERY / 2)
-                waited += EVERY / 2
+            while waited < (IDLE_ROUNDS * every if self._idle and not self._is_wanted() else every):
+                await asyncio.sleep(every / 2)
+                waited += every / 2
 
     async def exchange(self) -> None:
         """Take what is wanted and free, give back what is not needed. Raises StoreAway."""

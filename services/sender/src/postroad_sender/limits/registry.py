@@ -19,6 +19,7 @@ from postroad_sender.limits.daily_quota import DailyQuota
 from postroad_sender.limits.rate_limit import TOLERANCE, RateLimit
 from postroad_sender.limits.shared_limit import LaneLimits, SharedLimit
 from postroad_sender.routes.sources import Source
+from postroad_sender.timings import Timings
 
 TIDY_EVERY = 10.0  # seconds
 
@@ -33,13 +34,17 @@ class LimitRegistry:
         homes: Callable[[], Sequence[str]],
         clock: Callable[[], float],
         wall: Callable[[], float] = time.time,
+        *,
+        timings: Timings | None = None,
     ) -> None:
+        timings = timings or Timings()
+        turn = timings.allocation_turn
         self._caps = caps
         self._leases = leases
         self._clock = clock
         self._wall = wall
         self.cluster_limits = ClusterLimits(
-            leases, lambda: [_short(home) for home in homes()], wall
+            leases, lambda: [_short(home) for home in homes()], wall, every=timings.exchange_every
         )
         self._shared_limits: weakref.WeakValueDictionary[tuple[str, ...], SharedLimit] = (
             weakref.WeakValueDictionary()
@@ -48,10 +53,12 @@ class LimitRegistry:
         self._owned_since: dict[str, float] = {}
         for name, limits in caps.of_sources().items():
             if limits.connections is not None:
-                self.cluster_limits.add(ClusterLimit(f"connections/{name}", limits.connections))
+                self.cluster_limits.add(
+                    ClusterLimit(f"connections/{name}", limits.connections, turn=turn)
+                )
             if limits.messages_per_second is not None:
                 self.cluster_limits.add(
-                    ClusterLimit.of_rate(f"rate/{name}", limits.messages_per_second)
+                    ClusterLimit.of_rate(f"rate/{name}", limits.messages_per_second, turn=turn)
                 )
 
     def is_apart(self, domain: str) -> bool:

@@ -111,6 +111,11 @@ class Controller:
         """Seconds for which nothing at all is sent; 0.0 if the lane is open."""
         return self._pause_left(now)
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether an operator has pinned a pause."""
+        return Kind.PAUSE in self._pins
+
     def why_closed(self) -> str:
         """The reason of the pause in force."""
         pin = self._pins.get(Kind.PAUSE)

@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 from importlib import resources
 
+from postroad_common.mail.classification import Classification
 from postroad_common.mail.reply import Reply
 from postroad_smtp.client.stage import Stage, Trouble
 
@@ -54,6 +55,23 @@ _SLOWING = frozenset(
         Signal.REPUTATION,
     }
 )
+
+CLASSIFICATIONS = {
+    Signal.NONE: Classification.UNDETERMINED,
+    Signal.REFUSED: Classification.CONNECTION,
+    Signal.TIMEOUT: Classification.CONNECTION,
+    Signal.DROPPED: Classification.CONNECTION,
+    Signal.CONNECTIONS: Classification.RATE_LIMIT,
+    Signal.BUSY: Classification.SERVER_ERROR,
+    Signal.RATE: Classification.RATE_LIMIT,
+    Signal.POLICY: Classification.POLICY,
+    Signal.REPUTATION: Classification.REPUTATION,
+    Signal.GREYLIST: Classification.GREYLISTED,
+    Signal.MAILBOX: Classification.MAILBOX_FULL,
+    Signal.RECIPIENT: Classification.UNAVAILABLE,
+    Signal.OTHER: Classification.UNDETERMINED,
+}
+"""What is told of a deferral; a signal is what the lane learns from the same reply."""
 
 _OF_TROUBLE = {
     Trouble.REFUSED: Signal.REFUSED,
