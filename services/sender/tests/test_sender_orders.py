@@ -227,7 +227,6 @@ class Process:
         await self._context.tasks.close()
         for link in self._links:
             await link.close()
-        await self.database.close()
 
     async def hand_in(self, *addresses: str) -> None:
         now = time.time()
@@ -301,6 +300,7 @@ async def process(
 ) -> AsyncIterator[Process]:
     async with AsyncExitStack() as stack:
         process = Process(amqp_url, mongodb_uri, tmp_path)
+        stack.push_async_callback(process.database.close)
         await process.start(sink)
         stack.push_async_callback(process.stop)
         yield process
