@@ -1,41 +1,48 @@
 """What every handler of the API asks for: the token with the right scope, and the body's fields."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fastapi import Depends, Security
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.routing import APIRoute
-from fastapi.security import APIKeyQuery, HTTPBearer, SecurityScopes
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
 from pydantic import BaseModel
 from starlette.requests import Request
 
 from postroad_common.store.tokens import Token
-from postroad_ingress_http.dependencies import AuthenticatorOf
+from postroad_ingress_http.dependencies import Dependencies
 from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.http.fields import read_fields
 
 M = TypeVar("M", bound=BaseModel)
 
-_BEARER = Security(HTTPBearer(scheme_name="bearer", auto_error=False))
-_QUERY = Security(APIKeyQuery(name="access_token", scheme_name="query", auto_error=False))
 
+class CurrentToken(SecurityBase):
+    """A dependency: the token of the request, which allows the scope that is asked for.
 
-async def current_token(
-    request: Request,
-    needed: SecurityScopes,
-    authenticator: AuthenticatorOf,
-    _header: Annotated[object, _BEARER] = None,  # these two are for the OpenAPI document
-    _query: Annotated[object, _QUERY] = None,
-) -> Token:
-    """Return the token of the request, which allows the scope `needed`.
-
-    Raises:
-        ApiError: see `Authenticator.authenticate`; 400, a query parameter is not known.
+    A security scheme of FastAPI, which documents it; one call, because every request pays for it.
     """
-    token = await authenticator.authenticate(request, needed.scope_str)
-    if request.query_params:
-        _refuse_unknown(request)
-    return token
+
+    def __init__(self) -> None:
+        self.model = HTTPBearerModel()
+        self.scheme_name = "bearer"
+
+    async def __call__(self, request: Request, needed: SecurityScopes) -> Token:
+        """Return the token.
+
+        Raises:
+            ApiError: see `Authenticator.authenticate`; 400, a query parameter is not known.
+        """
+        dependencies: Dependencies = request.app.state.dependencies
+        token = await dependencies.authenticator.authenticate(request, needed.scope_str)
+        if request.scope["query_string"]:
+            _refuse_unknown(request)
+        return token
+
+
+_CURRENT_TOKEN = CurrentToken()
 
 
 def _refuse_unknown(request: Request) -> None:
@@ -54,7 +61,7 @@ def _refuse_unknown(request: Request) -> None:
 
 def needs(scope: str) -> Any:
     """Return the dependency on a token that allows `scope`."""
-    return Security(current_token, scopes=[scope])
+    return Security(_CURRENT_TOKEN, scopes=[scope])
 
 
 class BodyNeeded(Generic[M]):

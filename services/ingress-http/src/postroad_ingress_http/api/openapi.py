@@ -16,12 +16,14 @@ from postroad_ingress_http.api.answers import refusals
 
 DESCRIPTION = "Submit mail, follow it, and manage logins, domains and webhooks."
 _REFS = "#/components/schemas/{model}"
+_QUERY = {"type": "apiKey", "in": "query", "name": "access_token"}
 _TYPES = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
 
 
 def build(routes: Sequence[APIRoute]) -> dict[str, Any]:
     """Return the OpenAPI document of the routes."""
     document = get_openapi(title="Postroad", version="1", description=DESCRIPTION, routes=routes)
+    document["components"]["securitySchemes"]["query"] = _QUERY
     schemas = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)  # what does not validate is a 400
@@ -36,7 +38,9 @@ def _complete(operation: dict[str, Any], route: APIRoute, schemas: dict[str, Any
     """Add the body, the scope, and the refusals that follow from body and path."""
     answers = operation["responses"]
     answers.pop("422", None)
-    operation["x-scope"] = next(iter(operation["security"][0].values()))[0]
+    scopes = operation["security"][0]["bearer"]
+    operation["x-scope"] = scopes[0]
+    operation["security"].append({"query": scopes})
     more = [404] if "{" in route.path else []
     for dependency in route.dependant.dependencies:
         if isinstance(dependency.call, BodyNeeded):

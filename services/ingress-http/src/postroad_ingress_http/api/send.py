@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -17,14 +17,13 @@ from postroad_ingress_http.sending.submission import Origin
 
 router = APIRouter(tags=["send"], responses=REFUSALS)
 Sender = Annotated[Token, needs("send")]
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        description="The same key and body are accepted once within a day.",
-        json_schema_extra={"maxLength": 255},
-    ),
-]
+_KEY_HEADER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 255},
+    "description": "The same key and body are accepted once within a day.",
+}
 
 
 @router.post(
@@ -32,13 +31,13 @@ IdempotencyKey = Annotated[
     summary="Submit a message",
     response_model=dict[str, str],
     response_description="Message ids, each with its recipient.",
+    openapi_extra={"parameters": [_KEY_HEADER]},
 )
 async def send(
     request: Request,
     token: Sender,
     mail: Annotated[SendFields, body(SendFields, read_send)],
     acceptance: AcceptanceOf,
-    key: IdempotencyKey = None,
 ) -> Response:
     """Accept a message; the answer comes when it is safe on the queue.
 
@@ -49,6 +48,7 @@ async def send(
         ip=request.client.host if request.client else "",
         protocol="HTTPS" if request.url.scheme == "https" else "HTTP",
     )
+    key = request.headers.get("idempotency-key")
     once = None if key is None else Once.of(key, await request.body())
     accepted = await accept(mail, Origin(token.account, token.id, client), once, acceptance)
     headers = {"Idempotency-Replayed": "true"} if accepted.replayed else None
