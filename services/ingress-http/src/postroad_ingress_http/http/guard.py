@@ -13,7 +13,6 @@ from typing import Any
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -34,6 +33,13 @@ _IN_WORK = Gauge("postroad_http_requests_in_work", "Requests being worked on.")
 HUNG_UP = 499
 """What metrics show for a client that went before its answer, as nginx does."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -207,17 +213,20 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = self._state["request_id"]
-            rate: Rate | None = self._state.get("rate")
-            for name, value in rate.headers().items() if rate else ():
-                headers[name] = value
-            headers["X-Content-Type-Options"] = "nosniff"
-            headers["Referrer-Policy"] = "no-referrer"
-            headers.setdefault("Cache-Control", "no-store")
-            headers.setdefault(
-                "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"
-            )
+            given = message.get("headers", ())
+            names = {name for name, _ in given}
+            more = [(name, value) for name, value in self._more() if name not in names]
+            message = {**message, "headers": [*given, *more]}
         elif self._bare and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)
+
+    def _more(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers that an answer has unless it brings its own, in lower case."""
+        rate: Rate | None = self._state.get("rate")
+        told = rate.headers().items() if rate else ()
+        return [
+            (b"x-request-id", self._state["request_id"].encode()),
+            *((name.lower().encode(), value.encode()) for name, value in told),
+            *_HEADERS,
+        ]
