@@ -1,5 +1,6 @@
 """Counting: connections, rates, failures, credentials on the wire, and who is in which network."""
 
+import asyncio
 import base64
 import contextlib
 from ipaddress import ip_network
@@ -8,9 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postroad_common.store.credentials import Credential
+from postroad_ingress_smtp import replies
 from postroad_ingress_smtp.admission import ConnectionLimiter, Memory, client_key, rates
+from postroad_ingress_smtp.authentication import Authentication
 from postroad_ingress_smtp.failures import Failures
 from postroad_ingress_smtp.limits import Limits
+from postroad_ingress_smtp.logins import Logins
 from postroad_ingress_smtp.proxy import in_networks
 from postroad_smtp.server import sasl
 
@@ -90,6 +95,43 @@ def test_a_guessed_login_is_blocked_but_not_for_its_owner():
     assert not failures.blocked("198.51.100.9", "bob", 0.0)
     failures.failed("192.0.2.1", "ann", 0.0)
     assert failures.blocked("192.0.2.1", "ann", 0.0)
+
+
+def test_attempts_in_progress_count_as_failures():
+    failures = Failures(Limits(auth_failures_per_address=3))
+    failures.failed("192.0.2.1", "ann", 0.0)
+    with failures.trying("192.0.2.1", "ann"):
+        assert not failures.blocked("192.0.2.1", "bob", 0.0)
+        with failures.trying("192.0.2.1", "eve"):
+            assert failures.blocked("192.0.2.1", "bob", 0.0)
+            assert not failures.blocked("192.0.2.2", "bob", 0.0)
+    assert not failures.blocked("192.0.2.1", "bob", 0.0)
+
+
+async def test_many_attempts_at_once_do_not_pass_the_limit():
+    limits = Limits(auth_failures_per_address=20, auth_delay_seconds=0, auth_waiting=100)
+    looked_at = 0
+
+    async def find(username: str) -> Credential | None:  # noqa: ARG001 - nobody is known
+        nonlocal looked_at
+        looked_at += 1
+        await asyncio.sleep(0)
+        return None
+
+    logins = Logins(find, limits, lambda: 0.0)
+    try:
+        authentication = Authentication(logins, Failures(limits), lambda: 0.0)
+        answers = await asyncio.gather(
+            *(
+                authentication.check(sasl.Credentials(f"guess{number}", "x"), "192.0.2.1")
+                for number in range(60)
+            )
+        )
+    finally:
+        logins.close()
+    assert looked_at == 60
+    assert answers.count(replies.AUTH_FAILED) == 20
+    assert answers.count(replies.AUTH_BLOCKED) == 40
 
 
 def test_a_blocked_address_is_listened_to_again_later():

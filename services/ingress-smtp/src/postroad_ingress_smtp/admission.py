@@ -3,8 +3,11 @@
 One process, one event loop: plain counters. What the bounds are is in `limits`.
 """
 
+import asyncio
+import contextlib
 import ipaddress
 from collections import Counter
+from collections.abc import AsyncIterator
 
 from postroad_common.tokenbucket import TokenBuckets
 
@@ -90,6 +93,29 @@ class Admission:
         """Give the place back."""
         self.logged_in()
         self._all.release(self._key)
+
+
+class Turns:
+    """Lets at most `each` of the same key go on at a time; the others wait in their order."""
+
+    def __init__(self, each: int) -> None:
+        self._each = each
+        self._queues: dict[str, tuple[asyncio.Semaphore, int]] = {}
+
+    @contextlib.asynccontextmanager
+    async def of(self, key: str) -> AsyncIterator[None]:
+        """Wait for a turn of `key`, and hold it."""
+        semaphore, users = self._queues.get(key) or (asyncio.Semaphore(self._each), 0)
+        self._queues[key] = (semaphore, users + 1)
+        try:
+            async with semaphore:
+                yield
+        finally:
+            _, users = self._queues[key]
+            if users == 1:
+                del self._queues[key]
+            else:
+                self._queues[key] = (semaphore, users - 1)
 
 
 class Memory:

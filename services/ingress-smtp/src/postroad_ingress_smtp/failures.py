@@ -4,7 +4,10 @@ Blocking a login name for everybody would let anybody lock its owner out, so add
 used it with success are exempt.
 """
 
+import contextlib
 import math
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from postroad_common.caching import Cache
@@ -51,15 +54,38 @@ class Failures:
         self._by_address = _Counts(limits.auth_window_seconds)
         self._by_login = _Counts(limits.auth_window_seconds)
         self._trusted: Cache[tuple[str, str], None] = Cache(_ENTRIES)
+        self._trying: Counter[tuple[str, str]] = Counter()
+
+    def trusts(self, address: str, login: str) -> bool:
+        """Return whether the login was used with success from there, and not in vain since."""
+        return (client_key(address), login) in self._trusted
+
+    @contextlib.contextmanager
+    def trying(self, address: str, login: str) -> Iterator[None]:
+        """Count an attempt among the failures until its outcome is known.
+
+        Otherwise any number of them could pass the limit together.
+        """
+        keys = (("address", client_key(address)), ("login", login))
+        self._trying.update(keys)
+        try:
+            yield
+        finally:
+            for key in keys:
+                self._trying[key] -= 1
+                if not self._trying[key]:
+                    del self._trying[key]
 
     def blocked(self, address: str, login: str, now: float) -> bool:
         """Return whether a password from `address` for `login` is not even looked at."""
-        key = client_key(address)
-        if (key, login) in self._trusted:
+        if self.trusts(address, login):
             return False
+        key = client_key(address)
+        of_address = round(self._by_address.at(key, now)) + self._trying["address", key]
+        of_login = round(self._by_login.at(login, now)) + self._trying["login", login]
         return (
-            round(self._by_address.at(key, now)) >= self._limits.auth_failures_per_address
-            or round(self._by_login.at(login, now)) >= self._limits.auth_failures_per_login
+            of_address >= self._limits.auth_failures_per_address
+            or of_login >= self._limits.auth_failures_per_login
         )
 
     def failed(self, address: str, login: str, now: float) -> float:

@@ -104,7 +104,9 @@ class Limits(BaseModel):
     )
     auth_delay_max_seconds: float = Field(default=5, ge=0, description="The longest such delay.")
     auth_workers: int = _count(2, "Passwords checked at the same time.")
-    auth_waiting: int = _count(100, "Passwords that may wait to be checked.")
+    auth_waiting: int = _count(
+        100, "Passwords that may wait to be checked; half of the places are for known addresses."
+    )
     auth_cache_seconds: float = Field(
         default=60, ge=0, description="Time for which a password, once checked, is remembered."
     )

@@ -115,8 +115,12 @@ class Logins:
         """Return whether the password was found right lately, for the login as it is stored now."""
         return stored is not None and self._mac(credentials, stored) in self._right
 
-    async def verify(self, credentials: Credentials, stored: Credential | None) -> bool:
+    async def verify(
+        self, credentials: Credentials, stored: Credential | None, *, known: bool
+    ) -> bool:
         """Return whether the password is right; for no login at all it takes as long to say no.
+
+        Half of the places to wait in are for clients that are `known`.
 
         Raises:
             BusyError: too many others wait.
@@ -126,7 +130,8 @@ class Logins:
         mac = self._mac(credentials, stored)
         check = self._checks.get(mac)
         if check is None:
-            if len(self._checks) >= self._limits.auth_waiting:
+            places = self._limits.auth_waiting if known else (self._limits.auth_waiting + 1) // 2
+            if len(self._checks) >= places:
                 raise BusyError
             password_hash = stored.password_hash if stored else DUMMY_HASH
             loop = asyncio.get_running_loop()
