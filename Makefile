@@ -7,6 +7,7 @@ READY := .venv/.postroad-ready
 SETUP_INPUTS := uv.lock pyproject.toml scripts/bootstrap.sh \
 	$(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
 PYTEST_ARGS ?=
+TEST_PROCESSES ?= 2
 BENCH_ARGS ?=
 CODE := $(wildcard libs/*/src services/*/src) bench
 
@@ -24,7 +25,7 @@ demo: $(READY) ## the same, but end by itself; fails if any step did not really 
 
 test: $(READY) ## unit and integration tests, against real RabbitMQ and MongoDB
 	@$(BIN)/postroad prepare
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-speed: $(READY) ## the tests that assert times; they want a quiet machine
 	@$(BIN)/postroad prepare

@@ -1,17 +1,14 @@
-"""Servers for tests: real RabbitMQ and MongoDB, started once per run and shared by all.
+"""Servers for tests: real RabbitMQ and MongoDB, started once per process of tests and kept.
 
 `POSTROAD_TEST_AMQP_URL` and `POSTROAD_TEST_MONGODB_URI`, given together, name servers to use
 instead of starting some. Tests of the whole stack have their own fixtures in `tests/integration`.
 """
 
 import asyncio
-import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 
 import aio_pika
 import aio_pika.abc
@@ -21,32 +18,62 @@ from pymongo import AsyncMongoClient
 
 from postroad_common.broker import link, topology
 from postroad_common.mail.identifiers import new_id
+from postroad_stack.stack import Stack
 
 # Tests start a hundred processes of ours. Without bytecode each would compile its libraries anew,
 # which takes as long as everything else at its start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
-@pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """AMQP URL and MongoDB URI of servers for this run."""
-    given = os.environ.get("POSTROAD_TEST_AMQP_URL"), os.environ.get("POSTROAD_TEST_MONGODB_URI")
-    if given[0] and given[1]:
-        yield given[0], given[1]
+# Tests in one of these folders share a server set or a stack, so one process runs them all; they
+# take the longest, so they are the first to be given to one. Every other file is a group.
+_TOGETHER = (
+    "tests/integration",
+    "services/ingress-smtp",
+    "services/sender",
+    "services/ingress-http",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several processes (`-n`): say which tests stay together, the longest groups first."""
+    if not config.pluginmanager.hasplugin("xdist"):
         return
-    state = tmp_path_factory.mktemp("servers")
-    command = [str(Path(sys.executable).with_name("postroad"))]
-    started = subprocess.run(
-        [*command, "up", "--detach", "--json", "--only", "rabbitmq,mongod", "--state-dir", state],
-        stdout=subprocess.PIPE,
-        check=True,
-        timeout=600,
-    )
-    document = json.loads(started.stdout.decode().strip().splitlines()[-1])
-    try:
-        yield document["amqp"], document["mongodb"]
-    finally:
-        subprocess.run([*command, "down", "--wipe", "--state-dir", str(state)], check=True)
+    order = {name: number for number, name in enumerate(_TOGETHER)}
+    groups: dict[pytest.Item, str] = {}
+    for item in items:
+        path = item.path.relative_to(config.rootpath).as_posix()
+        folder = next((name for name in _TOGETHER[:2] if path.startswith(f"{name}/")), path)
+        groups[item] = folder
+        item.add_marker(pytest.mark.xdist_group(folder))
+    if config.getoption("dist") == "loadgroup" or hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _place(groups[item], order))
+
+
+def _place(group: str, order: dict[str, int]) -> int:
+    return next((number for name, number in order.items() if group.startswith(name)), len(order))
+
+
+@pytest.fixture(scope="session")
+def own_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack | None]:
+    """Servers of this process of tests, which end with it however it ends; None if some are given.
+
+    A test may freeze or kill them, if it waits until they are back.
+    """
+    if all(os.environ.get(f"POSTROAD_TEST_{name}") for name in ("AMQP_URL", "MONGODB_URI")):
+        yield None
+        return
+    with Stack.start(tmp_path_factory.mktemp("servers"), only=("rabbitmq", "mongod")) as stack:
+        yield stack
+        stack.stop(wipe=True)
+
+
+@pytest.fixture(scope="session")
+def servers(own_servers: Stack | None) -> tuple[str, str]:
+    """AMQP URL and MongoDB URI of servers for this process of tests."""
+    if own_servers is None:
+        return os.environ["POSTROAD_TEST_AMQP_URL"], os.environ["POSTROAD_TEST_MONGODB_URI"]
+    return own_servers.document.amqp, own_servers.document.mongodb
 
 
 async def _empty(connection: aio_pika.abc.AbstractConnection) -> None:

@@ -77,9 +77,15 @@ class Login:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """Start a RabbitMQ and a MongoDB of this test session's own: they get killed, too."""
+def servers(
+    own_servers: Stack | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Servers]:
+    """Give a RabbitMQ and a MongoDB that no other test uses now: they get killed, too."""
     given = os.environ.get("POSTROAD_TEST_INGRESS_SMTP_STATE")  # to reuse a pair while developing
+    if own_servers is not None and not given:
+        document = own_servers.document
+        yield Servers(document.amqp, document.mongodb, own_servers)
+        return
     folder = Path(given) if given else tmp_path_factory.mktemp("servers")
     stack = Stack.start(folder, only=("rabbitmq", "mongod"))
     try:
