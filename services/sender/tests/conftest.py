@@ -184,7 +184,7 @@ async def name_server() -> AsyncIterator[NameServer]:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate and key for 127.0.0.1 and localhost, as one PEM file."""
+    """Return a self-signed certificate and key for 127.0.0.1 and localhost, as one PEM file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -254,7 +254,7 @@ class Authority:
     def issue(
         self, *names: str, days: int = 1, common: str = "server", with_root: bool = False
     ) -> Issued:
-        """A certificate for `names` that ends in `days`; below zero it has expired."""
+        """Return a certificate for `names` that ends in `days`; below zero it has expired."""
         key = ec.generate_private_key(ec.SECP256R1())
         made = self._sign(common, key, "between", self._under, names=names, days=days)
         others = (self.between, self.root) if with_root else (self.between,)
@@ -367,7 +367,7 @@ class Sink:
         return [address for _, addresses, _ in self.taken for address in addresses]
 
     def owners(self) -> set[str]:
-        """The clients that are connected now, by their names in EHLO."""
+        """Return the clients that are connected now, by their names in EHLO."""
         return {name for name, reader in self._clients.values() if not reader.at_eof()}
 
     async def start(self) -> None:
@@ -468,7 +468,7 @@ class Sink:
 
 @pytest.fixture
 async def sink() -> AsyncIterator[Sink]:
-    """A receiving server on loopback."""
+    """Return a receiving server on loopback."""
     sink = Sink()
     await sink.start()
     yield sink

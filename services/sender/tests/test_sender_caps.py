@@ -109,7 +109,7 @@ class Store:
 
 
 class Lane:
-    """Sends whenever it may, one message each time that it is kicked."""
+    """Sends whenever it may, one message each time that it is woken."""
 
     def __init__(
         self, loop: Clock, rate_limit: RateLimit | None = None, quota: DailyQuota | None = None
@@ -145,7 +145,7 @@ class Lane:
 
 
 def most_within(moments: Iterable[float], seconds: float = 1.0) -> int:
-    """The most that fall into any span of `seconds`."""
+    """Return the most that fall into any span of `seconds`."""
     times = sorted(moments)
     first, most = 0, 0
     for last, moment in enumerate(times):
@@ -251,7 +251,7 @@ def test_freed_slot_goes_on_to_the_next_where_the_first_has_no_use_for_it(clock:
     assert connection_limit.used == 1
 
 
-# -- tallies
+# -- quotas
 
 
 def quota(store: Store, most: int | None, wall: list[float]) -> DailyQuota:

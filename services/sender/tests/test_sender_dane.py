@@ -18,7 +18,7 @@ NAMES = ("mx.d.test", "d.test")
 
 
 def tlsa(kind: str, certificate: x509.Certificate) -> TlsaRecord:
-    """The record of `kind`, as in `3 1 1`, for `certificate`."""
+    """Return the record of `kind`, as in `3 1 1`, for `certificate`."""
     usage, selector, matching = map(int, kind.split())
     if selector == 0:
         data = certificate.public_bytes(Encoding.DER)

@@ -147,7 +147,7 @@ class Sender:
             return count
 
     def named(self, *names: EventName) -> list[Event]:
-        """The events read so far with one of these names."""
+        """Return the events read so far with one of these names."""
         return [event for event in self.events if event.event in names]
 
     async def told(self, name: EventName, count: int = 1, seconds: float = 15) -> list[Event]:

@@ -207,7 +207,7 @@ class Senders:
         await publisher.publish_many(batch)
 
     async def events(self) -> list[Event]:
-        """What was told until now."""
+        """Return what was told until now."""
         connection = await aio_pika.connect(self._amqp_url)
         found: list[Event] = []
         async with connection:
@@ -228,7 +228,7 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float 
 
 
 def most_within(moments: list[float], seconds: float) -> int:
-    """The most that fall into any span of `seconds`."""
+    """Return the most that fall into any span of `seconds`."""
     times = sorted(moments)
     return max(sum(start <= moment < start + seconds for moment in times) for start in times)
 

@@ -143,7 +143,7 @@ class Relay:
         return (job.body,)
 
     def job(self, address: str, octets: bytes = MIME, *, requiretls: bool = False) -> Job:
-        """A message; its account is the local part of `address`."""
+        """Return a message; its account is the local part of `address`."""
         account, _, domain = address.partition("@")
         message = OutboundMessage(
             id=address,
@@ -563,7 +563,7 @@ def tlsa(certificate: Any, kind: str = "3 1 1") -> str:
 
 @pytest.fixture
 def secure(relay: Start, name_server: Any) -> Start:
-    """A relay that trusts its resolver, which vouches for `.test`."""
+    """Return a relay that trusts its resolver, which vouches for `.test`."""
     name_server.signed = (".test",)
 
     def start(**changes: Any) -> Relay:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import structlog
 
 from postroad_common.errors import StoreAway
+from postroad_common.mail.requeue import RequeueReason
 from postroad_sender.delivery.disposition import Disposition
 from postroad_sender.delivery.job import Shard
 from postroad_sender.handler import Handler
@@ -62,12 +63,12 @@ class Drain:
         _log.info("shard left", shard=shard.name)
 
     async def drain(self) -> None:
-        """The same for all of them, for good."""
+        """Give all shards away, for good."""
         self._handler.draining = True
         leaving = asyncio.create_task(self._backlogs.release())
         await asyncio.sleep(0)  # from here on, what is left alone goes back to the queue
         for job in self._handler.take_timed() + await self._dispatcher.stop():
-            self._disposition.nack(job)
+            self._disposition.nack(job, RequeueReason.DRAIN)
         await leaving
         await self._disposition.committed()
         with contextlib.suppress(StoreAway):

@@ -46,7 +46,7 @@ class Handler:
         self.draining = False
 
     def for_shard(self, shard: Shard) -> Callable[[list[Delivery]], Awaitable[None]]:
-        """The handler of one shard's deliveries; they end later."""
+        """Return the handler of one shard's deliveries; they end later."""
 
         async def handle(deliveries: list[Delivery]) -> None:
             shard.taken += len(deliveries)
@@ -70,7 +70,7 @@ class Handler:
         return handle
 
     def take_timed(self, shard: Shard | None = None) -> list[Job]:
-        """The jobs that wait for their second (of one shard), which are then the caller's."""
+        """Hand over the jobs (of one shard) that wait here until they are due."""
         jobs = [job for job in self._timers if shard is None or job.shard is shard]
         for job in jobs:
             self._timers.pop(job).cancel()

@@ -37,14 +37,14 @@ class Destination:
     source: Source = SYSTEM
 
     def via(self, source: Source) -> "Destination":
-        """The same from `source`, one of its `sources`."""
+        """Return the same from `source`, one of its `sources`."""
         if source is self.source:
             return self
         return replace(self, key=LaneKey(source.name, self.key.site), source=source)
 
     @property
     def requirement(self) -> TlsRequirement:
-        """What mail for the domain demands of TLS."""
+        """What TLS has to be for mail to the domain."""
         return self.asked or TlsRequirement.of_route(self.route)
 
     @property
@@ -53,7 +53,7 @@ class Destination:
         return self.route.host is not None
 
     def redirected(self, to: Redirect | None) -> "Destination":
-        """The same by other hosts. A login is for the route's own host and is shown to no other."""
+        """Return the same by other hosts; a login is shown to the route's own host only."""
         if to is None:
             return self
         changes = {"host": to.host, "port": to.port, "tls": to.tls}
@@ -82,7 +82,7 @@ class Destinations:
         self._fixed: dict[tuple[str, int, str], Destination] = {}
 
     def known(self, domain: str) -> Destination | None:
-        """The destination, if no question to DNS is needed for it."""
+        """Return the destination, if no question to DNS is needed for it."""
         route = self._routes.find(domain)
         if route.host is None:
             return None
@@ -95,7 +95,7 @@ class Destinations:
         return found
 
     async def find(self, domain: str) -> Destination:
-        """The destination of `domain`.
+        """Return the destination of `domain`.
 
         Raises:
             WireError: stage ROUTE, as `Resolver.mail_hosts`.
@@ -135,7 +135,7 @@ class Destinations:
     async def _by_policy(
         self, domain: str, requirement: TlsRequirement
     ) -> tuple[tuple[MxHost, ...], TlsRequirement]:
-        """The hosts of `domain`, and `requirement` with what the domain asks."""
+        """Return the hosts of `domain`, and `requirement` with what the domain asks."""
         with contextlib.suppress(AddressError):  # such a name has no hosts either
             domain = normalise_domain(domain)
         asking = None

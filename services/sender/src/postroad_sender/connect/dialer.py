@@ -1,6 +1,6 @@
 """Opening sessions to a destination: its hosts in order, their addresses, TLS as is demanded.
 
-Hosts that the demand (`tls_policy`) forbids are passed over. Where TLS is only wished for and
+Hosts that the requirement (`tls.requirement`) forbids are passed over. Where TLS is only wished for and
 fails, the same address is tried again without, and remembered for a while; so it is with a
 certificate that need not be good. Addresses that did not answer lately come last.
 """
@@ -119,7 +119,7 @@ class Dialer:
 
         Raises:
             WireError: none is; what the most telling of them said. It has a `policy` if that is
-                (also) because of the demand, and says nothing about the site then.
+                (also) because of the requirement, and says nothing about the site then.
         """
         requirement = requirement or destination.requirement
         errors: list[WireError] = []
@@ -275,7 +275,7 @@ class Dialer:
 
 
 def _most_telling(errors: list[WireError]) -> WireError:
-    """The error that stands for all. It has a policy if one of them has.
+    """Return the error that stands for all. It has a policy if one of them has.
 
     A policy tells more than a reply, a reply more than silence, and the first host more than the
     fallbacks. But what is final is so only if it is for all hosts.

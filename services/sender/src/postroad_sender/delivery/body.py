@@ -55,7 +55,7 @@ class Bodies:
         self._coming: dict[str, asyncio.Task[bytes]] = {}
 
     async def pieces(self, message: OutboundMessage, carried: memoryview) -> Pieces:
-        """The whole message, in pieces.
+        """Return the whole message, in pieces.
 
         Raises:
             PatchError: see `assemble`; and whatever `fetch` raises.

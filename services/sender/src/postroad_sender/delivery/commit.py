@@ -22,7 +22,7 @@ from postroad_sender.delivery.journal import Journal
 MOST = 200  # jobs that wait for each other
 _PAUSE = 1.0  # seconds between tries while the broker is away
 
-_log = structlog.get_logger("endings")
+_log = structlog.get_logger("commit")
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class Committer:
         self._due.append(pending)
 
     def acknowledge(self, job: Job) -> None:
-        """What follows from `job` is safe."""
+        """Acknowledge `job`: what follows from it is safe."""
         job.acknowledge()
         self._ended(job)
 
@@ -123,7 +123,7 @@ class Committer:
         return safe
 
     async def _commit_one(self, pending: PendingCommit, *, published: bool = False) -> None:
-        """The same for one; a broker that is away is waited for."""
+        """Commit one, and wait for a broker that is away."""
         job, publications = pending.job, pending.publications
 
         async def publish() -> None:

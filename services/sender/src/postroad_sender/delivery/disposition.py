@@ -235,6 +235,8 @@ class Disposition:
             for _, outcome, _ in deferred
         )
         metrics.REQUEUED.labels(RequeueReason.DEFERRED).inc()
+        text = str(deferred[0][1].reply)
+        _log.debug("requeued", message=message.id, requeue=RequeueReason.DEFERRED, reason=text)
         later = min(now + seconds, max(now, message.expires))
         tell_delay = not message.delayed_sent and now - message.received >= DELAY_TOLD_AFTER
         for recipient, outcome, said in deferred:
@@ -255,7 +257,7 @@ class Disposition:
             "first_attempt": message.first_attempt or now,
             "delayed_sent": message.delayed_sent or tell_delay,
         }
-        publications.append(to_tier(job, later, now, str(deferred[0][1].reply), **changes))
+        publications.append(to_tier(job, later, now, text, **changes))
 
 
 def _must_report_relay(recipient: OutboundRecipient, session: Session | None) -> bool:

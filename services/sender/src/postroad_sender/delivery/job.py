@@ -79,7 +79,7 @@ class Job:
         return any(not delivery.stale for delivery in self.deliveries)
 
     def envelope(self) -> Envelope:
-        """The envelope for the wire."""
+        """Return the envelope for the wire."""
         message = self.message
         international = message.smtputf8 and self._is_international()
         return Envelope(

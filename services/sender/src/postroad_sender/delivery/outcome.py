@@ -63,7 +63,7 @@ _CLASSIFICATIONS = {
 
 
 def of_answer(answer: Answer) -> Outcome:
-    """The outcome for a recipient that the transaction answered for."""
+    """Return the outcome for a recipient that the transaction answered for."""
     reply = answer.reply
     if reply is None:
         return _of_trouble(answer.stage, answer.trouble or Trouble.LOCAL, answer.detail)
@@ -75,7 +75,7 @@ def of_answer(answer: Answer) -> Outcome:
 
 
 def of_error(error: WireError) -> Outcome:
-    """The outcome of not getting as far as offering the message."""
+    """Return the outcome of not getting as far as offering the message."""
     if error.reply is not None:
         outcome = _of_reply(error.stage, error.reply)
     else:
@@ -84,13 +84,13 @@ def of_error(error: WireError) -> Outcome:
 
 
 def expired(last: str) -> Outcome:
-    """The outcome of a message whose time is over; `last` says why it waited."""
+    """Return the outcome of a message whose time is over; `last` says why it waited."""
     text = f"delivery time expired; {last}" if last else "delivery time expired"
     return Outcome(Status.FAILED, Stage.ROUTE, Reply(554, "5.4.7", text[:500]), local=True)
 
 
 def ordered(reply: Reply, reason: str) -> Outcome:
-    """The outcome of a message that an operator has ordered to fail, for `reason`."""
+    """Return the outcome of a message that an operator has ordered to fail, for `reason`."""
     said = f"# bounced by order: {reason}"
     return Outcome(Status.FAILED, Stage.ROUTE, reply, local=True, said=said)
 

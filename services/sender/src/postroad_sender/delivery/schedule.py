@@ -1,4 +1,4 @@
-"""When a deferred message is tried again, and in which waiting room it waits until then.
+"""When a deferred message is tried again, and in which retry tier it waits until then.
 
 The rooms (tiers) have fixed times; an arbitrary delay is made of several stays.
 """
@@ -56,7 +56,7 @@ class RetrySchedule:
 
 
 def tier_for(remaining: float, tiers: Sequence[int]) -> int:
-    """The tier (its seconds) in which a message that must wait `remaining` seconds waits next.
+    """Return the tier (its seconds) for a message that must wait `remaining` seconds.
 
     The longest that does not overshoot by more than a fifth, else the shortest.
     """

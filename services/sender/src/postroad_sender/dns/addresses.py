@@ -37,7 +37,7 @@ def is_literal(host: str) -> bool:
 
 
 def literal(domain: str) -> str | None:
-    """The address in a domain literal, `[192.0.2.1]` or `[IPv6:2001:db8::1]`; None for a name."""
+    """Return the address in a literal, `[192.0.2.1]` or `[IPv6:2001:db8::1]`; None for a name."""
     if not (domain.startswith("[") and domain.endswith("]")):
         return None
     return domain[1:-1].removeprefix("IPv6:").removeprefix("ipv6:")

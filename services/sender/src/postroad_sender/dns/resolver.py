@@ -77,7 +77,7 @@ class Cache(Generic[V]):
         self._kept: OrderedDict[str, tuple[float, V | WireError]] = OrderedDict()
 
     def get(self, key: str) -> V | WireError | None:
-        """What is kept, unless its time is over."""
+        """Return what is kept, unless its time is over."""
         found = self._kept.get(key)
         if found is None:
             return None
@@ -129,7 +129,7 @@ class Resolver:
         self._addresses: Cache[Addresses] = Cache(clock)
 
     async def mail_hosts(self, domain: str) -> tuple[MxHost, ...]:
-        """The hosts that take mail for `domain`, by preference; the domain itself without MX.
+        """Return the hosts for mail to `domain`, by preference; the domain itself without MX.
 
         Raises:
             WireError: stage ROUTE; with a 5yz reply where the answer is definite.
@@ -152,7 +152,7 @@ class Resolver:
         return kept
 
     async def addresses(self, host: str, *, named_by_route: bool = False) -> tuple[str, ...]:
-        """The addresses of `host`, IPv6 first. Only public ones unless a route names the host.
+        """Return the addresses of `host`, IPv6 first; only public ones unless a route names it.
 
         Raises:
             WireError: there are none that may be used, or no answer came.
@@ -233,7 +233,7 @@ class Resolver:
         raise WireError(Stage.ROUTE, Reply(550, "5.1.2", f"{host} has neither MX nor address"))
 
     async def ask(self, name: str, kind: str) -> Found:
-        """The answer, not kept; without records where the name exists without such ones.
+        """Return the answer, not kept; without records where the name exists without such ones.
 
         Raises:
             WireError: stage ROUTE; with a 5yz reply where the name does not exist.
@@ -259,7 +259,7 @@ class Resolver:
 
 
 def again(error: WireError) -> WireError:
-    """A failure that was kept, to be raised once more."""
+    """Return a failure that was kept, to be raised again."""
     return WireError(error.stage, error.reply or error.trouble or Trouble.DNS, error.detail)
 
 
@@ -269,6 +269,6 @@ def _ttl(answer: "dns.resolver.Answer") -> float:
 
 
 def in_order(hosts: tuple[MxHost, ...], dice: random.Random | None = None) -> list[str]:
-    """The names of `hosts` by preference, those of equal preference in random order."""
+    """Return the names of `hosts` by preference, those of equal preference in random order."""
     shuffle = (dice or random).random
     return [host.name for host in sorted(hosts, key=lambda host: (host.preference, shuffle()))]

@@ -11,7 +11,7 @@ MAX_NAME = 160  # characters
 
 
 def site_name(hosts: Iterable[str]) -> str:
-    """The name of the site made of `hosts`; the same for the same set in any order and case.
+    """Return the name of the site made of `hosts`; the same for the same set in any order and case.
 
     `a.mx.example` and `b.mx.example` make `(a|b).mx.example`.
     """

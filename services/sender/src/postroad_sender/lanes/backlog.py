@@ -61,7 +61,7 @@ class Backlogs:
         return len(self.known)
 
     def queue_for(self, pool: ConnectionPool) -> str | None:
-        """The queue where `pool`'s lane lets messages wait, if it has one."""
+        """Return the queue where `pool`'s lane lets messages wait, if it has one."""
         lane = str(pool.lane.key)
         backlog = self.known.get(lane)
         if backlog is not None:

@@ -27,7 +27,7 @@ class Bounce:
 
 @dataclass(frozen=True, slots=True)
 class Directives:
-    """All orders of one lane; times are Unix seconds.
+    """All directives for one lane; times are Unix seconds.
 
     `paused_until` is infinite for a pause without end. `draining` is a pause, too, for which
     connections are closed at once. `cancel`: what was learnt of that kind until then is forgotten.
@@ -47,7 +47,7 @@ class Directives:
 
     @classmethod
     def parse(cls, order: Mapping[str, Any]) -> "Directives":
-        """The orders in a document of the store."""
+        """Return the directives in a document of the store."""
         paused = order.get("paused")
         cancel = order.get("cancel")
         pairs = cancel.items() if isinstance(cancel, Mapping) else ()

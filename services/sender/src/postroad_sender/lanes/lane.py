@@ -145,11 +145,11 @@ class Lane(Generic[W]):
         self._size += 1
 
     def head(self) -> W | None:
-        """The message whose turn it is."""
+        """Return the message whose turn it is."""
         return next(iter(self._queues.values()))[0] if self._size else None
 
     def take(self, fits: Callable[[W], bool] | None = None) -> W | None:
-        """The next message; accounts take turns. With `fits`, the next that it is true for."""
+        """Take the next message that `fits` (any, if None); accounts take turns."""
         if not self._size:
             return None
         for account, queue in self._queues.items():  # noqa: B007 - used below

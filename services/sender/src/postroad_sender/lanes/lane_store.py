@@ -1,14 +1,14 @@
-"""The book of lanes in the store: what was learnt survives restarts, and operators are obeyed.
+"""The lanes in the store: what was learnt survives restarts, and directives reach the lanes.
 
-The sender writes each lane's state there and reads the orders given for it. The store may be
+The sender writes each lane's state there and reads the directives for it. The store may be
 away: lanes then go on with what they know.
 
 A state has `phase` (idle, open, limited, closed, paused, draining, drained), `connections`,
-`busy`, `window`, `rate`, `waiting` (in this process), `requeued` (about how many were sent to wait
+`busy`, `window`, `rate`, `waiting` (in this process), `parked` (about how many were sent to wait
 elsewhere in the last minutes), `reason`, `effects`, and `learnt`, which is for the next process;
 `provider`, if it is known who runs the site. Caps and warm-ups are among the effects, as they
-stand. With an order to bounce there is also `swept`, the time up to which the lane's backlog has
-been worked off for it. What an order may have is in `directives`.
+stand. With a directive to bounce there is also `swept`, the time up to which the lane's backlog has
+been worked off for it. What directives there are is in `directives`.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from postroad_sender.throttle.controller import Effect, Kind
 from postroad_sender.timings import Timings
 
 STALE_AFTER = 6 * 3600.0  # seconds; older knowledge of a site's limits is worth nothing
-OVERLAP = 10.0  # seconds of orders read again: the clocks of other machines differ
+OVERLAP = 10.0  # seconds of directives read again: the clocks of other machines differ
 MOST_REMEMBERED = 20_000
 _PAGE = 1000
 _FOR_EVER = 10 * 365 * 86_400.0
@@ -58,7 +58,7 @@ class LaneStore:
         self._loaded = False
 
     def prepare(self, lane: Lane[Job]) -> None:
-        """Give a new lane what is known of its site, and its orders."""
+        """Give a new lane what is known of its site, and its directives."""
         key = str(lane.key)
         known = self._remembered.pop(key, None)
         now, wall = self._clock(), self._wall()
@@ -117,7 +117,7 @@ class LaneStore:
                     saved_at = self._clock()
                     await self.save(lanes())
             except StoreAway as error:
-                _log.info("the book of lanes is out of reach", error=str(error))
+                _log.info("the store of lanes is out of reach", error=str(error))
             await asyncio.sleep(self._timings.directives_every)
 
     async def read_directives(self, lanes: Iterable[Lane[Job]]) -> list[Lane[Job]]:
@@ -159,7 +159,7 @@ class LaneStore:
 
 
 def describe(lane: Lane[Job], now: float, wall: float) -> dict[str, Any]:
-    """The state of `lane` as it is stored and shown."""
+    """Return the state of `lane` as it is stored and shown."""
     controller = lane.controller
     effects = [
         effect
@@ -252,6 +252,6 @@ def _until(effect: Effect, shift: float) -> int | None:
 
 
 def _about(number: float) -> int:
-    """Rounded, so that a number that slowly fades is not written down anew all the time."""
+    """Round a number that slowly fades, so that it is not written down again and again."""
     digits = len(str(int(number)))
     return int(round(number, min(0, 2 - digits)))

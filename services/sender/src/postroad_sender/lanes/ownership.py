@@ -5,7 +5,7 @@ so a shard whose owner dies has another within a moment, with or without the dat
 own it follows from who is alive (`store.replicas`): a process that has a shard meant for another
 one, which stands in line, lets it go. Without the database everything stays as it is.
 
-A process knows that it owns a shard by having been given something from it. It knocks at those
+A process knows that it owns a shard by having been given something from it. It probes at those
 meant for it: a message without content, put into their queue.
 """
 
@@ -23,14 +23,14 @@ from postroad_sender.delivery.job import Shard
 from postroad_sender.timings import Timings
 
 PROBE = "x-postroad-knock"
-_AGAIN_AFTER = 4.0  # seconds before a shard is let go once more
+_AGAIN_AFTER = 4.0  # seconds before a shard is let go again
 _SERVICE = "sender"
 
 _log = structlog.get_logger("shards")
 
 
 def assign(shards: Sequence[str], replicas: Sequence[str]) -> dict[str, str]:
-    """An owner for each shard: the same wherever it is computed, even, and little moved by change.
+    """Return an owner for each shard: the same everywhere, even, and little moved by change.
 
     Rendezvous hashing, where nobody gets more than a fair share.
     """
@@ -97,7 +97,7 @@ class Ownership:
             await asyncio.sleep(self._heartbeat)
 
     async def withdraw(self) -> None:
-        """This process ends: the others need not wait for it to be missed."""
+        """Tell the others that this process ends, so that they need not miss it first."""
         self.leaving = True
         try:
             await self._replicas.leave(self._name)
@@ -105,7 +105,7 @@ class Ownership:
             _log.info("the others learn later that this process ends", error=str(error))
 
     async def reconcile(self) -> None:
-        """One round of knocking and letting go, by what is known of the others."""
+        """One round of probing and letting go, by what is known of the others."""
         now = self._loop.time()
         owners = assign(list(self._shards), [replica.name for replica in self._alive])
         holds = {replica.name: replica.holds for replica in self._alive}

@@ -161,7 +161,7 @@ class ConnectionPool:
             await self._tasks.close()
 
     def apply_directives(self) -> None:
-        """The orders for this lane have changed: act on them now."""
+        """Act on the lane's new directives now."""
         directives, before = self.lane.directives, self._applied
         self._applied = directives
         if directives.bounce is not None:
@@ -185,7 +185,7 @@ class ConnectionPool:
         self.disposition.finish(job, [outcome] * len(job.message.recipients), None)
 
     def requirement(self, job: Job) -> TlsRequirement:
-        """What `job` needs of TLS. By an operator's redirection the way is the operator's."""
+        """Return what `job` needs of TLS; after a redirection, what the operator asks for."""
         redirect = self.lane.directives.redirect
         if redirect is None:
             return job.requirement
@@ -193,7 +193,7 @@ class ConnectionPool:
         return with_requiretls(requirement) if job.requirement.requiretls else requirement
 
     def take(self, session: Session) -> Job | None:
-        """The next message that `session` may carry; None also if it has to make room for others.
+        """Take the next message that `session` may carry; None also if it has to make room.
 
         It has to when it is the turn of a message that it is not good enough for, and no other
         connection is on its way.

@@ -14,7 +14,7 @@ CROWD = 8  # messages that may wait in a lane whatever its speed
 
 
 class SourcePool:
-    """The crews of one site, one for each source of a pool; all have the same home."""
+    """The pools of one site, one for each source of a pool; all have the same home."""
 
     def __init__(self, pools: Sequence[ConnectionPool]) -> None:
         self.pools = tuple(pools)
@@ -23,7 +23,7 @@ class SourcePool:
         self._now = 0.0  # the turn that was given last
 
     def choose(self, now: float) -> ConnectionPool:
-        """The crew for the next message; if all are closed, the one that opens first."""
+        """Return the pool for the next message; if all are closed, the one that opens first."""
         best, first = -1, 0.0
         for number, pool in enumerate(self.pools):
             if pool.lane.closed_for(now) > 0.0:
@@ -51,7 +51,7 @@ def _cost(pool: ConnectionPool, now: float) -> float:
 
 
 def make_source_pool(pools: Sequence[ConnectionPool]) -> SourcePool:
-    """Make these crews know each other."""
+    """Make these pools know each other."""
     source_pool = SourcePool(pools)
     for pool in source_pool.pools:
         if pool.siblings:

@@ -128,7 +128,7 @@ class ConnectionWorker:
                 lane.busy -= 1
 
     async def _next(self, session: Session) -> Job | None:
-        """The next message to send, or None when this connection is to end."""
+        """Return the next message to send, or None when this connection is to end."""
         pool, lane = self._pool, self._lane
         limits = lane.limits
         while True:

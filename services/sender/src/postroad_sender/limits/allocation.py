@@ -44,7 +44,7 @@ def divide(
     now: float,
     turn: int,
 ) -> tuple[Division, dict[str, int]]:
-    """What I may write down, and what my holders may use until then.
+    """Return the division to write down, and what my holders may use until then.
 
     `mine` tells for each of my holders what it wishes and what it uses. Nobody's part but mine is
     changed, and mine grow only by what is free. Times are Unix seconds.

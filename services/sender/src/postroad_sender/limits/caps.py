@@ -35,7 +35,7 @@ class Limits:
     messages_per_day: int | None = None
 
     def both(self, other: "Limits") -> "Limits":
-        """The smaller of each."""
+        """Return the smaller of each."""
         return Limits(
             _least(self.connections, other.connections),
             _least(self.messages_per_second, other.messages_per_second),
@@ -98,7 +98,7 @@ class StaticCaps:
 
     @classmethod
     def parse(cls, text: str, sources: Sources, providers: Providers) -> "StaticCaps":
-        """The caps in `text`; nothing means only those of the sources.
+        """Return the caps in `text`; nothing means only those of the sources.
 
         Raises:
             CapError: with the number of the entry and what is wrong with it.
@@ -115,13 +115,13 @@ class StaticCaps:
         return cls(caps, sources)
 
     def of_sources(self) -> dict[str, Limits]:
-        """What holds for each source that is named or has a cap."""
+        """Return what holds for each source that is named or has a cap."""
         named = [self._sources.find(cap.source) for cap in self._caps if cap.source is not None]
         every = [*self._sources, *(source for source in named if source is not None)]
         return {source.name: self.of_source(source) for source in every}
 
     def of_source(self, source: Source) -> Limits:
-        """What holds for `source`."""
+        """Return what holds for `source`."""
         found = Limits(source.connections, source.messages_per_second)
         for cap in self._caps:
             if cap.source is not None:
@@ -131,7 +131,7 @@ class StaticCaps:
         return found
 
     def _of_provider(self, provider: str) -> Limits:
-        """What holds for all sites of `provider` together."""
+        """Return what holds for all sites of `provider` together."""
         found = NO_LIMITS
         for cap in self._caps:
             if provider and cap.provider == provider:
@@ -139,7 +139,7 @@ class StaticCaps:
         return found
 
     def _of_domain(self, domain: str) -> Limits:
-        """What holds for mail to `domain` (lower case)."""
+        """Return what holds for mail to `domain` (lower case)."""
         found = NO_LIMITS
         for cap in self._caps:
             if cap.domain is not None and fnmatchcase(domain, cap.domain):

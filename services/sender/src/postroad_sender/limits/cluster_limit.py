@@ -67,7 +67,7 @@ class LimitWaiters:
         self._lanes: dict[Waiter, None] = {}
 
     def add(self, lane: Waiter) -> None:
-        """It waits."""
+        """Note that `lane` waits."""
         self._lanes[lane] = None
 
     def __bool__(self) -> bool:
@@ -97,7 +97,7 @@ class ConnectionAllocation:
         return most if self._waiters else self.connection_limit.used
 
     def allow(self, many: int) -> None:
-        """Resize the slots."""
+        """Allow `many` connections."""
         if many != self.connection_limit.most:
             self.connection_limit.resize(many)
 
@@ -180,13 +180,13 @@ class ClusterLimit:
         return cls(name, most, rate / most, turn=turn)
 
     def connections(self, holder: str, waiters: LimitWaiters) -> ConnectionLimit:
-        """What `holder` has of a number of connections; none until the store has been asked."""
+        """Return what `holder` has of the connections; none until the store has been asked."""
         part = self.allocations.setdefault(holder, ConnectionAllocation(waiters))
         assert isinstance(part, ConnectionAllocation)  # noqa: S101 - a number is of one kind
         return part.connection_limit
 
     def rate_limit(self, holder: str, waiters: LimitWaiters) -> RateLimit:
-        """What `holder` has of a rate; nothing until the store has been asked."""
+        """Return what `holder` has of a rate; nothing until the store has been asked."""
         part = self.allocations.setdefault(holder, RateAllocation(self._unit or 1.0, waiters))
         assert isinstance(part, RateAllocation)  # noqa: S101 - a number is of one kind
         return part.rate_limit
@@ -224,11 +224,11 @@ class ClusterLimits:
         self.limits[limit.name] = limit
 
     def waiters(self, source: str, home: str) -> LimitWaiters:
-        """What waits for `source` in the shard `home`."""
+        """Return what waits for `source` in the shard `home`."""
         return self._waiters.setdefault((source, home), LimitWaiters())
 
     def release(self, home: str) -> None:
-        """This process does not own `home` any more; what it held is its next owner's."""
+        """Give up `home`: what it held belongs to its next owner."""
         self._moves += 1
         for limit in self.limits.values():
             self._claimed.discard((limit.name, home))

@@ -1,4 +1,4 @@
-"""Slots: how many connections there may be, of a process or of whatever has a cap.
+"""Connection limits: how many connections there may be, of a process or of whatever has a cap.
 
 Those who find none free are woken, one after the other, when there are some. Idle connections give
 way to those that are needed.
@@ -42,7 +42,7 @@ class ConnectionLimit:
         return self.used > self.most
 
     def ask(self, waiter: Waiter) -> bool:
-        """Whether one is free. If not, `waiter` is kicked when one is."""
+        """Whether one is free. If not, `waiter` is woken when one is."""
         if self.used < self.most:
             return True
         self._waiting[waiter] = None
@@ -51,7 +51,7 @@ class ConnectionLimit:
         return False
 
     def acquire(self, waiter: Waiter) -> bool:
-        """Whether one more connection may be opened now. If not, `waiter` is kicked when it may."""
+        """Whether one more connection may be opened now. If not, `waiter` is woken when it may."""
         if not self.ask(waiter):
             return False
         self.used += 1
@@ -59,7 +59,7 @@ class ConnectionLimit:
         return True
 
     def release(self) -> None:
-        """A connection is gone."""
+        """Give a connection back."""
         self.used -= 1
         self._wake_soon()
 
@@ -71,7 +71,7 @@ class ConnectionLimit:
         self._wake_soon()
 
     def forget(self, waiter: Waiter) -> None:
-        """It does not wait any more."""
+        """Stop waiting."""
         self._waiting.pop(waiter, None)
 
     def _wake_soon(self) -> None:
@@ -80,7 +80,7 @@ class ConnectionLimit:
             asyncio.get_running_loop().call_soon(self._wake)
 
     def _wake(self) -> None:
-        """Kick those that wait until what is free is used; each once."""
+        """Wake those that wait until what is free is used; each once."""
         self._waking = False
         for waiter in list(self._waiting):
             if self.used >= self.most:

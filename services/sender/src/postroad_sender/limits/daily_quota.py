@@ -1,4 +1,4 @@
-"""Tallies: how many messages may still begin today, exact over all processes and restarts.
+"""Daily quotas: how many messages may still begin today, exact over all processes and restarts.
 
 What a process may use it leases from the store first, in parts small enough that a crash loses
 little: lost is then what might have been sent, so that it becomes fewer and never more. Days are
@@ -83,14 +83,14 @@ class DailyQuota:
         return self._wall() + closed if closed > 0.0 else None
 
     def share_left(self) -> float:
-        """What of today's number is left to all, from 0.0 to 1.0."""
+        """Return what of today's number is left to all, from 0.0 to 1.0."""
         self._start_day(self._wall())
         if self._most is None:
             return 1.0
         return (self._most - self._leased + self._left) / self._most if self._most else 0.0
 
     def may(self, waiter: Waiter) -> bool:
-        """Whether a message may begin. If not, `waiter` is kicked when more was leased."""
+        """Whether a message may begin. If not, `waiter` is woken when more was leased."""
         wall = self._wall()
         self._start_day(wall)
         if self._most is None:
@@ -103,7 +103,7 @@ class DailyQuota:
         return False
 
     def spend(self) -> None:
-        """A message begins."""
+        """Count a message that begins."""
         if self._most is not None:
             self._left -= 1
             self._used_at = self._wall()
@@ -130,7 +130,7 @@ class DailyQuota:
         return f"{self._what}: {self._leased - self._left} of {self._most} today"
 
     def forget(self, waiter: Waiter) -> None:
-        """It does not wait any more."""
+        """Stop waiting."""
         self._waiting.pop(waiter, None)
 
     async def tidy(self) -> None:

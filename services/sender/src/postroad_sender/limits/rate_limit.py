@@ -1,7 +1,7 @@
-"""A pace: so many messages per second and no more, for all who share it, in turn.
+"""A rate limit: so many messages per second and no more, for all who share it, in turn.
 
-In no second begin more than the rate says (rounded up). One timer per pace wakes one lane at a
-time, so that a thousand lanes behind one pace cost no more than the messages that pass.
+In no second begin more than the rate says (rounded up). One timer per limit wakes one lane at a
+time, so that a thousand lanes behind one rate limit cost no more than the messages that pass.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class RateLimit:
         return self._gcra.wait(now)
 
     def is_turn_of(self, waiter: Waiter) -> bool:
-        """Whether it was kicked last and nothing has begun since."""
+        """Whether it was woken last and nothing has begun since."""
         return self._turn is waiter
 
     @property
@@ -49,12 +49,12 @@ class RateLimit:
         return bool(self._waiting)
 
     def wait(self, waiter: Waiter, now: float) -> None:
-        """Stand in line: `waiter` is kicked when it is its turn."""
+        """Stand in line: `waiter` is woken when it is its turn."""
         self._waiting[waiter] = None
         self._arm(self.left(now))
 
     def spend(self, now: float) -> None:
-        """A message begins."""
+        """Count a message that begins."""
         self._turn = None
         self.spent += 1
         self._gcra.spend(now, self.rate / (1.0 + TOLERANCE))
@@ -64,7 +64,7 @@ class RateLimit:
         self._stale = True
 
     def resize(self, rate: float) -> None:
-        """The rate is another from now on; zero: nothing begins."""
+        """Change the rate, in messages per second; with zero nothing begins."""
         self.rate = rate
         if self._timer is not None:
             self._timer.cancel()
@@ -73,7 +73,7 @@ class RateLimit:
             self._arm(self.left(asyncio.get_running_loop().time()))
 
     def forget(self, waiter: Waiter) -> None:
-        """It does not wait any more."""
+        """Stop waiting."""
         self._waiting.pop(waiter, None)
 
     def _arm(self, left: float) -> None:
@@ -101,7 +101,7 @@ def may_pass(rate_limits: Sequence[RateLimit], waiter: Waiter, now: float, *, re
     """Whether `waiter` may begin a message that all of `rate_limits` count; if not, queue it.
 
     One that is `ready` to begin at once need not let those go first that have yet to connect. For
-    the others a turn at one of the paces is enough: to have it at all of them at once would be
+    the others a turn at one of the limits is enough: to have it at all of them at once would be
     chance.
     """
     for rate_limit in rate_limits:

@@ -1,6 +1,6 @@
-"""The gates of this process: which lanes have to pass which.
+"""The shared limits of this process: which lanes count against which.
 
-All lanes of a domain, of a provider and of a site have one home, so their gates are local; what a
+All lanes of a domain, of a provider and of a site have one home, so their limits are local; what a
 source may do in all is shared with other processes (`cluster_limits`, `quota`).
 """
 
@@ -25,7 +25,7 @@ TIDY_EVERY = 10.0  # seconds
 
 
 class LimitRegistry:
-    """All gates of this process; they are kept as long as there are lanes behind them."""
+    """All shared limits of this process, kept as long as there are lanes that they apply to."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class LimitRegistry:
         domain: str,
         usual: Limits,
     ) -> LaneLimits | None:
-        """What a new lane has to pass; `usual` holds for each source and site.
+        """Return what a new lane has to pass; `usual` holds for each source and site.
 
         None where there are no limits but those that a lane has anyway.
         """
@@ -96,7 +96,7 @@ class LimitRegistry:
         return LaneLimits(found) if found else None
 
     def release(self, home: str) -> None:
-        """This process does not own the shard `home` any more."""
+        """Give up the shard `home`."""
         self._owned_since.pop(home, None)
         for shared in list(self._shared_limits.values()):
             if shared.home == home and shared.rate_limit is not None:
@@ -114,7 +114,7 @@ class LimitRegistry:
                     metrics.WARMUP.labels(name).set(quota.leased)
 
     async def close(self) -> None:
-        """This process ends: give back what was leased and not used."""
+        """Give back what was leased and not used: this process ends."""
         await asyncio.gather(*(quota.close() for quota in list(self._quotas.values())))
 
     # -- inside
@@ -204,5 +204,5 @@ class LimitRegistry:
 
 
 def _short(home: str) -> str:
-    """The number of a shard; in the store its whole name would be a path."""
+    """Return the number of a shard; in the store its whole name would be a path."""
     return home.rpartition(".")[2]

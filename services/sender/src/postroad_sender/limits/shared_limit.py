@@ -61,7 +61,7 @@ class SharedLimit:
         self.waiters = waiters
 
     def states(self) -> list[LimitState]:
-        """The limits in force."""
+        """Return the limits in force."""
         found = []
         if self.connection_limit is not None:
             used, allowed = self.connection_limit.used, self.connection_limit.most
@@ -79,7 +79,7 @@ class SharedLimit:
 
 
 class LaneLimits:
-    """The gates of one lane."""
+    """All limits that apply to one lane."""
 
     def __init__(self, shared_limits: Sequence[SharedLimit]) -> None:
         self.shared_limits = tuple(shared_limits)
@@ -99,7 +99,7 @@ class LaneLimits:
     # -- connections
 
     def take(self, waiter: Waiter) -> bool:
-        """Whether one more connection may be opened now. If not, `waiter` is kicked when it may."""
+        """Whether one more connection may be opened now. If not, `waiter` is woken when it may."""
         for connection_limit in self._connection_limits:
             if not connection_limit.ask(waiter):
                 self._wait(waiter)
@@ -109,7 +109,7 @@ class LaneLimits:
         return True
 
     def give_back(self) -> None:
-        """A connection is gone."""
+        """Give a connection back."""
         for connection_limit in self._connection_limits:
             connection_limit.release()
 
@@ -118,19 +118,19 @@ class LaneLimits:
         return any(connection_limit.is_over for connection_limit in self._connection_limits)
 
     def idle(self, idler: Idler) -> None:
-        """A connection carries nothing now."""
+        """Note that `idler` carries nothing now."""
         for connection_limit in self._connection_limits:
             connection_limit.idle[idler] = None
 
     def busy(self, idler: Idler) -> None:
-        """It does again, or is gone."""
+        """Note that `idler` works again, or is gone."""
         for connection_limit in self._connection_limits:
             connection_limit.idle.pop(idler, None)
 
     # -- messages
 
     def may(self, waiter: Waiter, now: float, *, ready: bool) -> bool:
-        """Whether a message may begin now. If not, `waiter` is kicked when it is its turn."""
+        """Whether a message may begin now. If not, `waiter` is woken when it is its turn."""
         if not all([quota.may(waiter) for quota in self._quotas]):  # noqa: C419 - ask them all
             return False
         if may_pass(self._rate_limits, waiter, now, ready=ready):
@@ -139,7 +139,7 @@ class LaneLimits:
         return False
 
     def begin(self, now: float) -> None:
-        """A message begins."""
+        """Count a message that begins."""
         for quota in self._quotas:
             quota.spend()
         for rate_limit in self._rate_limits:
@@ -154,7 +154,7 @@ class LaneLimits:
         return max((quota.closed_for() for quota in self._quotas), default=0.0)
 
     def why_closed(self) -> str:
-        """The limit that is used up for longest."""
+        """Return the limit that is used up for longest."""
         closed = [(quota.closed_for(), quota) for quota in self._quotas]
         longest = max(closed, key=lambda pair: pair[0], default=None)
         return "" if longest is None or longest[0] <= 0.0 else longest[1].why()
@@ -164,11 +164,11 @@ class LaneLimits:
         return next((quota.kind for quota in self._quotas if quota.closed_for() > 0.0), "")
 
     def share_left(self) -> float:
-        """What is left of today, from 0.0 to 1.0."""
+        """Return what is left of today, from 0.0 to 1.0."""
         return min((quota.share_left() for quota in self._quotas), default=1.0)
 
     def forget(self, waiter: Waiter) -> None:
-        """It waits for nothing any more."""
+        """Stop waiting for anything."""
         for connection_limit in self._connection_limits:
             connection_limit.forget(waiter)
         for rate_limit in self._rate_limits:
@@ -177,5 +177,5 @@ class LaneLimits:
             quota.forget(waiter)
 
     def states(self) -> list[LimitState]:
-        """The limits in force."""
+        """Return the limits in force."""
         return [state for shared in self.shared_limits for state in shared.states()]

@@ -13,7 +13,7 @@ class EntryError(ValueError):
 
 
 def read_entries(text: str, model: type[M], noun: str) -> list[M]:
-    """The entries in `text`; nothing means none.
+    """Return the entries in `text`; nothing means none.
 
     Raises:
         EntryError: with the number of the entry and what is wrong with it.

@@ -71,7 +71,7 @@ class Providers:
         return cls(more)
 
     def of_hosts(self, hosts: Iterable[str]) -> str:
-        """The provider of the site with these hosts, whatever their order; empty if not known."""
+        """Return the provider of the site with these hosts, in any order; empty if not known."""
         for host in sorted({host.rstrip(".").lower() for host in hosts}):
             found = self._of_host(host)
             if found:

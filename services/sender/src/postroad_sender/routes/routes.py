@@ -99,7 +99,7 @@ class Routes:
 
     @classmethod
     def parse(cls, text: str) -> "Routes":
-        """The routes in `text`; nothing means none.
+        """Return the routes in `text`; nothing means none.
 
         Raises:
             RouteError: with the number of the entry and what is wrong with it.
@@ -113,7 +113,7 @@ class Routes:
         return iter(self._routes)
 
     def _find(self, domain: str) -> Route:
-        """The first route that matches `domain` (lower case), else `DIRECT`."""
+        """Return the first route that matches `domain` (lower case), else `DIRECT`."""
         for route in self._routes:
             if fnmatchcase(domain, route.domain):
                 return route

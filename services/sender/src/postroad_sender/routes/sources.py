@@ -45,7 +45,7 @@ class Source:
         return not self.addresses or self.address_for(remote) is not None
 
     def address_for(self, remote: str) -> str | None:
-        """The local address to connect to `remote` from; None: the system's choice."""
+        """Return the local address to connect to `remote` from; None: the system's choice."""
         six = ":" in remote
         return next((address for address in self.addresses if (":" in address) is six), None)
 
@@ -92,7 +92,7 @@ class _Entry(BaseModel):
             raise ValueError(str(error)) from None
 
     def source(self) -> Source:
-        """What it describes."""
+        """Return what it describes."""
         return Source(
             name=self.name,
             addresses=self.address,
@@ -121,7 +121,7 @@ class Sources:
 
     @classmethod
     def parse(cls, text: str) -> "Sources":
-        """The sources in `text`; nothing means none.
+        """Return the sources in `text`; nothing means none.
 
         Raises:
             SourceError: with the number of the entry and what is wrong with it.
@@ -146,7 +146,7 @@ class Sources:
         return iter(self._by_name.values())
 
     def find(self, name: str) -> Source | None:
-        """The source with that name or address. An address of none of them is a source, too."""
+        """Return the source with that name or address; an address of none is a source, too."""
         found = self._by_name.get(name)
         if found is not None:
             return found
@@ -157,7 +157,7 @@ class Sources:
         return self._by_address.get(address) or Source(name=address, addresses=(address,))
 
     def of_route(self, route: Route) -> tuple[Source, ...]:
-        """The sources for the mail of `route`; at least one.
+        """Return the sources for the mail of `route`; at least one.
 
         Raises:
             SourceError: it names one that is not there.

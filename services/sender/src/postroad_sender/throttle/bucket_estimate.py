@@ -26,7 +26,7 @@ class BucketEstimate:
         self._seen: tuple[float, float] | None = None  # a rate, and the allowance if it is right
 
     def on_sent(self, now: float, *, logged: bool = True) -> None:
-        """A message begins. It need not be logged while no limit is known."""
+        """Count a message that begins, `logged` only once a limit is known."""
         self._sent += 1
         if logged:
             self._log.append(now)
@@ -49,7 +49,7 @@ class BucketEstimate:
         return number
 
     def rate_at(self, sent_at: float, since: float) -> float:
-        """The rate of a server that objects to what is sent at `sent_at`, and to nothing before.
+        """Return the rate of a server that objects to what was sent at `sent_at`, not before.
 
         It objects as soon as in some time (not before `since`) more was sent than the allowance
         and what it takes in that time. So the rate is the greatest that fits one of these times.
@@ -68,7 +68,7 @@ class BucketEstimate:
         self._seen = rate, min(MOST, max(fits, default=0.0))
 
     def counted(self, rate: float) -> None:
-        """A rate was counted from one objection to the next."""
+        """Take up a rate that was counted from one objection to the next."""
         if self._seen is not None and abs(rate / self._seen[0] - 1.0) < SAME:
             self.is_known = True
             # the bucket may not have been full: less is believed slowly

@@ -117,7 +117,7 @@ class Controller:
         return Kind.PAUSE in self._pins
 
     def why_closed(self) -> str:
-        """The reason of the pause in force."""
+        """Return the reason of the pause in force."""
         pin = self._pins.get(Kind.PAUSE)
         return pin.reason if pin else self._reasons.get(Kind.PAUSE, ("", 0.0))[0]
 
@@ -144,7 +144,7 @@ class Controller:
     # -- what happened
 
     def on_sent(self, now: float) -> None:
-        """A message begins."""
+        """Count a message that begins."""
         self.rate.on_sent(now)
         limit = self._limit()
         if limit is not None:
@@ -153,12 +153,12 @@ class Controller:
                 self._gcra.hold(now + AHEAD)
 
     def on_connected(self, count: int, now: float) -> None:
-        """A connection was opened; `count` work now."""
+        """Take up that a connection was opened; `count` work now."""
         self._failures = 0
         self.window.on_connected(count, now)
 
     def on_success(self, busy: int, now: float, seconds: float = 0.0) -> None:
-        """The server took a message, or answered about it without complaint about us.
+        """Take up that the server took a message, or answered without complaint about us.
 
         `busy` connections were in use; the message was sent `seconds` ago.
         """
@@ -176,7 +176,7 @@ class Controller:
     def on_connect_failed(
         self, working: int, signal: Signal, reason: str, now: float, delay: float | None = None
     ) -> None:
-        """A connection could not be opened, or was ended instead of used; `working` are left."""
+        """Take up that a connection failed to open, or was ended; `working` are left."""
         if signal in {Signal.POLICY, Signal.REPUTATION}:
             self._on_policy(signal, reason, now, delay)
         elif working > 0:
@@ -194,7 +194,7 @@ class Controller:
     def on_throttled(
         self, signal: Signal, reason: str, sent_at: float, now: float, delay: float | None = None
     ) -> None:
-        """The server answered a message sent at `sent_at` with trouble about our speed or name.
+        """Take up an objection to our speed or name, to a message sent at `sent_at`.
 
         One objection may be about the message; a second one, or one at a limit that we are
         pushing against, is about us. What was sent before the last cut teaches nothing new.
@@ -247,7 +247,7 @@ class Controller:
             self._strikes = 0
 
     def unpin(self, kind: Kind) -> None:
-        """What is learnt holds again."""
+        """Lift a pin: what is learnt holds again."""
         self._pins.pop(kind, None)
 
     def pin(self, kind: Kind, value: float, reason: str, now: float) -> None:
@@ -269,7 +269,7 @@ class Controller:
     # -- across restarts
 
     def to_state(self, now: float, wall: float) -> dict[str, Any]:
-        """What was learnt, as JSON values; times become those of the `wall` clock."""
+        """Return what was learnt, as JSON values; times become those of the `wall` clock."""
         shift = wall - now
         return {
             "window": self.window.size,

@@ -15,7 +15,7 @@ class Gcra:
         return max(0.0, self._due - self.tolerance - now)
 
     def spend(self, now: float, rate: float) -> None:
-        """An event happens now, of a stream with `rate` events per second."""
+        """Count an event of a stream with `rate` events per second."""
         self._due = max(self._due, now) + 1.0 / rate
 
     def hold(self, until: float) -> None:

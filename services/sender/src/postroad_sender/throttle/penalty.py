@@ -30,7 +30,7 @@ class Penalty:
         return self._refused > 0 or self.length is not None
 
     def begin(self, limit: float, rate: float, on_its_way: float, now: float) -> None:
-        """The rate was cut to `limit`; the server takes about `rate`."""
+        """Begin a wait: the rate was cut to `limit`; the server takes about `rate`."""
         if self.length is not None and self.length < max(REAL_LEAST, REAL / rate):
             self.length = None
         self.pause = AGAIN / limit + min(DRAINED, on_its_way)
@@ -39,14 +39,14 @@ class Penalty:
         self._since = now
 
     def refused(self, now: float) -> None:
-        """The message that went ahead was objected to."""
+        """Wait longer: the message that went ahead was objected to."""
         self._refused += 1
         self.pause = min(LONGEST, GROWTH * self.pause)
         self.lost += now - self._since
         self._since = now
 
     def lifted(self, now: float) -> None:
-        """The message that went ahead was taken."""
+        """End the wait: the message that went ahead was taken."""
         self.lost += now - self._since
         self.length = self.pause
         self._refused = 0

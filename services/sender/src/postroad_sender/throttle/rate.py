@@ -75,7 +75,7 @@ class Rate:
         return self._taken == 0 and self.penalty.is_careful
 
     def current(self) -> float | None:
-        """What holds now: the smaller of limit and cap."""
+        """Return what holds now: the smaller of limit and cap."""
         if self.limit is None:
             return self.most
         return self.limit if self.most is None else min(self.limit, self.most)
@@ -90,15 +90,15 @@ class Rate:
         return limit is not None and now - self._held_at <= max(1.0, 3.0 / limit)
 
     def held(self, now: float) -> None:
-        """A message waits because of the limit."""
+        """Note that a message waits because of the limit."""
         self._held_at = now
 
     def on_sent(self, now: float) -> None:
-        """A message begins."""
+        """Count a message that begins."""
         self.bucket.on_sent(now, logged=self.limit is not None)
 
     def on_success(self, now: float, sent_at: float) -> None:
-        """The server took the message that was sent at `sent_at`."""
+        """Take up that the message sent at `sent_at` was accepted."""
         self._short.add(now)
         self._long.add(now)
         if sent_at >= self.cut_at:
@@ -111,7 +111,7 @@ class Rate:
             self._raise(now)
 
     def on_throttled(self, sent_at: float, now: float, *, cut: float | None = None) -> bool:
-        """The server said that the message sent at `sent_at` came too fast.
+        """Take up that the message sent at `sent_at` came too fast for the server.
 
         `cut` is the share to go down to, if it does not follow. Returns whether the limit was cut
         or is to wait: not for what was sent before the last cut.
@@ -130,7 +130,7 @@ class Rate:
         return True
 
     def suppose(self, now: float) -> None:
-        """An objection to messages that no limit holds back: what the limit would be now."""
+        """Work out what the limit would be, where none holds messages back."""
         self.ceiling = self._long.rate(now) or self._short.rate(now) or FIRST_GUESS
         self.limit = max(FLOOR, self.ceiling * CUT)
         self.cut_at = self._step_at = now
@@ -143,7 +143,7 @@ class Rate:
         self.bucket.free()
 
     def to_state(self) -> dict[str, float | None]:
-        """What was learnt, as JSON values."""
+        """Return what was learnt, as JSON values."""
         return {
             "limit": self.limit,
             "rate_ceiling": self.ceiling,
@@ -194,7 +194,7 @@ class Rate:
         self._short.restart(now)
 
     def _estimate(self, pushed: float | None, before: int, sent_at: float, now: float) -> float:
-        """The server's rate, as far as this objection tells; `before` were sent since the last.
+        """Return the server's rate as this objection tells it; `before` were sent since the last.
 
         The bucket was empty then and is empty now, so what was sent between is the rate, if nothing
         ran over. Below the rate it does: so behind a plateau only the look tells.
@@ -263,7 +263,7 @@ class Rate:
         return min(PLATEAU_LONGEST, max(seconds, messages / limit))
 
     def _fade(self, limit: float, passed: float, now: float) -> None:
-        """An unused limit is neither proven nor refuted; without objection it fades slowly."""
+        """Let a limit fade slowly that is not used, and so neither proven nor refuted."""
         if now - self.cut_at < FADE_AFTER:
             return
         self.limit = limit * math.exp(passed / 60.0)

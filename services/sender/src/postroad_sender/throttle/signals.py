@@ -102,7 +102,7 @@ class Rule:
 
 
 def load_rules(text: str) -> tuple[Rule, ...]:
-    """The rules in a TOML document. Raises ValueError, KeyError or re.error if it is wrong."""
+    """Return the rules in a TOML document; raises ValueError, KeyError or re.error."""
     return tuple(
         Rule(
             signal=Signal(entry["signal"]),
@@ -122,7 +122,7 @@ RULES = load_rules(
 
 @lru_cache(maxsize=2048)
 def classify(reply: Reply, stage: Stage, rules: Sequence[Rule] = RULES) -> Signal:
-    """What `reply` at `stage` says about the lane."""
+    """Return what `reply` at `stage` says about the lane."""
     if reply.is_positive:
         return Signal.NONE
     text = reply.text[:_TEXT_LIMIT].lower()
@@ -135,7 +135,7 @@ def classify(reply: Reply, stage: Stage, rules: Sequence[Rule] = RULES) -> Signa
 
 
 def of_trouble(trouble: Trouble) -> Signal:
-    """What trouble without a reply says about the lane."""
+    """Return what trouble without a reply says about the lane."""
     return _OF_TROUBLE.get(trouble, Signal.OTHER)
 
 
@@ -148,7 +148,7 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def stated_delay(reply: Reply) -> float | None:
-    """The seconds after which a transient `reply` asks us to come back, at most an hour."""
+    """Return the seconds after which a transient `reply` asks us to come back, at most an hour."""
     if not reply.is_transient:
         return None
     text = reply.text[:_TEXT_LIMIT].lower()

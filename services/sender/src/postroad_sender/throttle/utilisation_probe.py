@@ -64,7 +64,7 @@ class UtilisationProbe:
         return size if self.limit is None else min(size, self.limit)
 
     def on_success(self, size: int, busy: int, seconds: float, now: float) -> None:
-        """A reply came after `seconds`; `busy` connections were in use, `size` would be allowed."""
+        """Take up a reply after `seconds`, with `busy` connections in use of `size` allowed."""
         self._note(seconds, now)
         trial, allowed = self._trial, self.allowed(size)
         if busy < USED * allowed:
@@ -84,7 +84,7 @@ class UtilisationProbe:
         self._trial = None
 
     def suppose(self, size: int, seconds: float, now: float) -> None:
-        """The same without a trial: the limit is what would be tried, or nothing."""
+        """Take up a reply without a trial: the limit is what would be tried, or nothing."""
         self._note(seconds, now)
         target = self._target(size, now)
         if target is not None and target < size:

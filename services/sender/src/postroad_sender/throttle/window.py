@@ -32,7 +32,7 @@ class Window:
         return max(1, min(self.most, int(self.size)))
 
     def grow(self, busy: int, now: float) -> None:
-        """A message went well while `busy` connections were in use."""
+        """Take up that a message went well while `busy` connections were in use."""
         if busy < self.allowed():
             return  # not used: nothing is learnt about more
         if self.ceiling is None:

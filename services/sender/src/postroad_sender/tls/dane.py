@@ -74,7 +74,7 @@ class Match:
 
 
 def usable(records: Iterable[TlsaRecord]) -> tuple[TlsaRecord, ...]:
-    """The records that can be checked, without digests that a stronger one stands beside.
+    """Return the records that can be checked, without digests that a stronger one stands beside.
 
     The last is RFC 7671 section 9.
     """
@@ -127,7 +127,7 @@ def match(
 def _authority(
     records: Sequence[TlsaRecord], presented: Sequence[x509.Certificate], now: datetime
 ) -> TlsaRecord:
-    """The record of an authority that signed for the first of `presented`, in steps or at once."""
+    """Return the record of an authority that signed, in steps or at once, for the first."""
     extra = [certificate for record in records if (certificate := _carried(record)) is not None]
     candidates = [*presented[1:], *extra]
     current = presented[0]
@@ -146,7 +146,7 @@ def _authority(
 
 
 def _carried(record: TlsaRecord) -> x509.Certificate | None:
-    """The authority's certificate, where the record has the whole of it."""
+    """Return the authority's certificate, where the record has the whole of it."""
     if record.matching != _WHOLE or record.selector != _CERTIFICATE:
         return None
     try:
@@ -186,7 +186,7 @@ def _check_dates(certificate: x509.Certificate, now: datetime) -> None:
 
 
 def names_of(certificate: x509.Certificate) -> list[str]:
-    """The DNS names a certificate is for, in lower case; the common name only without those."""
+    """Return the DNS names of a certificate in lower case, or without any its common name."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         names = found.value.get_values_for_type(x509.DNSName)
@@ -207,7 +207,7 @@ def _names(pattern: str, name: str) -> bool:
 
 
 def presented_chain(connection: ssl.SSLObject) -> list[bytes]:
-    """What the server presented, checked or not: DER, its own certificate first."""
+    """Return what the server presented, checked or not: DER, its own certificate first."""
     public: Any = getattr(connection, "get_unverified_chain", None)
     if public is not None:  # Python 3.13
         return list(public())

@@ -43,7 +43,7 @@ class _Pinned(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Tries the host's addresses in turn."""
+        """Try the host's addresses in turn."""
         failure: Exception = httpcore.ConnectError(f"{host} has no address")
         found = await self._resolver.addresses(host)
         for address in found[:_MOST_ADDRESSES]:
@@ -56,7 +56,7 @@ class _Pinned(httpcore.AsyncNetworkBackend):
         raise failure
 
     async def sleep(self, seconds: float) -> None:
-        """Waits."""
+        """Wait."""
         await asyncio.sleep(seconds)
 
 
@@ -84,7 +84,7 @@ class PolicyFetcher:
         self._turns = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def fetch(self, domain: str) -> Policy:
-        """The policy that `domain` (lower case, A-labels) publishes now.
+        """Return the policy that `domain` (lower case, A-labels) publishes now.
 
         Raises:
             FetchError: there is none, or none within the time.

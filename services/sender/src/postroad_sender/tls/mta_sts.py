@@ -54,7 +54,7 @@ class Policy:
 
 
 def record_id(texts: Iterable[str]) -> str | None:
-    """The id in the TXT records of `_mta-sts.<domain>`; None if they announce no policy.
+    """Return the id in the TXT records of `_mta-sts.<domain>`; None if they announce no policy.
 
     One record must be right and be the only one (RFC 8461 section 3.1).
     """
@@ -79,7 +79,7 @@ def _is_record(text: str) -> bool:
 
 
 def parse(octets: bytes) -> Policy:
-    """The policy in the octets of `mta-sts.txt` (RFC 8461 section 3.2).
+    """Return the policy in the octets of `mta-sts.txt` (RFC 8461 section 3.2).
 
     Of fields that may stand only once the first counts; unknown ones and empty lines are passed
     over.

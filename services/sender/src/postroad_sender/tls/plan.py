@@ -1,6 +1,6 @@
 """How to talk TLS to one host: what its TLSA records say, the ways to try, and what came of it.
 
-`tls_policy` says what mail demands; `dialer` does what is planned here.
+`requirement` says what mail requires; `dialer` does what is planned here.
 """
 
 import ssl
@@ -44,10 +44,10 @@ async def host_tlsa_of(
     *,
     thorough: bool,
 ) -> HostTlsa:
-    """What holds at `host`.
+    """Return what holds at `host`.
 
     Raises:
-        WireError: the demand forbids it, whatever it presents.
+        WireError: the requirement forbids it, whatever it presents.
     """
     host_tlsa = HostTlsa(host)
     wanted = requirement.dane != "" or (thorough and not requirement.named)
@@ -75,7 +75,7 @@ async def host_tlsa_of(
 def plans(
     host_tlsa: HostTlsa, requirement: TlsRequirement, *, thorough: bool, unproven: bool, plain: bool
 ) -> list[Plan]:
-    """The ways to talk to a host, the best first; the last must do.
+    """Return the ways to talk to a host, the best first; the last must do.
 
     `unproven` and `plain` say what failed there lately: the certificate, or TLS as a whole.
     """
@@ -96,7 +96,7 @@ def plans(
 
 
 def check_for(host_tlsa: HostTlsa, requirement: TlsRequirement) -> Check | None:
-    """What looks at the certificate with DANE's eyes, where there is something to see."""
+    """Return what looks at the certificate with DANE's eyes, where there is something to see."""
     if host_tlsa.dane is not DaneState.MATCHED:
         return None
 
@@ -116,7 +116,7 @@ def check_for(host_tlsa: HostTlsa, requirement: TlsRequirement) -> Check | None:
 
 
 def completed(session: Session, host_tlsa: HostTlsa, trouble: str) -> Proof:
-    """What `session` proves, and what is known to be lacking; `trouble` says why, if anything."""
+    """Return what `session` proves and what it lacks; `trouble` says why, if it lacks any."""
     proof = session.proof
     if proof.dane is None and host_tlsa.dane is not DaneState.MATCHED:
         proof = replace(proof, dane=host_tlsa.dane)

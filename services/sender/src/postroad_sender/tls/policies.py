@@ -75,7 +75,7 @@ class StsPolicies:
         self._away_until = 0.0
 
     async def find(self, domain: str) -> Known:
-        """The policy that holds for `domain` now. Never raises for what others do."""
+        """Return the policy that holds for `domain` now. Never raises for what others do."""
         announced, doubt = await self._announced(domain)
         kept = self._recall(domain)
         if kept is None:
@@ -98,7 +98,7 @@ class StsPolicies:
             await asyncio.wait({*self._fetching.values(), *self._storing})
 
     async def _announced(self, domain: str) -> tuple[str | None, bool]:
-        """The id in DNS, and whether DNS has not said."""
+        """Return the id in DNS, and whether DNS has not said."""
         try:
             return record_id(await self._records.texts(f"_mta-sts.{domain}")), False
         except WireError as error:

@@ -32,7 +32,7 @@ class PolicyRecords:
         return self._resolver.dnssec
 
     async def texts(self, name: str) -> tuple[str, ...]:
-        """The TXT records at `name`.
+        """Return the TXT records at `name`.
 
         Raises:
             WireError: no answer came.
@@ -51,7 +51,7 @@ class PolicyRecords:
         return kept
 
     async def tlsa(self, host: str, port: int) -> tuple[str, tuple[TlsaRecord, ...]]:
-        """The name that the TLSA records of `host` are under, and those that DNSSEC vouches for.
+        """Return the name that the TLSA records of `host` are under, and those that are secure.
 
         If the host is an alias, those of its real name go first (RFC 7672 section 2.2.3). Where
         DNSSEC does not vouch for its addresses, there are none.
@@ -83,7 +83,7 @@ class PolicyRecords:
         return kept
 
     async def _ask(self, name: str, kind: str, cache: Cache[Any], pause: float) -> Found | None:
-        """The answer; None if there is no such name. A failure is kept for `pause` seconds."""
+        """Return the answer; None for no such name. A failure is kept for `pause` seconds."""
         try:
             return await self._resolver.ask(name, kind)
         except WireError as error:

@@ -1,4 +1,4 @@
-"""What mail for a domain demands of TLS, and whether a session is good enough for it.
+"""What mail for a domain requires of TLS, and whether a session is good enough for it.
 
 A lane carries mail for many domains whose hosts are the same. So it is neither the lane nor its
 connections that have a policy but each message: its `TlsRequirement`. A session tells what it has
@@ -60,7 +60,7 @@ class TlsRequirement:
 
     @classmethod
     def of_route(cls, route: Route) -> "TlsRequirement":
-        """What the operator's route asks for; nothing else holds where it names the host."""
+        """Return what the operator's route asks for; nothing else holds where it names the host."""
         wish = route.tls
         if wish is TlsWish.OPPORTUNISTIC and route.username is not None:
             wish = TlsWish.REQUIRED  # a password is not sent in clear
@@ -68,7 +68,7 @@ class TlsRequirement:
         return NOTHING if found == NOTHING else found
 
     def of_domain(self, dane: str, sts: Policy | None, *, doubt: bool) -> "TlsRequirement":
-        """The same with what the domain itself asks."""
+        """Return the same with what the domain itself asks."""
         if not dane and sts is None and not doubt:
             return self
         return replace(self, dane=dane, sts=sts, doubt=doubt)
@@ -108,7 +108,7 @@ class TlsRequirement:
         return self.named or self.dane != "" or (self.sts is not None and self.sts.covers(host))
 
     def lack(self, session: Session) -> tuple[Kind, str] | None:
-        """What `session` lacks to carry such a message, and who asks for it; None if nothing."""
+        """Return what `session` lacks to carry such a message, and who asks for it, or None."""
         proof = session.proof
         if self.wish is TlsWish.REQUIRED and session.tls is None:
             return Kind.ROUTE, NOT_OFFERED
@@ -165,7 +165,7 @@ class TlsRequirement:
         return not self.requiretls and (self.dane != "" or self.sts is not None)
 
     def waived_for(self, kind: str) -> "TlsRequirement":
-        """What is left where the message asks not to mind the policy of this kind, which failed."""
+        """Return what is left where the message waives the policy of this kind, which failed."""
         return replace(self, dane="", sts=None, waived=kind)
 
     def _is_matched(self, session: Session) -> bool:
@@ -177,7 +177,7 @@ class TlsRequirement:
         }
 
     def verdict(self, session: Session) -> Facts:
-        """What the facts of an attempt over `session`, which meets this demand, say of policies."""
+        """Return what an attempt over `session`, which meets the requirement, tells of policies."""
         proof = session.proof
         if self.dane and proof.dane is DaneState.MATCHED:
             facts = _facts(Kind.DANE, "enforce", "ok", f"TLSA {proof.detail}")
@@ -205,7 +205,7 @@ class TlsRequirement:
         return _facts(Kind.MTA_STS, policy.mode.value, "would-fail", trouble)
 
     def refusal(self, kind: Kind, detail: str, *, definite: bool = False) -> WireError:
-        """The error of a host that does not do what `kind` asks; the facts are in its `policy`.
+        """Return the error of a host that does not do what `kind` asks, with the facts.
 
         It is tried again, unless it is `definite` that there is no REQUIRETLS.
         """
@@ -233,7 +233,7 @@ NOTHING = TlsRequirement()
 
 @lru_cache(maxsize=4096)
 def with_requiretls(requirement: TlsRequirement) -> TlsRequirement:
-    """The demand of a message handed in with REQUIRETLS for a domain with `requirement`."""
+    """Return the requirement of a message handed in with REQUIRETLS for a domain with `requirement`."""
     return replace(requirement, requiretls=True)
 
 
