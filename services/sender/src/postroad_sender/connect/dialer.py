@@ -1,7 +1,7 @@
-"""Opening sessions to a destination: its hosts in order, their addresses, TLS as is demanded.
+"""Opening sessions to a destination: its hosts in order, their addresses, TLS as required.
 
-Hosts that the requirement (`tls.requirement`) forbids are passed over. Where TLS is only wished for and
-fails, the same address is tried again without, and remembered for a while; so it is with a
+Hosts that the requirement (`tls.requirement`) forbids are passed over. Where TLS is only wished for
+and fails, the same address is tried again without, and remembered for a while; so it is with a
 certificate that need not be good. Addresses that did not answer lately come last.
 """
 

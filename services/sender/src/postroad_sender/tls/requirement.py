@@ -233,7 +233,7 @@ NOTHING = TlsRequirement()
 
 @lru_cache(maxsize=4096)
 def with_requiretls(requirement: TlsRequirement) -> TlsRequirement:
-    """Return the requirement of a message handed in with REQUIRETLS for a domain with `requirement`."""
+    """Return `requirement` for a message that was submitted with REQUIRETLS."""
     return replace(requirement, requiretls=True)
 
 
