@@ -549,6 +549,9 @@ async def test_document_describes_every_path_with_scope_and_errors(api: httpx.As
             assert operation["security"], where
             assert "422" not in operation["responses"], where
             assert "401" in operation["responses"], where
+    ids = [found["operationId"] for path in document["paths"].values() for found in path.values()]
+    assert len(set(ids)) == len(ids)
+    assert {"send_send", "messages_search", "tokens_create"} <= set(ids)
     references = set(_references(document))
     assert references <= {f"#/components/schemas/{name}" for name in schemas}
     send = document["paths"]["/v1/send"]["post"]["requestBody"]["content"]

@@ -87,6 +87,35 @@ def test_recipients_as_list_map_and_commas_are_each_one_mail():
         assert len(answer) == 2
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"{'v' * 70}+caf_=someone=list.example@b.example",
+        "a..b@docomo.example",
+        "a.@au.example",
+        ".a@b.example",
+        f"{'x' * 244}@b.example",
+    ],
+)
+def test_addresses_in_use_that_rfc_5321_forbids_are_passed_on_as_they_came(address: str):
+    assert list(prepared({**WHOLE, "recipient": address}).answer().values()) == [address]
+    fields = {**WHOLE, "mime": None, "from": address, "to": address, "text": "x"}
+    assert f"From: {address}\r\nTo: {address}\r\n" in prepared(fields).message.decode()
+
+
+def test_address_of_more_than_254_octets_is_refused():
+    with pytest.raises(ApiError) as caught:
+        prepared({**WHOLE, "recipient": f"{'x' * 245}@b.example"})
+    assert caught.value.field == "recipient"
+
+
+def test_recipient_named_twice_is_one_whatever_the_form_of_its_domain():
+    names = ["b@B.example", "b@b.EXAMPLE", "b@bücher.example", "b@xn--bcher-kva.example"]
+    fields = {"envelope": "a@a.example", "mime": MIME, "recipients": names}
+    answer = prepared(fields).answer()
+    assert list(answer.values()) == ["b@b.example", "b@xn--bcher-kva.example"]
+
+
 def test_envelope_left_out_or_empty_is_the_null_sender():
     for envelope in (None, "", "<>"):
         assert prepared({**WHOLE, "envelope": envelope}).submission.envelope == ""

@@ -36,6 +36,7 @@ def build(routes: Sequence[APIRoute]) -> dict[str, Any]:
 
 def _complete(operation: dict[str, Any], route: APIRoute, schemas: dict[str, Any]) -> None:
     """Add the body, the scope, and the refusals that follow from body and path."""
+    operation["operationId"] = f"{route.endpoint.__module__.rpartition('.')[2]}_{route.name}"
     answers = operation["responses"]
     answers.pop("422", None)
     scopes = operation["security"][0]["bearer"]
