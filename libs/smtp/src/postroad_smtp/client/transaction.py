@@ -1,7 +1,7 @@
 """One message through an open session: MAIL, RCPT for each recipient, DATA, and the octets.
 
 Where the server offers PIPELINING the commands go out in one write (RFC 2920); where not, one by
-one, by the same code. Each recipient has an answer of its own. Losing the connection behind the
+one, by the same code. Each recipient has an answer of its own. Losing the connection after the
 final dot leaves the outcome unknown: the message is tried again and may arrive twice, which is
 better than not at all.
 """
@@ -129,7 +129,7 @@ class _Transaction:
         if reset:
             session.needs_reset = False
             if not replies[0].is_positive:
-                # it cannot even forget the last message; nothing behind it can be trusted
+                # it cannot even forget the last message; nothing after it can be trusted
                 session.closing = True
                 self._answer_rest(Answer(Stage.MAIL, replies[0]))
                 return False
@@ -145,7 +145,7 @@ class _Transaction:
             return False
         if any(answer is None for answer in self.answers):
             return True
-        # nobody is left, yet the server waits for a message: give it an empty one
+        # no recipient is left, yet the server waits for a message: give it an empty one
         await self._exchange(b".\r\n")
         session.needs_reset = True
         return False
@@ -187,8 +187,8 @@ class _Transaction:
         body = self._body
         self._stage = Stage.DATA
         early = connection.unasked
-        if early is not None:  # behind the 354: the server has changed its mind
-            raise Garbled("a reply that nobody asked for", [early])
+        if early is not None:  # after the 354: the server has changed its mind
+            raise Garbled("a reply that was not asked for", [early])
         self._said.commands.append(b"(message, %d octets)\r\n" % self._envelope.size)
         if len(body) == 1 and len(body[0]) <= _SMALL:
             self._stage = Stage.DOT
