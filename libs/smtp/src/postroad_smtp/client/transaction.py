@@ -14,8 +14,8 @@ from postroad_smtp.client.commands import Envelope, is_sendable, mail_line, rcpt
 from postroad_smtp.client.connection import ConnectionTrouble, Garbled
 from postroad_smtp.client.conversation import Conversation
 from postroad_smtp.client.dotstuff import Stuffer, stuff
-from postroad_smtp.client.session import Session, trouble_of
-from postroad_smtp.client.stage import Stage, Trouble
+from postroad_smtp.client.session import Session, fault_of
+from postroad_smtp.client.stage import Fault, Stage
 
 _CLOSING = 421
 _SMALL = 262144  # octets that are written at once, without waiting for the other side to read
@@ -24,14 +24,14 @@ _BAD_ADDRESS = Reply(553, "5.1.3", "the recipient address is not valid")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one recipient: the `reply` that decided it, or the `trouble` instead of one.
+    """What came of one recipient: the `reply` that decided it, or the `fault` instead of one.
 
     `local`: the reply is our own, not the server's.
     """
 
     stage: Stage
     reply: Reply | None = None
-    trouble: Trouble | None = None
+    fault: Fault | None = None
     detail: str = ""
     local: bool = False
 
@@ -96,7 +96,7 @@ class _Transaction:
             await self._send_body()
 
     def lose(self, error: ConnectionTrouble) -> None:
-        """Give every recipient without an answer the trouble that ended the connection."""
+        """Give every recipient without an answer the fault that ended the connection."""
         self._session.closing = True
         unasked = self._connection.unasked
         said = [*error.replies, unasked]
@@ -108,7 +108,7 @@ class _Transaction:
         if last is not None and (last is self._connection.unasked or last.code == _CLOSING):
             self._answer_rest(Answer(self._stage, last))
         else:
-            self._answer_rest(Answer(self._stage, trouble=trouble_of(error), detail=str(error)))
+            self._answer_rest(Answer(self._stage, fault=fault_of(error), detail=str(error)))
 
     # -- commands
 
