@@ -16,8 +16,7 @@ from functools import partial
 
 from postroad_sender.connect.lane_key import LaneKey
 from postroad_sender.lanes.lane import Lane
-from postroad_sender.throttle.controller import Caps, Controller
-from postroad_sender.throttle.enforcement import Kind
+from postroad_sender.throttle.controller import Caps, Controller, Kind
 from postroad_sender.throttle.signals import Signal
 
 Changing = Callable[[float], float]

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postroad_sender.throttle.bucket_estimate import BucketEstimate
-from postroad_sender.throttle.controller import Caps, Controller, Effect
-from postroad_sender.throttle.enforcement import Kind
+from postroad_sender.throttle.controller import Caps, Controller, Effect, Kind
 from postroad_sender.throttle.gcra import Gcra
 from postroad_sender.throttle.signals import Signal
 

@@ -37,8 +37,7 @@ from postroad_sender.lanes.lane_store import apply_directives, describe
 from postroad_sender.main import build
 from postroad_sender.routes.routes import Route
 from postroad_sender.settings import Settings
-from postroad_sender.throttle.controller import Caps, Controller
-from postroad_sender.throttle.enforcement import Kind
+from postroad_sender.throttle.controller import Caps, Controller, Kind
 from postroad_sender.throttle.signals import Signal
 from postroad_sender.timings import Timings
 from postroad_smtp.client.session import TlsWish

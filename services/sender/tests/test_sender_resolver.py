@@ -10,7 +10,7 @@ from postroad_sender.connect.dialer import Contexts, Dialer
 from postroad_sender.dns.resolver import MxHost, Resolver, in_order
 from postroad_sender.routes.routes import Routes
 from postroad_smtp.client.session import Timeouts
-from postroad_smtp.client.stage import Fault, Stage, WireError
+from postroad_smtp.client.stage import Stage, Trouble, WireError
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ async def test_failing_or_silent_name_server_is_no_reason_to_give_up(
 ):
     name_server.zone[("d.test", "*")] = answer
     error = await trouble(resolver, "d.test")
-    assert (error.reply, error.fault) == (None, Fault.DNS)
+    assert (error.reply, error.trouble) == (None, Trouble.DNS)
 
 
 async def test_address_that_cannot_be_looked_up_is_no_definite_refusal(
@@ -88,7 +88,7 @@ async def test_address_that_cannot_be_looked_up_is_no_definite_refusal(
 ):
     name_server.zone[("d.test", "MX")] = []
     name_server.zone[("d.test", "A")] = "SERVFAIL"
-    assert (await trouble(resolver, "d.test")).fault is Fault.DNS
+    assert (await trouble(resolver, "d.test")).trouble is Trouble.DNS
 
 
 async def test_mx_that_leads_back_to_us_is_cut_with_all_behind_it(
@@ -116,7 +116,7 @@ async def test_private_addresses_are_refused_unless_a_route_names_the_host(
     name_server.zone[("mx.test", "A")] = ["10.0.0.1", "127.0.0.1"]
     with pytest.raises(WireError) as caught:
         await resolver.addresses("mx.test")
-    assert caught.value.fault is Fault.UNREACHABLE
+    assert caught.value.trouble is Trouble.UNREACHABLE
     assert await resolver.addresses("mx.test", named_by_route=True) == ("10.0.0.1", "127.0.0.1")
     name_server.zone[("mixed.test", "A")] = ["10.0.0.1", "8.8.8.8"]
     assert await resolver.addresses("mixed.test") == ("8.8.8.8",)
@@ -157,7 +157,7 @@ async def test_mx_host_without_an_address_is_no_definite_refusal(
     destination = await Destinations(Routes(), resolver).find("d.test")
     with pytest.raises(WireError) as caught:
         await dialer(resolver).open(destination)
-    assert (caught.value.reply, caught.value.fault) == (None, Fault.DNS)
+    assert (caught.value.reply, caught.value.trouble) == (None, Trouble.DNS)
 
 
 async def test_route_to_a_name_is_looked_up_and_dialled(
@@ -195,5 +195,5 @@ async def test_tls_that_is_required_is_never_left_out(resolver: Resolver, dialog
     destination = await Destinations(Routes.parse(entry), resolver).find("d.test")
     with pytest.raises(WireError) as caught:
         await dialer(resolver).open(destination)
-    assert caught.value.fault is Fault.TLS
+    assert caught.value.trouble is Trouble.TLS
     assert server.connections == 1

@@ -12,7 +12,7 @@ import pytest
 from postroad_smtp.client.commands import Envelope, Rcpt
 from postroad_smtp.client.connection import Connection
 from postroad_smtp.client.session import Login, Session, Timeouts, TlsWish, open_session
-from postroad_smtp.client.stage import Fault, Stage, WireError
+from postroad_smtp.client.stage import Stage, Trouble, WireError
 from postroad_smtp.client.transaction import transact
 
 Start = Callable[[str], Awaitable[Any]]
@@ -235,7 +235,7 @@ async def test_connection_lost_behind_the_final_dot_is_unknown(dialog: Start):
     )
     session = await connect(server)
     (answer,) = await transact(session, ONE, MESSAGE)
-    assert (answer.stage, answer.fault, answer.reply) == (Stage.DOT, Fault.DROPPED, None)
+    assert (answer.stage, answer.trouble, answer.reply) == (Stage.DOT, Trouble.DROPPED, None)
     assert not answer.is_delivered
     assert not session.usable
 
@@ -257,7 +257,7 @@ async def test_large_message_cut_off_in_the_middle_is_not_unknown(dialog: Start)
     (answer,) = await transact(
         session, ONE, [b"Subject: x\r\n\r\n"] + [b"x" * 70 + b"\r\n"] * 500_000
     )
-    assert (answer.stage, answer.fault) == (Stage.DATA, Fault.DROPPED)
+    assert (answer.stage, answer.trouble) == (Stage.DATA, Trouble.DROPPED)
 
 
 async def test_server_that_stops_reading_is_a_timeout(dialog: Start):
@@ -275,7 +275,7 @@ async def test_server_that_stops_reading_is_a_timeout(dialog: Start):
     )
     session = await connect(server, timeouts=replace(SHORT, block=0.2))
     (answer,) = await transact(session, ONE, [bytes(4_000_000), bytes(4_000_000)])
-    assert (answer.stage, answer.fault) == (Stage.DATA, Fault.TIMEOUT)
+    assert (answer.stage, answer.trouble) == (Stage.DATA, Trouble.TIMEOUT)
 
 
 async def test_large_message_refused_in_the_middle_keeps_the_reply(dialog: Start):
@@ -314,7 +314,7 @@ async def test_connection_lost_between_rcpt_replies_keeps_what_was_answered(dial
     )
     first, second = await transact(await connect(server), TWO, MESSAGE)
     assert (first.stage, first.reply and first.reply.code) == (Stage.RCPT, 550)
-    assert (second.stage, second.fault) == (Stage.RCPT, Fault.DROPPED)
+    assert (second.stage, second.trouble) == (Stage.RCPT, Trouble.DROPPED)
 
 
 async def test_421_at_mail_closes_the_session_and_is_the_answer(dialog: Start):
@@ -346,7 +346,7 @@ async def test_octets_that_are_no_reply_end_the_conversation(dialog: Start, junk
     )
     session = await connect(server)
     (answer,) = await transact(session, ONE, MESSAGE)
-    assert (answer.stage, answer.fault) == (Stage.MAIL, Fault.GARBLED)
+    assert (answer.stage, answer.trouble) == (Stage.MAIL, Trouble.GARBLED)
 
 
 async def test_bare_lf_and_dots_are_sent_canonical_and_stuffed(dialog: Start):
@@ -467,7 +467,7 @@ async def test_silent_server_is_a_timeout_at_the_banner(dialog: Start):
     server = await dialog("S: [silence]")
     with pytest.raises(WireError) as caught:
         await connect(server, timeouts=replace(SHORT, greeting=0.05))
-    assert (caught.value.stage, caught.value.fault) == (Stage.BANNER, Fault.TIMEOUT)
+    assert (caught.value.stage, caught.value.trouble) == (Stage.BANNER, Trouble.TIMEOUT)
 
 
 TLS_HELLO = """
@@ -516,7 +516,7 @@ async def test_unknown_certificate_is_tls_trouble_where_it_must_be_good(dialog: 
     server = await dialog(TLS_HELLO)
     with pytest.raises(WireError) as caught:
         await connect(server, tls=TlsWish.REQUIRED, context=ssl.create_default_context())
-    assert (caught.value.stage, caught.value.fault) == (Stage.STARTTLS, Fault.TLS)
+    assert (caught.value.stage, caught.value.trouble) == (Stage.STARTTLS, Trouble.TLS)
     assert "self-signed" in caught.value.detail
 
 
@@ -527,7 +527,7 @@ async def test_octets_behind_the_reply_to_starttls_end_the_connection(dialog: St
     )
     with pytest.raises(WireError) as caught:
         await connect(server, tls=TlsWish.OPPORTUNISTIC, context=lax())
-    assert caught.value.fault is Fault.TLS
+    assert caught.value.trouble is Trouble.TLS
     assert "in clear" in caught.value.detail
 
 
@@ -535,7 +535,7 @@ async def test_required_tls_that_is_not_offered_ends_it(dialog: Start):
     server = await dialog(HELLO + "C: [gone]")
     with pytest.raises(WireError) as caught:
         await connect(server, tls=TlsWish.REQUIRED, context=lax())
-    assert caught.value.fault is Fault.TLS
+    assert caught.value.trouble is Trouble.TLS
     await server.finished()
 
 
@@ -566,7 +566,7 @@ async def test_password_is_never_sent_in_clear_unless_the_route_says_no_tls(dial
     server = await dialog(HELLO + "C: [gone]")
     with pytest.raises(WireError) as caught:
         await connect(server, tls=TlsWish.OPPORTUNISTIC, context=lax(), login=Login("me", "x"))
-    assert (caught.value.stage, caught.value.fault) == (Stage.AUTH, Fault.TLS)
+    assert (caught.value.stage, caught.value.trouble) == (Stage.AUTH, Trouble.TLS)
     await server.finished()
 
 

@@ -119,7 +119,7 @@ class Wire(asyncio.Protocol):
         self._hold = self.loop.call_later(seconds, self._release, then)
 
     def finish(self) -> None:
-        """Close the connection after what was sent."""
+        """Close the connection behind what was sent."""
         self.flush()
         self._mode = _CLOSED
         if self._transport is not None:
@@ -128,9 +128,9 @@ class Wire(asyncio.Protocol):
     def start_tls(
         self, context: ssl.SSLContext, then: Callable[[ssl.SSLObject | None], None]
     ) -> None:
-        """Do the handshake after what was sent; `then` gets None if it fails.
+        """Do the handshake behind what was sent; `then` gets None if it fails.
 
-        What the client sent in the clear after its command is thrown away (CVE-2011-0411).
+        What the client sent in the clear behind its command is thrown away (CVE-2011-0411).
         """
         self._mode = _TLS
         if self._transport is not None:
@@ -304,7 +304,7 @@ class Wire(asyncio.Protocol):
             self._transport.write(data)
 
     def _when_due(self, action: Callable[[], None]) -> None:
-        """Do it one latency from now, after everything that already waits for that."""
+        """Do it one latency from now, behind everything that already waits for that."""
         if not self.latency:
             action()
             return

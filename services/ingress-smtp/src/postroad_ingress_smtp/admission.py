@@ -57,7 +57,7 @@ class Admissions:
     """The connections of a listener, of which a share is kept for clients that have logged in."""
 
     def __init__(self, all_: ConnectionLimiter, before_login: ConnectionLimiter | None) -> None:
-        """`before_login` is None where no client logs in."""
+        """`before_login` is None where nobody logs in."""
         self._all = all_
         self._before_login = before_login
 

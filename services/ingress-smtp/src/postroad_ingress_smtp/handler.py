@@ -101,7 +101,7 @@ class Arrival:
 
 
 def _write_events(submission: Submission, events: EventWriter) -> None:
-    """Tell the facts without waiting: the transformer repeats them."""
+    """Tell the facts without waiting: the transformer tells the same ones once more."""
     try:
         for recipient in submission.recipients:
             events.add(accepted(submission, recipient))

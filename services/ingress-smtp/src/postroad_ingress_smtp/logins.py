@@ -109,7 +109,7 @@ class Logins:
     def _looked_up(self, username: str, task: "asyncio.Task[Credential | None]") -> None:
         self._lookups.pop(username, None)
         if not task.cancelled():
-            task.exception()  # those that waited have it; a look-up in the background may fail
+            task.exception()  # whoever waited has it; a look-up in the background may fail
 
     def remembers(self, credentials: Credentials, stored: Credential | None) -> bool:
         """Return whether the password was found right lately, for the login as it is stored now."""

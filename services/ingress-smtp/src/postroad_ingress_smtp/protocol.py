@@ -168,7 +168,7 @@ class SmtpProtocol(OpeningCommands):
         """Read a chunk of the message, its size in octets, and whether it is the last."""
         parsed = parse_bdat(arg)
         if parsed is None:
-            # How many octets follow is not known, so nothing after it can be understood.
+            # How many octets follow is not known, so nothing behind can be understood.
             self.reply(replies.BDAT_SYNTAX)
             self._ending = True
             return

@@ -2,7 +2,7 @@
 
 A caller announces how many replies it expects, writes, and awaits them together. The replies come
 in the order of the commands (RFC 2920), so a FIFO of expectations is all that pipelining needs.
-Everything that arrives is hostile: lines, replies and time are bounded, and a reply that was not
+Everything that arrives is hostile: lines, replies and time are bounded, and a reply that nobody
 asked for makes the connection unusable.
 """
 
@@ -62,7 +62,7 @@ def _parse(lines: Sequence[bytes]) -> Reply:
 
 
 def _end(future: "asyncio.Future[Any]", trouble: ConnectionTrouble) -> None:
-    """Fail `future`; one that is no longer awaited is no error."""
+    """Fail `future`; one that nobody awaits any more is no error."""
     future.set_exception(trouble)
     future.exception()
 
@@ -149,11 +149,11 @@ class Connection(asyncio.Protocol):
     ) -> ssl.SSLObject:
         """Go on under TLS. Raises ConnectionTrouble, ssl.SSLError or OSError.
 
-        Octets that came in clear after the reply would be taken for the server's own once under
+        Octets that came in clear behind the reply would be taken for the server's own once under
         TLS, so they end the connection.
         """
         if self._buffer or self._lines or self._groups or self.unasked is not None:
-            self._fail(Garbled("octets in clear after the reply to STARTTLS"))
+            self._fail(Garbled("octets in clear behind the reply to STARTTLS"))
         if self._lost is not None:
             raise self._lost
         transport = self._transport
@@ -261,7 +261,7 @@ class Connection(asyncio.Protocol):
             self._groups.popleft()
             if not group.future.done():
                 group.future.set_result(group.replies)
-            self.resume_writing()  # who waits to write more may not need to
+            self.resume_writing()  # whoever waits to write more may not need to
 
     def _check_time(self) -> None:
         """One timer for all replies: it looks at the deadline only when it fires."""

@@ -15,7 +15,7 @@ _END_BEHIND_TEXT = b"\r\n.\r\n"
 
 
 def is_canonical(octets: bytes) -> bool:
-    """Whether each CR is followed by LF and each LF comes after CR."""
+    """Whether each CR is followed by LF and each LF comes behind CR."""
     if _LONE_CR.search(octets):
         return False
     ends = octets.translate(None, _ALL_BUT_LINE_ENDS)

@@ -15,8 +15,8 @@ from typing import Any, Self
 from postroad_common.mail.reply import Reply
 from postroad_smtp.client.connection import Connection, ConnectionTrouble, Garbled, Late
 from postroad_smtp.client.conversation import Conversation, clean, moment, of_server
-from postroad_smtp.client.evidence import UNCHECKED, DaneState, TlsEvidence
-from postroad_smtp.client.stage import Fault, Stage, WireError
+from postroad_smtp.client.proof import UNCHECKED, DaneState, Proof
+from postroad_smtp.client.stage import Stage, Trouble, WireError
 
 NOT_OFFERED = "TLS is required and not offered"
 
@@ -96,7 +96,7 @@ class Login:
     password: str = field(repr=False)
 
 
-Check = Callable[[ssl.SSLObject], TlsEvidence]
+Check = Callable[[ssl.SSLObject], Proof]
 """Looks at what a server presented in the handshake; raises WireError if that is not enough."""
 
 
@@ -122,7 +122,7 @@ class Session:
     opening: str = ""  # the conversation up to here, and those with other hosts before
     since: str = ""  # the same in few words, for all messages but the first
     conversation: Conversation | None = None  # the last one
-    evidence: TlsEvidence = UNCHECKED
+    proof: Proof = UNCHECKED
     verdicts: dict[Any, Mapping[str, Any]] = field(default_factory=dict)
     policy: Mapping[str, Any] | None = None
     judged: object = None
@@ -166,7 +166,7 @@ async def open_session(
     and `check` looks at the certificate then.
 
     Raises:
-        WireError: with the stage and the server's reply, or the fault. The connection is closed.
+        WireError: with the stage and the server's reply, or the trouble. The connection is closed.
     """
     opening = _Opening(connection, host, hostname, timeouts, check)
     try:
@@ -187,17 +187,17 @@ async def open_session(
         pipelining=pipelining and capabilities.pipelining,
         opening=opening.told(),
         since=f"on the connection to {opening.peer}",
-        evidence=opening.evidence,
+        proof=opening.proof,
     )
 
 
-def fault_of(error: ConnectionTrouble) -> Fault:
+def trouble_of(error: ConnectionTrouble) -> Trouble:
     """Return the word for what happened to a connection."""
     if isinstance(error, Late):
-        return Fault.TIMEOUT
+        return Trouble.TIMEOUT
     if isinstance(error, Garbled):
-        return Fault.GARBLED
-    return Fault.DROPPED
+        return Trouble.GARBLED
+    return Trouble.DROPPED
 
 
 class _Opening:
@@ -210,7 +210,7 @@ class _Opening:
         check: Check | None,
     ) -> None:
         self._check = check
-        self.evidence = UNCHECKED
+        self.proof = UNCHECKED
         self._connection = connection
         self._host = host
         self._hostname = hostname
@@ -237,10 +237,10 @@ class _Opening:
                 facts = await self.start_tls(context)
                 capabilities = await self.hello()
             elif tls is TlsWish.REQUIRED:
-                raise WireError(Stage.STARTTLS, Fault.TLS, NOT_OFFERED)
+                raise WireError(Stage.STARTTLS, Trouble.TLS, NOT_OFFERED)
         if login is not None:
             if facts is None and tls is not TlsWish.NONE:
-                raise WireError(Stage.AUTH, Fault.TLS, "a password is not sent in clear")
+                raise WireError(Stage.AUTH, Trouble.TLS, "a password is not sent in clear")
             await self.log_in(login, capabilities)
         return capabilities, facts
 
@@ -248,7 +248,7 @@ class _Opening:
         try:
             (banner,) = await self._connection.greeting
         except ConnectionTrouble as error:
-            raise WireError(Stage.BANNER, fault_of(error), str(error)) from error
+            raise WireError(Stage.BANNER, trouble_of(error), str(error)) from error
         self._said.append(of_server(banner))
         if banner.code != 220:
             raise WireError(Stage.BANNER, banner)
@@ -268,26 +268,26 @@ class _Opening:
     async def start_tls(self, context: ssl.SSLContext) -> TlsFacts:
         reply = await self._command(Stage.STARTTLS, "STARTTLS\r\n")
         if reply.code != 220:
-            raise WireError(Stage.STARTTLS, Fault.TLS, f"STARTTLS refused: {reply}")
+            raise WireError(Stage.STARTTLS, Trouble.TLS, f"STARTTLS refused: {reply}")
         try:
             found = await self._connection.start_tls(
                 context, self._host.rstrip("."), self._timeouts.greeting
             )
         except ConnectionTrouble as error:
-            raise WireError(Stage.STARTTLS, Fault.TLS, str(error)) from error
+            raise WireError(Stage.STARTTLS, Trouble.TLS, str(error)) from error
         except (ssl.SSLError, OSError, TimeoutError) as error:
             text = f"TLS handshake failed: {getattr(error, 'verify_message', '') or error}"
-            raise WireError(Stage.STARTTLS, Fault.TLS, text[:200]) from error
+            raise WireError(Stage.STARTTLS, Trouble.TLS, text[:200]) from error
         verified = context.verify_mode is ssl.CERT_REQUIRED
         if self._check is not None:
-            self.evidence = self._check(found)
+            self.proof = self._check(found)
         if verified:
-            self.evidence = replace(self.evidence, pkix=True)
+            self.proof = replace(self.proof, pkix=True)
         cipher = found.cipher()
         facts = TlsFacts(
             version=found.version() or "",
             cipher=cipher[0] if cipher else "",
-            verified=verified or self.evidence.dane is DaneState.MATCHED,
+            verified=verified or self.proof.dane is DaneState.MATCHED,
         )
         self._said.append(f"# {facts}")
         return facts
@@ -305,7 +305,7 @@ class _Opening:
                 line = f"{_base64(answer)}\r\n"
                 reply = await self._command(Stage.AUTH, line, shown="(credentials)")
         else:
-            raise WireError(Stage.AUTH, Fault.LOCAL, "the server offers no AUTH we can do")
+            raise WireError(Stage.AUTH, Trouble.LOCAL, "the server offers no AUTH we can do")
         if reply.code != 235:
             raise WireError(Stage.AUTH, reply)
 
@@ -316,7 +316,7 @@ class _Opening:
                 line.encode("ascii"), 1, self._timeouts.command
             )
         except ConnectionTrouble as error:
-            raise WireError(stage, fault_of(error), str(error)) from error
+            raise WireError(stage, trouble_of(error), str(error)) from error
         self._said.append(of_server(reply))
         return reply
 

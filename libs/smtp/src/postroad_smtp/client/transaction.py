@@ -1,7 +1,7 @@
 """One message through an open session: MAIL, RCPT for each recipient, DATA, and the octets.
 
 Where the server offers PIPELINING the commands go out in one write (RFC 2920); where not, one by
-one, by the same code. Each recipient has an answer of its own. Losing the connection after the
+one, by the same code. Each recipient has an answer of its own. Losing the connection behind the
 final dot leaves the outcome unknown: the message is tried again and may arrive twice, which is
 better than not at all.
 """
@@ -14,8 +14,8 @@ from postroad_smtp.client.commands import Envelope, is_sendable, mail_line, rcpt
 from postroad_smtp.client.connection import ConnectionTrouble, Garbled
 from postroad_smtp.client.conversation import Conversation
 from postroad_smtp.client.dotstuff import Stuffer, stuff
-from postroad_smtp.client.session import Session, fault_of
-from postroad_smtp.client.stage import Fault, Stage
+from postroad_smtp.client.session import Session, trouble_of
+from postroad_smtp.client.stage import Stage, Trouble
 
 _CLOSING = 421
 _SMALL = 262144  # octets that are written at once, without waiting for the other side to read
@@ -24,14 +24,14 @@ _BAD_ADDRESS = Reply(553, "5.1.3", "the recipient address is not valid")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one recipient: the `reply` that decided it, or the `fault` instead of one.
+    """What came of one recipient: the `reply` that decided it, or the `trouble` instead of one.
 
     `local`: the reply is our own, not the server's.
     """
 
     stage: Stage
     reply: Reply | None = None
-    fault: Fault | None = None
+    trouble: Trouble | None = None
     detail: str = ""
     local: bool = False
 
@@ -96,7 +96,7 @@ class _Transaction:
             await self._send_body()
 
     def lose(self, error: ConnectionTrouble) -> None:
-        """Give every recipient without an answer the fault that ended the connection."""
+        """Give every recipient without an answer the trouble that ended the connection."""
         self._session.closing = True
         unasked = self._connection.unasked
         said = [*error.replies, unasked]
@@ -108,7 +108,7 @@ class _Transaction:
         if last is not None and (last is self._connection.unasked or last.code == _CLOSING):
             self._answer_rest(Answer(self._stage, last))
         else:
-            self._answer_rest(Answer(self._stage, fault=fault_of(error), detail=str(error)))
+            self._answer_rest(Answer(self._stage, trouble=trouble_of(error), detail=str(error)))
 
     # -- commands
 
@@ -129,7 +129,7 @@ class _Transaction:
         if reset:
             session.needs_reset = False
             if not replies[0].is_positive:
-                # it cannot even forget the last message; nothing after it can be trusted
+                # it cannot even forget the last message; nothing behind it can be trusted
                 session.closing = True
                 self._answer_rest(Answer(Stage.MAIL, replies[0]))
                 return False
@@ -145,7 +145,7 @@ class _Transaction:
             return False
         if any(answer is None for answer in self.answers):
             return True
-        # no recipient is left, yet the server waits for a message: give it an empty one
+        # nobody is left, yet the server waits for a message: give it an empty one
         await self._exchange(b".\r\n")
         session.needs_reset = True
         return False
@@ -187,8 +187,8 @@ class _Transaction:
         body = self._body
         self._stage = Stage.DATA
         early = connection.unasked
-        if early is not None:  # after the 354: the server has changed its mind
-            raise Garbled("a reply that was not asked for", [early])
+        if early is not None:  # behind the 354: the server has changed its mind
+            raise Garbled("a reply that nobody asked for", [early])
         self._said.commands.append(b"(message, %d octets)\r\n" % self._envelope.size)
         if len(body) == 1 and len(body[0]) <= _SMALL:
             self._stage = Stage.DOT

@@ -29,7 +29,7 @@ from postroad_smtp.client.session import (
     TlsWish,
     open_session,
 )
-from postroad_smtp.client.stage import Fault, Stage, WireError
+from postroad_smtp.client.stage import Stage, Trouble, WireError
 
 MOST_TRIES = 5  # addresses for one session
 SILENT_FOR = 60.0  # seconds that an address which did not answer comes last
@@ -131,7 +131,7 @@ class Dialer:
                     destination, chosen, requirement, tried=tried, thorough=thorough
                 )
             except WireError as error:
-                if error.stage is Stage.CONNECT and error.fault is Fault.TIMEOUT:
+                if error.stage is Stage.CONNECT and error.trouble is Trouble.TIMEOUT:
                     self._silent.add(chosen.address)
                 tried.append(error.said or f"# {chosen.host}: {clean(error.detail)}")
                 errors.append(error)
@@ -158,13 +158,13 @@ class Dialer:
                 )
             except WireError as error:
                 # that an MX host has no address is somebody's mistake, and may be mended
-                trouble = error.fault or Fault.DNS
+                trouble = error.trouble or Trouble.DNS
                 errors.append(WireError(Stage.ROUTE, trouble, error.detail))
                 continue
             reached = [address for address in addresses if destination.source.reaches(address)]
             if not reached:
                 text = f"{host}: source {destination.source.name} has no address of its family"
-                errors.append(WireError(Stage.ROUTE, Fault.UNREACHABLE, text))
+                errors.append(WireError(Stage.ROUTE, Trouble.UNREACHABLE, text))
                 continue
             try:
                 host_tlsa = await host_tlsa_of(
@@ -216,7 +216,7 @@ class Dialer:
                 break
         if unproven:
             trouble = trouble or "the certificate was not good lately"
-        session.evidence = completed(session, chosen.host_tlsa, trouble)
+        session.proof = completed(session, chosen.host_tlsa, trouble)
         lack = requirement.lack(session)
         if lack is not None:
             refusal = requirement.refusal(*lack, definite=True)
@@ -263,14 +263,14 @@ class Dialer:
                 )
         except ConnectionRefusedError as error:
             text = f"connection to {where} refused"
-            raise WireError(Stage.CONNECT, Fault.REFUSED, text) from error
+            raise WireError(Stage.CONNECT, Trouble.REFUSED, text) from error
         except TimeoutError as error:
             text = f"connection to {where} timed out"
-            raise WireError(Stage.CONNECT, Fault.TIMEOUT, text) from error
+            raise WireError(Stage.CONNECT, Trouble.TIMEOUT, text) from error
         except OSError as error:
             name = errno.errorcode.get(error.errno or 0, type(error).__name__)
             text = f"connection to {where} failed: {name}"
-            raise WireError(Stage.CONNECT, Fault.UNREACHABLE, text) from error
+            raise WireError(Stage.CONNECT, Trouble.UNREACHABLE, text) from error
         return connection
 
 

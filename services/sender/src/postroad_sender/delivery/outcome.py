@@ -14,10 +14,10 @@ from postroad_sender.throttle.signals import (
     CLASSIFICATIONS,
     Signal,
     classify,
-    of_fault,
+    of_trouble,
     stated_delay,
 )
-from postroad_smtp.client.stage import Fault, Stage, WireError
+from postroad_smtp.client.stage import Stage, Trouble, WireError
 from postroad_smtp.client.transaction import Answer
 
 
@@ -66,7 +66,7 @@ def of_answer(answer: Answer) -> Outcome:
     """Return the outcome for a recipient that the transaction answered for."""
     reply = answer.reply
     if reply is None:
-        return _of_fault(answer.stage, answer.fault or Fault.LOCAL, answer.detail)
+        return _of_trouble(answer.stage, answer.trouble or Trouble.LOCAL, answer.detail)
     if answer.is_delivered:
         return Outcome(Status.DELIVERED, answer.stage, reply)
     if answer.local:
@@ -79,7 +79,7 @@ def of_error(error: WireError) -> Outcome:
     if error.reply is not None:
         outcome = _of_reply(error.stage, error.reply)
     else:
-        outcome = _of_fault(error.stage, error.fault or Fault.LOCAL, error.detail)
+        outcome = _of_trouble(error.stage, error.trouble or Trouble.LOCAL, error.detail)
     return replace(outcome, said=error.said, policy=error.policy)
 
 
@@ -112,29 +112,29 @@ def _of_reply(stage: Stage, reply: Reply) -> Outcome:
 
 
 _ENHANCED = {
-    Fault.DNS: "4.4.3",
-    Fault.REFUSED: "4.4.1",
-    Fault.UNREACHABLE: "4.4.1",
-    Fault.TIMEOUT: "4.4.1",
-    Fault.DROPPED: "4.4.2",
-    Fault.GARBLED: "4.5.0",
-    Fault.TLS: "4.7.5",
-    Fault.LOCAL: "4.3.0",
+    Trouble.DNS: "4.4.3",
+    Trouble.REFUSED: "4.4.1",
+    Trouble.UNREACHABLE: "4.4.1",
+    Trouble.TIMEOUT: "4.4.1",
+    Trouble.DROPPED: "4.4.2",
+    Trouble.GARBLED: "4.5.0",
+    Trouble.TLS: "4.7.5",
+    Trouble.LOCAL: "4.3.0",
 }
 
 
-def _of_fault(stage: Stage, fault: Fault, detail: str) -> Outcome:
-    text = detail or fault.value
+def _of_trouble(stage: Stage, trouble: Trouble, detail: str) -> Outcome:
+    text = detail or trouble.value
     if stage is Stage.DOT:
         text = f"{text} after the message was sent; it may have arrived"
-    enhanced = _ENHANCED[fault]
-    if fault is Fault.TIMEOUT and not stage.opens:
+    enhanced = _ENHANCED[trouble]
+    if trouble is Trouble.TIMEOUT and not stage.opens:
         enhanced = "4.4.2"
     return Outcome(
         status=Status.DEFERRED,
         stage=stage,
         reply=Reply(451, enhanced, text[:500]),
-        signal=of_fault(fault),
+        signal=of_trouble(trouble),
         local=True,
         certain=stage is not Stage.DOT,
     )

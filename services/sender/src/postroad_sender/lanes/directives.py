@@ -11,7 +11,7 @@ from typing import Any
 
 from postroad_common.mail.reply import Reply
 from postroad_sender.connect.redirect import Redirect
-from postroad_sender.throttle.enforcement import Kind
+from postroad_sender.throttle.controller import Kind
 from postroad_smtp.client.session import TlsWish
 
 DEFAULT_REASON = "ordered by an operator"

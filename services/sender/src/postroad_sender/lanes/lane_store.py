@@ -24,8 +24,7 @@ from postroad_common.store.lanes import LaneRecord, Lanes
 from postroad_sender.delivery.job import Job
 from postroad_sender.lanes.directives import Directives
 from postroad_sender.lanes.lane import Lane
-from postroad_sender.throttle.controller import Effect
-from postroad_sender.throttle.enforcement import Kind
+from postroad_sender.throttle.controller import Effect, Kind
 from postroad_sender.timings import Timings
 
 STALE_AFTER = 6 * 3600.0  # seconds; older knowledge of a site's limits is worth nothing

@@ -9,11 +9,11 @@ cancel or replace by a pinned one, or first look at without it being acted upon 
 import random
 from collections.abc import Collection
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-from postroad_sender.throttle.enforcement import Enforcement, Kind, enforcement
 from postroad_sender.throttle.gcra import Gcra
-from postroad_sender.throttle.rate import Rate
+from postroad_sender.throttle.rate import DEEP_CUT, Rate
 from postroad_sender.throttle.signals import Signal
 from postroad_sender.throttle.utilisation_probe import UtilisationProbe
 from postroad_sender.throttle.window import Window
@@ -27,6 +27,14 @@ PAUSE_LONGEST = 1800.0
 AHEAD = 10.0  # seconds that others wait for the reply to the first message behind a bar
 CONVINCED = 2.0  # objections before one is taken to be about the lane and not about the message
 FORGIVEN = 0.03  # of an objection, by each message taken
+
+
+class Kind(StrEnum):
+    """What an effect restricts."""
+
+    CONNECTIONS = "connections"
+    RATE = "rate"
+    PAUSE = "pause"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,9 @@ class Controller:
         self._doubt = 0.0  # objections, less what was taken since
         self._reasons: dict[Kind, tuple[str, float]] = {}
         self._pins: dict[Kind, Effect] = {}
-        self._acting = self._enforcement()
+        self._dry: frozenset[Kind] = frozenset()
+        self._brief_until = 0.0  # what is left of a pause in a dry run
+        self._refused_at = (-1.0, 0)  # when a connection was, and how many worked: for a dry run
 
     # -- questions
 
@@ -80,7 +90,10 @@ class Controller:
         pin = self._pins.get(Kind.CONNECTIONS)
         if pin:
             return int(pin.value)
-        return self._acting.connections.allowed(now)
+        if Kind.CONNECTIONS in self._dry:
+            at, working = self._refused_at
+            return working if now - at < CLOSED_FIRST else self._caps.connections
+        return self.utilisation.allowed(self.window.allowed())
 
     def wait(self, now: float) -> float:
         """Seconds until the next message may be sent; 0.0 if it may now."""
@@ -90,8 +103,8 @@ class Controller:
         if self._limit() is None:
             return 0.0
         left = self._gcra.wait(now)
-        if left > 0.0:
-            self._acting.pacing.on_held(now)
+        if left > 0.0 and Kind.RATE not in self._dry:
+            self.rate.held(now)
         return left
 
     def closed_for(self, now: float) -> float:
@@ -124,8 +137,8 @@ class Controller:
         for kind, value in learnt:
             if value is not None and kind not in self._pins:
                 reason, since = reasons.get(kind, ("", now))
-                simulated = self._acting.is_simulated(kind)
-                found.append(Effect(kind, float(value), reason, since, simulated=simulated))
+                dry = kind in self._dry
+                found.append(Effect(kind, float(value), reason, since, simulated=dry))
         return found
 
     # -- what happened
@@ -136,8 +149,8 @@ class Controller:
         limit = self._limit()
         if limit is not None:
             self._gcra.spend(now, limit)
-            if self.rate.is_careful:
-                self._hold(now + AHEAD)
+            if self.rate.is_careful and self._acts_on(Kind.RATE):
+                self._gcra.hold(now + AHEAD)
 
     def on_connected(self, count: int, now: float) -> None:
         """Take up that a connection was opened; `count` work now."""
@@ -153,8 +166,8 @@ class Controller:
         self._grow(busy, seconds, now)
         careful = self.rate.limit is not None and self.rate.is_careful
         self.rate.on_success(now, now - seconds)
-        if careful and not self.rate.is_careful and Kind.RATE not in self._pins:
-            self._acting.pacing.release(now)
+        if careful and not self.rate.is_careful and self._acts_on(Kind.RATE):
+            self._gcra.release(now)
         self._doubt = max(0.0, self._doubt - FORGIVEN)
         if self._strikes and now - self._reasons.get(Kind.PAUSE, ("", 0.0))[1] > POLICY_PAUSE * 4:
             self._strikes -= 1
@@ -168,7 +181,7 @@ class Controller:
             self._on_policy(signal, reason, now, delay)
         elif working > 0:
             self.window.exceeded(working, now)
-            self._acting.connections.on_refused(working, now)
+            self._refused_at = now, working
             self._reasons[Kind.CONNECTIONS] = (reason, now)
         else:
             self._failures += 1
@@ -191,7 +204,8 @@ class Controller:
             return
         self._doubt += 1.0
         if self._doubt < CONVINCED and not self.rate.is_binding(now):
-            self._hold(now + OBJECTION_PAUSE)
+            if self._acts_on(Kind.RATE):
+                self._gcra.hold(now + OBJECTION_PAUSE)
             return
         self._doubt = CONVINCED / 2
         if signal in {Signal.POLICY, Signal.REPUTATION}:
@@ -200,10 +214,13 @@ class Controller:
         if delay is not None:
             self._close(delay, reason, now)
         self._reasons[Kind.RATE] = (reason, now)
-        self._acting.pacing.on_throttled(sent_at, now)
-        if Kind.RATE not in self._pins:
-            self._acting.pacing.release(now)
-            self._acting.pacing.hold(now + self.rate.penalty.pause)
+        if Kind.RATE in self._dry:
+            self.rate.suppose(now)
+        else:
+            self.rate.on_throttled(sent_at, now)
+            if self._acts_on(Kind.RATE):
+                self._gcra.release(now)
+                self._gcra.hold(now + self.rate.penalty.pause)
 
     # -- the operator
 
@@ -240,12 +257,14 @@ class Controller:
     def set_dry_run(self, kinds: Collection[Kind]) -> None:
         """Restrictions of these `kinds` are learnt and shown from here on, but not acted upon.
 
-        Caps and pins hold. What was learnt before is kept, and holds again after the dry run.
+        Caps and pins hold. What was learnt before is kept, and holds again behind the dry run.
+        What is shown is what the lane would do next, not where it would end: the server answers
+        to what is really sent. A refused connection and a closed site keep their first second, so
+        that nobody is called in a loop.
         """
-        if Kind.RATE in kinds and not self._acting.is_simulated(Kind.RATE):
+        if Kind.RATE in set(kinds) - self._dry:
             self._gcra = Gcra()
-        if {kind for kind in Kind if self._acting.is_simulated(kind)} != set(kinds):
-            self._acting = self._enforcement(kinds)
+        self._dry = frozenset(kinds)
 
     # -- across restarts
 
@@ -299,20 +318,17 @@ class Controller:
 
     # -- inside
 
-    def _enforcement(self, simulate: Collection[Kind] = ()) -> Enforcement:
-        cap = self._caps.messages_per_second
-        return enforcement(
-            self.window, self.utilisation, self.rate, self._gcra, cap=cap, simulate=simulate
-        )
-
-    def _hold(self, until: float) -> None:
-        if Kind.RATE not in self._pins:
-            self._acting.pacing.hold(until)
+    def _acts_on(self, kind: Kind) -> bool:
+        return kind not in self._dry and kind not in self._pins
 
     def _grow(self, busy: int, seconds: float, now: float) -> None:
         size = self.window.allowed()
-        held = Kind.CONNECTIONS in self._pins or self.rate.is_binding(now)
-        self._acting.connections.on_success(busy, seconds, now, held=held)
+        if Kind.CONNECTIONS in self._dry:
+            self.utilisation.suppose(busy, seconds, now)
+        elif Kind.CONNECTIONS in self._pins or self.rate.is_binding(now):
+            self.utilisation.stop()
+        else:
+            self.utilisation.on_success(size, busy, seconds, now)
         if self.utilisation.allowed(size) >= size:
             self.window.grow(busy, now)
 
@@ -320,17 +336,18 @@ class Controller:
         pin = self._pins.get(Kind.RATE)
         if pin:
             return pin.value
-        return self._acting.pacing.limit
+        return self._caps.messages_per_second if Kind.RATE in self._dry else self.rate.current()
 
     def _pause_left(self, now: float) -> float:
         pin = self._pins.get(Kind.PAUSE)
         if pin:
             return max(0.0, pin.value - now)
-        return max(0.0, self._acting.pause.until(self._closed_until) - now)
+        until = self._brief_until if Kind.PAUSE in self._dry else self._closed_until
+        return max(0.0, until - now)
 
     def _close(self, seconds: float, reason: str, now: float) -> None:
         seconds = min(PAUSE_LONGEST, seconds) * self._dice.uniform(1.0, 1.1)
-        self._acting.pause.on_closed(seconds, now)
+        self._brief_until = now + min(CLOSED_FIRST, seconds)
         if now + seconds > self._closed_until:
             self._closed_until = now + seconds
             self._reasons[Kind.PAUSE] = (reason, now)
@@ -341,6 +358,9 @@ class Controller:
         pause = delay if delay is not None else first * 2.0 ** min(self._strikes, 10)
         self._strikes += 1
         self.window.shrink(0.5, now)
-        self._acting.pacing.on_throttled(now, now, deep=True)
+        if Kind.RATE in self._dry:
+            self.rate.suppose(now)
+        else:
+            self.rate.on_throttled(now, now, cut=DEEP_CUT)
         self._reasons[Kind.CONNECTIONS] = self._reasons[Kind.RATE] = (reason, now)
         self._close(pause, reason, now)

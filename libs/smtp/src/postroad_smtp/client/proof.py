@@ -13,11 +13,11 @@ class DaneState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class TlsEvidence:
+class Proof:
     """What is None was not looked at.
 
     `pkix`: the certificate is good for the host's name by the public authorities. `name`: the name
-    a DANE-TA certificate was found good for; empty if the key itself is it. `detail`: the
+    a DANE-TA certificate was found good for; empty if the key itself is the proof. `detail`: the
     TLSA record that matched, or what is wrong with the certificate.
     """
 
@@ -27,4 +27,4 @@ class TlsEvidence:
     detail: str = ""
 
 
-UNCHECKED = TlsEvidence()
+UNCHECKED = Proof()
