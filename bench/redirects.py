@@ -22,13 +22,13 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.store.database import Database
 from postroad_common.tokens import Keyring, LinkSigner
 from postroad_tracker.asgi import Application, Receive, Scope, Send
-from postroad_tracker.gallery import Gallery
+from postroad_tracker.burst_detector import BurstDetector
+from postroad_tracker.client_address import ClientAddresses
 from postroad_tracker.handler import Handler
+from postroad_tracker.image_cache import ImageCache
 from postroad_tracker.listener import Listener
-from postroad_tracker.recency import Recency
 from postroad_tracker.recorder import Recorder
 from postroad_tracker.spool import Spool
-from postroad_tracker.visitor import Visitors
 
 CONNECTIONS = 16
 SECONDS = 4.0
@@ -50,8 +50,10 @@ def tracker(folder: Path) -> Application:
     """Yield the tracker's application with its spool in `folder`."""
     spool = Spool(folder, 1 << 30)
     spool.open()
-    gallery = Gallery(Database("mongodb://127.0.0.1:1/none").images)
-    return Handler(_SIGNER, Recorder(spool, Recency(), lambda: None), Visitors([]), gallery)
+    image_cache = ImageCache(Database("mongodb://127.0.0.1:1/none").images)
+    return Handler(
+        _SIGNER, Recorder(spool, BurstDetector(), lambda: None), ClientAddresses([]), image_cache
+    )
 
 
 async def serve(name: str, folder: Path) -> None:

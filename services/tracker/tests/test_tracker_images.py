@@ -13,14 +13,14 @@ from postroad_common.store.database import Database
 from postroad_common.store.images import HostedImage
 from postroad_common.tokens import Keyring, LinkKind, LinkSigner
 from postroad_tracker import pages
+from postroad_tracker.burst_detector import BurstDetector
+from postroad_tracker.client_address import ClientAddresses
 from postroad_tracker.forwarder import events_of
-from postroad_tracker.gallery import Gallery
 from postroad_tracker.handler import Handler
+from postroad_tracker.image_cache import ImageCache
 from postroad_tracker.listener import Listener
-from postroad_tracker.recency import Recency
 from postroad_tracker.recorder import Recorder
 from postroad_tracker.spool import Spool
-from postroad_tracker.visitor import Visitors
 
 SIGNER = LinkSigner(Keyring(["a secret for tests"]), "http://track.example")
 PNG = b"\x89PNG\r\n\x1a\n" + b"picture" * 100
@@ -43,9 +43,9 @@ async def database(mongodb_uri: str) -> AsyncIterator[Database]:
 
 
 @contextlib.asynccontextmanager
-async def serving(gallery: Gallery, spool: Spool) -> AsyncIterator[httpx.AsyncClient]:
-    recorder = Recorder(spool, Recency(), lambda: None)
-    handler = Handler(SIGNER, recorder, Visitors([]), gallery)
+async def serving(image_cache: ImageCache, spool: Spool) -> AsyncIterator[httpx.AsyncClient]:
+    recorder = Recorder(spool, BurstDetector(), lambda: None)
+    handler = Handler(SIGNER, recorder, ClientAddresses([]), image_cache)
     listener = Listener(handler, "127.0.0.1", 0, reuse_port=False)
     await listener.start()
     base = f"http://127.0.0.1:{listener.port}"
@@ -57,7 +57,7 @@ async def serving(gallery: Gallery, spool: Spool) -> AsyncIterator[httpx.AsyncCl
 async def test_a_counted_image_is_served_each_time_it_is_shown_and_counted(database: Database):
     image, spool = hosted(PNG), Spool(None, 1_000_000)
     await database.images.put_many([image])
-    async with serving(Gallery(database.images), spool) as client:
+    async with serving(ImageCache(database.images), spool) as client:
         answer = await client.get(path(image))
         again = await client.get(path(image), headers={"If-None-Match": answer.headers["etag"]})
         head = await client.head(path(image))
@@ -80,7 +80,7 @@ async def test_a_counted_image_is_served_each_time_it_is_shown_and_counted(datab
 async def test_an_uncounted_image_is_cached_for_long_and_leaves_no_trace(database: Database):
     image, spool = hosted(PNG), Spool(None, 1_000_000)
     await database.images.put_many([image])
-    async with serving(Gallery(database.images), spool) as client:
+    async with serving(ImageCache(database.images), spool) as client:
         answer = await client.get(path(image, LinkKind.PICTURE))
     assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert spool.empty
@@ -89,13 +89,13 @@ async def test_an_uncounted_image_is_cached_for_long_and_leaves_no_trace(databas
 async def test_what_a_browser_might_run_is_not_served_whatever_the_store_says(database: Database):
     image = hosted(b"<svg onload='alert(1)'/>", "image/svg+xml")
     await database.images.put_many([image])
-    async with serving(Gallery(database.images), Spool(None, 1_000_000)) as client:
+    async with serving(ImageCache(database.images), Spool(None, 1_000_000)) as client:
         answer = await client.get(path(image))
     assert (answer.status_code, answer.content) == (404, pages.PIXEL)
 
 
 async def test_an_image_nobody_stored_is_a_pixel_with_404(database: Database):
-    async with serving(Gallery(database.images), Spool(None, 1_000_000)) as client:
+    async with serving(ImageCache(database.images), Spool(None, 1_000_000)) as client:
         answer = await client.get(path(hosted(b"other")))
     assert (answer.status_code, answer.content) == (404, pages.PIXEL)
     assert "no-store" in answer.headers["cache-control"]
@@ -104,7 +104,7 @@ async def test_an_image_nobody_stored_is_a_pixel_with_404(database: Database):
 async def test_a_changed_digest_is_not_found_and_asks_nobody(database: Database):
     image = hosted(PNG)
     await database.images.put_many([image])
-    async with serving(Gallery(database.images), Spool(None, 1_000_000)) as client:
+    async with serving(ImageCache(database.images), Spool(None, 1_000_000)) as client:
         signed = path(image)
         changed = signed[:-1] + ("A" if signed[-1] != "A" else "E")
         answer = await client.get(changed)
@@ -113,9 +113,9 @@ async def test_a_changed_digest_is_not_found_and_asks_nobody(database: Database)
 
 async def test_without_the_database_known_images_are_served_and_others_are_put_off():
     away = Database("mongodb://127.0.0.1:1/none")
-    gallery, image = Gallery(away.images), hosted(PNG)
-    gallery._keep(image)
-    async with serving(gallery, Spool(None, 1_000_000)) as client:
+    image_cache, image = ImageCache(away.images), hosted(PNG)
+    image_cache._keep(image)
+    async with serving(image_cache, Spool(None, 1_000_000)) as client:
         known = await client.get(path(image))
         unknown = await client.get(path(hosted(b"other")))
         at_once = await client.get(path(hosted(b"third")))
@@ -130,12 +130,12 @@ async def test_without_the_database_known_images_are_served_and_others_are_put_o
 async def test_the_memory_holds_no_more_than_it_may(database: Database):
     images = [hosted(b"GIF89a" + bytes([number]) * 994, "image/gif") for number in range(10)]
     await database.images.put_many(images)
-    gallery = Gallery(database.images, max_memory=3_000)
+    image_cache = ImageCache(database.images, max_memory=3_000)
     for image in images:
-        page = await gallery.page(image.digest, None, counted=True)
+        page = await image_cache.page(image.digest, None, counted=True)
         assert page.body == image.data
-    assert gallery._memory == 3_000
-    assert list(gallery._kept) == [image.digest for image in images[-3:]]
+    assert image_cache._memory == 3_000
+    assert list(image_cache._kept) == [image.digest for image in images[-3:]]
 
 
 async def test_an_image_is_stored_once_and_lives_longer_with_each_mail(database: Database):

@@ -17,14 +17,14 @@ from postroad_common.schemas.events import Event, EventName
 from postroad_common.store.database import Database
 from postroad_common.tokens import Keyring, LinkSigner
 from postroad_tracker import pages
+from postroad_tracker.burst_detector import BurstDetector
+from postroad_tracker.client_address import ClientAddresses
 from postroad_tracker.forwarder import events_of
-from postroad_tracker.gallery import Gallery
 from postroad_tracker.handler import Handler, is_safe
+from postroad_tracker.image_cache import ImageCache
 from postroad_tracker.listener import MAX_HEAD, Listener
-from postroad_tracker.recency import Recency
 from postroad_tracker.recorder import Recorder
 from postroad_tracker.spool import Spool
-from postroad_tracker.visitor import Visitors
 
 SIGNER = LinkSigner(Keyring(["a secret for tests"]), "http://track.example")
 AWAY = Database("mongodb://127.0.0.1:1/none")  # nobody listens there
@@ -47,11 +47,13 @@ class Tracker:
 
 
 @contextlib.asynccontextmanager
-async def running(spool: Spool, recency: Recency, prefix: str = "") -> AsyncIterator[Tracker]:
-    visitors = Visitors([ipaddress.ip_network("127.0.0.0/8")])
-    recorder = Recorder(spool, recency, lambda: None)
+async def running(
+    spool: Spool, burst_detector: BurstDetector, prefix: str = ""
+) -> AsyncIterator[Tracker]:
+    client_addresses = ClientAddresses([ipaddress.ip_network("127.0.0.0/8")])
+    recorder = Recorder(spool, burst_detector, lambda: None)
     listener = Listener(
-        Handler(SIGNER, recorder, visitors, Gallery(AWAY.images), prefix),
+        Handler(SIGNER, recorder, client_addresses, ImageCache(AWAY.images), prefix),
         "127.0.0.1",
         0,
         reuse_port=True,
@@ -69,7 +71,7 @@ async def running(spool: Spool, recency: Recency, prefix: str = "") -> AsyncIter
 async def tracker(tmp_path: Path) -> AsyncIterator[Tracker]:
     spool = Spool(tmp_path, 10_000_000)
     spool.open()
-    async with running(spool, Recency()) as tracker:
+    async with running(spool, BurstDetector()) as tracker:
         yield tracker
 
 
@@ -300,7 +302,7 @@ async def test_a_post_that_does_not_say_one_click_unsubscribes_nobody(
 
 
 async def test_without_room_a_click_is_served_and_an_unsubscription_is_put_off():
-    async with running(Spool(None, 10), Recency()) as tracker:
+    async with running(Spool(None, 10), BurstDetector()) as tracker:
         click = await tracker.client.get(path(SIGNER.click(new_id(), 0, b"https://example.com/")))
         assert click.status_code == 302
         answer = await tracker.client.post(
@@ -313,7 +315,7 @@ async def test_without_room_a_click_is_served_and_an_unsubscription_is_put_off()
 async def test_a_tracking_url_with_a_path_is_served_below_it(tmp_path: Path):
     spool = Spool(tmp_path, 10_000_000)
     spool.open()
-    async with running(spool, Recency(), prefix="/t") as tracker:
+    async with running(spool, BurstDetector(), prefix="/t") as tracker:
         url = "/t" + path(SIGNER.click(new_id(), 0, b"https://example.com/"))
         assert (await tracker.client.get(url)).status_code == 302
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from postroad_common.tokens import LinkKind
 from postroad_tracker.forwarder import events_of
+from postroad_tracker.hits import Amendment, Hit, clip
 from postroad_tracker.spool import Spool
-from postroad_tracker.visits import Amendment, Visit, clip
 
 
 def emptied(spool: Spool) -> list[bytes]:
@@ -114,8 +114,8 @@ def test_a_folder_that_cannot_be_written_costs_no_line(tmp_path: Path):
 
 def test_an_amendment_reaches_a_sealed_segment_in_memory_and_on_disk(tmp_path: Path):
     spool = opened(tmp_path)
-    visit = Visit("id1", LinkKind.CLICK, "m", 0, 1.0, "192.0.2.1", url="https://example.com")
-    segment = spool.append(visit.to_line())
+    hit = Hit("id1", LinkKind.CLICK, "m", 0, 1.0, "192.0.2.1", url="https://example.com")
+    segment = spool.append(hit.to_line())
     assert segment is not None
     spool.seal()
     spool.amend(segment, Amendment("id1", "links-within-a-second").to_line())
@@ -129,14 +129,14 @@ def test_an_amendment_reaches_a_sealed_segment_in_memory_and_on_disk(tmp_path: P
 
 
 def test_an_unreadable_line_costs_only_itself():
-    visit = Visit("id1", LinkKind.OPEN, "m", 0, 1.0, "192.0.2.1")
-    lines = [b"rubbish\n", b"{}\n", b"[]\n", b'{"kind":7}\n', visit.to_line(), b"\xff\xfe\n"]
+    hit = Hit("id1", LinkKind.OPEN, "m", 0, 1.0, "192.0.2.1")
+    lines = [b"rubbish\n", b"{}\n", b"[]\n", b'{"kind":7}\n', hit.to_line(), b"\xff\xfe\n"]
     assert [event.id for event in events_of(lines)] == ["id1"]
 
 
 @given(st.binary(max_size=3000), st.binary(max_size=3000), st.text(max_size=100))
 def test_a_visit_with_any_strings_survives_its_line(agent: bytes, referer: bytes, url: str):
-    visit = Visit(
+    hit = Hit(
         "id1",
         LinkKind.CLICK,
         "m",
@@ -148,11 +148,11 @@ def test_a_visit_with_any_strings_survives_its_line(agent: bytes, referer: bytes
         referer=clip(referer, 1024),
         machine="scanner",
     )
-    line = visit.to_line()
+    line = hit.to_line()
     assert line.count(b"\n") == 1
-    assert Visit.from_line(line) == visit
-    assert len(visit.user_agent) <= 512
-    assert visit.user_agent.isprintable() or visit.user_agent == ""
+    assert Hit.from_line(line) == hit
+    assert len(hit.user_agent) <= 512
+    assert hit.user_agent.isprintable() or hit.user_agent == ""
 
 
 def test_files_are_for_their_owner_only(tmp_path: Path):

@@ -1,7 +1,8 @@
-"""Takes visits from the spool to the broker as events, and deletes them when they are safe.
+"""Takes hits from the spool to the broker as events, and deletes them when they are safe.
 
 A segment with clicks rests for a moment, because a machine is often recognised by its second
-request (`recency`). Then its events are published; while the broker is away they stay on disk.
+request (`burst_detector`). Then its events are published. While the broker is away they stay on
+disk.
 """
 
 import asyncio
@@ -16,8 +17,8 @@ from prometheus_client import Counter
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.schemas.events import Event, EventName, happened
 from postroad_common.tokens import LinkKind
+from postroad_tracker.hits import Amendment, Hit
 from postroad_tracker.spool import Segment, Spool
-from postroad_tracker.visits import Amendment, Visit
 
 LINGER_SECONDS = 0.1
 _BATCH = 200  # bounds the time for which building one batch keeps readers waiting
@@ -38,35 +39,35 @@ Publish = Callable[[Sequence[Event]], Awaitable[None]]
 
 
 def events_of(lines: Sequence[bytes]) -> list[Event]:
-    """The events that a segment's lines tell of; lines that cannot be read are counted."""
-    visits: dict[str, Visit] = {}
+    """Return the events of a segment's lines; count the lines that cannot be read."""
+    hits: dict[str, Hit] = {}
     reasons: dict[str, str] = {}
     for line in lines:
         try:
-            record = Visit.from_line(line)
+            record = Hit.from_line(line)
         except ValueError:
             _torn.inc()
             continue
         if isinstance(record, Amendment):
-            reasons[record.visit] = record.machine
+            reasons[record.hit] = record.machine
         else:
-            visits[record.id] = record
-    return [_event(visit, reasons.get(visit.id, visit.machine)) for visit in visits.values()]
+            hits[record.id] = record
+    return [_event(hit, reasons.get(hit.id, hit.machine)) for hit in hits.values()]
 
 
-def _event(visit: Visit, machine: str) -> Event:
-    data: dict[str, Any] = {"ip": visit.ip, "machine": bool(machine)}
+def _event(hit: Hit, machine: str) -> Event:
+    data: dict[str, Any] = {"ip": hit.ip, "machine": bool(machine)}
     if machine:
         data["reason"] = machine
-    if visit.url:
-        data["url"] = visit.url
-    if visit.kind in _NUMBERED:
-        data["link"] = visit.number
-    if visit.user_agent:
-        data["user_agent"] = visit.user_agent
-    if visit.referer:
-        data["referer"] = visit.referer
-    return happened(_NAMES[visit.kind], visit.message, visit.time, data, event_id=visit.id)
+    if hit.url:
+        data["url"] = hit.url
+    if hit.kind in _NUMBERED:
+        data["link"] = hit.number
+    if hit.user_agent:
+        data["user_agent"] = hit.user_agent
+    if hit.referer:
+        data["referer"] = hit.referer
+    return happened(_NAMES[hit.kind], hit.message, hit.time, data, event_id=hit.id)
 
 
 class Forwarder:
@@ -80,11 +81,11 @@ class Forwarder:
         self._hurry = asyncio.Event()
 
     def wake(self) -> None:
-        """There is something in the spool."""
+        """Tell that the spool holds something."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Forwards until cancelled."""
+        """Forward until cancelled."""
         while True:
             if self._spool.empty:
                 self._wake.clear()
@@ -94,7 +95,7 @@ class Forwarder:
             await self._forward_all()
 
     async def drain(self, seconds: float) -> bool:
-        """Forwards all that waits, at most for `seconds`; call after `run` was cancelled.
+        """Forward all that waits, at most for `seconds`; call after `run` was cancelled.
 
         Returns whether nothing is left. What is left stays on disk for the next start.
         """
@@ -103,7 +104,7 @@ class Forwarder:
         try:
             await asyncio.wait_for(self._forward_all(), seconds)
         except TimeoutError:
-            self._log.warning("visits stay in the spool", bytes=self._spool.bytes)
+            self._log.warning("hits stay in the spool", bytes=self._spool.bytes)
         return self._spool.empty
 
     async def _rest(self, seconds: float) -> None:
@@ -121,7 +122,7 @@ class Forwarder:
                 await self._forward(segment)
             except (BrokerAway, Unroutable) as error:
                 if pause == _FIRST_PAUSE:
-                    self._log.warning("broker away, visits stay in the spool", reason=str(error))
+                    self._log.warning("broker away, hits stay in the spool", reason=str(error))
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))
                 pause = min(pause * 2, _MAX_PAUSE)
             else:

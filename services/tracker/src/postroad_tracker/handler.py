@@ -13,15 +13,15 @@ from prometheus_client import Counter
 from postroad_common.tokens import LinkKind, LinkSigner, LinkToken
 from postroad_tracker import pages
 from postroad_tracker.asgi import Receive, Scope, Send
-from postroad_tracker.gallery import Gallery
+from postroad_tracker.client_address import ClientAddresses
+from postroad_tracker.image_cache import ImageCache
 from postroad_tracker.pages import Page
 from postroad_tracker.recorder import Recorder
-from postroad_tracker.visitor import Visitors
 
 _MAX_FORM = 4096
 _CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
 _requests = Counter("postroad_tracker_requests", "Answered requests.", ["kind", "outcome"])
-_unrecorded = Counter("postroad_tracker_unrecorded", "Visits that were served but not kept.")
+_unrecorded = Counter("postroad_tracker_unrecorded", "Hits that were served but not kept.")
 _SERVED = {kind: _requests.labels(kind.value, "served") for kind in LinkKind}
 _HEAD = {kind: _requests.labels(kind.value, "head") for kind in LinkKind}
 _IMAGES = frozenset({LinkKind.HOSTED, LinkKind.PICTURE})
@@ -37,18 +37,18 @@ class Handler:
         self,
         signer: LinkSigner,
         recorder: Recorder,
-        visitors: Visitors,
-        gallery: Gallery,
+        client_addresses: ClientAddresses,
+        image_cache: ImageCache,
         prefix: str = "",
     ) -> None:
         self._signer = signer
-        self._gallery = gallery
+        self._image_cache = image_cache
         self._recorder = recorder
-        self._visitors = visitors
+        self._client_addresses = client_addresses
         self._prefix = prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one HTTP request."""
+        """Serve one HTTP request."""
         if scope["type"] != "http":
             return
         page = await self._answer(scope, receive)
@@ -82,13 +82,13 @@ class Handler:
     async def _image(self, token: LinkToken, scope: Scope) -> Page:
         known = dict(scope["headers"]).get(b"if-none-match")
         counted = token.kind is LinkKind.HOSTED
-        return await self._gallery.page(token.target or b"", known, counted=counted)
+        return await self._image_cache.page(token.target or b"", known, counted=counted)
 
     def _record(self, token: LinkToken, scope: Scope) -> bool:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         peer = scope["client"][0] if scope.get("client") else ""
-        address = self._visitors.address(peer, headers.get(b"x-forwarded-for"))
-        kept = self._recorder.visited(token, headers, address, time.time())
+        address = self._client_addresses.address(peer, headers.get(b"x-forwarded-for"))
+        kept = self._recorder.record(token, headers, address, time.time())
         if not kept:
             _unrecorded.inc()
         return kept

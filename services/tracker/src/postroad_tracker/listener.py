@@ -31,13 +31,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Starts the clock for the first request."""
+        """Start the clock for the first request."""
         super().connection_made(transport)
         self._deadline = self.loop.call_later(REQUEST_SECONDS, self._too_slow)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stops the clock."""
+        """Stop the clock."""
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -45,7 +45,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        """Feeds the parser, up to the limit."""
+        """Feed the parser, up to the limit."""
         self._fed += len(data)
         if self._fed > MAX_HEAD:
             self.transport.close()
@@ -56,7 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def on_message_complete(self) -> None:
-        """A request is here in full: the next one starts from zero."""
+        """Reset the count and the clock: the request is complete."""
         self._fed = 0
         if self._deadline is not None:
             self._deadline.cancel()
@@ -78,14 +78,14 @@ class _Server(uvicorn.Server):
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Tells when connections are taken."""
+        """Tell when connections are taken."""
         await super().startup(sockets)
         self.listening.set()
 
     @override
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leaves the signals alone."""
+        """Leave the signals alone."""
         yield
 
 
@@ -124,7 +124,7 @@ class Listener:
         return self._port
 
     async def start(self) -> None:
-        """Listens.
+        """Listen.
 
         Raises:
             OSError: the port cannot be had.
@@ -146,7 +146,7 @@ class Listener:
         await self._server.listening.wait()
 
     async def stop(self) -> None:
-        """Takes no more connections and lets running requests end."""
+        """Take no more connections and let running requests end."""
         self._server.should_exit = True
         if self._task is not None:
             await self._task

@@ -17,22 +17,22 @@ from postroad_common.schemas.events import Event, EventBatch
 from postroad_common.schemas.framing import encode
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokens import Keyring, LinkSigner
+from postroad_tracker.burst_detector import BurstDetector
+from postroad_tracker.client_address import ClientAddresses
 from postroad_tracker.forwarder import Forwarder
-from postroad_tracker.gallery import Gallery
 from postroad_tracker.handler import Handler
+from postroad_tracker.image_cache import ImageCache
 from postroad_tracker.listener import Listener
-from postroad_tracker.recency import Recency
 from postroad_tracker.recorder import Recorder
 from postroad_tracker.settings import Settings
 from postroad_tracker.spool import Spool
-from postroad_tracker.visitor import Visitors
 
 _DRAIN_SECONDS = 5.0
-_spooled = Gauge("postroad_tracker_spool_bytes", "Bytes of visits that the broker has not got yet.")
+_spooled = Gauge("postroad_tracker_spool_bytes", "Bytes of hits that the broker has not got yet.")
 
 
 async def build(context: ServiceContext[Settings]) -> None:
-    """Makes the objects, starts them, and registers how they stop."""
+    """Make the objects, start them, and register how they stop."""
     settings = context.settings
     log = structlog.get_logger("tracker")
 
@@ -43,16 +43,16 @@ async def build(context: ServiceContext[Settings]) -> None:
     spool = Spool(settings.spool_dir, settings.spool_max_bytes)
     found = spool.open()
     if found:
-        log.info("visits of an earlier run will be forwarded", bytes=found)
+        log.info("hits of an earlier run will be forwarded", bytes=found)
     if settings.spool_dir is None:
-        log.warning("no spool folder (POSTROAD_SPOOL_DIR): unsent visits die with the process")
+        log.warning("no spool folder (POSTROAD_SPOOL_DIR): unsent hits die with the process")
     _spooled.set_function(lambda: spool.bytes)
     forwarder = Forwarder(spool, publish)
     handler = Handler(
         LinkSigner(Keyring(settings.secret), settings.tracking_url),
-        Recorder(spool, Recency(), forwarder.wake),
-        Visitors(settings.trusted_proxies),
-        Gallery(context.database.images),
+        Recorder(spool, BurstDetector(), forwarder.wake),
+        ClientAddresses(settings.trusted_proxies),
+        ImageCache(context.database.images),
         urlsplit(settings.tracking_url).path.rstrip("/"),
     )
     listener = Listener(
@@ -74,5 +74,5 @@ async def build(context: ServiceContext[Settings]) -> None:
 
 
 def main() -> None:
-    """Runs the service until SIGTERM."""
+    """Run the service until SIGTERM."""
     run("tracker", Settings, build, needs_database=False, needs_broker=False)

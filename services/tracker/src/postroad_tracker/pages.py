@@ -83,17 +83,17 @@ _SANDBOX = (b"content-security-policy", b"default-src 'none'; sandbox")
 
 
 def image(media_type: bytes, data: bytes, tag: bytes, *, counted: bool) -> Page:
-    """An image, to be kept for ever; a `counted` one to be asked for again each time."""
+    """Return an image, to be kept for ever; a `counted` one must be asked for each time."""
     caching = _ASK_AGAIN if counted else _FOR_EVER
     return _page(200, media_type, data, (b"etag", tag), caching, NO_INDEX, _SANDBOX)
 
 
 def not_modified(tag: bytes, *, counted: bool) -> Page:
-    """The answer to who has the image already."""
+    """Return the answer to a client that has the image already."""
     return Page(304, [(b"etag", tag), _ASK_AGAIN if counted else _FOR_EVER, NO_INDEX], b"")
 
 
 def redirect(target: bytes) -> Page:
-    """A temporary redirection to exactly `target`."""
+    """Return a temporary redirection to exactly `target`."""
     headers = [(b"location", target), (b"content-length", b"0"), NO_STORE, NO_INDEX]
     return Page(302, headers, b"")

@@ -1,6 +1,6 @@
-"""Records visits without making the reader wait: labels them and puts them into the spool.
+"""Records hits without making the reader wait: labels them and puts them into the spool.
 
-The labels come from `machines` (one request) and `recency` (several); `forwarder` takes it from
+The labels come from `bots` (one request) and `burst_detector` (several); `forwarder` takes it from
 the spool to the broker.
 """
 
@@ -10,47 +10,49 @@ from collections.abc import Callable, Mapping
 
 from postroad_common.mail.identifiers import new_id
 from postroad_common.tokens import LinkKind, LinkToken
-from postroad_tracker import machines
-from postroad_tracker.recency import BURST, BURST_SECONDS, Recency
+from postroad_tracker import bots
+from postroad_tracker.burst_detector import BURST, BURST_SECONDS, BurstDetector
+from postroad_tracker.hits import MAX_REFERER, MAX_URL, MAX_USER_AGENT, Amendment, Hit, clip
 from postroad_tracker.spool import Segment, Spool
-from postroad_tracker.visits import MAX_REFERER, MAX_URL, MAX_USER_AGENT, Amendment, Visit, clip
 
 _MAX_HELD = 10_000
 
 
 class Recorder:
-    """Writes visits to `spool`; `wake` is called when there is something to forward."""
+    """Writes hits to `spool`; `wake` is called when there is something to forward."""
 
-    def __init__(self, spool: Spool, recency: Recency, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, spool: Spool, burst_detector: BurstDetector, wake: Callable[[], None]
+    ) -> None:
         self._spool = spool
-        self._recency = recency
+        self._burst_detector = burst_detector
         self._wake = wake
         # Clicks of the last second: where they are, should a burst show what they were.
         self._held: OrderedDict[str, tuple[float, Segment]] = OrderedDict()
 
     def asked(self, token: LinkToken, now: float) -> None:
-        """A HEAD request: not a visit, but telling when a GET follows."""
+        """Remember a HEAD request: no hit, but it labels a GET that follows."""
         if token.kind is LinkKind.CLICK:
-            self._recency.head(token.message_id, token.number, now)
+            self._burst_detector.head(token.message_id, token.number, now)
 
-    def visited(
+    def record(
         self, token: LinkToken, headers: Mapping[bytes, bytes], address: str, now: float
     ) -> bool:
-        """Keeps a visit at `now` (Unix seconds); False when it could not be kept."""
-        if not self._recency.admit(token.message_id, now):
+        """Keep a hit at `now` (Unix seconds); False when it could not be kept."""
+        if not self._burst_detector.admit(token.message_id, now):
             return False
         user_agent = clip(headers.get(b"user-agent", b""), MAX_USER_AGENT)
         identifier = new_id(now)
         machine = ""
         if token.kind is not LinkKind.UNSUBSCRIBE:
             # One-click unsubscription is sent by the mail provider's servers on a person's wish.
-            machine = machines.by_user_agent(user_agent) or machines.by_headers(headers)
+            machine = bots.by_user_agent(user_agent) or bots.by_headers(headers)
         if token.kind is LinkKind.CLICK:
-            verdict = self._recency.click(token.message_id, token.number, identifier, now)
+            verdict = self._burst_detector.click(token.message_id, token.number, identifier, now)
             machine = machine or verdict.machine
             for earlier in verdict.amend:
                 self._amend(earlier)
-        visit = Visit(
+        hit = Hit(
             id=identifier,
             kind=token.kind,
             message=token.message_id,
@@ -62,7 +64,7 @@ class Recorder:
             referer=clip(headers.get(b"referer", b""), MAX_REFERER),
             machine=machine,
         )
-        segment = self._spool.append(visit.to_line())
+        segment = self._spool.append(hit.to_line())
         if segment is None:
             return False
         if token.kind is LinkKind.CLICK and not machine:

@@ -1,4 +1,4 @@
-"""The spool: every visit is on disk before its reader is answered, and gone when it is safe.
+"""The spool: every hit is on disk before its reader is answered, and gone when it is safe.
 
 Lines are appended to a segment file as they come, without waiting for the disk: they survive the
 death of the process, not that of the machine. Sealed segments are handed on oldest first and
@@ -6,7 +6,7 @@ deleted when the broker has confirmed them; what an earlier process left behind 
 start. The lines of young segments are also kept in memory, so that on a good day nothing is read
 back. The disk space is bounded: what does not fit is refused, and counted by the caller.
 
-The format of a line is the business of `visits`; a line torn by a crash is the last of its file
+The format of a line is the business of `hits`; a line torn by a crash is the last of its file
 and is not returned.
 """
 
@@ -16,7 +16,7 @@ import time
 from collections import deque
 from pathlib import Path
 
-_SUFFIX = ".visits"
+_SUFFIX = ".visits"  # files of older versions have this name too
 _SLOTS = 64
 _SEGMENT_BYTES = 256 * 1024
 _MEMORY_BYTES = 8 * 1024 * 1024
@@ -72,7 +72,7 @@ class Spool:
         """Why the disk could not be written, until it can be written again."""
 
     def open(self) -> int:
-        """Takes a slot of the folder and what lies in it; returns the number of bytes found.
+        """Take a slot of the folder and what lies in it; return the number of bytes found.
 
         Raises:
             SpoolBusyError: all slots are taken.
@@ -88,7 +88,7 @@ class Spool:
         return self.bytes
 
     def _take_slot(self, directory: Path) -> Path:
-        """The first subfolder that no living process has.
+        """Lock and return the first subfolder that no living process has.
 
         So processes may share the folder, and what one leaves behind is found by its successor.
         """
@@ -106,7 +106,7 @@ class Spool:
         raise SpoolBusyError(f"{directory} is in use by {_SLOTS} processes")
 
     def close(self) -> None:
-        """Lets go of the folder; what is in it stays."""
+        """Release the folder; its content stays."""
         self.seal()
         if self._lock >= 0:
             os.close(self._lock)
@@ -118,7 +118,7 @@ class Spool:
         return self._current is None and not self._sealed
 
     def append(self, line: bytes) -> Segment | None:
-        """Keeps one line (ending in a line feed); returns where, or None when there is no room."""
+        """Keep one line (ending in a line feed); return where, or None when there is no room."""
         if self.bytes + len(line) > self._max_bytes:
             return None
         segment = self._current
@@ -136,7 +136,7 @@ class Spool:
         return segment
 
     def amend(self, segment: Segment, line: bytes) -> None:
-        """Adds a line to a segment that may be sealed but has not been removed."""
+        """Add a line to a segment that may be sealed but has not been removed."""
         if segment.on_disk:
             try:
                 with segment.path.open("ab", buffering=0) as file:
@@ -185,7 +185,7 @@ class Spool:
         segment.on_disk = False
 
     def seal(self) -> None:
-        """Ends the current segment, so that `oldest` can return it."""
+        """End the current segment, so that `oldest` can return it."""
         segment = self._current
         if segment is None:
             return
@@ -202,11 +202,11 @@ class Spool:
                 old.lines = None
 
     def oldest(self) -> Segment | None:
-        """The sealed segment that waits longest."""
+        """Return the sealed segment that has waited longest."""
         return self._sealed[0] if self._sealed else None
 
     def remove(self, segment: Segment) -> None:
-        """Forgets a sealed segment: its lines are safe elsewhere."""
+        """Forget a sealed segment: its lines are safe elsewhere."""
         self._sealed.remove(segment)
         self.bytes -= segment.size
         if segment.lines is not None:

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_tracker.visitor import Visitors
+from postroad_tracker.client_address import ClientAddresses
 
-PROXIES = Visitors([ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")])
+PROXIES = ClientAddresses([ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")])
 
 
 def test_without_trusted_proxies_the_header_is_ignored():
-    assert Visitors([]).address("10.0.0.1", b"203.0.113.9") == "10.0.0.1"
+    assert ClientAddresses([]).address("10.0.0.1", b"203.0.113.9") == "10.0.0.1"
 
 
 def test_a_stranger_cannot_choose_his_address():

@@ -2,7 +2,7 @@
 
 A bounded memory of what was asked lately, per message: a scanner asks with HEAD before it asks
 with GET, and follows several links within a second, which no reader can. The first click of such a
-burst has been recorded by then, so the answer names the earlier visits that must be amended.
+burst has been recorded by then, so the answer names the earlier hits that must be amended.
 The memory belongs to one process; replicas that share a port each see a part of a burst.
 """
 
@@ -23,7 +23,7 @@ _MAX_CLICKS = 64
 @dataclass(slots=True)
 class _Recent:
     since: float
-    visits: int = 0
+    hits: int = 0
     heads: dict[int, float] = field(default_factory=dict)
     clicks: list[tuple[float, int, str]] = field(default_factory=list)
     last_burst: float = float("-inf")
@@ -35,10 +35,10 @@ class Verdict:
 
     machine: str = ""
     amend: Sequence[str] = ()
-    """Ids of earlier visits that turn out to be of the same machine."""
+    """Ids of earlier hits that turn out to be of the same machine."""
 
 
-class Recency:
+class BurstDetector:
     """What was asked lately, for at most `capacity` messages; times in Unix seconds."""
 
     def __init__(self, capacity: int = 20_000, flood_limit: int = 10_000) -> None:
@@ -57,26 +57,26 @@ class Recency:
         return recent
 
     def admit(self, message: str, now: float) -> bool:
-        """Whether one more visit of this message is to be recorded.
+        """Whether one more hit of this message is to be recorded.
 
         A link can be asked for without end by anybody who has the mail. Beyond the limit per
         message and hour the reader is still served but nothing is written.
         """
         recent = self._recent(message, now)
         if now - recent.since >= FLOOD_SECONDS:
-            recent.since, recent.visits = now, 0
-        recent.visits += 1
-        return recent.visits <= self._flood_limit
+            recent.since, recent.hits = now, 0
+        recent.hits += 1
+        return recent.hits <= self._flood_limit
 
     def head(self, message: str, number: int, now: float) -> None:
-        """Remembers a HEAD request for link `number`."""
+        """Remember a HEAD request for link `number`."""
         heads = self._recent(message, now).heads
         if len(heads) >= _MAX_HEADS:
             heads.clear()
         heads[number] = now
 
-    def click(self, message: str, number: int, visit: str, now: float) -> Verdict:
-        """Remembers the click `visit` on link `number` and says what it gives away."""
+    def click(self, message: str, number: int, hit: str, now: float) -> Verdict:
+        """Remember the click `hit` on link `number`; return what it gives away."""
         recent = self._recent(message, now)
         machine = ""
         if now - recent.heads.get(number, float("-inf")) <= HEAD_SECONDS:
@@ -88,6 +88,6 @@ class Recency:
             amend = tuple(identifier for _, _, identifier in earlier if identifier)
             # Amended once is enough: only their place in time is needed from here on.
             earlier = [(time, place, "") for time, place, _ in earlier]
-            visit = ""
-        recent.clicks = [*earlier[-_MAX_CLICKS:], (now, number, visit)]
+            hit = ""
+        recent.clicks = [*earlier[-_MAX_CLICKS:], (now, number, hit)]
         return Verdict(machine, amend)

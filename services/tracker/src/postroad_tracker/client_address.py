@@ -11,7 +11,7 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 _MAX_HOPS = 16
 
 
-class Visitors:
+class ClientAddresses:
     """Reads the reader's address; `trusted` are the networks of the proxies in front."""
 
     def __init__(self, trusted: Iterable[IPNetwork]) -> None:
@@ -28,7 +28,7 @@ class Visitors:
         return any(ip in network for network in self._trusted)
 
     def address(self, peer: str, forwarded_for: bytes | None) -> str:
-        """The nearest address that no trusted proxy answers for.
+        """Return the nearest address that no trusted proxy answers for.
 
         `peer` is the other end of the connection, `forwarded_for` the header, the last hop last.
         """
@@ -46,7 +46,7 @@ class Visitors:
 
 
 def _bare(hop: str) -> str | None:
-    """The address of one entry, which may carry a port or brackets; None when it is none."""
+    """Return the address of one entry, which may carry a port or brackets; None without one."""
     if hop.startswith("["):
         hop = hop[1:].partition("]")[0]
     elif hop.count(":") == 1:

@@ -1,8 +1,8 @@
 """Recognises machines by what a single request says of itself.
 
 Security scanners follow every link, mail providers fetch every image through a proxy, messengers
-draw previews. Their visits are recorded like any other, with the reason, so that counts of people
-can leave them out. What only shows over several requests is in `recency`.
+draw previews. Their hits are recorded like any other, with the reason, so that counts of people
+can leave them out. What only shows over several requests is in `burst_detector`.
 """
 
 import re
@@ -111,7 +111,7 @@ _PATTERN = re.compile(
 
 @lru_cache(maxsize=4096)
 def by_user_agent(user_agent: str) -> str:
-    """The reason to take the owner of `user_agent` for a machine, or an empty string."""
+    """Return the reason to take the owner of `user_agent` for a machine, or an empty string."""
     if not user_agent:
         return NO_USER_AGENT
     if user_agent == "Mozilla/5.0":
@@ -123,7 +123,7 @@ def by_user_agent(user_agent: str) -> str:
 
 
 def by_headers(headers: Mapping[bytes, bytes]) -> str:
-    """The reason by the request's headers (lower-case names), or an empty string."""
+    """Return the reason in the request's headers (lower-case names), or an empty string."""
     for name in (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz"):
         value = headers.get(name)
         if value is not None and (b"prefetch" in value.lower() or b"preview" in value.lower()):

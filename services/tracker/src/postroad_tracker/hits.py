@@ -1,7 +1,7 @@
-"""A visit: one request of a reader (or of a machine) for a signed link, ready to be kept.
+"""A hit: one request of a reader (or of a machine) for a signed link, ready to be kept.
 
-Here are the value and its one-line form in the spool; who is a machine is decided in `machines`
-and `recency`, what the event log makes of a visit in `forwarder`.
+Here are the value and its one-line form in the spool; who is a machine is decided in `bots`
+and `burst_detector`, what the event log makes of a hit in `forwarder`.
 """
 
 import json
@@ -19,8 +19,8 @@ _KINDS = {kind.value: kind for kind in LinkKind}
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """What is known about one visit; `time` in Unix seconds, lengths in characters as above."""
+class Hit:
+    """What is known about one hit; `time` in Unix seconds, lengths in characters as above."""
 
     id: str
     kind: LinkKind
@@ -32,10 +32,10 @@ class Visit:
     user_agent: str = ""
     referer: str = ""
     machine: str = ""
-    """Why this was no person: a reason of `machines` or `recency`, or empty."""
+    """Why this was no person: a reason of `bots` or `burst_detector`, or empty."""
 
     def to_line(self) -> bytes:
-        """One line of ASCII JSON with its line end."""
+        """Return one line of ASCII JSON with its line end."""
         # Written out by hand: this stands on the way of every reader, and dataclasses.asdict
         # takes longer than all the rest.
         fields = {
@@ -53,8 +53,8 @@ class Visit:
         return _encode(fields).encode("ascii") + b"\n"
 
     @classmethod
-    def from_line(cls, line: bytes) -> "Visit | Amendment":
-        """The inverse of `to_line`; also reads amendments.
+    def from_line(cls, line: bytes) -> "Hit | Amendment":
+        """Read a line of `to_line`, or an amendment.
 
         Raises:
             ValueError: the line is torn or foreign.
@@ -66,22 +66,22 @@ class Visit:
             fields["kind"] = _KINDS[fields["kind"]]
             return cls(**fields)
         except (TypeError, KeyError) as error:
-            raise ValueError(f"not a visit: {error}") from None
+            raise ValueError(f"not a hit: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
 class Amendment:
-    """What a later request taught about an earlier visit."""
+    """What a later request taught about an earlier hit."""
 
-    visit: str
+    hit: str
     machine: str
 
     def to_line(self) -> bytes:
-        """One line of ASCII JSON with its line end."""
-        return _encode({"amends": self.visit, "machine": self.machine}).encode("ascii") + b"\n"
+        """Return one line of ASCII JSON with its line end."""
+        return _encode({"amends": self.hit, "machine": self.machine}).encode("ascii") + b"\n"
 
 
 def clip(octets: bytes, limit: int) -> str:
-    """A header value as text of at most `limit` characters, without control characters."""
+    """Return a header value as text of at most `limit` characters, without control characters."""
     text = octets[: limit * 4].decode("utf-8", "replace")[:limit]
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

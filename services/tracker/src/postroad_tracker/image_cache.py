@@ -23,7 +23,7 @@ MAX_ASKING = 64
 SAFE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
 
-class Gallery:
+class ImageCache:
     """The images of `images`; at most `max_memory` octets of them are kept."""
 
     def __init__(self, images: Images, max_memory: int = MAX_MEMORY) -> None:
@@ -36,7 +36,7 @@ class Gallery:
         self._log = structlog.get_logger("tracker")
 
     async def page(self, digest: bytes, if_none_match: bytes | None, *, counted: bool) -> Page:
-        """The answer for the image with this SHA-256.
+        """Return the page for the image with this SHA-256.
 
         A `counted` one must be asked for each time it is shown, so that its openings are known,
         but is not sent again to who has it.

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_tracker import machines
+from postroad_tracker import bots
 
 PEOPLE = [
     (
@@ -21,8 +21,8 @@ MACHINES = [
         "image-proxy",
     ),
     ("YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html", "image-proxy"),
-    ("Mozilla/5.0", machines.PRIVACY_PROXY),
-    ("", machines.NO_USER_AGENT),
+    ("Mozilla/5.0", bots.PRIVACY_PROXY),
+    ("", bots.NO_USER_AGENT),
     ("Mozilla/5.0 (compatible; Barracuda Sentinel (EE))", "scanner"),
     ("Mozilla/5.0 AppleWebKit/534+ BingPreview/1.0b", "preview"),
     ("Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)", "preview"),
@@ -36,24 +36,24 @@ MACHINES = [
 
 @pytest.mark.parametrize("user_agent", PEOPLE)
 def test_browsers_and_mail_programs_are_people(user_agent: str):
-    assert machines.by_user_agent(user_agent) == ""
+    assert bots.by_user_agent(user_agent) == ""
 
 
 @pytest.mark.parametrize(("user_agent", "reason"), MACHINES)
 def test_known_machines_are_named(user_agent: str, reason: str):
-    assert machines.by_user_agent(user_agent) == reason
+    assert bots.by_user_agent(user_agent) == reason
 
 
 def test_the_more_specific_rule_wins_over_the_earlier_word():
-    assert machines.by_user_agent("curl/8 spider Mimecast") == "scanner"
+    assert bots.by_user_agent("curl/8 spider Mimecast") == "scanner"
 
 
 def test_prefetching_browsers_are_machines():
-    assert machines.by_headers({b"sec-purpose": b"prefetch;prerender"}) == machines.PREFETCH
-    assert machines.by_headers({b"x-moz": b"Prefetch"}) == machines.PREFETCH
-    assert machines.by_headers({b"purpose": b"reading"}) == ""
+    assert bots.by_headers({b"sec-purpose": b"prefetch;prerender"}) == bots.PREFETCH
+    assert bots.by_headers({b"x-moz": b"Prefetch"}) == bots.PREFETCH
+    assert bots.by_headers({b"purpose": b"reading"}) == ""
 
 
 @given(st.text(max_size=600))
 def test_any_text_has_a_verdict(user_agent: str):
-    assert isinstance(machines.by_user_agent(user_agent), str)
+    assert isinstance(bots.by_user_agent(user_agent), str)
