@@ -6,9 +6,10 @@ burst has been recorded by then, so the answer names the earlier hits that must 
 The memory belongs to one process; replicas that share a port each see a part of a burst.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from postroad_common.caching import Cache
 
 HEAD_FIRST = "head-before-get"
 BURST = "links-within-a-second"
@@ -42,18 +43,14 @@ class BurstDetector:
     """What was asked lately, for at most `capacity` messages; times in Unix seconds."""
 
     def __init__(self, capacity: int = 20_000, flood_limit: int = 10_000) -> None:
-        self._capacity = capacity
         self._flood_limit = flood_limit
-        self._messages: OrderedDict[str, _Recent] = OrderedDict()
+        self._messages: Cache[str, _Recent] = Cache(capacity)
 
     def _recent(self, message: str, now: float) -> _Recent:
         recent = self._messages.get(message)
         if recent is None:
-            recent = self._messages[message] = _Recent(now)
-            if len(self._messages) > self._capacity:
-                self._messages.popitem(last=False)
-        else:
-            self._messages.move_to_end(message)
+            recent = _Recent(now)
+            self._messages.put(message, recent)
         return recent
 
     def admit(self, message: str, now: float) -> bool:

@@ -7,7 +7,8 @@ import ipaddress
 from collections.abc import Iterable
 from functools import lru_cache
 
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+from postroad_common.settings import IPNetwork
+
 _MAX_HOPS = 16
 
 

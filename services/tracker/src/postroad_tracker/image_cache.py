@@ -6,12 +6,13 @@ questions to the store under way: one image is asked for once, however many read
 """
 
 import asyncio
-from collections import OrderedDict
 
 import structlog
 
+from postroad_common.caching import Cache
 from postroad_common.errors import StoreAway
 from postroad_common.store.images import HostedImage, Images
+from postroad_common.tasks import BackgroundTasks
 from postroad_tracker import pages
 from postroad_tracker.pages import Page
 
@@ -28,10 +29,11 @@ class ImageCache:
 
     def __init__(self, images: Images, max_memory: int = MAX_MEMORY) -> None:
         self._images = images
-        self._max_memory = max_memory
-        self._kept: OrderedDict[bytes, HostedImage] = OrderedDict()
-        self._memory = 0
+        self._kept: Cache[bytes, HostedImage] = Cache(
+            max_memory, weigh=lambda image: len(image.data)
+        )
         self._asking: dict[bytes, asyncio.Task[HostedImage | None]] = {}
+        self._tasks = BackgroundTasks("image", expected=(StoreAway,))
         self._left_alone_until = 0.0
         self._log = structlog.get_logger("tracker")
 
@@ -55,14 +57,13 @@ class ImageCache:
     async def _find(self, digest: bytes) -> HostedImage | None:
         kept = self._kept.get(digest)
         if kept is not None:
-            self._kept.move_to_end(digest)
             return kept
         task = self._asking.get(digest)
         if task is None:
             loop = asyncio.get_running_loop()
             if loop.time() < self._left_alone_until or len(self._asking) >= MAX_ASKING:
                 raise StoreAway("not asked now")
-            task = self._asking[digest] = loop.create_task(self._ask(digest))
+            task = self._asking[digest] = self._tasks.spawn(self._ask(digest))
         return await asyncio.shield(task)
 
     async def _ask(self, digest: bytes) -> HostedImage | None:
@@ -76,12 +77,5 @@ class ImageCache:
         finally:
             del self._asking[digest]
         if image is not None:
-            self._keep(image)
+            self._kept.put(digest, image)
         return image
-
-    def _keep(self, image: HostedImage) -> None:
-        self._kept[image.digest] = image
-        self._memory += len(image.data)
-        while self._memory > self._max_memory and self._kept:
-            _, oldest = self._kept.popitem(last=False)
-            self._memory -= len(oldest.data)
