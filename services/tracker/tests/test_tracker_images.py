@@ -114,7 +114,7 @@ async def test_a_changed_digest_is_not_found_and_asks_nobody(database: Database)
 async def test_without_the_database_known_images_are_served_and_others_are_put_off():
     away = Database("mongodb://127.0.0.1:1/none")
     image_cache, image = ImageCache(away.images), hosted(PNG)
-    image_cache._keep(image)
+    image_cache.keep(image)
     async with serving(image_cache, Spool(None, 1_000_000)) as client:
         known = await client.get(path(image))
         unknown = await client.get(path(hosted(b"other")))
@@ -134,8 +134,8 @@ async def test_the_memory_holds_no_more_than_it_may(database: Database):
     for image in images:
         page = await image_cache.page(image.digest, None, counted=True)
         assert page.body == image.data
-    assert image_cache._memory == 3_000
-    assert list(image_cache._kept) == [image.digest for image in images[-3:]]
+    assert image_cache.octets == 3_000
+    assert list(image_cache.digests) == [image.digest for image in images[-3:]]
 
 
 async def test_an_image_is_stored_once_and_lives_longer_with_each_mail(database: Database):

@@ -77,5 +77,19 @@ class ImageCache:
         finally:
             del self._asking[digest]
         if image is not None:
-            self._kept.put(digest, image)
+            self.keep(image)
         return image
+
+    def keep(self, image: HostedImage) -> None:
+        """Keep an image in memory, in place of those unused the longest."""
+        self._kept.put(image.digest, image)
+
+    @property
+    def octets(self) -> int:
+        """The size of all images in memory."""
+        return self._kept.weight
+
+    @property
+    def digests(self) -> list[bytes]:
+        """Those in memory, the least recently used first."""
+        return list(self._kept)
