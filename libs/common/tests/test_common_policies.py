@@ -5,7 +5,8 @@ from datetime import UTC
 
 import pytest
 
-from postroad_common.store.database import INDEXES, Database
+from postroad_common.store.database import Database
+from postroad_common.store.indexes import INDEXES
 from postroad_common.store.policies import PolicyRecord
 
 RECORD = PolicyRecord("d.test", "1", "enforce", ("mx.d.test", "*.d.test"), 1000, time.time())

@@ -8,13 +8,13 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import TIMELINE_ONLY, Event, EventName, happened
 from postroad_common.store.rollups import RollupKey
 from postroad_feedback.counts import additions, is_reaction, mark_of
-from postroad_feedback.facts import Facts
+from postroad_feedback.message_cache import MessageInfo
 
 NOON = 1_795_262_400.0  # 2026-11-21 12:00 UTC
 FACTS = {
-    "m1": Facts("acme", "a@example.com", "s@acme.test", ("news", "news", "weekly")),
-    "m2": Facts("acme", "b@example.com", "s@acme.test", ()),
-    "m3": Facts("other", "c@example.com", "", ("news",)),
+    "m1": MessageInfo("acme", "a@example.com", "s@acme.test", ("news", "news", "weekly")),
+    "m2": MessageInfo("acme", "b@example.com", "s@acme.test", ()),
+    "m3": MessageInfo("other", "c@example.com", "", ("news",)),
 }
 
 

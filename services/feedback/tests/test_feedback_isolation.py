@@ -16,10 +16,10 @@ from postroad_common.schemas.features import Features
 from postroad_common.schemas.framing import decode, encode
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store import Database
-from postroad_feedback.completion import Completion
-from postroad_feedback.facts import FactFinder
-from postroad_feedback.filing import Filing
 from postroad_feedback.handler import Handler
+from postroad_feedback.ingest import Ingest
+from postroad_feedback.message_cache import MessageCache
+from postroad_feedback.recovery import Recovery
 from postroad_feedback.subscriptions import Subscriptions
 
 
@@ -46,7 +46,7 @@ class Bench:
             found &= wanted
 
     async def dead(self) -> list[tuple[bytes, str]]:
-        """What was set aside, with the reasons."""
+        """Return what was set aside, with the reasons."""
         queue = await self._channel.get_queue(f"{EVENTS.name}.dead")
         found = []
         while (message := await queue.get(fail=False)) is not None:
@@ -60,14 +60,14 @@ async def bench(amqp_url: str, mongodb_uri: str) -> AsyncIterator[Bench]:
     outgoing, incoming = BrokerLink(amqp_url, "test out"), BrokerLink(amqp_url, "test in")
     publisher = Publisher(outgoing)
     database = Database(mongodb_uri)
-    finder = FactFinder(database.messages.find_many)
-    filing = Filing(
-        database, finder, Subscriptions(database.webhooks, database.outbox, lambda: None)
+    cache = MessageCache(database.messages.find_many)
+    ingest = Ingest(
+        database, cache, Subscriptions(database.webhooks, database.outbox, lambda: None)
     )
     outgoing.start()
     incoming.start()
     await outgoing.up.wait()
-    consumer = Consumer(incoming, publisher, EVENTS, Handler(filing.file), batch=50)
+    consumer = Consumer(incoming, publisher, EVENTS, Handler(ingest.record), batch=50)
     await consumer.start()
     connection = await aio_pika.connect(amqp_url)
     yield Bench(database, publisher, await connection.channel())
@@ -83,7 +83,7 @@ def click(**data: Any) -> Event:
 
 
 def batch_with(entry: object, *events: Event) -> bytes:
-    """A frame in which `entry` stands between `events`, which `encode` would refuse."""
+    """Return a frame in which `entry` stands between `events`, which `encode` would refuse."""
     frame = encode(EventBatch(events=events))
     envelope = json.loads(frame[8:])
     envelope["events"].insert(len(events) // 2, entry)
@@ -160,11 +160,11 @@ async def test_counters_are_right_although_a_batch_was_halved(bench: Bench):
     bad = {"id": "x", "event": "opened", "message": "m", "time": 1, "data": {"n": 2**70}}
     await bench.publish(batch_with(bad, *good))
     await bench.filed(*good)
-    finder = FactFinder(bench.database.messages.find_many)
+    cache = MessageCache(bench.database.messages.find_many)
     subscriptions = Subscriptions(bench.database.webhooks, bench.database.outbox, lambda: None)
-    filing = Filing(bench.database, finder, subscriptions)
+    ingest = Ingest(bench.database, cache, subscriptions)
     # What the attempts at larger parts left open is found to be done, or to have done nothing.
-    await Completion(bench.database, finder, filing).run_once(time.time() + 1000)
+    await Recovery(bench.database, cache, ingest).run_once(time.time() + 1000)
     rollups = await bench.database.rollups.read("acme", "2000-01-01", "2999-01-01")
     assert [dict(rollup.counts) for rollup in rollups] == [{"accepted": 30}]
     assert await bench.database.ledger.abandoned(time.time() + 1000) == []

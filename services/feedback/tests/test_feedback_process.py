@@ -24,9 +24,9 @@ from postroad_common.schemas.features import Features
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store import Database
-from postroad_feedback.completion import ABANDONED_SECONDS, Completion
-from postroad_feedback.facts import FactFinder
-from postroad_feedback.filing import Filing
+from postroad_feedback.ingest import Ingest
+from postroad_feedback.message_cache import MessageCache
+from postroad_feedback.recovery import ABANDONED_SECONDS, Recovery
 from postroad_feedback.subscriptions import Subscriptions
 
 
@@ -133,11 +133,11 @@ async def counts(database: Database, tag: str = "") -> Counter[str]:
 
 
 async def finish(database: Database) -> None:
-    """What other replicas do a minute later."""
-    finder = FactFinder(database.messages.find_many)
+    """Recover, as other replicas do a minute later."""
+    cache = MessageCache(database.messages.find_many)
     subscriptions = Subscriptions(database.webhooks, database.outbox, lambda: None)
-    filing = Filing(database, finder, subscriptions)
-    await Completion(database, finder, filing).run_once(time.time() + ABANDONED_SECONDS + 1)
+    ingest = Ingest(database, cache, subscriptions)
+    await Recovery(database, cache, ingest).run_once(time.time() + ABANDONED_SECONDS + 1)
 
 
 async def test_counters_are_right_however_often_the_process_is_killed(

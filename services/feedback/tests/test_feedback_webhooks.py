@@ -28,11 +28,11 @@ from postroad_common.store import Database
 from postroad_common.store.outbox import DeliveryState, Try, WebhookDelivery
 from postroad_common.store.webhooks import Webhook
 from postroad_feedback import backoff
-from postroad_feedback.bundles import bundle
+from postroad_feedback.batching import batch
 from postroad_feedback.calls import Caller, signed
 from postroad_feedback.dispatch import Dispatcher
-from postroad_feedback.facts import FactFinder, Facts, told_by
 from postroad_feedback.guard import Guard
+from postroad_feedback.message_cache import MessageCache, MessageInfo, info_in
 from postroad_feedback.payload import body_of
 from postroad_feedback.replaying import Replayer
 from postroad_feedback.resolver import Resolver
@@ -166,7 +166,7 @@ async def test_calls_are_signed_as_standard_webhooks_asks(database: Database, li
     sent = delivery(webhook)
     async with dispatching(database) as dispatcher:
         await database.outbox.add([sent])
-        dispatcher.ring()
+        dispatcher.notify()
         await until(all_are(database, webhook, DeliveryState.DELIVERED))
     ((headers, body),) = end_point.got
     assert body.decode() == sent.body
@@ -182,7 +182,7 @@ async def test_calls_are_signed_as_standard_webhooks_asks(database: Database, li
 def test_conversation_of_an_attempt_is_not_posted():
     said = {"reply": "250 ok", "conversation": "C: MAIL FROM:<secret@x.test>"}
     event = happened(EventName.DELIVERED, "m", 1.0, said, account="acme")
-    body = body_of(event, Facts("acme", "r@x.test", "e@x.test", ()))
+    body = body_of(event, MessageInfo("acme", "r@x.test", "e@x.test", ()))
     assert json.loads(body)["data"]["reply"] == "250 ok"
     assert "MAIL FROM" not in body
 
@@ -200,7 +200,7 @@ async def test_a_dead_end_point_delays_nobody(database: Database, listening: Ope
     to_dead, to_alive = await subscribe(database, dead), await subscribe(database, alive)
     async with dispatching(database) as dispatcher:
         await database.outbox.add([delivery(to_dead) for _ in range(200)])
-        dispatcher.ring()
+        dispatcher.notify()
 
         async def busy() -> bool:
             return len(dead.got) > 0
@@ -208,7 +208,7 @@ async def test_a_dead_end_point_delays_nobody(database: Database, listening: Ope
         await until(busy)
         began = time.monotonic()
         await database.outbox.add([delivery(to_alive) for _ in range(200)])
-        dispatcher.ring()
+        dispatcher.notify()
         await until(all_are(database, to_alive, DeliveryState.DELIVERED))
         assert time.monotonic() - began < 5
         assert dead.most_at_once <= 8
@@ -236,7 +236,7 @@ async def test_failures_are_tried_later_and_then_the_end_point_rests(
     webhook = await subscribe(database, end_point)
     async with dispatching(database) as dispatcher:
         await database.outbox.add([delivery(webhook) for _ in range(100)])
-        dispatcher.ring()
+        dispatcher.notify()
 
         async def rests() -> bool:
             turn = await database.outbox._turns.find_one({"_id": webhook.id})
@@ -257,7 +257,7 @@ async def test_failures_are_tried_later_and_then_the_end_point_rests(
         again = [replace(item, due=now) for item in await log_of(database, webhook)]
         await database.outbox.add_again(again)
         await database.outbox.wake(webhook.id, now)
-        dispatcher.ring()
+        dispatcher.notify()
         await until(all_are(database, webhook, DeliveryState.DELIVERED))
 
 
@@ -356,7 +356,7 @@ async def test_repeating_the_challenge_verifies_the_end_point(database: Database
         assert found is not None
         assert found.verified is None
         await database.outbox.add_call(webhook, "verification", {"challenge": "open-door"})
-        dispatcher.ring()
+        dispatcher.notify()
         await until(all_are(database, webhook, DeliveryState.DELIVERED))
 
         async def verified() -> bool:
@@ -388,7 +388,7 @@ async def test_a_delivery_added_while_a_turn_ends_is_not_forgotten(
     async with dispatching(database) as dispatcher:
         for _ in range(150):
             await database.outbox.add([delivery(webhook)])
-            dispatcher.ring()
+            dispatcher.notify()
         await until(all_are(database, webhook, DeliveryState.DELIVERED))
     assert len(end_point.got) == 150
 
@@ -428,7 +428,7 @@ class Authority:
         return builder.sign(self._key, hashes.SHA256())
 
     def server(self, name: x509.GeneralName) -> ssl.SSLContext:
-        """What a server needs that is called `name`."""
+        """Return what a server needs that is called `name`."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
         certificate = self._sign(subject, key, [name], ca=False)
@@ -442,7 +442,7 @@ class Authority:
         return context
 
     def client(self) -> ssl.SSLContext:
-        """What a client has that trusts this authority."""
+        """Return what a client has that trusts this authority."""
         return ssl.create_default_context(cafile=self.file)
 
 
@@ -513,7 +513,7 @@ async def test_events_wait_for_others_as_long_as_the_batching_says(
         for _ in range(10):
             item = delivery(webhook)
             await database.outbox.add([replace(item, due=item.created + 0.8)])
-            dispatcher.ring()
+            dispatcher.notify()
             await asyncio.sleep(0.02)  # news that come one by one
         await until(all_are(database, webhook, DeliveryState.DELIVERED))
     assert time.time() - began >= 0.8
@@ -541,15 +541,15 @@ async def test_batch_that_fails_is_tried_again_with_one_call(database: Database,
     assert first == second
 
 
-def test_bundles_are_bounded_by_size_and_octets_and_leave_tests_alone():
+def test_batches_are_bounded_by_size_and_octets_and_leave_tests_alone():
     webhook = Webhook("hook", "acme", "http://x", (), disabled=False, reason=None, created=0.0)
     items = [replace(delivery(webhook), body="{" + "x" * 400_000 + "}") for _ in range(5)]
     items.append(replace(delivery(webhook), event="test"))
-    calls = bundle(items, 1000)
+    calls = batch(items, 1000)
     assert sorted(len(call.deliveries) for call in calls) == [1, 1, 2, 2]
     (test,) = [call for call in calls if call.deliveries[0].event == "test"]
     assert test.body == items[-1].body
-    assert [call.body for call in bundle(items, 1)] == [item.body for item in items]
+    assert [call.body for call in batch(items, 1)] == [item.body for item in items]
 
 
 async def happenings(database: Database, count: int, account: str = "acme") -> list[Event]:
@@ -570,8 +570,8 @@ async def happenings(database: Database, count: int, account: str = "acme") -> l
 
 
 def replayer(database: Database, **options: Any) -> Replayer:
-    finder = FactFinder(database.messages.find_many)
-    return Replayer(database, finder, lambda: None, **options)
+    cache = MessageCache(database.messages.find_many)
+    return Replayer(database, cache, lambda: None, **options)
 
 
 async def test_any_range_of_the_log_is_replayed_whether_it_was_posted_before_or_not(
@@ -598,8 +598,8 @@ async def test_any_range_of_the_log_is_replayed_whether_it_was_posted_before_or_
     assert order.queued == len(wanted)
 
 
-def facts_of(event: Event) -> Facts:
-    facts = told_by(event)
+def facts_of(event: Event) -> MessageInfo:
+    facts = info_in(event)
     assert facts is not None
     return facts
 

@@ -32,7 +32,7 @@ class Health:
         self._checks[name] = check
 
     async def problems(self) -> dict[str, str]:
-        """What is not ready, and why; empty when all is well."""
+        """Return what is not ready, and why; empty when all is well."""
         found: dict[str, str] = {}
         if self.draining:
             found["service"] = "draining"

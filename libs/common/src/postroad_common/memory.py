@@ -14,7 +14,7 @@ INTERVAL = 20.0  # seconds
 
 
 def _find_malloc_trim() -> Callable[[int], int] | None:
-    """The `malloc_trim` of glibc; there is none elsewhere (musl, macOS)."""
+    """Return the `malloc_trim` of glibc; there is none elsewhere (musl, macOS)."""
     try:
         function: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError):

@@ -17,12 +17,12 @@ def new_password() -> str:
 
 
 def new_username() -> str:
-    """A name for a login: short, typeable, unique by chance (65 bits)."""
+    """Return a name for a login: short, typeable, unique by chance (65 bits)."""
     return base64.b32encode(secrets.token_bytes(10)).decode().lower()[:13]
 
 
 def hash_password(password: str) -> str:
-    """The argon2id hash. Takes some 30 ms of CPU: call it in a thread."""
+    """Return the argon2id hash. This takes some 30 ms of CPU: call it in a thread."""
     return _hasher.hash(password)
 
 
@@ -35,7 +35,7 @@ def verify_password(stored: str, password: str) -> bool:
 
 
 def new_token() -> str:
-    """A REST token: `pr_` and 256 bits."""
+    """Return a REST token: `pr_` and 256 bits."""
     return "pr_" + secrets.token_urlsafe(32)
 
 

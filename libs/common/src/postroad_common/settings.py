@@ -222,7 +222,7 @@ class DnsSettings(EnvironmentSettings):
 
 
 def load(kind: type[S]) -> S:
-    """The settings of one service from the environment.
+    """Return the settings of one service from the environment.
 
     Raises:
         SettingsError: with every problem found, secrets left out.

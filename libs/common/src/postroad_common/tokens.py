@@ -120,7 +120,7 @@ class MessageLinks:
         self._id = identifiers.to_bytes(message_id)
 
     def head(self, kind: LinkKind, number: int, target: bytes) -> str:
-        """The part of the path that differs per recipient; always 37 characters long."""
+        """Return the part of the path that differs per recipient; always 37 characters long."""
         signed = self._id + number.to_bytes(_NUMBER_SIZE, "big")
         mac = self._keyring.mac(_PURPOSES[kind], signed + target, _MAC_SIZE)
         return _LETTERS[kind] + _b64(bytes((self._keyring.key_id,)) + mac + signed)
@@ -142,12 +142,12 @@ class MessageLinks:
         ]
 
     def url(self, kind: LinkKind, number: int, target: bytes = b"") -> str:
-        """The whole URL."""
+        """Return the whole URL."""
         return f"{self._base}/{self.head(kind, number, target)}{tail(kind, target)}"
 
 
 def tail(kind: LinkKind, target: bytes) -> str:
-    """The part of the path behind `MessageLinks.head`: the same for every recipient."""
+    """Return the part of the path behind `MessageLinks.head`: the same for every recipient."""
     match kind:
         case LinkKind.OPEN:
             return ".gif"
@@ -167,7 +167,7 @@ class LinkSigner:
         self._keyring = keyring
 
     def for_message(self, message_id: str) -> MessageLinks:
-        """The links of one message.
+        """Return the links of one message.
 
         Raises:
             ValueError: `message_id` is no identifier.
@@ -175,23 +175,23 @@ class LinkSigner:
         return MessageLinks(self._keyring, self.base_url, message_id)
 
     def click(self, message_id: str, number: int, target: bytes) -> str:
-        """The URL that records a click on link `number` and leads to `target`."""
+        """Return the URL that records a click on link `number` and leads to `target`."""
         return self.for_message(message_id).url(LinkKind.CLICK, number, target)
 
     def image(self, message_id: str, number: int, target: bytes) -> str:
-        """The URL that records an opening and leads to the image at `target`."""
+        """Return the URL that records an opening and leads to the image at `target`."""
         return self.for_message(message_id).url(LinkKind.IMAGE, number, target)
 
     def open(self, message_id: str) -> str:
-        """The URL of the open pixel."""
+        """Return the URL of the open pixel."""
         return self.for_message(message_id).url(LinkKind.OPEN, 0)
 
     def unsubscribe(self, message_id: str) -> str:
-        """The URL of the one-click unsubscription (RFC 8058)."""
+        """Return the URL of the one-click unsubscription (RFC 8058)."""
         return self.for_message(message_id).url(LinkKind.UNSUBSCRIBE, 0)
 
     def read_path(self, path: str) -> LinkToken | None:
-        """What the request path `path` (with its leading slash) stands for.
+        """Return what the request path `path` (with its leading slash) stands for.
 
         None for whatever was not signed by one of our keys, or is malformed or too long.
         """
@@ -227,5 +227,5 @@ def _read_tail(kind: LinkKind, rest: str) -> bytes | None:
 
 
 def _canonical(kind: LinkKind, head: bytes, target: bytes) -> str:
-    """The one path for these octets: lenient base64 decoding must not make several."""
+    """Return the one path for these octets: lenient base64 decoding must not make several."""
     return f"/{_LETTERS[kind]}{_b64(head)}{tail(kind, target)}"

@@ -18,7 +18,7 @@ from standardwebhooks import Webhook as Signer
 from typing_extensions import override
 
 from postroad_common.store.webhooks import Webhook
-from postroad_feedback.bundles import Call
+from postroad_feedback.batching import Call
 from postroad_feedback.guard import CallRefusedError, Guard, check_url
 
 CONNECT_SECONDS = 5.0
@@ -65,7 +65,7 @@ class _PinnedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Tries the host's addresses in turn."""
+        """Try the host's addresses in turn."""
         failure: Exception = httpcore.ConnectError(f"{host} has no address")
         for address in (await self._guard.addresses(host))[:_MOST_ADDRESSES]:
             try:
@@ -78,7 +78,7 @@ class _PinnedBackend(httpcore.AsyncNetworkBackend):
 
     @override
     async def sleep(self, seconds: float) -> None:
-        """Waits."""
+        """Wait `seconds`."""
         await asyncio.sleep(seconds)
 
 
@@ -144,7 +144,7 @@ class Caller:
 
     @asynccontextmanager
     async def line(self, webhook: Webhook) -> AsyncIterator[Line]:
-        """Connections for some calls, closed at the end: later calls are checked anew."""
+        """Open connections for some calls, closed at the end: later calls are checked anew."""
         async with httpcore.AsyncConnectionPool(
             ssl_context=self._tls,
             max_connections=CONCURRENCY,
@@ -156,7 +156,7 @@ class Caller:
 
 
 def signed(secrets: Sequence[str], call: str, body: str, now: float) -> list[tuple[str, str]]:
-    """The request's headers, with a signature by each secret.
+    """Return the request's headers, with a signature by each secret.
 
     Raises:
         ValueError: a secret is none.

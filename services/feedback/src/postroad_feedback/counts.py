@@ -18,7 +18,7 @@ from postroad_common.schemas.events import (
     is_own_mail,
 )
 from postroad_common.store.rollups import RollupKey
-from postroad_feedback.facts import Facts
+from postroad_feedback.message_cache import MessageInfo
 
 
 def is_reaction(event: Event) -> bool:
@@ -27,14 +27,14 @@ def is_reaction(event: Event) -> bool:
 
 
 def mark_of(event: Event) -> str:
-    """The mark that only the first such reaction to a message can set."""
+    """Return the mark that only the first such reaction to a message can set."""
     return f"{event.message}.{event.event}"
 
 
 def additions(
-    events: Iterable[Event], facts: Mapping[str, Facts], firsts: Iterable[str]
+    events: Iterable[Event], facts: Mapping[str, MessageInfo], firsts: Iterable[str]
 ) -> dict[RollupKey, Counter[str]]:
-    """The numbers to add; events whose message is not in `facts` do not count.
+    """Return the numbers to add; events whose message is not in `facts` do not count.
 
     `firsts` are the marks (`mark_of`) set by this batch.
     """

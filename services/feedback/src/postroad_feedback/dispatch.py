@@ -17,8 +17,9 @@ from postroad_common.errors import StoreAway
 from postroad_common.mail.identifiers import new_id
 from postroad_common.store.outbox import DeliveryState, Outbox, Result, Try, Turn, WebhookDelivery
 from postroad_common.store.webhooks import Webhook, Webhooks
+from postroad_common.tasks import BackgroundTasks
 from postroad_feedback import backoff
-from postroad_feedback.bundles import Call, bundle
+from postroad_feedback.batching import Call, batch
 from postroad_feedback.calls import CONCURRENCY, Answer, Caller, Line
 
 LEASE_SECONDS = 60.0
@@ -45,32 +46,35 @@ class Dispatcher:
         self._caller = caller
         self._owner = new_id()
         self._free = asyncio.Semaphore(turns)
-        self._bell = asyncio.Event()
-        self._serving: set[asyncio.Task[None]] = set()
+        self._notified = asyncio.Event()
+        # The lease of a turn cut short runs out; calls that could not be noted are made again.
+        self._serving = BackgroundTasks("turn", expected=(StoreAway,))
         self._stopping = False
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """There is something in the outbox."""
-        self._bell.set()
+        self._notified.set()
 
     async def run(self) -> None:
-        """Serves until cancelled."""
+        """Serve until cancelled."""
         while True:
             try:
                 while not self._stopping and await self._next_turn():
                     pass
             except StoreAway as error:
                 _log.warning("put off", reason=str(error))
-            self._bell.clear()
+            self._notified.clear()
             try:
-                await asyncio.wait_for(self._bell.wait(), _POLL_SECONDS * random.uniform(0.8, 1.2))
+                await asyncio.wait_for(
+                    self._notified.wait(), _POLL_SECONDS * random.uniform(0.8, 1.2)
+                )
             except TimeoutError:
                 continue
 
     async def stop(self) -> None:
-        """Takes no more turns; returns when the calls on their way have ended."""
+        """Take no more turns; return when the calls on their way have ended."""
         self._stopping = True
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        await self._serving.join()
 
     async def _next_turn(self) -> bool:
         await self._free.acquire()
@@ -82,22 +86,9 @@ class Dispatcher:
                 self._free.release()
         if turn is None:
             return False
-        task = asyncio.create_task(self._serve(turn), name=f"webhook-{turn.webhook}")
-        self._serving.add(task)
-        task.add_done_callback(self._served)
+        serving = self._serving.spawn(self._serve(turn), f"webhook-{turn.webhook}")
+        serving.add_done_callback(lambda _: self._free.release())
         return True
-
-    def _served(self, task: asyncio.Task[None]) -> None:
-        self._serving.discard(task)
-        self._free.release()
-        if task.cancelled():
-            return
-        error = task.exception()
-        if isinstance(error, StoreAway):
-            # The lease runs out by itself; calls that could not be noted are made once more.
-            _log.warning("turn cut short", reason=str(error))
-        elif error is not None:
-            _log.error("turn failed", exc_info=error)
 
     async def _serve(self, turn: Turn) -> None:
         webhook = await self._webhooks.find(turn.webhook)
@@ -120,7 +111,7 @@ class Dispatcher:
         )
 
     async def _due_calls(self, webhook: Webhook, now: float, *, probing: bool) -> list[Call]:
-        """The calls whose time has come; one if `probing` whether the end point is back."""
+        """Return the calls whose time has come; one if `probing` whether the end point is back."""
         size = webhook.batch_size
         horizon = now
         if size > 1:
@@ -130,13 +121,13 @@ class Dispatcher:
         due = await self._outbox.due(webhook.id, horizon, limit)
         if not due or due[0].due > now:
             return []
-        calls = bundle(due, size)
+        calls = batch(due, size)
         return calls[:1] if probing else calls
 
     async def _call_all(
         self, webhook: Webhook, line: Line, calls: Sequence[Call], health: "_Health"
     ) -> list[Result]:
-        """Makes `calls`, some at once; stops where the end point shows to be away."""
+        """Make `calls`, some at once; stop where the end point shows to be away."""
         waiting = list(reversed(calls))
         results: list[Result] = []
 
@@ -212,7 +203,7 @@ class _Health:
 
 
 def _results(call: Call, answer: Answer, now: float) -> list[Result]:
-    """What became of each event of the call; those to be tried again stay together."""
+    """Return what became of each event of the call; those to be tried again stay together."""
     attempt = Try(
         time=now,
         status=answer.status,

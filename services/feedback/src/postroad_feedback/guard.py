@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
-"""The addresses of a host name; raises OSError when there are none."""
+"""Return the addresses of a host name; raises OSError when there are none."""
 
 MAX_URL = 2048
 _LOWEST_FREE_PORT = 1024
@@ -47,7 +47,7 @@ class CallRefusedError(Exception):
 
 
 def carried(address: IPAddress) -> IPAddress:
-    """The IPv4 address that an IPv6 address stands for, if it is of such a kind."""
+    """Return the IPv4 address that an IPv6 address stands for, if it is of such a kind."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address.ipv4_mapped is not None:
@@ -82,7 +82,7 @@ class Guard:
         return is_public(address)
 
     async def addresses(self, host: str) -> list[str]:
-        """The addresses of `host` (a name, or an address without brackets) that may be called.
+        """Return the addresses of `host` (a name, or an address, no brackets) that may be called.
 
         Raises:
             CallRefusedError: none may.
@@ -114,7 +114,7 @@ def _literal(host: str) -> str | None:
 
 
 def check_url(url: str) -> None:
-    """Checks the form of a webhook's URL.
+    """Check the form of a webhook's URL.
 
     Raises:
         CallRefusedError: it is not an http or https URL that may be called.

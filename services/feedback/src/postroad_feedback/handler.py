@@ -1,7 +1,7 @@
-"""Reads the batches of events from the queue, has them filed, and ends the deliveries.
+"""Reads the batches of events from the queue, has them recorded, and ends the deliveries.
 
-A batch holds events of many messages. One that cannot be read or filed goes to the dead-letter
-queue by itself; the others are filed.
+A batch holds events of many messages. One that cannot be read or recorded goes to the dead-letter
+queue by itself; the others are recorded.
 """
 
 import json
@@ -14,23 +14,23 @@ from postroad_common.broker import Delivery
 from postroad_common.errors import Unstorable
 from postroad_common.schemas.events import Event, EventBatch, read_event
 from postroad_common.schemas.framing import FrameError, decode, encode, read_envelope
-from postroad_feedback.soundness import UNSOUND, complaint_about
+from postroad_feedback.validation import UNSOUND, defect_of
 
 CHUNK = 2000
 """Events in memory at once: a queue that has grown long holds hundreds in each message."""
 
-FileEvents = Callable[[Sequence[Event]], Awaitable[None]]
+Record = Callable[[Sequence[Event]], Awaitable[None]]
 _log = structlog.get_logger("feedback")
 
 
 class Handler:
-    """One micro-batch at a time; `file` stores the events and raises when it cannot."""
+    """One micro-batch at a time; `record` stores the events and raises when it cannot."""
 
-    def __init__(self, file: FileEvents) -> None:
-        self._file = file
+    def __init__(self, record: Record) -> None:
+        self._record = record
 
     async def __call__(self, deliveries: list[Delivery]) -> None:
-        """Ends each delivery: ack when its events are filed, dead when it holds none.
+        """End each delivery: ack when its events are recorded, dead when it holds none.
 
         Raises:
             StoreAway: the consumer holds the deliveries and calls again.
@@ -46,27 +46,27 @@ class Handler:
             events += [(event, delivery) for event in found]
             readable.append(delivery)
             if len(events) >= CHUNK:
-                await self._file_and_ack(events, readable)
+                await self._record_and_ack(events, readable)
                 events, readable = [], []
-        await self._file_and_ack(events, readable)
+        await self._record_and_ack(events, readable)
 
-    async def _file_and_ack(
+    async def _record_and_ack(
         self, events: Sequence[tuple[Event, Delivery]], readable: Sequence[Delivery]
     ) -> None:
         if events:
-            await self._file_or_part(events)
+            await self._record_or_part(events)
         for delivery in readable:
             delivery.ack()
 
-    async def _file_or_part(self, events: Sequence[tuple[Event, Delivery]]) -> None:
+    async def _record_or_part(self, events: Sequence[tuple[Event, Delivery]]) -> None:
         """Files all; where one of them is unsound, halves until it stands alone."""
         try:
-            await self._file([event for event, _ in events])
+            await self._record([event for event, _ in events])
         except UNSOUND as error:
             if len(events) > 1:
                 middle = len(events) // 2
-                await self._file_or_part(events[:middle])
-                await self._file_or_part(events[middle:])
+                await self._record_or_part(events[:middle])
+                await self._record_or_part(events[middle:])
                 return
             ((event, delivery),) = events
             fault = not isinstance(error, Unstorable)  # then it may be one of ours
@@ -75,7 +75,7 @@ class Handler:
 
 
 async def _read(delivery: Delivery) -> list[Event]:
-    """The sound events of a delivery; the others are set aside.
+    """Return the sound events of a delivery; the others are set aside.
 
     Raises:
         FrameError: it holds no batch.
@@ -87,7 +87,7 @@ async def _read(delivery: Delivery) -> list[Event]:
         found = await _read_singly(delivery)
     sound: list[Event] = []
     for event in found:
-        complaint = complaint_about(event)
+        complaint = defect_of(event)
         if complaint:
             await delivery.set_aside(encode(EventBatch(events=(event,))), complaint)
         else:

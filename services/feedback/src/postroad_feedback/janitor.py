@@ -19,7 +19,7 @@ class Janitor:
         self._database = database
 
     async def run_once(self) -> int:
-        """Deletes stored bodies that no message can need any more; returns how many.
+        """Delete stored bodies that no message can need any more; return how many.
 
         Raises:
             StoreAway: the rest waits for the next round.

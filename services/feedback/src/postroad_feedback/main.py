@@ -11,19 +11,19 @@ from postroad_common.broker.topology import EVENTS
 from postroad_common.errors import Transient
 from postroad_common.service import ServiceContext, run
 from postroad_feedback.calls import Caller
-from postroad_feedback.completion import Completion
 from postroad_feedback.dispatch import Dispatcher
-from postroad_feedback.facts import FactFinder
-from postroad_feedback.filing import Filing
 from postroad_feedback.guard import Guard
 from postroad_feedback.handler import Handler
+from postroad_feedback.ingest import Ingest
 from postroad_feedback.janitor import ROUND_SECONDS, Janitor
+from postroad_feedback.message_cache import MessageCache
+from postroad_feedback.recovery import Recovery
 from postroad_feedback.replaying import Replayer
 from postroad_feedback.resolver import Resolver
 from postroad_feedback.settings import Settings
 from postroad_feedback.subscriptions import Subscriptions
 
-_COMPLETION_SECONDS = 1.0
+_RECOVERY_SECONDS = 1.0
 _REPLAY_SECONDS = 0.5
 _PAUSE_SECONDS = 10.0
 _LINGER_SECONDS = 0.2
@@ -32,7 +32,7 @@ _log = structlog.get_logger("feedback")
 
 
 async def every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
-    """Does `work` again and again with pauses around `seconds`; what is away may come back."""
+    """Do `work` again and again with pauses around `seconds`; what is away may come back."""
     while True:
         await asyncio.sleep(seconds * random.uniform(0.8, 1.2))
         try:
@@ -45,32 +45,32 @@ async def every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
 
 
 async def build(context: ServiceContext[Settings]) -> None:
-    """Makes the objects, starts them, and registers how they stop."""
+    """Make the objects, start them, and register how they stop."""
     settings, database = context.settings, context.database
-    finder = FactFinder(database.messages.find_many)
+    cache = MessageCache(database.messages.find_many)
     guard = Guard(settings.webhook_allow_networks, Resolver(settings.dns).addresses)
     dispatcher = Dispatcher(database.outbox, database.webhooks, Caller(guard))
     subscriptions = Subscriptions(
         database.webhooks,
         database.outbox,
-        dispatcher.ring,
+        dispatcher.notify,
         verified_only=settings.webhook_ownership == "required",
     )
-    filing = Filing(database, finder, subscriptions)
-    completion = Completion(database, finder, filing)
-    replayer = Replayer(database, finder, dispatcher.ring)
+    ingest = Ingest(database, cache, subscriptions)
+    recovery = Recovery(database, cache, ingest)
+    replayer = Replayer(database, cache, dispatcher.notify)
     consumer = Consumer(
         context.link,
         context.publisher,
         EVENTS,
-        Handler(filing.file),
+        Handler(ingest.record),
         batch=300,
         prefetch=400,
         parallel=2,
         linger=_LINGER_SECONDS,
     )
     await consumer.start()
-    context.spawn(every(_COMPLETION_SECONDS, completion.run_once), "completion")
+    context.spawn(every(_RECOVERY_SECONDS, recovery.run_once), "recovery")
     context.spawn(every(_REPLAY_SECONDS, replayer.run_once), "replays")
     context.spawn(every(ROUND_SECONDS, Janitor(database).run_once), "janitor")
     context.spawn(dispatcher.run(), "webhooks")
@@ -79,5 +79,5 @@ async def build(context: ServiceContext[Settings]) -> None:
 
 
 def main() -> None:
-    """Runs the service until SIGTERM."""
+    """Run the service until SIGTERM."""
     run("feedback", Settings, build)

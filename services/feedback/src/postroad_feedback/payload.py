@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from postroad_common.schemas.events import Event
-from postroad_feedback.facts import Facts
+from postroad_feedback.message_cache import MessageInfo
 
 _INTERNAL = frozenset(
     {"credential", "expires", "features", "forward_bounces", "source", "client", "conversation"}
@@ -21,8 +21,8 @@ def timestamp(seconds: float) -> str:
     return moment.replace("+00:00", "Z")
 
 
-def body_of(event: Event, facts: Facts) -> str:
-    """The exact JSON to post for `event`: what is known of the message, and of the event."""
+def body_of(event: Event, facts: MessageInfo) -> str:
+    """Return the exact JSON to post for `event`: what is known of the message, and of the event."""
     data: dict[str, Any] = {
         key: value for key, value in event.facts.items() if key not in _INTERNAL
     }

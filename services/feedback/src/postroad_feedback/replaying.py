@@ -13,7 +13,7 @@ from postroad_common.schemas.events import TIMELINE_ONLY, Event, EventName
 from postroad_common.store.database import Database
 from postroad_common.store.replays import Replay
 from postroad_common.store.webhooks import Webhook
-from postroad_feedback.facts import FactFinder
+from postroad_feedback.message_cache import MessageCache
 from postroad_feedback.subscriptions import delivery_of
 
 LEASE_SECONDS = 30.0
@@ -31,14 +31,14 @@ class Replayer:
     def __init__(
         self,
         database: Database,
-        finder: FactFinder,
-        ring: Callable[[], None],
+        cache: MessageCache,
+        notify: Callable[[], None],
         *,
         most_waiting: int = MOST_WAITING,
     ) -> None:
         self._database = database
-        self._finder = finder
-        self._ring = ring
+        self._cache = cache
+        self._notify = notify
         self._most_waiting = most_waiting
 
     async def run_once(self) -> None:
@@ -75,10 +75,10 @@ class Replayer:
         queued = await self._queue(webhook, page, now)
         last = (page[-1].time, page[-1].id)
         await self._database.replays.progress(order, last, queued, lease=now)
-        self._ring()
+        self._notify()
 
     async def _queue(self, webhook: Webhook, page: Sequence[Event], now: float) -> int:
-        facts = await self._finder.find(page, settle=True)
+        facts = await self._cache.find(page, settle=True)
         deliveries = [
             delivery_of(webhook, event, facts[event.message], now)
             for event in page

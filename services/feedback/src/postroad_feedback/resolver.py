@@ -22,7 +22,7 @@ class Resolver:
             self._resolver.port = int(port)
 
     async def addresses(self, host: str) -> list[str]:
-        """The IPv4 and IPv6 addresses of `host`, in that order.
+        """Return the IPv4 and IPv6 addresses of `host`, in that order.
 
         Raises:
             OSError: it has none, or no name server answers in time.

@@ -12,14 +12,14 @@ from postroad_common.mail.identifiers import derived_id
 from postroad_common.schemas.events import TIMELINE_ONLY, Event, is_own_mail
 from postroad_common.store.outbox import Outbox, WebhookDelivery
 from postroad_common.store.webhooks import Webhook, Webhooks
-from postroad_feedback.facts import Facts
+from postroad_feedback.message_cache import MessageInfo
 from postroad_feedback.payload import body_of
 
 _FRESH_SECONDS = 0.25
 
 
 class Subscriptions:
-    """The end points of all accounts. `ring` is called when the outbox got something.
+    """The end points of all accounts. `notify` is called when the outbox got something.
 
     With `verified_only` an end point gets events when it has proved that it wants them.
     """
@@ -28,19 +28,19 @@ class Subscriptions:
         self,
         webhooks: Webhooks,
         outbox: Outbox,
-        ring: Callable[[], None],
+        notify: Callable[[], None],
         *,
         verified_only: bool = False,
     ) -> None:
         self._verified_only = verified_only
         self._webhooks = webhooks
         self._outbox = outbox
-        self._ring = ring
+        self._notify = notify
         self._stale_at = 0.0
         self._by_account: Mapping[str, Sequence[Webhook]] = {}
 
-    async def enqueue(self, events: Sequence[Event], facts: Mapping[str, Facts]) -> None:
-        """Writes a delivery for each event and each end point that wants it; repeatable.
+    async def enqueue(self, events: Sequence[Event], facts: Mapping[str, MessageInfo]) -> None:
+        """Write a delivery for each event and each end point that wants it; repeatable.
 
         Raises:
             StoreAway: not all are written.
@@ -58,7 +58,7 @@ class Subscriptions:
         ]
         if deliveries:
             await self._outbox.add(deliveries)
-            self._ring()
+            self._notify()
 
     async def _refresh(self) -> None:
         now = time.monotonic()
@@ -74,8 +74,8 @@ class Subscriptions:
         self._stale_at = now + max(_FRESH_SECONDS, 20 * took)
 
 
-def delivery_of(webhook: Webhook, event: Event, facts: Facts, now: float) -> WebhookDelivery:
-    """The delivery of `event` to `webhook`, due as soon as the end point's batching allows."""
+def delivery_of(webhook: Webhook, event: Event, facts: MessageInfo, now: float) -> WebhookDelivery:
+    """Return the delivery of `event` to `webhook`, due when the end point's batching allows."""
     return WebhookDelivery(
         # Derived, so that an event filed twice is delivered once; no full stop in it, because the
         # signature joins its parts with one.

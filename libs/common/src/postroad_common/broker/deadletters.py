@@ -65,7 +65,7 @@ class DeadLetters:
         self._connection = connection
 
     async def look(self, name: str, limit: int) -> list[DeadLetter]:
-        """The first messages of the queue `name`, up to `limit`.
+        """Return the first messages of the queue `name`, up to `limit`.
 
         Raises:
             KeyError: it is no dead-letter queue.

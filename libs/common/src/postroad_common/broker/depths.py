@@ -46,7 +46,7 @@ class QueueDepths:
         return await self.of(QUEUES)
 
     async def of(self, queues: Sequence[Queue]) -> list[QueueDepth]:
-        """These queues, in their order.
+        """Return these queues, in their order.
 
         Raises:
             BrokerAway: RabbitMQ cannot be asked.

@@ -71,7 +71,7 @@ def parse_switch(name: str, value: str) -> bool:
 
 
 def parse_tags(name: str, values: list[str]) -> tuple[str, ...]:
-    """The tags in `values`, without repetitions, in their order.
+    """Return the tags in `values`, without repetitions, in their order.
 
     Raises:
         ControlError: a tag has white space or a semicolon, or there are too many.
@@ -91,7 +91,7 @@ def parse_tags(name: str, values: list[str]) -> tuple[str, ...]:
 
 
 def header_end(raw: bytes) -> int:
-    """The offset behind the blank line that ends the header block; `len(raw)` without one."""
+    """Return the offset after the blank line that ends the header block, else `len(raw)`."""
     if raw.startswith(b"\r\n"):
         return 2
     crlf = raw.find(b"\r\n\r\n")
@@ -102,7 +102,7 @@ def header_end(raw: bytes) -> int:
 
 
 def read_controls(raw: bytes) -> Controls:
-    """What the control headers of the message `raw` say.
+    """Return what the control headers of the message `raw` say.
 
     When a header is given more than once, the last one counts; tags add up. Without any control
     header `stripped` is `raw` itself, not a copy.

@@ -18,14 +18,14 @@ _PAIRS = tuple(a + b for a in ALPHABET for b in ALPHABET)
 
 
 def _encode(number: int, chars: int) -> str:
-    """`number` in `chars` characters, most significant first."""
+    """Return `number` in `chars` characters, most significant first."""
     width = chars + chars % 2
     pairs = [_PAIRS[(number >> shift) & 1023] for shift in range(5 * (width - 2), -1, -10)]
     return "".join(pairs)[-chars:]
 
 
 def new_id(now: float | None = None) -> str:
-    """A new identifier for the time `now` (Unix seconds; the present by default)."""
+    """Return a new identifier for the time `now` (Unix seconds; the present by default)."""
     milliseconds = int((time.time() if now is None else now) * 1000)
     return _encode(milliseconds, _TIME_CHARS) + _encode(
         secrets.randbits(5 * _RANDOM_CHARS), _RANDOM_CHARS
@@ -33,7 +33,7 @@ def new_id(now: float | None = None) -> str:
 
 
 def derived_id(now: float, *origin: str) -> str:
-    """The identifier that follows from `origin`, always the same one.
+    """Return the identifier that follows from `origin`, always the same one.
 
     For messages that Postroad writes itself (DSNs, forwards): when their cause is handled a second
     time after a crash, the second copy carries the same identifier and is recognised downstream.
@@ -51,7 +51,7 @@ def is_id(text: str) -> bool:
 
 
 def id_time(identifier: str) -> float:
-    """The time (Unix seconds) at which `identifier` was made.
+    """Return the time (Unix seconds) at which `identifier` was made.
 
     Raises:
         ValueError: `identifier` is not one.
@@ -62,7 +62,7 @@ def id_time(identifier: str) -> float:
 
 
 def to_bytes(identifier: str) -> bytes:
-    """The 14 octets of an identifier, for tokens.
+    """Return the 14 octets of an identifier, for tokens.
 
     Raises:
         ValueError: `identifier` is not one.
@@ -73,7 +73,7 @@ def to_bytes(identifier: str) -> bytes:
 
 
 def from_bytes(octets: bytes) -> str:
-    """The inverse of `to_bytes`.
+    """Undo `to_bytes`.
 
     Raises:
         ValueError: not 14 octets, or too large a number.

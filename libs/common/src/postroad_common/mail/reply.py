@@ -34,7 +34,7 @@ class Reply:
         return 500 <= self.code < 600
 
     def wire(self) -> bytes:
-        """The reply as it goes over the connection, with CRLF; the code repeated on each line."""
+        """Return the reply as it goes over the wire, with CRLF; the code repeated on each line."""
         lines = self.text.split("\n")
         enhanced = f"{self.enhanced} " if self.enhanced else ""
         head = "".join(f"{self.code}-{enhanced}{line}\r\n" for line in lines[:-1])
@@ -46,7 +46,7 @@ class Reply:
 
     @classmethod
     def parse_lines(cls, lines: Sequence[str]) -> "Reply":
-        """The reply that `lines` (without line ends) make up.
+        """Return the reply that `lines` (without line ends) make up.
 
         The enhanced status is taken off each line and kept once.
 
@@ -74,5 +74,5 @@ class Reply:
 
     @classmethod
     def parse(cls, text: str) -> "Reply":
-        """The reply in `text`, the inverse of `str`. Raises ValueError as `parse_lines` does."""
+        """Return the reply in `text` (undoes `str`). Raises ValueError as `parse_lines` does."""
         return cls.parse_lines([" ".join(text.split())])

@@ -38,7 +38,7 @@ class BounceAddresses:
         self._max_age = max_age_seconds
 
     def address(self, message_id: str) -> str:
-        """The bounce address of `message_id`."""
+        """Return the bounce address of `message_id`."""
         keyring = self._keyring
         mac = _chars(keyring.mac(_PURPOSE, message_id.encode(), _MAC_SIZE))
         return f"b{message_id}-{keyring.key_id:02x}{mac}@{self.domain}"
@@ -66,6 +66,6 @@ def _chars(octets: bytes) -> str:
 
 
 def _octets(chars: str) -> bytes:
-    """The inverse of `_chars`; nothing when the padding is not zero."""
+    """Undo `_chars`; return nothing when the padding is not zero."""
     number = int(chars, 32)
     return b"" if number & 15 else (number >> _PADDING).to_bytes(_MAC_SIZE, "big")

@@ -20,7 +20,7 @@ def encode(text: str) -> str:
 
 
 def decode(text: str) -> str:
-    """The text that xtext stands for.
+    """Return the text that xtext stands for.
 
     Raises:
         ValueError: `text` is not xtext, or encodes an octet above 127 or a control character

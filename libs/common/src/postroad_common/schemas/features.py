@@ -16,7 +16,7 @@ class Features(Schema):
     bouncetracking: bool = False
 
     def overridden(self, overrides: Mapping[str, bool]) -> Self:
-        """These features with `overrides` (feature name to value) on top."""
+        """Return these features with `overrides` (feature name to value) on top."""
         return self.model_copy(update=dict(overrides)) if overrides else self
 
 

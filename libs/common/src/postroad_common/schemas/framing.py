@@ -23,13 +23,13 @@ class FrameError(ValueError):
 
 
 def encode(envelope: Schema, body: bytes | bytearray | memoryview = b"") -> bytes:
-    """The frame of `envelope` and `body`."""
+    """Return the frame of `envelope` and `body`."""
     text = envelope.wire()
     return b"".join((_HEAD.pack(_MAGIC, len(text)), text, body))
 
 
 def decode(kind: type[M], frame: bytes) -> tuple[M, memoryview]:
-    """The envelope in `frame`, validated as `kind`, and the body (a view, not a copy).
+    """Return the envelope in `frame`, validated as `kind`, and the body (a view, not a copy).
 
     Raises:
         FrameError: it is not such a frame.
@@ -46,7 +46,7 @@ def decode(kind: type[M], frame: bytes) -> tuple[M, memoryview]:
 
 
 def read_envelope(frame: bytes) -> dict[str, Any]:
-    """The envelope in `frame` as it is, for those who want to save what `decode` refuses.
+    """Return the envelope in `frame` as it is, for those who want to save what `decode` refuses.
 
     Raises:
         FrameError: it is no frame, or its envelope is no JSON object.

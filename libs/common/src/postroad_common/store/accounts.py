@@ -47,7 +47,7 @@ class Users:
 
     @guarded
     async def find(self, email: str) -> User | None:
-        """The user with this address, in any case."""
+        """Return the user with this address, in any case."""
         found = await self._users.find_one({"_id": email.lower()})
         if found is None:
             return None

@@ -39,11 +39,11 @@ class BacklogRecords:
 
     @guarded
     async def lanes_among(self, queues: Mapping[str, str]) -> list[str]:
-        """The lanes among `queues` (lane by name of its queue) that have a backlog."""
+        """Return the lanes among `queues` (lane by name of its queue) that have a backlog."""
         cursor = self._backlogs.find({"_id": {"$in": list(queues)}}, {"_id": 1})
         return [queues[found["_id"]] async for found in cursor]
 
     @guarded
     async def remove(self, queue: str) -> None:
-        """The queue is gone."""
+        """Forget a queue that is gone."""
         await self._backlogs.delete_one({"_id": queue})

@@ -38,7 +38,7 @@ class Bodies:
 
     @guarded
     async def get(self, reference: BodyReference) -> bytes:
-        """The stored octets.
+        """Return the stored octets.
 
         Raises:
             BodyGone: deleted, or never there.

@@ -89,19 +89,19 @@ class Credentials:
 
     @guarded
     async def find(self, username: str) -> Credential | None:
-        """The login with this exact name, of any account."""
+        """Return the login with this exact name, of any account."""
         found = await self._credentials.find_one({"_id": username})
         return None if found is None else _read(found)
 
     @guarded
     async def list(self, account: str, after: str = "", limit: int = 100) -> list[Credential]:
-        """The logins of `account` whose names come after `after`, in the order of their names."""
+        """Return the logins of `account` after the name `after`, in the order of their names."""
         cursor = self._credentials.find({"account": account, "_id": {"$gt": after}})
         return [_read(found) async for found in cursor.sort("_id", 1).limit(limit)]
 
     @guarded
     async def get(self, account: str, username: str) -> Credential | None:
-        """The login of `account` with this name."""
+        """Return the login of `account` with this name."""
         found = await self._credentials.find_one({"_id": username, "account": account})
         return None if found is None else _read(found)
 

@@ -1,11 +1,12 @@
-"""The database: one client, its repositories, its indexes."""
+"""The database: one client, and the repositories that a service opens by naming them."""
 
 import asyncio
 import random
+from functools import cached_property
 
 import structlog
 from gridfs import AsyncGridFSBucket
-from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel, WriteConcern
+from pymongo import AsyncMongoClient, WriteConcern
 from pymongo.errors import PyMongoError
 
 from postroad_common.store.access import Document, guarded
@@ -17,10 +18,11 @@ from postroad_common.store.domains import Domains
 from postroad_common.store.events import Events
 from postroad_common.store.idempotency import Idempotency
 from postroad_common.store.images import Images
+from postroad_common.store.indexes import IMAGE_RETENTION, INDEXES
 from postroad_common.store.lanes import Lanes
 from postroad_common.store.leases import Leases
 from postroad_common.store.ledger import Ledger
-from postroad_common.store.messages import TAGGED, UNUSUAL, Messages
+from postroad_common.store.messages import Messages
 from postroad_common.store.outbox import Outbox
 from postroad_common.store.policies import PolicyRecords
 from postroad_common.store.privacy import Privacy
@@ -32,89 +34,15 @@ from postroad_common.store.suppressions import Suppressions
 from postroad_common.store.tokens import Tokens
 from postroad_common.store.webhooks import Webhooks
 
-_DAY = 86_400
-RETENTION = 90 * _DAY
-"""Seconds that messages and events are kept."""
-ROLLUP_RETENTION = 800 * _DAY
-DELIVERY_RETENTION = 14 * _DAY
-IMAGE_RETENTION = 365 * _DAY
-"""Seconds that a hosted image is kept after the last mail that shows it."""
-
-INDEXES: dict[str, list[IndexModel]] = {
-    "credentials": [IndexModel([("account", ASCENDING)])],
-    "tokens": [
-        IndexModel([("secret_hash", ASCENDING)], unique=True),
-        IndexModel([("account", ASCENDING)]),
-    ],
-    "messages": [
-        IndexModel([("account", ASCENDING), ("_id", DESCENDING)]),
-        IndexModel([("recipient", ASCENDING), ("_id", DESCENDING)]),
-        # The two below leave out what is usual and would cost every message its upkeep: messages
-        # without a tag, and those delivered, which most are by the time their events are written.
-        IndexModel(
-            [("tags", ASCENDING), ("_id", DESCENDING)],
-            name="tagged",
-            partialFilterExpression=TAGGED,
-        ),
-        IndexModel(
-            [("account", ASCENDING), ("rank", ASCENDING), ("_id", DESCENDING)],
-            name="unusual",
-            partialFilterExpression={"rank": {"$in": list(UNUSUAL)}},
-        ),
-        IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION),
-    ],
-    "events": [
-        IndexModel([("message", ASCENDING), ("time", ASCENDING)]),
-        IndexModel([("data.about", ASCENDING)], sparse=True),
-        IndexModel([("account", ASCENDING), ("time", DESCENDING), ("_id", DESCENDING)]),
-        IndexModel([("waiting", ASCENDING), ("time", ASCENDING)], sparse=True),
-        IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION),
-    ],
-    "firsts": [IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION)],
-    "rollups": [
-        IndexModel([("account", ASCENDING), ("tag", ASCENDING), ("day", ASCENDING)]),
-        IndexModel([("at", ASCENDING)], expireAfterSeconds=ROLLUP_RETENTION),
-    ],
-    "webhook_deliveries": [
-        IndexModel([("webhook", ASCENDING), ("state", ASCENDING), ("due", ASCENDING)]),
-        IndexModel([("webhook", ASCENDING), ("_id", DESCENDING)]),
-        IndexModel([("message", ASCENDING)]),
-        IndexModel([("at", ASCENDING)], expireAfterSeconds=DELIVERY_RETENTION),
-    ],
-    "webhook_turns": [IndexModel([("next", ASCENDING)])],
-    "webhook_replays": [
-        IndexModel([("finished", ASCENDING), ("lease", ASCENDING)]),
-        IndexModel([("webhook", ASCENDING), ("_id", DESCENDING)]),
-        IndexModel([("at", ASCENDING)], expireAfterSeconds=DELIVERY_RETENTION),
-    ],
-    "domains": [IndexModel([("account", ASCENDING)])],
-    "suppressions": [
-        IndexModel([("account", ASCENDING), ("_id", ASCENDING)]),
-        IndexModel([("at", ASCENDING)], expireAfterSeconds=0),
-    ],
-    "strikes": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
-    "webhooks": [IndexModel([("account", ASCENDING)])],
-    "lanes": [
-        IndexModel([("ordered", ASCENDING)]),
-        IndexModel([("at", ASCENDING)], expireAfterSeconds=7 * _DAY),
-    ],
-    "replicas": [IndexModel([("at", ASCENDING)], expireAfterSeconds=600)],
-    "backlogs": [IndexModel([("home", ASCENDING)])],
-    "leases": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
-    "policies": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
-    "images": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
-    "idempotency": [IndexModel([("at", ASCENDING)], expireAfterSeconds=_DAY)],
-    "bodies.files": [IndexModel([("metadata.expires", ASCENDING)])],
-}
-
 _log = structlog.get_logger("store")
 
 
 class Database:
     """`uri` names the database in its path (`postroad` without one).
 
-    Building it does not connect: it may be built while MongoDB is away. A call takes `patience`
-    seconds at most: SMTP and REST promise an answer within 5.
+    Each repository is built when it is first named: a service has those it uses and no others.
+    Building the database does not connect: it may be built while MongoDB is away. A call takes
+    `patience` seconds at most: SMTP and REST promise an answer within 5.
     """
 
     def __init__(self, uri: str, *, patience: float = 3.5) -> None:
@@ -128,37 +56,123 @@ class Database:
             w="majority",
         )
         self._database = self._client.get_default_database("postroad")
-        names = self._database
-        self.users = Users(names["users"])
-        self.credentials = Credentials(names["credentials"])
-        self.tokens = Tokens(names["tokens"])
-        self.messages = Messages(names["messages"])
-        self.events = Events(names["events"])
-        self.domains = Domains(names["domains"])
-        self.suppressions = Suppressions(names["suppressions"])
-        self.strikes = Strikes(names["strikes"])
-        self.webhooks = Webhooks(names["webhooks"])
-        self.outbox = Outbox(names["webhook_deliveries"], names["webhook_turns"])
-        self.replays = Replays(names["webhook_replays"])
-        self.ledger = Ledger(names["ledger"], names["events"], names["firsts"])
-        self.rollups = Rollups(names["rollups"])
-        self.lanes = Lanes(names["lanes"])
-        self.replicas = Replicas(names["replicas"])
-        self.backlogs = BacklogRecords(names["backlogs"])
-        self.leases = Leases(names["leases"])
-        self.policies = PolicyRecords(names["policies"])
-        self.images = Images(names["images"], IMAGE_RETENTION)
-        self.idempotency = Idempotency(names["idempotency"])
+
+    @cached_property
+    def users(self) -> Users:
+        """Open the repository of users."""
+        return Users(self._database["users"])
+
+    @cached_property
+    def credentials(self) -> Credentials:
+        """Open the repository of credentials."""
+        return Credentials(self._database["credentials"])
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """Open the repository of tokens."""
+        return Tokens(self._database["tokens"])
+
+    @cached_property
+    def messages(self) -> Messages:
+        """Open the repository of messages."""
+        return Messages(self._database["messages"])
+
+    @cached_property
+    def events(self) -> Events:
+        """Open the repository of events."""
+        return Events(self._database["events"])
+
+    @cached_property
+    def domains(self) -> Domains:
+        """Open the repository of domains."""
+        return Domains(self._database["domains"])
+
+    @cached_property
+    def suppressions(self) -> Suppressions:
+        """Open the repository of suppressions."""
+        return Suppressions(self._database["suppressions"])
+
+    @cached_property
+    def strikes(self) -> Strikes:
+        """Open the repository of strikes."""
+        return Strikes(self._database["strikes"])
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """Open the repository of webhooks."""
+        return Webhooks(self._database["webhooks"])
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """Open the repository of outbox."""
+        return Outbox(self._database["webhook_deliveries"], self._database["webhook_turns"])
+
+    @cached_property
+    def replays(self) -> Replays:
+        """Open the repository of replays."""
+        return Replays(self._database["webhook_replays"])
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Open the repository of ledger."""
+        return Ledger(self._database["ledger"], self._database["events"], self._database["firsts"])
+
+    @cached_property
+    def rollups(self) -> Rollups:
+        """Open the repository of rollups."""
+        return Rollups(self._database["rollups"])
+
+    @cached_property
+    def lanes(self) -> Lanes:
+        """Open the repository of lanes."""
+        return Lanes(self._database["lanes"])
+
+    @cached_property
+    def replicas(self) -> Replicas:
+        """Open the repository of replicas."""
+        return Replicas(self._database["replicas"])
+
+    @cached_property
+    def backlogs(self) -> BacklogRecords:
+        """Open the repository of backlogs."""
+        return BacklogRecords(self._database["backlogs"])
+
+    @cached_property
+    def leases(self) -> Leases:
+        """Open the repository of leases."""
+        return Leases(self._database["leases"])
+
+    @cached_property
+    def policies(self) -> PolicyRecords:
+        """Open the repository of policies."""
+        return PolicyRecords(self._database["policies"])
+
+    @cached_property
+    def images(self) -> Images:
+        """Open the repository of images."""
+        return Images(self._database["images"], IMAGE_RETENTION)
+
+    @cached_property
+    def idempotency(self) -> Idempotency:
+        """Open the repository of idempotency."""
+        return Idempotency(self._database["idempotency"])
+
+    @cached_property
+    def bodies(self) -> Bodies:
+        """Open the repository of bodies."""
         bucket = AsyncGridFSBucket(
-            names,
+            self._database,
             "bodies",
             chunk_size_bytes=CHUNK,
             write_concern=WriteConcern(w="majority", j=True),
         )
-        self.bodies = Bodies(bucket, names["bodies.files"])
-        self.privacy = Privacy(
-            names["messages"], names["events"], names["webhook_deliveries"], self.bodies
-        )
+        return Bodies(bucket, self._database["bodies.files"])
+
+    @cached_property
+    def privacy(self) -> Privacy:
+        """Open what deletes the traces of a person."""
+        names = self._database
+        return Privacy(names["messages"], names["events"], names["webhook_deliveries"], self.bodies)
 
     @guarded
     async def check(self) -> None:

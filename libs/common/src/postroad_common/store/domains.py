@@ -75,7 +75,7 @@ class Domains:
 
     @guarded
     async def find(self, account: str, domain: str) -> SenderDomain | None:
-        """The domain, with its private keys."""
+        """Return the domain, with its private keys."""
         found = await self._domains.find_one({"_id": _key(account, domain)})
         return None if found is None else _read(found)
 
@@ -83,7 +83,7 @@ class Domains:
     async def find_many(
         self, pairs: Iterable[tuple[str, str]]
     ) -> dict[tuple[str, str], SenderDomain]:
-        """The domains for these (account, domain) pairs; those that do not exist are left out."""
+        """Return the domains that exist of these (account, domain) pairs."""
         cursor = self._domains.find({"_id": {"$in": [_key(*pair) for pair in pairs]}})
         return {(found["account"], found["domain"]): _read(found) async for found in cursor}
 

@@ -35,7 +35,7 @@ def _write(event: Event, batch: str, *, waiting: bool) -> Document:
 
 
 def read_event(found: Document) -> Event:
-    """The event that a document of `events` tells of."""
+    """Return the event that a document of `events` tells of."""
     values = {name: found[name] for name in ("event", "message", "account", "time", "data")}
     return recall({"id": found["_id"], **values})
 
@@ -84,7 +84,7 @@ class Events:
 
     @guarded
     async def timeline(self, message_id: str, limit: int = 1000) -> list[Event]:
-        """What happened to a message, oldest first."""
+        """Return what happened to a message, oldest first."""
         cursor = self._events.find({"message": message_id}).sort([("time", 1), ("_id", 1)])
         return [read_event(found) async for found in cursor.limit(limit)]
 

@@ -61,6 +61,6 @@ class Images:
 
     @guarded
     async def get(self, digest: bytes) -> HostedImage | None:
-        """The image whose octets have this SHA-256."""
+        """Return the image whose octets have this SHA-256."""
         found = await self._images.find_one({"_id": digest.hex()})
         return None if found is None else HostedImage(digest, found["type"], bytes(found["data"]))

@@ -77,7 +77,7 @@ class Lanes:
 
     @guarded
     async def ordered_since(self, moment: float) -> list[LaneRecord]:
-        """The lanes with an order given after `moment` (Unix seconds)."""
+        """Return the lanes with an order given after `moment` (Unix seconds)."""
         cursor = self._lanes.find({"ordered": {"$gt": moment}})
         return [_read(found) async for found in cursor]
 

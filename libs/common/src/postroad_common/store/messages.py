@@ -229,7 +229,7 @@ class Messages:
 
     @guarded
     async def find_many(self, message_ids: Iterable[str]) -> dict[str, MessageRecord]:
-        """The records with these ids, of any account; those that do not exist are left out."""
+        """Return the records that exist of those with these ids, of any account."""
         ids = list(message_ids)
         if not ids:
             return {}
@@ -252,7 +252,7 @@ class Messages:
         before: str | None = None,
         limit: int = 50,
     ) -> list[MessageRecord]:
-        """Records of `account`, newest first; `before` is the id that the last page ended with.
+        """Return records of `account`, newest first; `before` is the last id of the page before.
 
         `recipient` is an address, or `@domain` for all addresses of a domain; `start` is
         inclusive and `end` exclusive. A record is found as soon as it is complete.

@@ -129,7 +129,7 @@ class Outbox:
         if not deliveries:
             return
         await insert_unknown(self._deliveries, [_write(delivery) for delivery in deliveries])
-        await self._ring({delivery.webhook: delivery.due for delivery in deliveries})
+        await self._notify({delivery.webhook: delivery.due for delivery in deliveries})
 
     async def add_call(self, webhook: Webhook, kind: str, data: Mapping[str, Any]) -> str:
         """Have the end point called with something that is no event; returns the delivery's id.
@@ -152,7 +152,7 @@ class Outbox:
         await self.add([delivery])
         return delivery.id
 
-    async def _ring(self, due: Mapping[str, float]) -> None:
+    async def _notify(self, due: Mapping[str, float]) -> None:
         """There is something for these end points, due at these times."""
         await self._turns.bulk_write(
             [
@@ -168,7 +168,7 @@ class Outbox:
 
     @guarded
     async def take_turn(self, owner: str, now: float, lease_seconds: float) -> Turn | None:
-        """A lease on an end point that has something due, the longest unserved first."""
+        """Lease the end point that has had something due for the longest time."""
         found = await self._turns.find_one_and_update(
             {"next": {"$lte": now}, "hold": {"$lte": now}, "lease": {"$lte": now}},
             {"$set": {"lease": now + lease_seconds, "owner": owner}},
@@ -205,11 +205,11 @@ class Outbox:
                 }
             },
         )
-        # `add` writes the delivery first and rings second: what it rang for in between, and was
-        # overwritten here, is seen by looking once more.
+        # `add` writes the delivery first and notifies second: a notice given in between and
+        # overwritten here is found by a second look.
         again = await self._next_due(turn.webhook)
         if again < first:
-            await self._ring({turn.webhook: again})
+            await self._notify({turn.webhook: again})
 
     async def _next_due(self, webhook: str) -> float:
         found = await self._deliveries.find_one(
@@ -221,7 +221,7 @@ class Outbox:
 
     @guarded
     async def remove_turn(self, webhook: str) -> None:
-        """The end point is gone, or takes no part any more; its pending deliveries fail."""
+        """Fail the pending deliveries of an end point that is gone or takes no part any more."""
         await self._turns.delete_one({"_id": webhook})
         await self._deliveries.update_many(
             {"webhook": webhook, "state": str(DeliveryState.PENDING)},
@@ -266,7 +266,7 @@ class Outbox:
         before: str | None = None,
         limit: int = 50,
     ) -> list[WebhookDelivery]:
-        """The deliveries to an end point of `account`, in falling order of their ids."""
+        """Return the deliveries to an end point of `account`, in falling order of their ids."""
         query: Document = {"account": account, "webhook": webhook}
         if state is not None:
             query["state"] = state
@@ -303,7 +303,7 @@ class Outbox:
                 )
             )
         await self._deliveries.bulk_write(operations, ordered=False)
-        await self._ring({delivery.webhook: delivery.due for delivery in deliveries})
+        await self._notify({delivery.webhook: delivery.due for delivery in deliveries})
 
     @guarded
     async def wake(self, webhook: str, now: float) -> None:

@@ -46,7 +46,7 @@ class PolicyRecords:
 
     @guarded
     async def get(self, domain: str) -> PolicyRecord | None:
-        """The policy of `domain`; it may have expired a moment ago."""
+        """Return the policy of `domain`; it may have expired a moment ago."""
         found = await self._policies.find_one({"_id": domain})
         if found is None:
             return None

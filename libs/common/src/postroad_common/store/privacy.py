@@ -122,7 +122,7 @@ class Privacy:
 
 
 def _spellings(address: str) -> list[str]:
-    """The address as given, and in lower case: how it was written when the mail was sent."""
+    """Return the address as given, and in lower case: how it was written when the mail was sent."""
     local, at, domain = address.rpartition("@")
     return list(dict.fromkeys((address, f"{local}{at}{domain.lower()}", address.lower())))
 

@@ -71,7 +71,7 @@ class Replays:
 
     @guarded
     async def list(self, account: str, webhook: str, limit: int = 50) -> list[Replay]:
-        """The orders for an end point, the latest first."""
+        """Return the orders for an end point, the latest first."""
         cursor = self._replays.find({"account": account, "webhook": webhook})
         return [_read(found) async for found in cursor.sort("_id", -1).limit(limit)]
 
@@ -84,7 +84,7 @@ class Replays:
 
     @guarded
     async def take(self, now: float, lease_seconds: float) -> Replay | None:
-        """An order that nobody works on, leased; the longest unserved first."""
+        """Lease the order that has waited longest of those nobody works on."""
         found = await self._replays.find_one_and_update(
             {"finished": None, "lease": {"$lte": now}},
             {"$set": {"lease": now + lease_seconds}},

@@ -41,5 +41,5 @@ class Replicas:
 
     @guarded
     async def leave(self, name: str) -> None:
-        """It ends, and need not be waited for."""
+        """Take a replica off the list: it ends, and need not be waited for."""
         await self._replicas.delete_one({"_id": name})

@@ -101,7 +101,7 @@ class Rollups:
             )
 
     def finished(self, batch: str, changes: Mapping[RollupKey, Counts]) -> None:
-        """The batch is closed and will not be repeated: its marks may go."""
+        """Let the marks of a closed batch go: it will not be repeated."""
         if len(self._finished) > _MAX_REMEMBERED:
             self._finished.clear()  # those marks stay where they are, without harm
         for key in changes:
@@ -109,7 +109,7 @@ class Rollups:
 
     @guarded
     async def read(self, account: str, start: str, end: str, tag: str = "") -> list[Rollup]:
-        """The days from `start` to `end` (dates, the last one included), in their order."""
+        """Return the days from `start` to `end` (dates, the last one included), in their order."""
         cursor = self._rollups.find(
             {"account": account, "tag": tag, "day": {"$gte": start, "$lte": end}}
         ).sort("day", 1)

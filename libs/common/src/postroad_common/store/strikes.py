@@ -58,7 +58,7 @@ class Strikes:
 
     @guarded
     async def days(self, account: str, address: str) -> frozenset[int]:
-        """The days with strikes of an address, counted from 1970."""
+        """Return the days with strikes of an address, counted from 1970."""
         found = await self._strikes.find_one({"_id": _key(account, address)})
         return frozenset(int(day) for day in (found or {}).get("days", {}))
 

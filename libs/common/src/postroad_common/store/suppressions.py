@@ -88,13 +88,13 @@ class Suppressions:
 
     @guarded
     async def list(self, account: str, *, after: str = "", limit: int = 100) -> list[Suppression]:
-        """The list of `account` in the order of addresses, from behind the address `after`."""
+        """Return the list of `account` after the address `after`, in the order of addresses."""
         cursor = self._suppressions.find({"account": account, "_id": {"$gt": _key(account, after)}})
         return [_read(document) async for document in cursor.sort("_id", 1).limit(limit)]
 
     @guarded
     async def get(self, account: str, address: str) -> Suppression | None:
-        """The entry of one address."""
+        """Return the entry of one address."""
         found = await self._suppressions.find_one({"_id": _key(account, address)})
         return None if found is None else _read(found)
 

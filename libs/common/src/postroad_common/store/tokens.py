@@ -55,13 +55,13 @@ class Tokens:
 
     @guarded
     async def find_by_hash(self, secret_hash: str) -> Token | None:
-        """The token whose secret has this hash."""
+        """Return the token whose secret has this hash."""
         found = await self._tokens.find_one({"secret_hash": secret_hash})
         return None if found is None else _read(found)
 
     @guarded
     async def list(self, account: str) -> list[Token]:
-        """The tokens of `account`, oldest first."""
+        """Return the tokens of `account`, oldest first."""
         cursor = self._tokens.find({"account": account}).sort("_id", 1).limit(1000)
         return [_read(found) async for found in cursor]
 

@@ -95,7 +95,7 @@ class Webhooks:
 
     @guarded
     async def list(self, account: str | None = None) -> list[Webhook]:
-        """The end points of `account`, or of all accounts."""
+        """Return the end points of `account`, or of all accounts."""
         query = {} if account is None else {"account": account}
         cursor = self._webhooks.find(query).sort("_id", 1).limit(10_000)
         return [_read(found) async for found in cursor]
@@ -108,7 +108,7 @@ class Webhooks:
 
     @guarded
     async def find(self, webhook_id: str) -> Webhook | None:
-        """The end point with this id, of any account."""
+        """Return the end point with this id, of any account."""
         found = await self._webhooks.find_one({"_id": webhook_id})
         return None if found is None else _read(found)
 

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
-from postroad_common.store.database import RETENTION
 from postroad_common.store.events import Events
+from postroad_common.store.indexes import RETENTION
 from postroad_common.store.messages import Messages
 from postroad_common.store.rollups import Rollups
 from postroad_ingress_http.exports.columns import Kind, Record

@@ -1,4 +1,4 @@
-"""Filing against a real database: what is counted, what waits, what a death in between leaves."""
+"""Ingest against a real database: what is counted, what waits, what a death in between leaves."""
 
 import asyncio
 import time
@@ -22,23 +22,23 @@ from postroad_common.schemas.features import Features
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store import Database
-from postroad_feedback.completion import ABANDONED_SECONDS, GIVE_UP_SECONDS, Completion
-from postroad_feedback.facts import FactFinder
-from postroad_feedback.filing import Filing
+from postroad_feedback.ingest import Ingest
+from postroad_feedback.message_cache import MessageCache
+from postroad_feedback.recovery import ABANDONED_SECONDS, GIVE_UP_SECONDS, Recovery
 from postroad_feedback.subscriptions import Subscriptions
 
 LATER = ABANDONED_SECONDS + 1
 
 
 class Desk:
-    """Filing as one process has it; several share a database."""
+    """Ingest as one process has it; several share a database."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.finder = FactFinder(database.messages.find_many)
+        self.cache = MessageCache(database.messages.find_many)
         subscriptions = Subscriptions(database.webhooks, database.outbox, lambda: None)
-        self.filing = Filing(database, self.finder, subscriptions)
-        self.completion = Completion(database, self.finder, self.filing)
+        self.ingest = Ingest(database, self.cache, subscriptions)
+        self.recovery = Recovery(database, self.cache, self.ingest)
 
     async def counts(self, account: str = "acme", tag: str = "") -> dict[str, int]:
         total: dict[str, int] = {}
@@ -93,7 +93,7 @@ async def test_events_are_kept_and_counted_once_however_often_they_come(desk: De
     first = news()
     events = [first, click(first.message), click(first.message)]
     for _ in range(3):
-        await desk.filing.file(events)
+        await desk.ingest.record(events)
     assert len(await desk.database.events.timeline(first.message)) == 3
     expected = {"accepted": 1, "clicked": 2, "clicked_unique": 1}
     assert await desk.counts() == expected
@@ -106,8 +106,8 @@ async def test_events_are_kept_and_counted_once_however_often_they_come(desk: De
 
 async def test_events_of_the_tracker_get_the_account_of_their_message(desk: Desk):
     first = news()
-    await desk.filing.file([first])
-    await Desk(desk.database).filing.file([click(first.message)])
+    await desk.ingest.record([first])
+    await Desk(desk.database).ingest.record([click(first.message)])
     found = await desk.database.events.search("acme", names=["clicked"])
     assert [event.message for event in found] == [first.message]
 
@@ -115,14 +115,14 @@ async def test_events_of_the_tracker_get_the_account_of_their_message(desk: Desk
 async def test_a_click_that_comes_before_its_message_waits_and_is_counted_once(desk: Desk):
     first = news()
     clicks = [click(first.message), click(first.message, machine=True)]
-    await desk.filing.file(clicks)
+    await desk.ingest.record(clicks)
     assert len(await desk.database.events.timeline(first.message)) == 2
-    assert await desk.completion.run_once() == 0
+    assert await desk.recovery.run_once() == 0
     assert await desk.counts() == {}
-    await desk.filing.file([first])
-    assert await desk.completion.run_once() == 2
-    assert await desk.completion.run_once() == 0
-    await desk.filing.file(clicks)
+    await desk.ingest.record([first])
+    assert await desk.recovery.run_once() == 2
+    assert await desk.recovery.run_once() == 0
+    await desk.ingest.record(clicks)
     expected = {"accepted": 1, "clicked": 1, "clicked_unique": 1, "clicked_machine": 1}
     assert await desk.counts() == expected
     found = await desk.database.events.search("acme", names=["clicked"])
@@ -131,10 +131,10 @@ async def test_a_click_that_comes_before_its_message_waits_and_is_counted_once(d
 
 async def test_two_replicas_completing_at_once_count_once(desk: Desk):
     first = news()
-    await desk.filing.file([click(first.message) for _ in range(50)])
-    await desk.filing.file([first])
+    await desk.ingest.record([click(first.message) for _ in range(50)])
+    await desk.ingest.record([first])
     other = Desk(desk.database)
-    completed = await asyncio.gather(desk.completion.run_once(), other.completion.run_once())
+    completed = await asyncio.gather(desk.recovery.run_once(), other.recovery.run_once())
     assert sum(completed) == 50
     assert (await desk.counts())["clicked"] == 50
     assert (await desk.counts())["clicked_unique"] == 1
@@ -142,9 +142,9 @@ async def test_two_replicas_completing_at_once_count_once(desk: Desk):
 
 async def test_events_of_a_message_that_never_becomes_known_stop_waiting_after_days(desk: Desk):
     stray = click(new_id())
-    await desk.filing.file([stray])
+    await desk.ingest.record([stray])
     assert len(await desk.database.ledger.waiting((0.0, ""))) == 1
-    await desk.completion.run_once(time.time() + GIVE_UP_SECONDS + 10)
+    await desk.recovery.run_once(time.time() + GIVE_UP_SECONDS + 10)
     assert await desk.database.ledger.waiting((0.0, "")) == []
     assert len(await desk.database.events.timeline(stray.message)) == 1
     assert await desk.counts() == {}
@@ -158,27 +158,27 @@ async def test_death_after_storing_is_made_good(desk: Desk):
     await desk.database.events.insert(events, batch=batch)
     # The process dies here; the broker delivers the same events to another one.
     other = Desk(desk.database)
-    await other.filing.file(events)
+    await other.ingest.record(events)
     assert await desk.counts() == {}
-    await other.completion.run_once(time.time() + LATER)
+    await other.recovery.run_once(time.time() + LATER)
     expected = {"accepted": 1, "clicked": 1, "clicked_unique": 1}
     assert await desk.counts() == expected
-    await other.completion.run_once(time.time() + LATER)
+    await other.recovery.run_once(time.time() + LATER)
     assert await desk.counts() == expected
 
 
 async def test_death_after_counting_does_not_count_again(desk: Desk):
     first = news()
-    await desk.filing.file([first])
+    await desk.ingest.record([first])
     batch, event = new_id(), click(first.message)
-    facts = await desk.finder.find([event])
+    facts = await desk.cache.find([event])
     await desk.database.ledger.open(batch, [event.id])
     new = await desk.database.events.insert([event], batch=batch)
-    await desk.filing._roll_up(batch, new, facts)
+    await desk.ingest._roll_up(batch, new, facts)
     # The process dies here, with its ledger entry open.
     other = Desk(desk.database)
-    await other.completion.run_once(time.time() + LATER)
-    await other.filing.file([event])
+    await other.recovery.run_once(time.time() + LATER)
+    await other.ingest.record([event])
     assert await desk.counts() == {"accepted": 1, "clicked": 1, "clicked_unique": 1}
     assert await desk.database.ledger.abandoned(time.time() + LATER) == []
 
@@ -186,26 +186,26 @@ async def test_death_after_counting_does_not_count_again(desk: Desk):
 async def test_death_after_claiming_is_made_good(desk: Desk):
     first = news()
     early = click(first.message)
-    await desk.filing.file([early])
-    await desk.filing.file([first])
+    await desk.ingest.record([early])
+    await desk.ingest.record([first])
     batch = new_id()
     await desk.database.ledger.open(batch, [early.id])
     await desk.database.ledger.claim(batch, {early.id: "acme"})
     # The process dies here: no AMQP message will bring this event again.
     other = Desk(desk.database)
-    await other.completion.run_once(time.time() + LATER)
+    await other.recovery.run_once(time.time() + LATER)
     assert await desk.counts() == {"accepted": 1, "clicked": 1, "clicked_unique": 1}
 
 
 async def test_many_batches_at_once_lose_no_count_and_leave_few_marks(desk: Desk):
     first = news()
-    await desk.filing.file([first])
+    await desk.ingest.record([first])
     desks = [desk, Desk(desk.database), Desk(desk.database)]
     batches = [[click(first.message) for _ in range(5)] for _ in range(60)]
     for start in range(0, 60, 6):
         await asyncio.gather(
             *(
-                desks[number % 3].filing.file(batch)
+                desks[number % 3].ingest.record(batch)
                 for number, batch in enumerate(batches[start : start + 6])
             )
         )
@@ -218,7 +218,7 @@ async def test_many_batches_at_once_lose_no_count_and_leave_few_marks(desk: Desk
 
 async def test_unsubscribing_puts_the_recipient_on_the_accounts_list(desk: Desk):
     first = news()
-    await desk.filing.file([first, happened(EventName.UNSUBSCRIBED, first.message, 1e9, {})])
+    await desk.ingest.record([first, happened(EventName.UNSUBSCRIBED, first.message, 1e9, {})])
     found = await desk.database.suppressions.get("acme", "reader@example.com")
     assert found is not None
     assert found.kind == "unsubscribe"
@@ -233,18 +233,18 @@ async def test_each_subscribed_end_point_gets_an_event_once(desk: Desk):
     other = await webhooks.create(account="other", url="http://c", events=(), secret="whsec_")
     first = news()
     events = [first, click(first.message)]
-    await desk.filing.file(events)
-    await Desk(desk.database).filing.file(events)
+    await desk.ingest.record(events)
+    await Desk(desk.database).ingest.record(events)
     outbox = desk.database.outbox
     assert len(await outbox.log("acme", wants_all.id)) == 2
     assert [item.event for item in await outbox.log("acme", wants_clicks.id)] == ["clicked"]
     assert await outbox.log("other", other.id) == []
 
 
-async def test_without_database_filing_says_so():
+async def test_without_database_recording_says_so():
     database = Database("mongodb://127.0.0.1:9/nowhere", patience=0.3)
     with pytest.raises(StoreAway):
-        await Desk(database).filing.file([news()])
+        await Desk(database).ingest.record([news()])
     await database.close()
 
 
@@ -263,7 +263,7 @@ async def test_own_mail_has_a_record_and_is_neither_counted_nor_posted(desk: Des
         id=first.message, submission="s", account="acme", envelope="sender@acme.test",
         mail_from="", recipients=(), received=0.0, expires=2e9, size=5,
     )  # fmt: skip
-    await desk.filing.file(
+    await desk.ingest.record(
         [
             first,
             written(notification, first.message),
@@ -297,7 +297,7 @@ async def test_a_batch_that_can_never_be_finished_does_not_stop_those_behind_it(
         await database.ledger.open(batch, [event.id])
         await database.events.insert([event], batch=batch)
     await database.messages.apply([sound])
-    await desk.completion.run_once(time.time() + LATER)
+    await desk.recovery.run_once(time.time() + LATER)
     assert await database.ledger.abandoned(time.time() + LATER) == []
     assert await desk.counts() == {"accepted": 1}
 
@@ -310,10 +310,10 @@ async def test_a_batch_found_before_its_messages_come_again_waits_for_them(desk:
     await database.ledger.open(batch, [event.id])
     await database.events.insert([event], batch=batch)
     restarted = Desk(database)
-    await restarted.completion.run_once(time.time() + LATER)
+    await restarted.recovery.run_once(time.time() + LATER)
     assert await desk.counts() == {}
-    await restarted.filing.file([event])
-    await restarted.completion.run_once(time.time() + LATER)
+    await restarted.ingest.record([event])
+    await restarted.recovery.run_once(time.time() + LATER)
     assert await desk.counts() == {"accepted": 1}
     assert await database.ledger.abandoned(time.time() + LATER) == []
 
@@ -321,7 +321,7 @@ async def test_a_batch_found_before_its_messages_come_again_waits_for_them(desk:
 async def test_database_forgets_the_log_after_90_days_the_counters_later(desk: Desk):
     old = news().model_copy(update={"time": 1_700_000_000.0})
     await desk.database.prepare()
-    await desk.filing.file([old])
+    await desk.ingest.record([old])
     names = desk.database._database
     document = await names["events"].find_one({"_id": old.id})
     assert document is not None

@@ -7,13 +7,13 @@ from postroad_common.errors import Unstorable
 from postroad_common.schemas.events import Event
 
 UNSOUND = (Unstorable, ValueError, TypeError, KeyError, OverflowError)
-"""What filing raises because of an event, not because something is away."""
+"""What ingest raises because of an event, not because something is away."""
 
 _LATEST = 32_503_680_000.0  # Unix seconds: the year 3000
 _MOST_TEXT = 200
 
 
-def complaint_about(event: Event) -> str:
+def defect_of(event: Event) -> str:
     """Why the event cannot be filed; empty for a sound one."""
     if not 0 <= event.time < _LATEST:
         return "its time is out of range"

@@ -25,8 +25,8 @@ class Call:
     deliveries: tuple[WebhookDelivery, ...]
 
 
-def bundle(due: Sequence[WebhookDelivery], size: int) -> list[Call]:
-    """The calls that deliver `due`, in their order, with at most `size` events in each."""
+def batch(due: Sequence[WebhookDelivery], size: int) -> list[Call]:
+    """Return the calls that deliver `due`, in their order, with at most `size` events in each."""
     calls: list[Call] = []
     open_batch: list[WebhookDelivery] = []
     octets = 0

@@ -14,9 +14,9 @@ from prometheus_client import Counter
 from postroad_common.mail.identifiers import id_time, new_id
 from postroad_common.schemas.events import Event
 from postroad_common.store.database import Database
-from postroad_feedback.facts import FactFinder, Facts
-from postroad_feedback.filing import Filing, owned
-from postroad_feedback.soundness import UNSOUND
+from postroad_feedback.ingest import Ingest, owned
+from postroad_feedback.message_cache import MessageCache, MessageInfo
+from postroad_feedback.validation import UNSOUND
 
 ABANDONED_SECONDS = 60.0
 """After this long an open batch is taken for abandoned: no call to the database takes longer."""
@@ -35,13 +35,13 @@ _dropped = Counter(
 _given_up = Counter("postroad_feedback_unknown_events", "Events whose message never became known.")
 
 
-class Completion:
+class Recovery:
     """Runs beside the consumer, in every replica: what two do at once is done once."""
 
-    def __init__(self, database: Database, finder: FactFinder, filing: Filing) -> None:
+    def __init__(self, database: Database, cache: MessageCache, ingest: Ingest) -> None:
         self._database = database
-        self._finder = finder
-        self._filing = filing
+        self._cache = cache
+        self._ingest = ingest
         self._log = structlog.get_logger("feedback")
 
     async def run_once(self, now: float | None = None) -> int:
@@ -59,13 +59,13 @@ class Completion:
     async def _recover(self, batch: str, event_ids: Sequence[str], now: float) -> None:
         events = await self._database.ledger.added_by(batch, event_ids)
         try:
-            facts = await self._finder.find(events, settle=True)
+            facts = await self._cache.find(events, settle=True)
             untold = any(event.message not in facts for event in events)
             if untold and now - id_time(batch) < REDELIVERY_SECONDS:
                 # The log does not keep the facts: they come again with the AMQP message, which
                 # was not acknowledged, and counting before that would leave these out.
                 return
-            await self._filing.follow(batch, events, events, facts)
+            await self._ingest.follow(batch, events, events, facts)
         except UNSOUND:
             # What cannot be done once cannot be done again: it must not stop what is behind it.
             self._log.exception("abandoned batch dropped", batch=batch, events=len(events))
@@ -84,14 +84,14 @@ class Completion:
         return completed
 
     async def _complete(self, page: Sequence[Event], now: float) -> int:
-        facts = dict(await self._finder.find(page))
+        facts = dict(await self._cache.find(page))
         settled = [
             event
             for event in page
             if event.message not in facts and event.time < now - SETTLE_SECONDS
         ]
         if settled:
-            facts |= await self._finder.find(settled, settle=True)
+            facts |= await self._cache.find(settled, settle=True)
         hopeless = [
             event.id
             for event in page
@@ -102,7 +102,7 @@ class Completion:
             _given_up.inc(len(hopeless))
         return await self._claim([event for event in page if event.message in facts], facts)
 
-    async def _claim(self, events: Sequence[Event], facts: Mapping[str, Facts]) -> int:
+    async def _claim(self, events: Sequence[Event], facts: Mapping[str, MessageInfo]) -> int:
         if not events:
             return 0
         batch = new_id()
@@ -113,5 +113,5 @@ class Completion:
         )
         mine = await self._database.ledger.added_by(batch, ids)
         mine = [owned(event, facts[event.message]) for event in mine]
-        await self._filing.follow(batch, mine, mine, facts)
+        await self._ingest.follow(batch, mine, mine, facts)
         return len(mine)

@@ -1,10 +1,12 @@
-"""Files a batch of events: everything that follows from them, once, whatever dies in between.
+"""Records batches of events: all that follows from them, once, whatever dies in between.
+
+`record` is the last of the five functions of a mail: accept, transform, place, deliver, record.
 
 The order is what makes it safe. The batch is announced in the ledger; the events are stored, which
 tells the new ones from the known; then records, counters and webhooks follow, each of which may be
 repeated without harm; then the ledger entry is deleted. A process that dies before the end leaves
 the AMQP messages unacknowledged, so the records and webhooks are done again, and the ledger entry,
-so the counters are (`completion`).
+so the counters are (`recovery`).
 """
 
 import asyncio
@@ -19,39 +21,42 @@ from postroad_common.store.database import Database
 from postroad_common.store.rollups import RollupKey
 from postroad_common.store.suppressions import Suppression
 from postroad_feedback import counts
-from postroad_feedback.facts import FactFinder, Facts
+from postroad_feedback.message_cache import MessageCache, MessageInfo
 from postroad_feedback.subscriptions import Subscriptions
 
 CHUNK = 2000
-"""Events filed at once."""
+"""Events recorded at once."""
 PROMPT_SECONDS = 30.0
 """A batch closed this soon cannot have been taken for abandoned, so nobody will repeat it."""
 _filed = Counter("postroad_feedback_events", "Events filed, by name.", ["event"])
 _known = Counter("postroad_feedback_duplicates", "Events that had been filed before.")
 
 
-class Filing:
+class Ingest:
     """Writes to `database`; webhook deliveries are made by `subscriptions`."""
 
     def __init__(
-        self, database: Database, finder: FactFinder, subscriptions: Subscriptions
+        self, database: Database, cache: MessageCache, subscriptions: Subscriptions
     ) -> None:
         self._database = database
-        self._finder = finder
+        self._cache = cache
         self._subscriptions = subscriptions
 
-    async def file(self, events: Iterable[Event]) -> None:
-        """Files events, whatever their order and however often they come.
+    async def record(self, events: Iterable[Event]) -> None:
+        """Record events, whatever their order and however often they come.
+
+        What is known of their messages is found; the batch is announced in the ledger; the events
+        are stored; then follow counters, message records, suppressions and webhooks (`follow`).
 
         Raises:
             StoreAway: not everything is done; the same call will do the rest.
         """
         unique = list({event.id: event for event in events}.values())
         for start in range(0, len(unique), CHUNK):
-            await self._file(unique[start : start + CHUNK])
+            await self._record(unique[start : start + CHUNK])
 
-    async def _file(self, events: Sequence[Event]) -> None:
-        facts = await self._finder.find(events)
+    async def _record(self, events: Sequence[Event]) -> None:
+        facts = await self._cache.find(events)
         events = [owned(event, facts.get(event.message)) for event in events]
         waiting = {event.id for event in events if event.message not in facts}
         batch = new_id()
@@ -67,12 +72,12 @@ class Filing:
         batch: str,
         events: Sequence[Event],
         new: Sequence[Event],
-        facts: Mapping[str, Facts],
+        facts: Mapping[str, MessageInfo],
     ) -> None:
-        """Does all that follows from stored `events`, of which `batch` added `new`; closes it.
+        """Do all that follows from stored `events`, of which `batch` added `new`; closes it.
 
         Raises:
-            StoreAway: as `file`.
+            StoreAway: as `record`.
         """
         known = [event for event in events if event.message in facts]
         additions, *_ = await asyncio.gather(
@@ -86,7 +91,7 @@ class Filing:
             self._database.rollups.finished(batch, additions)
 
     async def _roll_up(
-        self, batch: str, new: Sequence[Event], facts: Mapping[str, Facts]
+        self, batch: str, new: Sequence[Event], facts: Mapping[str, MessageInfo]
     ) -> Mapping[RollupKey, Mapping[str, int]]:
         marks = {
             counts.mark_of(event): event.time
@@ -101,7 +106,7 @@ class Filing:
         return additions
 
     async def _update_records(self, events: Sequence[Event]) -> None:
-        """Brings the records of the messages up to date.
+        """Bring the records of the messages up to date.
 
         One update per message and batch is most of what an event costs the database; so reactions,
         which change nothing but their numbers, are left to the second call.
@@ -117,8 +122,8 @@ class Filing:
             reactions = await self._database.events.reactions(latest)
             await self._database.messages.count_reactions(reactions, latest)
 
-    async def _suppress(self, events: Sequence[Event], facts: Mapping[str, Facts]) -> None:
-        """Puts those who unsubscribed on the list of the account they unsubscribed from."""
+    async def _suppress(self, events: Sequence[Event], facts: Mapping[str, MessageInfo]) -> None:
+        """Put those who unsubscribed on the list of the account they unsubscribed from."""
         await self._database.suppressions.add(
             Suppression(
                 account=facts[event.message].account,
@@ -134,8 +139,8 @@ class Filing:
         )
 
 
-def owned(event: Event, facts: Facts | None) -> Event:
-    """The event with its account, where that is known and was not told."""
+def owned(event: Event, facts: MessageInfo | None) -> Event:
+    """Return the event with its account, where that is known and was not told."""
     if facts is None or event.account:
         return event
     return event.model_copy(update={"account": facts.account})

@@ -1,0 +1,80 @@
+"""The indexes of the collections, and how long their documents are kept."""
+
+from pymongo import ASCENDING, DESCENDING, IndexModel
+
+from postroad_common.store.messages import TAGGED, UNUSUAL
+
+_DAY = 86_400
+RETENTION = 90 * _DAY
+"""Seconds that messages and events are kept."""
+ROLLUP_RETENTION = 800 * _DAY
+DELIVERY_RETENTION = 14 * _DAY
+IMAGE_RETENTION = 365 * _DAY
+"""Seconds that a hosted image is kept after the last mail that shows it."""
+
+INDEXES: dict[str, list[IndexModel]] = {
+    "credentials": [IndexModel([("account", ASCENDING)])],
+    "tokens": [
+        IndexModel([("secret_hash", ASCENDING)], unique=True),
+        IndexModel([("account", ASCENDING)]),
+    ],
+    "messages": [
+        IndexModel([("account", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel([("recipient", ASCENDING), ("_id", DESCENDING)]),
+        # The two below leave out what is usual and would cost every message its upkeep: messages
+        # without a tag, and those delivered, which most are by the time their events are written.
+        IndexModel(
+            [("tags", ASCENDING), ("_id", DESCENDING)],
+            name="tagged",
+            partialFilterExpression=TAGGED,
+        ),
+        IndexModel(
+            [("account", ASCENDING), ("rank", ASCENDING), ("_id", DESCENDING)],
+            name="unusual",
+            partialFilterExpression={"rank": {"$in": list(UNUSUAL)}},
+        ),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION),
+    ],
+    "events": [
+        IndexModel([("message", ASCENDING), ("time", ASCENDING)]),
+        IndexModel([("data.about", ASCENDING)], sparse=True),
+        IndexModel([("account", ASCENDING), ("time", DESCENDING), ("_id", DESCENDING)]),
+        IndexModel([("waiting", ASCENDING), ("time", ASCENDING)], sparse=True),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION),
+    ],
+    "firsts": [IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION)],
+    "rollups": [
+        IndexModel([("account", ASCENDING), ("tag", ASCENDING), ("day", ASCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=ROLLUP_RETENTION),
+    ],
+    "webhook_deliveries": [
+        IndexModel([("webhook", ASCENDING), ("state", ASCENDING), ("due", ASCENDING)]),
+        IndexModel([("webhook", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel([("message", ASCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=DELIVERY_RETENTION),
+    ],
+    "webhook_turns": [IndexModel([("next", ASCENDING)])],
+    "webhook_replays": [
+        IndexModel([("finished", ASCENDING), ("lease", ASCENDING)]),
+        IndexModel([("webhook", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=DELIVERY_RETENTION),
+    ],
+    "domains": [IndexModel([("account", ASCENDING)])],
+    "suppressions": [
+        IndexModel([("account", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=0),
+    ],
+    "strikes": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
+    "webhooks": [IndexModel([("account", ASCENDING)])],
+    "lanes": [
+        IndexModel([("ordered", ASCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=7 * _DAY),
+    ],
+    "replicas": [IndexModel([("at", ASCENDING)], expireAfterSeconds=600)],
+    "backlogs": [IndexModel([("home", ASCENDING)])],
+    "leases": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
+    "policies": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
+    "images": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
+    "idempotency": [IndexModel([("at", ASCENDING)], expireAfterSeconds=_DAY)],
+    "bodies.files": [IndexModel([("metadata.expires", ASCENDING)])],
+}
