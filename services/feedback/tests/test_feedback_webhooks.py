@@ -213,8 +213,7 @@ async def test_a_dead_end_point_delays_nobody(database: Database, listening: Ope
         assert time.monotonic() - began < 5
         assert dead.most_at_once <= 8
         dispatcher._stopping = True
-        for task in list(dispatcher._serving):
-            task.cancel()
+        dispatcher._serving.cancel()
 
 
 async def test_concurrency_per_end_point_is_limited_across_replicas(
