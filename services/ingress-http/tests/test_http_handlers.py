@@ -1,5 +1,6 @@
 """Handlers called as the functions they are, with the objects that they name and no HTTP."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -8,6 +9,7 @@ from starlette.requests import Request
 
 from postroad_common.secrets import verify_password
 from postroad_common.store.tokens import Token
+from postroad_common.tokenbucket import TokenBuckets
 from postroad_ingress_http.access.scopes import EVERYTHING
 from postroad_ingress_http.api import domains, send, suppressions, tokens
 from postroad_ingress_http.api.domains import DomainFields
@@ -15,6 +17,7 @@ from postroad_ingress_http.api.suppressions import SuppressionFields
 from postroad_ingress_http.api.tokens import TokenFields
 from postroad_ingress_http.dashboard import logins as login_pages
 from postroad_ingress_http.dashboard.frame import Frame
+from postroad_ingress_http.dashboard.passwords import PasswordCheck
 from postroad_ingress_http.dashboard.sessions import Session
 from postroad_ingress_http.dashboard.visitor import Pages
 from postroad_ingress_http.http.errors import ApiError
@@ -99,3 +102,14 @@ async def test_page_of_a_new_login_shows_its_password_once(site: Any):
     assert verify_password(login.password_hash, shown[1])
     again = await login_pages.one(login.username, SESSION, pages, store)
     assert shown[1] not in bytes(again.body).decode()
+
+
+async def test_passwords_guessed_at_once_do_not_slip_through_the_bound(site: Any):
+    passwords = PasswordCheck(site.database.users, TokenBuckets(3, 0.001))
+    guesses = (passwords.find(site.email, f"guess {n}", "192.0.2.9") for n in range(12))
+    found = await asyncio.gather(*guesses, return_exceptions=True)
+    refused = [error for error in found if isinstance(error, ApiError)]
+    assert {error.status for error in refused} == {429}
+    assert len(found) - len(refused) <= 4  # two are checked at a time
+    with pytest.raises(ApiError):
+        await passwords.find(site.email, site.password, "192.0.2.10")  # the name has its own bound

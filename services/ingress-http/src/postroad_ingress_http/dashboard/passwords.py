@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from postroad_common.secrets import DUMMY_HASH, verify_password
 from postroad_common.store.accounts import User, Users
@@ -32,19 +32,20 @@ class PasswordCheck:
             ApiError: 429, the address or the name has failed too often.
         """
         keys = (f"address {address}", f"name {email.lower()[:_LONGEST_NAME]}")
+        user = await self._users.find(email) if email else None
+        stored = user.password_hash if user else DUMMY_HASH
+        async with self._hashing:
+            # In here, so that attempts made at once cannot all pass before the first has failed.
+            self._refuse_beyond_bound(keys)
+            right = await asyncio.to_thread(verify_password, stored, password[:_LONGEST_PASSWORD])
+            if user is None or not right:
+                for key in keys:
+                    take(self._failures, key, self._clock())
+                return None
+        return user
+
+    def _refuse_beyond_bound(self, keys: Iterable[str]) -> None:
         for key in keys:
             failures = look(self._failures, key, self._clock())
             if failures.retry_after:
                 raise too_many(failures, "failed log-ins")
-        user = await self._check(email, password)
-        if user is None:
-            for key in keys:
-                take(self._failures, key, self._clock())
-        return user
-
-    async def _check(self, email: str, password: str) -> User | None:
-        user = await self._users.find(email) if email else None
-        stored = user.password_hash if user else DUMMY_HASH
-        async with self._hashing:
-            right = await asyncio.to_thread(verify_password, stored, password[:_LONGEST_PASSWORD])
-        return user if right else None
