@@ -6,6 +6,7 @@ wins, in the order of the file names. Which classes mean that the address is dea
 classification says; whether the evidence is good enough to act on is decided in `understand`.
 """
 
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from postroad_common.mail.classification import Classification
 REMEMBERED = 500
 """How many verdicts are kept; with texts of `MAX_WORDS` that is 4 MiB at most, usually a tenth."""
 
+_REPLY = re.compile(r"(?<![\d.])55\d\b")
 _RULES = "postroad_bounce_processor.classification"
 
 
@@ -87,7 +89,7 @@ class Classifier:
             if rule.fits(code, enhanced, stage, text):
                 hard = rule.hard and _is_final(code, enhanced)
                 if hard and rule.classification is Classification.NO_SUCH_USER:
-                    hard = not _is_contested(enhanced, stage)
+                    hard = not _is_contested(enhanced, stage, normal)
                 return Verdict(rule.classification, hard, rule.weight)
         return Verdict(Classification.UNDETERMINED, hard=False)
 
@@ -98,14 +100,16 @@ def _is_final(code: int | None, enhanced: str) -> bool:
     return not enhanced or (enhanced[0] == "5" and not enhanced.startswith("5.7."))
 
 
-def _is_contested(enhanced: str, stage: str) -> bool:
+def _is_contested(enhanced: str, stage: str, text: str) -> bool:
     """Tell whether "no such user" may not be meant.
 
-    As the answer to the data it is that of a filter: RCPT was accepted. So it is where the status
-    speaks of an existing mailbox (5.2.0) or of the mail system (5.3.x), unless it answers RCPT.
+    As the answer to the data it is that of a filter: RCPT was accepted. So it may be where a reply
+    is quoted without the command it answered, unless its status says that the address is wrong
+    (5.1.x; Exchange Online's 5.4.1). A directory that was asked without SMTP is believed.
     """
-    other = enhanced == "5.2.0" or enhanced.startswith("5.3.")
-    return stage == "data" or (other and stage != "rcpt")
+    if stage:
+        return stage == "data"
+    return not enhanced.startswith(("5.1.", "5.4.")) and _REPLY.search(text) is not None
 
 
 @cache
