@@ -105,7 +105,7 @@ def refused() -> dict[str, tuple[int, str]]:
 
 
 def waiting(alone: Lonely) -> httpx.Response:
-    """The answer about its readiness, once the service is up and has met nobody."""
+    """Return its readiness once the service is up and has found no server."""
     deadline = time.monotonic() + 30
     while True:
         assert alone.process.poll() is None, alone.log.read_text()
@@ -122,14 +122,14 @@ def waiting(alone: Lonely) -> httpx.Response:
 
 @pytest.fixture(scope="module")
 def answers(lonely: dict[str, Lonely]) -> dict[str, httpx.Response]:
-    """What each says about its readiness; all are asked at the same time."""
+    """Return what each says about its readiness; all are asked at the same time."""
     with ThreadPoolExecutor(len(lonely)) as pool:
         return dict(zip(lonely, pool.map(waiting, lonely.values()), strict=True))
 
 
 @pytest.fixture(scope="module")
 def told_to_end(lonely: dict[str, Lonely], answers: dict[str, httpx.Response]) -> dict[str, Lonely]:
-    """The same services, all of them told to end."""
+    """Tell all of these services to end."""
     assert len(answers) == len(lonely)
     for alone in lonely.values():
         alone.process.send_signal(signal.SIGTERM)

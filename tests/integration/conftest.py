@@ -83,7 +83,7 @@ class Road:
         return self._logins[key]
 
     def connect(self, login: tuple[str, str] | None = None) -> smtplib.SMTP:
-        """A session on the submission listener, under TLS and logged in."""
+        """Open a session on the submission listener, under TLS and logged in."""
         document = self.stack.document
         assert document.smtp is not None
         client = smtplib.SMTP(document.smtp.host, document.smtp.port, "app.test", 20)
@@ -130,7 +130,7 @@ class Road:
         return Accepted(lines[-1], tuple(dict.fromkeys(ids)))
 
     def message(self, message_id: str) -> dict[str, Any]:
-        """The message with its timeline, as soon as it is known."""
+        """Return the message with its timeline, as soon as it is known."""
         found: dict[str, Any] = {}
 
         def known() -> bool:
@@ -141,7 +141,7 @@ class Road:
         return found
 
     def wait_state(self, message_id: str, *states: str) -> dict[str, Any]:
-        """The message once it is in one of `states`."""
+        """Return the message once it is in one of `states`."""
         found: dict[str, Any] = {}
 
         def reached() -> bool:
@@ -152,7 +152,7 @@ class Road:
         return found
 
     def wait_event(self, message_id: str, event: str) -> dict[str, Any]:
-        """The first event of this name in the message's timeline."""
+        """Return the first event of this name in the message's timeline."""
         found: list[dict[str, Any]] = []
 
         def happened() -> bool:
@@ -164,7 +164,7 @@ class Road:
         return found[0]
 
     def received(self, subject: str, count: int = 1) -> list[SinkMessage]:
-        """What the receiving server got under this subject, once it is `count` mails."""
+        """Return what arrived under this subject, once it is `count` mails."""
         found: list[SinkMessage] = []
 
         def arrived() -> bool:
@@ -201,7 +201,7 @@ def mail(
     sender: str = "Shop <news@shop.test>",
     to: str = "bob@receiver.test",
 ) -> EmailMessage:
-    """A mail as shops send it."""
+    """Return a mail as shops send it."""
     message = EmailMessage()
     message["From"] = sender
     message["To"] = to
@@ -215,7 +215,7 @@ def mail(
 
 
 def _port(folder: Path, name: str) -> int:
-    """The port that a stack in this folder is going to use."""
+    """Return the port that a stack in this folder is going to use."""
     state = StateDir(folder)
     state.create()
     book = PortBook(state.ports)
@@ -236,7 +236,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def stack(folders: tuple[Path, Path]) -> Iterator[Stack]:
-    """A stack with short retries, and a way to `other_stack`."""
+    """Start a stack with short retries, and a way to `other_stack`."""
     here, there = folders
     routes = [_route("*.other.test", _port(there, "mx")), _route("*", _port(here, "sink-smtp"))]
     with Stack.start(
@@ -260,7 +260,7 @@ def stack(folders: tuple[Path, Path]) -> Iterator[Stack]:
 def other_road(
     road: Road, folders: tuple[Path, Path], amqp_url: str, mongodb_uri: str
 ) -> Iterator[Road]:
-    """A second Postroad, of *.other.test, that delivers to the first and to the sink of that."""
+    """Start a second Postroad, *.other.test, that delivers to the first and to its sink."""
     document = road.stack.document
     assert document.mx is not None
     assert document.sink is not None
@@ -294,7 +294,7 @@ def session_road(stack: Stack) -> Iterator[Road]:
 
 @pytest.fixture
 def road(session_road: Road) -> Iterator[Road]:
-    """The road, with a receiving server that behaves well at the start of each test."""
+    """Yield the road, with a receiving server that behaves well when a test starts."""
     session_road.sink.behave()
     yield session_road
     session_road.sink.behave()
@@ -302,7 +302,7 @@ def road(session_road: Road) -> Iterator[Road]:
 
 @pytest.fixture
 def subject() -> str:
-    """A subject that no other mail has."""
+    """Return a subject that no other mail has."""
     return f"Mail {new_id()}"
 
 

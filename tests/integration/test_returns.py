@@ -88,7 +88,7 @@ def give_back(road: Any, envelope: str, text: str, sender: str = "") -> tuple[in
 
 
 def sent(road: Any, make_mail: Make, recipient: str, **options: Any) -> tuple[str, str]:
-    """A delivered mail: its message id and the address that its returns go to."""
+    """Deliver a mail; return its message id and the address that its returns go to."""
     subject = f"Mail {new_id()}"
     accepted = road.submit(make_mail(subject), [recipient], **options)
     [arrived] = road.received(subject)

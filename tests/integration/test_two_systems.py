@@ -28,7 +28,7 @@ _LOOPS = re.compile(r'^postroad_reports_left_out_total\{reason="loop"\} (\S+)$',
 
 
 def signed(road: Any, make_mail: Make, envelope: str) -> tuple[str, str]:
-    """A delivered mail and its bounce address, whose returns are forwarded to `envelope`."""
+    """Deliver a mail whose returns go to `envelope`; return it and its bounce address."""
     subject = f"Mail {new_id()}"
     recipient = f"user-{new_id()}@receiver.test"
     accepted = road.submit(make_mail(subject), [recipient], envelope=envelope)
@@ -54,13 +54,13 @@ def loops(road: Any) -> float:
 
 
 def flows(road: Any, make_mail: Make) -> None:
-    """An ordinary mail arrives."""
+    """Check that an ordinary mail arrives."""
     accepted = road.submit(make_mail(f"Mail {new_id()}"), [f"user-{new_id()}@receiver.test"])
     road.wait_state(accepted.id, "delivered")
 
 
 def told(road: Any, message: str) -> dict[str, Any]:
-    """The notification about a failed message."""
+    """Return the notification about a failed message."""
     road.wait_state(message, "failed")
     notified: dict[str, Any] = road.wait_event(message, "notified")
     return notified

@@ -30,7 +30,7 @@ class EndPoint(ThreadingHTTPServer):
         return [json.loads(body)["type"] for _, body in self.calls]
 
     def about(self, message: str) -> set[str]:
-        """What it was told of a message."""
+        """Return what it was told of a message."""
         read = [json.loads(body) for _, body in self.calls]
         return {one["type"] for one in read if one["data"].get("id") == message}
 
@@ -63,7 +63,7 @@ def end_point() -> Iterator[EndPoint]:
 
 
 def overview(road: Any) -> str:
-    """The first page of the dashboard, as a browser gets it."""
+    """Return the first page of the dashboard, as a browser gets it."""
     found = road.stack.document.dashboard
     with httpx.Client(base_url=found.url, follow_redirects=True, timeout=20) as browser:
         form = browser.get("/dashboard/login").text

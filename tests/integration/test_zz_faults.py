@@ -83,7 +83,7 @@ class Load:
         self._pause = SLOWLY
 
     def missing(self) -> set[str]:
-        """What was accepted and has not arrived; `copies` tells how often the others have."""
+        """Return what was accepted and has not arrived; `copies` counts the others."""
         for message in self._road.sink.messages(subject=self.tag, since=self._seen):
             self.copies[message.subject] += 1
             self._seen = message.number
@@ -131,7 +131,7 @@ def test_nothing_accepted_is_lost_when_processes_are_killed_under_load(
 
 @contextlib.contextmanager
 def hanging(road: Any, server: str) -> Iterator[None]:
-    """The server answers nothing for a while, and then goes on as if nothing had been."""
+    """Stop the server for a while, and let it go on as if nothing had been."""
     pids = [process.pid for process in road.stack.processes(server)]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
