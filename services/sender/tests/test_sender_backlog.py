@@ -28,6 +28,7 @@ from postroad_sender.lanes.lane import fair_level
 from postroad_sender.main import build
 from postroad_sender.settings import Settings
 from postroad_sender.timings import Timings
+from postroad_testing.waiting import until
 
 MIME = b"Subject: hello\r\nFrom: a@b.test\r\n\r\nhello\r\n"
 SHARDS = [queue.name for queue in topology.SHARD_QUEUES]
@@ -132,15 +133,6 @@ class Process:
                     return None
                 count += declared.declaration_result.message_count or 0
             return count
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 25) -> None:
-    async with asyncio.timeout(seconds):
-        while True:
-            value = condition()
-            if value is True or (not isinstance(value, bool) and await value):
-                return
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture

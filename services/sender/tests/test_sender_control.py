@@ -217,6 +217,7 @@ def test_dead_site_closes_the_lane_ever_longer_and_opens_with_one_connection():
     assert 60 <= waits[-1] <= 66
     assert controller.connections(now) == 1
     controller.on_connected(1, now)
+    controller.on_success(1, now)
     controller.on_connect_failed(0, Signal.REFUSED, "connection refused", now)
     assert controller.closed_for(now) < 2
 

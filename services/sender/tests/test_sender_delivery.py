@@ -28,6 +28,7 @@ from postroad_sender.dns.addresses import is_public
 from postroad_sender.main import build
 from postroad_sender.settings import Settings
 from postroad_sender.timings import Timings
+from postroad_testing.waiting import until
 
 MIME = b"Subject: hello\r\nFrom: a@b.test\r\n\r\nhello\r\n"
 
@@ -159,16 +160,6 @@ class Sender:
 
         await until(enough, seconds)
         return self.named(name)
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 15) -> None:
-    """Wait for a condition."""
-    async with asyncio.timeout(seconds):
-        while True:
-            value = condition()
-            if value is True or (not isinstance(value, bool) and await value):
-                return
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ from postroad_sender.throttle.controller import Caps, Controller, Kind
 from postroad_sender.throttle.signals import Signal
 from postroad_sender.timings import Timings
 from postroad_smtp.client.session import TlsWish
+from postroad_testing.waiting import until
 
 WALL = 1_790_000_000.0  # Unix time of the loop time 1000
 NOW = 1000.0
@@ -283,15 +284,6 @@ class Process:
 
         await until(enough)
         return [event for event in self.events if event.event is name]
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            value = condition()
-            if value is True or (not isinstance(value, bool) and await value):
-                return
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -43,6 +43,7 @@ from postroad_sender.routes.sources import Sources
 from postroad_sender.settings import Settings
 from postroad_sender.throttle.controller import Caps
 from postroad_sender.timings import Timings
+from postroad_testing.waiting import until
 
 MIME = b"Subject: hello\r\nFrom: a@b.test\r\n\r\nhello\r\n"
 TODAY = datetime.now(UTC).date()
@@ -216,15 +217,6 @@ class Senders:
             while (frame := await queue.get(fail=False)) is not None:
                 found += decode(EventBatch, frame.body)[0].events
         return found
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while True:
-            value = condition()
-            if value is True or (not isinstance(value, bool) and await value):
-                return
-            await asyncio.sleep(0.02)
 
 
 def most_within(moments: list[float], seconds: float) -> int:

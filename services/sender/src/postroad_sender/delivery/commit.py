@@ -8,7 +8,6 @@ goes on alone, for as long as it takes. What follows from a job is for `disposit
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
@@ -16,6 +15,7 @@ from postroad_common.broker import EventWriter, Publication, Publisher
 from postroad_common.broker.eventwriter import EventsFull
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.schemas.events import Event
+from postroad_common.tasks import BackgroundTasks
 from postroad_sender.delivery.job import Job
 from postroad_sender.delivery.journal import Journal
 
@@ -53,7 +53,7 @@ class Committer:
         self._journal = journal
         self._ended = ended
         self._due: list[PendingCommit] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks("commit")
 
     def commit(self, pending: PendingCommit) -> None:
         """Make `pending` safe and acknowledge its job, soon after this call has returned."""
@@ -70,7 +70,7 @@ class Committer:
         """Wait until everything that was begun is safe."""
         while self._due or self._tasks:
             if self._tasks:
-                await asyncio.wait(set(self._tasks))
+                await self._tasks.join()
             else:
                 await asyncio.sleep(0)
 
@@ -80,7 +80,9 @@ class Committer:
         due, self._due = self._due, []
         for start in range(0, len(due), MOST):
             some = due[start : start + MOST]
-            self._spawn(self._commit_all(some) if len(some) > 1 else self._commit_one(some[0]))
+            self._tasks.spawn(
+                self._commit_all(some) if len(some) > 1 else self._commit_one(some[0])
+            )
 
     async def _commit_all(self, batch: list[PendingCommit]) -> None:
         safe = await self._publish_all(batch)
@@ -91,7 +93,7 @@ class Committer:
                 if pending.job.is_ours:
                     told += [self._events.add(event) for event in pending.events]
             except EventsFull:
-                self._spawn(self._commit_one(pending, published=True))
+                self._tasks.spawn(self._commit_one(pending, published=True))
             else:
                 ready.append(pending)
         if told:
@@ -119,7 +121,9 @@ class Committer:
                 continue
             last = pending.publications[-1]
             instead = pending.instead if left[-1] is last else None
-            self._spawn(self._commit_one(PendingCommit(pending.job, pending.events, left, instead)))
+            self._tasks.spawn(
+                self._commit_one(PendingCommit(pending.job, pending.events, left, instead))
+            )
         return safe
 
     async def _commit_one(self, pending: PendingCommit, *, published: bool = False) -> None:
@@ -157,13 +161,3 @@ class Committer:
                 await asyncio.sleep(_PAUSE)
             else:
                 return
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("an ending failed", exc_info=task.exception())

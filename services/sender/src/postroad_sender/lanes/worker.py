@@ -104,6 +104,8 @@ class ConnectionWorker:
             try:
                 lane.controller.on_connected(lane.working, self._loop.time())
                 await self._carry_all(session)
+                if not session.messages and not session.usable and len(lane):
+                    self._on_opened_in_vain(session)
             finally:
                 lane.working -= 1
                 metrics.CONNECTIONS.dec()
@@ -232,6 +234,18 @@ class ConnectionWorker:
                 lane.put(job)
             else:
                 pool.disposition.finish(job, [outcome] * len(job.message.recipients), None)
+
+    def _on_opened_in_vain(self, session: Session) -> None:
+        """Take an opening for failed whose session ended before it carried a message.
+
+        So a server that greets and hangs up, or says a reply too many, is left alone for longer
+        each time; and its mail is requeued and expires like that of one that refuses connections.
+        """
+        metrics.OPENED.labels("in vain").inc()
+        reason = f"{session.host}: the connection ended before it carried a message"
+        self._pool.log("no connection", signal=Signal.DROPPED, stage=Stage.EHLO, reason=reason)
+        lane, now = self._lane, self._loop.time()
+        lane.controller.on_connect_failed(lane.working - 1, Signal.DROPPED, reason, now)
 
     def _on_connect_failed(self, outcome: Outcome) -> None:
         lane, pool = self._lane, self._pool

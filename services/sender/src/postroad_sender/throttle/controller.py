@@ -154,7 +154,6 @@ class Controller:
 
     def on_connected(self, count: int, now: float) -> None:
         """Take up that a connection was opened; `count` work now."""
-        self._failures = 0
         self.window.on_connected(count, now)
 
     def on_success(self, busy: int, now: float, seconds: float = 0.0) -> None:
@@ -199,6 +198,7 @@ class Controller:
         One objection may be about the message; a second one, or one at a limit that we are
         pushing against, is about us. What was sent before the last cut teaches nothing new.
         """
+        self._failures = 0
         if sent_at < self.rate.cut_at:
             self.rate.on_throttled(sent_at, now)
             return
