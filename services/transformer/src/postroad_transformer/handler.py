@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from prometheus_client import Counter, Histogram
 
-from postroad_common.broker.consumer import Delivery
+from postroad_common.broker.delivery import Delivery
 from postroad_common.broker.eventwriter import EventWriter
 from postroad_common.broker.publisher import Publisher
 from postroad_common.broker.topology import OUTBOUND

@@ -16,7 +16,7 @@ from postroad_bounce_processor.reporting.dsn import Notification, write
 from postroad_bounce_processor.reporting.notify import can_be_told, wants_report
 from postroad_bounce_processor.reporting.pace import Pace
 from postroad_bounce_processor.suppression import hard_life
-from postroad_common.broker.consumer import Delivery
+from postroad_common.broker.delivery import Delivery
 from postroad_common.mail.classification import Classification
 from postroad_common.mail.identifiers import derived_id
 from postroad_common.schemas.events import notified, written

@@ -20,7 +20,7 @@ from postroad_bounce_processor.reporting.pace import Pace
 from postroad_bounce_processor.suppression import hard_life
 from postroad_bounce_processor.understanding.record import Kind, Understanding
 from postroad_bounce_processor.understanding.understand import same_mailbox, understand
-from postroad_common.broker.consumer import Delivery
+from postroad_common.broker.delivery import Delivery
 from postroad_common.mail.identifiers import derived_id
 from postroad_common.schemas.events import Event, EventName, happened, written
 from postroad_common.schemas.framing import FrameError, decode

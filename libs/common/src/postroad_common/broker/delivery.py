@@ -1,0 +1,149 @@
+"""A message from a queue, ended exactly once, and the channel that acknowledges it."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import aiormq.exceptions
+from aiormq.abc import AbstractChannel as RawChannel
+from aiormq.abc import DeliveredMessage
+
+
+class ConsumerChannel:
+    """A channel with its acknowledgements, coalesced per turn of the event loop."""
+
+    def __init__(self, raw: RawChannel) -> None:
+        self.raw = raw
+        self.stale = False
+        self.delivered = False  # anything at all
+        self._lowest = 1  # the first delivery tag that is not acknowledged yet
+        self._acked: set[int] = set()
+        self._sent: set[int] = set()  # acknowledged singly, above _lowest
+        self._flushing: asyncio.Task[None] | None = None
+
+    def ack(self, tag: int) -> None:
+        """Acknowledge the delivery with this tag soon, together with others."""
+        self._acked.add(tag)
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush())
+
+    async def _flush(self) -> None:
+        await asyncio.sleep(0)
+        with contextlib.suppress(aiormq.exceptions.AMQPError, OSError, RuntimeError):
+            while self._acked:
+                upto = 0
+                while self._lowest in self._acked or self._lowest in self._sent:
+                    if self._lowest in self._acked:
+                        self._acked.discard(self._lowest)
+                        upto = self._lowest
+                    self._sent.discard(self._lowest)
+                    self._lowest += 1
+                if upto:
+                    await self.raw.basic_ack(upto, multiple=True, wait=False)
+                singly, self._acked = self._acked, set()
+                for tag in sorted(singly):
+                    self._sent.add(tag)
+                    await self.raw.basic_ack(tag, wait=False)
+
+    async def flushed(self) -> None:
+        """Wait until all acknowledgements are written."""
+        if self._flushing is not None:
+            await self._flushing
+
+
+class Ender(Protocol):
+    """What a delivery needs of its consumer."""
+
+    def hold(self, delivery: "Delivery", reason: str) -> None:
+        """Give the delivery to the handler again after a pause."""
+
+    async def bury(self, delivery: "Delivery", reason: str, part: bytes | None = None) -> None:
+        """Put the body, or a part of it, on the dead-letter queue, confirmed."""
+
+    def ended(self, delivery: "Delivery", how: str) -> None:
+        """Count a delivery that has ended."""
+
+    def left(self, delivery: "Delivery") -> None:
+        """Wait for the delivery no longer."""
+
+
+class Delivery:
+    """A message from the queue, to be ended exactly once."""
+
+    __slots__ = ("_channel", "_consumer", "_message", "ended", "tries")
+
+    def __init__(
+        self, consumer: Ender, channel: ConsumerChannel, message: DeliveredMessage
+    ) -> None:
+        self._consumer = consumer
+        self._channel = channel
+        self._message = message
+        self.ended = False
+        self.tries = 0  # how often `retry` was called
+
+    @property
+    def body(self) -> bytes:
+        """The frame."""
+        return self._message.body
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether it may have been delivered before, here or elsewhere."""
+        return bool(self._message.redelivered)
+
+    @property
+    def routing_key(self) -> str:
+        """The key it was published with."""
+        return self._message.routing_key or ""
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """The AMQP headers."""
+        return self._message.header.properties.headers or {}
+
+    @property
+    def stale(self) -> bool:
+        """Whether its channel is gone: the broker delivers it again, ending it has no effect."""
+        return self._channel.stale
+
+    def ack(self) -> None:
+        """Done: what follows from it is safe elsewhere."""
+        self._end("ack")
+        self._channel.ack(self._message.delivery_tag or 0)
+
+    async def retry(self, reason: str) -> None:
+        """Not now: it stays unacknowledged in this process and comes to the handler again.
+
+        The pause grows with `tries`, to 30 seconds.
+        """
+        self.tries += 1
+        self._consumer.hold(self, reason)
+
+    async def dead(self, reason: str) -> None:
+        """Never: it goes to the dead-letter queue with its reason.
+
+        Raises:
+            BrokerAway: it could not be put there; the delivery has not ended.
+        """
+        await self._consumer.bury(self, reason)
+        self._end("dead")
+        self._channel.ack(self._message.delivery_tag or 0)
+
+    async def set_aside(self, part: bytes, reason: str) -> None:
+        """Put a part of it on the dead-letter queue; the delivery itself goes on and has to end.
+
+        Raises:
+            BrokerAway: as `dead`.
+        """
+        await self._consumer.bury(self, reason, part)
+
+    def leave(self) -> None:
+        """Not ended here: while draining. The broker delivers it again once the channel closes."""
+        self._consumer.left(self)
+
+    def _end(self, how: str) -> None:
+        if self.ended:
+            raise RuntimeError("a delivery ends once")
+        self.ended = True
+        self._consumer.ended(self, how)
