@@ -234,3 +234,16 @@ def test_taking_the_style_attributes_away_gives_the_same_text_as_before(body: st
     document = inline(html)
     pattern = re.compile(r"""\s*style(=("[^"]*"|'[^']*'))?(?=[\s>=])""")
     assert pattern.sub("", document) == pattern.sub("", html)
+
+
+def test_an_at_sign_in_a_comment_or_string_takes_no_rule_away():
+    css = (
+        "/** @tab Header's\n*/.a{color:red}\n/* @x 'y */.b{color:red}@import 'z.css';.c{color:red}"
+    )
+    document = inline(f"<style>{css}</style><p class=a><p class=b><p class=c>")
+    assert document.count('style="color: red"') == 3
+
+
+def test_a_reference_at_the_end_of_a_style_stays_whole():
+    html = '<style>p{color:#c00!important}</style><p style="font:7pt &quot;A B&quot;">'
+    assert inline(html).endswith('<p style="font:7pt &quot;A B&quot;; color: #c00">')

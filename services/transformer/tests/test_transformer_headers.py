@@ -43,7 +43,7 @@ def test_trace_date_and_message_id_are_added_where_missing(
     assert parsedate_to_datetime(trace.rpartition("; ")[2]).timestamp() == submission.received
     assert parsedate_to_datetime(message["Date"]).timestamp() == submission.received
     assert message["Message-ID"] == f"<{submission.id}@mail.example.net>"
-    assert message["Feedback-ID"] == "week47:login:main:postroad"
+    assert re.fullmatch("week47:[0-9a-f]{16}:main:postroad", message["Feedback-ID"])
     assert message["List-Unsubscribe"] is None
 
 
@@ -100,7 +100,7 @@ def test_what_the_client_said_cannot_break_the_trace(
         (b"a@example.com, b@other.test", "example.com"),
         (b"<@route.test:a@example.com>", "example.com"),
         (b"no address", None),
-        (b"a@\xc3\xbc.test", None),
+        (b"a@\xc3\xbc.test", "xn--tda.test"),
         (b"", None),
     ],
 )
@@ -109,6 +109,35 @@ def test_the_sender_domain_is_that_of_the_from_address(value: bytes, domain: str
     assert sender_domain(raw, read_block(raw, 0, len(raw))) == domain
     assert peek_sender_domain(raw) == domain
     assert peek_sender_domain(raw.replace(b"\r\n", b"\n")) == domain
+
+
+def test_the_login_in_the_feedback_id_is_a_keyed_hash():
+    one, other = (HeaderRules("h", feedback_key=key) for key in (b"1", b"2"))
+    assert one.pseudonym("shop") == one.pseudonym("shop")
+    assert len({one.pseudonym("shop"), one.pseudonym("shop2"), other.pseudonym("shop")}) == 3
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"From shop@a.test Sat Jan  3 01:05:34 2026\r\n",
+        b">From shop@a.test Sat Jan  3 01:05:34 2026\r\n",
+        b"\xef\xbb\xbf",
+        b"\xef\xbb\xbfFrom shop@a.test Sat Jan  3 01:05:34 2026\r\n",
+        b"this is no field\r\n",
+        b"To: a@d.test\r\nno field: at all\r\n continued\r\n",
+    ],
+)
+def test_a_line_that_is_no_field_does_not_end_the_header(
+    raw: bytes, make_submission: Make, rules: Rules, links: LinkSigner
+):
+    raw += b"From: a@example.com\r\nBcc: secret@d.test\r\nSubject: x\r\n\r\nBcc: body\r\n"
+    template = make_template(raw, make_submission(), rules)
+    header = head(raw, make_submission(), rules, links)
+    assert template.body == (b"Bcc: body\r\n",)
+    assert template.sender_domain == "example.com"
+    assert b"secret" not in header
+    assert not email.message_from_bytes(header).defects
 
 
 def test_unsubscribe_urls_are_read_through_folding():

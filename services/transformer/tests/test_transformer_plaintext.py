@@ -130,3 +130,15 @@ def test_a_mail_with_a_text_or_one_not_to_be_changed_stays_as_it_is(
     submission = make_submission(features=Features(), text_from_html=True)
     raw = b"From: a@example.com\r\nContent-Type: " + kind + b"\r\n\r\n" + body
     assert make_template(raw, submission, rules).body == (body,)
+
+
+def test_preformatted_text_keeps_its_lines_and_what_is_hidden_stays_out():
+    html = (
+        '<div style="display:none">Teaser<div>more</div></div><p>Hello</p>'
+        "<pre>item    1.00\r\ntotal   1.00</pre><p hidden>never</p>end"
+    )
+    text = text_of(html)
+    assert "item    1.00\ntotal   1.00" in text
+    assert "Hello" in text
+    assert text.endswith("end\n")
+    assert not any(word in text for word in ("Teaser", "more", "never"))

@@ -27,7 +27,7 @@ from lxml import etree  # type: ignore[import-untyped] # the same
 from premailer import Premailer
 from premailer.premailer import PremailerError
 
-from postroad_transformer.markup import VOID, Attributes, Page
+from postroad_transformer.markup import VOID, Attributes, Page, attribute_text
 
 EngineName = Literal["css-inline", "premailer"]
 Engine = Callable[[str, str], dict[int, str]]
@@ -63,10 +63,17 @@ _DECLARATION = re.compile(
     r"""|\((?:[^'")]++|"[^"]*+"?|'[^']*+'?)*+\)?|\))++""",
     re.DOTALL,
 )
-_CSS_STRING = re.compile(r""""((?:[^"\\\n]|\\.)*+)"|'(?:[^'\\\n]|\\.)*+'|/\*.*?\*/""", re.DOTALL)
-_IMPORT = re.compile(
-    r"@[^;{}\"'(]{0,40}(?:\"[^\"]*\"|'[^']*'|url\s*\([^)]*\))[^;{}]*;?", re.IGNORECASE
+_CSS_STRING = re.compile(
+    r""""((?:[^"\\\n]|\\.)*+)(?:"|\Z)|'(?:[^'\\\n]|\\.)*+(?:'|\Z)|/\*.*?(?:\*/|\Z)""", re.DOTALL
 )
+# Comments and strings go first, because `@` means nothing in them (CSS Syntax 3, 4.3.2 and 4.3.5);
+# each alternative runs to the end of the text at worst once, so that the whole is linear.
+_IMPORT = re.compile(
+    r"""/\*.*?(?:\*/|\Z)|"(?:[^"\\\n]|\\.)*+(?:"|(?=\n)|\Z)|'(?:[^'\\\n]|\\.)*+(?:'|(?=\n)|\Z)"""
+    r"""|@[^;{}"'(@/]{0,40}+(?:"[^"]*+"?|'[^']*+'?|(?<=url)\([^)]*+\)?)[^;{}]*+;?""",
+    re.IGNORECASE | re.DOTALL,
+)
+_REFERENCE_END = re.compile(r"&#?[0-9A-Za-z]{1,40};\Z")
 _NESTING = re.compile(r"[(\[{]+")
 _MAX_NESTING = 64
 
@@ -225,7 +232,7 @@ def _numbered(
 def _clean(css: str) -> str:
     """`css` without imports, and with no string that needs both kinds of quotes."""
     if "@" in css:
-        css = _IMPORT.sub(lambda match: match[0] if _is_other_rule(match[0]) else "", css)
+        css = _IMPORT.sub(_without_import, css)
     if '"' not in css or "'" not in css:
         return css
     # css-inline turns " into ' without a look at what is between.
@@ -234,8 +241,11 @@ def _clean(css: str) -> str:
     )
 
 
-def _is_other_rule(rule: str) -> bool:
-    return rule.lower().startswith(("@charset", "@namespace"))
+def _without_import(match: re.Match[str]) -> str:
+    found = match[0]
+    if found[0] != "@" or found.lower().startswith(("@charset", "@namespace")):
+        return found
+    return ""
 
 
 @functools.lru_cache(maxsize=2048)
@@ -243,7 +253,9 @@ def _merged(own: str, quote: str, declarations: str) -> str:
     """The author's own style attribute with `declarations` around what it declares."""
     before, after = _by_importance(declarations)
     kept = own if quote else own.replace('"', "&quot;")
-    kept = kept.strip().rstrip(";").rstrip()
+    kept = kept.strip()
+    if attribute_text(kept).rstrip().endswith(";") and not _REFERENCE_END.search(kept):
+        kept = kept.rstrip(";").rstrip()
     parts = (_escaped(before, quote), kept, _escaped(after, quote))
     style = "; ".join([part for part in parts if part])
     return style if quote else f'"{style}"'

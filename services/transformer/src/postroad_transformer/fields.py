@@ -13,6 +13,9 @@ _PARAMETER = re.compile(
     rb""";\s*+([^\s=;"]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]++))""", re.DOTALL
 )
 _TYPE = re.compile(rb"\s*+([^\s;/]++)\s*+/\s*+([^\s;]++)")
+_MARK = b"\xef\xbb\xbf"
+_MAILBOX = re.compile(rb">?From [^\r\n]*+\r\n")
+_MAX_WRONG = 20  # lines in a row that are no field: beyond them it is text
 MAX_FIELDS = 10_000
 
 
@@ -54,6 +57,43 @@ def read_block(raw: bytes, start: int, end: int) -> Block:
             raise ValueError("too many header fields")
     separated = raw.startswith(b"\r\n", position, end)
     return Block(tuple(fields), position + 2 if separated else position, separated)
+
+
+def mended_header(raw: bytes) -> bytes:
+    """Return the message with every line of its header a field; `raw` itself where that is so.
+
+    A byte order mark goes, and so does a first line `From …` of a mailbox file; every other line
+    before the blank line that is no field becomes the value of `X-Invalid-Line`, or what follows
+    it, Bcc perhaps, would be body. Lines without any field after them are body (RFC 5322 has no
+    name for that, Postfix takes them so).
+    """
+    start = len(_MARK) if raw.startswith(_MARK) else 0
+    mailbox = _MAILBOX.match(raw, start)
+    position = begin = mailbox.end() if mailbox else start
+    kept: list[bytes] = []
+    wrong: list[bytes] = []  # lines that are no field, until one follows
+    done = begin
+    while position < len(raw) and not raw.startswith(b"\r\n", position):
+        match = _FIELD.match(raw, position)
+        if match:
+            if wrong:
+                kept += [b"X-Invalid-Line: " + line.strip() + b"\r\n" for line in wrong]
+                wrong, done = [], position
+            kept.append(raw[position : match.end()])
+            position = done = match.end()
+        else:
+            line_end = raw.find(b"\r\n", position)
+            line_end = len(raw) if line_end < 0 else line_end + 2
+            wrong.append(raw[position:line_end])
+            position = line_end
+            if len(wrong) > _MAX_WRONG:
+                break
+        if len(kept) > MAX_FIELDS:
+            return raw
+    whole = b"".join(kept)
+    if whole == raw[:done]:
+        return raw
+    return whole + raw[done:]
 
 
 def value_of(raw: bytes, field: Field) -> bytes:

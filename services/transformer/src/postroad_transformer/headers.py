@@ -6,9 +6,12 @@ where the operator asks for it, List-Unsubscribe with one-click (RFC 8058), wher
 none of its own.
 """
 
+import hmac
 import re
 from dataclasses import dataclass
 from email.utils import formatdate
+
+import idna
 
 from postroad_common.mail.control import header_end
 from postroad_common.schemas.submission import Submission
@@ -19,9 +22,9 @@ from postroad_transformer.transfer import Chunk
 
 _REMOVED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
 _URL = re.compile(rb"<\s*(https?://[^<>]+)>", re.IGNORECASE)
-_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*+"|\((?:[^()\\]|\\.)*+\)', re.DOTALL)
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)|\((?:[^()\\]|\\.)*+\)', re.DOTALL)
 _ANGLE = re.compile(rb"<[^<>]*@([^<>@\s]+)\s*>")
-_BARE = re.compile(rb"[^\s<>@,;:]+@([^\s<>@,;]+)")
+_BARE = re.compile(rb"(?<![^\s<>@,;:])[^\s<>@,;:]++@([^\s<>@,;]++)")
 _HELO = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 _TOKEN = re.compile(r"[^A-Za-z0-9._-]")
 _FROM = re.compile(
@@ -41,6 +44,12 @@ class HeaderRules:
     hostname: str
     feedback_sender: str = "postroad"
     unsubscribe_url: str | None = None
+    feedback_key: bytes = b""
+
+    def pseudonym(self, login: str) -> str:
+        """Return what recipients see in place of a login: a keyed hash, 16 hexadecimal digits."""
+        digest = hmac.digest(b"feedback-id" + self.feedback_key, login.encode(), "sha256")
+        return digest[:8].hex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +79,16 @@ class Header:
 
 
 def peek_sender_domain(raw: bytes) -> str | None:
-    """As `sender_domain`, before anything of the message has been read."""
+    """Return what `sender_domain` would, before anything of the message has been read."""
     match = _FROM.search(raw, 0, header_end(raw))
     return _domain_in(_FOLD.sub(b"", match[1]).strip()) if match else None
 
 
 def sender_domain(raw: bytes, block: Block) -> str | None:
-    """The domain of the (first) From address in lower case; None if there is none to be read."""
+    """Return the domain of the (first) From address, in lower case and as A-labels (RFC 8616).
+
+    None if there is none to be read.
+    """
     for field in block.fields:
         if field.name == b"from":
             return _domain_in(value_of(raw, field))
@@ -89,8 +101,11 @@ def _domain_in(value: bytes) -> str | None:
     if not match:
         return None
     try:
-        return match[1].decode("ascii").lower().rstrip(".")
-    except UnicodeDecodeError:
+        domain = match[1].decode("utf-8").lower().rstrip(".")
+        if domain.isascii():
+            return domain
+        return idna.encode(domain, uts46=True, transitional=False).decode("ascii")
+    except (UnicodeError, idna.IDNAError):
         return None
 
 
@@ -162,10 +177,10 @@ def _whole(raw: bytes, field: Field) -> bytes:
 
 
 def _feedback_id(submission: Submission, rules: HeaderRules) -> str:
-    """`stream:login:account:sender`, as Gmail's feedback loop reads it."""
+    """`stream:login:account:sender`, the login hashed, as Gmail's feedback loop reads it."""
     parts = (
         submission.tags[0] if submission.tags else "mail",
-        submission.credential,
+        rules.pseudonym(submission.credential),
         submission.account,
         rules.feedback_sender,
     )

@@ -21,6 +21,7 @@ from postroad_transformer.scam import shows_address
 from postroad_transformer.segments import Hole, Url
 
 MAX_TARGET = 3_000  # octets; the tracked URL is a third longer and stays below 4,096 + its base
+MAX_LINKS = 2_000  # tracked of one mail, and as many images: each costs a token per recipient
 MAX_NUMBER = (1 << 24) - 1  # what a token holds
 _MAX_FRAGMENT = 20_000  # characters of HTML inside one link that are looked at
 
@@ -158,7 +159,7 @@ def track_links(page: Page, rules: LinkRules, first: int = 0) -> tuple[Counter[s
             is_area = page.names[tag] == "<area"
             visible = "" if is_area else page.visible(tag, _LINK_ENDS, _MAX_FRAGMENT)
             refusal = rules.refusal(found, target, visible)
-            if number > MAX_NUMBER:
+            if number >= MAX_LINKS:
                 refusal = "too_many"
             if refusal is None:
                 page.put_url(tag, "href", rules.tracked(LinkKind.CLICK, number, target))

@@ -18,6 +18,7 @@ def make_policy(settings: Settings) -> Policy:
     header = HeaderRules(
         hostname=settings.hostname,
         feedback_sender=settings.feedback_sender,
+        feedback_key=keyring.mac("feedback-id", b"", 32),
         unsubscribe_url=settings.tracking_url if settings.list_unsubscribe else None,
     )
     return Policy(

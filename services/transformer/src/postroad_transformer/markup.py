@@ -40,6 +40,7 @@ _TOKEN = re.compile(
     r"|(?<=<[!?/])[^>]*+>?)))",
     re.DOTALL,
 )
+_COMMENT_END = re.compile(r"--!?>\Z|\A---?>\Z|\A-->\Z")
 _LEADING_ATTRIBUTES = re.compile(_ATTRIBUTES)
 # Group 1 is the name, 2 the equals sign with its white space, 3 the value with its quotes.
 _ATTRIBUTE = re.compile(
@@ -140,19 +141,27 @@ class Page:
     The attributes of a tag are read once, when first asked for.
     """
 
-    __slots__ = ("_attributes", "_holes", "_mark", "_noted", "names", "pieces")
+    __slots__ = ("_attributes", "_holes", "_mark", "_noted", "ends_open", "names", "pieces")
 
     def __init__(self, text: str) -> None:
         pieces: list[str] = _TOKEN.split(text)
         del pieces[2::4]
         self.pieces = pieces
         """Text, opening, inside, text, …, text; behind a tag the text begins with its `>`."""
-        if len(pieces) > 1 and not pieces[-1] and pieces[-3] not in _NO_ELEMENT:
-            self._check_last()
+        self.ends_open = False
+        """Whether the text ends within a tag, a comment or raw text that is never closed."""
+        if len(pieces) > 1 and not pieces[-1]:
+            if pieces[-3] not in _NO_ELEMENT:
+                self._check_last()
+            elif pieces[-3] == "<!" and pieces[-2].startswith("--"):
+                self.ends_open = not _COMMENT_END.search(pieces[-2])
+            else:
+                self.ends_open = not pieces[-2].endswith(">")
         self.names = list(map(str.lower, pieces[1::3]))
         self._attributes: dict[int, Attributes] = {}
         self._noted = [(at, name) for at, name in enumerate(self.names) if name in _NOTED]
         self._part_raw_text()
+        self.ends_open = self.ends_open or (bool(self.names) and self.names[-1] in _RAW_NAMES)
         self._mark = next((mark for mark in _HOLE_MARKS if mark not in text), "")
         self._holes: list[tuple[int, int, Hole]] = []  # by piece, and place within it
 
@@ -164,6 +173,7 @@ class Page:
             if found and found.end() < len(inside):
                 return
         self.pieces[-4:] = [before + opening + inside]
+        self.ends_open = True
 
     def _part_raw_text(self) -> None:
         for number in self.find(_RAW_NAMES):

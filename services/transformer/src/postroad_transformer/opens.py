@@ -9,7 +9,7 @@ image is left that is sure to be fetched, a transparent pixel is added.
 from collections import Counter
 
 from postroad_common.tokens import LinkKind, tail
-from postroad_transformer.links import MAX_NUMBER, MAX_TARGET, LinkRules, is_opted_out, target_of
+from postroad_transformer.links import MAX_LINKS, MAX_TARGET, LinkRules, is_opted_out, target_of
 from postroad_transformer.markup import Attributes, Page
 from postroad_transformer.segments import Hole
 
@@ -40,7 +40,7 @@ def track_images(page: Page, rules: LinkRules, first: int = 0) -> tuple[Counter[
         target = target_of(src)
         if target is not None:
             refusal = _refusal(found, target, rules)
-            if number > MAX_NUMBER:
+            if number >= MAX_LINKS:
                 refusal = "too_many"
             if refusal is None:
                 page.put_url(tag, "src", rules.tracked(LinkKind.IMAGE, number, target))

@@ -8,11 +8,12 @@ themselves. It is for readers without HTML, not a picture of the page.
 
 import binascii
 import re
+from collections.abc import Iterator
 from html import unescape
 
 from postroad_transformer.fields import Block
 from postroad_transformer.links import target_of
-from postroad_transformer.markup import Page
+from postroad_transformer.markup import VOID, Page
 from postroad_transformer.mime import HtmlPart, Malformed, html_parts
 from postroad_transformer.transfer import Undecodable, decode
 
@@ -27,6 +28,10 @@ _LINES = frozenset(
 )
 _APART = frozenset("p table ul ol h1 h2 h3 h4 h5 h6 hr blockquote".split())  # noqa: SIM905 - the same
 _SPACE = re.compile(r"[ \t\r\n\f\xa0]+")
+_HIDING = re.compile(
+    r"(?<![a-z-])(?:display\s*+:\s*+none|visibility\s*+:\s*+hidden|mso-hide\s*+:\s*+all"
+    r"|(?:max-height|font-size|opacity)\s*+:\s*+0(?:px|em|pt|%|\.0*+)?\s*+(?:!|;|$))"
+)
 _INVISIBLE = re.compile("[\u00ad\u034f\u200b-\u200d\u2060\ufeff]")
 
 
@@ -35,12 +40,16 @@ def text_of(html: str) -> str:
     page = Page(html)
     pieces: list[str] = [page.pieces[0]]
     link: str | None = None
-    for number, name in enumerate(page.names):
+    in_pre = False
+    for number in _shown(page):
+        name = page.names[number]
         plain = name.lstrip("</")
         content = page.pieces[3 * number + 3]
         opens = name[1:2].isalpha()
         if opens or (name[1] == "/" and plain):
             content = content[1:]
+        if plain == "pre":
+            in_pre = opens
         if plain in _LINES:
             pieces.append("\0\0" if plain in _APART else "\0")
             if name == "<li":
@@ -56,13 +65,47 @@ def text_of(html: str) -> str:
             if link is not None and len(link) > MAX_LINK:
                 link = None
         if name not in _SILENT:
-            pieces.append(unescape(content).replace("\0", ""))
+            pieces.append(_text(content, in_pre=in_pre))
     if link is not None:
         pieces.append(f" <{link}>")
     flat = _SPACE.sub(" ", _INVISIBLE.sub("", "".join(pieces)))
-    lines = [line.strip() for line in flat.split("\0")]
+    lines = [line.strip().replace("\1", " ").rstrip() for line in flat.split("\0")]
     text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
     return text[:MAX_TEXT] + "\n"
+
+
+def _text(content: str, *, in_pre: bool) -> str:
+    text = unescape(content).replace("\0", "").replace("\1", "")
+    if not in_pre:
+        return text
+    return text.replace("\r\n", "\n").replace("\n", "\0").replace(" ", "\1")
+
+
+def _shown(page: Page) -> Iterator[int]:
+    """Yield the numbers of the tags outside elements that no reader sees."""
+    hidden = ""
+    depth = 0  # how often an element of that name is open
+    for number, name in enumerate(page.names):
+        plain = name.lstrip("</")
+        opens = name[1:2].isalpha()
+        if depth:
+            if plain == hidden:
+                depth += 1 if opens else -1
+                if not depth:
+                    yield number
+        elif opens and plain not in VOID and _is_hidden(page, number):
+            hidden, depth = plain, 1
+        else:
+            yield number
+
+
+def _is_hidden(page: Page, number: int) -> bool:
+    """Whether no reader sees the element: its own attributes say so."""
+    inside = page.pieces[3 * number + 2].lower()
+    if "style" not in inside and "hidden" not in inside:
+        return False
+    found = page.attributes(number)
+    return "hidden" in found or bool(_HIDING.search((found.text("style") or "").lower()))
 
 
 def with_text(raw: bytes, block: Block, boundary: str) -> bytes | None:

@@ -67,6 +67,8 @@ class Rewriter:
         Raises:
             Undecodable: it is no text at all.
         """
+        if not text or text.isspace():
+            return Outcome(None, "", {}, {}, pixel=False, state=state)
         page = Page(text)
         if not page.has_room:
             raise Undecodable("full of control characters")
@@ -84,7 +86,7 @@ class Rewriter:
         if self.features.openstracking:
             images, image = track_images(page, self.rules, image)
             measured = bool(images.pop(MEASURED, 0)) or measured
-            pixel = pixel and not measured
+            pixel = pixel and not measured and not page.ends_open
             if pixel:
                 add_pixel(page, self.rules)
         is_changed = pixel or css == INLINED or links["tracked"] or images["tracked"]

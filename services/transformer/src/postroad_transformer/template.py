@@ -15,7 +15,7 @@ from postroad_common.schemas.submission import Submission
 from postroad_common.store.images import HostedImage
 from postroad_common.tokens import LinkSigner
 from postroad_transformer.css import EngineName
-from postroad_transformer.fields import Block, read_block
+from postroad_transformer.fields import Block, mended_header, read_block
 from postroad_transformer.headers import (
     Header,
     HeaderRules,
@@ -139,6 +139,10 @@ def _readable(raw: bytes, facts: dict[str, Any]) -> tuple[bytes, Block]:
     if not count == raw.count(b"\r") == raw.count(b"\r\n"):
         raw = _NEWLINE.sub(b"\r\n", raw)
         facts["line_ends"] = "made CRLF"
+    mended = mended_header(raw)
+    if mended is not raw:
+        facts["header"] = "mended: a line that was no field"
+        raw = mended
     try:
         return raw, read_block(raw, 0, len(raw))
     except ValueError as error:  # no mail has that many fields: all of it is body

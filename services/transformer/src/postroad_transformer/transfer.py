@@ -20,6 +20,12 @@ Chunk: TypeAlias = bytes | Hole
 _MAX_LINE = 998  # octets without CRLF, RFC 5322 section 2.1.1
 _AS_IT_IS = frozenset({"", "7bit", "8bit", "binary"})
 _BASE64 = re.compile(rb"[A-Za-z0-9+/ \t\r\n]*={0,2}[ \t\r\n]*")
+# Each is linear: a run of white space is looked at from its start only.
+_PADDING = re.compile(rb"(?<![ \t])[ \t]++(?=\r\n|\Z)")
+_NO_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")
+_SHIFTED = re.compile(rb"\x1b[$()*+./-]")
+# Charsets whose octets are ASCII characters wherever they are below 128.
+_SINGLE = re.compile("ascii|utf-8|iso8859-|cp125|cp437|cp85|cp86|koi8|mac|latin")
 _NEWLINE = re.compile(rb"\r\n|\r|\n")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._:-]{0,39}")
 _ASCII = bytes((9, 10, 13, *range(32, 127)))
@@ -33,6 +39,10 @@ _LARGER = {
     "ks_c_5601-1987": "cp949",
     "euc-kr": "cp949",
     "iso-8859-8-i": "iso-8859-8",
+    "cp50220": "iso2022_jp_ext",
+    "cp50221": "iso2022_jp_ext",
+    "iso-2022-jp-ms": "iso2022_jp_ext",
+    "csiso2022jp": "iso-2022-jp",
     "utf8": "utf-8",
     "ascii": "us-ascii",
 }
@@ -71,19 +81,20 @@ def _codec(charset: str) -> str | None:
 
 
 def decode(body: bytes, encoding: str, charset: str) -> Text:
-    """The text of a part.
+    """Return the text of a part.
 
-    A text that is not valid in its charset is tried as UTF-8 and then taken octet by octet (as
-    ISO-8859-1): markup is ASCII in all charsets that get here, so positions and the way back stay
-    right even where the characters are not known.
+    A text that is not valid in a charset of single octets, or in UTF-8, is tried as UTF-8 and then
+    taken octet by octet (as ISO-8859-1): there all octets below 128 are ASCII, so positions and the
+    way back stay right even where the characters are not known.
 
     Raises:
-        Undecodable: an unknown transfer encoding, broken base64, or a charset unlike ASCII.
+        Undecodable: an unknown transfer encoding, broken base64, a charset unlike ASCII, a text
+            that is not valid in a charset of several octets, or escape sequences of one unknown.
     """
     if encoding in _AS_IT_IS:
         octets = body
     elif encoding == "quoted-printable":
-        octets = binascii.a2b_qp(body)
+        octets = _unquoted(body)
     elif encoding == "base64":
         if not _BASE64.fullmatch(body):
             raise Undecodable("the base64 is broken")
@@ -94,6 +105,10 @@ def decode(body: bytes, encoding: str, charset: str) -> Text:
     else:
         raise Undecodable("the transfer encoding is not known")
     codec = _codec(charset or "us-ascii")
+    if codec in {None, "ascii"} and _SHIFTED.search(octets):
+        raise Undecodable("escape sequences of another charset")
+    if codec is not None and not _SINGLE.match(codec):
+        return _strictly(octets, codec)
     if codec == "ascii" and octets.isascii():
         return Text(octets.decode("ascii"), "ascii")
     if codec is None and not octets.isascii():
@@ -103,9 +118,31 @@ def decode(body: bytes, encoding: str, charset: str) -> Text:
             return Text(octets.decode(name), name)
         except UnicodeError:
             continue
-    if codec is not None and codec.startswith("iso2022"):
-        raise Undecodable("the text is not valid in its charset")
     return Text(octets.decode("latin-1"), "latin-1")
+
+
+def _strictly(octets: bytes, codec: str) -> Text:
+    """Return the text of a charset of several octets, if it comes back octet for octet."""
+    names = ("iso2022_jp", "iso2022_jp_ext") if codec.startswith("iso2022_jp") else (codec,)
+    for name in names:
+        try:
+            text = octets.decode(name)
+            if text.encode(name) == octets:
+                return Text(text, name)
+        except UnicodeError:
+            continue
+    raise Undecodable("the text is not valid in its charset")
+
+
+def _unquoted(body: bytes) -> bytes:
+    """Decode quoted-printable (RFC 2045 section 6.7).
+
+    White space at the end of a line is transport padding and goes, behind `=` too; a `=` that
+    begins no escape stays.
+    """
+    if b" \r\n" in body or b"\t\r\n" in body or body[-1:] in {b" ", b"\t"}:
+        body = _PADDING.sub(b"", body)
+    return binascii.a2b_qp(_NO_ESCAPE.sub(b"=3D", body))
 
 
 class Encoded(NamedTuple):
