@@ -16,6 +16,7 @@ from postroad_common.broker import (
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.schemas.events import EventBatch, EventName, happened
 from postroad_common.schemas.framing import decode
+from postroad_testing.waiting import until
 
 
 class Broker:
@@ -59,18 +60,6 @@ async def broker(amqp_url: str) -> AsyncIterator[Broker]:
         await consumer.stop()
     await broker.incoming.close()
     await broker.outgoing.close()
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 10) -> None:
-    async with asyncio.timeout(seconds):
-        while True:
-            value = condition()
-            if isinstance(value, bool):
-                if value:
-                    return
-            elif await value:
-                return
-            await asyncio.sleep(0.02)
 
 
 async def publish(broker: Broker, *bodies: bytes) -> None:

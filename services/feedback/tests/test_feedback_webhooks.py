@@ -37,6 +37,7 @@ from postroad_feedback.payload import body_of
 from postroad_feedback.replaying import Replayer
 from postroad_feedback.resolver import Resolver
 from postroad_feedback.subscriptions import delivery_of
+from postroad_testing.waiting import until
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 LOOPBACK = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")]
@@ -134,12 +135,6 @@ def delivery(webhook: Webhook, created: float | None = None) -> WebhookDelivery:
         created=now,
         due=now,
     )
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 - the condition is in the database
-            await asyncio.sleep(0.02)
 
 
 async def log_of(database: Database, webhook: Webhook) -> list[WebhookDelivery]:

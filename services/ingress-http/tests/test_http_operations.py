@@ -1,8 +1,5 @@
 """What operators see and order: lanes and dead letters."""
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +13,7 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.store.backlogs import BacklogRecord
+from postroad_testing.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -28,13 +26,6 @@ def error_of(answer: httpx.Response, status: int) -> dict[str, Any]:
     assert answer.status_code == status, answer.text
     found: dict[str, Any] = answer.json()["error"]
     return found
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    ends = time.monotonic() + 10
-    while not await condition():
-        assert time.monotonic() < ends
-        await asyncio.sleep(0.02)
 
 
 # -- lanes

@@ -8,9 +8,7 @@ import shutil
 import socket
 import ssl
 import struct
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +19,9 @@ from postroad_common.schemas.framing import decode
 from postroad_common.schemas.submission import Submission
 from postroad_common.settings import SettingsError
 from postroad_stack.certificates import ensure_certificates
+from postroad_testing.waiting import wait_until
 
 PATIENCE = 60.0
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.02)
 
 
 def send_message(client: Any, body: bytes = b"Subject: x\r\n\r\nHello\r\n") -> list[str]:

@@ -22,6 +22,7 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_sender.lanes.ownership import assign
+from postroad_testing.waiting import until
 
 MIME = b"Subject: hello\r\nFrom: a@b.test\r\n\r\nhello\r\n"
 SHARDS = [queue.name for queue in topology.SHARD_QUEUES]
@@ -90,12 +91,6 @@ def frame_for(address: str) -> bytes:
         size=len(MIME),
     )
     return encode(message, MIME)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 25) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what others do is looked at
-            await asyncio.sleep(0.05)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import Event, EventBatch
 from postroad_common.schemas.framing import decode
 from postroad_common.tokens import Keyring, LinkSigner
+from postroad_testing.process import free_port
 
 IMPATIENT = (
     "from postroad_common.broker import link; from postroad_tracker import forwarder;"
@@ -28,12 +28,6 @@ IMPATIENT = (
 """The service; it does not wait long before it tries the broker again."""
 SECRET = "the secret of these tests"
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Line:

@@ -21,7 +21,7 @@ import httpx
 
 from postroad_testing.waiting import PATIENCE, until, wait_until
 
-SECRET = "a secret of these tests, long enough"  # noqa: S105 - it opens nothing
+SECRET = "a secret of these tests long enough"  # noqa: S105 - it opens nothing
 
 
 def free_port() -> int:
