@@ -1,5 +1,7 @@
-"""The generated pages say what the code says, and every setting is known by its name."""
+"""Pages say what the code says, and every setting is known by its name."""
 
+import ast
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -29,3 +31,34 @@ def test_known_settings_are_those_of_all_services() -> None:
     for service in SERVICES:
         fields |= set(import_module(f"postroad_{service}.settings").Settings.model_fields)
     assert fields == KNOWN_SETTINGS
+
+
+STAGES = ("accept", "transform", "place", "deliver", "record")
+_STAGE = re.compile(r"^\d\. (\w+) — (.+)$", re.MULTILINE)
+_FUNCTION = re.compile(r"`([\w.]+)` in `([\w./-]+\.py)`")
+
+
+def first_public(body: list[ast.stmt]) -> str:
+    """Return the name of the first function in `body` that is not private, nor a property."""
+    for node in body:
+        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if is_function and not node.name.startswith("_") and not node.decorator_list:
+            return node.name
+    return ""
+
+
+def test_flow_names_the_five_functions_of_a_mail_in_their_order() -> None:
+    page = (ROOT / "docs" / "flow.md").read_text(encoding="utf-8")
+    stages = _STAGE.findall(page)
+    assert tuple(name for name, _ in stages) == STAGES
+    for name, text in stages:
+        functions = _FUNCTION.findall(text)
+        assert functions, f"{name} names no function"
+        for function, path in functions:
+            body = ast.parse((ROOT / path).read_text(encoding="utf-8")).body
+            owner, _, method = function.rpartition(".")
+            if owner:
+                (found,) = (n for n in body if isinstance(n, ast.ClassDef) and n.name == owner)
+                body = found.body
+            assert method == name
+            assert first_public(body) == name, f"{function} is not the first function in {path}"

@@ -63,7 +63,7 @@ class Road:
         policy = Policy(Rules(HeaderRules("mx.example.net"), BASE), LINKS, BOUNCES, 4096)
         self.transformer = Transformer(around, policy)
         self.consumer = Consumer(
-            self.incoming, self.publisher, topology.ACCEPTED, self.transformer.handle
+            self.incoming, self.publisher, topology.ACCEPTED, self.transformer.transform
         )
 
     async def start(self) -> None:
@@ -375,7 +375,7 @@ async def test_when_the_broker_breaks_off_the_rest_follows_and_little_comes_twic
     road = Road(str(url.with_host("127.0.0.1").with_port(await line.open())), database)
     road.incoming = BrokerLink(amqp_url, "test consume")
     road.consumer = Consumer(
-        road.incoming, road.publisher, topology.ACCEPTED, road.transformer.handle
+        road.incoming, road.publisher, topology.ACCEPTED, road.transformer.transform
     )
     road.url = amqp_url
     await road.start()

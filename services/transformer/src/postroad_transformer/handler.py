@@ -106,19 +106,22 @@ class Transformer:
         self._policy = policy
         self._progress: dict[str, _Progress] = {}
 
-    async def handle(self, deliveries: list[Delivery]) -> None:
-        """Transform a batch and end each of its deliveries."""
+    async def transform(self, deliveries: list[Delivery]) -> None:
+        """Transform a batch of submissions and end each delivery: the second function of one mail.
+
+        What is published here goes to the shards of the sender, whose function is `place`.
+        """
         jobs = [job for delivery in deliveries if (job := await self._read(delivery))]
         inline = [job for job in jobs if job.submission.body is None]
         stored = [job for job in jobs if job.submission.body is not None]
-        await _all([self._transform(inline), *map(self._fetch_and_transform, stored)])
+        await _all([self._transform_read(inline), *map(self._fetch_and_transform, stored)])
 
     async def _fetch_and_transform(self, job: _Job) -> None:
         """Apart from the rest, so that waiting for the store holds up nobody else."""
         if await self._fetch(job):
-            await self._transform([job])
+            await self._transform_read([job])
 
-    async def _transform(self, jobs: Sequence[_Job]) -> None:
+    async def _transform_read(self, jobs: Sequence[_Job]) -> None:
         suppressed = await self._around.suppressions.find_many(
             (job.submission.account, recipient.address.lower())
             for job in jobs

@@ -45,7 +45,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         context.link,
         context.publisher,
         ACCEPTED,
-        transformer.handle,
+        transformer.transform,
         batch=32,
         prefetch=256,
         parallel=4,
