@@ -255,7 +255,7 @@ def _merged(own: str, quote: str, declarations: str) -> str:
     kept = own if quote else own.replace('"', "&quot;")
     kept = kept.strip()
     if attribute_text(kept).rstrip().endswith(";") and not _REFERENCE_END.search(kept):
-        kept = kept.rstrip(";").rstrip()
+        kept = kept[:-1].rstrip()  # one only: the one before it may end a reference
     parts = (_escaped(before, quote), kept, _escaped(after, quote))
     style = "; ".join([part for part in parts if part])
     return style if quote else f'"{style}"'
