@@ -7,7 +7,7 @@ import sys
 import pytest
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, signal, sys
 from bench import running
 
 async def work():
@@ -18,6 +18,7 @@ async def work():
         await asyncio.sleep(0)
         print("stopped", flush=True)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background
 try:
     running.run(work())
 except (KeyboardInterrupt, asyncio.CancelledError):

@@ -78,7 +78,7 @@ def test_trace_tells_the_life_of_a_message(stack: Stack):
         {
             "envelope": "shop@shop.test",
             "recipient": "trace@example.test",
-            "mime": "Subject: traced\r\n\r\nhello\r\n",
+            "mime": "From: shop@shop.test\r\nSubject: traced\r\n\r\nhello\r\n",
         },
     )
     (message,) = [name for name, value in sent.items() if value == "trace@example.test"]
@@ -105,7 +105,7 @@ def test_subject_of_a_stranger_does_not_act_on_the_terminal(stack: Stack):
         {
             "envelope": "shop@shop.test",
             "recipient": "hostile@example.test",
-            "mime": f"Subject: {hostile}\r\n\r\nhello\r\n",
+            "mime": f"From: shop@shop.test\r\nSubject: {hostile}\r\n\r\nhello\r\n",
         },
     )
     (message,) = sent
@@ -175,7 +175,7 @@ def test_domains_suppressions_and_webhooks_are_administered(stack: Stack):
 
 
 def test_lane_is_given_orders_and_dead_letters_are_looked_at(stack: Stack):
-    deadline = time.monotonic() + 20  # the sender writes its lanes down every few seconds
+    deadline = time.monotonic() + 60  # the sender writes its lanes down every few seconds
     while not (lanes := answer(stack, "lanes", "list", "--site", "127.0.0.1")):
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -243,7 +243,7 @@ def test_killed_service_is_back_and_mail_flows_again(stack: Stack):
             {
                 "envelope": "shop@shop.test",
                 "recipient": "again@example.test",
-                "mime": "Subject: again\r\n\r\nhello\r\n",
+                "mime": "From: shop@shop.test\r\nSubject: again\r\n\r\nhello\r\n",
             },
         )
         (arrived,) = sink.wait(recipient="again@example.test", since=before, limit=20)

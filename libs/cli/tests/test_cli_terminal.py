@@ -57,6 +57,7 @@ def test_control_characters_are_escaped_in_json_and_the_value_stays(
 
 def test_own_colours_are_kept(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
     console().print(Text("yes", style="green"))
     assert "\x1b[32myes" in capsys.readouterr().out
 

@@ -48,10 +48,16 @@ _CURRENT_TOKEN = CurrentToken()
 def _refuse_unknown(request: Request) -> None:
     """Raise ApiError (400) for a query parameter that the end point does not have.
 
-    A mistyped filter that was ignored would show what it should have hidden.
+    A mistyped filter that was ignored would show what it should have hidden. `limit` and `cursor`
+    are known everywhere: a list that is never parted is a first page and the last.
     """
     route: APIRoute = request.scope["route"]
-    known = {"access_token", *(field.alias for field in route.dependant.query_params)}
+    known = {
+        "access_token",
+        "limit",
+        "cursor",
+        *(field.alias for field in route.dependant.query_params),
+    }
     for name in request.query_params:
         if name not in known:
             raise ApiError(
