@@ -18,7 +18,7 @@ ENGINES: tuple[EngineName, ...] = ("css-inline", "premailer")
 
 
 def rules_of(style: str) -> dict[str, str]:
-    """The computed declarations of a style attribute: the last of a property counts."""
+    """Return the computed declarations of a style attribute: the last of a property counts."""
     found: dict[str, str] = {}
     for declaration in re.findall(r"""(?:[^;"'(]|"[^"]*"|'[^']*'|\([^)]*\))+""", style):
         name, _, value = declaration.partition(":")

@@ -86,7 +86,7 @@ class Road:
     async def taken(
         self, queues: Sequence[str], count: int, of: Callable[[bytes], int] = lambda _: 1
     ) -> list[bytes]:
-        """The bodies from `queues` until they hold `count`; fails after ten seconds."""
+        """Return the bodies from `queues` until they hold `count`; fails after ten seconds."""
         found: list[bytes] = []
         enough = asyncio.Event()
 
@@ -233,7 +233,7 @@ async def test_a_domain_with_a_key_signs_also_for_its_subdomains(
 
 
 def assembled(message: OutboundMessage, frame: bytes, stored: bytes) -> bytes:
-    """The message as the sender puts it together."""
+    """Return the message as the sender puts it together."""
     body = stored[message.skip :]
     for patch in reversed(message.patches):
         at = patch.at - message.skip

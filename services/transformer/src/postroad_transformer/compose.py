@@ -36,7 +36,7 @@ class Composer:
         self._shared: Content | None = None
 
     def content(self, message_id: str) -> Content:
-        """The content for the recipient whose message id that is.
+        """Return the content for the recipient whose message id that is.
 
         Raises:
             ValueError: `message_id` is no identifier.
@@ -62,7 +62,7 @@ class Composer:
         return content
 
     def body(self, content: Content) -> bytes:
-        """The filled body of `content`."""
+        """Return the filled body of `content`."""
         if not content.fills:
             return self._static[0] if len(self._static) == 1 else b"".join(self._static)
         pieces = [self._static[0]]
@@ -71,7 +71,7 @@ class Composer:
         return b"".join(pieces)
 
     def skeleton(self) -> bytes:
-        """The body without what goes into its holes."""
+        """Return the body without what goes into its holes."""
         return b"".join(self._static)
 
     def patches(self, content: Content) -> list[tuple[int, bytes]]:

@@ -130,7 +130,7 @@ def inline_styles(page: Page, engine: EngineName) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _remembered(engine: EngineName, feed: str, mark: str) -> dict[int, str]:
-    """The answer of the engine. Mails made from one template differ in what the feed leaves out."""
+    """Return the engine's answer. Mails of one template differ in what the feed leaves out."""
     return ENGINES[engine](feed, mark)
 
 
@@ -189,7 +189,7 @@ _MARKS = tuple([f' {_MARK}="{number}">' for number in range(2_000)])
 def _numbered(
     page: Page, sheets: Mapping[int, str], mark: str
 ) -> tuple[str, dict[int, Attributes]]:
-    """The elements for the engine, and the attributes of those with a style of their own.
+    """Return the elements for the engine, and the attributes of those with a style of their own.
 
     The number stands behind all other attributes, so that the engine puts the style next to it.
     Left out is what no selector of these sheets looks at: text and comments, unless there is
@@ -250,7 +250,7 @@ def _without_import(match: re.Match[str]) -> str:
 
 @functools.lru_cache(maxsize=2048)
 def _merged(own: str, quote: str, declarations: str) -> str:
-    """The author's own style attribute with `declarations` around what it declares."""
+    """Return the author's own style attribute with `declarations` around what it declares."""
     before, after = _by_importance(declarations)
     kept = own if quote else own.replace('"', "&quot;")
     kept = kept.strip()
@@ -262,7 +262,7 @@ def _merged(own: str, quote: str, declarations: str) -> str:
 
 
 def _by_importance(declarations: str) -> tuple[str, str]:
-    """The normal and the important declarations; the latter without their mark."""
+    """Return the normal and the important declarations; the latter without their mark."""
     if "!" not in declarations:
         return declarations.strip().rstrip(";"), ""
     normal: list[str] = []

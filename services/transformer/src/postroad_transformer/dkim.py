@@ -51,7 +51,7 @@ class KeyUnusable(ValueError):  # noqa: N818 - says what the key is
 
 
 def load_key(pem: str) -> PrivateKey:
-    """The private key in `pem` (PKCS#8 or PKCS#1, not encrypted).
+    """Return the private key in `pem` (PKCS#8 or PKCS#1, not encrypted).
 
     Raises:
         KeyUnusable: it is neither RSA of 1024 bits at least nor Ed25519.
@@ -81,7 +81,7 @@ class SigningKey:
         return "rsa-sha256" if isinstance(self.key, RSAPrivateKey) else "ed25519-sha256"
 
     def sign(self, digest: bytes) -> bytes:
-        """The signature of a SHA-256 digest."""
+        """Return the signature of a SHA-256 digest."""
         if isinstance(self.key, RSAPrivateKey):
             return self.key.sign(digest, PKCS1v15(), Prehashed(SHA256()))
         return self.key.sign(digest)  # RFC 8463 section 3: pure Ed25519 over the digest
@@ -162,7 +162,7 @@ def _canonical(chunks: Sequence[Chunk]) -> list[Chunk]:
 
 
 def _with_line_end(chunks: Sequence[Chunk]) -> Sequence[Chunk]:
-    """The body as SMTP carries it: its last line ends in CRLF."""
+    """Return the body as SMTP carries it: its last line ends in CRLF."""
     last = chunks[-1]
     if isinstance(last, Hole) or last.endswith(b"\r\n") or not last:
         return chunks
@@ -207,7 +207,7 @@ class Signature:
         self._state.update(relaxed_field(self._wire)[:-2])
 
     def field(self, body_digest: bytes) -> bytes:
-        """The whole header field for the body with that hash."""
+        """Return the whole header field for the body with that hash."""
         bh = base64.b64encode(body_digest)
         state = self._state.copy()
         state.update(bh + b"; b=")
@@ -217,7 +217,7 @@ class Signature:
 
 
 def _folded(names: Sequence[str]) -> str:
-    """The `h=` tag, folded before its lines grow long."""
+    """Return the `h=` tag, folded before its lines grow long."""
     lines = [""]
     for index, name in enumerate(names):
         item = name if index == len(names) - 1 else name + ":"

@@ -40,7 +40,7 @@ class Block(NamedTuple):
 
 
 def read_block(raw: bytes, start: int, end: int) -> Block:
-    """The header block of the entity that stands in `raw` from `start` to `end`.
+    """Return the header block of the entity that stands in `raw` from `start` to `end`.
 
     Raises:
         ValueError: it has more fields than any mail needs.
@@ -97,13 +97,13 @@ def mended_header(raw: bytes) -> bytes:
 
 
 def value_of(raw: bytes, field: Field) -> bytes:
-    """The value of `field`, unfolded, without white space around it."""
+    """Return the value of `field`, unfolded, without white space around it."""
     value = raw[field.value : field.end].strip()
     return _FOLD.sub(b"", value) if b"\n" in value else value
 
 
 def first(raw: bytes, block: Block, name: bytes) -> bytes | None:
-    """The value of the first field called `name` (lower case)."""
+    """Return the value of the first field called `name` (lower case)."""
     for field in block.fields:
         if field.name == name:
             return value_of(raw, field)
@@ -119,7 +119,7 @@ class ContentType(NamedTuple):
 
 
 def content_type(value: bytes) -> ContentType | None:
-    """The Content-Type that `value` states (RFC 2045 section 5.1); None if it states none."""
+    """Return the Content-Type that `value` states (RFC 2045 section 5.1), None if none."""
     match = _TYPE.match(value)
     if not match:
         return None
@@ -128,7 +128,7 @@ def content_type(value: bytes) -> ContentType | None:
 
 
 def parameters(value: bytes) -> dict[str, bytes]:
-    """The parameters behind the first `;` of `value`; quotes removed, RFC 2231 left as it is."""
+    """Return the parameters after the first `;` of `value`, unquoted; RFC 2231 is left as it is."""
     found: dict[str, bytes] = {}
     for match in _PARAMETER.finditer(value):
         text = match[3] if match[2] is None else re.sub(rb"\\(.)", rb"\1", match[2])

@@ -296,7 +296,7 @@ def _signer(job: _Job) -> Pair | None:
 def _changes(
     submission: Submission, template: Template, keys: Sequence[SigningKey]
 ) -> dict[str, Any]:
-    """What the `transformed` event tells of the changes."""
+    """Return what the `transformed` event tells of the changes."""
     changes = dict(template.facts)
     if keys:
         changes["dkim"] = [f"{key.selector}._domainkey.{key.domain}" for key in keys]

@@ -71,7 +71,7 @@ class Header:
         return plain
 
     def filled(self, fill: bytes) -> list[bytes]:
-        """The fields as octets, with `fill` in their holes."""
+        """Return the fields as octets, with `fill` in their holes."""
         return [
             b"".join([fill if isinstance(part, Hole) else part for part in parts])
             for parts in self.fields
@@ -110,7 +110,7 @@ def _domain_in(value: bytes) -> str | None:
 
 
 def unsubscribe_urls(raw: bytes, block: Block) -> tuple[str, ...]:
-    """The http and https URLs of the List-Unsubscribe field."""
+    """Return the http and https URLs of the List-Unsubscribe field."""
     for field in block.fields:
         if field.name == b"list-unsubscribe":
             urls = _URL.findall(value_of(raw, field)[:_MAX_VALUE])
@@ -119,7 +119,7 @@ def unsubscribe_urls(raw: bytes, block: Block) -> tuple[str, ...]:
 
 
 def received(submission: Submission, hostname: str) -> bytes:
-    """The trace field (RFC 5321 section 4.4) for the step into this system."""
+    """Return the trace field (RFC 5321 section 4.4) for the step into this system."""
     client = submission.client
     source, protocol, tls = "", "HTTPS" if submission.source == "rest" else "ESMTPSA", ""
     if client is not None:
@@ -138,7 +138,7 @@ def received(submission: Submission, hostname: str) -> bytes:
 
 
 def build(raw: bytes, block: Block, submission: Submission, rules: HeaderRules) -> Header:
-    """The new header of the message `raw` whose header is `block`."""
+    """Return the new header of the message `raw` whose header is `block`."""
     present: set[bytes] = set()
     removed: dict[str, None] = {}
     fields: list[tuple[Chunk, ...]] = [(received(submission, rules.hostname),)]

@@ -42,7 +42,7 @@ class Hosting(NamedTuple):
 
 
 def media_type(data: bytes) -> str | None:
-    """The type of an image that is safe to serve, by how it begins; None for all others."""
+    """Return the type of an image that is safe to serve, by how it begins; None for all others."""
     for signature, name in _SIGNATURES:
         if data.startswith(signature):
             return name
@@ -50,7 +50,7 @@ def media_type(data: bytes) -> str | None:
 
 
 def read_images(raw: bytes, parts: Iterable[ImagePart]) -> dict[str, HostedImage]:
-    """The images of the mail `raw` that can be hosted, by Content-ID; of two with one the first."""
+    """Return the images of `raw` that can be hosted, by Content-ID; the first of two with one."""
     found: dict[str, HostedImage] = {}
     for part in parts:
         if part.cid in found or len(found) >= MAX_IMAGES or part.end - part.body > 2 * MAX_IMAGE:

@@ -59,7 +59,7 @@ _UNSUBSCRIBE_TEXT = (
 
 
 def target_of(value: str) -> str | None:
-    """The URL a browser would open for the attribute `value`, in ASCII; None if it is not http(s).
+    """Return the URL a browser would open for `value`, in ASCII; None if it is not http(s).
 
     Printable ASCII stays as it is, octet for octet. Spaces and characters beyond ASCII are
     percent-encoded (UTF-8), and those of the host become A-labels, as browsers do it.
@@ -109,7 +109,7 @@ class LinkRules:
         return self.base_url.lower() + "/"
 
     def tracked(self, kind: LinkKind, number: int, target: str) -> Url:
-        """The URL that leads to `target` by way of the tracking host."""
+        """Return the URL that leads to `target` by way of the tracking host."""
         octets = target.encode("ascii")
         return self.base_url + "/", Hole(kind, number, octets), tail(kind, octets)
 

@@ -52,7 +52,7 @@ class SigningKeys:
         self._left_alone_until = 0.0
 
     async def find_many(self, pairs: Iterable[Pair]) -> dict[Pair, tuple[SigningKey, ...]]:
-        """The keys for each (account, domain); an empty tuple where there are none."""
+        """Return the keys for each (account, domain); an empty tuple where there are none."""
         now = asyncio.get_running_loop().time()
         wanted = {pair: list(_with_parents(pair)) for pair in pairs}
         missing = {
@@ -89,7 +89,7 @@ class SigningKeys:
                 self._cache[pair] = _Entry(now, domain.keys, keys, host)
 
     def tracking_host(self, pair: Pair) -> str | None:
-        """The tracking host of the domain or its nearest parent that has one; ask for it first."""
+        """Return the tracking host of the domain or its nearest parent; ask for it first."""
         for candidate in _with_parents(pair):
             entry = self._cache.get(candidate)
             if entry is not None and entry.tracking_host:

@@ -13,7 +13,7 @@ from postroad_transformer.template import Rules
 
 
 def make_policy(settings: Settings) -> Policy:
-    """What the settings say about the mail."""
+    """Return what the settings say about the mail."""
     keyring = Keyring(settings.secret)
     header = HeaderRules(
         hostname=settings.hostname,

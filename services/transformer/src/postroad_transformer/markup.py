@@ -91,19 +91,19 @@ class Attributes:
         return name in self.names
 
     def raw(self, name: str) -> str | None:
-        """The value of the attribute as it is written, without quotes; None if there is none."""
+        """Return the attribute's value as written, without quotes; None if there is none."""
         if name not in self.names:
             return None
         value = self._pieces[self.names.index(name) * 4 + 3] or ""
         return value[1:-1] if value[:1] in _QUOTES else value
 
     def text(self, name: str) -> str | None:
-        """The value with its references resolved; None if there is no such attribute."""
+        """Return the value with its references resolved; None if there is no such attribute."""
         raw = self.raw(name)
         return None if raw is None else attribute_text(raw)
 
     def quote(self, name: str) -> str:
-        """The quote around the value of an attribute that is there; empty without one."""
+        """Return the quote around the value of an attribute that is there; empty without one."""
         value = self._pieces[self.names.index(name) * 4 + 3] or ""
         return value[:1] if value[:1] in _QUOTES else ""
 
@@ -124,7 +124,7 @@ class Attributes:
         return "".join(filter(None, self._pieces))
 
     def without(self, values: AbstractSet[str], names: AbstractSet[str]) -> str:
-        """The attributes without the values of some, and altogether without others."""
+        """Return the attributes without the values of some, and altogether without others."""
         pieces = list(self._pieces)
         for index, name in enumerate(self.names):
             if name in values or name in names:
@@ -166,7 +166,7 @@ class Page:
         self._holes: list[tuple[int, int, Hole]] = []  # by piece, and place within it
 
     def _check_last(self) -> None:
-        """A tag that the document never closes is none; nor is what it swallowed."""
+        """Drop a tag that the document never closes, and what it swallowed."""
         *_, before, opening, inside, _ = self.pieces
         if opening.lower() in _RAW_NAMES:
             found = _LEADING_ATTRIBUTES.match(inside)
@@ -184,22 +184,22 @@ class Page:
             self.pieces[at : at + 2] = inside[:end], inside[end:] + self.pieces[at + 1]
 
     def find(self, names: AbstractSet[str]) -> list[int]:
-        """The numbers of the tags with one of these names (as in `names`, of those in `_NOTED`)."""
+        """Return the numbers of the tags with one of these names, each one of `_NOTED`."""
         return [number for number, name in self._noted if name in names]
 
     def attributes(self, number: int) -> Attributes:
-        """The attributes of a start tag."""
+        """Return the attributes of a start tag."""
         found = self._attributes.get(number)
         if found is None:
             found = self._attributes[number] = Attributes(self.pieces[3 * number + 2])
         return found
 
     def content(self, number: int) -> str:
-        """The text behind a tag, up to the next: for an element of raw text all that is in it."""
+        """Return the text after a tag, up to the next; all of an element of raw text."""
         return self.pieces[3 * number + 3][1:]
 
     def visible(self, number: int, ends: AbstractSet[str], limit: int) -> str:
-        """What a reader sees from behind the tag to the next of `ends`, references resolved.
+        """Return what a reader sees from after the tag to the next of `ends`, references resolved.
 
         Tags leave a space where they break the line. Nothing if it takes more than `limit`
         characters of HTML.
@@ -255,7 +255,7 @@ class Page:
         self._holes.append((3 * number, 0, hole))
 
     def segments(self) -> list[Segment]:
-        """The text as changed: strings and holes in turn, first and last a string."""
+        """Return the text as changed: strings and holes in turn, first and last a string."""
         text = "".join(self.pieces)
         if not self._holes:
             return [text]
@@ -274,7 +274,7 @@ def _numeric(code: int) -> str:
 
 
 def attribute_text(raw: str) -> str:
-    """What the attribute value `raw` stands for: its character references resolved.
+    """Return what the attribute value `raw` stands for: its character references resolved.
 
     Unlike `html.unescape` it follows the rule for attributes (13.2.5.73): `&copy=1` is no
     copyright sign, or half of all query strings would break.

@@ -146,7 +146,7 @@ class _Walk:
             self.entity(read_block(self.raw, span.start, span.end), span, depth + 1)
 
     def _split(self, boundary: bytes, start: int, end: int) -> list[_Span]:
-        """The spans of the body parts between `start` and `end` (RFC 2046 section 5.1.1)."""
+        """Return the spans of the body parts between `start` and `end` (RFC 2046 section 5.1.1)."""
         raw = self.raw
         delimiter = b"--" + boundary
         spans: list[_Span] = []
@@ -219,7 +219,7 @@ class _Walk:
 
 
 def html_parts(raw: bytes, block: Block) -> Structure:
-    """The HTML texts of the message `raw`, whose header is `block`; lines end in CRLF.
+    """Return the HTML texts of the message `raw`, whose header is `block`; lines end in CRLF.
 
     Raises:
         Malformed: nothing of the message should be changed.

@@ -36,7 +36,7 @@ def wants_bounce_address(submission: Submission) -> bool:
 def groups(
     submission: Submission, recipients: Sequence[Recipient], *, personal: bool
 ) -> list[Group]:
-    """The recipients of each outbound message."""
+    """Return the recipients of each outbound message."""
     if personal or wants_bounce_address(submission):
         return [(recipient,) for recipient in recipients]
     by_domain: dict[str, list[Recipient]] = {}
@@ -72,7 +72,7 @@ class Envelopes:
         self._same = self._common()
 
     def _common(self) -> dict[str, Any]:
-        """The fields that all messages of the submission share."""
+        """Return the fields that all messages of the submission share."""
         submission = self._submission
         same: dict[str, Any] = {
             name: getattr(submission, name)
@@ -99,7 +99,7 @@ class Envelopes:
         return same
 
     def frame(self, group: Group) -> tuple[str, bytes]:
-        """The routing key (the destination domain) and the frame of the message to `group`."""
+        """Return the routing key (destination domain) and the frame of the message to `group`."""
         message_id = group[0].id
         content = self._composer.content(message_id)
         mail_from = self._submission.envelope

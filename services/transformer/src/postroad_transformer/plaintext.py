@@ -36,7 +36,7 @@ _INVISIBLE = re.compile("[\u00ad\u034f\u200b-\u200d\u2060\ufeff]")
 
 
 def text_of(html: str) -> str:
-    """What the page `html` says, in lines; at most `MAX_TEXT` characters."""
+    """Return what the page `html` says, in lines; at most `MAX_TEXT` characters."""
     page = Page(html)
     pieces: list[str] = [page.pieces[0]]
     link: str | None = None
@@ -109,7 +109,7 @@ def _is_hidden(page: Page, number: int) -> bool:
 
 
 def with_text(raw: bytes, block: Block, boundary: str) -> bytes | None:
-    """The mail `raw`, whose header is `block`, with a text; None if it has one or cannot have one.
+    """Return `raw`, whose header is `block`, with a text; None if it has or cannot have one.
 
     Raises:
         Malformed: the mail makes no sense; it is to stay as it is.
@@ -143,7 +143,7 @@ def with_text(raw: bytes, block: Block, boundary: str) -> bytes | None:
 
 
 def _headers(raw: bytes, block: Block, part: HtmlPart) -> tuple[bytes, bytes]:
-    """What stays in front of the alternatives, and the header of the HTML among them."""
+    """Return what stays in front of the alternatives, and the header of the HTML among them."""
     if not part.top:
         return raw[: part.header], raw[part.header : part.body]
     if not block.separated:

@@ -60,7 +60,7 @@ class Rewriter:
         return not (on.inlinecss or on.clicktracking or on.openstracking or self.hosting)
 
     def rewrite(self, text: str, state: State, *, pixel: bool) -> Outcome:
-        """The new text.
+        """Return the new text.
 
         With `pixel` it is this text that gets the pixel, if no image measures openings.
 
@@ -108,7 +108,7 @@ class Rewriter:
 
 
 def facts(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What became of the texts of a message, for the timeline; nothing for what did not happen."""
+    """Return what became of a message's texts, for the timeline; only what happened."""
     told: dict[str, Any] = {}
     css = {outcome.css for outcome in outcomes if outcome.css}
     if css:

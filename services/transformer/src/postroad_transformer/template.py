@@ -45,7 +45,7 @@ class Rules:
     engine: EngineName = "css-inline"
 
     def at(self, host: str | None) -> "Rules":
-        """The same with `host` in the tracking URLs; what stands behind the host stays."""
+        """Return the same with `host` in the tracking URLs; what comes after the host stays."""
         if host is None:
             return self
         scheme, _, rest = self.base_url.partition("://")
@@ -54,7 +54,7 @@ class Rules:
         return replace(self, base_url=base, header=replace(self.header, unsubscribe_url=url))
 
     def for_header(self, submission: Submission) -> HeaderRules:
-        """What applies to the header of this submission."""
+        """Return what applies to the header of this submission."""
         if submission.list_unsubscribe is None:
             return self.header
         url = self.base_url.rstrip("/") if submission.list_unsubscribe else None
@@ -97,7 +97,7 @@ class Template:
 
 
 def make_template(raw: bytes, submission: Submission, rules: Rules) -> Template:
-    """The template of the message `raw`, handed in as `submission`."""
+    """Make the template of the message `raw`, submitted as `submission`."""
     facts: dict[str, Any] = {}
     message, block = _readable(raw, facts)
     if submission.text_from_html:
@@ -134,7 +134,7 @@ def make_template(raw: bytes, submission: Submission, rules: Rules) -> Template:
 
 
 def _readable(raw: bytes, facts: dict[str, Any]) -> tuple[bytes, Block]:
-    """The message with CRLF line ends, and its header."""
+    """Return the message with CRLF line ends, and its header."""
     count = raw.count(b"\n")
     if not count == raw.count(b"\r") == raw.count(b"\r\n"):
         raw = _NEWLINE.sub(b"\r\n", raw)
@@ -153,7 +153,7 @@ def _readable(raw: bytes, facts: dict[str, Any]) -> tuple[bytes, Block]:
 def _with_text(
     raw: bytes, block: Block, submission: Submission, facts: dict[str, Any]
 ) -> tuple[bytes, Block]:
-    """The message with a plain text made from its HTML, if it has none."""
+    """Return the message with a plain text made from its HTML, if it has none."""
     try:
         changed = with_text(raw, block, f"=_text_{submission.id}")
     except (Malformed, Undecodable) as error:
@@ -177,7 +177,7 @@ class _Piece:
 def _rewritten(
     raw: bytes, block: Block, rewriter: Rewriter, facts: dict[str, Any], *, hosts: bool
 ) -> tuple[list[_Piece], tuple[HostedImage, ...]]:
-    """The replacements in the HTML parts, and the images that are hosted from now on.
+    """Return the replacements in the HTML parts, and the images that are hosted from now on.
 
     Raises:
         Malformed: nothing should be changed.
@@ -216,7 +216,7 @@ def _rewritten(
 
 
 def _without_images(structure: Structure, cids: AbstractSet[str]) -> list[_Piece]:
-    """The removal of the first image with each of these Content-IDs."""
+    """Return the removal of the first image with each of these Content-IDs."""
     first = {image.cid: image for image in reversed(structure.images)}
     return [_Piece(image.start, image.stop, []) for cid, image in first.items() if cid in cids]
 
@@ -242,7 +242,7 @@ class _PartText(NamedTuple):
 def _rewrite_part(
     part: _PartText, rewriter: Rewriter, state: State, *, pixel: bool
 ) -> tuple[Outcome, Encoded | None]:
-    """What becomes of a part's body.
+    """Return what becomes of a part's body.
 
     Remembered, because senders often hand in one mail many times, once for each recipient.
     """
@@ -256,7 +256,7 @@ def _rewrite_part(
 
 
 def _replaced(part: HtmlPart, encoded: Encoded) -> list[_Piece]:
-    """The new body in place of the old one, and the header field if the encoding is another."""
+    """Return the new body, and the header field if its encoding is another."""
     pieces = [_Piece(part.body, part.end, encoded.chunks)]
     if encoded.encoding is not None:
         field_ = part.encoding_field
@@ -267,7 +267,7 @@ def _replaced(part: HtmlPart, encoded: Encoded) -> list[_Piece]:
 
 
 def _with_encoding(header: Header, raw: bytes, block: Block, pieces: list[_Piece]) -> Header:
-    """The header, with the new Content-Transfer-Encoding where the message is itself the HTML."""
+    """Return the header, with the new encoding where the message is itself the HTML."""
     top = [piece for piece in pieces if piece.start < block.body and piece.end <= block.body]
     if not top:
         return header
@@ -281,7 +281,7 @@ def _with_encoding(header: Header, raw: bytes, block: Block, pieces: list[_Piece
 
 
 def _assembled(raw: bytes, block: Block, pieces: list[_Piece]) -> list[Chunk]:
-    """The body with its replacements; neighbouring octets joined."""
+    """Return the body with its replacements; neighbouring octets joined."""
     chunks: list[Chunk] = []
     waiting: list[bytes] = []
     done = block.body

@@ -63,7 +63,7 @@ class Text(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def _codec(charset: str) -> str | None:
-    """The name of Python's codec for `charset` if ASCII is ASCII in it; None if not known."""
+    """Return the name of Python's codec for `charset`, None if unknown or no superset of ASCII."""
     charset = _LARGER.get(charset, charset)
     if not _NAME.fullmatch(charset):
         return None
@@ -153,7 +153,7 @@ class Encoded(NamedTuple):
 
 
 def encode(segments: Sequence[Segment], codec: str, encoding: str) -> Encoded:
-    """The octets of `segments` (strings and holes in turn) whose transfer encoding was `encoding`.
+    """Return the octets of `segments` (strings, holes in turn) in transfer encoding `encoding`.
 
     Raises:
         Undecodable: the text uses every control character, so that none can stand for a hole.
