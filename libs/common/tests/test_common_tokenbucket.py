@@ -30,13 +30,6 @@ def test_what_is_refused_takes_nothing():
     assert buckets.take("a", 0.0, 2.0) == 0.0
 
 
-def test_reservations_come_one_after_another_until_the_wait_is_too_long():
-    buckets: TokenBuckets[str] = TokenBuckets(1, 2.0)
-    waits = [buckets.reserve("a", 0.0, longest=1.0) for _ in range(4)]
-    assert waits == [0.0, 0.5, 1.0, None]
-    assert buckets.reserve("a", 1.0, longest=1.0) == 0.5
-
-
 def test_a_bucket_that_is_forgotten_is_full_again():
     buckets: TokenBuckets[int] = TokenBuckets(1, 1.0, keys=2)
     for key in (1, 2, 3):

@@ -44,17 +44,3 @@ class TokenBuckets(Generic[K]):
         missing = amount - level
         self._levels.put(key, (level if missing > 0.0 else -missing, now))
         return max(0.0, missing / self.per_second)
-
-    def reserve(
-        self, key: K, now: float, amount: float = 1.0, *, longest: float = float("inf")
-    ) -> float | None:
-        """Take `amount` tokens, in advance if need be, and return the seconds until they are there.
-
-        None where that would be more than `longest` seconds; then nothing is taken.
-        """
-        level = self.level(key, now)
-        wait = max(0.0, (amount - level) / self.per_second)
-        if wait > longest:
-            return None
-        self._levels.put(key, (level - amount, now))
-        return wait

@@ -1,14 +1,14 @@
 """Why a message goes back to a queue: the one list of reasons, seen in timeline, metric and log.
 
-Each place that puts a message back, or holds it for another try, names one of these. The free text
-beside it (a server's reply, a rule's name) is for people; this is what is counted and searched.
+Each place in the sender that puts a message back names one of these. The free text beside it (a
+server's reply, a rule's name) is for people; this is what is counted and searched.
 """
 
 from enum import StrEnum
 
 
 class RequeueReason(StrEnum):
-    """The reason of a requeue. An attempt was made only for `DEFERRED` and `CONNECTION_CLOSED`."""
+    """The reason of a requeue. An attempt was made only for `DEFERRED`."""
 
     DEFERRED = "deferred"
     """A server, or the failure to reach one, deferred the message: it waits in its retry tier."""
@@ -24,33 +24,13 @@ class RequeueReason(StrEnum):
     """A configured limit is used up: connections, rate, messages per hour or day."""
     WARMUP = "warmup"
     """The source's allowance of the day is used up."""
-    BACKLOG = "backlog"
-    """The lane keeps what it cannot send soon in a queue of its own."""
-    BACKLOG_OVER = "backlog_over"
-    """That queue is dissolved: what is left returns to the shard."""
     ROUTING_PENDING = "routing_pending"
     """Too many messages wait already for the look-up of their domain."""
     ROUTING_FAILED = "routing_failed"
     """The look-up of the domain failed in a way that says nothing about the domain."""
     BODY_UNAVAILABLE = "body_unavailable"
     """The stored body cannot be read now."""
-    TLS_REQUIREMENT = "tls_requirement"
-    """No host met what TLS has to be, and the message may be sent without that."""
-    CONNECTION_CLOSED = "connection_closed"
-    """The server ended the connection before it had taken the message."""
     SHARD_MOVED = "shard_moved"
     """Another replica owns the shard now."""
     DRAIN = "drain"
     """This process stops."""
-    STORE_AWAY = "store_away"
-    """The database cannot be asked."""
-    BROKER_AWAY = "broker_away"
-    """The broker did not confirm what follows from the message."""
-    MESSAGE_UNKNOWN = "message_unknown"
-    """The store does not have the message yet that a report or an event is about."""
-    HANDLER_FAILED = "handler_failed"
-    """The handler raised: a defect, tried a few times before the message is set aside."""
-    NOT_ENDED = "not_ended"
-    """The handler returned without ending the message: a defect."""
-    REPLAYED = "replayed"
-    """An operator took it from a dead-letter queue."""
