@@ -86,7 +86,8 @@ def test_webhook_is_proven_called_rotated_disabled_shown_and_replayed(
     api.post(f"{path}/verify")
     road.until(lambda: api.get(path)["verified"] is not None, "the end point is verified")
     api.post(f"{path}/test")
-    road.until(lambda: end_point.types()[1:] == ["test"], "the test call has come")
+    # Mail of other tests may still be on its way, and is told of here as well.
+    road.until(lambda: "test" in end_point.types(), "the test call has come")
 
     # Events come, each signed, and nothing that was not asked for.
     first = road.submit(make_mail(f"Mail {new_id()}"), ["bob@receiver.test"])
