@@ -18,12 +18,14 @@ from postroad_common.schemas.features import Features
 from postroad_common.schemas.framing import decode, encode
 from postroad_common.schemas.submission import Client, Recipient, Submission
 from postroad_common.tokens import Keyring, LinkSigner
-from postroad_transformer import css, template
-from postroad_transformer.compose import Composer
-from postroad_transformer.dkim import SigningKey
-from postroad_transformer.headers import HeaderRules
-from postroad_transformer.outbound import Envelopes, groups
-from postroad_transformer.template import Rules, make_template
+from postroad_transformer.composing import parts
+from postroad_transformer.composing.composer import Composer
+from postroad_transformer.composing.headers import HeaderRules
+from postroad_transformer.composing.outbound import Envelopes, groups
+from postroad_transformer.composing.rules import Rules
+from postroad_transformer.composing.template import make_template
+from postroad_transformer.css import inlining
+from postroad_transformer.signing.keys import SigningKey
 
 BASE = "https://track.example.com"
 KEYRING = Keyring(["the secret of this measurement"])
@@ -109,10 +111,10 @@ def measure(name: str, octets: bytes, key: SigningKey | None, *, again: bool = F
     deadline = time.perf_counter() + 2.0
     while time.perf_counter() < deadline:
         if not again:
-            template._rewrite_part.cache_clear()  # noqa: SLF001 - measures without it
-            css._remembered.cache_clear()  # noqa: SLF001 - the same
-            css._attribute.cache_clear()  # noqa: SLF001 - the same
-            css._merged.cache_clear()  # noqa: SLF001 - the same
+            parts._rewrite_part.cache_clear()  # noqa: SLF001 - measures without it
+            inlining._remembered.cache_clear()  # noqa: SLF001 - the same
+            inlining._attribute.cache_clear()  # noqa: SLF001 - the same
+            inlining._merged.cache_clear()  # noqa: SLF001 - the same
         started = time.perf_counter()
         count = 0
         for _, made in transformed(octets, key):

@@ -11,9 +11,9 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.submission import Client, Recipient, Submission
 from postroad_common.tokens import Keyring, LinkSigner
-from postroad_transformer.dkim import SigningKey
-from postroad_transformer.headers import HeaderRules
-from postroad_transformer.template import Rules
+from postroad_transformer.composing.headers import HeaderRules
+from postroad_transformer.composing.rules import Rules
+from postroad_transformer.signing.keys import SigningKey
 
 BASE = "https://track.example.com"
 NOW = 1_780_000_000.0

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import html as lxml_html
 
-from postroad_transformer.css import CssRefused, EngineName, inline
+from postroad_transformer.css.inlining import CssRefused, EngineName, inline
 
 TEMPLATES = Path(__file__).parent / "data" / "templates"
 ENGINES: tuple[EngineName, ...] = ("css-inline", "premailer")

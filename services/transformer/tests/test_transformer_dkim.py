@@ -21,15 +21,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from postroad_common.tokens import LinkKind
-from postroad_transformer.dkim import (
-    BodyHash,
-    HeaderHash,
-    KeyUnusable,
-    Signature,
-    SigningKey,
-    load_key,
-)
 from postroad_transformer.segments import Hole
+from postroad_transformer.signing.body import BodyHash
+from postroad_transformer.signing.keys import KeyUnusable, SigningKey, load_key
+from postroad_transformer.signing.signature import HeaderHash, Signature
 
 HOLE = Hole(LinkKind.CLICK, 0, b"")
 FIELDS = [

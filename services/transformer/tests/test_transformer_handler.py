@@ -24,10 +24,13 @@ from postroad_common.store.database import Database
 from postroad_common.store.domains import DkimKey
 from postroad_common.store.suppressions import Suppression
 from postroad_common.tokens import Keyring, LinkSigner
-from postroad_transformer.handler import AT_ONCE, Policy, Surroundings, Transformer
-from postroad_transformer.headers import HeaderRules
-from postroad_transformer.lookups import ImageStore, SigningKeys, SuppressionCheck
-from postroad_transformer.template import Rules
+from postroad_transformer.composing.headers import HeaderRules
+from postroad_transformer.composing.rules import Rules
+from postroad_transformer.handler import Dependencies, Transformer
+from postroad_transformer.lookups.images import ImageStore
+from postroad_transformer.lookups.signing_keys import SigningKeys
+from postroad_transformer.lookups.suppressions import SuppressionCheck
+from postroad_transformer.publishing import GROUPS_AT_ONCE, Policy
 
 BASE = "https://track.example.com"
 KEYRING = Keyring(["a secret of sufficient length"])
@@ -52,7 +55,7 @@ class Road:
         self.incoming = BrokerLink(amqp_url, "test consume")
         self.publisher = Publisher(self.outgoing)
         self.events = EventWriter(self.publisher)
-        around = Surroundings(
+        needs = Dependencies(
             self.publisher,
             self.events,
             database.bodies,
@@ -61,7 +64,7 @@ class Road:
             ImageStore(database.images),
         )
         policy = Policy(Rules(HeaderRules("mx.example.net"), BASE), LINKS, BOUNCES, 4096)
-        self.transformer = Transformer(around, policy)
+        self.transformer = Transformer(needs, policy)
         self.consumer = Consumer(
             self.incoming, self.publisher, topology.ACCEPTED, self.transformer.transform
         )
@@ -389,7 +392,7 @@ async def test_when_the_broker_breaks_off_the_rest_follows_and_little_comes_twic
         line.server.close()
     assert line.breaks == 1
     assert {message.id for message, _ in sent} == {each.id for each in submission.recipients}
-    assert len(sent) <= 300 + AT_ONCE
+    assert len(sent) <= 300 + GROUPS_AT_ONCE
     assert await road.depth(topology.ACCEPTED.name) == 0
 
 
@@ -436,8 +439,8 @@ async def test_a_hosted_image_is_stored_before_its_mail_goes_out(road: Road, mak
 
 async def test_images_stay_in_the_mail_while_the_store_is_away(road: Road, make_submission: Make):
     away = Database("mongodb://127.0.0.1:1/none", patience=0.3)
-    around = road.transformer._around
-    road.transformer._around = dataclasses.replace(around, images=ImageStore(away.images))
+    needs = road.transformer._needs
+    road.transformer._needs = dataclasses.replace(needs, images=ImageStore(away.images))
     await road.submit(make_submission(features=PLAIN, images_hosted=True), WITH_PICTURE)
     ((_, body),) = await road.outbound(1)
     assert body.endswith(WITH_PICTURE.partition(b"\r\n\r\n")[2])

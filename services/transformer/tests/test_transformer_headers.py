@@ -9,16 +9,13 @@ import pytest
 
 from postroad_common.schemas.submission import Client, Submission
 from postroad_common.tokens import LinkSigner
-from postroad_transformer.compose import Composer
-from postroad_transformer.dkim import SigningKey
-from postroad_transformer.fields import content_type, read_block
-from postroad_transformer.headers import (
-    HeaderRules,
-    peek_sender_domain,
-    sender_domain,
-    unsubscribe_urls,
-)
-from postroad_transformer.template import Rules, make_template
+from postroad_transformer.composing.composer import Composer
+from postroad_transformer.composing.headers import HeaderRules
+from postroad_transformer.composing.rules import Rules
+from postroad_transformer.composing.template import make_template
+from postroad_transformer.reading.fields import content_type, read_block
+from postroad_transformer.reading.sender import peek_sender_domain, sender_domain, unsubscribe_urls
+from postroad_transformer.signing.keys import SigningKey
 
 BASE = "https://track.example.com"
 Make = Callable[..., Submission]

@@ -12,8 +12,9 @@ import pytest
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.submission import Submission
 from postroad_common.tokens import LinkKind, LinkSigner
-from postroad_transformer.compose import Composer
-from postroad_transformer.template import Rules, Template, make_template
+from postroad_transformer.composing.composer import Composer
+from postroad_transformer.composing.rules import Rules
+from postroad_transformer.composing.template import Template, make_template
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>"

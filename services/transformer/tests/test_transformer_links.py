@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.features import Features
 from postroad_common.tokens import Keyring, LinkKind, LinkSigner
-from postroad_transformer.links import LinkRules, target_of
-from postroad_transformer.rewrite import Outcome, Rewriter, State
+from postroad_transformer.composing.rewrite import Outcome, Rewriter, State
+from postroad_transformer.html.urls import target_of
 from postroad_transformer.segments import Hole, Segment
+from postroad_transformer.tracking.links import LinkRules
 
 BASE = "https://track.example.com"
 SIGNER = LinkSigner(Keyring(["a secret of sufficient length"]), BASE)

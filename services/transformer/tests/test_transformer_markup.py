@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_transformer.markup import Attributes, Page, attribute_text
+from postroad_transformer.html.attributes import Attributes, attribute_text
+from postroad_transformer.html.page import Page
 
 
 def names(text: str) -> list[str]:

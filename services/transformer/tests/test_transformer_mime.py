@@ -16,9 +16,10 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.tokens import Keyring, LinkSigner
-from postroad_transformer.compose import Composer
-from postroad_transformer.headers import HeaderRules
-from postroad_transformer.template import Rules, Template, make_template
+from postroad_transformer.composing.composer import Composer
+from postroad_transformer.composing.headers import HeaderRules
+from postroad_transformer.composing.rules import Rules
+from postroad_transformer.composing.template import Template, make_template
 
 BASE = "https://track.example.com"
 SIGNER = LinkSigner(Keyring(["a secret of sufficient length"]), BASE)

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.submission import Submission
 from postroad_common.tokens import LinkSigner
-from postroad_transformer.compose import Composer
-from postroad_transformer.plaintext import MAX_TEXT, text_of
-from postroad_transformer.template import Rules, make_template
+from postroad_transformer.composing.composer import Composer
+from postroad_transformer.composing.rules import Rules
+from postroad_transformer.composing.template import make_template
+from postroad_transformer.html.text import MAX_TEXT, text_of
 
 Make = Callable[..., Submission]
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_transformer.markup import Page
-from postroad_transformer.scam import shows_address
+from postroad_transformer.html.page import Page
+from postroad_transformer.tracking.scam import shows_address
 
 TARGET = "http://www.example.com/"
 

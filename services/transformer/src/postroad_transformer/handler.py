@@ -8,8 +8,8 @@ came; only a submission that is no submission is set aside.
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -18,27 +18,25 @@ from prometheus_client import Counter, Histogram
 from postroad_common.broker.delivery import Delivery
 from postroad_common.broker.eventwriter import EventWriter
 from postroad_common.broker.publisher import Publisher
-from postroad_common.broker.topology import OUTBOUND
 from postroad_common.errors import StoreAway
-from postroad_common.mail.verp import BounceAddresses
 from postroad_common.schemas import events
 from postroad_common.schemas.framing import FrameError, decode
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.bodies import Bodies, BodyGone
 from postroad_common.store.suppressions import Suppression
-from postroad_common.tokens import LinkSigner
-from postroad_transformer.compose import Composer
-from postroad_transformer.dkim import SigningKey
-from postroad_transformer.headers import peek_sender_domain
-from postroad_transformer.lookups import ImageStore, Pair, SigningKeys, SuppressionCheck
-from postroad_transformer.outbound import Envelopes, Group, Stored, groups, wants_bounce_address
-from postroad_transformer.template import Rules, Template, make_template
+from postroad_transformer.composing.composer import Composer
+from postroad_transformer.composing.outbound import wants_bounce_address
+from postroad_transformer.composing.template import Template, make_template
+from postroad_transformer.lookups import Pair
+from postroad_transformer.lookups.images import ImageStore
+from postroad_transformer.lookups.signing_keys import SigningKeys
+from postroad_transformer.lookups.suppressions import SuppressionCheck
+from postroad_transformer.publishing import Policy, Publications, run_all
+from postroad_transformer.reading.sender import peek_sender_domain
+from postroad_transformer.signing.keys import SigningKey
 
 IN_THREAD = 65_536  # octets; the template of a larger message is made beside the event loop
 MAX_HEADER = 65_536  # octets in which the From field is looked for
-AT_ONCE = 16  # recipients whose messages are made in one go, and published together
-KEEP_BODY = 86_400.0  # seconds that a stored body outlives its message
-MAX_REMEMBERED = 1_000  # submissions in part published
 
 _log = structlog.get_logger("transformer")
 
@@ -68,16 +66,8 @@ class _Job:
     template: Template | None = None
 
 
-@dataclass(slots=True)
-class _Progress:
-    """What of a submission is safe already, should the rest have to be tried again."""
-
-    published: set[str] = field(default_factory=set)  # by the first message id of each group
-    stored: Stored | None = None
-
-
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Dependencies:
     """What the handler works with."""
 
     publisher: Publisher
@@ -88,23 +78,13 @@ class Surroundings:
     images: ImageStore
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the handler decides by; `inline_body_max` is in octets."""
-
-    rules: Rules
-    links: LinkSigner
-    bounces: BounceAddresses
-    inline_body_max: int
-
-
 class Transformer:
     """The handler of `transformer.accepted`."""
 
-    def __init__(self, surroundings: Surroundings, policy: Policy) -> None:
-        self._around = surroundings
+    def __init__(self, dependencies: Dependencies, policy: Policy) -> None:
+        self._needs = dependencies
         self._policy = policy
-        self._progress: dict[str, _Progress] = {}
+        self._publications = Publications(dependencies.publisher, dependencies.bodies, policy)
 
     async def transform(self, deliveries: list[Delivery]) -> None:
         """Transform a batch of submissions and end each delivery: the second function of one mail.
@@ -114,7 +94,7 @@ class Transformer:
         jobs = [job for delivery in deliveries if (job := await self._read(delivery))]
         inline = [job for job in jobs if job.submission.body is None]
         stored = [job for job in jobs if job.submission.body is not None]
-        await _all([self._transform_read(inline), *map(self._fetch_and_transform, stored)])
+        await run_all([self._transform_read(inline), *map(self._fetch_and_transform, stored)])
 
     async def _fetch_and_transform(self, job: _Job) -> None:
         """Apart from the rest, so that waiting for the store holds up nobody else."""
@@ -122,7 +102,7 @@ class Transformer:
             await self._transform_read([job])
 
     async def _transform_read(self, jobs: Sequence[_Job]) -> None:
-        suppressed = await self._around.suppressions.find_many(
+        suppressed = await self._needs.suppressions.find_many(
             (job.submission.account, recipient.address.lower())
             for job in jobs
             for recipient in job.submission.recipients
@@ -132,13 +112,13 @@ class Transformer:
             job.sender = None if domain is None else (job.submission.account, domain)
         # Asked before, for the tracking hosts; the peek and the parser differ on odd headers only.
         peeked = {job.sender for job in jobs if job.sender}
-        signers = await self._around.keys.find_many(peeked)
+        signers = await self._needs.keys.find_many(peeked)
         for job in jobs:
             job.template = await self._template(job)
         others = {pair for job in jobs if (pair := _signer(job)) and pair not in peeked}
         if others:
-            signers |= await self._around.keys.find_many(others)
-        await _all(
+            signers |= await self._needs.keys.find_many(others)
+        await run_all(
             self._send(job, suppressed, signers.get(_signer(job) or ("", ""), ())) for job in jobs
         )
 
@@ -155,7 +135,7 @@ class Transformer:
         reference = job.submission.body
         assert reference is not None  # noqa: S101 - only those are asked for
         try:
-            job.body = await self._around.bodies.get(reference)
+            job.body = await self._needs.bodies.get(reference)
         except StoreAway as error:
             await job.delivery.retry(f"its body cannot be fetched: {error}")
         except BodyGone as error:
@@ -168,18 +148,20 @@ class Transformer:
         started = time.perf_counter()
         raw = bytes(job.body)
         job.body = b""
-        host = self._around.keys.tracking_host(job.sender) if job.sender else None
-        template = await self._made(raw, job.submission, host)
-        if template.images and not await self._around.images.keep(template.images):
+        host = self._needs.keys.tracking_host(job.sender) if job.sender else None
+        template = await self._make_template(raw, job.submission, host)
+        if template.images and not await self._needs.images.keep(template.images):
             embedding = job.submission.model_copy(update={"images_hosted": False})
-            template = await self._made(raw, embedding, host)
+            template = await self._make_template(raw, embedding, host)
             template.facts["hosting"] = "left embedded: the images could not be stored"
         TEMPLATE_SECONDS.observe(time.perf_counter() - started)
         if template.body_at >= 0:
             LEFT_AS_IT_IS.inc()
         return template
 
-    async def _made(self, raw: bytes, submission: Submission, host: str | None) -> Template:
+    async def _make_template(
+        self, raw: bytes, submission: Submission, host: str | None
+    ) -> Template:
         rules = self._policy.rules.at(host)
         if len(raw) > IN_THREAD:
             return await asyncio.to_thread(make_template, raw, submission, rules)
@@ -210,14 +192,17 @@ class Transformer:
         _SUPPRESSED.inc(len(told))
         if wanted:
             composer = await self._composer(template, keys, now)
-            if not await self._publish(job, composer, wanted):
+            try:
+                await self._publications.publish(submission, composer, wanted)
+            except StoreAway as error:
+                await job.delivery.retry(f"its body cannot be stored: {error}")
                 return
             changes = _changes(submission, template, keys)
             told += [events.transformed(submission, each, now, changes) for each in wanted]
-        await self._around.events.write(told)
+        await self._needs.events.write(told)
         job.delivery.ack()
         _SENT.inc(len(wanted))
-        self._progress.pop(submission.id, None)
+        self._publications.forget(submission.id)
         _log.debug("transformed", submission=submission.id, recipients=len(wanted))
 
     async def _composer(
@@ -227,65 +212,6 @@ class Transformer:
         if template.body_size > IN_THREAD:  # it hashes the body
             return await asyncio.to_thread(Composer, template, links, keys, now)
         return Composer(template, links, keys, now)
-
-    async def _publish(
-        self, job: _Job, composer: Composer, recipients: Sequence[Recipient]
-    ) -> bool:
-        """Publish what is not published yet; False if it must wait for the store.
-
-        Raises:
-            BrokerAway: some is not confirmed; the rest is remembered as done.
-        """
-        submission = job.submission
-        progress = self._remembered(submission.id)
-        if progress.stored is None and self._is_stored(submission, composer):
-            try:
-                progress.stored = await self._store(submission, composer)
-            except StoreAway as error:
-                await job.delivery.retry(f"its body cannot be stored: {error}")
-                return False
-        envelopes = Envelopes(submission, composer, self._policy.bounces, progress.stored)
-        personal = composer.template.is_personal
-        todo = [
-            group
-            for group in groups(submission, recipients, personal=personal)
-            if group[0].id not in progress.published
-        ]
-        for at in range(0, len(todo), AT_ONCE):
-            await _all(
-                self._publish_one(group, envelopes.frame(group), progress)
-                for group in todo[at : at + AT_ONCE]
-            )
-        return True
-
-    async def _publish_one(
-        self, group: Group, frame: tuple[str, bytes], progress: _Progress
-    ) -> None:
-        destination, octets = frame
-        await self._around.publisher.publish(OUTBOUND.name, destination, octets)
-        progress.published.add(group[0].id)
-
-    def _remembered(self, submission_id: str) -> _Progress:
-        if len(self._progress) > MAX_REMEMBERED:
-            self._progress.pop(next(iter(self._progress)))
-        return self._progress.setdefault(submission_id, _Progress())
-
-    def _is_stored(self, submission: Submission, composer: Composer) -> bool:
-        """Whether the body travels as a reference.
-
-        A message that came inline may grow to a few times the limit before it is stored, so that
-        small mail does not come to depend on the database by being transformed.
-        """
-        size = composer.template.body_size
-        limit = self._policy.inline_body_max
-        return size > (limit if submission.body is not None else 4 * limit)
-
-    async def _store(self, submission: Submission, composer: Composer) -> Stored:
-        if submission.body is not None and composer.template.body_at >= 0:
-            return Stored(submission.body, composer.template.body_at)
-        keep = submission.expires + KEEP_BODY
-        reference = await self._around.bodies.put(composer.skeleton(), keep)
-        return Stored(reference, 0)
 
 
 def _signer(job: _Job) -> Pair | None:
@@ -305,14 +231,3 @@ def _changes(
     if submission.send_at is not None:
         changes["not_before"] = submission.send_at
     return changes
-
-
-async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Do all of `work` at once; only then raise what went wrong first."""
-    coroutines = list(work)
-    if len(coroutines) == 1:
-        await coroutines[0]
-        return
-    for result in await asyncio.gather(*coroutines, return_exceptions=True):
-        if isinstance(result, BaseException):
-            raise result

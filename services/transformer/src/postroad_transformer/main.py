@@ -5,11 +5,14 @@ from postroad_common.broker.topology import ACCEPTED
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokens import Keyring, LinkSigner
-from postroad_transformer.handler import Policy, Surroundings, Transformer
-from postroad_transformer.headers import HeaderRules
-from postroad_transformer.lookups import ImageStore, SigningKeys, SuppressionCheck
+from postroad_transformer.composing.headers import HeaderRules
+from postroad_transformer.composing.rules import Rules
+from postroad_transformer.handler import Dependencies, Transformer
+from postroad_transformer.lookups.images import ImageStore
+from postroad_transformer.lookups.signing_keys import SigningKeys
+from postroad_transformer.lookups.suppressions import SuppressionCheck
+from postroad_transformer.publishing import Policy
 from postroad_transformer.settings import Settings
-from postroad_transformer.template import Rules
 
 
 def make_policy(settings: Settings) -> Policy:
@@ -32,7 +35,7 @@ def make_policy(settings: Settings) -> Policy:
 async def build(context: ServiceContext[Settings]) -> None:
     """Put the service together and start it."""
     database = context.database
-    surroundings = Surroundings(
+    dependencies = Dependencies(
         publisher=context.publisher,
         events=context.events,
         bodies=database.bodies,
@@ -40,7 +43,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         suppressions=SuppressionCheck(database.suppressions),
         images=ImageStore(database.images),
     )
-    transformer = Transformer(surroundings, make_policy(context.settings))
+    transformer = Transformer(dependencies, make_policy(context.settings))
     consumer = Consumer(
         context.link,
         context.publisher,

@@ -17,5 +17,6 @@ class Hole(NamedTuple):
 
 
 Segment: TypeAlias = str | Hole
+Chunk: TypeAlias = bytes | Hole
 Url: TypeAlias = tuple[str, Hole, str]
 """A tracked URL: its base, the hole, and the end that is the same for every recipient."""

@@ -1,23 +1,14 @@
-"""Content-Transfer-Encoding and charset of one text part: decoded once, encoded once.
+"""The text of one part: its Content-Transfer-Encoding and charset, decoded once.
 
-A part keeps its charset, and its transfer encoding where that can carry the new text; otherwise,
-and in place of base64, it becomes quoted-printable. Holes stay visible in the encoded octets: in
-quoted-printable they have a line of their own between two soft line breaks.
+A part keeps its charset: the codec that reads it also writes it back octet for octet.
 """
 
 import binascii
 import codecs
 import functools
 import re
-from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from postroad_common.tokens import LinkSigner
-from postroad_transformer.segments import Hole, Segment
-
-Chunk: TypeAlias = bytes | Hole
-
-_MAX_LINE = 998  # octets without CRLF, RFC 5322 section 2.1.1
 _AS_IT_IS = frozenset({"", "7bit", "8bit", "binary"})
 _BASE64 = re.compile(rb"[A-Za-z0-9+/ \t\r\n]*={0,2}[ \t\r\n]*")
 # Each is linear: a run of white space is looked at from its start only.
@@ -26,7 +17,6 @@ _NO_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")
 _SHIFTED = re.compile(rb"\x1b[$()*+./-]")
 # Charsets whose octets are ASCII characters wherever they are below 128.
 _SINGLE = re.compile("ascii|utf-8|iso8859-|cp125|cp437|cp85|cp86|koi8|mac|latin")
-_NEWLINE = re.compile(rb"\r\n|\r|\n")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._:-]{0,39}")
 _ASCII = bytes((9, 10, 13, *range(32, 127)))
 # Names for which the larger set is what senders mean (WHATWG Encoding, section 4.2).
@@ -46,8 +36,6 @@ _LARGER = {
     "utf8": "utf-8",
     "ascii": "us-ascii",
 }
-_HOLE_MARKS = "\x02\x03\x04\x05\x06\x07\x10\x11\x12"  # as in `markup`: stands for a hole
-_HOLE_FILLER = b"x" * LinkSigner.HEAD_LENGTH
 
 
 class Undecodable(ValueError):  # noqa: N818 - says what the part is
@@ -94,7 +82,7 @@ def decode(body: bytes, encoding: str, charset: str) -> Text:
     if encoding in _AS_IT_IS:
         octets = body
     elif encoding == "quoted-printable":
-        octets = _unquoted(body)
+        octets = _decode_quoted_printable(body)
     elif encoding == "base64":
         if not _BASE64.fullmatch(body):
             raise Undecodable("the base64 is broken")
@@ -108,7 +96,7 @@ def decode(body: bytes, encoding: str, charset: str) -> Text:
     if codec in {None, "ascii"} and _SHIFTED.search(octets):
         raise Undecodable("escape sequences of another charset")
     if codec is not None and not _SINGLE.match(codec):
-        return _strictly(octets, codec)
+        return _decode_strictly(octets, codec)
     if codec == "ascii" and octets.isascii():
         return Text(octets.decode("ascii"), "ascii")
     if codec is None and not octets.isascii():
@@ -121,7 +109,7 @@ def decode(body: bytes, encoding: str, charset: str) -> Text:
     return Text(octets.decode("latin-1"), "latin-1")
 
 
-def _strictly(octets: bytes, codec: str) -> Text:
+def _decode_strictly(octets: bytes, codec: str) -> Text:
     """Return the text of a charset of several octets, if it comes back octet for octet."""
     names = ("iso2022_jp", "iso2022_jp_ext") if codec.startswith("iso2022_jp") else (codec,)
     for name in names:
@@ -134,7 +122,7 @@ def _strictly(octets: bytes, codec: str) -> Text:
     raise Undecodable("the text is not valid in its charset")
 
 
-def _unquoted(body: bytes) -> bytes:
+def _decode_quoted_printable(body: bytes) -> bytes:
     """Decode quoted-printable (RFC 2045 section 6.7).
 
     White space at the end of a line is transport padding and goes, behind `=` too; a `=` that
@@ -143,63 +131,3 @@ def _unquoted(body: bytes) -> bytes:
     if b" \r\n" in body or b"\t\r\n" in body or body[-1:] in {b" ", b"\t"}:
         body = _PADDING.sub(b"", body)
     return binascii.a2b_qp(_NO_ESCAPE.sub(b"=3D", body))
-
-
-class Encoded(NamedTuple):
-    """A part's new body; `encoding` is None where the Content-Transfer-Encoding stays."""
-
-    chunks: list[Chunk]
-    encoding: str | None
-
-
-def encode(segments: Sequence[Segment], codec: str, encoding: str) -> Encoded:
-    """Return the octets of `segments` (strings, holes in turn) in transfer encoding `encoding`.
-
-    Raises:
-        Undecodable: the text uses every control character, so that none can stand for a hole.
-    """
-    texts: Any = segments[0::2]
-    holes: Any = segments[1::2]
-    text = "".join(texts)
-    mark = next((mark for mark in _HOLE_MARKS if mark not in text), "")
-    if not mark:
-        raise Undecodable("full of control characters")
-    whole = _canonical(mark.join(texts).encode(codec, "xmlcharrefreplace"))
-    octets = mark.encode("ascii")
-    if encoding in _AS_IT_IS and _fits(whole.replace(octets, _HOLE_FILLER)):
-        return Encoded(_in_turn(whole.split(octets), holes), None)
-    # As an escape the mark takes three characters of its line, so there is room for a soft line
-    # break in its place; the hole gets a line of its own.
-    pieces = _quoted_printable(whole).split(b"=%02X" % ord(mark))
-    chunks = [pieces[0], *[b"=\r\n" + piece for piece in pieces[1:]]]
-    chunks[:-1] = [chunk + b"=\r\n" for chunk in chunks[:-1]]
-    return Encoded(
-        _in_turn(chunks, holes), None if encoding == "quoted-printable" else "quoted-printable"
-    )
-
-
-def _in_turn(octets: Sequence[bytes], holes: Sequence[Hole]) -> list[Chunk]:
-    chunks: list[Chunk] = [b""] * (len(octets) + len(holes))
-    chunks[0::2] = octets
-    chunks[1::2] = holes
-    return chunks
-
-
-def _canonical(octets: bytes) -> bytes:
-    """`octets` with CRLF for every line end, as text in mail has it (RFC 2046 section 4.1.1)."""
-    count = octets.count(b"\n")
-    if count == octets.count(b"\r") == octets.count(b"\r\n"):
-        return octets
-    return _NEWLINE.sub(b"\r\n", octets)
-
-
-def _fits(octets: bytes) -> bool:
-    """Whether every line is short enough to travel as it is."""
-    return b"\0" not in octets and max(map(len, octets.split(b"\r\n"))) <= _MAX_LINE
-
-
-def _quoted_printable(octets: bytes) -> bytes:
-    encoded = binascii.b2a_qp(octets, istext=True)
-    if b"\r" not in encoded:  # without a line end to go by it breaks lines with a bare LF
-        return encoded.replace(b"\n", b"\r\n")
-    return encoded

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from postroad_common.schemas.features import Features
-from postroad_transformer.css import CssRefused, EngineName, inline_styles
-from postroad_transformer.hosting import Hosting, host_images, still_embedded
-from postroad_transformer.links import LinkRules, track_links
-from postroad_transformer.markup import Page
-from postroad_transformer.opens import MEASURED, add_pixel, track_images
+from postroad_transformer.css.inlining import CssRefused, EngineName, inline_styles
+from postroad_transformer.html.page import Page
+from postroad_transformer.reading.decoding import Undecodable
 from postroad_transformer.segments import Segment
-from postroad_transformer.transfer import Undecodable
+from postroad_transformer.tracking.hosting import Hosting, find_embedded, host_images
+from postroad_transformer.tracking.links import LinkRules, track_links
+from postroad_transformer.tracking.opens import MEASURED, add_pixel, track_images
 
 INLINED = "inlined"
 NOTHING_TO_INLINE = "nothing to inline"
@@ -95,7 +95,7 @@ class Rewriter:
         outcome = Outcome(segments, css, links, images, pixel, after)
         if self.hosting is None:
             return outcome
-        embedded = still_embedded("".join(page.pieces), [cid for cid, _ in self.hosting.digests])
+        embedded = find_embedded("".join(page.pieces), [cid for cid, _ in self.hosting.digests])
         if hosted:
             images["hosted"] = hosted.total()
         return outcome._replace(hosted=frozenset(hosted), embedded=embedded)
@@ -107,7 +107,7 @@ class Rewriter:
             return f"left as it is: {refused}"
 
 
-def facts(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def describe_outcomes(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Return what became of a message's texts, for the timeline; only what happened."""
     told: dict[str, Any] = {}
     css = {outcome.css for outcome in outcomes if outcome.css}

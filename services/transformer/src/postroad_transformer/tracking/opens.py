@@ -9,9 +9,11 @@ image is left that is sure to be fetched, a transparent pixel is added.
 from collections import Counter
 
 from postroad_common.tokens import LinkKind, tail
-from postroad_transformer.links import MAX_LINKS, MAX_TARGET, LinkRules, is_opted_out, target_of
-from postroad_transformer.markup import Attributes, Page
+from postroad_transformer.html.attributes import Attributes
+from postroad_transformer.html.page import Page
+from postroad_transformer.html.urls import target_of
 from postroad_transformer.segments import Hole
+from postroad_transformer.tracking.links import MAX_LINKS, MAX_TARGET, LinkRules, is_opted_out
 
 MEASURED = "measured"
 

@@ -27,7 +27,8 @@ from lxml import etree  # type: ignore[import-untyped] # the same
 from premailer import Premailer
 from premailer.premailer import PremailerError
 
-from postroad_transformer.markup import VOID, Attributes, Page, attribute_text
+from postroad_transformer.html.attributes import Attributes, attribute_text
+from postroad_transformer.html.page import VOID, Page
 
 EngineName = Literal["css-inline", "premailer"]
 Engine = Callable[[str, str], dict[int, str]]
@@ -50,7 +51,7 @@ _FORMATTING = frozenset(
 )
 _MARK = "data-node"  # the attribute with the number, in texts that do not use the name themselves
 # Behind the mark. The engines may move attributes that stood before it behind it. Atomic groups,
-# not `)*+`: see `markup` about Python before 3.11.5.
+# not `)*+`: see `html.page` about Python before 3.11.5.
 _DECLARED = re.compile(r'"\d+"(?>(?: (?!style=)[^\s="]+(?:="[^"]*")?)*) style="([^"]*)"')
 # lxml writes single quotes around a value that has double quotes in it.
 _DECLARED_BY_LXML = (

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from postroad_common.tokens import LinkKind, LinkSigner
-from postroad_transformer.dkim import BodyHash, HeaderHash, Signature, SigningKey
-from postroad_transformer.template import Template
+from postroad_transformer.composing.template import Template
+from postroad_transformer.signing.body import BodyHash
+from postroad_transformer.signing.keys import SigningKey
+from postroad_transformer.signing.signature import HeaderHash, Signature
 
 
 class Content(NamedTuple):
@@ -32,7 +34,7 @@ class Composer:
         self._static = [chunk for chunk in template.body if isinstance(chunk, bytes)]
         self._fields = template.header.static
         self._body_hash = BodyHash(template.body) if keys else None
-        self._signatures = self._prepared(self._fields) if self._fields is not None else []
+        self._signatures = self._prepare(self._fields) if self._fields is not None else []
         self._shared: Content | None = None
 
     def content(self, message_id: str) -> Content:
@@ -51,7 +53,7 @@ class Composer:
             if fields is None:
                 one = links.head(LinkKind.UNSUBSCRIBE, 0, b"").encode()
                 fields = self.template.header.filled(one)
-                signatures = self._prepared(fields)
+                signatures = self._prepare(fields)
         signed: list[bytes] = []
         if self._body_hash is not None:
             digest = self._body_hash.digest(fills)
@@ -83,7 +85,7 @@ class Composer:
             patches.append((at, fill))
         return patches
 
-    def _prepared(self, fields: Sequence[bytes]) -> list[Signature]:
+    def _prepare(self, fields: Sequence[bytes]) -> list[Signature]:
         if not self._keys:
             return []
         header = HeaderHash(fields)

@@ -8,28 +8,21 @@ into a GET and loses the fields.
 """
 
 import functools
-import re
 from collections import Counter
 from dataclasses import dataclass
-from urllib.parse import quote
-
-import idna
 
 from postroad_common.tokens import LinkKind, tail
-from postroad_transformer.markup import Attributes, Page
-from postroad_transformer.scam import shows_address
+from postroad_transformer.html.attributes import Attributes
+from postroad_transformer.html.page import Page
+from postroad_transformer.html.urls import target_of
 from postroad_transformer.segments import Hole, Url
+from postroad_transformer.tracking.scam import shows_address
 
 MAX_TARGET = 3_000  # octets; the tracked URL is a third longer and stays below 4,096 + its base
 MAX_LINKS = 2_000  # tracked of one mail, and as many images: each costs a token per recipient
 MAX_NUMBER = (1 << 24) - 1  # what a token holds
 _MAX_FRAGMENT = 20_000  # characters of HTML inside one link that are looked at
 
-_HTTP = re.compile(r"(https?://)([^/?#\\]+)", re.IGNORECASE)
-_PLAIN = re.compile(r"https?://[A-Za-z0-9.-]+(?:[/?#:][!-~]*)?")
-_EDGES = "".join(map(chr, range(33)))
-_NEWLINES = str.maketrans("", "", "\t\r\n")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LINKS = frozenset({"<a", "<area"})
 _LINK_ENDS = frozenset({"<a", "</a"})
 _OFF = frozenset({"off", "false", "no"})
@@ -56,36 +49,6 @@ _UNSUBSCRIBE_TEXT = (
     "darse de baja",
     "disiscriviti",
 )
-
-
-def target_of(value: str) -> str | None:
-    """Return the URL a browser would open for `value`, in ASCII; None if it is not http(s).
-
-    Printable ASCII stays as it is, octet for octet. Spaces and characters beyond ASCII are
-    percent-encoded (UTF-8), and those of the host become A-labels, as browsers do it.
-    """
-    if _PLAIN.fullmatch(value):
-        return value
-    value = value.strip(_EDGES).translate(_NEWLINES)
-    match = _HTTP.match(value)
-    if not match or _CONTROL.search(value):
-        return None
-    if value.isascii():
-        return value.replace(" ", "%20")
-    authority, rest = match[2], value[match.end() :]
-    if not authority.isascii():
-        userinfo, at, host = authority.rpartition("@")
-        host, colon, port = host.partition(":")
-        try:
-            host = idna.encode(host, uts46=True, transitional=False).decode("ascii")
-        except (idna.IDNAError, UnicodeError):
-            return None
-        authority = quote(userinfo, safe="%:!$&'()*+,;=") + at + host + colon + port
-    try:
-        rest = "".join(char if "!" <= char <= "~" else quote(char) for char in rest)
-    except UnicodeEncodeError:  # a lone surrogate
-        return None
-    return match[1] + authority + rest if authority.isascii() else None
 
 
 @dataclass(frozen=True)

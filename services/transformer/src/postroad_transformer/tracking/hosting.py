@@ -15,10 +15,10 @@ from urllib.parse import unquote
 
 from postroad_common.store.images import MAX_IMAGE, HostedImage
 from postroad_common.tokens import LinkKind, tail
-from postroad_transformer.links import MAX_NUMBER
-from postroad_transformer.markup import Page
-from postroad_transformer.mime import ImagePart
+from postroad_transformer.html.page import Page
+from postroad_transformer.reading.mime import ImagePart
 from postroad_transformer.segments import Hole
+from postroad_transformer.tracking.links import MAX_NUMBER
 
 MAX_IMAGES = 100
 """Of one mail."""
@@ -89,7 +89,7 @@ def host_images(page: Page, base_url: str, hosting: Hosting) -> Counter[str]:
     return used
 
 
-def still_embedded(text: str, cids: Iterable[str]) -> frozenset[str]:
+def find_embedded(text: str, cids: Iterable[str]) -> frozenset[str]:
     """Those Content-IDs that the HTML `text` refers to as ever."""
     lowered = unquote(text, "latin-1").lower() if "cid:" in text.lower() else ""
     return frozenset(cid for cid in cids if f"cid:{cid.lower()}" in lowered)

@@ -13,7 +13,7 @@ from postroad_common.mail.verp import BounceAddresses
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient, Patch
 from postroad_common.schemas.submission import BodyReference, Recipient, Submission
-from postroad_transformer.compose import Composer
+from postroad_transformer.composing.composer import Composer
 
 MAX_RECIPIENTS = 100  # that every server takes in one transaction (RFC 5321 section 4.5.3.1.8)
 
@@ -69,9 +69,9 @@ class Envelopes:
         self._eightbit = not all(
             chunk.isascii() for chunk in template.body if isinstance(chunk, bytes)
         )
-        self._same = self._common()
+        self._same = self._shared_fields()
 
-    def _common(self) -> dict[str, Any]:
+    def _shared_fields(self) -> dict[str, Any]:
         """Return the fields that all messages of the submission share."""
         submission = self._submission
         same: dict[str, Any] = {

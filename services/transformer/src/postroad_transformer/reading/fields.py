@@ -59,7 +59,7 @@ def read_block(raw: bytes, start: int, end: int) -> Block:
     return Block(tuple(fields), position + 2 if separated else position, separated)
 
 
-def mended_header(raw: bytes) -> bytes:
+def mend_header(raw: bytes) -> bytes:
     """Return the message with every line of its header a field; `raw` itself where that is so.
 
     A byte order mark goes, and so does a first line `From …` of a mailbox file; every other line

@@ -1,23 +1,16 @@
-"""A plain-text alternative made from the HTML of a mail that has no text of its own.
+"""What an HTML text says to readers without HTML.
 
-Only on request. The HTML part is wrapped in a `multipart/alternative` behind the text; its own
-header and body move as they are. The text shows headings, paragraphs, list items and table rows
-on lines of their own, the address of each link behind its words, and what images say of
-themselves. It is for readers without HTML, not a picture of the page.
+Headings, paragraphs, list items and table rows stand on lines of their own, the address of each
+link behind its words, and what images say of themselves. It is no picture of the page.
 """
 
-import binascii
 import re
 from collections.abc import Iterator
 from html import unescape
 
-from postroad_transformer.fields import Block
-from postroad_transformer.links import target_of
-from postroad_transformer.markup import VOID, Page
-from postroad_transformer.mime import HtmlPart, Malformed, html_parts
-from postroad_transformer.transfer import Undecodable, decode
+from postroad_transformer.html.page import VOID, Page
+from postroad_transformer.html.urls import target_of
 
-MAX_HTML = 2 * 1024 * 1024  # octets of the encoded HTML
 MAX_TEXT = 100_000  # characters; what is beyond is left to the HTML
 MAX_LINK = 2_000
 
@@ -41,7 +34,7 @@ def text_of(html: str) -> str:
     pieces: list[str] = [page.pieces[0]]
     link: str | None = None
     in_pre = False
-    for number in _shown(page):
+    for number in _visible_tags(page):
         name = page.names[number]
         plain = name.lstrip("</")
         content = page.pieces[3 * number + 3]
@@ -81,7 +74,7 @@ def _text(content: str, *, in_pre: bool) -> str:
     return text.replace("\r\n", "\n").replace("\n", "\0").replace(" ", "\1")
 
 
-def _shown(page: Page) -> Iterator[int]:
+def _visible_tags(page: Page) -> Iterator[int]:
     """Yield the numbers of the tags outside elements that no reader sees."""
     hidden = ""
     depth = 0  # how often an element of that name is open
@@ -106,53 +99,3 @@ def _is_hidden(page: Page, number: int) -> bool:
         return False
     found = page.attributes(number)
     return "hidden" in found or bool(_HIDING.search((found.text("style") or "").lower()))
-
-
-def with_text(raw: bytes, block: Block, boundary: str) -> bytes | None:
-    """Return `raw`, whose header is `block`, with a text; None if it has or cannot have one.
-
-    Raises:
-        Malformed: the mail makes no sense; it is to stay as it is.
-        Undecodable: the HTML cannot be read.
-    """
-    structure = html_parts(raw, block)
-    octets = boundary.encode("ascii")
-    if structure.has_text or structure.reasons or not structure.parts or octets in raw:
-        return None
-    part = structure.parts[0]
-    if part.end - part.body > MAX_HTML:
-        raise Undecodable("larger than 2 MiB")
-    html = decode(raw[part.body : part.end], part.encoding, part.charset).text
-    text = binascii.b2a_qp(text_of(html).encode("utf-8", "replace"), istext=True)
-    announced = b'Content-Type: multipart/alternative; boundary="%s"\r\n' % octets
-    before, inner = _headers(raw, block, part)
-    return b"".join(
-        (
-            before,
-            announced,
-            b"\r\n--%s\r\nContent-Type: text/plain; charset=utf-8\r\n" % octets,
-            b"Content-Transfer-Encoding: quoted-printable\r\n\r\n",
-            text.replace(b"\n", b"\r\n"),
-            b"\r\n--%s\r\n" % octets,
-            inner,
-            raw[part.body : part.end],
-            b"\r\n--%s--" % octets,
-            raw[part.end :] or b"\r\n",
-        )
-    )
-
-
-def _headers(raw: bytes, block: Block, part: HtmlPart) -> tuple[bytes, bytes]:
-    """Return what stays in front of the alternatives, and the header of the HTML among them."""
-    if not part.top:
-        return raw[: part.header], raw[part.header : part.body]
-    if not block.separated:
-        raise Malformed("no blank line behind the header")
-    outer: list[bytes] = []
-    inner: list[bytes] = []
-    for field in block.fields:
-        where = inner if field.name.startswith(b"content-") else outer
-        where.append(raw[field.start : field.end])
-    if not any(field.name == b"mime-version" for field in block.fields):
-        outer.append(b"MIME-Version: 1.0\r\n")
-    return b"".join(outer), b"".join(inner) + b"\r\n"

@@ -11,27 +11,14 @@ import re
 from dataclasses import dataclass
 from email.utils import formatdate
 
-import idna
-
-from postroad_common.mail.control import header_end
 from postroad_common.schemas.submission import Submission
 from postroad_common.tokens import LinkKind, tail
-from postroad_transformer.fields import Block, Field, value_of
-from postroad_transformer.segments import Hole
-from postroad_transformer.transfer import Chunk
+from postroad_transformer.reading.fields import Block, Field
+from postroad_transformer.segments import Chunk, Hole
 
 _REMOVED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
-_URL = re.compile(rb"<\s*(https?://[^<>]+)>", re.IGNORECASE)
-_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)|\((?:[^()\\]|\\.)*+\)', re.DOTALL)
-_ANGLE = re.compile(rb"<[^<>]*@([^<>@\s]+)\s*>")
-_BARE = re.compile(rb"(?<![^\s<>@,;:])[^\s<>@,;:]++@([^\s<>@,;]++)")
 _HELO = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 _TOKEN = re.compile(r"[^A-Za-z0-9._-]")
-_FROM = re.compile(
-    rb"^from[ \t]*+:([^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*+)", re.IGNORECASE | re.MULTILINE
-)
-_FOLD = re.compile(rb"\r?\n(?=[ \t])")
-_MAX_VALUE = 10_000  # octets of a From or List-Unsubscribe value that are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,47 +65,7 @@ class Header:
         ]
 
 
-def peek_sender_domain(raw: bytes) -> str | None:
-    """Return what `sender_domain` would, before anything of the message has been read."""
-    match = _FROM.search(raw, 0, header_end(raw))
-    return _domain_in(_FOLD.sub(b"", match[1]).strip()) if match else None
-
-
-def sender_domain(raw: bytes, block: Block) -> str | None:
-    """Return the domain of the (first) From address, in lower case and as A-labels (RFC 8616).
-
-    None if there is none to be read.
-    """
-    for field in block.fields:
-        if field.name == b"from":
-            return _domain_in(value_of(raw, field))
-    return None
-
-
-def _domain_in(value: bytes) -> str | None:
-    value = _QUOTED.sub(b"", value[:_MAX_VALUE])
-    match = _ANGLE.search(value) or _BARE.search(value)
-    if not match:
-        return None
-    try:
-        domain = match[1].decode("utf-8").lower().rstrip(".")
-        if domain.isascii():
-            return domain
-        return idna.encode(domain, uts46=True, transitional=False).decode("ascii")
-    except (UnicodeError, idna.IDNAError):
-        return None
-
-
-def unsubscribe_urls(raw: bytes, block: Block) -> tuple[str, ...]:
-    """Return the http and https URLs of the List-Unsubscribe field."""
-    for field in block.fields:
-        if field.name == b"list-unsubscribe":
-            urls = _URL.findall(value_of(raw, field)[:_MAX_VALUE])
-            return tuple(b"".join(url.split()).decode("latin-1") for url in urls)
-    return ()
-
-
-def received(submission: Submission, hostname: str) -> bytes:
+def trace_field(submission: Submission, hostname: str) -> bytes:
     """Return the trace field (RFC 5321 section 4.4) for the step into this system."""
     client = submission.client
     source, protocol, tls = "", "HTTPS" if submission.source == "rest" else "ESMTPSA", ""
@@ -137,17 +84,17 @@ def received(submission: Submission, hostname: str) -> bytes:
     ).encode("ascii")
 
 
-def build(raw: bytes, block: Block, submission: Submission, rules: HeaderRules) -> Header:
+def build_header(raw: bytes, block: Block, submission: Submission, rules: HeaderRules) -> Header:
     """Return the new header of the message `raw` whose header is `block`."""
     present: set[bytes] = set()
     removed: dict[str, None] = {}
-    fields: list[tuple[Chunk, ...]] = [(received(submission, rules.hostname),)]
+    fields: list[tuple[Chunk, ...]] = [(trace_field(submission, rules.hostname),)]
     for field in block.fields:
         if field.name in _REMOVED:
             removed[field.name.decode("ascii")] = None
         else:
             present.add(field.name)
-            fields.append((_whole(raw, field),))
+            fields.append((_field_octets(raw, field),))
     added: list[str] = []
 
     def add(name: str, *value: Chunk) -> None:
@@ -171,7 +118,7 @@ def build(raw: bytes, block: Block, submission: Submission, rules: HeaderRules) 
     return Header(tuple(fields), tuple(added), tuple(removed))
 
 
-def _whole(raw: bytes, field: Field) -> bytes:
+def _field_octets(raw: bytes, field: Field) -> bytes:
     octets = raw[field.start : field.end]
     return octets if octets.endswith(b"\r\n") else octets + b"\r\n"
 

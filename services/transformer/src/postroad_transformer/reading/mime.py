@@ -9,7 +9,7 @@ to be HTML. A structure that makes no sense or is out of bounds yields nothing b
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from postroad_transformer.fields import (
+from postroad_transformer.reading.fields import (
     Block,
     ContentType,
     Field,

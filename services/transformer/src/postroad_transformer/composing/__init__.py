@@ -1,0 +1,1 @@
+"""From a submission to outbound messages: the template, and what differs per recipient."""

@@ -1,0 +1,64 @@
+"""A plain-text alternative for a mail that has HTML and no text of its own.
+
+Only on request. The HTML part is wrapped in a `multipart/alternative` behind the text; its own
+header and body move as they are.
+"""
+
+import binascii
+
+from postroad_transformer.html.text import text_of
+from postroad_transformer.reading.decoding import Undecodable, decode
+from postroad_transformer.reading.fields import Block
+from postroad_transformer.reading.mime import HtmlPart, Malformed, html_parts
+
+MAX_HTML = 2 * 1024 * 1024  # octets of the encoded HTML
+
+
+def with_text(raw: bytes, block: Block, boundary: str) -> bytes | None:
+    """Return `raw`, whose header is `block`, with a text; None if it has or cannot have one.
+
+    Raises:
+        Malformed: the mail makes no sense; it is to stay as it is.
+        Undecodable: the HTML cannot be read.
+    """
+    structure = html_parts(raw, block)
+    octets = boundary.encode("ascii")
+    if structure.has_text or structure.reasons or not structure.parts or octets in raw:
+        return None
+    part = structure.parts[0]
+    if part.end - part.body > MAX_HTML:
+        raise Undecodable("larger than 2 MiB")
+    html = decode(raw[part.body : part.end], part.encoding, part.charset).text
+    text = binascii.b2a_qp(text_of(html).encode("utf-8", "replace"), istext=True)
+    announced = b'Content-Type: multipart/alternative; boundary="%s"\r\n' % octets
+    before, inner = _headers(raw, block, part)
+    return b"".join(
+        (
+            before,
+            announced,
+            b"\r\n--%s\r\nContent-Type: text/plain; charset=utf-8\r\n" % octets,
+            b"Content-Transfer-Encoding: quoted-printable\r\n\r\n",
+            text.replace(b"\n", b"\r\n"),
+            b"\r\n--%s\r\n" % octets,
+            inner,
+            raw[part.body : part.end],
+            b"\r\n--%s--" % octets,
+            raw[part.end :] or b"\r\n",
+        )
+    )
+
+
+def _headers(raw: bytes, block: Block, part: HtmlPart) -> tuple[bytes, bytes]:
+    """Return what stays in front of the alternatives, and the header of the HTML among them."""
+    if not part.top:
+        return raw[: part.header], raw[part.header : part.body]
+    if not block.separated:
+        raise Malformed("no blank line behind the header")
+    outer: list[bytes] = []
+    inner: list[bytes] = []
+    for field in block.fields:
+        where = inner if field.name.startswith(b"content-") else outer
+        where.append(raw[field.start : field.end])
+    if not any(field.name == b"mime-version" for field in block.fields):
+        outer.append(b"MIME-Version: 1.0\r\n")
+    return b"".join(outer), b"".join(inner) + b"\r\n"

@@ -1,0 +1,1 @@
+"""CSS inlining: the rules of `<style>` copied into `style` attributes."""

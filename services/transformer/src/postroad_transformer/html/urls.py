@@ -1,0 +1,42 @@
+"""Which URL a browser would open for the value of an attribute."""
+
+import re
+from urllib.parse import quote
+
+import idna
+
+_HTTP = re.compile(r"(https?://)([^/?#\\]+)", re.IGNORECASE)
+_PLAIN = re.compile(r"https?://[A-Za-z0-9.-]+(?:[/?#:][!-~]*)?")
+_EDGES = "".join(map(chr, range(33)))
+_NEWLINES = str.maketrans("", "", "\t\r\n")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def target_of(value: str) -> str | None:
+    """Return the URL a browser would open for `value`, in ASCII; None if it is not http(s).
+
+    Printable ASCII stays as it is, octet for octet. Spaces and characters beyond ASCII are
+    percent-encoded (UTF-8), and those of the host become A-labels, as browsers do it.
+    """
+    if _PLAIN.fullmatch(value):
+        return value
+    value = value.strip(_EDGES).translate(_NEWLINES)
+    match = _HTTP.match(value)
+    if not match or _CONTROL.search(value):
+        return None
+    if value.isascii():
+        return value.replace(" ", "%20")
+    authority, rest = match[2], value[match.end() :]
+    if not authority.isascii():
+        userinfo, at, host = authority.rpartition("@")
+        host, colon, port = host.partition(":")
+        try:
+            host = idna.encode(host, uts46=True, transitional=False).decode("ascii")
+        except (idna.IDNAError, UnicodeError):
+            return None
+        authority = quote(userinfo, safe="%:!$&'()*+,;=") + at + host + colon + port
+    try:
+        rest = "".join(char if "!" <= char <= "~" else quote(char) for char in rest)
+    except UnicodeEncodeError:  # a lone surrogate
+        return None
+    return match[1] + authority + rest if authority.isascii() else None

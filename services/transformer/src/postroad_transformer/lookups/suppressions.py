@@ -1,0 +1,38 @@
+"""Which recipients are suppressed, asked for a whole batch at once."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+import structlog
+
+from postroad_common.errors import StoreAway
+from postroad_common.store.suppressions import Suppression, Suppressions
+from postroad_transformer.lookups import PAUSE, QUERY_TIMEOUT, Pair
+
+_log = structlog.get_logger("lookups")
+
+_MAX_PAIRS = 2_000  # per query
+
+
+class SuppressionCheck:
+    """Asks for the addresses of a whole batch at once."""
+
+    def __init__(self, suppressions: Suppressions) -> None:
+        self._suppressions = suppressions
+        self._paused_until = 0.0
+
+    async def find_many(self, pairs: Iterable[Pair]) -> Mapping[Pair, Suppression]:
+        """Those of the (account, lower-case address) pairs that are suppressed."""
+        now = asyncio.get_running_loop().time()
+        asked = list(dict.fromkeys(pairs))
+        if now < self._paused_until:
+            return {}
+        found: dict[Pair, Suppression] = {}
+        try:
+            for at in range(0, len(asked), _MAX_PAIRS):
+                async with asyncio.timeout(QUERY_TIMEOUT):
+                    found |= await self._suppressions.find_many(asked[at : at + _MAX_PAIRS])
+        except (StoreAway, TimeoutError) as error:
+            self._paused_until = now + PAUSE
+            _log.warning("suppressions not checked", error=str(error), addresses=len(asked))
+        return found

@@ -1,0 +1,124 @@
+"""Outbound messages published to the shards of the sender, once each.
+
+What of a submission is published is remembered until all of it is, so that a submission that has
+to be tried again publishes the rest only.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from postroad_common.broker.publisher import Publisher
+from postroad_common.broker.topology import OUTBOUND
+from postroad_common.caching import Cache
+from postroad_common.mail.verp import BounceAddresses
+from postroad_common.schemas.submission import Recipient, Submission
+from postroad_common.store.bodies import Bodies
+from postroad_common.tokens import LinkSigner
+from postroad_transformer.composing.composer import Composer
+from postroad_transformer.composing.outbound import Envelopes, Group, Stored, groups
+from postroad_transformer.composing.rules import Rules
+
+GROUPS_AT_ONCE = 16  # messages that are made in one go, and published together
+KEEP_BODY = 86_400.0  # seconds that a stored body outlives its message
+MAX_REMEMBERED = 1_000  # submissions in part published
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the handler decides by; `inline_body_max` is in octets."""
+
+    rules: Rules
+    links: LinkSigner
+    bounces: BounceAddresses
+    inline_body_max: int
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What of a submission is safe already, should the rest have to be tried again."""
+
+    published: set[str] = field(default_factory=set)  # by the first message id of each group
+    stored: Stored | None = None
+
+
+class Publications:
+    """Publishes the messages of submissions and knows which are in part published."""
+
+    def __init__(self, publisher: Publisher, bodies: Bodies, policy: Policy) -> None:
+        self._publisher = publisher
+        self._bodies = bodies
+        self._policy = policy
+        self._progress: Cache[str, _Progress] = Cache(MAX_REMEMBERED)
+
+    async def publish(
+        self, submission: Submission, composer: Composer, recipients: Sequence[Recipient]
+    ) -> None:
+        """Publish what of a submission is not published yet.
+
+        Raises:
+            StoreAway: the body cannot be stored; nothing is published.
+            BrokerAway: some is not confirmed; the rest is remembered as done.
+        """
+        progress = self._recall(submission.id)
+        if progress.stored is None and self._is_stored(submission, composer):
+            progress.stored = await self._store(submission, composer)
+        envelopes = Envelopes(submission, composer, self._policy.bounces, progress.stored)
+        personal = composer.template.is_personal
+        todo = [
+            group
+            for group in groups(submission, recipients, personal=personal)
+            if group[0].id not in progress.published
+        ]
+        for at in range(0, len(todo), GROUPS_AT_ONCE):
+            await run_all(
+                self._publish_one(group, envelopes.frame(group), progress)
+                for group in todo[at : at + GROUPS_AT_ONCE]
+            )
+
+    def forget(self, submission_id: str) -> None:
+        """Forget the progress of a submission that is done."""
+        self._progress.pop(submission_id)
+
+    async def _publish_one(
+        self, group: Group, frame: tuple[str, bytes], progress: _Progress
+    ) -> None:
+        destination, octets = frame
+        await self._publisher.publish(OUTBOUND.name, destination, octets)
+        progress.published.add(group[0].id)
+
+    def _recall(self, submission_id: str) -> _Progress:
+        progress = self._progress.get(submission_id)
+        if progress is None:
+            progress = _Progress()
+            self._progress.put(submission_id, progress)
+        return progress
+
+    def _is_stored(self, submission: Submission, composer: Composer) -> bool:
+        """Whether the body travels as a reference.
+
+        A message that came inline may grow to a few times the limit before it is stored, so that
+        small mail does not come to depend on the database by being transformed.
+        """
+        size = composer.template.body_size
+        limit = self._policy.inline_body_max
+        return size > (limit if submission.body is not None else 4 * limit)
+
+    async def _store(self, submission: Submission, composer: Composer) -> Stored:
+        if submission.body is not None and composer.template.body_at >= 0:
+            return Stored(submission.body, composer.template.body_at)
+        keep = submission.expires + KEEP_BODY
+        reference = await self._bodies.put(composer.skeleton(), keep)
+        return Stored(reference, 0)
+
+
+async def run_all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all of `work` at once; only then raise what went wrong first."""
+    coroutines = list(work)
+    if len(coroutines) == 1:
+        await coroutines[0]
+        return
+    for result in await asyncio.gather(*coroutines, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result

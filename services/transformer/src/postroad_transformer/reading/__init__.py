@@ -1,0 +1,1 @@
+"""What a message says: its header fields, MIME structure, charsets and transfer encodings."""

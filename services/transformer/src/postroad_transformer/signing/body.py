@@ -1,0 +1,92 @@
+"""The body as signatures see it: the relaxed algorithm of RFC 6376, section 3.4.4, over holes."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+from postroad_transformer.segments import Chunk, Hole
+
+_WSP = re.compile(rb"[ \t]{2,}|\t")
+_SLICE = 1 << 20  # octets canonicalised at a time: bounds the copies of a large body
+
+
+class BodyHash:
+    """The body hash of a body with holes, by the relaxed algorithm.
+
+    A hole stands between characters that are no white space, so that the chunks can be
+    canonicalised one by one.
+    """
+
+    def __init__(self, chunks: Sequence[Chunk]) -> None:
+        state = hashlib.sha256()
+        between: list[list[bytes]] = []  # what follows each hole
+        for chunk in _canonicalise(chunks):
+            if isinstance(chunk, Hole):
+                between.append([])
+            elif between:
+                between[-1].append(chunk)
+            else:
+                state.update(chunk)
+        self._state = state
+        self._between = [b"".join(pieces) for pieces in between]
+
+    def digest(self, fills: Sequence[bytes] = ()) -> bytes:
+        """SHA-256 of the canonical body whose holes are filled with `fills`, in order."""
+        state = self._state.copy()
+        if fills:
+            pairs = zip(fills, self._between, strict=True)
+            state.update(b"".join([piece for pair in pairs for piece in pair]))
+        return state.digest()
+
+
+def _canonicalise(chunks: Sequence[Chunk]) -> list[Chunk]:
+    statics = [chunk for chunk in chunks[0::2] if isinstance(chunk, bytes)]
+    holes = [chunk for chunk in chunks[1::2] if isinstance(chunk, Hole)]
+    if 0 < len(holes) == len(statics) - 1 and len(statics) + len(holes) == len(chunks):
+        # In turn, as a template has them: many short chunks are better looked at in one.
+        joined = b"\0".join(statics)
+        if len(joined) < _SLICE and joined.count(b"\0") == len(holes):
+            whole = b"".join([part for part in _canonicalise([joined]) if isinstance(part, bytes)])
+            in_turn: list[Chunk] = [b""] * len(chunks)
+            in_turn[0::2] = whole.split(b"\0")
+            in_turn[1::2] = holes
+            return in_turn
+    canonical: list[Chunk] = []
+    for chunk in _with_line_end(chunks):
+        if isinstance(chunk, Hole):
+            canonical.append(chunk)
+            continue
+        start = 0
+        while start < len(chunk):
+            stop = start + _SLICE
+            if stop < len(chunk):  # cut behind a line, or white space might lie on both sides
+                line_end = chunk.find(b"\r\n", stop)
+                stop = line_end + 2 if line_end >= 0 else len(chunk)
+            canonical.append(_relax_lines(chunk[start:stop]))
+            start = stop
+    while canonical:  # the empty lines at the end do not count (3.4.4 b)
+        last = canonical[-1]
+        if isinstance(last, Hole):
+            canonical.append(b"\r\n")
+            break
+        stripped = last.rstrip(b"\r\n")
+        if stripped:
+            canonical[-1] = stripped + b"\r\n"
+            break
+        canonical.pop()
+    return canonical
+
+
+def _with_line_end(chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+    """Return the body as SMTP carries it: its last line ends in CRLF."""
+    last = chunks[-1]
+    if isinstance(last, Hole) or last.endswith(b"\r\n") or not last:
+        return chunks
+    return [*chunks[:-1], last + b"\r\n"]
+
+
+def _relax_lines(octets: bytes) -> bytes:
+    """`octets` with white space reduced (RFC 6376 section 3.4.4 a), of whole or cut lines."""
+    if b"\t" in octets or b"  " in octets:
+        octets = _WSP.sub(b" ", octets)
+    return octets.replace(b" \r\n", b"\r\n") if b" \r\n" in octets else octets

@@ -1,0 +1,1 @@
+"""What leads through the tracking host: links, images, the pixel, hosted images."""
