@@ -21,7 +21,7 @@ def test_generated_pages_are_up_to_date() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=200,
     )
     assert result.returncode == 0, result.stdout + result.stderr
 

@@ -97,7 +97,7 @@ def refused() -> dict[str, tuple[int, str]]:
     for service, process in running.items():
         with process:
             try:
-                _, said = process.communicate(timeout=40)
+                _, said = process.communicate(timeout=200)
             finally:
                 process.kill()
             found[service] = process.returncode, said
@@ -106,7 +106,7 @@ def refused() -> dict[str, tuple[int, str]]:
 
 def waiting(alone: Lonely) -> httpx.Response:
     """Return its readiness once the service is up and has found no server."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while True:
         assert alone.process.poll() is None, alone.log.read_text()
         assert time.monotonic() < deadline, alone.log.read_text()

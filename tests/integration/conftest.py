@@ -27,7 +27,7 @@ from postroad_stack.rest import RestClient
 from postroad_stack.stack import Stack
 from postroad_stack.state_dir import StateDir
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 FEATURES = ("inlinecss", "clicktracking", "openstracking", "preventscam", "bouncetracking")
 HTML = """<!DOCTYPE html>
 <html><head><title>News</title><style>
@@ -86,7 +86,7 @@ class Road:
         """Open a session on the submission listener, under TLS and logged in."""
         document = self.stack.document
         assert document.smtp is not None
-        client = smtplib.SMTP(document.smtp.host, document.smtp.port, "app.test", 20)
+        client = smtplib.SMTP(document.smtp.host, document.smtp.port, "app.test", 90)
         client.starttls(context=ssl.create_default_context(cafile=document.ca))
         client.login(*(login or self.login()))
         return client
@@ -189,7 +189,7 @@ class Road:
 
     def get(self, url: str) -> httpx.Response:
         """Follow nothing: the bare answer of the tracker."""
-        return httpx.get(url, headers={"user-agent": "Mozilla/5.0 test"}, timeout=10)
+        return httpx.get(url, headers={"user-agent": "Mozilla/5.0 test"}, timeout=90)
 
 
 def mail(

@@ -12,7 +12,7 @@ import pytest
 @pytest.fixture
 def plain(road: Any) -> smtplib.SMTP:
     smtp = road.stack.document.smtp
-    return smtplib.SMTP(smtp.host, smtp.port, "app.test", 10)
+    return smtplib.SMTP(smtp.host, smtp.port, "app.test", 90)
 
 
 def test_nothing_works_before_tls(plain: smtplib.SMTP) -> None:
@@ -111,7 +111,7 @@ def test_bad_request_gets_an_error_that_names_the_field(
     headers = {"authorization": f"Bearer {document.token}"}
     if "content" in options:
         headers["content-type"] = "application/json"
-    answer = httpx.request(method, document.http + path, headers=headers, timeout=10, **options)
+    answer = httpx.request(method, document.http + path, headers=headers, timeout=90, **options)
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
     assert error["code"]
@@ -124,7 +124,7 @@ def test_bad_request_gets_an_error_that_names_the_field(
 @pytest.mark.parametrize("token", [None, "pr_wrong", "x" * 5000])
 def test_unknown_token_is_refused(road: Any, token: str | None) -> None:
     headers = {} if token is None else {"authorization": f"Bearer {token}"}
-    answer = httpx.get(f"{road.stack.document.http}/v1/messages", headers=headers, timeout=10)
+    answer = httpx.get(f"{road.stack.document.http}/v1/messages", headers=headers, timeout=90)
     assert answer.status_code == 401
     assert answer.json()["error"]["code"]
 

@@ -77,7 +77,7 @@ I am away; mail to this address does not exist for me until Monday. 550 5.1.1
 def give_back(road: Any, envelope: str, text: str, sender: str = "") -> tuple[int, bytes]:
     """Return a mail to the MX listener, as any server does."""
     mx = road.stack.document.mx
-    with smtplib.SMTP(mx.host, mx.port, "mx.receiver.test", 20) as client:
+    with smtplib.SMTP(mx.host, mx.port, "mx.receiver.test", 90) as client:
         client.ehlo()
         assert client.mail(sender)[0] == 250
         code, reply = client.rcpt(envelope)

@@ -121,7 +121,7 @@ def test_rest_call_by_form_and_token_in_the_query(
             "recipient": "bob@receiver.test",
             "body": make_mail(subject).as_string(policy=policy.SMTP),
         },
-        timeout=10,
+        timeout=90,
     )
     assert response.status_code == 200, response.text
     [message_id] = response.json()
@@ -251,7 +251,7 @@ def bounce_for(envelope: str, recipient: str) -> bytes:
 
 def return_mail(road: Any, envelope: str, content: bytes) -> None:
     mx = road.stack.document.mx
-    with smtplib.SMTP(mx.host, mx.port, "mx.receiver.test", 20) as client:
+    with smtplib.SMTP(mx.host, mx.port, "mx.receiver.test", 90) as client:
         client.sendmail("", [envelope], content)
 
 
@@ -280,7 +280,7 @@ def test_bounce_is_matched_recorded_forwarded_and_suppresses_the_address(
 
 def test_forged_bounce_address_is_refused(road: Any) -> None:
     mx = road.stack.document.mx
-    with smtplib.SMTP(mx.host, mx.port, "mx.receiver.test", 20) as client:
+    with smtplib.SMTP(mx.host, mx.port, "mx.receiver.test", 90) as client:
         client.ehlo()
         client.mail("")
         for address in ("b" + "0" * 21 + "-00" + "0" * 12 + "@bounce.postroad.test", "joe@a.test"):

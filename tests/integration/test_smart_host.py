@@ -98,7 +98,7 @@ def postfix(road: Any, program: Callable[[str], str]) -> Iterator[Postfix]:
 def test_mail_through_postfix_arrives_with_its_dsn_parameters(
     road: Any, postfix: Postfix, subject: str
 ):
-    with smtplib.SMTP("127.0.0.1", postfix.port, "app.test", 20) as application:
+    with smtplib.SMTP("127.0.0.1", postfix.port, "app.test", 90) as application:
         application.ehlo()
         application.mail("ann@shop.test", ("RET=HDRS", "ENVID=Order+2B47-aB"))
         application.rcpt(

@@ -101,7 +101,7 @@ def test_two_systems_that_bounce_at_each_other_come_to_rest_while_mail_goes_on(
     # Automatic replies take the same way, each of them once.
     mx = road.stack.document.mx
     for _ in range(3):
-        with smtplib.SMTP(mx.host, mx.port, "mx.receiver.test", 20) as client:
+        with smtplib.SMTP(mx.host, mx.port, "mx.receiver.test", 90) as client:
             text = VACATION.format(responder=responder, envelope=middle_address)
             client.sendmail(responder, [middle_address], text)
     other_road.until(

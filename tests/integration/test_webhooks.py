@@ -65,7 +65,7 @@ def end_point() -> Iterator[EndPoint]:
 def overview(road: Any) -> str:
     """Return the first page of the dashboard, as a browser gets it."""
     found = road.stack.document.dashboard
-    with httpx.Client(base_url=found.url, follow_redirects=True, timeout=20) as browser:
+    with httpx.Client(base_url=found.url, follow_redirects=True, timeout=90) as browser:
         form = browser.get("/dashboard/login").text
         [csrf] = re.findall(r'name="csrf" value="(\w+)"', form)
         fields = {"csrf": csrf, "email": found.email, "password": found.password}

@@ -8,7 +8,6 @@ import os
 import signal
 import smtplib
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from email import policy
@@ -19,6 +18,7 @@ import httpx
 import pytest
 
 from postroad_common.mail.identifiers import new_id
+from postroad_testing.pace import at_most, timed
 
 SENDERS = 3
 UNDER_LOAD = 60
@@ -142,8 +142,9 @@ def hanging(road: Any, server: str) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-def test_broker_that_hangs_is_answered_for_within_five_seconds_and_clicks_still_redirect(
-    road: Any, subject: str, make_mail: Callable[..., EmailMessage]
+@timed(5.5)
+def test_broker_that_hangs_is_answered_for_and_clicks_still_redirect(
+    road: Any, subject: str, make_mail: Callable[..., EmailMessage], limit: float | None
 ) -> None:
     first = road.submit(make_mail(subject), ["bob@receiver.test"])
     road.wait_state(first.id, "delivered")
@@ -155,22 +156,20 @@ def test_broker_that_hangs_is_answered_for_within_five_seconds_and_clicks_still_
     with road.connect() as client:
         client.ehlo()
         with hanging(road, "rabbitmq"):
-            started = time.monotonic()
-            client.mail("sender@shop.test")
-            client.rcpt("bob@receiver.test")
-            code, text = client.data(make_mail(subject + " no").as_bytes(policy=policy.SMTP))
+            with at_most(limit):
+                client.mail("sender@shop.test")
+                client.rcpt("bob@receiver.test")
+                code, text = client.data(make_mail(subject + " no").as_bytes(policy=policy.SMTP))
             assert (code, text[:5]) == (451, b"4.3.0"), text
-            assert time.monotonic() - started < 5.5
-            started = time.monotonic()
-            answer = httpx.post(
-                f"{document.http}/v1/send",
-                headers={"authorization": f"Bearer {document.token}"},
-                json={"recipient": "bob@receiver.test", "from": "a@shop.test", "text": "x"},
-                timeout=10,
-            )
+            with at_most(limit):
+                answer = httpx.post(
+                    f"{document.http}/v1/send",
+                    headers={"authorization": f"Bearer {document.token}"},
+                    json={"recipient": "bob@receiver.test", "from": "a@shop.test", "text": "x"},
+                    timeout=90,
+                )
             assert answer.status_code == 503
             assert answer.headers["retry-after"]
-            assert time.monotonic() - started < 5.5
             assert road.get(link).status_code == 302
     road.wait_event(first.id, "clicked")
     again = road.submit(make_mail(subject + " again"), ["bob@receiver.test"])

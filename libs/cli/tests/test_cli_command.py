@@ -35,7 +35,7 @@ def postroad(stack: Stack, *arguments: str, **environment: str) -> subprocess.Co
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=200,
     )
 
 
@@ -175,7 +175,7 @@ def test_domains_suppressions_and_webhooks_are_administered(stack: Stack):
 
 
 def test_lane_is_given_orders_and_dead_letters_are_looked_at(stack: Stack):
-    deadline = time.monotonic() + 60  # the sender writes its lanes down every few seconds
+    deadline = time.monotonic() + 90  # the sender writes its lanes down every few seconds
     while not (lanes := answer(stack, "lanes", "list", "--site", "127.0.0.1")):
         assert time.monotonic() < deadline
         time.sleep(0.2)

@@ -17,7 +17,7 @@ def imported(module: str) -> set[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=200,
     )
     return {name for name in HEAVY if name in done.stdout.split()}
 

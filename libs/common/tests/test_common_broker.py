@@ -53,8 +53,8 @@ async def broker(amqp_url: str) -> AsyncIterator[Broker]:
     broker = Broker(amqp_url)
     broker.outgoing.start()
     broker.incoming.start()
-    await asyncio.wait_for(broker.outgoing.up.wait(), 10)
-    await asyncio.wait_for(broker.incoming.up.wait(), 10)
+    await asyncio.wait_for(broker.outgoing.up.wait(), 90)
+    await asyncio.wait_for(broker.incoming.up.wait(), 90)
     yield broker
     for consumer in broker.consumers:
         await consumer.stop()
@@ -118,7 +118,7 @@ async def test_what_was_not_acknowledged_comes_again_after_a_stop(broker: Broker
 
     consumer = await broker.consume(never_ends)
     await publish(broker, b"precious")
-    await asyncio.wait_for(seen.wait(), 10)
+    await asyncio.wait_for(seen.wait(), 90)
     await consumer.stop()
     again: list[tuple[bytes, bool]] = []
 
@@ -156,7 +156,7 @@ async def test_one_bad_message_is_set_aside_with_its_reason_and_takes_nobody_wit
     async with connection:
         channel = await connection.channel()
         queue = await channel.get_queue("transformer.accepted.dead")
-        message = await queue.get(timeout=5)
+        message = await queue.get(timeout=90)
         assert message.body == b"poison"
         assert "cannot read this" in str(message.headers["x-postroad-reason"])
         await message.ack()
@@ -251,7 +251,7 @@ async def test_connection_lost_is_made_again_and_consuming_goes_on(broker: Broke
         assert link._connection is not None
         await link._connection.close()
     await until(lambda: not broker.outgoing.up.is_set())
-    await asyncio.wait_for(broker.outgoing.up.wait(), 10)
+    await asyncio.wait_for(broker.outgoing.up.wait(), 90)
     await publish(broker, b"after")
     await until(lambda: b"after" in seen)
 
@@ -317,7 +317,7 @@ async def test_queue_deleted_under_a_consumer_is_declared_anew_and_consumed_agai
             seen.append(delivery.body)
             delivery.ack()
 
-    await asyncio.wait_for(broker.incoming.up.wait(), 10)
+    await asyncio.wait_for(broker.incoming.up.wait(), 90)
     consumer = await broker.consume(handler)
     connection = await aio_pika.connect(amqp_url)
     async with connection:

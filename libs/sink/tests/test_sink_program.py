@@ -41,7 +41,7 @@ def program() -> Iterator[Program]:
 def test_program_takes_mail_under_tls_and_stops_at_sigterm(program: Program, tmp_path: Path):
     files = ensure_certificates(tmp_path, ["127.0.0.1"])
     process, addresses = program("--tls-cert", str(files.certificate), "--tls-key", str(files.key))
-    with smtplib.SMTP("127.0.0.1", addresses["smtp_port"], timeout=10) as client:
+    with smtplib.SMTP("127.0.0.1", addresses["smtp_port"], timeout=90) as client:
         client.starttls(context=ssl.create_default_context(cafile=str(files.ca)))
         client.sendmail("a@x.test", ["b@y.test"], b"Subject: hi\r\n\r\n" + b"x\r\n" * 100_000)
         (message,) = httpx.get(f"{addresses['http']}/messages", trust_env=False).json()
@@ -53,7 +53,7 @@ def test_program_takes_mail_under_tls_and_stops_at_sigterm(program: Program, tmp
 
 def test_program_makes_a_certificate_when_it_is_given_none(program: Program):
     _, addresses = program("--hostname", "mx.made.test")
-    with smtplib.SMTP("127.0.0.1", addresses["smtp_port"], timeout=10) as client:
+    with smtplib.SMTP("127.0.0.1", addresses["smtp_port"], timeout=90) as client:
         client.starttls(context=ssl._create_unverified_context())  # noqa: S323
         assert client.ehlo()[1].startswith(b"mx.made.test")
         certificate = client.sock.getpeercert(binary_form=True)
@@ -70,7 +70,7 @@ def test_port_in_use_ends_the_program_with_a_word(program: Program):
         ],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=200,
         check=False,
     )
     assert second.returncode == 1

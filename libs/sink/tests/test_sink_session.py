@@ -119,7 +119,7 @@ async def test_failed_handshake_is_counted_and_the_sink_goes_on(running: Running
     client = await running.greeted()
     assert await client.code("STARTTLS") == 220
     client.writer.write(b"this is no handshake\r\n")
-    await asyncio.wait_for(client.reader.read(), 10)
+    await asyncio.wait_for(client.reader.read(), 90)
     await until(lambda: running.sink.counts.tls_failed == 1)
     assert (await (await running.greeted()).send("a@x.test", "b@y.test")).startswith("250 ")
 

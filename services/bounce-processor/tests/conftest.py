@@ -30,7 +30,7 @@ from postroad_common.service import ServiceContext
 from postroad_common.store.database import Database
 
 BOUNCE_DOMAIN = "bounce.example"
-WAIT = 20.0
+WAIT = 90.0
 
 
 class Bench:
@@ -169,13 +169,13 @@ class Bench:
         failure = await self.failed(
             message={"envelope": "marker@sender.example"}, reply="550 policy", enhanced=""
         )
-        await self.until(lambda: bool(self._sent_to("marker@sender.example")))
+        await self.until(lambda: bool(self.sent_to("marker@sender.example")))
         self.outbound = [
-            item for item in self.outbound if item not in self._sent_to("marker@sender.example")
+            item for item in self.outbound if item not in self.sent_to("marker@sender.example")
         ]
         assert failure.id
 
-    def _sent_to(self, address: str) -> list[tuple[OutboundMessage, bytes]]:
+    def sent_to(self, address: str) -> list[tuple[OutboundMessage, bytes]]:
         return [item for item in self.outbound if item[0].recipients[0].address == address]
 
     def named(self, name: EventName) -> list[Event]:

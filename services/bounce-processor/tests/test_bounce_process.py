@@ -37,7 +37,7 @@ async def test_nothing_is_lost_when_the_process_is_killed_in_mid_work(
 def test_a_wrong_setting_stops_the_start_with_a_clear_line():
     environment = {**os.environ, "POSTROAD_BOUNCE_DOMIAN": "x", "POSTROAD_METRICS_PORT": "0"}
     ended = subprocess.run(  # noqa: S603 - our own service
-        COMMAND, env=environment, capture_output=True, timeout=30, check=False
+        COMMAND, env=environment, capture_output=True, timeout=200, check=False
     )
     assert ended.returncode == 2
     assert b"POSTROAD_BOUNCE_DOMIAN" in ended.stderr

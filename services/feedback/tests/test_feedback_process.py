@@ -91,7 +91,7 @@ class Feedback:
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
-        return await asyncio.wait_for(self._process.wait(), 30)
+        return await asyncio.wait_for(self._process.wait(), 90)
 
     async def close(self) -> None:
         if self._process is not None:
@@ -119,7 +119,7 @@ async def stored(database: Database) -> int:
     return await database.events._events.count_documents({})
 
 
-async def until_stored(database: Database, number: int, seconds: float = 60.0) -> None:
+async def until_stored(database: Database, number: int, seconds: float = 90.0) -> None:
     async with asyncio.timeout(seconds):
         while await stored(database) < number:  # noqa: ASYNC110 - the condition is in the database
             await asyncio.sleep(0.02)
@@ -156,7 +156,7 @@ async def test_counters_are_right_however_often_the_process_is_killed(
             await feedback.start()
         await until_stored(database, len(events))
         # What was in work when it was killed comes again, with the facts of its messages.
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             while await records(database) < 900:  # noqa: ASYNC110 - the condition is in the database
                 await asyncio.sleep(0.05)
         await feedback.end(signal.SIGTERM)
@@ -237,7 +237,7 @@ async def test_without_the_database_events_wait_and_nothing_is_lost(
         await until_stored(database, 300)
         line.cut()
         await publish(amqp_url, events[600:], 10)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while "held: something is away" not in log.read_text():  # noqa: ASYNC110 - a file
                 await asyncio.sleep(0.05)
         await line.mend()

@@ -156,7 +156,7 @@ async def run_site(
     outgoing.start()
     events.start()
     if wait:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             await outgoing.up.wait()
             await Bootstrap(
                 database.users, database.tokens, email=EMAIL, password=PASSWORD, token=TOKEN

@@ -26,6 +26,7 @@ from postroad_common.tokens import Keyring
 from postroad_ingress_http.dashboard.sessions import Sessions
 from postroad_ingress_http.http.connection import GuardedHttp
 from postroad_ingress_http.http.guard import HUNG_UP, Guard, Limits
+from postroad_testing.pace import at_most, timed
 from postroad_testing.waiting import until
 
 WHOLE = {"envelope": "a@a.example", "recipient": "b@b.example", "body": "From: a@a.example\n\nhi\n"}
@@ -59,7 +60,7 @@ def session_of(site: Any) -> str:
 async def until_accepted(
     client: httpx.AsyncClient, fields: dict[str, str], headers: dict[str, str] | None = None
 ) -> httpx.Response:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while True:
             answer = await client.post("/v1/send", json=fields, headers=headers)
             if answer.status_code == 200:
@@ -68,17 +69,21 @@ async def until_accepted(
             await asyncio.sleep(0.05)
 
 
-async def test_broker_that_goes_away_is_503_within_five_seconds_and_then_heals(
-    amqp_url: str, mongodb_uri: str, gate: MakeGate, run_site: Callable[..., Any]
+@timed(5.0)
+async def test_broker_that_goes_away_is_503_and_then_heals(
+    amqp_url: str,
+    mongodb_uri: str,
+    gate: MakeGate,
+    run_site: Callable[..., Any],
+    limit: float | None,
 ):
     door, url = await gate(amqp_url)
     async with run_site(url, mongodb_uri) as site, site.client() as client:
         assert (await client.post("/v1/send", json=WHOLE)).status_code == 200
         await door.close()
         for fields in (WHOLE, LARGE):
-            started = time.monotonic()
-            answer = await client.post("/v1/send", json=fields)
-            assert time.monotonic() - started < 5
+            with at_most(limit):
+                answer = await client.post("/v1/send", json=fields)
             assert answer.status_code == 503
             assert int(answer.headers["retry-after"]) > 0
             assert answer.json()["error"]["code"] == "unavailable"
@@ -88,8 +93,13 @@ async def test_broker_that_goes_away_is_503_within_five_seconds_and_then_heals(
         await until_accepted(client, WHOLE)
 
 
+@timed(5.0)
 async def test_database_that_goes_away_leaves_small_mail_of_known_tokens_flowing(
-    amqp_url: str, mongodb_uri: str, gate: MakeGate, run_site: Callable[..., Any]
+    amqp_url: str,
+    mongodb_uri: str,
+    gate: MakeGate,
+    run_site: Callable[..., Any],
+    limit: float | None,
 ):
     door, url = await gate(mongodb_uri)
     url = url.replace("replicaSet=", "directConnection=true&x=").split("&x=")[0]
@@ -97,19 +107,17 @@ async def test_database_that_goes_away_leaves_small_mail_of_known_tokens_flowing
         assert (await client.post("/v1/send", json=WHOLE)).status_code == 200
         await door.close()
         site.dependencies.authenticator._clock = lambda: time.monotonic() + 60
-        started = time.monotonic()
-        answer = await client.post("/v1/send", json=WHOLE)
+        with at_most(limit):
+            answer = await client.post("/v1/send", json=WHOLE)
         assert answer.status_code == 200
-        assert time.monotonic() - started < 2
-        started = time.monotonic()
-        answers = await asyncio.gather(
-            client.post("/v1/send", json=LARGE),
-            client.post("/v1/send", json=WHOLE, headers={"Idempotency-Key": "k"}),
-            client.get("/v1/credentials"),
-            client.get("/v1/messages", headers={"Authorization": "Bearer pr_unknown_here"}),
-            client.post("/dashboard/logins", headers={"Cookie": session_of(site)}),
-        )
-        assert time.monotonic() - started < 5
+        with at_most(limit):
+            answers = await asyncio.gather(
+                client.post("/v1/send", json=LARGE),
+                client.post("/v1/send", json=WHOLE, headers={"Idempotency-Key": "k"}),
+                client.get("/v1/credentials"),
+                client.get("/v1/messages", headers={"Authorization": "Bearer pr_unknown_here"}),
+                client.post("/dashboard/logins", headers={"Cookie": session_of(site)}),
+            )
         assert [answer.status_code for answer in answers] == [503] * 5
         assert (await client.get("/dashboard/login")).status_code == 200
         await door.open()
@@ -171,7 +179,7 @@ async def talk(port: int, *pieces: bytes, close: bool = False) -> bytes:
         await writer.drain()
     if close:
         writer.write_eof()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         answer = await reader.read()
     writer.close()
     return answer
@@ -227,7 +235,7 @@ async def test_head_without_end_is_refused(listener: HttpListener, line: bytes):
     reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-B: ")
     sent = 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         while not writer.transport.is_closing() and sent < 10_000_000 and not reader.at_eof():
             writer.write(line)
             sent += len(line)
@@ -301,7 +309,7 @@ async def test_process_gets_ready_creates_the_first_account_and_drains(
     ).start()
     try:
         async with (
-            asyncio.timeout(40),
+            asyncio.timeout(90),
             httpx.AsyncClient(
                 base_url=f"http://127.0.0.1:{port}",
                 headers={"Authorization": "Bearer pr_first_token_012345"},
@@ -362,7 +370,7 @@ async def test_process_with_wrong_settings_says_which_and_ends():
         POSTROAD_LIMITS="{",
         POSTROAD_HTTP_URL="ftp://x",
     ).start()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         _, errors = await running.communicate()
     assert running.returncode == 2
     assert b"Traceback" not in errors

@@ -49,7 +49,7 @@ from postroad_stack.stack import Stack
 
 SECRET = "a-secret-of-the-tests-long-enough"
 BOUNCE_DOMAIN = "bounce.postroad.test"
-PATIENCE = 60.0  # seconds; reached only by a failing test
+PATIENCE = 90.0  # seconds; reached only by a failing test
 IMPATIENT = (
     "from postroad_common import memory; memory.INTERVAL = {seconds};"
     "from postroad_ingress_smtp.main import main; main()"

@@ -268,7 +268,7 @@ def test_nothing_of_a_hostile_session_is_kept(ingress_with: Any):
                 with server.client(listener) as client, contextlib.suppress(OSError):
                     client.send(octets)
     pause = threading.Event()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while kept() > before:
         assert time.monotonic() < deadline
         pause.wait(0.1)
@@ -309,7 +309,7 @@ def test_thousands_of_hostile_sessions_leave_memory_where_it_was(start_ingress: 
     attack(HOSTILE_SESSIONS)
     settle()
     pause = threading.Event()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while (grown := server.resident() - before) > ALLOWANCE:
         assert time.monotonic() < deadline, f"{grown} octets more"
         pause.wait(0.25)

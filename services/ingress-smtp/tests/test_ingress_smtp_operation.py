@@ -19,9 +19,10 @@ from postroad_common.schemas.framing import decode
 from postroad_common.schemas.submission import Submission
 from postroad_common.settings import SettingsError
 from postroad_stack.certificates import ensure_certificates
+from postroad_testing.pace import at_most, timed
 from postroad_testing.waiting import wait_until
 
-PATIENCE = 60.0
+PATIENCE = 90.0
 
 
 def send_message(client: Any, body: bytes = b"Subject: x\r\n\r\nHello\r\n") -> list[str]:
@@ -236,6 +237,7 @@ def test_changed_features_hold_for_the_next_message_of_a_standing_session(
     wait_until(changed)
 
 
+@pytest.mark.speed
 def test_many_connections_with_one_password_check_it_once(ingress: Any, new_login: Any):
     login = new_login()
     before = ingress.metric("process_cpu_seconds_total")
@@ -247,17 +249,23 @@ def test_many_connections_with_one_password_check_it_once(ingress: Any, new_logi
     assert ingress.metric("process_cpu_seconds_total") - before < 20 * 0.03
 
 
-def test_a_failed_login_is_answered_late_and_nobody_else_waits(ingress_with: Any, login: Any):
-    server = ingress_with({"auth_delay_seconds": 0.8})
+def test_a_failed_login_is_answered_late(ingress_with: Any, login: Any):
+    guesser = ingress_with({"auth_delay_seconds": 0.8}).secure_client()
+    wrong = type(login)(login.username, "wrong")
+    started = time.monotonic()
+    guesser.ask(f"AUTH PLAIN {wrong.plain}", "535")
+    assert time.monotonic() - started >= 0.8
+
+
+def test_nobody_waits_for_the_failed_login_of_another(ingress_with: Any, login: Any):
+    server = ingress_with({"auth_delay_seconds": 600, "auth_delay_max_seconds": 600})
     wrong = type(login)(login.username, "wrong")
     guesser, honest = server.secure_client(), server.secure_client()
-    started = time.monotonic()
     guesser.send(f"AUTH PLAIN {wrong.plain}\r\n".encode())
     honest.ask(f"AUTH PLAIN {login.plain}", "235")
     answered, _, _ = select.select([guesser.socket], [], [], 0)
     assert not answered
-    guesser.expect("535")
-    assert time.monotonic() - started >= 0.8
+    guesser.close()
 
 
 def test_drain_finishes_the_transaction_and_turns_the_idle_away(
@@ -305,8 +313,9 @@ def test_processes_share_a_port(start_ingress: Any, login: Any):
     wait_until(both)
 
 
+@timed(5.0)
 def test_while_the_database_is_away_recent_logins_send_and_unknown_ones_try_later(
-    ingress_with: Any, servers: Any, new_login: Any, broker: Any
+    ingress_with: Any, servers: Any, new_login: Any, broker: Any, limit: float | None
 ):
     known, unknown = new_login(), new_login()
     server = ingress_with({"auth_refresh_seconds": 0, "auth_cache_seconds": 0})
@@ -316,16 +325,14 @@ def test_while_the_database_is_away_recent_logins_send_and_unknown_ones_try_late
     pids = servers.stack.processes("mongod")
     servers.stack.kill("mongod", 19)  # SIGSTOP: it neither answers nor refuses
     try:
-        started = time.monotonic()
-        assert send_message(standing)[-1].startswith("250 ")
-        assert send_message(server.secure_client(known))[-1].startswith("250 ")
-        assert time.monotonic() - started < 5
+        with at_most(limit):
+            assert send_message(standing)[-1].startswith("250 ")
+            assert send_message(server.secure_client(known))[-1].startswith("250 ")
         refused = server.secure_client()
         refused.send(f"AUTH PLAIN {unknown.plain}\r\n".encode())
         large = b"Subject: x\r\n\r\n" + b"0123456789\r\n" * 20_000
-        started = time.monotonic()
-        assert send_message(standing, large)[-1].startswith("451 4.3.0")
-        assert time.monotonic() - started < 5
+        with at_most(limit):
+            assert send_message(standing, large)[-1].startswith("451 4.3.0")
         refused.expect("454 4.7.0")
     finally:
         servers.stack.kill("mongod", 18)  # SIGCONT
@@ -335,15 +342,15 @@ def test_while_the_database_is_away_recent_logins_send_and_unknown_ones_try_late
     wait_until(lambda: send_message(standing, large)[-1].startswith("250 "))
 
 
-def test_while_the_broker_hangs_the_answer_is_451_within_5_seconds(
-    ingress: Any, servers: Any, login: Any
+@timed(5.0)
+def test_while_the_broker_hangs_the_answer_is_451(
+    ingress: Any, servers: Any, login: Any, limit: float | None
 ):
     client = ingress.secure_client(login)
     servers.stack.kill("rabbitmq", 19)
     try:
-        started = time.monotonic()
-        assert send_message(client)[-1].startswith("451 4.3.0")
-        assert 3 < time.monotonic() - started < 5
+        with at_most(limit):
+            assert send_message(client)[-1].startswith("451 4.3.0")
     finally:
         servers.stack.kill("rabbitmq", 18)
     wait_until(lambda: send_message(client)[-1].startswith("250 "))

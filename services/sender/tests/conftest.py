@@ -59,7 +59,7 @@ class Dialog:
 
     async def finished(self) -> None:
         """Wait until one client has played the dialog to its end."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(90):
             await self.done.wait()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -28,6 +28,7 @@ from postroad_sender.lanes.lane import fair_level
 from postroad_sender.main import build
 from postroad_sender.settings import Settings
 from postroad_sender.timings import Timings
+from postroad_testing.pace import at_most, timed
 from postroad_testing.waiting import until
 
 MIME = b"Subject: hello\r\nFrom: a@b.test\r\n\r\nhello\r\n"
@@ -80,7 +81,7 @@ class Process:
         self._links = [outgoing, incoming]
         for link in self._links:
             link.start()
-            await asyncio.wait_for(link.up.wait(), 10)
+            await asyncio.wait_for(link.up.wait(), 90)
         self._context.events.start()
         await build(self._context, self.timings)
 
@@ -215,7 +216,7 @@ async def test_mail_behind_that_of_a_dead_destination_waits_no_longer_than_behin
         ]
         began = time.monotonic()
         await process.put(SHARDS[0], mixed)
-        await until(lambda: len(sink.taken) == len(many), 40)
+        await until(lambda: len(sink.taken) == len(many))
         return time.monotonic() - began
 
     await run("quick.test")  # opens the lanes
@@ -231,8 +232,9 @@ async def test_mail_behind_that_of_a_dead_destination_waits_no_longer_than_behin
     dead.gate.set()
 
 
+@timed(4.0)  # DNS servers are waited for longer than that
 async def test_mail_for_a_domain_whose_look_up_takes_long_does_not_fill_the_shard(
-    process: Process, sink: Any
+    process: Process, sink: Any, limit: float | None
 ):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
@@ -242,7 +244,6 @@ async def test_mail_for_a_domain_whose_look_up_takes_long_does_not_fill_the_shar
             sender_shard_prefetch=50,
         )
         lost = [f"u{number}@unknown.test" for number in range(300)]
-        began = time.monotonic()
-        await process.put(SHARDS[0], [*lost, "me@known.test"])
-        await until(lambda: sink.recipients == ["me@known.test"])
-        assert time.monotonic() - began < 4  # DNS servers are waited for longer than that
+        with at_most(limit):
+            await process.put(SHARDS[0], [*lost, "me@known.test"])
+            await until(lambda: sink.recipients == ["me@known.test"])

@@ -73,7 +73,7 @@ class Sender:
         )
         for link in (self._outgoing, outgoing, incoming):
             link.start()
-            await asyncio.wait_for(link.up.wait(), 10)
+            await asyncio.wait_for(link.up.wait(), 90)
         self._links = (outgoing, incoming)
         self.context.events.start()
         await build(self.context, self.timings, self.permits)
@@ -367,10 +367,10 @@ async def test_slow_destination_does_not_delay_the_others_of_its_shard(
             await put(f"u{number}@stuck.test")
         for number in range(50):
             await put(f"u{number}@fast.test")
-        await until(lambda: len(sink.taken) == 50, 20)
+        await until(lambda: len(sink.taken) == 50)
         assert stuck.taken == []
         stuck.gate.set()
-        await until(lambda: len(stuck.taken) == 100, 60)
+        await until(lambda: len(stuck.taken) == 100)
     await sender.told(EventName.DELIVERED, 150)
     assert sorted(stuck.recipients) == sorted(f"u{number}@stuck.test" for number in range(100))
 
@@ -443,7 +443,7 @@ async def test_process_killed_in_mid_flow_loses_nothing_and_repeats_only_what_wa
     sender: Sender, sink: Any, amqp_url: str, mongodb_uri: str, tmp_path: Path
 ):
     sender._outgoing.start()
-    await asyncio.wait_for(sender._outgoing.up.wait(), 10)
+    await asyncio.wait_for(sender._outgoing.up.wait(), 90)
     most = 5
     environment = {
         **{name: text for name, text in os.environ.items() if not name.startswith("POSTROAD")},
@@ -469,11 +469,11 @@ async def test_process_killed_in_mid_flow_loses_nothing_and_repeats_only_what_wa
     process = await start()
     try:
         for share in (200, 700):
-            await until(lambda share=share: len(sink.taken) > share, 30)
+            await until(lambda share=share: len(sink.taken) > share)
             process.kill()
             await process.wait()
             process = await start()
-        await until(lambda: len(set(sink.recipients)) == 1500, 30)
+        await until(lambda: len(set(sink.recipients)) == 1500)
         await sender.told(EventName.DELIVERED, 1500, 30)
         process.terminate()
         assert await process.wait() == 0
@@ -500,13 +500,13 @@ async def test_operator_pauses_and_resumes_a_lane_and_its_state_can_be_read(
         record = await lanes.get(key)
         return record is not None and record.state.get("phase") == phase
 
-    await until(lambda: shown("paused"), 20)
+    await until(lambda: shown("paused"))
     await sender.hand_in("second@d.test")
     (waiting,) = await sender.told(EventName.DEFERRED)
     assert waiting.facts["reason"] == "delivery suspended: they asked us to wait"
     assert sink.recipients == ["first@d.test"]
     await lanes.order(key, {"paused": None})
-    await until(lambda: shown("idle"), 20)
+    await until(lambda: shown("idle"))
 
 
 async def test_what_a_lane_learnt_is_known_to_the_next_process(sender: Sender, sink: Any):

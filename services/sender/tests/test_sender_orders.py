@@ -217,7 +217,7 @@ class Process:
         )
         for link in self._links:
             link.start()
-            await asyncio.wait_for(link.up.wait(), 10)
+            await asyncio.wait_for(link.up.wait(), 90)
         self._context.events.start()
         await build(self._context, self.timings)
 

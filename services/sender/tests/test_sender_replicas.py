@@ -22,6 +22,7 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_sender.lanes.ownership import assign
+from postroad_testing.pace import at_most, timed
 from postroad_testing.waiting import until
 
 MIME = b"Subject: hello\r\nFrom: a@b.test\r\n\r\nhello\r\n"
@@ -98,17 +99,19 @@ async def publisher(amqp_url: str) -> AsyncIterator[Publisher]:
     link = BrokerLink(amqp_url, "test")
     publisher = Publisher(link)
     link.start()
-    await asyncio.wait_for(link.up.wait(), 10)
+    await asyncio.wait_for(link.up.wait(), 90)
     yield publisher
     await link.close()
 
 
+@timed(10.0)
 async def test_replicas_come_go_and_die_under_load_and_no_site_ever_has_two_owners(
     publisher: Publisher,
     amqp_url: str,
     mongodb_uri: str,
     more_sinks: Callable[[], Awaitable[Any]],
     tmp_path: Path,
+    limit: float | None,
 ):
     cap = 3
     homes: dict[int, Any] = {}
@@ -168,9 +171,8 @@ async def test_replicas_come_go_and_die_under_load_and_no_site_ever_has_two_owne
         await serve("one.test", "two.test", "three.test")
         before = len(taken())
         await replicas.kill("two.test")
-        died = time.monotonic()
-        await serve("one.test", "three.test")
-        moved = time.monotonic() - died
+        with at_most(limit):
+            await serve("one.test", "three.test")
         await until(lambda: len(taken()) >= before + 300)
         await replicas.stop("one.test")
         await replicas.start("two.test")
@@ -178,7 +180,6 @@ async def test_replicas_come_go_and_die_under_load_and_no_site_ever_has_two_owne
         loading = False
         await loader
         await until(lambda: set(taken()) == sent)
-    assert moved < 10
     assert [sink.most_owners for sink in sinks] == [1] * len(sinks)
     assert max(sink.most_open for sink in sinks) <= cap
     assert len(taken()) - len(sent) <= len(sinks) * cap  # what the killed one had under way

@@ -72,7 +72,7 @@ async def settling(amqp_url: str) -> AsyncIterator[Settling]:
         for link in links:
             link.start()
             stack.push_async_callback(link.close)
-            await asyncio.wait_for(link.up.wait(), 10)
+            await asyncio.wait_for(link.up.wait(), 90)
         events = EventWriter(publisher)
         events.start()
         stack.push_async_callback(events.close)
@@ -80,7 +80,7 @@ async def settling(amqp_url: str) -> AsyncIterator[Settling]:
         consumer = Consumer(links[1], publisher, SHARD, settling.take, ends_later=True)
         await consumer.start()
         await publisher.publish_many([("", SHARD.name, b"m")] * 4)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             while len(settling.jobs) < 4:  # noqa: ASYNC110 - a handler counts up
                 await asyncio.sleep(0.01)
         yield settling
@@ -102,7 +102,7 @@ async def test_jobs_of_one_turn_are_all_acknowledged_and_a_queue_that_is_gone_is
     commit(PendingCommit(only_told, told(only_told), []))
     commit(PendingCommit(several, [], [Publication("", topology.FAILURES.name, b"failure"), waits]))
     assert settling.ended == []
-    await asyncio.wait_for(settling.settler.finished(), 10)
+    await asyncio.wait_for(settling.settler.finished(), 90)
     assert set(settling.ended) == set(settling.jobs)
     assert all(delivery.ended for job in settling.jobs for delivery in job.deliveries)
     assert await settling.depth(ROOM, topology.FAILURES.name, SHARD.name) == [3, 1, 0]

@@ -165,7 +165,7 @@ class Senders:
         )
         for link in links:
             link.start()
-            await asyncio.wait_for(link.up.wait(), 10)
+            await asyncio.wait_for(link.up.wait(), 90)
         context.events.start()
         self._running[name] = (context, links)
         await build(context, self.timings)

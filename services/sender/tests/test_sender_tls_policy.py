@@ -166,7 +166,7 @@ class Relay:
         before = len(self.ended.jobs)
         for address in addresses:
             self._dispatcher.place(self.job(address, octets, requiretls=requiretls))
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(90):
             while len(self.ended.jobs) - before < len(addresses):
                 self.ended.more.clear()
                 await self.ended.more.wait()

@@ -86,7 +86,7 @@ async def raw(port: int, request: bytes) -> bytes:
         await writer.drain()
     answer = b""
     with contextlib.suppress(ConnectionError):
-        answer = await asyncio.wait_for(reader.read(), 15)
+        answer = await asyncio.wait_for(reader.read(), 90)
     writer.close()
     return answer
 

@@ -103,7 +103,7 @@ class Tracker:
             stdout=self._log,
             stderr=self._log,
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while True:
                 with contextlib.suppress(httpx.TransportError):
                     await self.client.get(f"{self.signer.base_url}/robots.txt")
@@ -114,7 +114,7 @@ class Tracker:
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
-        return await asyncio.wait_for(self._process.wait(), 20)
+        return await asyncio.wait_for(self._process.wait(), 90)
 
     async def click(self, message: str) -> None:
         answer = await self.client.get(self.signer.click(message, 0, b"https://example.com/x"))
@@ -134,7 +134,7 @@ class Queue:
         self._queue = queue
         self.events: dict[str, Event] = {}
 
-    async def until(self, messages: set[str], seconds: float = 25.0) -> None:
+    async def until(self, messages: set[str], seconds: float = 90.0) -> None:
         async with asyncio.timeout(seconds):
             while not messages <= {event.message for event in self.events.values()}:
                 got = await self._queue.get(fail=False)

@@ -73,7 +73,7 @@ class Road:
         self.outgoing.start()
         self.incoming.start()
         self.events.start()
-        await asyncio.wait_for(self.outgoing.up.wait(), 10)
+        await asyncio.wait_for(self.outgoing.up.wait(), 90)
         await self.consumer.start()
 
     async def stop(self) -> None:
@@ -99,7 +99,7 @@ class Road:
                 enough.set()
 
         connection = await aio_pika.connect(self.url)
-        async with connection, asyncio.timeout(10):
+        async with connection, asyncio.timeout(90):
             channel = await connection.channel()
             for name in queues:
                 await (await channel.get_queue(name)).consume(take, no_ack=True)

@@ -16,7 +16,7 @@ import httpx
 from postroad_sink.server import Limits, Sink, SinkServer
 from postroad_sink.web import web_application
 
-_PATIENCE = 10.0  # seconds
+_PATIENCE = 60.0  # seconds
 _LOOK_EVERY = 0.005  # seconds
 
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-PATIENCE = 25.0
+PATIENCE = 90.0
 """Seconds until a wait fails. Only a failing test waits so long."""
 _POLL_SECONDS = 0.02
 
