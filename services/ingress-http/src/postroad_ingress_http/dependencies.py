@@ -12,7 +12,7 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from postroad_common.health import Health
-from postroad_common.store.accounts import Users
+from postroad_common.store.users import Users
 from postroad_common.store.credentials import Credentials
 from postroad_common.store.events import Events
 from postroad_common.store.messages import Messages

@@ -1,54 +1,98 @@
-"""Dashboard users. An account is a name that everything else belongs to."""
+"""Accounts: everything else belongs to one, and nobody sees more than one but the operator."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from postroad_common.store.access import Collection, guarded, insert_new
+from postroad_common.store.access import Collection, Document, guarded, insert_new
+
+FIRST_ACCOUNT = "main"
+"""The account that is there from the first start on."""
+COUNTED = ("users", "logins", "tokens", "domains", "webhooks")
+"""What an account may have a bounded number of."""
+LIMITS = (*COUNTED, "messages_per_day")
 
 
 @dataclass(frozen=True, slots=True)
-class User:
-    """Someone who may log in to the dashboard of `account`."""
+class Account:
+    """An account. `limits` bounds numbers out of `LIMITS`; what it does not name is unbounded.
 
-    email: str
-    account: str
-    password_hash: str
-    version: int = 1
+    `verified_senders_only`: mail is taken from domains only that the account has verified.
+    """
+
+    id: str
+    name: str = ""
+    created: float = 0.0
+    suspended: bool = False
+    verified_senders_only: bool = False
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
-class Users:
-    """The collection `users`."""
+CHANGEABLE = frozenset({"name", "suspended", "verified_senders_only", "limits"})
 
-    def __init__(self, collection: Collection) -> None:
-        self._users = collection
+
+def _read(found: Document) -> Account:
+    return Account(
+        id=found["_id"],
+        name=found["name"],
+        created=found["created"],
+        suspended=found["suspended"],
+        verified_senders_only=found["verified_senders_only"],
+        limits=dict(found["limits"]),
+    )
+
+
+class Accounts:
+    """The collection `accounts`, and what belongs to an account when it is deleted."""
+
+    def __init__(self, collection: Collection, belongings: Mapping[str, Collection]) -> None:
+        """`belongings` are the collections whose documents go with their account."""
+        self._accounts = collection
+        self._belongings = belongings
 
     @guarded
-    async def create(self, email: str, account: str, password_hash: str) -> bool:
-        """Add a user; False when the address is taken."""
+    async def create(self, account: Account) -> bool:
+        """Add an account; False when its id is taken."""
         return await insert_new(
-            self._users,
+            self._accounts,
             {
-                "_id": email.lower(),
-                "account": account,
-                "password_hash": password_hash,
-                "version": 1,
-                "created": time.time(),
+                "_id": account.id,
+                "name": account.name,
+                "created": account.created or time.time(),
+                "suspended": account.suspended,
+                "verified_senders_only": account.verified_senders_only,
+                "limits": dict(account.limits),
             },
         )
 
     @guarded
-    async def set_password(self, email: str, password_hash: str) -> bool:
-        """Change the password, which ends the sessions; False when there is no such user."""
-        result = await self._users.update_one(
-            {"_id": email.lower()},
-            {"$set": {"password_hash": password_hash}, "$inc": {"version": 1}},
-        )
-        return result.matched_count == 1
+    async def find(self, account_id: str) -> Account | None:
+        """Return the account with this id."""
+        found = await self._accounts.find_one({"_id": account_id})
+        return None if found is None else _read(found)
 
     @guarded
-    async def find(self, email: str) -> User | None:
-        """Return the user with this address, in any case."""
-        found = await self._users.find_one({"_id": email.lower()})
-        if found is None:
-            return None
-        return User(found["_id"], found["account"], found["password_hash"], found["version"])
+    async def list(self, after: str = "", limit: int = 100) -> list[Account]:
+        """Return the accounts after the id `after`, in the order of their ids."""
+        cursor = self._accounts.find({"_id": {"$gt": after}}).sort("_id", 1).limit(limit)
+        return [_read(found) async for found in cursor]
+
+    @guarded
+    async def update(self, account_id: str, changes: Mapping[str, Any]) -> Account | None:
+        """Change fields out of `CHANGEABLE`; None when there is no such account."""
+        unknown = set(changes) - CHANGEABLE
+        if unknown:
+            raise ValueError(f"not changeable: {sorted(unknown)}")
+        found = await self._accounts.find_one_and_update(
+            {"_id": account_id}, {"$set": dict(changes)}, return_document=True
+        )
+        return None if found is None else _read(found)
+
+    @guarded
+    async def delete(self, account_id: str) -> bool:
+        """Remove the account and all that gives access to it; its mail expires with time."""
+        for collection in self._belongings.values():
+            await collection.delete_many({"account": account_id})
+        result = await self._accounts.delete_one({"_id": account_id})
+        return result.deleted_count == 1

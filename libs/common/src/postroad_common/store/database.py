@@ -10,7 +10,9 @@ from pymongo import AsyncMongoClient, WriteConcern
 from pymongo.errors import PyMongoError
 
 from postroad_common.store.access import Document, guarded
-from postroad_common.store.accounts import Users
+from postroad_common.store.accounts import Accounts
+from postroad_common.store.audit import AuditLog
+from postroad_common.store.audited import AuditedCollection
 from postroad_common.store.backlogs import BacklogRecords
 from postroad_common.store.bodies import CHUNK, Bodies
 from postroad_common.store.credentials import Credentials
@@ -19,6 +21,7 @@ from postroad_common.store.events import Events
 from postroad_common.store.idempotency import Idempotency
 from postroad_common.store.images import Images
 from postroad_common.store.indexes import IMAGE_RETENTION, INDEXES
+from postroad_common.store.invitations import Invitations
 from postroad_common.store.lanes import Lanes
 from postroad_common.store.leases import Leases
 from postroad_common.store.ledger import Ledger
@@ -29,11 +32,15 @@ from postroad_common.store.privacy import Privacy
 from postroad_common.store.replays import Replays
 from postroad_common.store.replicas import Replicas
 from postroad_common.store.rollups import Rollups
+from postroad_common.store.sessions import SessionRecords
 from postroad_common.store.strikes import Strikes
 from postroad_common.store.suppressions import Suppressions
 from postroad_common.store.tokens import Tokens
+from postroad_common.store.users import Users
 from postroad_common.store.webhooks import Webhooks
 
+BELONGINGS = ("users", "credentials", "tokens", "domains", "suppressions", "webhooks")
+"""The collections whose documents are deleted with their account."""
 _log = structlog.get_logger("store")
 
 
@@ -58,19 +65,44 @@ class Database:
         self._database = self._client.get_default_database("postroad")
 
     @cached_property
+    def accounts(self) -> Accounts:
+        """Open the repository of accounts."""
+        names = (*BELONGINGS, "sessions", "invitations")
+        return Accounts(self._audited("accounts"), {name: self._audited(name) for name in names})
+
+    @cached_property
     def users(self) -> Users:
         """Open the repository of users."""
-        return Users(self._database["users"])
+        return Users(self._audited("users"), self._database["users"])
+
+    @cached_property
+    def sessions(self) -> SessionRecords:
+        """Open the repository of sessions."""
+        return SessionRecords(self._database["sessions"])
+
+    @cached_property
+    def invitations(self) -> Invitations:
+        """Open the repository of invitations."""
+        return Invitations(self._audited("invitations"))
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        """Open the audit log."""
+        return AuditLog(self._database["audit"])
+
+    def _audited(self, name: str) -> AuditedCollection:
+        """Return a collection whose changes are told to the audit log."""
+        return AuditedCollection(self._database, name, self.audit)
 
     @cached_property
     def credentials(self) -> Credentials:
         """Open the repository of credentials."""
-        return Credentials(self._database["credentials"])
+        return Credentials(self._audited("credentials"))
 
     @cached_property
     def tokens(self) -> Tokens:
         """Open the repository of tokens."""
-        return Tokens(self._database["tokens"])
+        return Tokens(self._audited("tokens"), self._database["tokens"])
 
     @cached_property
     def messages(self) -> Messages:
@@ -85,12 +117,12 @@ class Database:
     @cached_property
     def domains(self) -> Domains:
         """Open the repository of domains."""
-        return Domains(self._database["domains"])
+        return Domains(self._audited("domains"))
 
     @cached_property
     def suppressions(self) -> Suppressions:
         """Open the repository of suppressions."""
-        return Suppressions(self._database["suppressions"])
+        return Suppressions(self._audited("suppressions"))
 
     @cached_property
     def strikes(self) -> Strikes:
@@ -100,7 +132,7 @@ class Database:
     @cached_property
     def webhooks(self) -> Webhooks:
         """Open the repository of webhooks."""
-        return Webhooks(self._database["webhooks"])
+        return Webhooks(self._audited("webhooks"))
 
     @cached_property
     def outbox(self) -> Outbox:
@@ -125,7 +157,7 @@ class Database:
     @cached_property
     def lanes(self) -> Lanes:
         """Open the repository of lanes."""
-        return Lanes(self._database["lanes"])
+        return Lanes(self._audited("lanes"))
 
     @cached_property
     def replicas(self) -> Replicas:

@@ -12,7 +12,25 @@ DELIVERY_RETENTION = 14 * _DAY
 IMAGE_RETENTION = 365 * _DAY
 """Seconds that a hosted image is kept after the last mail that shows it."""
 
+AUDIT_RETENTION = 400 * _DAY
+"""Seconds that the audit log is kept."""
+
 INDEXES: dict[str, list[IndexModel]] = {
+    "users": [IndexModel([("account", ASCENDING)])],
+    "sessions": [
+        IndexModel([("email", ASCENDING), ("seen", DESCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=0),
+    ],
+    "invitations": [
+        IndexModel([("account", ASCENDING), ("kind", ASCENDING)]),
+        IndexModel([("email", ASCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=0),
+    ],
+    "audit": [
+        IndexModel([("account", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel([("account", ASCENDING), ("target", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=AUDIT_RETENTION),
+    ],
     "credentials": [IndexModel([("account", ASCENDING)])],
     "tokens": [
         IndexModel([("secret_hash", ASCENDING)], unique=True),

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from postroad_common.secrets import DUMMY_HASH, verify_password
-from postroad_common.store.accounts import User, Users
+from postroad_common.store.users import User, Users
 from postroad_common.tokenbucket import TokenBuckets
 from postroad_ingress_http.http.rates import look, take, too_many
 
