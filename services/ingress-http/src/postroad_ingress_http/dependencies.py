@@ -12,7 +12,6 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from postroad_common.health import Health
-from postroad_common.store.users import Users
 from postroad_common.store.credentials import Credentials
 from postroad_common.store.events import Events
 from postroad_common.store.messages import Messages
@@ -21,6 +20,7 @@ from postroad_common.store.rollups import Rollups
 from postroad_common.store.strikes import Strikes
 from postroad_common.store.suppressions import Suppressions
 from postroad_common.store.tokens import Tokens
+from postroad_common.store.users import Users
 from postroad_ingress_http.access.authentication import Authenticator
 from postroad_ingress_http.domains.senderdomains import SenderDomains
 from postroad_ingress_http.exports.logfiles import LogFiles

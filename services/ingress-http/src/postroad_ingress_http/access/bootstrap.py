@@ -10,8 +10,8 @@ import structlog
 
 from postroad_common.errors import StoreAway
 from postroad_common.secrets import hash_password, hash_token
-from postroad_common.store.users import Users
 from postroad_common.store.tokens import Tokens
+from postroad_common.store.users import Users
 from postroad_ingress_http.access.scopes import EVERYTHING
 
 FIRST_ACCOUNT = "main"
