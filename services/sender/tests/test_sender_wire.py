@@ -14,6 +14,7 @@ from postroad_smtp.client.connection import Connection
 from postroad_smtp.client.session import Login, Session, Timeouts, TlsWish, open_session
 from postroad_smtp.client.stage import Stage, Trouble, WireError
 from postroad_smtp.client.transaction import transact
+from postroad_testing.waiting import until
 
 Start = Callable[[str], Awaitable[Any]]
 
@@ -337,9 +338,7 @@ async def test_reply_nobody_asked_for_makes_the_session_unusable(dialog: Start):
     await server.finished()
 
 
-@pytest.mark.parametrize(
-    "junk", ["hello there", "2x0 ok", "250-a\\r\\n251 b", "999 x", "x" * 3000, "250-" + "x" * 1900]
-)
+@pytest.mark.parametrize("junk", ["hello there", "2x0 ok", "999 x", "x" * 3000, "2500 octets"])
 async def test_octets_that_are_no_reply_end_the_conversation(dialog: Start, junk: str):
     server = await dialog(
         HELLO + "C: MAIL *\nC: *\nC: *\n" + "\n".join([f"S: {junk}"] * (40 if "-x" in junk else 1))
@@ -347,6 +346,71 @@ async def test_octets_that_are_no_reply_end_the_conversation(dialog: Start, junk
     session = await connect(server)
     (answer,) = await transact(session, ONE, MESSAGE)
     assert (answer.stage, answer.trouble) == (Stage.MAIL, Trouble.GARBLED)
+
+
+@pytest.mark.parametrize("hello", [HELLO, PLAIN_HELLO])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "S: 250-2.0.0 queued\nS: 251 as 1",
+        "S: scanned by Gate\nS: 250 2.0.0 queued",
+        "S: 250 2.0.0 queued\nS+ have a nice day",
+        "S: 250 " + "x" * 5000,
+        "S: 250-" + "x" * 3000 + "\nS: 250 ok",
+        "\n".join(["S: 250-" + "x" * 1900] * 40) + "\nS: 250 ok",
+        "S: 250ok",
+        "S: 250-queued\nS: [close]",
+        "S: 354 go on\nS: 250 ok",
+    ],
+)
+async def test_odd_positive_reply_to_the_message_is_a_delivery_and_ends_the_session(
+    dialog: Start, hello: str, reply: str
+):
+    server = await dialog(hello + (DELIVERY if hello is HELLO else SINGLE) + reply)
+    session = await connect(server)
+    (answer,) = await transact(session, ONE, MESSAGE)
+    assert answer.is_delivered
+    await until(lambda: not session.usable)
+    assert "S: 25" in session.told(0)
+
+
+async def test_odd_reply_to_ehlo_costs_no_mail_but_the_session_carries_one_only(dialog: Start):
+    hello = "S: 220 x\nC: EHLO me.test\nS: 250-mx.test\nS+ 250-PIPELINING\nS+ ?\nS+ 251 8BITMIME"
+    server = await dialog(hello + "\n" + DELIVERY + "S: 250 ok\nC: QUIT\nC: [gone]")
+    session = await connect(server)
+    assert session.pipelining
+    assert session.usable
+    (answer,) = await transact(session, ONE, MESSAGE)
+    assert answer.is_delivered
+    assert not session.usable
+    session.quit()
+
+
+@pytest.mark.parametrize("again", ["S+ 354 really", "S+ please"])
+async def test_large_message_goes_on_when_the_server_says_twice_that_it_may(
+    dialog: Start, again: str
+):
+    server = await dialog(
+        HELLO
+        + "C: *\nC: *\nC: *\nS: 250 a\nS: 250 b\nS: 354 c\n"
+        + again
+        + "\nC: [message]\nS: 250 d"
+    )
+    body = [b"Subject: x\r\n\r\n"] + [b"x" * 70 + b"\r\n"] * 900
+    (answer,) = await transact(await connect(server), ONE, body)
+    assert answer.is_delivered
+
+
+async def test_stray_octets_in_clear_behind_the_reply_to_starttls_end_the_connection(
+    dialog: Start,
+):
+    server = await dialog(
+        "S: 220 x\nC: EHLO me.test\nS: 250-x\nS+ 250 STARTTLS\nC: STARTTLS\n"
+        "S: 220 go ahead\nS+ injected\nC: [gone]"
+    )
+    with pytest.raises(WireError) as caught:
+        await connect(server, tls=TlsWish.OPPORTUNISTIC, context=lax())
+    assert "in clear" in caught.value.detail
 
 
 async def test_bare_lf_and_dots_are_sent_canonical_and_stuffed(dialog: Start):
@@ -491,12 +555,21 @@ S: 250 a
 S: 250 b
 S: 354 c
 C: [message]
-S: 250 d
 """
+SINGLE = """
+C: MAIL *
+S: 250 a
+C: RCPT *
+S: 250 b
+C: DATA
+S: 354 c
+C: [message]
+"""
+ACCEPTED = "S: 250 d"
 
 
 async def test_starttls_is_used_where_offered_and_told(dialog: Start):
-    server = await dialog(TLS_HELLO + DELIVERY)
+    server = await dialog(TLS_HELLO + DELIVERY + ACCEPTED)
     session = await connect(server, tls=TlsWish.OPPORTUNISTIC, context=lax())
     assert session.tls is not None
     assert session.protection.startswith("TLSv1.3 TLS_")
@@ -543,7 +616,7 @@ async def test_auth_login_under_tls(dialog: Start):
     auth = (
         "C: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: bWU=\nS: 334 UGFzc3dvcmQ6\nC: c2VjcmV0\nS: 235 ok"
     )
-    server = await dialog(TLS_HELLO + auth + DELIVERY)
+    server = await dialog(TLS_HELLO + auth + DELIVERY + ACCEPTED)
     session = await connect(
         server, tls=TlsWish.REQUIRED, context=lax(), login=Login("me", "secret")
     )

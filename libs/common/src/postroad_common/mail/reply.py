@@ -56,7 +56,7 @@ class Reply:
         if not lines:
             raise ValueError("no reply")
         code = lines[0][:3]
-        if not (code.isascii() and code.isdigit() and "200" <= code <= "599"):
+        if not (len(code) == 3 and code.isascii() and code.isdigit() and "200" <= code <= "599"):
             raise ValueError("a reply must start with three digits")
         texts = []
         enhanced = ""

@@ -2,21 +2,18 @@
 
 A caller announces how many replies it expects, writes, and awaits them together. The replies come
 in the order of the commands (RFC 2920), so a FIFO of expectations is all that pipelining needs.
-Everything that arrives is hostile: lines, replies and time are bounded, and a reply that nobody
+Everything that arrives is hostile: octets (`replies`) and time are bounded, and a reply that nobody
 asked for makes the connection unusable.
 """
 
 import asyncio
-import functools
 import ssl
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 from postroad_common.mail.reply import Reply
-
-MAX_LINE = 2048  # octets; RFC 5321 section 4.5.3.1.5 allows 512
-MAX_REPLY = 32768  # octets of all lines of one reply
+from postroad_smtp.client.replies import FloodError, ReplyReader
 
 
 class ConnectionTrouble(Exception):  # noqa: N818 - what happened, not whose error it is
@@ -39,26 +36,7 @@ class Late(ConnectionTrouble):
 
 
 class Garbled(ConnectionTrouble):
-    """What came is not a reply, too long, or not asked for."""
-
-
-@functools.lru_cache(maxsize=1024)
-def _parse_line(line: bytes) -> Reply:
-    """One-line replies repeat themselves all day long: parsed once."""
-    return _parse((line,))
-
-
-def _parse(lines: Sequence[bytes]) -> Reply:
-    texts = []
-    for line in lines:
-        text = line.decode("utf-8", "replace")
-        if not text.isprintable():
-            text = "".join(c if c.isprintable() else " " for c in text)
-        texts.append(text.rstrip())
-    try:
-        return Reply.parse_lines(texts)
-    except ValueError as error:
-        raise Garbled(f"{error}: {texts[0][:80]!r}") from None
+    """What came is not a reply, without an end, or not asked for."""
 
 
 def _end(future: "asyncio.Future[Any]", trouble: ConnectionTrouble) -> None:
@@ -68,11 +46,19 @@ def _end(future: "asyncio.Future[Any]", trouble: ConnectionTrouble) -> None:
 
 
 class _Group:
-    """Replies that one caller waits for together."""
+    """Replies that one caller waits for together; of a `final` one 3yz is not the answer."""
 
-    __slots__ = ("count", "deadline", "future", "replies")
+    __slots__ = ("count", "deadline", "final", "future", "replies")
 
-    def __init__(self, count: int, deadline: float, future: "asyncio.Future[list[Reply]]") -> None:
+    def __init__(
+        self,
+        count: int,
+        deadline: float,
+        future: "asyncio.Future[list[Reply]]",
+        *,
+        final: bool = False,
+    ) -> None:
+        self.final = final
         self.count = count
         self.deadline = deadline
         self.future = future
@@ -86,9 +72,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._groups: deque[_Group] = deque()
-        self._buffer = b""
-        self._lines: list[bytes] = []
-        self._size = 0
+        self._reader = ReplyReader()
         self._timer: asyncio.TimerHandle | None = None
         self._room: asyncio.Future[None] | None = None
         self._lost: ConnectionTrouble | None = None
@@ -100,18 +84,31 @@ class Connection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Open, with nothing outstanding and nothing unexpected received."""
-        return self._lost is None and not self._groups and not self._buffer and self.unasked is None
+        return (
+            self._lost is None
+            and not self._groups
+            and self._reader.is_between
+            and self.unasked is None
+        )
 
-    def expect(self, count: int, timeout: float) -> "asyncio.Future[list[Reply]]":
+    @property
+    def is_odd(self) -> bool:
+        """Whether the server has said something in a way that is not SMTP's."""
+        return self._reader.odd
+
+    def expect(
+        self, count: int, timeout: float, *, final: bool = False
+    ) -> "asyncio.Future[list[Reply]]":
         """Return a future of the next `count` replies, all within `timeout` seconds from now.
 
-        Fails with ConnectionTrouble. Call it before writing what the replies answer.
+        Fails with ConnectionTrouble. Call it before writing what the replies answer. `final`: not
+        3yz, which some servers say twice.
         """
         future: asyncio.Future[list[Reply]] = self._loop.create_future()
         if self._lost is not None:
             _end(future, self._lost)
             return future
-        self._groups.append(_Group(count, self._loop.time() + timeout, future))
+        self._groups.append(_Group(count, self._loop.time() + timeout, future, final=final))
         if self._timer is None:
             self._timer = self._loop.call_later(timeout, self._check_time)
         return future
@@ -126,6 +123,11 @@ class Connection(asyncio.Protocol):
         future = self.expect(count, seconds)
         self.write(octets)
         return await future
+
+    def pardon(self) -> None:
+        """Forget the reply that nobody asked for."""
+        self.unasked = None
+        self._reader.odd = True
 
     def write(self, octets: bytes) -> None:
         """Send; never waits. Does nothing on a connection that is gone: `expect` tells."""
@@ -152,7 +154,7 @@ class Connection(asyncio.Protocol):
         Octets that came in clear behind the reply would be taken for the server's own once under
         TLS, so they end the connection.
         """
-        if self._buffer or self._lines or self._groups or self.unasked is not None:
+        if not self._reader.is_clear or self._groups or self.unasked is not None:
             self._fail(Garbled("octets in clear behind the reply to STARTTLS"))
         if self._lost is not None:
             raise self._lost
@@ -198,19 +200,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Part of asyncio.Protocol: takes replies out of the octets."""
-        if self._buffer:
-            data = self._buffer + data
-        whole, newline, rest = data.rpartition(b"\n")
-        self._buffer = bytes(rest)
-        if len(rest) > MAX_LINE:
-            self._fail(Garbled("a reply line is too long"))
-        if not newline:
-            return
         try:
-            for line in whole.split(b"\n"):
-                self._take(line)
-        except Garbled as error:
-            self._fail(error)
+            for reply in self._reader.feed(data):
+                self._take(reply)
+        except FloodError:
+            self._fail(Garbled("octets without end instead of a reply"))
 
     def eof_received(self) -> bool:
         """Part of asyncio.Protocol: closes this side, too."""
@@ -218,6 +212,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Part of asyncio.Protocol."""
+        self._end_reply()
         self._fail(Lost(f"connection lost: {exc}" if exc else "connection closed by the server"))
         if self._timer is not None:
             self._timer.cancel()
@@ -236,32 +231,30 @@ class Connection(asyncio.Protocol):
 
     # -- inside
 
-    def _take(self, line: bytes) -> None:
+    def _take(self, reply: Reply) -> None:
         if self._lost is not None:
             return
-        line = line.removesuffix(b"\r")
-        self._size += len(line)
-        if len(line) > MAX_LINE or self._size > MAX_REPLY:
-            raise Garbled("a reply is too long")
-        if line[3:4] == b"-":
-            self._lines.append(line)
-            return
-        if self._lines:
-            reply = _parse((*self._lines, line))
-            self._lines.clear()
-        else:
-            reply = _parse_line(line)
-        self._size = 0
         if not self._groups:
             self.unasked = reply
             return
         group = self._groups[0]
+        if group.final and reply.code // 100 == 3:
+            self._reader.odd = True
+            return
         group.replies.append(reply)
         if len(group.replies) == group.count:
             self._groups.popleft()
             if not group.future.done():
                 group.future.set_result(group.replies)
             self.resume_writing()  # whoever waits to write more may not need to
+
+    def _end_reply(self) -> None:
+        """Take what came of a reply for all of it: nothing more will come."""
+        reply = self._reader.finish()
+        if reply is not None:
+            self._take(reply)
+        elif self._groups and self._reader.rubbish:
+            self._fail(Garbled(f"no reply, but {self._reader.rubbish!r}"))
 
     def _check_time(self) -> None:
         """One timer for all replies: it looks at the deadline only when it fires."""
@@ -272,6 +265,7 @@ class Connection(asyncio.Protocol):
         if left > 0:
             self._timer = self._loop.call_later(left, self._check_time)
         else:
+            self._end_reply()
             self._fail(Late("no reply in time"))
 
     def _fail(self, trouble: ConnectionTrouble) -> None:

@@ -129,8 +129,10 @@ class Session:
 
     @property
     def usable(self) -> bool:
-        """Whether another message may be sent."""
-        return not self.closing and self.connection.usable
+        """Whether another message may be sent: one only where the server writes odd replies."""
+        if self.closing or (self.messages and self.connection.is_odd):
+            return False
+        return self.connection.usable
 
     def told(self, recipient: int) -> str:
         """Return the conversation about the last message, for its recipient number `recipient`."""
@@ -250,7 +252,7 @@ class _Opening:
         except ConnectionTrouble as error:
             raise WireError(Stage.BANNER, trouble_of(error), str(error)) from error
         self._said.append(of_server(banner))
-        if banner.code != 220:
+        if banner.code // 100 != 2:
             raise WireError(Stage.BANNER, banner)
         return await self.hello()
 
@@ -306,7 +308,7 @@ class _Opening:
                 reply = await self._command(Stage.AUTH, line, shown="(credentials)")
         else:
             raise WireError(Stage.AUTH, Trouble.LOCAL, "the server offers no AUTH we can do")
-        if reply.code != 235:
+        if reply.code // 100 != 2:
             raise WireError(Stage.AUTH, reply)
 
     async def _command(self, stage: Stage, line: str, *, shown: str = "") -> Reply:

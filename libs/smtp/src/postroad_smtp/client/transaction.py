@@ -69,6 +69,11 @@ async def transact(session: Session, envelope: Envelope, body: Body) -> list[Ans
     return [answer for answer in transaction.answers if answer is not None]
 
 
+def _is_go_ahead(reply: Reply) -> bool:
+    """Whether the server waits for the message: 354, or another 3yz."""
+    return reply.code // 100 == 3
+
+
 class _Transaction:
     """The state of one message on its way."""
 
@@ -139,7 +144,7 @@ class _Transaction:
             self._take_recipients(pending, replies[1:-1])
         else:
             self._answer_rest(Answer(Stage.MAIL, mail))
-        if data.code != 354:
+        if not _is_go_ahead(data):
             self._answer_rest(Answer(Stage.DATA, data))
             session.needs_reset = True
             return False
@@ -176,7 +181,7 @@ class _Transaction:
             return False
         self._stage = Stage.DATA
         (data,) = await self._exchange(b"DATA\r\n")
-        if data.code != 354:
+        if not _is_go_ahead(data):
             self._answer_rest(Answer(Stage.DATA, data))
             return False
         session.needs_reset = False
@@ -187,16 +192,18 @@ class _Transaction:
         body = self._body
         self._stage = Stage.DATA
         early = connection.unasked
-        if early is not None:  # behind the 354: the server has changed its mind
-            raise Garbled("a reply that nobody asked for", [early])
+        if early is not None:  # behind the 354
+            if not _is_go_ahead(early):  # the server has changed its mind
+                raise Garbled("a reply that nobody asked for", [early])
+            connection.pardon()
         self._said.commands.append(b"(message, %d octets)\r\n" % self._envelope.size)
         if len(body) == 1 and len(body[0]) <= _SMALL:
             self._stage = Stage.DOT
-            future = connection.expect(1, timeouts.dot)
+            future = connection.expect(1, timeouts.dot, final=True)
             stuffer = Stuffer()
             connection.write(stuffer.feed(bytes(body[0])) + stuffer.finish())
         else:
-            future = connection.expect(1, timeouts.block)
+            future = connection.expect(1, timeouts.block, final=True)
             for chunk in stuff(body):
                 connection.write(chunk)
                 await connection.drain()
