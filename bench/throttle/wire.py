@@ -19,7 +19,7 @@ from postroad_sender.lanes.worker import work
 from postroad_sender.limits.connection_limit import ConnectionLimit
 from postroad_sender.routes.routes import Route, Routes
 from postroad_sender.throttle.controller import Caps, Controller
-from postroad_smtp.client.session import Session, TlsWish
+from postroad_smtp.client.session import TlsWish
 
 _MIME = b"Subject: hello\r\n\r\nhello\r\n"
 _BACKLOG = 200  # messages that wait in the lane, as long as it is to be endless
@@ -75,9 +75,12 @@ class Rig:
         self.starts.append((now - self._began, job.account))
         return (job.body,)
 
-    def finish(self, job: Job, outcomes: Sequence[Outcome], session: Session | None) -> None:
+    def remember(self, job: Job, outcomes: Sequence[Outcome]) -> None:
         """Part of Disposition."""
-        del outcomes, session
+
+    def finish(self, job: Job, outcomes: Sequence[Outcome]) -> None:
+        """Part of Disposition."""
+        del outcomes
         if self._endless:
             self.feed([job.account])
 

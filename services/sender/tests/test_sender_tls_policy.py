@@ -31,7 +31,7 @@ from postroad_sender.tls.mta_sts import Policy, parse
 from postroad_sender.tls.policies import StsPolicies
 from postroad_sender.tls.records import PolicyRecords
 from postroad_sender.tls.requirement import is_waived
-from postroad_smtp.client.session import Session, Timeouts, TlsWish
+from postroad_smtp.client.session import Timeouts, TlsWish
 
 MIME = b"Subject: hello\r\n\r\nhello\r\n"
 
@@ -51,9 +51,9 @@ class Ended:
         self.jobs: list[tuple[str, Outcome, dict[str, Any]]] = []
         self.more = asyncio.Event()
 
-    def finish(self, job: Job, outcomes: Sequence[Outcome], session: Session | None) -> None:
+    def finish(self, job: Job, outcomes: Sequence[Outcome]) -> None:
         address = job.message.recipients[0].address
-        self.jobs.append((address, outcomes[0], facts_of(outcomes[0], session).to_data()))
+        self.jobs.append((address, outcomes[0], facts_of(outcomes[0]).to_data()))
         self.more.set()
 
     def requeue(

@@ -99,7 +99,7 @@ class Handler:
         now = self._clock()
         if message.expires <= now:
             outcome = expired(message.reason or "")
-            self._disposition.finish(job, [outcome] * len(job.message.recipients), None)
+            self._disposition.finish(job, [outcome] * len(job.message.recipients))
             return
         left = 0.0 if message.not_before is None else message.not_before - now
         if left <= 0.0:

@@ -2,7 +2,8 @@
 
 Hosts that the requirement (`tls.requirement`) forbids are passed over. Where TLS is only wished for
 and fails, the same address is tried again without, and remembered for a while; so it is with a
-certificate that need not be good. Addresses that did not answer lately come last.
+certificate that need not be good. Addresses that did not answer lately, or talked and did not take
+mail, come last.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import errno
 import ssl
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,7 +33,9 @@ from postroad_smtp.client.session import (
 from postroad_smtp.client.stage import Stage, Trouble, WireError
 
 MOST_TRIES = 5  # addresses for one session
+MOST_FOUND = 20  # addresses to choose them from
 SILENT_FOR = 60.0  # seconds that an address which did not answer comes last
+USELESS_FOR = 300.0  # seconds that an address which talked and did not take mail comes last
 PLAIN_FOR = 600.0  # seconds without TLS after it failed
 UNPROVEN_FOR = 60.0  # seconds in which a certificate that was not good is not asked to be
 _MEMORY = 10_000  # addresses
@@ -102,6 +105,7 @@ class Dialer:
         self._contexts = contexts
         self._timeouts = timeouts or Timeouts()
         self._silent = _Recently(SILENT_FOR, clock)
+        self._useless = _Recently(USELESS_FOR, clock)
         self._plain = _Recently(PLAIN_FOR, clock)
         self._unproven = _Recently(UNPROVEN_FOR, clock)
 
@@ -111,11 +115,13 @@ class Dialer:
         requirement: TlsRequirement | None = None,
         *,
         thorough: bool = False,
+        tried: Mapping[str, str] | None = None,
     ) -> Session:
         """Open a session with the first host that is ready to talk and meets `requirement`.
 
         Without a requirement, the destination's holds. A `thorough` session proves more if it can,
-        so that it may carry mail with other requirements.
+        so that it may carry mail with other requirements. Addresses that were `tried` (with their
+        hosts) are left out, and other addresses of these hosts come last.
 
         Raises:
             WireError: none is; what the most telling of them said. It has a `policy` if that is
@@ -123,24 +129,42 @@ class Dialer:
         """
         requirement = requirement or destination.requirement
         errors: list[WireError] = []
-        candidates = await self._candidates(destination, requirement, errors, thorough=thorough)
-        tried = [f"# {clean(error.detail)}" for error in errors]
+        candidates = await self._candidates(
+            destination, requirement, errors, thorough=thorough, tried=tried or {}
+        )
+        told = [f"# {clean(error.detail)}" for error in errors]
         for chosen in candidates:
             try:
                 session = await self._open(
-                    destination, chosen, requirement, tried=tried, thorough=thorough
+                    destination, chosen, requirement, told=told, thorough=thorough
                 )
             except WireError as error:
                 if error.stage is Stage.CONNECT and error.trouble is Trouble.TIMEOUT:
                     self._silent.add(chosen.address)
-                tried.append(error.said or f"# {chosen.host}: {clean(error.detail)}")
+                told.append(error.said or f"# {chosen.host}: {clean(error.detail)}")
                 errors.append(error)
             else:
-                session.opening = bounded("\n".join([*tried, session.opening]), MOST_OPENING)
+                session.opening = bounded("\n".join([*told, session.opening]), MOST_OPENING)
                 return session
+        if not errors:
+            errors.append(WireError(Stage.ROUTE, Trouble.UNREACHABLE, "no other host"))
         telling = _most_telling(errors)
-        telling.said = bounded("\n".join(tried), MOST_OPENING)
+        telling.said = bounded("\n".join(told), MOST_OPENING)
         raise telling
+
+    async def has_another(
+        self, destination: Destination, requirement: TlsRequirement, tried: Mapping[str, str]
+    ) -> bool:
+        """Whether there is an address that was not `tried`."""
+        errors: list[WireError] = []
+        found = await self._candidates(
+            destination, requirement, errors, thorough=False, tried=tried
+        )
+        return bool(found)
+
+    def note_useless(self, destination: Destination, session: Session) -> None:
+        """Remember for some minutes that the server of `session` talks but does not take mail."""
+        self._useless.add(f"{session.address} {destination.port}")
 
     async def _candidates(
         self,
@@ -149,8 +173,19 @@ class Dialer:
         errors: list[WireError],
         *,
         thorough: bool,
+        tried: Mapping[str, str],
     ) -> list[_Try]:
         found: list[_Try] = []
+        hosts_tried = set(tried.values())
+        good = 0
+
+        def comes_last(chosen: _Try) -> bool:
+            return (
+                chosen.address in self._silent
+                or f"{chosen.address} {destination.port}" in self._useless
+                or chosen.host in hosts_tried
+            )
+
         for host in in_order(destination.hosts):
             try:
                 addresses = await self._resolver.addresses(
@@ -173,10 +208,12 @@ class Dialer:
             except WireError as error:
                 errors.append(error)
                 continue
-            found += [_Try(host, address, host_tlsa) for address in reached]
-            if len(found) >= MOST_TRIES:
+            new = [_Try(host, address, host_tlsa) for address in reached if address not in tried]
+            found += new
+            good += sum(not comes_last(one) for one in new)
+            if good >= MOST_TRIES or len(found) >= MOST_FOUND:
                 break
-        found.sort(key=lambda chosen: chosen.address in self._silent)
+        found.sort(key=comes_last)
         return found[:MOST_TRIES]
 
     async def _open(
@@ -185,7 +222,7 @@ class Dialer:
         chosen: _Try,
         requirement: TlsRequirement,
         *,
-        tried: list[str],
+        told: list[str],
         thorough: bool,
     ) -> Session:
         name = f"{chosen.host} {chosen.address}"
@@ -211,7 +248,7 @@ class Dialer:
                     refusal = requirement.refusal(kind, error.detail, definite=definite)
                     refusal.said = error.said
                     raise refusal from error
-                tried.append(error.said)
+                told.append(error.said)
             else:
                 break
         if unproven:

@@ -31,7 +31,6 @@ from postroad_sender.delivery.outcome import Outcome, Status, expired
 from postroad_sender.delivery.publications import failure, to_next_tier, to_shard, to_tier
 from postroad_sender.delivery.schedule import RetrySchedule
 from postroad_sender.throttle.signals import Signal
-from postroad_smtp.client.session import Session
 from postroad_smtp.client.stage import Stage
 
 DELAY_TOLD_AFTER = 4 * 3600.0  # seconds, for the DSN that says "delayed"
@@ -70,17 +69,23 @@ class Disposition:
         self._clock = clock
         self._delivered = metrics.OUTCOMES.labels(Status.DELIVERED)
 
-    def finish(self, job: Job, outcomes: Sequence[Outcome], session: Session | None) -> None:
+    def remember(self, job: Job, outcomes: Sequence[Outcome]) -> None:
+        """Note which recipients have the message already, while the attempt goes on for others."""
+        for recipient, outcome in zip(job.message.recipients, outcomes, strict=True):
+            if outcome.status is Status.DELIVERED:
+                self._journal.delivered(recipient.id, facts_of(outcome))
+
+    def finish(self, job: Job, outcomes: Sequence[Outcome]) -> None:
         """End an attempt, with one outcome for each recipient. Returns at once."""
         now = self._clock()
         message = job.message
         if len(outcomes) == 1 and outcomes[0].status is Status.DELIVERED:
             recipient = message.recipients[0]
             if "success" not in recipient.notify:
-                facts = facts_of(outcomes[0], session)
+                facts = facts_of(outcomes[0])
                 self._journal.delivered(recipient.id, facts)
                 self._delivered.inc()
-                data = facts.to_data() | conversation(outcomes[0], session, 0)
+                data = facts.to_data() | conversation(outcomes[0])
                 event = attempted(EventName.DELIVERED, message, recipient.id, now, data)
                 try:
                     told = self._events.add(event)
@@ -89,7 +94,7 @@ class Disposition:
                     return
                 told.add_done_callback(lambda _: self._committer.acknowledge(job))
                 return
-        events, publications = self._consequences(job, outcomes, session, now)
+        events, publications = self._consequences(job, outcomes, now)
         self._committer.commit(PendingCommit(job, events, publications))
 
     def repeat(self, job: Job, recipient: OutboundRecipient, facts: AttemptFacts) -> Event:
@@ -112,7 +117,7 @@ class Disposition:
         now = self._clock()
         message = job.message
         if message.expires <= now:
-            self.finish(job, [expired(text)] * len(message.recipients), None)
+            self.finish(job, [expired(text)] * len(message.recipients))
             return
         metrics.REQUEUED.labels(reason).inc()
         _log.debug("requeued", message=message.id, requeue=reason, reason=text, queue=queue)
@@ -129,7 +134,7 @@ class Disposition:
         if not told and now - message.received >= DELAY_TOLD_AFTER:
             told = True
             outcome = Outcome(Status.DEFERRED, Stage.ROUTE, Reply(451, "4.4.1", text), local=True)
-            facts = facts_of(outcome, None)
+            facts = facts_of(outcome)
             publications = [
                 failure(job, recipient, "delayed", facts, now=now, later=later)
                 for recipient in message.recipients
@@ -188,39 +193,38 @@ class Disposition:
     # -- inside
 
     def _consequences(
-        self, job: Job, outcomes: Sequence[Outcome], session: Session | None, now: float
+        self, job: Job, outcomes: Sequence[Outcome], now: float
     ) -> tuple[list[Event], list[Publication]]:
         message = job.message
         events: list[Event] = []
         publications: list[Publication] = []
         deferred: list[tuple[OutboundRecipient, Outcome, dict[str, Any]]] = []
         pairs = zip(message.recipients, outcomes, strict=True)
-        for number, (recipient, outcome) in enumerate(pairs):
+        for recipient, outcome in pairs:
             metrics.OUTCOMES.labels(outcome.status).inc()
-            said = conversation(outcome, session, number)
+            said = conversation(outcome)
             if outcome.status is Status.DEFERRED:
                 deferred.append((recipient, outcome, said))
                 continue
             over = outcome.reply.enhanced == "5.4.7" and outcome.local
             kind: FailureKind = "expired" if over else "failed"
             name = EventName.FAILED
-            facts = facts_of(outcome, session, expired=over)
+            facts = facts_of(outcome, expired=over)
             if outcome.status is Status.DELIVERED:
                 self._journal.delivered(recipient.id, facts)
                 name, kind = EventName.DELIVERED, "relayed"
             data = facts.to_data() | said
             events.append(attempted(name, message, recipient.id, now, data))
-            if kind != "relayed" or _must_report_relay(recipient, session):
+            if kind != "relayed" or _must_report_relay(recipient, outcome):
                 publications.append(failure(job, recipient, kind, facts, now=now))
         if deferred:
-            self._defer(job, deferred, session, now=now, events=events, publications=publications)
+            self._defer(job, deferred, now=now, events=events, publications=publications)
         return events, publications
 
     def _defer(
         self,
         job: Job,
         deferred: list[tuple[OutboundRecipient, Outcome, dict[str, Any]]],
-        session: Session | None,
         *,
         now: float,
         events: list[Event],
@@ -229,9 +233,7 @@ class Disposition:
         """Put the recipients in `deferred` back together, for the latest of their times."""
         message = job.message
         seconds = max(
-            self._schedule.delay(
-                message.attempt, stated=outcome.delay, quick=outcome.signal in _QUICK
-            )
+            self._schedule.delay(message.attempt, stated=outcome.delay, quick=_is_quick(outcome))
             for _, outcome, _ in deferred
         )
         metrics.REQUEUED.labels(RequeueReason.DEFERRED).inc()
@@ -242,7 +244,6 @@ class Disposition:
         for recipient, outcome, said in deferred:
             facts = facts_of(
                 outcome,
-                session,
                 next=round(later, 3),
                 reason=outcome.classification.value,
                 requeue=RequeueReason.DEFERRED.value,
@@ -260,9 +261,15 @@ class Disposition:
         publications.append(to_tier(job, later, now, text, **changes))
 
 
-def _must_report_relay(recipient: OutboundRecipient, session: Session | None) -> bool:
+def _is_quick(outcome: Outcome) -> bool:
+    """Whether the next attempt may be soon: only the moment was wrong, or the host."""
+    return outcome.signal in _QUICK or not outcome.certain
+
+
+def _must_report_relay(recipient: OutboundRecipient, outcome: Outcome) -> bool:
     """Whether a DSN "relayed" is due: it was asked for, and the next server cannot write one."""
-    return "success" in recipient.notify and not (session is not None and session.capabilities.dsn)
+    server = outcome.server
+    return "success" in recipient.notify and not (server is not None and server.dsn)
 
 
 def _waiting(

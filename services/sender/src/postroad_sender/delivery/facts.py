@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from postroad_sender.delivery.outcome import Outcome
-from postroad_smtp.client.session import Session
 
 REPLY_LIMIT = 1000  # characters of a reply that are kept
 
@@ -47,17 +46,18 @@ class AttemptFacts:
         return cls(**{name: value for name, value in data.items() if name in known})
 
 
-def facts_of(outcome: Outcome, session: Session | None, **more: Any) -> AttemptFacts:
-    """Return what there is to say about `outcome` of an attempt in `session`."""
+def facts_of(outcome: Outcome, **more: Any) -> AttemptFacts:
+    """Return what there is to say about `outcome`."""
+    server = outcome.server
     where: dict[str, Any] = {}
-    if session is not None:
-        where = {"host": session.host, "ip": session.address, "tls": session.protection}
+    if server is not None:
+        where = {"host": server.host, "ip": server.ip, "tls": server.tls}
     return AttemptFacts(
         reply=str(outcome.reply)[:REPLY_LIMIT],
         code=outcome.reply.code,
         stage=outcome.stage.value,
         enhanced=outcome.reply.enhanced,
-        tls_policy=outcome.policy if session is None else session.policy,
+        tls_policy=outcome.policy if server is None else server.policy,
         local=outcome.local,
         uncertain=not outcome.certain,
         **where,
@@ -65,7 +65,6 @@ def facts_of(outcome: Outcome, session: Session | None, **more: Any) -> AttemptF
     )
 
 
-def conversation(outcome: Outcome, session: Session | None, number: int) -> dict[str, Any]:
-    """Return what was said about recipient `number`; only for the event: it is long."""
-    said = outcome.said if session is None else session.told(number)
-    return {"conversation": said} if said else {}
+def conversation(outcome: Outcome) -> dict[str, Any]:
+    """Return what was said about the recipient; only for the event: it is long."""
+    return {"conversation": outcome.said} if outcome.said else {}

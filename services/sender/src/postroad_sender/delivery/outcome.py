@@ -3,7 +3,7 @@
 Exactly one of delivered, deferred, failed; everything that is reported or decided hangs off it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -17,6 +17,7 @@ from postroad_sender.throttle.signals import (
     of_trouble,
     stated_delay,
 )
+from postroad_smtp.client.session import Session
 from postroad_smtp.client.stage import Stage, Trouble, WireError
 from postroad_smtp.client.transaction import Answer
 
@@ -30,12 +31,37 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """Who was spoken to. `tls` and `policy` say what protected the connection.
+
+    `dsn`: it sends DSNs itself.
+    """
+
+    host: str
+    ip: str
+    tls: str = ""
+    policy: Mapping[str, Any] | None = None
+    dsn: bool = False
+
+    @classmethod
+    def of(cls, session: Session) -> "Server":
+        """Return the server at the other end of `session`."""
+        return cls(
+            session.host,
+            session.address,
+            session.protection,
+            session.policy,
+            session.capabilities.dsn,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """See the module. `reply` is the server's, or ours when `local`.
 
     `delay`: seconds that the server asked for. `certain` is false when the message may have
-    arrived all the same. `said`: the conversation, of an attempt that offered no message; `policy`:
-    the facts of the TLS policy that forbade it.
+    arrived all the same. `said` is the conversation. `server` is None, and `policy` are the facts
+    of the TLS policy that forbade it, where no message was offered.
     """
 
     status: Status
@@ -47,6 +73,7 @@ class Outcome:
     delay: float | None = None
     said: str = ""
     policy: Mapping[str, Any] | None = None
+    server: Server | None = None
 
     @property
     def classification(self) -> Classification:
@@ -62,16 +89,26 @@ _CLASSIFICATIONS = {
 }
 
 
-def of_answer(answer: Answer) -> Outcome:
-    """Return the outcome for a recipient that the transaction answered for."""
+def of_answer(answer: Answer, server: Server | None = None, said: str = "") -> Outcome:
+    """Return the outcome for a recipient that the transaction with `server` answered for."""
     reply = answer.reply
+    if reply is not None and answer.is_delivered:
+        return Outcome(Status.DELIVERED, answer.stage, reply, said=said, server=server)
     if reply is None:
-        return _of_trouble(answer.stage, answer.trouble or Trouble.LOCAL, answer.detail)
-    if answer.is_delivered:
-        return Outcome(Status.DELIVERED, answer.stage, reply)
-    if answer.local:
-        return Outcome(Status.FAILED, answer.stage, reply, local=True)
-    return _of_reply(answer.stage, reply)
+        outcome = _of_trouble(answer.stage, answer.trouble or Trouble.LOCAL, answer.detail)
+    elif answer.local:
+        outcome = Outcome(Status.FAILED, answer.stage, reply, local=True)
+    else:
+        outcome = _of_reply(answer.stage, reply)
+    return replace(outcome, said=said, server=server)
+
+
+def of_transaction(session: Session, answers: Sequence[Answer]) -> list[Outcome]:
+    """Return the outcomes of the last transaction of `session`, one for each recipient."""
+    server = Server.of(session)
+    return [
+        of_answer(answer, server, session.told(number)) for number, answer in enumerate(answers)
+    ]
 
 
 def of_error(error: WireError) -> Outcome:
@@ -101,12 +138,14 @@ def _of_reply(stage: Stage, reply: Reply) -> Outcome:
         return Outcome(status, stage, reply, local=True)
     # A 5yz before the message is offered is about us or the server, not about the message: the
     # next host or the next hour may think otherwise.
-    permanent = reply.is_permanent and not stage.opens
+    # Nor is it if only the number of recipients was (RFC 5321 section 4.5.3.1.10).
+    signal = classify(reply, stage)
+    permanent = reply.is_permanent and not stage.opens and signal is not Signal.RECIPIENTS
     return Outcome(
         status=Status.FAILED if permanent else Status.DEFERRED,
         stage=stage,
         reply=reply,
-        signal=classify(reply, stage),
+        signal=signal,
         delay=stated_delay(reply),
     )
 

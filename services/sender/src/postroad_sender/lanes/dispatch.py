@@ -146,7 +146,7 @@ class Dispatcher:
         except WireError as error:
             outcome = of_error(error)
             for job in self._asking.pop(domain, []):
-                self._disposition.finish(job, [outcome] * len(job.message.recipients), None)
+                self._disposition.finish(job, [outcome] * len(job.message.recipients))
             return
         except Exception as error:  # noqa: BLE001 - the loop must survive; see below
             # whatever a name from outside makes of the look-up, its mail is tried again

@@ -32,7 +32,10 @@ _log = structlog.get_logger("connections")
 class JobSink(Protocol):
     """What becomes of jobs."""
 
-    def finish(self, job: Job, outcomes: Sequence[Outcome], session: Session | None) -> None:
+    def remember(self, job: Job, outcomes: Sequence[Outcome]) -> None:
+        """Note which recipients have the message already, while the attempt goes on for others."""
+
+    def finish(self, job: Job, outcomes: Sequence[Outcome]) -> None:
         """End an attempt, with one outcome for each recipient."""
 
     def requeue(
@@ -103,6 +106,11 @@ class ConnectionPool:
         # those of the same mail from other sources, itself included
         self.siblings: tuple[ConnectionPool, ...] = ()
         self.is_mixed = False  # they are not the same for all of its mail
+
+    @property
+    def where(self) -> Destination:
+        """Where its connections go: the destination, or where an operator has redirected it."""
+        return self.destination.redirected(self.lane.directives.redirect)
 
     @property
     def is_waiting(self) -> bool:
@@ -182,7 +190,7 @@ class ConnectionPool:
     def bounce(self, job: Job, order: Bounce) -> None:
         """Let `job` fail, as ordered."""
         outcome = ordered(order.reply, self.lane.directives.reason)
-        self.disposition.finish(job, [outcome] * len(job.message.recipients), None)
+        self.disposition.finish(job, [outcome] * len(job.message.recipients))
 
     def requirement(self, job: Job) -> TlsRequirement:
         """Return what `job` needs of TLS; after a redirection, what the operator asks for."""

@@ -9,16 +9,13 @@ import asyncio
 
 from postroad_sender import metrics
 from postroad_sender.delivery.job import Job
-from postroad_sender.delivery.outcome import Outcome, Status, of_answer, of_error
+from postroad_sender.delivery.outcome import Outcome, of_error
+from postroad_sender.lanes.carrier import Carrier
 from postroad_sender.lanes.pool import ConnectionPool
 from postroad_sender.throttle.signals import Signal
-from postroad_sender.tls.requirement import TlsRequirement, is_waived, note
+from postroad_sender.tls.requirement import TlsRequirement, is_waived
 from postroad_smtp.client.session import Session
 from postroad_smtp.client.stage import Stage, WireError
-from postroad_smtp.client.transaction import Answer, transact
-
-MOST_RETURNS = 5  # times that a message goes back to its lane unharmed
-_CLOSING = 421
 
 
 async def work(pool: ConnectionPool) -> None:
@@ -34,35 +31,8 @@ class ConnectionWorker:
         self._lane = pool.lane
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[bool] | None = None
-        self._sent_at = 0.0
+        self._carrier = Carrier(pool)
         self._generation = pool.generation
-
-    async def deliver(self, session: Session, job: Job) -> None:
-        """Make one attempt: carry `job` through `session`, learn from the answers, end the job.
-
-        What becomes of it is decided in `Disposition.finish`: delivered, failed, or deferred into a
-        retry tier. A message that the server did not refuse itself goes back into the lane.
-        """
-        pieces = await self._pool.means.pieces(job)
-        if pieces is None:
-            return  # dealt with: its body is not to be had
-        lane = self._lane
-        note(session, self._pool.requirement(job))
-        began = self._loop.time()
-        answers: list[Answer] | None = None
-        try:
-            answers = await transact(session, job.envelope(), pieces)
-        finally:
-            if answers is None:  # cancelled at the end of the grace time
-                lane.put_back(job)
-        now = lane.moved = self._loop.time()
-        metrics.LATENCY.observe(now - began)
-        metrics.WAIT.observe(max(0.0, began - job.since))
-        outcomes = [of_answer(answer) for answer in answers]
-        if self._learn(session, job, outcomes, now):
-            lane.put_back(job)
-        else:
-            self._pool.disposition.finish(job, outcomes, session)
 
     def wake(self) -> bool:
         """There may be something to do; False if it cannot be woken any more."""
@@ -80,7 +50,7 @@ class ConnectionWorker:
         """Open a session, carry messages while there are some, close."""
         lane, pool = self._lane, self._pool
         self._generation = pool.generation
-        where = pool.destination.redirected(lane.directives.redirect)
+        where = pool.where
         head = lane.head()
         requirement = (
             TlsRequirement.of_route(where.route) if head is None else pool.requirement(head)
@@ -103,7 +73,7 @@ class ConnectionWorker:
             metrics.CONNECTIONS.inc()
             try:
                 lane.controller.on_connected(lane.working, self._loop.time())
-                await self._carry_all(session)
+                session = await self._carry_all(session)
                 if not session.messages and not session.usable and len(lane):
                     self._on_opened_in_vain(session)
             finally:
@@ -116,16 +86,17 @@ class ConnectionWorker:
                 lane.limits.give_back()
             pool.schedule()
 
-    async def _carry_all(self, session: Session) -> None:
+    async def _carry_all(self, session: Session) -> Session:
+        """Carry messages while there are some; returns the session that is left to be closed."""
         pool, lane = self._pool, self._lane
         while True:
             job = await self._next(session)
             if job is None:
-                return
+                return session
             pool.schedule()  # others may start, too
             lane.busy += 1
             try:
-                await self.deliver(session, job)
+                session = await self._carrier.deliver(session, job)
             finally:
                 lane.busy -= 1
 
@@ -156,7 +127,7 @@ class ConnectionWorker:
                             lane.controller.on_sent(now)
                             if limits is not None:
                                 limits.begin(now)
-                            self._sent_at = now
+                            self._carrier.sent_at = now
                             return job
                         continue
                 else:
@@ -183,40 +154,6 @@ class ConnectionWorker:
             if self._lane.limits is not None:
                 self._lane.limits.busy(self)
 
-    def _learn(self, session: Session, job: Job, outcomes: list[Outcome], now: float) -> bool:
-        """Tell the controller. Whether the message goes back to the lane unharmed."""
-        lane = self._lane
-        worst = next((outcome for outcome in outcomes if outcome.signal.slows), None)
-        if worst is None:
-            lane.controller.on_success(lane.busy, now, now - self._sent_at)
-            return False
-        metrics.SIGNALS.labels(worst.signal, worst.stage).inc()
-        reason = f"{session.host}: {worst.reply}"
-        self._pool.log("lane signal", signal=worst.signal, stage=worst.stage, reason=reason)
-        if worst.reply.code != _CLOSING and not worst.local:
-            lane.controller.on_throttled(worst.signal, reason, self._sent_at, now, worst.delay)
-            return False
-        # The server ends the connection. What it says about a message that it had not yet taken
-        # is not about the message; the first command of a used connection meets that regularly.
-        unharmed = all(
-            outcome.status is Status.DEFERRED and outcome.certain for outcome in outcomes
-        )
-        routine = (
-            session.messages > 1
-            and worst.stage is Stage.MAIL
-            and (worst.local or worst.signal is Signal.BUSY)
-        )
-        if not routine:
-            lane.controller.on_connect_failed(
-                lane.working - 1, worst.signal, reason, now, worst.delay
-            )
-        if not unharmed or job.returned >= MOST_RETURNS:
-            return False
-        if not routine and (lane.working <= 1 or worst.stage is not Stage.MAIL):
-            return False
-        job.returned += 1
-        return True
-
     def _on_tls_not_met(self, requirement: TlsRequirement, outcome: Outcome) -> None:
         """Defer mail with this `requirement`: no host meets it.
 
@@ -233,7 +170,7 @@ class ConnectionWorker:
                 job.requirement = requirement.waived_for(kind)
                 lane.put(job)
             else:
-                pool.disposition.finish(job, [outcome] * len(job.message.recipients), None)
+                pool.disposition.finish(job, [outcome] * len(job.message.recipients))
 
     def _on_opened_in_vain(self, session: Session) -> None:
         """Take an opening for failed whose session ended before it carried a message.
@@ -245,6 +182,7 @@ class ConnectionWorker:
         reason = f"{session.host}: the connection ended before it carried a message"
         self._pool.log("no connection", signal=Signal.DROPPED, stage=Stage.EHLO, reason=reason)
         lane, now = self._lane, self._loop.time()
+        self._pool.means.dialer.note_useless(self._pool.where, session)
         lane.controller.on_connect_failed(lane.working - 1, Signal.DROPPED, reason, now)
 
     def _on_connect_failed(self, outcome: Outcome) -> None:
@@ -262,5 +200,5 @@ class ConnectionWorker:
             if job is not None and not pool.may_send(job):
                 continue
             if job is not None:
-                pool.disposition.finish(job, [outcome] * len(job.message.recipients), None)
+                pool.disposition.finish(job, [outcome] * len(job.message.recipients))
             return

@@ -35,6 +35,7 @@ class Signal(StrEnum):
     GREYLIST = "greylist"
     MAILBOX = "mailbox"
     RECIPIENT = "recipient"
+    RECIPIENTS = "recipients"  # too many for one transaction
     OTHER = "other"
 
     @property
@@ -69,6 +70,7 @@ CLASSIFICATIONS = {
     Signal.GREYLIST: Classification.GREYLISTED,
     Signal.MAILBOX: Classification.MAILBOX_FULL,
     Signal.RECIPIENT: Classification.UNAVAILABLE,
+    Signal.RECIPIENTS: Classification.PROTOCOL,
     Signal.OTHER: Classification.UNDETERMINED,
 }
 """What is told of a deferral; a signal is what the lane learns from the same reply."""
