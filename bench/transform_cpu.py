@@ -98,7 +98,7 @@ def transformed(octets: bytes, key: SigningKey | None) -> Iterator[tuple[str, by
     bounces = BounceAddresses(KEYRING, "bounce.example.net")
     envelopes = Envelopes(submission, composer, bounces, None)
     for group in groups(submission, submission.recipients, personal=made.is_personal):
-        yield envelopes.frame(group)
+        yield envelopes.frame(group, composer.content(group[0].id))
 
 
 def measure(name: str, octets: bytes, key: SigningKey | None, *, again: bool = False) -> None:

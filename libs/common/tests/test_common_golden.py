@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from postroad_common.schemas.archive import ArchiveBatch, ArchivedMail
 from postroad_common.schemas.eventdata import EventData
 from postroad_common.schemas.events import AnyEvent, EventBatch, EventName, read_event, recall
 from postroad_common.schemas.framing import decode, encode
@@ -21,6 +22,8 @@ GOLDEN = Path(__file__).with_name("golden")
 EVENTS = sorted((GOLDEN / "events").glob("*.json"))
 KINDS: dict[str, type[Schema]] = {
     "submission": Submission,
+    "archived": ArchivedMail,
+    "batch": ArchiveBatch,
     "outbound": OutboundMessage,
     "return": Return,
     "failure": DeliveryFailure,

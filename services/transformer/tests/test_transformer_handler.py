@@ -15,15 +15,18 @@ from yarl import URL
 
 from postroad_common.broker import BrokerLink, Consumer, EventWriter, Publisher, topology
 from postroad_common.mail.verp import BounceAddresses
+from postroad_common.schemas.archive import ArchiveBatch
 from postroad_common.schemas.events import Event, EventBatch, EventName
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.framing import decode, encode
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_common.schemas.submission import Submission
+from postroad_common.store.archive import NotKept
 from postroad_common.store.database import Database
 from postroad_common.store.domains import DkimKey
 from postroad_common.store.suppressions import Suppression
 from postroad_common.tokens import Keyring, LinkSigner
+from postroad_transformer.archive import Archive
 from postroad_transformer.composing.headers import HeaderRules
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.handler import Dependencies, Transformer
@@ -37,6 +40,7 @@ KEYRING = Keyring(["a secret of sufficient length"])
 LINKS = LinkSigner(KEYRING, BASE)
 BOUNCES = BounceAddresses(KEYRING, "bounce.example.net", 1e10)
 PLAIN = Features()
+NOW = 1_780_000_000.0
 RAW = (
     b"From: Shop <shop@news.example.com>\r\nTo: r@d.test\r\nBcc: secret@d.test\r\nSubject: Hi\r\n"
     b"MIME-Version: 1.0\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
@@ -62,6 +66,7 @@ class Road:
             SigningKeys(database.domains),
             SuppressionCheck(database.suppressions),
             ImageStore(database.images),
+            Archive(self.publisher, database.bodies, 7.0),
         )
         policy = Policy(Rules(HeaderRules("mx.example.net"), BASE), LINKS, BOUNCES, 4096)
         self.transformer = Transformer(needs, policy)
@@ -139,6 +144,39 @@ async def road(amqp_url: str, database: Database) -> AsyncIterator[Road]:
     await road.start()
     yield road
     await road.stop()
+
+
+async def test_the_archive_gets_what_came_in_and_what_went_out(road: Road, make_submission: Make):
+    entry = Suppression("main", "x@one.test", "no", "manual", NOW, None)
+    await road.database.suppressions.add([entry])
+    stored = await road.database.bodies.put(RAW + b"x" * 5000, NOW + 60)
+    plain = make_submission("a@one.test", "b@two.test", "x@one.test")
+    large = make_submission("c@one.test", body=stored)
+    none = make_submission("d@one.test", keep_content=False)
+    for submission in (plain, large, none):
+        await road.submit(submission)
+    sent = {message.id: (message, raw) for message, raw in await road.outbound(4)}
+    for frame in await road.taken(
+        [topology.ARCHIVE.name], 2, lambda frame: len(decode(ArchiveBatch, frame)[0].entries)
+    ):
+        batch, data = decode(ArchiveBatch, frame)
+        await road.database.archive.add([(batch, bytes(data))])
+    archive = road.database.archive
+    assert await archive.submitted("main", plain.id, NOW) == RAW
+    assert await archive.submitted("main", large.id, NOW) == RAW + b"x" * 5000
+    for recipient in plain.recipients[:2]:
+        found = await archive.sent("main", plain.id, recipient.id, NOW)
+        assert found == sent[recipient.id][1]
+    message, head = sent[large.recipients[0].id]
+    assert message.body is not None
+    body = await road.database.bodies.get(message.body)
+    for patch in reversed(message.patches):
+        body = body[: patch.at] + patch.data + body[patch.at :]
+    assert await archive.sent("main", large.id, message.id, NOW) == head + body[message.skip :]
+    for missing in (plain.recipients[2].id, none.recipients[0].id):
+        with pytest.raises(NotKept):
+            await archive.sent("main", plain.id, missing, NOW)
+    assert await road.database.bodies.purge(NOW + 3600) == 0, "stored bodies live as long"
 
 
 async def test_everything_on_gives_each_recipient_its_own_message(

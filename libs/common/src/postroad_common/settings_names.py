@@ -9,6 +9,7 @@ KNOWN_SETTINGS = frozenset(
         "admin_password",
         "admin_token",
         "amqp_url",
+        "archive_days",
         "bind",
         "bounce_domain",
         "bounce_max_age_days",

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from postroad_common.broker import Consumer
-from postroad_common.broker.topology import EVENTS
+from postroad_common.broker.topology import ARCHIVE, EVENTS
 from postroad_common.errors import Transient
 from postroad_common.service import ServiceContext, run
+from postroad_feedback.archiving import ArchiveHandler
 from postroad_feedback.calls import Caller
 from postroad_feedback.dispatch import Dispatcher
 from postroad_feedback.guard import Guard
@@ -69,12 +70,24 @@ async def build(context: ServiceContext[Settings]) -> None:
         parallel=2,
         linger=_LINGER_SECONDS,
     )
+    archive = Consumer(
+        context.link,
+        context.publisher,
+        ARCHIVE,
+        ArchiveHandler(database.archive.add),
+        batch=16,
+        prefetch=32,
+        parallel=1,
+        linger=_LINGER_SECONDS,
+    )
     await consumer.start()
+    await archive.start()
     context.spawn(every(_RECOVERY_SECONDS, recovery.run_once), "recovery")
     context.spawn(every(_REPLAY_SECONDS, replayer.run_once), "replays")
     context.spawn(every(ROUND_SECONDS, Janitor(database).run_once), "janitor")
     context.spawn(dispatcher.run(), "webhooks")
     context.on_drain(consumer.stop)
+    context.on_drain(archive.stop)
     context.on_drain(dispatcher.stop)
 
 

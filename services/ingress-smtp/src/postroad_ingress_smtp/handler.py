@@ -52,11 +52,11 @@ async def accept(
     )
     try:
         body = await injector.store(controls.stripped, submission.expires)
-        frame = (
-            encode(submission, controls.stripped)
-            if body is None
-            else encode(submission.model_copy(update={"body": body}))
-        )
+        if body is None:
+            frame = encode(submission, controls.stripped)
+        else:
+            submission = submission.model_copy(update={"body": body})
+            frame = encode(submission)
         await injector.publish(topology.ACCEPTED.name, [frame], dot=arrival.dot)
     except (Transient, Unroutable) as error:
         _log.warning("message not taken", submission=submission.id, reason=str(error))

@@ -61,6 +61,9 @@ def make_submission(
         images_hosted=bool(controls.images_hosted),
         text_from_html=bool(controls.text_from_html),
         list_unsubscribe=controls.list_unsubscribe,
+        keep_content=credential.keep_content
+        if controls.keep_content is None
+        else controls.keep_content,
         expires=received + expire_seconds,
         client=client,
         subject=message.subject,

@@ -1,14 +1,14 @@
 """Takes submissions from the queue and leaves outbound messages: the life of a batch.
 
 Per batch one query for suppressions and one for unknown sender domains; per submission one
-template; per recipient one frame, published and confirmed. Then the facts are told, confirmed
-too, and only then is the submission acknowledged. Content that cannot be changed goes out as it
-came; only a submission that is no submission is set aside.
+template; per recipient one frame, published and confirmed. Then the facts are told and the content
+goes to the archive, confirmed too, and only then is the submission acknowledged. Content that
+cannot be changed goes out as it came; only a submission that is no submission is set aside.
 """
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from postroad_common.schemas.framing import FrameError, decode
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.bodies import Bodies, BodyGone
 from postroad_common.store.suppressions import Suppression
+from postroad_transformer.archive import Archive, Entry
 from postroad_transformer.composing.composer import Composer
 from postroad_transformer.composing.outbound import wants_bounce_address
 from postroad_transformer.composing.template import Template, make_template
@@ -64,6 +65,7 @@ class _Job:
     body: memoryview | bytes
     sender: Pair | None = None  # account, and domain of the From address at a first look
     template: Template | None = None
+    entry: Entry | None = None  # of the archive; None if its content is not kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Dependencies:
     keys: SigningKeys
     suppressions: SuppressionCheck
     images: ImageStore
+    archive: Archive
 
 
 class Transformer:
@@ -84,7 +87,9 @@ class Transformer:
     def __init__(self, dependencies: Dependencies, policy: Policy) -> None:
         self._needs = dependencies
         self._policy = policy
-        self._publications = Publications(dependencies.publisher, dependencies.bodies, policy)
+        self._publications = Publications(
+            dependencies.publisher, dependencies.bodies, dependencies.archive, policy
+        )
 
     async def transform(self, deliveries: list[Delivery]) -> None:
         """Transform a batch of submissions and end each delivery: the second function of one mail.
@@ -148,6 +153,7 @@ class Transformer:
         started = time.perf_counter()
         raw = bytes(job.body)
         job.body = b""
+        job.entry = self._needs.archive.entry(job.submission, raw)
         host = self._needs.keys.tracking_host(job.sender) if job.sender else None
         template = await self._make_template(raw, job.submission, host)
         if template.images and not await self._needs.images.keep(template.images):
@@ -178,6 +184,8 @@ class Transformer:
         """Publish the messages of one submission, tell the facts, acknowledge."""
         submission, template = job.submission, job.template
         assert template is not None  # noqa: S101 - made just before
+        if not await self._prolong(job):
+            return
         told: list[events.Event] = []
         wanted: list[Recipient] = []
         now = time.time()
@@ -193,17 +201,32 @@ class Transformer:
         if wanted:
             composer = await self._composer(template, keys, now)
             try:
-                await self._publications.publish(submission, composer, wanted)
+                await self._publications.publish(submission, composer, wanted, job.entry)
             except StoreAway as error:
                 await job.delivery.retry(f"its body cannot be stored: {error}")
                 return
             changes = _changes(submission, template, keys)
             told += [events.transformed(submission, each, now, changes) for each in wanted]
-        await self._needs.events.write(told)
+        work: list[Coroutine[Any, Any, None]] = [self._needs.events.write(told)]
+        if job.entry is not None and job.entry.is_owed:
+            work.append(self._needs.archive.keep(job.entry))
+        await run_all(work)
         job.delivery.ack()
         _SENT.inc(len(wanted))
         self._publications.forget(submission.id)
         _log.debug("transformed", submission=submission.id, recipients=len(wanted))
+
+    async def _prolong(self, job: _Job) -> bool:
+        """Let a stored body live as long as its entry; False if it must wait for the store."""
+        reference = job.submission.body
+        if job.entry is None or reference is None:
+            return True
+        try:
+            await self._needs.bodies.keep_until(reference, job.entry.expires)
+        except StoreAway as error:
+            await job.delivery.retry(f"its body cannot be kept: {error}")
+            return False
+        return True
 
     async def _composer(
         self, template: Template, keys: Sequence[SigningKey], now: float

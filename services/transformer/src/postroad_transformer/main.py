@@ -5,6 +5,7 @@ from postroad_common.broker.topology import ACCEPTED
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokens import Keyring, LinkSigner
+from postroad_transformer.archive import Archive
 from postroad_transformer.composing.headers import HeaderRules
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.handler import Dependencies, Transformer
@@ -35,6 +36,7 @@ def make_policy(settings: Settings) -> Policy:
 async def build(context: ServiceContext[Settings]) -> None:
     """Put the service together and start it."""
     database = context.database
+    archive = Archive(context.publisher, database.bodies, context.settings.archive_days)
     dependencies = Dependencies(
         publisher=context.publisher,
         events=context.events,
@@ -42,6 +44,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         keys=SigningKeys(database.domains),
         suppressions=SuppressionCheck(database.suppressions),
         images=ImageStore(database.images),
+        archive=archive,
     )
     transformer = Transformer(dependencies, make_policy(context.settings))
     consumer = Consumer(
@@ -55,6 +58,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     )
     await consumer.start()
     context.on_drain(consumer.stop)
+    context.on_drain(archive.close)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from postroad_common.mail.verp import BounceAddresses
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.bodies import Bodies
 from postroad_common.tokens import LinkSigner
+from postroad_transformer.archive import Archive, Entry
 from postroad_transformer.composing.composer import Composer
 from postroad_transformer.composing.outbound import Envelopes, Group, Stored, groups
 from postroad_transformer.composing.rules import Rules
@@ -41,21 +42,29 @@ class _Progress:
 
     published: set[str] = field(default_factory=set)  # by the first message id of each group
     stored: Stored | None = None
+    entry: Entry | None = None  # of the archive
 
 
 class Publications:
     """Publishes the messages of submissions and knows which are in part published."""
 
-    def __init__(self, publisher: Publisher, bodies: Bodies, policy: Policy) -> None:
+    def __init__(
+        self, publisher: Publisher, bodies: Bodies, archive: Archive, policy: Policy
+    ) -> None:
         self._publisher = publisher
         self._bodies = bodies
+        self._archive = archive
         self._policy = policy
         self._progress: Cache[str, _Progress] = Cache(MAX_REMEMBERED)
 
     async def publish(
-        self, submission: Submission, composer: Composer, recipients: Sequence[Recipient]
+        self,
+        submission: Submission,
+        composer: Composer,
+        recipients: Sequence[Recipient],
+        entry: Entry | None,
     ) -> None:
-        """Publish what of a submission is not published yet.
+        """Publish what of a submission is not published yet, and note it in its archive's `entry`.
 
         Raises:
             StoreAway: the body cannot be stored; nothing is published.
@@ -63,7 +72,7 @@ class Publications:
         """
         progress = self._recall(submission.id)
         if progress.stored is None and self._is_stored(submission, composer):
-            progress.stored = await self._store(submission, composer)
+            progress.stored = await self._store(submission, composer, entry)
         envelopes = Envelopes(submission, composer, self._policy.bounces, progress.stored)
         personal = composer.template.is_personal
         todo = [
@@ -71,15 +80,29 @@ class Publications:
             for group in groups(submission, recipients, personal=personal)
             if group[0].id not in progress.published
         ]
+        if entry is not None:
+            await self._begin(entry, progress, composer)
         for at in range(0, len(todo), GROUPS_AT_ONCE):
-            await run_all(
-                self._publish_one(group, envelopes.frame(group), progress)
-                for group in todo[at : at + GROUPS_AT_ONCE]
-            )
+            work: list[Coroutine[Any, Any, None]] = []
+            for group in todo[at : at + GROUPS_AT_ONCE]:
+                content = composer.content(group[0].id)
+                work.append(self._publish_one(group, envelopes.frame(group, content), progress))
+                if entry is not None:
+                    entry.add(group, content)
+            if entry is not None and entry.is_full:
+                work.append(self._archive.keep(entry))
+            await run_all(work)
 
     def forget(self, submission_id: str) -> None:
         """Forget the progress of a submission that is done."""
         self._progress.pop(submission_id)
+
+    async def _begin(self, entry: Entry, progress: _Progress, composer: Composer) -> None:
+        """Begin `entry`; what a try before this one has published is handed on first."""
+        earlier, progress.entry = progress.entry, entry
+        if earlier is not None and earlier.has_copies:
+            await self._archive.keep(earlier)
+        entry.begin(composer, progress.stored)
 
     async def _publish_one(
         self, group: Group, frame: tuple[str, bytes], progress: _Progress
@@ -105,10 +128,12 @@ class Publications:
         limit = self._policy.inline_body_max
         return size > (limit if submission.body is not None else 4 * limit)
 
-    async def _store(self, submission: Submission, composer: Composer) -> Stored:
+    async def _store(
+        self, submission: Submission, composer: Composer, entry: Entry | None
+    ) -> Stored:
         if submission.body is not None and composer.template.body_at >= 0:
             return Stored(submission.body, composer.template.body_at)
-        keep = submission.expires + KEEP_BODY
+        keep = max(submission.expires + KEEP_BODY, entry.expires if entry else 0.0)
         reference = await self._bodies.put(composer.skeleton(), keep)
         return Stored(reference, 0)
 

@@ -21,6 +21,14 @@ class Settings(TrackingSettings, BounceSettings, ServiceSettings):
         description="give mail without a List-Unsubscribe field one of ours, with one-click "
         "(RFC 8058); using it puts the recipient on the suppression list",
     )
+    archive_days: float = Field(
+        default=7.0,
+        ge=0,
+        le=3660,
+        title="Archive",
+        description="days that the content of messages is kept, as submitted and as sent; 0 keeps "
+        "none",
+    )
     feedback_sender: str = Field(
         default="postroad",
         pattern=r"^[A-Za-z0-9-]{5,15}$",

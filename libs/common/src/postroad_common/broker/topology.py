@@ -137,9 +137,10 @@ def parked_queue(lane: str) -> Queue:
 RETURNS = _work("bounce-processor.returns", "mail to bounce addresses, from the MX listener")
 FAILURES = _work("bounce-processor.failures", "outcomes of attempts that may call for a DSN")
 EVENTS = _work("feedback.events", "batches of events, on their way to the log and the webhooks")
+ARCHIVE = _work("feedback.archive", "batches of content, on their way to the archive")
 
 EXCHANGES = (OUTBOUND, *(tier.exchange for tier in RETRY_TIERS))
-WORK_QUEUES = (ACCEPTED, *SHARD_QUEUES, RETURNS, FAILURES, EVENTS)
+WORK_QUEUES = (ACCEPTED, *SHARD_QUEUES, RETURNS, FAILURES, EVENTS, ARCHIVE)
 DEAD_QUEUES = tuple(
     Queue(name, "set aside after failing for good; look at the header x-postroad-reason", dead=None)
     for name in sorted({queue.dead for queue in WORK_QUEUES if queue.dead})

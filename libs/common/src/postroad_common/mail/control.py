@@ -20,7 +20,12 @@ FEATURE_NAMES = {
 }
 """Every spelling of a feature, as header suffix or REST field, and the feature it means."""
 
-_SWITCHES = {"textfromhtml": "text_from_html", "unsubscribe": "list_unsubscribe"}
+_SWITCHES = {
+    "textfromhtml": "text_from_html",
+    "unsubscribe": "list_unsubscribe",
+    "keepcontent": "keep_content",
+    "keep-content": "keep_content",
+}
 
 MAX_TAGS = 32
 MAX_TAG_LENGTH = 128
@@ -54,6 +59,7 @@ class Controls:
     images_hosted: bool | None = None
     text_from_html: bool | None = None
     list_unsubscribe: bool | None = None
+    keep_content: bool | None = None
 
 
 def parse_switch(name: str, value: str) -> bool:
@@ -142,6 +148,7 @@ def read_controls(raw: bytes) -> Controls:
         images_hosted=images_hosted,
         text_from_html=switches.get("text_from_html"),
         list_unsubscribe=switches.get("list_unsubscribe"),
+        keep_content=switches.get("keep_content"),
     )
 
 

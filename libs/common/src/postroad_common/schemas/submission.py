@@ -61,6 +61,7 @@ class Submission(Schema):
     images_hosted: bool = False
     text_from_html: bool = False
     list_unsubscribe: bool | None = None  # None: as the transformer is set
+    keep_content: bool = True  # in the archive, where there is one
     expires: float
     send_at: float | None = None
     client: Client | None = None

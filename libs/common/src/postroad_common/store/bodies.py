@@ -50,6 +50,14 @@ class Bodies:
             raise BodyGone(f"the body {reference.file} is gone") from error
 
     @guarded
+    async def keep_until(self, reference: BodyReference, expires: float) -> None:
+        """See that a stored body is not deleted before `expires` (Unix seconds)."""
+        with contextlib.suppress(InvalidId):
+            await self._files.update_one(
+                {"_id": ObjectId(reference.file)}, {"$max": {"metadata.expires": expires}}
+            )
+
+    @guarded
     async def delete(self, reference: BodyReference) -> None:
         """Delete now; nothing happens when it is gone already."""
         with contextlib.suppress(NoFile, InvalidId):

@@ -24,11 +24,20 @@ class Credential:
     version: int
     allowed_networks: tuple[str, ...] = ()
     sender_domains: tuple[str, ...] = ()
+    keep_content: bool = True
     password_hash: str = field(default="", repr=False)
 
 
 CHANGEABLE = frozenset(
-    {"name", "features", "forward_bounces", "disabled", "allowed_networks", "sender_domains"}
+    {
+        "name",
+        "features",
+        "forward_bounces",
+        "disabled",
+        "allowed_networks",
+        "sender_domains",
+        "keep_content",
+    }
 )
 
 
@@ -45,6 +54,7 @@ def _read(found: Document) -> Credential:
         version=found["version"],
         allowed_networks=tuple(found.get("allowed_networks", ())),
         sender_domains=tuple(found.get("sender_domains", ())),
+        keep_content=found.get("keep_content", True),
         password_hash=found["password_hash"],
     )
 
@@ -67,6 +77,7 @@ class Credentials:
         forward_bounces: bool = True,
         allowed_networks: tuple[str, ...] = (),
         sender_domains: tuple[str, ...] = (),
+        keep_content: bool = True,
     ) -> Credential:
         """Add a login; `username` comes from `secrets.new_username`."""
         now = time.time()
@@ -79,6 +90,7 @@ class Credentials:
             "disabled": False,
             "allowed_networks": list(allowed_networks),
             "sender_domains": list(sender_domains),
+            "keep_content": keep_content,
             "password_hash": password_hash,
             "created": now,
             "updated": now,

@@ -11,6 +11,7 @@ from pymongo.errors import PyMongoError
 
 from postroad_common.store.access import Document, guarded
 from postroad_common.store.accounts import Accounts
+from postroad_common.store.archive import Archive
 from postroad_common.store.audit import AuditLog
 from postroad_common.store.audited import AuditedCollection
 from postroad_common.store.backlogs import BacklogRecords
@@ -201,10 +202,16 @@ class Database:
         return Bodies(bucket, self._database["bodies.files"])
 
     @cached_property
+    def archive(self) -> Archive:
+        """Open the content of messages."""
+        return Archive(self._database["archive"], self.bodies)
+
+    @cached_property
     def privacy(self) -> Privacy:
         """Open what deletes the traces of a person."""
         names = self._database
-        return Privacy(names["messages"], names["events"], names["webhook_deliveries"], self.bodies)
+        deliveries = names["webhook_deliveries"]
+        return Privacy(names["messages"], names["events"], deliveries, self.bodies, self.archive)
 
     @guarded
     async def check(self) -> None:

@@ -94,5 +94,9 @@ INDEXES: dict[str, list[IndexModel]] = {
     "policies": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
     "images": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
     "idempotency": [IndexModel([("at", ASCENDING)], expireAfterSeconds=_DAY)],
+    "archive": [
+        IndexModel([("entries.submission", ASCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=0),
+    ],
     "bodies.files": [IndexModel([("metadata.expires", ASCENDING)])],
 }

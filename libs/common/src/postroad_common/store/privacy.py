@@ -14,6 +14,7 @@ from pymongo import UpdateOne
 
 from postroad_common.schemas.submission import BodyReference
 from postroad_common.store.access import Collection, Document, guarded
+from postroad_common.store.archive import Archive
 from postroad_common.store.bodies import Bodies
 from postroad_common.store.messages import RANKS
 
@@ -39,12 +40,18 @@ class Privacy:
     """Works on the collections `messages`, `events` and `webhook_deliveries`."""
 
     def __init__(
-        self, messages: Collection, events: Collection, deliveries: Collection, bodies: Bodies
+        self,
+        messages: Collection,
+        events: Collection,
+        deliveries: Collection,
+        bodies: Bodies,
+        archive: Archive,
     ) -> None:
         self._messages = messages
         self._events = events
         self._deliveries = deliveries
         self._bodies = bodies
+        self._archive = archive
 
     @guarded
     async def message_ids(
@@ -70,6 +77,7 @@ class Privacy:
             return Erased(0, 0, more=False)
         events = await self._redact_events(ids, address)
         await self._deliveries.delete_many({"message": {"$in": ids}})
+        await self._archive.erase(account, [record.get("submission", "") for record in records])
         for record in records:
             await self._delete_content(record, ids)
         await self._messages.update_many(

@@ -44,6 +44,9 @@ class CredentialChanges(BaseModel):
     sender_domains: list[str] | None = Field(
         None, max_length=100, description="Domains it may send from; empty: all."
     )
+    keep_content: bool | None = Field(
+        None, description="Keep the content of its mail in the archive (default)."
+    )
 
 
 class CredentialUpdate(CredentialChanges):
@@ -64,6 +67,7 @@ class CredentialView(BaseModel):
     disabled: bool
     allowed_networks: list[str]
     sender_domains: list[str]
+    keep_content: bool
     created: float
     updated: float
 
@@ -87,6 +91,7 @@ async def create(
         fields.name or "",
         logins.merge_features(Features(), fields.features or {}),
         forward_bounces=fields.forward_bounces is not False,
+        keep_content=fields.keep_content is not False,
         allowed_networks=_networks(fields.allowed_networks or []),
         sender_domains=logins.read_domains("sender_domains", fields.sender_domains or []),
     )

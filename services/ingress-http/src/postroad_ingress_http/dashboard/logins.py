@@ -27,7 +27,11 @@ async def listing(session: SignedIn, pages: PagesOf, credentials: CredentialStor
 async def form(_: SignedIn, pages: PagesOf) -> Response:
     """Show the form for a new login."""
     return pages.answer(
-        "login_new.html", login=None, features=REST_DEFAULTS.model_dump(), forward_bounces=True
+        "login_new.html",
+        login=None,
+        features=REST_DEFAULTS.model_dump(),
+        forward_bounces=True,
+        keep_content=True,
     )
 
 
@@ -42,6 +46,7 @@ async def create(
         text(fields, "name").strip()[:_NAME_LENGTH],
         switches(fields),
         forward_bounces=fields.get("forward_bounces") == "true",
+        keep_content=fields.get("keep_content") == "true",
     )
     return pages.secret("Login created", _LIST, username=login.username, password=password)
 
@@ -59,6 +64,7 @@ async def one(
         login=login,
         features=login.features.model_dump(),
         forward_bounces=login.forward_bounces,
+        keep_content=login.keep_content,
     )
 
 
@@ -71,6 +77,7 @@ async def change(
         "name": text(fields, "name").strip()[:_NAME_LENGTH],
         "features": switches(fields).model_dump(),
         "forward_bounces": fields.get("forward_bounces") == "true",
+        "keep_content": fields.get("keep_content") == "true",
     }
     await logins.change(credentials, session.account, username, wishes)
     return see_other(_LIST)

@@ -18,6 +18,7 @@ _ALIASES = {
     **FEATURE_NAMES,
     "body": "mime",
     "reply_to": "replyto",
+    "keepcontent": "keep_content",
     "reply-to": "replyto",
     "headers": "extra",
     "from": "sender",
@@ -100,6 +101,9 @@ class SendFields(BaseModel):
     )
     listunsubscribe: bool | None = Field(
         None, description="Add a one-click List-Unsubscribe header (RFC 8058), or do not."
+    )
+    keep_content: bool | None = Field(
+        None, description="false: do not keep the content in the archive. Alias: `keepcontent`."
     )
     dsn: DsnFields | None = None
     tags: Texts | None = Field(None, description="Words without white space or semicolons.")

@@ -100,6 +100,7 @@ def prepare(
         images_hosted=_images(request, controls.images_hosted),
         text_from_html=bool(_first(controls.text_from_html, request.textfromhtml)),
         list_unsubscribe=_first(controls.list_unsubscribe, request.listunsubscribe),
+        keep_content=_first(controls.keep_content, request.keep_content) is not False,
         expires=expires,
         send_at=send_at,
         client=origin.client,

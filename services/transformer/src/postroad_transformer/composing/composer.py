@@ -76,14 +76,18 @@ class Composer:
         """Return the body without what goes into its holes."""
         return b"".join(self._static)
 
+    def hole_offsets(self) -> tuple[int, ...]:
+        """Return where in the skeleton its holes are, ascending."""
+        offsets: list[int] = []
+        at = 0
+        for chunk in self._static[:-1]:
+            at += len(chunk)
+            offsets.append(at)
+        return tuple(offsets)
+
     def patches(self, content: Content) -> list[tuple[int, bytes]]:
         """Where the fills of `content` go into the skeleton: ascending offsets."""
-        patches: list[tuple[int, bytes]] = []
-        at = 0
-        for fill, chunk in zip(content.fills, self._static, strict=False):
-            at += len(chunk)
-            patches.append((at, fill))
-        return patches
+        return list(zip(self.hole_offsets(), content.fills, strict=True)) if content.fills else []
 
     def _prepare(self, fields: Sequence[bytes]) -> list[Signature]:
         if not self._keys:

@@ -1,0 +1,236 @@
+"""The content of messages on its way to the archive: taken where it is in hand, sent on in batches.
+
+While one batch waits for its confirm, the next gathers, as events do: a lone mail leaves at once,
+under load dozens are compressed together, which makes most of them small. Whoever hands one in
+waits for the confirm and only then acknowledges its submission, so a crash repeats and never loses;
+and no more is in memory than submissions are in work.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+import structlog
+from prometheus_client import Counter
+
+from postroad_common.broker.publisher import Publisher
+from postroad_common.broker.topology import ARCHIVE
+from postroad_common.compression import compress
+from postroad_common.errors import BrokerAway, Unroutable
+from postroad_common.mail.identifiers import new_id
+from postroad_common.schemas.archive import ArchiveBatch, ArchivedMail, ArchiveEntry, SentCopy
+from postroad_common.schemas.framing import encode
+from postroad_common.schemas.submission import BodyReference, Submission
+from postroad_common.store.bodies import Bodies
+from postroad_transformer.composing.composer import Composer, Content
+from postroad_transformer.composing.outbound import Group, Stored
+
+BATCH = 2_097_152  # octets, unpacked, after which a batch is full; its last entry may exceed it
+LARGE = 4_194_304  # octets of an entry without its copies above which they are stored apart
+COPIES = 1_048_576  # octets of copies in one entry
+IN_THREAD = 65_536  # octets that are compressed beside the event loop
+DAY = 86_400.0
+_PAUSE = 0.5  # seconds between tries while the broker is away
+
+_log = structlog.get_logger("archive")
+_MAILS = Counter("postroad_transformer_archived_total", "Entries on their way to the archive.")
+_OCTETS = Counter(
+    "postroad_transformer_archived_octets_total", "Octets of them, by what they are.", ["what"]
+)
+_CONTENT, _PACKED = _OCTETS.labels("content"), _OCTETS.labels("packed")
+
+
+class Entry:
+    """One submission while it is transformed: its content, and what its recipients are sent."""
+
+    def __init__(self, submission: Submission, raw: bytes, expires: float) -> None:
+        self.submission = submission
+        self.expires = expires
+        self._raw = raw if submission.body is None else b""
+        self._submitted_body = submission.body
+        self._composer: Composer | None = None
+        self._sent_body: BodyReference | None = None
+        self._skip = 0
+        self._copies: list[SentCopy] = []
+        self._octets: list[bytes] = []
+        self._size = 0
+        self._is_taken = False
+
+    def begin(self, composer: Composer, stored: Stored | None) -> None:
+        """Note what the copies that follow are made of."""
+        self._composer = composer
+        self._sent_body, self._skip = None, 0
+        if stored is not None:
+            self._sent_body, self._skip = stored.body, stored.skip
+
+    def add(self, group: Group, content: Content) -> None:
+        """Add the copy that goes to `group`."""
+        fills = b"".join(content.fills)
+        ids = tuple(recipient.id for recipient in group)
+        self._copies.append(SentCopy(messages=ids, head=len(content.head), fills=len(fills)))
+        self._octets += (content.head, fills)
+        self._size += len(content.head) + len(fills)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the copies so far are to be handed on before there are more."""
+        return self._size >= COPIES
+
+    @property
+    def has_copies(self) -> bool:
+        """Whether copies are left to be handed on."""
+        return bool(self._copies)
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether anything is left to be handed on."""
+        return self.has_copies or not self._is_taken
+
+    async def store(self, bodies: Bodies) -> None:
+        """Store apart what would be too large for a batch.
+
+        Raises:
+            StoreAway: it is not stored.
+        """
+        skeleton = self._skeleton()
+        if len(self._raw) + len(skeleton) <= LARGE:
+            return
+        if skeleton:
+            self._sent_body, self._skip = await bodies.put(skeleton, self.expires), 0
+        if self._raw:
+            self._submitted_body = await bodies.put(self._raw, self.expires)
+            if self._composer is not None and self._sent_body is None:
+                self._sent_body = self._submitted_body
+                self._skip = self._composer.template.body_at
+            self._raw = b""
+
+    def _skeleton(self) -> bytes:
+        """Return the body as sent without its fills, where it has to be written down."""
+        composer = self._composer
+        if composer is None or self._sent_body is not None or self._is_as_submitted():
+            return b""
+        return composer.skeleton()
+
+    def _is_as_submitted(self) -> bool:
+        composer = self._composer
+        return composer is not None and composer.template.body_at >= 0 and bool(self._raw)
+
+    def take(self) -> bytes:
+        """Return the frame of what there is, and begin anew without copies."""
+        composer = self._composer
+        skeleton = self._skeleton()
+        as_submitted = self._sent_body is None and self._is_as_submitted()
+        mail = ArchivedMail(
+            submission=self.submission.id,
+            account=self.submission.account,
+            expires=self.expires,
+            submitted=len(self._raw),
+            submitted_body=self._submitted_body,
+            body_at=composer.template.body_at if composer and as_submitted else -1,
+            skeleton=len(skeleton),
+            sent_body=self._sent_body,
+            skip=self._skip,
+            holes=composer.hole_offsets() if composer else (),
+            copies=tuple(self._copies),
+        )
+        frame = encode(mail, b"".join((self._raw, skeleton, *self._octets)))
+        self._copies, self._octets, self._size, self._is_taken = [], [], 0, True
+        return frame
+
+
+class Archive:
+    """One per process. `days` is how long content is kept; with 0 none is."""
+
+    def __init__(self, publisher: Publisher, bodies: Bodies, days: float) -> None:
+        self._publisher = publisher
+        self._bodies = bodies
+        self._seconds = days * DAY
+        self._waiting: list[tuple[Entry, bytes, asyncio.Future[None]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def entry(self, submission: Submission, raw: bytes) -> Entry | None:
+        """Return the entry of a submission; None if its content is not to be kept."""
+        if not self._seconds or not submission.keep_content:
+            return None
+        begins = max(submission.received, submission.send_at or 0.0)
+        return Entry(submission, raw, begins + self._seconds)
+
+    async def keep(self, entry: Entry) -> None:
+        """Hand on what `entry` has; return when it is on a durable queue.
+
+        Raises:
+            StoreAway: it is too large for a batch and cannot be stored apart.
+        """
+        await entry.store(self._bodies)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((entry, entry.take(), done))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="archive")
+        await done
+
+    async def close(self) -> None:
+        """Stop; those who wait still hold their submissions."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        await asyncio.sleep(0)  # let the rest of this turn of the loop join the batch
+        while leaving := self._next_batch():
+            try:
+                frame = await _pack([(entry, octets) for entry, octets, _ in leaving])
+                await self._publish(frame)
+            except Exception as error:  # noqa: BLE001 - those who wait must hear of it
+                _fail([done for _, _, done in leaving], error)
+                continue
+            _MAILS.inc(len(leaving))
+            for _, octets, done in leaving:
+                _CONTENT.inc(len(octets))
+                if not done.done():
+                    done.set_result(None)
+            _PACKED.inc(len(frame))
+
+    def _next_batch(self) -> list[tuple[Entry, bytes, "asyncio.Future[None]"]]:
+        size = count = 0
+        for _, octets, _ in self._waiting:
+            if size >= BATCH:
+                break
+            size += len(octets)
+            count += 1
+        leaving = self._waiting[:count]
+        del self._waiting[:count]
+        return leaving
+
+    async def _publish(self, frame: bytes) -> None:
+        while True:
+            try:
+                await self._publisher.publish("", ARCHIVE.name, frame)
+            except (BrokerAway, Unroutable) as error:
+                _log.warning("content waits for the broker", error=str(error))
+                await asyncio.sleep(_PAUSE)
+            else:
+                return
+
+
+def _fail(waiting: "Sequence[asyncio.Future[None]]", error: Exception) -> None:
+    for done in waiting:
+        if not done.done():
+            done.set_exception(error)
+
+
+async def _pack(entries: Sequence[tuple[Entry, bytes]]) -> bytes:
+    """Return the frame of a batch."""
+    data = b"".join(octets for _, octets in entries)
+    packed = compress(data) if len(data) <= IN_THREAD else await asyncio.to_thread(compress, data)
+    batch = ArchiveBatch(
+        id=new_id(),
+        expires=max(entry.expires for entry, _ in entries),
+        entries=tuple(
+            ArchiveEntry(
+                submission=entry.submission.id, account=entry.submission.account, size=len(octets)
+            )
+            for entry, octets in entries
+        ),
+    )
+    return encode(batch, packed)
