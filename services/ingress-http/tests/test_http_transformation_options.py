@@ -36,6 +36,23 @@ async def test_header_of_the_mail_wins_over_the_field(api: httpx.AsyncClient, si
     assert b"x-smtpeter" not in body
 
 
+async def test_content_is_kept_unless_the_field_or_the_header_says_otherwise(
+    api: httpx.AsyncClient, site: Any
+):
+    for fields, header, kept in (
+        ({}, "", True),
+        ({"keep_content": False}, "", False),
+        ({"keepcontent": "false"}, "", False),
+        ({"keep_content": False}, "x-postroad-keepcontent: yes\r\n", True),
+        ({}, "x-smtpeter-keep-content: no\r\n", False),
+    ):
+        mime = f"From: a@a.example\r\n{header}\r\nhello\r\n"
+        mail = {"recipient": "b@b.example", "mime": mime, **fields}
+        assert (await api.post("/v1/send", json=mail)).status_code == 200
+        submission, _ = await site.last()
+        assert submission.keep_content is kept, (fields, header)
+
+
 async def test_tracking_host_of_a_domain_is_set_shown_and_taken_back(api: httpx.AsyncClient):
     path = "/v1/domains/track.example"
     assert (await api.post("/v1/domains", json={"domain": "track.example"})).status_code == 201

@@ -168,9 +168,21 @@ def test_headers_win_over_the_login_both_ways_and_are_stripped(
     assert body == (b"Subject: x\r\nTo: bob@there.example\r\n\r\nx-smtpeter-body: stays\r\n")
 
 
+def test_content_is_kept_as_the_login_says_and_the_header_overrules_it(
+    ingress: Any, new_login: Any, broker: Any
+):
+    for kept in (True, False):
+        login = new_login(keep_content=kept)
+        for header, expected in ((b"", kept), (b"X-Postroad-Keep-Content: yes\r\n", True)):
+            hand_in(ingress.secure_client(login), b"Subject: x\r\n" + header + b"\r\nHello\r\n")
+            submission, _ = broker.submission()
+            assert submission.keep_content is expected
+
+
 def test_a_large_body_is_stored_and_travels_as_a_reference(
     ingress: Any, login: Any, broker: Any, servers: Any
 ):
+    broker.purge()
     client = ingress.secure_client(login)
     large = b"Subject: x\r\n\r\n" + b"0123456789abcdef" * 60 + b"\r\n"
     large += (b"z" * 900 + b"\r\n") * 5000
@@ -179,6 +191,8 @@ def test_a_large_body_is_stored_and_travels_as_a_reference(
     assert inline == b""
     assert submission.body is not None
     assert submission.size == submission.body.size == len(large)
+    told, _ = decode(EventBatch, broker.take(1, topology.EVENTS.name)[0])
+    assert told.events[0].facts["body"] == submission.body.model_dump()
 
     async def stored() -> bytes:
         database = Database(servers.mongodb_uri)
