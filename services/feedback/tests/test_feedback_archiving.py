@@ -47,8 +47,9 @@ def frame(submission: str, content: bytes) -> bytes:
     return encode(ArchiveBatch(id=new_id(), expires=LATER, entries=(entry,)), compress(octets))
 
 
+@pytest.mark.usefixtures("consumer")
 async def test_batches_are_stored_once_and_what_is_none_is_set_aside(
-    amqp_url: str, consumer: Consumer, database: Database
+    amqp_url: str, database: Database
 ):
     queues = Queues(amqp_url)
     one, two = frame("s1", b"one"), frame("s2", b"two")

@@ -17,10 +17,11 @@ from postroad_common.store.database import Database
 from postroad_common.tokens import LinkSigner
 from postroad_testing.queues import Queues
 from postroad_transformer.archive import Archive, Entry
-from postroad_transformer.compose import Composer
-from postroad_transformer.dkim import SigningKey
-from postroad_transformer.outbound import Stored, groups
-from postroad_transformer.template import Rules, make_template
+from postroad_transformer.composing.composer import Composer
+from postroad_transformer.composing.outbound import Stored, groups
+from postroad_transformer.composing.rules import Rules
+from postroad_transformer.composing.template import make_template
+from postroad_transformer.signing.keys import SigningKey
 
 Make = Callable[..., Submission]
 HTML = (
