@@ -33,6 +33,7 @@ from postroad_common.broker.eventwriter import EventWriter
 from postroad_common.broker.link import BrokerLink
 from postroad_common.broker.publisher import Publisher
 from postroad_common.health import Health
+from postroad_common.mail.feedbackloop import FeedbackAddresses
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.framing import decode
@@ -165,6 +166,11 @@ def change_login(servers: Servers) -> Callable[[Login, Mapping[str, Any]], None]
 @pytest.fixture(scope="session")
 def bounce_addresses() -> BounceAddresses:
     return BounceAddresses(Keyring((SECRET,)), BOUNCE_DOMAIN)
+
+
+@pytest.fixture(scope="session")
+def feedback_addresses() -> FeedbackAddresses:
+    return FeedbackAddresses(Keyring((SECRET,)), BOUNCE_DOMAIN)
 
 
 @dataclass

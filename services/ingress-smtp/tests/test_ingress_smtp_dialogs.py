@@ -35,6 +35,7 @@ from typing import Any
 import pytest
 
 from postroad_common.broker import topology
+from postroad_common.mail.feedbackloop import FeedbackAddresses
 from postroad_common.mail.identifiers import new_id
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.tokens import Keyring
@@ -49,7 +50,12 @@ def _b64(text: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def variables(login: Any, new_login: Any, bounce_addresses: BounceAddresses) -> dict[str, str]:
+def variables(
+    login: Any,
+    new_login: Any,
+    bounce_addresses: BounceAddresses,
+    feedback_addresses: FeedbackAddresses,
+) -> dict[str, str]:
     user, password = login.username, login.password
     genuine = bounce_addresses.address(new_id())
     forger = BounceAddresses(Keyring(("another-secret-of-the-tests",)), bounce_addresses.domain)
@@ -68,6 +74,12 @@ def variables(login: Any, new_login: Any, bounce_addresses: BounceAddresses) -> 
         "bounce": genuine,
         "another": bounce_addresses.address(new_id()),
         "forged": forger.address(new_id()),
+        "bounce_domain": bounce_addresses.domain,
+        "feedback_deployment": feedback_addresses.secret_address(),
+        "feedback_account": feedback_addresses.secret_address("acc"),
+        "feedback_forged": FeedbackAddresses(
+            Keyring(("another-secret-of-the-tests",)), bounce_addresses.domain
+        ).secret_address("acc"),
         "expired": bounce_addresses.address(new_id(time.time() - 90 * _DAY)),
     }
 

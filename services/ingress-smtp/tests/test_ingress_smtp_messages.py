@@ -226,6 +226,30 @@ def test_a_return_carries_the_message_it_belongs_to(
     assert body == b"Subject: failed\r\n\r\nno such user\r\n"
 
 
+def test_a_complaint_says_to_whose_address_it_came(
+    ingress: Any, broker: Any, feedback_addresses: Any
+):
+    client = ingress.client("mx")
+    client.expect("220")
+    client.ask("EHLO fbl.provider.example", "250")
+    client.ask("MAIL FROM:<feedback@provider.example>", "250")
+    for address in (
+        feedback_addresses.open_address(),
+        feedback_addresses.secret_address(),
+        feedback_addresses.secret_address("Größe & Co").upper(),
+    ):
+        client.ask(f"RCPT TO:<{address}>", "250")
+    client.ask("DATA", "354")
+    client.send(b"Subject: complaint\r\n\r\ntext\r\n.\r\n")
+    client.expect("250 2.0.0 Ok, queued as ")
+    returned = [broker.returned()[0] for _ in range(3)]
+    assert [(each.feedback, each.account, each.message_id) for each in returned] == [
+        ("open", "", ""),
+        ("secret", "", ""),
+        ("secret", "Größe & Co", ""),
+    ]
+
+
 def test_a_slow_session_does_not_keep_others_waiting(ingress: Any, login: Any, broker: Any):
     slow = ingress.secure_client(login)
     slow.ask("MAIL FROM:<ann@shop.example>", "250")

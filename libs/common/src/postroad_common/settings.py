@@ -163,6 +163,13 @@ class BounceSettings(EnvironmentSettings):
         title="Life of a bounce address",
         description="days after which returned mail to it is refused",
     )
+    feedback_name: str = Field(
+        default="fbl",
+        pattern="^[a-z][a-z0-9]{1,19}$",
+        title="Address for complaints",
+        description="local part at the bounce domain to which providers' feedback loops send "
+        "complaints; the secret ones, at GET /v1/feeds, begin with it",
+    )
 
     @field_validator("bounce_domain")
     @classmethod

@@ -17,6 +17,7 @@ KNOWN_SETTINGS = frozenset(
         "css_engine",
         "dns",
         "dnssec",
+        "feedback_name",
         "feedback_sender",
         "grace_seconds",
         "hostname",

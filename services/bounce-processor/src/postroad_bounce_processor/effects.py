@@ -21,6 +21,7 @@ from postroad_common.schemas.events import Event
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_common.store.database import Database
+from postroad_common.store.reports import UnmatchedReport
 from postroad_common.store.strikes import Strike
 from postroad_common.store.suppressions import Suppression
 
@@ -48,6 +49,7 @@ class Effects:
     suppressions: list[Suppression] = field(default_factory=list)
     soft: list[SoftBounce] = field(default_factory=list)
     outbound: list[tuple[OutboundMessage, bytes]] = field(default_factory=list)
+    unmatched: list[UnmatchedReport] = field(default_factory=list)
     counts: Counts[tuple[Counter, *tuple[str, ...]]] = field(default_factory=Counts)
     """Metrics to raise when all this is true, each with the values of its labels."""
 
@@ -97,6 +99,7 @@ class Committer:
         """
         suppressions = effects.suppressions + await self._judge(effects.soft)
         await self._database.suppressions.add(suppressions)
+        await self._database.feedback_reports.add(effects.unmatched)
         await self._publisher.publish_many(
             (OUTBOUND.name, domain_of(message.recipients[0].address), encode(message, body))
             for message, body in effects.outbound

@@ -12,6 +12,11 @@ BOUNCE_CLASSES = Counter(
 )
 REPORTS = Counter("postroad_dsn_total", "Delivery status notifications written", ["outcome"])
 FORWARDS = Counter("postroad_returns_forwarded_total", "Returned mail passed on to its sender")
+FEEDBACK = Counter(
+    "postroad_feedback_reports_total",
+    "Mail to the addresses for complaints: matched, unmatched, or other than a complaint",
+    ["outcome"],
+)
 LEFT_OUT = Counter(
     "postroad_reports_left_out_total", "Reports and forwards that were not sent", ["reason"]
 )

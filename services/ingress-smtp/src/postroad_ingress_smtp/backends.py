@@ -9,6 +9,7 @@ from collections.abc import Callable
 from postroad_common.broker.eventwriter import EventWriter
 from postroad_common.errors import StoreAway
 from postroad_common.mail.address import AddressError, Mailbox, parse_mailbox
+from postroad_common.mail.feedbackloop import FeedbackAddresses
 from postroad_common.mail.parameters import RcptParameters
 from postroad_common.mail.reply import Reply
 from postroad_common.mail.verp import BounceAddresses
@@ -102,7 +103,7 @@ class SubmissionBackend:
 
 
 class ReturnBackend:
-    """What the MX listener takes: mail to bounce addresses that Postroad signed."""
+    """What the MX listener takes: mail to bounce addresses that Postroad signed, and complaints."""
 
     name = "mx"
     needs_login = False
@@ -110,15 +111,20 @@ class ReturnBackend:
     def __init__(
         self,
         injector: Injector,
+        *,
         addresses: BounceAddresses,
+        feedback: FeedbackAddresses,
         rules: ContentRules,
         rates: TokenBuckets[str] | None,
+        feedback_rates: TokenBuckets[str] | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`rates`: of the returns to one bounce address."""
+        """`rates`: of returns to one bounce address; `feedback_rates`: of one for complaints."""
         self._injector = injector
         self._addresses = addresses
+        self._feedback = feedback
         self._rates = rates
+        self._feedback_rates = feedback_rates
         self._clock = clock
         self.rules = rules
 
@@ -137,12 +143,21 @@ class ReturnBackend:
         parameters: RcptParameters,
     ) -> EnvelopeRecipient | Reply:
         """See `Backend`."""
+        feedback = self._feedback.read(mailbox.text)
+        if feedback is not None:
+            return self._too_many(self._feedback_rates, mailbox.text.lower()) or EnvelopeRecipient(
+                mailbox, parameters, feedback=feedback
+            )
         result = self._addresses.verify(mailbox.text, time.time())
         if result.message_id is None:
             return replies.EXPIRED if result.refused == "expired" else replies.NOT_OURS
-        if self._rates and (wait := self._rates.take(result.message_id, self._clock())):
-            return replies.too_many_returns(wait)
-        return EnvelopeRecipient(mailbox, parameters, result.message_id)
+        return self._too_many(self._rates, result.message_id) or EnvelopeRecipient(
+            mailbox, parameters, result.message_id
+        )
+
+    def _too_many(self, rates: TokenBuckets[str] | None, address: str) -> Reply | None:
+        wait = rates.take(address, self._clock()) if rates else 0.0
+        return replies.too_many_returns(wait) if wait else None
 
     def ready(self) -> Reply | None:
         """See `Backend`: not while the broker is away."""

@@ -5,16 +5,21 @@ from dataclasses import dataclass, replace
 from aiosmtpd.smtp import Envelope as StockEnvelope
 
 from postroad_common.mail.address import Mailbox
+from postroad_common.mail.feedbackloop import FeedbackAddress
 from postroad_common.mail.parameters import MailParameters, RcptParameters
 
 
 @dataclass(frozen=True, slots=True)
 class EnvelopeRecipient:
-    """A recipient that was accepted. `message_id`: of the message that comes back, for returns."""
+    """A recipient that was accepted.
+
+    `message_id`: of the message that comes back, for returns; `feedback` for complaints.
+    """
 
     mailbox: Mailbox
     parameters: RcptParameters
     message_id: str | None = None
+    feedback: FeedbackAddress | None = None
 
 
 class Envelope(StockEnvelope):

@@ -71,6 +71,9 @@ class Limits(BaseModel):
     mx_returns_per_hour: int = _count(
         60, "Returns to one bounce address in an hour; 0: any number.", least=0
     )
+    mx_complaints_per_hour: int = _count(
+        3000, "Mails to one address for complaints in an hour; 0: any number.", least=0
+    )
 
     messages_per_minute: int = _count(
         0, "Messages of one login in a minute; 0: any number.", least=0

@@ -9,6 +9,7 @@ from dataclasses import replace
 import structlog
 
 from postroad_common.errors import PostroadError
+from postroad_common.mail.feedbackloop import FeedbackAddresses
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokens import Keyring
@@ -95,22 +96,25 @@ async def open_listeners(context: ServiceContext[Settings]) -> list[Listener]:
         recipient_rates=rates(limits.recipients_per_minute, 60),
         rules=ContentRules(limits.line_length, limits.header_size, limits.received_headers),
     )
+    keyring = Keyring(settings.secret)
     returns = ReturnBackend(
         injector,
-        BounceAddresses(
-            Keyring(settings.secret),
+        addresses=BounceAddresses(
+            keyring,
             settings.bounce_domain,
             settings.bounce_max_age_days * 86_400,
         ),
+        feedback=FeedbackAddresses(keyring, settings.bounce_domain, settings.feedback_name),
         # Returns come from robots and quote mail of any make: refused, they would be lost.
-        ContentRules(
+        rules=ContentRules(
             0,
             limits.header_size,
             limits.received_headers,
             line_ends=LineEnds.ANY,
             believes_seven_bit=False,
         ),
-        rates(limits.mx_returns_per_hour, 3600),
+        rates=rates(limits.mx_returns_per_hour, 3600),
+        feedback_rates=rates(limits.mx_complaints_per_hour, 3600),
     )
 
     proxies = settings.proxy_networks

@@ -73,7 +73,7 @@ NO_RECIPIENT = Reply(553, "5.1.3", "A recipient needs an address")
 TOO_MANY_RECIPIENTS = Reply(
     452, "4.5.3", "Too many recipients; send this message and use another one for the rest"
 )
-NOT_OURS = Reply(550, "5.7.1", "Only bounce addresses made by this server are accepted here")
+NOT_OURS = Reply(550, "5.7.1", "Only addresses made by this server are accepted here")
 EXPIRED = Reply(550, "5.7.1", "This bounce address has expired")
 
 # DATA and BDAT

@@ -11,8 +11,8 @@ import time
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 LENGTH = 21
-_TIME_CHARS = 9
-_RANDOM_CHARS = LENGTH - _TIME_CHARS
+TIME_CHARS = 9
+_RANDOM_CHARS = LENGTH - TIME_CHARS
 _VALUES = {char: value for value, char in enumerate(ALPHABET)}
 _PAIRS = tuple(a + b for a in ALPHABET for b in ALPHABET)
 
@@ -27,7 +27,7 @@ def _encode(number: int, chars: int) -> str:
 def new_id(now: float | None = None) -> str:
     """Return a new identifier for the time `now` (Unix seconds; the present by default)."""
     milliseconds = int((time.time() if now is None else now) * 1000)
-    return _encode(milliseconds, _TIME_CHARS) + _encode(
+    return _encode(milliseconds, TIME_CHARS) + _encode(
         secrets.randbits(5 * _RANDOM_CHARS), _RANDOM_CHARS
     )
 
@@ -40,7 +40,7 @@ def derived_id(now: float, *origin: str) -> str:
     `now` must come from the cause, not from the clock.
     """
     digest = hashlib.blake2b("\0".join(origin).encode(), digest_size=8).digest()
-    return _encode(int(now * 1000), _TIME_CHARS) + _encode(
+    return _encode(int(now * 1000), TIME_CHARS) + _encode(
         int.from_bytes(digest, "big") >> 4, _RANDOM_CHARS
     )
 
@@ -58,7 +58,7 @@ def id_time(identifier: str) -> float:
     """
     if not is_id(identifier):
         raise ValueError("not a message identifier")
-    return int(identifier[:_TIME_CHARS], 32) / 1000
+    return int(identifier[:TIME_CHARS], 32) / 1000
 
 
 def to_bytes(identifier: str) -> bytes:

@@ -197,6 +197,8 @@ class ReturnData(EventData):
     detail: str | None = None
     forward: str | None = None
     failed_recipient: str | None = None
+    proof: str | None = None
+    """By what a complaint of a feedback loop is known to be about this message."""
 
 
 class VisitData(EventData):

@@ -13,7 +13,10 @@ from postroad_common.schemas.submission import BodyReference, Client
 
 
 class Return(Schema):
-    """A message taken by the MX listener. `recipient` is the bounce address, verified."""
+    """A message taken by the MX listener. `recipient` is the bounce address, verified.
+
+    `message_id` is empty for mail to an address for complaints.
+    """
 
     v: int = 1
     id: str
@@ -24,6 +27,10 @@ class Return(Schema):
     client: Client | None = None
     size: int
     body: BodyReference | None = None
+    feedback: Literal["open", "secret"] | None = None
+    """It came to an address for complaints, which anybody may guess or which is a secret."""
+    account: str = ""
+    """Whose secret address that is; empty for the deployment's."""
 
 
 Outcome = Literal["failed", "expired", "delayed", "delivered", "relayed", "expanded"]

@@ -32,6 +32,7 @@ from postroad_common.store.policies import PolicyRecords
 from postroad_common.store.privacy import Privacy
 from postroad_common.store.replays import Replays
 from postroad_common.store.replicas import Replicas
+from postroad_common.store.reports import UnmatchedReports
 from postroad_common.store.rollups import Rollups
 from postroad_common.store.sessions import SessionRecords
 from postroad_common.store.strikes import Strikes
@@ -151,6 +152,11 @@ class Database:
         return Ledger(self._database["ledger"], self._database["events"], self._database["firsts"])
 
     @cached_property
+    def feedback_reports(self) -> UnmatchedReports:
+        """Open the repository of reports that no message was found for."""
+        return UnmatchedReports(self._database["feedback_reports"])
+
+    @cached_property
     def rollups(self) -> Rollups:
         """Open the repository of rollups."""
         return Rollups(self._database["rollups"])
@@ -210,8 +216,14 @@ class Database:
     def privacy(self) -> Privacy:
         """Open what deletes the traces of a person."""
         names = self._database
-        deliveries = names["webhook_deliveries"]
-        return Privacy(names["messages"], names["events"], deliveries, self.bodies, self.archive)
+        return Privacy(
+            messages=names["messages"],
+            events=names["events"],
+            deliveries=names["webhook_deliveries"],
+            reports=names["feedback_reports"],
+            bodies=self.bodies,
+            archive=self.archive,
+        )
 
     @guarded
     async def check(self) -> None:

@@ -77,6 +77,11 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("webhook", ASCENDING), ("_id", DESCENDING)]),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=DELIVERY_RETENTION),
     ],
+    "feedback_reports": [
+        IndexModel([("account", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel([("recipient", ASCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION),
+    ],
     "domains": [IndexModel([("account", ASCENDING)])],
     "suppressions": [
         IndexModel([("account", ASCENDING), ("_id", ASCENDING)]),

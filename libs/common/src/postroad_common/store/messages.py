@@ -12,6 +12,7 @@ from typing import Any
 
 from pymongo import UpdateOne
 
+from postroad_common.mail.identifiers import TIME_CHARS
 from postroad_common.schemas.eventdata import AttemptData, MessageFacts
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.schemas.features import Features
@@ -235,6 +236,27 @@ class Messages:
             return {}
         cursor = self._messages.find({"_id": {"$in": ids}, "account": {"$exists": True}})
         return {found["_id"]: _read(found) async for found in cursor}
+
+    @guarded
+    async def find_submissions(
+        self, submission_ids: Iterable[str]
+    ) -> dict[str, list[MessageRecord]]:
+        """Return the complete records of submissions, of any account: 100 of each at most.
+
+        A message has the time of its submission in its id, which is what the index finds it by.
+        """
+        found: dict[str, list[MessageRecord]] = {}
+        for submission in set(submission_ids):
+            moment = submission[:TIME_CHARS]
+            cursor = self._messages.find(
+                {
+                    "_id": {"$gte": moment, "$lt": f"{moment}~"},
+                    "submission": submission,
+                    "recipient": {"$exists": True},
+                }
+            )
+            found[submission] = [_read(document) async for document in cursor.limit(100)]
+        return found
 
     @guarded
     async def search(

@@ -37,19 +37,22 @@ class Erased:
 
 
 class Privacy:
-    """Works on the collections `messages`, `events` and `webhook_deliveries`."""
+    """Works on the collections that name recipients, and on the stored bodies."""
 
     def __init__(
         self,
+        *,
         messages: Collection,
         events: Collection,
         deliveries: Collection,
+        reports: Collection,
         bodies: Bodies,
         archive: Archive,
     ) -> None:
         self._messages = messages
         self._events = events
         self._deliveries = deliveries
+        self._reports = reports
         self._bodies = bodies
         self._archive = archive
 
@@ -71,6 +74,7 @@ class Privacy:
         The message records come last: an interrupted call is done again from the start.
         """
         query = {"account": account, "recipient": {"$in": _spellings(address)}}
+        await self._reports.delete_many(query)
         records = [found async for found in self._messages.find(query).limit(limit)]
         ids = [found["_id"] for found in records]
         if not ids:

@@ -13,6 +13,7 @@ import structlog
 from postroad_bounce_processor import metrics
 from postroad_bounce_processor.classification.classifier import Classifier
 from postroad_bounce_processor.effects import Committer, Effects, SoftBounce
+from postroad_bounce_processor.handlers.feedback import Feedback, FeedbackReports
 from postroad_bounce_processor.reading.mime import Part, read
 from postroad_bounce_processor.reporting.forward import forward, is_loop
 from postroad_bounce_processor.reporting.notify import can_be_told, wants_return
@@ -51,6 +52,7 @@ class ReturnsHandler:
         database: Database,
         committer: Committer,
         classifier: Classifier,
+        feedback: FeedbackReports,
         *,
         hostname: str,
         bounce_domain: str,
@@ -63,6 +65,7 @@ class ReturnsHandler:
         self._database = database
         self._committer = committer
         self._classifier = classifier
+        self._feedback = feedback
         self._hostname = hostname
         self._bounce_domain = bounce_domain
         self._max_deliver_seconds = max_deliver_seconds
@@ -74,12 +77,15 @@ class ReturnsHandler:
         """Handle a batch; each delivery ends here, or is held, or `Transient` is raised."""
         returns = await self._read(deliveries)
         records = await self._database.messages.find_many(
-            {returned.message_id for _, returned, _ in returns}
+            {returned.message_id for _, returned, _ in returns if returned.message_id}
         )
         effects = Effects()
         done: list[Delivery] = []
         octets = 0
+        await self._take_feedback(returns, effects, done)
         for delivery, returned, body in returns:
+            if returned.feedback:
+                continue
             record = _complete(records, returned.message_id)
             if record is None and self._clock() - returned.received < HOLD_SECONDS:
                 await delivery.retry("its message is not in the store yet")
@@ -95,6 +101,32 @@ class ReturnsHandler:
         await self._committer.commit(effects)
         for delivery in done:
             delivery.ack()
+
+    async def _take_feedback(
+        self,
+        returns: list[tuple[Delivery, Return, memoryview]],
+        effects: Effects,
+        done: list[Delivery],
+    ) -> None:
+        """Take what came to the addresses for complaints."""
+        reports: list[Feedback] = []
+        origins: dict[str, Delivery] = {}
+        for delivery, returned, body in returns:
+            if not returned.feedback:
+                continue
+            raw = await self._raw(delivery, returned, body)
+            if raw is not None:
+                reports.append(self._feedback.read(returned, read(raw)))
+                origins[returned.id] = delivery
+                await asyncio.sleep(0)
+        if not reports:
+            return
+        waiting = await self._feedback.take(reports, effects)
+        for key, delivery in origins.items():
+            if key in waiting:
+                await delivery.retry("its message is not in the store yet")
+            else:
+                done.append(delivery)
 
     async def _read(self, deliveries: list[Delivery]) -> list[tuple[Delivery, Return, memoryview]]:
         found = []

@@ -6,11 +6,11 @@ where the operator asks for it, List-Unsubscribe with one-click (RFC 8058), wher
 none of its own.
 """
 
-import hmac
 import re
 from dataclasses import dataclass
 from email.utils import formatdate
 
+from postroad_common.mail.feedbackloop import login_pseudonym
 from postroad_common.schemas.submission import Submission
 from postroad_common.tokens import LinkKind, tail
 from postroad_transformer.reading.fields import Block, Field
@@ -35,8 +35,7 @@ class HeaderRules:
 
     def pseudonym(self, login: str) -> str:
         """Return what recipients see in place of a login: a keyed hash, 16 hexadecimal digits."""
-        digest = hmac.digest(b"feedback-id" + self.feedback_key, login.encode(), "sha256")
-        return digest[:8].hex()
+        return login_pseudonym(self.feedback_key, login)
 
 
 @dataclass(frozen=True, slots=True)
