@@ -20,8 +20,8 @@ from bench.smtp import Client, Server, SmtpError
 from bench.storm import Storm
 from bench.usage import Watch
 
-from postroad_bounce_processor.reading.mime import read
 from postroad_bounce_processor.understanding.understand import understand
+from postroad_common.mail.mime import read
 from postroad_common.schemas.framing import decode
 from postroad_common.schemas.returns import Return
 from postroad_sink.certificate import server_context

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from postroad_bounce_processor.reading.mime import Part, read
 from postroad_bounce_processor.understanding.record import Kind
 from postroad_bounce_processor.understanding.understand import understand
+from postroad_common.mail.mime import Part, read
 
 DATA = Path(__file__).parent / "data"
 EXPECTED: dict[str, dict[str, Any]] = tomllib.loads(

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_bounce_processor.reading.mime import read
 from postroad_bounce_processor.reporting.dsn import Notification, write
 from postroad_bounce_processor.understanding.record import Kind
 from postroad_bounce_processor.understanding.understand import understand
 from postroad_common.mail.identifiers import new_id
+from postroad_common.mail.mime import read
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.schemas.returns import DeliveryFailure, Outcome
 

@@ -1,5 +1,5 @@
-from postroad_bounce_processor.reading.mime import read
 from postroad_bounce_processor.reporting.forward import MARK, forward, is_loop
+from postroad_common.mail.mime import read
 from postroad_common.schemas.returns import Return
 from postroad_common.schemas.submission import Client
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postroad_bounce_processor.reading.decoding import decode_text
-from postroad_bounce_processor.reading.mime import MAX_PARTS, read, read_headers
 from postroad_bounce_processor.understanding.record import Kind
 from postroad_bounce_processor.understanding.report import MAX_RECIPIENTS, find_report
 from postroad_bounce_processor.understanding.understand import understand
+from postroad_common.mail.decoding import decode_text
+from postroad_common.mail.mime import MAX_PARTS, read, read_headers
 
 MEBIBYTE = 1024 * 1024
 

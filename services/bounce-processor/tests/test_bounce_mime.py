@@ -1,5 +1,5 @@
-from postroad_bounce_processor.reading.decoding import decode_words
-from postroad_bounce_processor.reading.mime import parse_media_type, read
+from postroad_common.mail.decoding import decode_words
+from postroad_common.mail.mime import parse_media_type, read
 
 
 def test_parts_are_split_at_their_delimiters_only():

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from postroad_bounce_processor.reading.mime import read
 from postroad_bounce_processor.understanding.record import Kind, Understanding
 from postroad_bounce_processor.understanding.understand import understand
 from postroad_common.mail.classification import Classification
+from postroad_common.mail.mime import read
 
 _VARIABLE = "POSTROAD_TEST_CASES"
 _FOLDER = Path(os.environ.get(_VARIABLE) or "/nonexistent") / "bounces"

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from postroad_bounce_processor.reading.mime import read
 from postroad_bounce_processor.reporting.forward import is_loop
 from postroad_common.broker.topology import RETURNS
+from postroad_common.mail.mime import read
 from postroad_common.schemas.events import EventName
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.returns import Return

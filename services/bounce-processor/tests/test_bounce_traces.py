@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_bounce_processor.reading.mime import read
 from postroad_bounce_processor.understanding.traces import Traces, find_traces, login_of
 from postroad_common.mail.identifiers import new_id
+from postroad_common.mail.mime import read
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.tokens import Keyring, LinkSigner
 

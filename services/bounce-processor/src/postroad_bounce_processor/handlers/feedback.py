@@ -12,16 +12,16 @@ import structlog
 
 from postroad_bounce_processor import metrics
 from postroad_bounce_processor.effects import Effects
-from postroad_bounce_processor.reading.decoding import decode_words
-from postroad_bounce_processor.reading.mime import Part
 from postroad_bounce_processor.reporting.pace import Pace
 from postroad_bounce_processor.understanding.complaint import Complaint, find_complaint
 from postroad_bounce_processor.understanding.matching import Match, match
 from postroad_bounce_processor.understanding.notification import find_notification
 from postroad_bounce_processor.understanding.report import human_text
 from postroad_bounce_processor.understanding.traces import Traces, find_traces, login_of
+from postroad_common.mail.decoding import decode_words
 from postroad_common.mail.feedbackloop import login_pseudonym
 from postroad_common.mail.identifiers import id_time
+from postroad_common.mail.mime import Part
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.schemas.events import Event, EventName, happened
 from postroad_common.schemas.returns import Return

@@ -14,7 +14,6 @@ from postroad_bounce_processor import metrics
 from postroad_bounce_processor.classification.classifier import Classifier
 from postroad_bounce_processor.effects import Committer, Effects, SoftBounce
 from postroad_bounce_processor.handlers.feedback import Feedback, FeedbackReports
-from postroad_bounce_processor.reading.mime import Part, read
 from postroad_bounce_processor.reporting.forward import forward, is_loop
 from postroad_bounce_processor.reporting.notify import can_be_told, wants_return
 from postroad_bounce_processor.reporting.pace import Pace
@@ -23,6 +22,7 @@ from postroad_bounce_processor.understanding.record import Kind, Understanding
 from postroad_bounce_processor.understanding.understand import same_mailbox, understand
 from postroad_common.broker.delivery import Delivery
 from postroad_common.mail.identifiers import derived_id
+from postroad_common.mail.mime import Part, read
 from postroad_common.schemas.events import Event, EventName, happened, written
 from postroad_common.schemas.framing import FrameError, decode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from email.header import Header
 from email.utils import formatdate
 
-from postroad_bounce_processor.reading.decoding import decode_words
-from postroad_bounce_processor.reading.mime import read_headers
+from postroad_common.mail.decoding import decode_words
+from postroad_common.mail.mime import read_headers
 from postroad_common.schemas.outbound import OutboundRecipient
 from postroad_common.schemas.returns import DeliveryFailure
 

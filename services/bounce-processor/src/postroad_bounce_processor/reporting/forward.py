@@ -7,8 +7,8 @@ front, which also break loops. It travels with the null sender, so that nothing 
 from dataclasses import dataclass
 from email.utils import formatdate
 
-from postroad_bounce_processor.reading.decoding import decode_words
-from postroad_bounce_processor.reading.mime import Part
+from postroad_common.mail.decoding import decode_words
+from postroad_common.mail.mime import Part
 from postroad_common.schemas.returns import Return
 
 MARK = "X-Postroad-Forwarded"

@@ -7,8 +7,8 @@ here" is a reply of Mary's mail program, and must never put her on a suppression
 
 import re
 
-from postroad_bounce_processor.reading.decoding import decode_words
-from postroad_bounce_processor.reading.mime import Part
+from postroad_common.mail.decoding import decode_words
+from postroad_common.mail.mime import Part
 
 _RECEIPT = "message/disposition-notification"
 

@@ -6,9 +6,9 @@ Microsoft's JMRP sends no report: the message is attached, and its recipient sta
 import re
 from dataclasses import dataclass
 
-from postroad_bounce_processor.reading.decoding import decode_text
-from postroad_bounce_processor.reading.mime import Part, read_headers
 from postroad_bounce_processor.understanding.report import collapse
+from postroad_common.mail.decoding import decode_text
+from postroad_common.mail.mime import Part, read_headers
 
 MAX_REPORT_BYTES = 64 * 1024
 

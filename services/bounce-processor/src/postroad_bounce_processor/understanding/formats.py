@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from postroad_bounce_processor.reading.decoding import decode_words
-from postroad_bounce_processor.reading.mime import Part
 from postroad_common.mail.classification import Classification
+from postroad_common.mail.decoding import decode_words
+from postroad_common.mail.mime import Part
 
 _SPACES = re.compile(r"\s+")
 _DAEMON = re.compile(

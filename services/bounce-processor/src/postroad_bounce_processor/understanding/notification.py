@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from postroad_bounce_processor.reading.mime import Part
 from postroad_bounce_processor.understanding.complaint import Complaint, is_unwanted
 from postroad_bounce_processor.understanding.report import (
     MAX_RECIPIENTS,
@@ -16,6 +15,7 @@ from postroad_bounce_processor.understanding.report import (
     Report,
     read_recipient,
 )
+from postroad_common.mail.mime import Part
 
 _MARK = "x-amz-sns-message-id"
 

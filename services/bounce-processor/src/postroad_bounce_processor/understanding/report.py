@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from postroad_bounce_processor.reading.decoding import decode_text
-from postroad_bounce_processor.reading.mime import Part
 from postroad_bounce_processor.understanding.passages import own_words
+from postroad_common.mail.decoding import decode_text
+from postroad_common.mail.mime import Part
 
 MAX_STATUS_BYTES = 256 * 1024
 MAX_RECIPIENTS = 1000

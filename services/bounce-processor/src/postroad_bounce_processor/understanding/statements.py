@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 
 from postroad_bounce_processor.classification.classifier import Classifier, Verdict
 from postroad_bounce_processor.classification.rule import STRONG
-from postroad_bounce_processor.reading.decoding import decode_words
-from postroad_bounce_processor.reading.mime import Part
 from postroad_bounce_processor.understanding.passages import Passage, find_passage, own_words
 from postroad_bounce_processor.understanding.report import (
     RecipientReport,
@@ -23,6 +21,8 @@ from postroad_bounce_processor.understanding.report import (
 )
 from postroad_bounce_processor.understanding.transcript import find_exchange, stage_in
 from postroad_common.mail.classification import Classification
+from postroad_common.mail.decoding import decode_words
+from postroad_common.mail.mime import Part
 
 _PERMANENT_REPLY = 550
 # Amazon's incoming mail is accepted first; the rules of its user answer later.

@@ -16,8 +16,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from postroad_bounce_processor.reading.mime import Headers, Part, read, read_headers
 from postroad_common.mail.identifiers import is_id
+from postroad_common.mail.mime import Headers, Part, read, read_headers
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.tokens import LinkSigner
 

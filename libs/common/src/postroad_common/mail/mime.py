@@ -1,10 +1,10 @@
-"""A reader of hostile MIME: splits a returned mail into parts within fixed bounds.
+"""A reader of hostile MIME: splits a mail into parts within fixed bounds.
 
 Returned mail comes from anybody, in any state: cut off, wrongly nested, with invented character
-sets, 25 MiB long. The reader looks at the bytes in place (a part is a pair of offsets), decodes
-only what is asked for (`decoding`), never raises on content, and does work in proportion to the
-size of the mail. What the parts mean is decided elsewhere (`report`, `complaint`, `autoreply`,
-`formats`).
+sets, 25 MiB long; and so may what a customer hands in. The reader looks at the bytes in place (a
+part is a pair of offsets), counts while it reads, decodes only what is asked for (`decoding`),
+never raises on content, and does work in proportion to the size of the mail. What the parts mean is
+decided by those who read.
 """
 
 import binascii
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from postroad_bounce_processor.reading.decoding import decode_text, from_base64, strip_html
+from postroad_common.mail.decoding import decode_text, from_base64, strip_html
 
 MAX_DEPTH = 8
 MAX_PARTS = 64
@@ -96,12 +96,12 @@ class Part:
         return _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-def read(raw: bytes) -> Part:
-    """Split a mail into its parts; never raises, whatever the bytes are."""
+def read(raw: bytes, max_parts: int = MAX_PARTS) -> Part:
+    """Split a mail into its parts, `max_parts` at most; never raises, whatever the bytes are."""
     start = 0
     if raw[:5] == b"From " or raw[:6] == b">From ":  # an mbox line that a mailer left in front
         start = raw.find(b"\n", 0, 2000) + 1
-    return _read_part(raw, start, len(raw), depth=0, budget=[MAX_PARTS], fallback="text/plain")
+    return _read_part(raw, start, len(raw), depth=0, budget=[max_parts], fallback="text/plain")
 
 
 def read_headers(block: bytes) -> Headers:

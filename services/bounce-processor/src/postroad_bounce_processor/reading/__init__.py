@@ -1,1 +1,0 @@
-"""Returned mail as octets: its MIME parts, and their text."""
