@@ -8,16 +8,10 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from standardwebhooks import Webhook as Verifier
 
 from postroad_common.mail.identifiers import new_id
@@ -37,6 +31,7 @@ from postroad_feedback.payload import body_of
 from postroad_feedback.replaying import Replayer
 from postroad_feedback.resolver import Resolver
 from postroad_feedback.subscriptions import delivery_of
+from postroad_testing.certificates import Authority
 from postroad_testing.waiting import until
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -386,59 +381,6 @@ async def test_a_delivery_added_while_a_turn_ends_is_not_forgotten(
     assert len(end_point.got) == 150
 
 
-class Authority:
-    """A certificate authority of the tests."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Authority of the tests")])
-        self._certificate = self._sign(self._name, self._key, [], ca=True)
-        self.file = folder / "ca.pem"
-        self.file.write_bytes(self._certificate.public_bytes(Encoding.PEM))
-
-    def _sign(
-        self,
-        name: x509.Name,
-        key: ec.EllipticCurvePrivateKey,
-        names: list[x509.GeneralName],
-        *,
-        ca: bool,
-    ) -> x509.Certificate:
-        now = datetime.now(UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        )
-        if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        return builder.sign(self._key, hashes.SHA256())
-
-    def server(self, name: x509.GeneralName) -> ssl.SSLContext:
-        """Return what a server needs that is called `name`."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
-        certificate = self._sign(subject, key, [name], ca=False)
-        file = self._folder / "server.pem"
-        file.write_bytes(
-            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            + certificate.public_bytes(Encoding.PEM)
-        )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
-        return context
-
-    def client(self) -> ssl.SSLContext:
-        """Return what a client has that trusts this authority."""
-        return ssl.create_default_context(cafile=self.file)
-
-
 async def first_try(database: Database, webhook: Webhook) -> Try:
     async def tried() -> bool:
         (item,) = await log_of(database, webhook)
@@ -453,11 +395,11 @@ async def test_https_end_point_is_called_at_the_address_that_was_checked(
     database: Database, listening: Open, tmp_path: Path
 ):
     authority = Authority(tmp_path)
-    end_point = await listening(EndPoint(), authority.server(x509.DNSName("localhost")))
+    end_point = await listening(EndPoint(), authority.issue("localhost").context())
     webhook = await subscribe(database, end_point, url=f"https://localhost:{end_point.port}/hook")
     sent = delivery(webhook)
     await database.outbox.add([sent])
-    async with dispatching(database, tls=authority.client()):
+    async with dispatching(database, tls=authority.trusting()):
         assert (await first_try(database, webhook)).status == 204
     ((headers, body),) = end_point.got
     assert Verifier(SECRET).verify(body, headers) == json.loads(sent.body)
@@ -470,10 +412,10 @@ async def test_https_end_point_that_cannot_prove_its_name_gets_nothing(
 ):
     authority = Authority(tmp_path)
     name = "other.example" if fault == "another name" else "localhost"
-    end_point = await listening(EndPoint(), authority.server(x509.DNSName(name)))
+    end_point = await listening(EndPoint(), authority.issue(name).context())
     webhook = await subscribe(database, end_point, url=f"https://localhost:{end_point.port}/hook")
     await database.outbox.add([delivery(webhook)])
-    tls = authority.client() if fault == "another name" else ssl.create_default_context()
+    tls = authority.trusting() if fault == "another name" else ssl.create_default_context()
     async with dispatching(database, tls=tls):
         outcome = await first_try(database, webhook)
     assert outcome.status is None

@@ -258,7 +258,7 @@ def test_a_failed_login_is_answered_late(ingress_with: Any, login: Any):
 
 
 def test_nobody_waits_for_the_failed_login_of_another(ingress_with: Any, login: Any):
-    server = ingress_with({"auth_delay_seconds": 600, "auth_delay_max_seconds": 600})
+    server = ingress_with({"auth_delay_seconds": 30, "auth_delay_max_seconds": 30})
     wrong = type(login)(login.username, "wrong")
     guesser, honest = server.secure_client(), server.secure_client()
     guesser.send(f"AUTH PLAIN {wrong.plain}\r\n".encode())

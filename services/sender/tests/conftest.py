@@ -1,307 +1,22 @@
-"""A scripted SMTP server: plays a dialog on loopback and checks what the client says."""
+"""Receiving servers, a name server and an authority for the sender's tests."""
 
 import asyncio
-import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
 
-import dns.flags
-import dns.message
-import dns.rcode
-import dns.rdatatype
-import dns.rrset
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-
-class Dialog:
-    """One server and the dialog it plays with each client, each line of it checked.
-
-    `S: text` sends a line. `C: text` expects one (`*` matches anything). `S: [close]`, `[reset]`,
-    `[starttls]`, `[silence]` do that; `C: [message]` reads a message up to its final dot;
-    `C: [gone]` expects the client to close. `S+ text` is sent together with the line before.
-    """
-
-    def __init__(self, text: str, context: ssl.SSLContext) -> None:
-        self.steps = [line.strip() for line in text.strip().splitlines() if line.strip()]
-        self.context = context
-        self.messages: list[bytes] = []
-        self.reads: list[bytes] = []
-        self.mismatches: list[str] = []
-        self.connections = 0
-        self.port = 0
-        self.done = asyncio.Event()
-        self._stop = asyncio.Event()
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        self._stop.set()
-        assert self._server is not None
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        assert not self.mismatches, self.mismatches
-
-    async def finished(self) -> None:
-        """Wait until one client has played the dialog to its end."""
-        async with asyncio.timeout(90):
-            await self.done.wait()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        self.connections += 1
-        try:
-            for number, step in enumerate(self.steps):
-                follows = self.steps[number + 1 : number + 2]
-                if not await self._play(step, reader, writer, follows):
-                    break
-            self.done.set()
-        except (ConnectionError, asyncio.IncompleteReadError) as error:
-            self.mismatches.append(f"client went away: {error!r}")
-        except asyncio.CancelledError:
-            return  # the test is over
-        finally:
-            writer.close()
-
-    async def _play(
-        self,
-        step: str,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        follows: list[str],
-    ) -> bool:
-        kind, _, text = step.partition(" ")
-        match kind, text:
-            case "S:", "[close]":
-                return False
-            case "S:", "[reset]":
-                writer.transport.abort()
-                return False
-            case "S:", "[silence]":
-                await self._stop.wait()
-            case "S:", "[starttls]":
-                try:
-                    await writer.start_tls(self.context)
-                except (ssl.SSLError, ConnectionError):
-                    return False  # the client did not like the certificate
-            case (("S:" | "S+"), _):
-                writer.write(text.encode("latin-1").decode("unicode_escape").encode("latin-1"))
-                writer.write(b"\r\n")
-                if not (follows and follows[0].startswith("S+")):
-                    await writer.drain()
-            case "C:", "[message]":
-                self.messages.append(await reader.readuntil(b"\r\n.\r\n"))
-            case "C:", "[lone dot]":
-                self._expect(".", (await reader.readuntil(b"\r\n")).decode())
-            case "C:", "[gone]":
-                rest = await reader.read(100)
-                if rest:
-                    self.mismatches.append(f"expected the end, got {rest!r}")
-            case "C:", _:
-                self._expect(text, (await reader.readuntil(b"\r\n")).decode())
-            case _:
-                raise AssertionError(step)
-        return True
-
-    def _expect(self, pattern: str, line: str) -> None:
-        regex = re.escape(pattern).replace(r"\*", ".*")
-        if not re.fullmatch(regex, line.removesuffix("\r\n")):
-            self.mismatches.append(f"expected {pattern!r}, got {line!r}")
-
-
-class NameServer(asyncio.DatagramProtocol):
-    """Answers from `zone`: (name, type) to records, or to an rcode, or to None for silence.
-
-    Answers about names that end in one of `signed`, and in none of `unsigned`, are marked as
-    authentic, if that is asked for.
-    """
-
-    def __init__(self) -> None:
-        self.zone: dict[tuple[str, str], list[str] | str | None] = {}
-        self.asked: list[tuple[str, str]] = []
-        self.address = ""
-        self.signed: tuple[str, ...] = ()
-        self.unsigned: tuple[str, ...] = ()
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.address = f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        query = dns.message.from_wire(data)
-        question = query.question[0]
-        name = question.name.to_text(omit_final_dot=True).lower()
-        kind = dns.rdatatype.to_text(question.rdtype)
-        self.asked.append((name, kind))
-        answer = dns.message.make_response(query)
-        answer.flags |= dns.flags.RA
-        signed = name.endswith(self.signed) and not name.endswith(self.unsigned)
-        if query.flags & dns.flags.AD and signed:
-            answer.flags |= dns.flags.AD
-        found = self.zone.get((name, kind), self.zone.get((name, "*"), []))
-        if found is None:
-            return
-        if isinstance(found, str):
-            answer.set_rcode(dns.rcode.from_text(found))
-        elif not found and not any(known == name for known, _ in self.zone):
-            answer.set_rcode(dns.rcode.NXDOMAIN)
-        for text in found if isinstance(found, list) else []:
-            record, _, value = text.rpartition("|")
-            answer.answer.append(
-                dns.rrset.from_text(record or f"{name}.", 60, "IN", kind, value)
-                if not value.startswith("CNAME ")
-                else dns.rrset.from_text(
-                    f"{name}.", 60, "IN", "CNAME", value.removeprefix("CNAME ")
-                )
-            )
-        self.transport.sendto(answer.to_wire(), addr)
+from postroad_testing.certificates import Authority, self_signed
+from postroad_testing.dialogserver import Start, dialog_servers
+from postroad_testing.nameserver import NameServer, running_name_server
 
 
 @pytest.fixture
 async def name_server() -> AsyncIterator[NameServer]:
-    loop = asyncio.get_running_loop()
-    transport, server = await loop.create_datagram_endpoint(NameServer, local_addr=("127.0.0.1", 0))
-    yield server
-    transport.close()
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a self-signed certificate and key for 127.0.0.1 and localhost, as one PEM file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "server.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + made.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
-
-
-@dataclass(frozen=True)
-class Issued:
-    """A certificate with its key, in a PEM file that also has the `others` of its chain."""
-
-    certificate: x509.Certificate
-    path: Path
-    others: tuple[x509.Certificate, ...] = ()
-
-    @property
-    def chain(self) -> list[bytes]:
-        """As a server presents it: DER, its own certificate first."""
-        chain = (self.certificate, *self.others)
-        return [one.public_bytes(serialization.Encoding.DER) for one in chain]
-
-    def context(self) -> ssl.SSLContext:
-        """For a server with this certificate."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.path)
-        return context
-
-
-class Authority:
-    """A certificate authority of the tests: a root that signs for an authority that signs."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._count = 0
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._under = ec.generate_private_key(ec.SECP256R1())
-        self.root = self._sign("root", self._key, "root", self._key, ca=True)
-        self.between = self._sign("between", self._under, "root", self._key, ca=True)
-        self.file = folder / "root.pem"
-        self.file.write_bytes(self.root.public_bytes(serialization.Encoding.PEM))
-
-    def trusting(self) -> ssl.SSLContext:
-        """For a client that believes this authority and no other."""
-        context = ssl.create_default_context(cafile=str(self.file))
-        context.hostname_checks_common_name = False
-        return context
-
-    def issue(
-        self, *names: str, days: int = 1, common: str = "server", with_root: bool = False
-    ) -> Issued:
-        """Return a certificate for `names` that ends in `days`; below zero it has expired."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        made = self._sign(common, key, "between", self._under, names=names, days=days)
-        others = (self.between, self.root) if with_root else (self.between,)
-        self._count += 1
-        path = self._folder / f"{self._count}.pem"
-        octets = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        for one in (made, *others):
-            octets += one.public_bytes(serialization.Encoding.PEM)
-        path.write_bytes(octets)
-        return Issued(made, path, others)
-
-    def _sign(
-        self,
-        subject: str,
-        key: ec.EllipticCurvePrivateKey,
-        issuer: str,
-        by: ec.EllipticCurvePrivateKey,
-        *,
-        names: tuple[str, ...] = (),
-        days: int = 1,
-        ca: bool = False,
-    ) -> x509.Certificate:
-        now = datetime.now(UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
-            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=9))
-            .not_valid_after(now + timedelta(days=days))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
-            )
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key()), critical=False
-            )
-        )
-        if names:
-            san = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
-            builder = builder.add_extension(san, critical=False)
-        return builder.sign(by, hashes.SHA256())
+    async with running_name_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -310,23 +25,15 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
-@pytest.fixture
-def server_tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
+@pytest.fixture(scope="session")
+def server_tls(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    return self_signed(tmp_path_factory.mktemp("tls") / "server.pem").context()
 
 
 @pytest.fixture
-async def dialog(
-    server_tls: ssl.SSLContext,
-) -> AsyncIterator[Callable[[str], Awaitable[Dialog]]]:
-    """Start a server that plays the given dialog; mismatches fail the test."""
-    async with AsyncExitStack() as stack:
-
-        async def start(text: str) -> Dialog:
-            return await stack.enter_async_context(Dialog(text, server_tls))
-
+async def dialog(server_tls: ssl.SSLContext) -> AsyncIterator[Start]:
+    """Start a server that plays the named dialog; what is said otherwise fails the test."""
+    async with dialog_servers(Path(__file__).parent / "dialogs", server_tls) as start:
         yield start
 
 

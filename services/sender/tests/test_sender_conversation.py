@@ -1,156 +1,32 @@
-"""The conversation of an attempt as the timeline shows it."""
-
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+"""The conversation with all hosts that were tried, as the timeline shows it."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from postroad_common.mail.reply import Reply
 from postroad_sender.connect.destination import Destination
 from postroad_sender.connect.dialer import Contexts, Dialer
 from postroad_sender.connect.lane_key import LaneKey
 from postroad_sender.delivery.outcome import of_error
 from postroad_sender.dns.resolver import MxHost, Resolver
 from postroad_sender.routes.routes import Route
-from postroad_smtp.client import conversation
-from postroad_smtp.client.commands import Envelope, Rcpt
-from postroad_smtp.client.connection import Connection
-from postroad_smtp.client.conversation import Conversation, bounded, of_server
-from postroad_smtp.client.session import Login, Session, Timeouts, TlsWish, open_session
+from postroad_smtp.client.session import Session, Timeouts
 from postroad_smtp.client.stage import WireError
-from postroad_smtp.client.transaction import transact
+from postroad_testing.dialogserver import DialogServer, Start
 
-Start = Callable[[str], Awaitable[Any]]
-
-SHORT = Timeouts(connect=2, greeting=2, command=2, block=2, dot=2)
-HELLO = """
-S: 220 mx.test ready
-C: EHLO me.test
-S: 250-mx.test
-S+ 250 PIPELINING
-"""
-GROUP = """
-C: MAIL FROM:<a@b.test>
-C: RCPT TO:<c@d.test>
-C: DATA
-"""
-TAKEN = """
-S: 250 2.1.0 sender ok
-S: 250 2.1.5 recipient ok
-S: 354 go
-C: [message]
-S: 250 2.0.0 queued as 1
-"""
-ONE = Envelope("a@b.test", (Rcpt("c@d.test"),), size=20)
-MESSAGE = (b"Subject: x\r\n\r\nhello\r\n",)
+PATIENT = Timeouts(connect=60, greeting=60, command=60, block=60, dot=60)
 
 
-async def connect(server: Any, **more: Any) -> Session:
-    loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(
-        lambda: Connection(SHORT.greeting), "127.0.0.1", server.port
-    )
-    options: dict[str, Any] = {"tls": TlsWish.NONE, "context": None, "login": None} | more
-    return await open_session(
-        connection, host="mx.test", hostname="me.test", timeouts=SHORT, **options
-    )
-
-
-async def test_first_message_tells_the_opening_and_the_next_one_only_where_it_went(dialog: Start):
-    session = await connect(await dialog(HELLO + GROUP + TAKEN + GROUP + TAKEN))
-    await transact(session, ONE, MESSAGE)
-    head, *lines = session.told(0).split("\n")
-    assert head.startswith("# connected to mx.test (127.0.0.1) since 20")
-    said = [
-        "C: MAIL FROM:<a@b.test>",
-        "S: 250 2.1.0 sender ok",
-        "C: RCPT TO:<c@d.test>",
-        "S: 250 2.1.5 recipient ok",
-        "C: DATA",
-        "S: 354 go",
-        "C: (message, 20 octets)",
-        "S: 250 2.0.0 queued as 1",
-    ]
-    opening = ["S: 220 mx.test ready", "C: EHLO me.test", "S: 250-mx.test", "S: 250 PIPELINING"]
-    assert lines == opening + said
-    await transact(session, ONE, MESSAGE)
-    head, *lines = session.told(0).split("\n")
-    assert head.startswith("# message 2 on the connection to mx.test (127.0.0.1) since 20")
-    assert lines == said
-
-
-async def test_each_recipient_reads_its_own_answer_and_how_many_others_there_were(dialog: Start):
-    server = await dialog(
-        "S: 220 x\nC: EHLO me.test\nS: 250 x\nC: MAIL *\nS: 250 a\nC: RCPT *\nS: 250 b\n"
-        "C: RCPT *\nS: 550 5.1.1 unknown\nC: RCPT *\nS: 250 c\nC: DATA\nS: 354 d\n"
-        "C: [message]\nS: 250 e"
-    )
-    session = await connect(server)
-    names = ("one@d.test", "two@d.test", "three@d.test", "not\r\nsendable@d.test")
-    await transact(session, Envelope("", tuple(Rcpt(name) for name in names), 20), MESSAGE)
-    told = [session.told(number) for number in range(4)]
-    assert "C: RCPT TO:<two@d.test>\nS: 550 5.1.1 unknown\n# 2 other recipients" in told[1]
-    assert "# 2 other recipients in this transaction, 1 accepted\nC: DATA" in told[0]
-    for number, text in enumerate(told):
-        for name in names:
-            assert (name in text) == (name == names[number] and number < 3)
-    assert told[3].endswith("# this recipient was not offered")
-    assert "# 3 other recipients in this transaction, 2 accepted\n" in told[3]
-
-
-async def test_lost_connection_leaves_commands_without_an_answer_and_says_so(dialog: Start):
-    session = await connect(await dialog(HELLO + GROUP + "S: 250 2.1.0 sender ok\nS: [close]"))
-    await transact(session, ONE, MESSAGE)
-    assert session.told(0).split("\n")[-5:] == [
-        "C: MAIL FROM:<a@b.test>",
-        "S: 250 2.1.0 sender ok",
-        "C: RCPT TO:<c@d.test>",
-        "C: DATA",
-        "# connection closed by the server",
-    ]
-
-
-async def test_message_that_the_server_cannot_take_shows_what_it_offered(dialog: Start):
-    session = await connect(await dialog("S: 220 x\nC: EHLO me.test\nS: 250-x\nS+ 250 SIZE 10"))
-    await transact(session, ONE, MESSAGE)
-    lines = session.told(0).split("\n")
-    assert "S: 250 SIZE 10" in lines
-    assert lines[-1].startswith("# 552 5.3.4 the message has 20 octets")
-
-
-@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
-async def test_credentials_are_not_in_the_conversation(dialog: Start, mechanism: str):
-    steps = {
-        "PLAIN": "C: AUTH PLAIN AG1lAHNlY3JldA==\n",
-        "LOGIN": "C: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: bWU=\nS: 334 UGFzc3dvcmQ6\nC: c2VjcmV0\n",
-    }
-    server = await dialog(
-        f"S: 220 x\nC: EHLO me.test\nS: 250-x\nS+ 250 AUTH {mechanism}\n"
-        f"{steps[mechanism]}S: 535 5.7.8 no"
-    )
-    with pytest.raises(WireError) as caught:
-        await connect(server, login=Login("me", "secret"))
-    said = caught.value.said
-    assert "(credentials)" in said
-    assert said.endswith("S: 535 5.7.8 no")
-    for secret in ("AG1lAHNlY3JldA==", "c2VjcmV0", "bWU=", "secret"):
-        assert secret not in said
-    assert of_error(caught.value).said == said
+async def opened(server: DialogServer) -> Session:
+    """Open a session where the first of two hosts does not listen."""
+    hosts = (MxHost(0, "127.0.0.2"), MxHost(10, "127.0.0.1"))
+    route = Route(domain="*", host="127.0.0.1", port=server.port)
+    resolver = Resolver("127.0.0.1:53", "me.test")
+    dialer = Dialer(resolver, "me.test", Contexts.make(), timeouts=PATIENT)
+    return await dialer.open(Destination(LaneKey("", "x"), route, hosts, server.port))
 
 
 async def test_all_that_was_tried_before_is_told_with_the_connection_that_worked(dialog: Start):
-    # the same dialog twice: without TLS at the second time, where it is not played to its end
-    server = await dialog(
-        "S: 220 x\nC: EHLO me.test\nS: 250-x\nS+ 250 STARTTLS\nC: *\nS: 454 4.7.0 not now"
-    )
-    hosts = (MxHost(0, "127.0.0.2"), MxHost(10, "127.0.0.1"))
-    route = Route(domain="*", host="127.0.0.1", port=server.port)
-    destination = Destination(LaneKey("", "x"), route, hosts, server.port)
-    dialer = Dialer(Resolver("127.0.0.1:53", "me.test"), "me.test", Contexts.make(), timeouts=SHORT)
-    session = await dialer.open(destination)
+    server = await dialog("starttls_refused")
+    session = await opened(server)
     lines = session.opening.split("\n")
     assert lines[0] == f"# 127.0.0.2: connection to 127.0.0.2:{server.port} refused"
     assert lines.count("C: STARTTLS") == 1
@@ -161,38 +37,8 @@ async def test_all_that_was_tried_before_is_told_with_the_connection_that_worked
 
 
 async def test_host_that_cannot_be_reached_is_told_with_the_failure(dialog: Start):
-    server = await dialog("S: 554 5.7.1 not you")
-    hosts = (MxHost(0, "127.0.0.2"), MxHost(10, "127.0.0.1"))
-    route = Route(domain="*", host="127.0.0.1", port=server.port)
-    destination = Destination(LaneKey("", "x"), route, hosts, server.port)
-    dialer = Dialer(Resolver("127.0.0.1:53", "me.test"), "me.test", Contexts.make(), timeouts=SHORT)
     with pytest.raises(WireError) as caught:
-        await dialer.open(destination)
+        await opened(await dialog("refused_at_the_banner"))
     assert caught.value.said.split("\n")[0].endswith("refused")
     assert caught.value.said.endswith("S: 554 5.7.1 not you")
-
-
-def test_long_replies_are_cut_and_the_end_of_a_long_conversation_is_kept():
-    reply = Reply(250, "", "\n".join(["y" * 2000] * 100))
-    text = of_server(reply)
-    assert "# 59 more lines" in text
-    assert all(len(line) <= conversation.MOST_LINE for line in text.split("\n"))
-    whole = Conversation([0], [b"MAIL\r\n"], [reply, Reply(550, "5.0.0", "the end")])
-    told = whole.of(0, "# " + "z" * 5000)
-    assert len(told) <= conversation.MOST + 20
-    assert told.endswith("S: 550 5.0.0 the end")
-
-
-@given(st.text(), st.text())
-def test_every_line_says_whose_it_is_whatever_is_in_it(command: str, end: str):
-    said = Conversation([0], [command.encode("utf-8", "replace") + b"\r\n"], [], end)
-    lines = said.of(0, "# opening").split("\n")
-    assert len(lines) == 2 + bool(end)
-    assert all(line[:2] in {"C:", "# "} and line.isprintable() for line in lines)
-
-
-@given(st.lists(st.sampled_from(["C: a", "S: 250 bbb", "# c"]), max_size=60), st.integers(30, 200))
-def test_bounded_text_has_whole_lines_only(lines: list[str], most: int):
-    text = bounded("\n".join(lines), most)
-    assert len(text) <= most + 15
-    assert set(text.split("\n")) <= {"C: a", "S: 250 bbb", "# c", "# (left out)", ""}
+    assert of_error(caught.value).said == caught.value.said

@@ -173,9 +173,7 @@ async def test_route_to_a_name_is_looked_up_and_dialled(
 async def test_tls_that_fails_is_left_out_where_it_is_only_wished_for(
     resolver: Resolver, dialog: Any
 ):
-    server = await dialog(
-        "S: 220 x\nC: EHLO me.test\nS: 250-x\nS+ 250 STARTTLS\nC: *\nS: 454 4.7.0 not today"
-    )
+    server = await dialog("starttls_refused")
     routes = Routes.parse(f'[{{"domain":"*","host":"127.0.0.1","port":{server.port}}}]')
     destination = await Destinations(routes, resolver).find("d.test")
     opening = dialer(resolver)
@@ -188,9 +186,7 @@ async def test_tls_that_fails_is_left_out_where_it_is_only_wished_for(
 
 
 async def test_tls_that_is_required_is_never_left_out(resolver: Resolver, dialog: Any):
-    server = await dialog(
-        "S: 220 x\nC: EHLO me.test\nS: 250-x\nS+ 250 STARTTLS\nC: *\nS: 454 4.7.0 not today"
-    )
+    server = await dialog("starttls_refused")
     entry = f'[{{"domain":"*","host":"127.0.0.1","port":{server.port},"tls":"required"}}]'
     destination = await Destinations(Routes.parse(entry), resolver).find("d.test")
     with pytest.raises(WireError) as caught:

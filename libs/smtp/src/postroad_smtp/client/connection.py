@@ -108,7 +108,11 @@ class Connection(asyncio.Protocol):
         if self._lost is not None:
             _end(future, self._lost)
             return future
-        self._groups.append(_Group(count, self._loop.time() + timeout, future, final=final))
+        deadline = self._loop.time() + timeout
+        self._groups.append(_Group(count, deadline, future, final=final))
+        if self._timer is not None and self._timer.when() > deadline:
+            self._timer.cancel()  # of an earlier reply that could take longer
+            self._timer = None
         if self._timer is None:
             self._timer = self._loop.call_later(timeout, self._check_time)
         return future

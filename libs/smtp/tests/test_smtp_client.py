@@ -1,11 +1,8 @@
-"""The SMTP client against scripted servers."""
+"""The SMTP client against servers that play the files in `dialogs`."""
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,37 +11,23 @@ from postroad_smtp.client.connection import Connection
 from postroad_smtp.client.session import Login, Session, Timeouts, TlsWish, open_session
 from postroad_smtp.client.stage import Stage, Trouble, WireError
 from postroad_smtp.client.transaction import transact
+from postroad_testing.certificates import Issued
+from postroad_testing.dialogserver import DialogServer, Start
 from postroad_testing.waiting import until
 
-Start = Callable[[str], Awaitable[Any]]
-
-SHORT = Timeouts(connect=2, greeting=2, command=2, block=2, dot=2)
-HELLO = """
-S: 220 mx.test ready
-C: EHLO me.test
-S: 250-mx.test
-S+ 250-PIPELINING
-S+ 250-SIZE 1000000
-S+ 250-DSN
-S+ 250 8BITMIME
-"""
-PLAIN_HELLO = """
-S: 220 mx.test ready
-C: EHLO me.test
-S: 250 mx.test
-"""
+PATIENT = Timeouts(connect=60, greeting=60, command=60, block=60, dot=60)
 ONE = Envelope("a@b.test", (Rcpt("c@d.test"),), size=20)
 TWO = Envelope("a@b.test", (Rcpt("c@d.test"), Rcpt("e@d.test")), size=20)
 MESSAGE = (b"Subject: x\r\n\r\nhello\r\n",)
 
 
 async def connect(
-    server: Any,
+    server: DialogServer,
     *,
     tls: TlsWish = TlsWish.NONE,
     context: ssl.SSLContext | None = None,
     login: Login | None = None,
-    timeouts: Timeouts = SHORT,
+    timeouts: Timeouts = PATIENT,
     host: str = "localhost",
 ) -> Session:
     loop = asyncio.get_running_loop()
@@ -73,17 +56,7 @@ def lax() -> ssl.SSLContext:
 
 
 async def test_pipelined_message_is_delivered_and_the_session_carries_another(dialog: Start):
-    again = """
-    C: MAIL FROM:<a@b.test> SIZE=20
-    C: RCPT TO:<c@d.test>
-    C: DATA
-    S: 250 2.1.0 ok
-    S+ 250 2.1.5 ok
-    S+ 354 go
-    C: [message]
-    S: 250 2.0.0 queued as 1
-    """
-    server = await dialog(HELLO + again + again + "C: QUIT\nC: [gone]")
+    server = await dialog("two_messages_pipelined")
     session = await connect(server)
     for _ in range(2):
         (answer,) = await transact(session, ONE, MESSAGE)
@@ -96,83 +69,28 @@ async def test_pipelined_message_is_delivered_and_the_session_carries_another(di
 
 
 async def test_without_pipelining_each_command_waits_for_its_reply(dialog: Start):
-    server = await dialog(
-        PLAIN_HELLO
-        + """
-    C: MAIL FROM:<a@b.test>
-    S: 250 ok
-    C: RCPT TO:<c@d.test>
-    S: 250 ok
-    C: DATA
-    S: 354 go
-    C: [message]
-    S: 250 ok
-    """
-    )
+    server = await dialog("without_pipelining_each_command_waits_for_its_reply")
     (answer,) = await transact(await connect(server), ONE, MESSAGE)
     assert answer.is_delivered
 
 
 async def test_ehlo_refused_falls_back_to_helo(dialog: Start):
-    server = await dialog("S: 220 x\nC: EHLO me.test\nS: 502 what\nC: HELO me.test\nS: 250 hi")
+    server = await dialog("ehlo_refused")
     session = await connect(server)
     assert not session.pipelining
     assert session.usable
 
 
-@pytest.mark.parametrize("hello", [HELLO, PLAIN_HELLO])
-async def test_rcpt_refused_for_one_recipient_leaves_the_other_delivered(dialog: Start, hello: str):
-    grouped = """
-    C: MAIL FROM:<a@b.test> SIZE=20
-    C: RCPT TO:<c@d.test>
-    C: RCPT TO:<e@d.test>
-    C: DATA
-    S: 250 ok
-    S: 450 4.2.1 later
-    S: 250 ok
-    S: 354 go
-    """
-    single = """
-    C: MAIL FROM:<a@b.test>
-    S: 250 ok
-    C: RCPT TO:<c@d.test>
-    S: 450 4.2.1 later
-    C: RCPT TO:<e@d.test>
-    S: 250 ok
-    C: DATA
-    S: 354 go
-    """
-    body = grouped if hello is HELLO else single
-    server = await dialog(hello + body + "C: [message]\nS: 250 2.0.0 ok")
+@pytest.mark.parametrize("name", ["rcpt_refused_for_one_pipelined", "rcpt_refused_for_one"])
+async def test_rcpt_refused_for_one_recipient_leaves_the_other_delivered(dialog: Start, name: str):
+    server = await dialog(name)
     first, second = await transact(await connect(server), TWO, MESSAGE)
     assert (first.stage, str(first.reply)) == (Stage.RCPT, "450 4.2.1 later")
     assert second.is_delivered
 
 
 async def test_data_answered_354_though_all_rcpt_failed_gets_a_lone_dot_then_rset(dialog: Start):
-    server = await dialog(
-        HELLO
-        + """
-    C: MAIL FROM:<a@b.test> SIZE=20
-    C: RCPT TO:<c@d.test>
-    C: DATA
-    S: 250 ok
-    S: 550 5.1.1 no such user
-    S: 354 go
-    C: [lone dot]
-    S: 554 5.5.1 no valid recipients
-    C: RSET
-    C: MAIL FROM:<a@b.test> SIZE=20
-    C: RCPT TO:<c@d.test>
-    C: DATA
-    S: 250 ok
-    S: 250 ok
-    S: 250 ok
-    S: 354 go
-    C: [message]
-    S: 250 ok
-    """
-    )
+    server = await dialog("data_taken_without_recipients_then_another_message")
     session = await connect(server)
     (answer,) = await transact(session, ONE, MESSAGE)
     assert (answer.stage, str(answer.reply)) == (Stage.RCPT, "550 5.1.1 no such user")
@@ -180,20 +98,9 @@ async def test_data_answered_354_though_all_rcpt_failed_gets_a_lone_dot_then_rse
     assert answer.is_delivered
 
 
-@pytest.mark.parametrize("hello", [HELLO, PLAIN_HELLO])
-async def test_mail_refused_is_the_answer_for_every_recipient(dialog: Start, hello: str):
-    grouped = """
-    C: MAIL FROM:<a@b.test> SIZE=20
-    C: RCPT TO:<c@d.test>
-    C: RCPT TO:<e@d.test>
-    C: DATA
-    S: 451 4.7.1 slow down
-    S: 503 no
-    S: 503 no
-    S: 503 no
-    """
-    single = "C: MAIL FROM:<a@b.test>\nS: 451 4.7.1 slow down"
-    server = await dialog(hello + (grouped if hello is HELLO else single))
+@pytest.mark.parametrize("name", ["mail_refused_pipelined", "mail_refused"])
+async def test_mail_refused_is_the_answer_for_every_recipient(dialog: Start, name: str):
+    server = await dialog(name)
     session = await connect(server)
     answers = await transact(session, TWO, MESSAGE)
     assert [str(answer.reply) for answer in answers] == ["451 4.7.1 slow down"] * 2
@@ -202,38 +109,14 @@ async def test_mail_refused_is_the_answer_for_every_recipient(dialog: Start, hel
 
 
 async def test_data_refused_is_the_answer_of_accepted_recipients_only(dialog: Start):
-    server = await dialog(
-        HELLO
-        + """
-    C: MAIL FROM:<a@b.test> SIZE=20
-    C: RCPT TO:<c@d.test>
-    C: RCPT TO:<e@d.test>
-    C: DATA
-    S: 250 ok
-    S: 550 5.1.1 unknown
-    S: 250 ok
-    S: 452 4.3.1 disk full
-    """
-    )
+    server = await dialog("data_refused")
     first, second = await transact(await connect(server), TWO, MESSAGE)
     assert (first.stage, first.reply and first.reply.code) == (Stage.RCPT, 550)
     assert (second.stage, second.reply and second.reply.code) == (Stage.DATA, 452)
 
 
-async def test_connection_lost_behind_the_final_dot_is_unknown(dialog: Start):
-    server = await dialog(
-        HELLO
-        + """
-    C: MAIL FROM:<a@b.test> SIZE=20
-    C: RCPT TO:<c@d.test>
-    C: DATA
-    S: 250 ok
-    S: 250 ok
-    S: 354 go
-    C: [message]
-    S: [close]
-    """
-    )
+async def test_connection_lost_after_the_final_dot_is_unknown(dialog: Start):
+    server = await dialog("lost_after_the_final_dot")
     session = await connect(server)
     (answer,) = await transact(session, ONE, MESSAGE)
     assert (answer.stage, answer.trouble, answer.reply) == (Stage.DOT, Trouble.DROPPED, None)
@@ -242,18 +125,7 @@ async def test_connection_lost_behind_the_final_dot_is_unknown(dialog: Start):
 
 
 async def test_large_message_cut_off_in_the_middle_is_not_unknown(dialog: Start):
-    server = await dialog(
-        HELLO
-        + """
-    C: MAIL FROM:<a@b.test> SIZE=20
-    C: RCPT TO:<c@d.test>
-    C: DATA
-    S: 250 ok
-    S: 250 ok
-    S: 354 go
-    S: [reset]
-    """
-    )
+    server = await dialog("reset_within_the_message")
     session = await connect(server)
     (answer,) = await transact(
         session, ONE, [b"Subject: x\r\n\r\n"] + [b"x" * 70 + b"\r\n"] * 500_000
@@ -261,38 +133,20 @@ async def test_large_message_cut_off_in_the_middle_is_not_unknown(dialog: Start)
     assert (answer.stage, answer.trouble) == (Stage.DATA, Trouble.DROPPED)
 
 
-async def test_server_that_stops_reading_is_a_timeout(dialog: Start):
-    server = await dialog(
-        HELLO
-        + """
-    C: MAIL FROM:<a@b.test> SIZE=20
-    C: RCPT TO:<c@d.test>
-    C: DATA
-    S: 250 ok
-    S: 250 ok
-    S: 354 go
-    S: [silence]
-    """
+async def test_server_that_stops_reading_is_a_timeout_however_long_its_commands_may_take(
+    dialog: Start,
+):
+    server = await dialog("nothing_read_after_354")
+    session = await connect(
+        server, timeouts=replace(PATIENT, greeting=3600, command=3600, block=0.2)
     )
-    session = await connect(server, timeouts=replace(SHORT, block=0.2))
-    (answer,) = await transact(session, ONE, [bytes(4_000_000), bytes(4_000_000)])
+    async with asyncio.timeout(90):
+        (answer,) = await transact(session, ONE, [bytes(4_000_000), bytes(4_000_000)])
     assert (answer.stage, answer.trouble) == (Stage.DATA, Trouble.TIMEOUT)
 
 
 async def test_large_message_refused_in_the_middle_keeps_the_reply(dialog: Start):
-    server = await dialog(
-        HELLO
-        + """
-    C: MAIL FROM:<a@b.test> SIZE=20
-    C: RCPT TO:<c@d.test>
-    C: DATA
-    S: 250 ok
-    S: 250 ok
-    S: 354 go
-    S: 552 5.3.4 too large after all
-    S: [silence]
-    """
-    )
+    server = await dialog("refused_within_the_message")
     session = await connect(server)
     (answer,) = await transact(session, ONE, [bytes(4_000_000), bytes(4_000_000)])
     assert answer.reply is not None
@@ -301,27 +155,14 @@ async def test_large_message_refused_in_the_middle_keeps_the_reply(dialog: Start
 
 
 async def test_connection_lost_between_rcpt_replies_keeps_what_was_answered(dialog: Start):
-    server = await dialog(
-        HELLO
-        + """
-    C: MAIL FROM:<a@b.test> SIZE=20
-    C: RCPT TO:<c@d.test>
-    C: RCPT TO:<e@d.test>
-    C: DATA
-    S: 250 ok
-    S: 550 5.1.1 unknown
-    S: [close]
-    """
-    )
+    server = await dialog("lost_between_replies_to_rcpt")
     first, second = await transact(await connect(server), TWO, MESSAGE)
     assert (first.stage, first.reply and first.reply.code) == (Stage.RCPT, 550)
     assert (second.stage, second.trouble) == (Stage.RCPT, Trouble.DROPPED)
 
 
 async def test_421_at_mail_closes_the_session_and_is_the_answer(dialog: Start):
-    server = await dialog(
-        HELLO + "C: MAIL FROM:<a@b.test> SIZE=20\nC: *\nC: *\nS: 421 4.7.0 too busy\nS: [close]"
-    )
+    server = await dialog("421_at_mail")
     session = await connect(server)
     (answer,) = await transact(session, ONE, MESSAGE)
     assert (answer.stage, str(answer.reply)) == (Stage.MAIL, "421 4.7.0 too busy")
@@ -329,44 +170,42 @@ async def test_421_at_mail_closes_the_session_and_is_the_answer(dialog: Start):
 
 
 async def test_reply_nobody_asked_for_makes_the_session_unusable(dialog: Start):
-    server = await dialog(HELLO + "S: 421 4.4.2 idle too long\nC: [gone]")
+    server = await dialog("421_unasked")
     session = await connect(server)
-    async with asyncio.timeout(2):
-        while session.usable:  # noqa: ASYNC110 - waits for octets
-            await asyncio.sleep(0.005)
+    await until(lambda: not session.usable)
     session.quit()
     await server.finished()
 
 
 @pytest.mark.parametrize("junk", ["hello there", "2x0 ok", "999 x", "x" * 3000, "2500 octets"])
 async def test_octets_that_are_no_reply_end_the_conversation(dialog: Start, junk: str):
-    server = await dialog(
-        HELLO + "C: MAIL *\nC: *\nC: *\n" + "\n".join([f"S: {junk}"] * (40 if "-x" in junk else 1))
-    )
+    server = await dialog("mail_answered_with_junk", junk=junk)
     session = await connect(server)
     (answer,) = await transact(session, ONE, MESSAGE)
     assert (answer.stage, answer.trouble) == (Stage.MAIL, Trouble.GARBLED)
 
 
-@pytest.mark.parametrize("hello", [HELLO, PLAIN_HELLO])
 @pytest.mark.parametrize(
-    "reply",
+    "name", ["any_message_answered_with", "any_message_answered_without_pipelining_with"]
+)
+@pytest.mark.parametrize(
+    "lines",
     [
-        "S: 250-2.0.0 queued\nS: 251 as 1",
-        "S: scanned by Gate\nS: 250 2.0.0 queued",
-        "S: 250 2.0.0 queued\nS+ have a nice day",
-        "S: 250 " + "x" * 5000,
-        "S: 250-" + "x" * 3000 + "\nS: 250 ok",
-        "\n".join(["S: 250-" + "x" * 1900] * 40) + "\nS: 250 ok",
-        "S: 250ok",
-        "S: 250-queued\nS: [close]",
-        "S: 354 go on\nS: 250 ok",
+        ["250-2.0.0 queued", "251 as 1"],
+        ["scanned by Gate", "250 2.0.0 queued"],
+        ["250 2.0.0 queued", "have a nice day"],
+        ["250 " + "x" * 5000],
+        ["250-" + "x" * 3000, "250 ok"],
+        [*["250-" + "x" * 1900] * 40, "250 ok"],
+        ["250ok"],
+        ["250-queued"],  # and the connection is closed
+        ["354 go on", "250 ok"],
     ],
 )
 async def test_odd_positive_reply_to_the_message_is_a_delivery_and_ends_the_session(
-    dialog: Start, hello: str, reply: str
+    dialog: Start, name: str, lines: list[str]
 ):
-    server = await dialog(hello + (DELIVERY if hello is HELLO else SINGLE) + reply)
+    server = await dialog(name, reply="".join(rf"{line}\r\n" for line in lines))
     session = await connect(server)
     (answer,) = await transact(session, ONE, MESSAGE)
     assert answer.is_delivered
@@ -375,9 +214,7 @@ async def test_odd_positive_reply_to_the_message_is_a_delivery_and_ends_the_sess
 
 
 async def test_odd_reply_to_ehlo_costs_no_mail_but_the_session_carries_one_only(dialog: Start):
-    hello = "S: 220 x\nC: EHLO me.test\nS: 250-mx.test\nS+ 250-PIPELINING\nS+ ?\nS+ 251 8BITMIME"
-    server = await dialog(hello + "\n" + DELIVERY + "S: 250 ok\nC: QUIT\nC: [gone]")
-    session = await connect(server)
+    session = await connect(await dialog("odd_reply_to_ehlo"))
     assert session.pipelining
     assert session.usable
     (answer,) = await transact(session, ONE, MESSAGE)
@@ -386,37 +223,27 @@ async def test_odd_reply_to_ehlo_costs_no_mail_but_the_session_carries_one_only(
     session.quit()
 
 
-@pytest.mark.parametrize("again", ["S+ 354 really", "S+ please"])
+@pytest.mark.parametrize("again", ["354 really", "please"])
 async def test_large_message_goes_on_when_the_server_says_twice_that_it_may(
     dialog: Start, again: str
 ):
-    server = await dialog(
-        HELLO
-        + "C: *\nC: *\nC: *\nS: 250 a\nS: 250 b\nS: 354 c\n"
-        + again
-        + "\nC: [message]\nS: 250 d"
-    )
+    server = await dialog("354_twice", again=again)
     body = [b"Subject: x\r\n\r\n"] + [b"x" * 70 + b"\r\n"] * 900
     (answer,) = await transact(await connect(server), ONE, body)
     assert answer.is_delivered
 
 
-async def test_stray_octets_in_clear_behind_the_reply_to_starttls_end_the_connection(
+async def test_stray_octets_in_clear_after_the_reply_to_starttls_end_the_connection(
     dialog: Start,
 ):
-    server = await dialog(
-        "S: 220 x\nC: EHLO me.test\nS: 250-x\nS+ 250 STARTTLS\nC: STARTTLS\n"
-        "S: 220 go ahead\nS+ injected\nC: [gone]"
-    )
+    server = await dialog("stray_octets_before_the_handshake")
     with pytest.raises(WireError) as caught:
         await connect(server, tls=TlsWish.OPPORTUNISTIC, context=lax())
     assert "in clear" in caught.value.detail
 
 
 async def test_bare_lf_and_dots_are_sent_canonical_and_stuffed(dialog: Start):
-    server = await dialog(
-        HELLO + "C: MAIL *\nC: *\nC: *\nS: 250 a\nS: 250 b\nS: 354 c\nC: [message]\nS: 250 d"
-    )
+    server = await dialog("message_taken")
     (answer,) = await transact(
         await connect(server),
         ONE,
@@ -441,30 +268,14 @@ async def test_dsn_parameters_are_passed_on_per_recipient_where_dsn_is_offered(d
         envid="id=1",
         eightbit=True,
     )
-    server = await dialog(
-        HELLO
-        + """
-    C: MAIL FROM:<> SIZE=20 BODY=8BITMIME RET=HDRS ENVID=id+3D1
-    C: RCPT TO:<c@d.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;c+2Bx@old.test
-    C: RCPT TO:<e@d.test> NOTIFY=NEVER
-    C: DATA
-    S: 250 a
-    S: 250 b
-    S: 250 c
-    S: 354 d
-    C: [message]
-    S: 250 e
-    """
-    )
+    server = await dialog("parameters_of_dsn")
     answers = await transact(await connect(server), envelope, MESSAGE)
     assert all(answer.is_delivered for answer in answers)
 
 
 async def test_dsn_parameters_stay_here_where_dsn_is_not_offered(dialog: Start):
     envelope = Envelope("a@b.test", (Rcpt("c@d.test", ("success",)),), 20, ret="full", envid="x")
-    server = await dialog(
-        PLAIN_HELLO + "C: MAIL FROM:<a@b.test>\nS: 250 a\nC: RCPT TO:<c@d.test>\nS: 550 5.1.1 no"
-    )
+    server = await dialog("no_parameters_without_extensions")
     (answer,) = await transact(await connect(server), envelope, MESSAGE)
     assert answer.reply is not None
     assert answer.reply.code == 550
@@ -484,7 +295,7 @@ async def test_dsn_parameters_stay_here_where_dsn_is_not_offered(dialog: Start):
 async def test_what_the_server_cannot_take_fails_without_a_command(
     dialog: Start, envelope: Envelope, enhanced: str
 ):
-    server = await dialog(HELLO + "C: QUIT\nC: [gone]")
+    server = await dialog("opened_and_quit")
     session = await connect(server)
     (answer,) = await transact(session, envelope, MESSAGE)
     assert answer.reply is not None
@@ -498,7 +309,7 @@ async def test_what_the_server_cannot_take_fails_without_a_command(
 
 
 async def test_8bit_content_fails_clearly_where_8bitmime_is_not_offered(dialog: Start):
-    server = await dialog(PLAIN_HELLO)
+    server = await dialog("opening_without_extensions")
     (answer,) = await transact(await connect(server), replace(ONE, eightbit=True), MESSAGE)
     assert answer.reply is not None
     assert answer.reply.enhanced == "5.6.3"
@@ -508,68 +319,33 @@ async def test_8bit_content_fails_clearly_where_8bitmime_is_not_offered(dialog: 
 
 
 @pytest.mark.parametrize(
-    ("text", "stage", "code"),
+    ("name", "reply", "stage"),
     [
-        ("S: 421 4.7.0 too many connections", Stage.BANNER, 421),
-        ("S: 554 5.7.1 blocked", Stage.BANNER, 554),
-        ("S: 220 x\nC: EHLO me.test\nS: 421 bye", Stage.EHLO, 421),
-        ("S: 220 x\nC: EHLO me.test\nS: 500 no\nC: HELO me.test\nS: 550 no", Stage.EHLO, 550),
+        ("refused_at_the_banner", "421 4.7.0 too many connections", Stage.BANNER),
+        ("refused_at_the_banner", "554 5.7.1 blocked", Stage.BANNER),
+        ("refused_at_ehlo", "421 bye", Stage.EHLO),
+        ("refused_at_helo", "550 no", Stage.EHLO),
     ],
 )
 async def test_refused_opening_tells_stage_and_reply(
-    dialog: Start, text: str, stage: Stage, code: int
+    dialog: Start, name: str, reply: str, stage: Stage
 ):
-    server = await dialog(text)
+    server = await dialog(name, reply=reply)
     with pytest.raises(WireError) as caught:
         await connect(server)
     assert caught.value.stage is stage
-    assert caught.value.reply is not None
-    assert caught.value.reply.code == code
+    assert str(caught.value.reply) == reply
 
 
 async def test_silent_server_is_a_timeout_at_the_banner(dialog: Start):
-    server = await dialog("S: [silence]")
+    server = await dialog("silence")
     with pytest.raises(WireError) as caught:
-        await connect(server, timeouts=replace(SHORT, greeting=0.05))
+        await connect(server, timeouts=replace(PATIENT, greeting=0.05))
     assert (caught.value.stage, caught.value.trouble) == (Stage.BANNER, Trouble.TIMEOUT)
 
 
-TLS_HELLO = """
-S: 220 x
-C: EHLO me.test
-S: 250-x
-S+ 250 STARTTLS
-C: STARTTLS
-S: 220 go ahead
-S: [starttls]
-C: EHLO me.test
-S: 250-x
-S+ 250-AUTH LOGIN
-S+ 250 PIPELINING
-"""
-DELIVERY = """
-C: MAIL *
-C: *
-C: *
-S: 250 a
-S: 250 b
-S: 354 c
-C: [message]
-"""
-SINGLE = """
-C: MAIL *
-S: 250 a
-C: RCPT *
-S: 250 b
-C: DATA
-S: 354 c
-C: [message]
-"""
-ACCEPTED = "S: 250 d"
-
-
 async def test_starttls_is_used_where_offered_and_told(dialog: Start):
-    server = await dialog(TLS_HELLO + DELIVERY + ACCEPTED)
+    server = await dialog("message_taken_under_tls")
     session = await connect(server, tls=TlsWish.OPPORTUNISTIC, context=lax())
     assert session.tls is not None
     assert session.protection.startswith("TLSv1.3 TLS_")
@@ -577,27 +353,24 @@ async def test_starttls_is_used_where_offered_and_told(dialog: Start):
     assert answer.is_delivered
 
 
-async def test_verified_certificate_is_told(dialog: Start, certificate: Path):
-    server = await dialog(TLS_HELLO)
-    context = ssl.create_default_context(cafile=str(certificate))
+async def test_verified_certificate_is_told(dialog: Start, certificate: Issued):
+    server = await dialog("opening_under_tls")
+    context = ssl.create_default_context(cafile=str(certificate.path))
     session = await connect(server, tls=TlsWish.REQUIRED, context=context)
     assert session.tls is not None
     assert session.tls.verified
 
 
 async def test_unknown_certificate_is_tls_trouble_where_it_must_be_good(dialog: Start):
-    server = await dialog(TLS_HELLO)
+    server = await dialog("opening_under_tls")
     with pytest.raises(WireError) as caught:
         await connect(server, tls=TlsWish.REQUIRED, context=ssl.create_default_context())
     assert (caught.value.stage, caught.value.trouble) == (Stage.STARTTLS, Trouble.TLS)
     assert "self-signed" in caught.value.detail
 
 
-async def test_octets_behind_the_reply_to_starttls_end_the_connection(dialog: Start):
-    server = await dialog(
-        "S: 220 x\nC: EHLO me.test\nS: 250-x\nS+ 250 STARTTLS\nC: STARTTLS\n"
-        "S: 220 go ahead\nS+ 250-x\nS+ 250 AUTH PLAIN\nC: [gone]"
-    )
+async def test_octets_after_the_reply_to_starttls_end_the_connection(dialog: Start):
+    server = await dialog("octets_before_the_handshake")
     with pytest.raises(WireError) as caught:
         await connect(server, tls=TlsWish.OPPORTUNISTIC, context=lax())
     assert caught.value.trouble is Trouble.TLS
@@ -605,7 +378,7 @@ async def test_octets_behind_the_reply_to_starttls_end_the_connection(dialog: St
 
 
 async def test_required_tls_that_is_not_offered_ends_it(dialog: Start):
-    server = await dialog(HELLO + "C: [gone]")
+    server = await dialog("opened_and_left")
     with pytest.raises(WireError) as caught:
         await connect(server, tls=TlsWish.REQUIRED, context=lax())
     assert caught.value.trouble is Trouble.TLS
@@ -613,10 +386,7 @@ async def test_required_tls_that_is_not_offered_ends_it(dialog: Start):
 
 
 async def test_auth_login_under_tls(dialog: Start):
-    auth = (
-        "C: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: bWU=\nS: 334 UGFzc3dvcmQ6\nC: c2VjcmV0\nS: 235 ok"
-    )
-    server = await dialog(TLS_HELLO + auth + DELIVERY + ACCEPTED)
+    server = await dialog("auth_login_under_tls")
     session = await connect(
         server, tls=TlsWish.REQUIRED, context=lax(), login=Login("me", "secret")
     )
@@ -625,10 +395,7 @@ async def test_auth_login_under_tls(dialog: Start):
 
 
 async def test_auth_plain_refused_tells_the_reply(dialog: Start):
-    server = await dialog(
-        "S: 220 x\nC: EHLO me.test\nS: 250-x\nS+ 250 AUTH PLAIN LOGIN\n"
-        "C: AUTH PLAIN AG1lAHNlY3JldA==\nS: 535 5.7.8 no"
-    )
+    server = await dialog("auth_plain_refused")
     with pytest.raises(WireError) as caught:
         await connect(server, login=Login("me", "secret"))
     assert caught.value.stage is Stage.AUTH
@@ -636,7 +403,7 @@ async def test_auth_plain_refused_tells_the_reply(dialog: Start):
 
 
 async def test_password_is_never_sent_in_clear_unless_the_route_says_no_tls(dialog: Start):
-    server = await dialog(HELLO + "C: [gone]")
+    server = await dialog("opened_and_left")
     with pytest.raises(WireError) as caught:
         await connect(server, tls=TlsWish.OPPORTUNISTIC, context=lax(), login=Login("me", "x"))
     assert (caught.value.stage, caught.value.trouble) == (Stage.AUTH, Trouble.TLS)
