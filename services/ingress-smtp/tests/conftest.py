@@ -11,8 +11,6 @@ import json
 import os
 import queue
 import signal
-import socket
-import ssl
 import subprocess
 import sys
 import threading
@@ -21,7 +19,7 @@ import urllib.request
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import aio_pika
 import pytest
@@ -47,6 +45,7 @@ from postroad_ingress_smtp.main import open_listeners
 from postroad_ingress_smtp.settings import Settings
 from postroad_stack.certificates import Certificates, ensure_certificates
 from postroad_stack.stack import Stack
+from postroad_testing.lineclient import LineClient
 
 SECRET = "a-secret-of-the-tests-long-enough"
 BOUNCE_DOMAIN = "bounce.postroad.test"
@@ -245,10 +244,10 @@ class Listening:
     certificates: Certificates
     ports: dict[str, int] = field(default_factory=dict)
 
-    def client(self, listener: str = "submission", **options: Any) -> "LineClient":
+    def client(self, listener: str = "submission", **options: Any) -> LineClient:
         return LineClient(self.ports[listener], self.certificates.ca, **options)
 
-    def secure_client(self, login: Login | None = None) -> "LineClient":
+    def secure_client(self, login: Login | None = None) -> LineClient:
         """Return a client after STARTTLS, EHLO and, with a login, AUTH."""
         client = self.client()
         client.expect("220 ")
@@ -343,71 +342,6 @@ class Ingress(Listening):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE)
-
-
-class LineClient:
-    """A socket that sends and checks lines. Replies are read whole; their last line is checked."""
-
-    def __init__(
-        self, port: int, ca: Path, *, source: str = "127.0.0.1", tls: bool = False
-    ) -> None:
-        self.ca = ca
-        self.socket = socket.create_connection(
-            ("127.0.0.1", port), timeout=PATIENCE, source_address=(source, 0)
-        )
-        self.unread = b""
-        if tls:
-            self.start_tls()
-
-    def start_tls(self, minimum: ssl.TLSVersion | None = None) -> None:
-        context = ssl.create_default_context(cafile=str(self.ca))
-        if minimum is not None:
-            context.minimum_version = context.maximum_version = minimum
-        self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
-
-    def send(self, octets: bytes) -> None:
-        self.socket.sendall(octets)
-
-    def line(self) -> str:
-        """Return the next line without CRLF; empty when the server has closed."""
-        while b"\r\n" not in self.unread:
-            try:
-                octets = self.socket.recv(65536)
-            except (ConnectionResetError, ssl.SSLEOFError):
-                octets = b""
-            if not octets:
-                assert not self.unread, f"cut off: {self.unread!r}"
-                return ""
-            self.unread += octets
-        line, _, self.unread = self.unread.partition(b"\r\n")
-        return line.decode()
-
-    def reply(self) -> list[str]:
-        lines = [self.line()]
-        while lines[-1][3:4] == "-":
-            lines.append(self.line())
-        return lines
-
-    def expect(self, prefix: str) -> list[str]:
-        lines = self.reply()
-        assert lines[-1].startswith(prefix), f"expected {prefix!r}, got {lines}"
-        return lines
-
-    def ask(self, command: str, prefix: str) -> list[str]:
-        self.send(command.encode() + b"\r\n")
-        return self.expect(prefix)
-
-    def expect_close(self) -> None:
-        assert self.line() == ""
-
-    def close(self) -> None:
-        self.socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _environment(
