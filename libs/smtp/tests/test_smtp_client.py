@@ -308,11 +308,12 @@ async def test_what_the_server_cannot_take_fails_without_a_command(
     await server.finished()
 
 
-async def test_8bit_content_fails_clearly_where_8bitmime_is_not_offered(dialog: Start):
-    server = await dialog("opening_without_extensions")
-    (answer,) = await transact(await connect(server), replace(ONE, eightbit=True), MESSAGE)
-    assert answer.reply is not None
-    assert answer.reply.enhanced == "5.6.3"
+async def test_8bit_content_is_declared_only_where_8bitmime_is_offered(dialog: Start):
+    server = await dialog("8bit_without_8bitmime")
+    body = ("Subject: é\r\n\r\né\r\n".encode(),)
+    (answer,) = await transact(await connect(server), replace(ONE, eightbit=True), body)
+    assert answer.is_delivered
+    assert server.messages == [body[0] + b".\r\n"]
 
 
 # -- opening

@@ -40,6 +40,8 @@ class Host:
         self.excess = "452 4.5.3 too many recipients"
         self.sessions = 0
         self.taken: list[list[str]] = []
+        self.messages: list[bytes] = []
+        self.commands: list[str] = []
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -75,6 +77,7 @@ class Host:
             reply = self.answers.get(verb, "250 2.0.0 ok")
             if verb == "MAIL":
                 recipients = []
+                self.commands.append(line)
             elif verb == "RCPT":
                 reply = self.ill.get(address, reply)
                 if len(recipients) >= self.most:
@@ -86,10 +89,11 @@ class Host:
             if not await self._say(writer, reply):
                 return
             if verb == "DATA" and reply.startswith("354"):
-                await reader.readuntil(b"\r\n.\r\n")
+                message = (await reader.readuntil(b"\r\n.\r\n")).removesuffix(b".\r\n")
                 reply = self.answers.get("DOT", "250 2.0.0 queued")
                 if reply.startswith("2"):
                     self.taken.append(recipients)
+                    self.messages.append(message)
                 if not await self._say(writer, reply):
                     return
 
@@ -172,20 +176,22 @@ class Site:
     async def _pieces(self, job: Job) -> tuple[bytes | memoryview, ...]:
         return (job.body,)
 
-    async def send(self, *addresses: str) -> list[Outcome]:
+    async def send(self, *addresses: str, octets: bytes = MIME, **changes: Any) -> list[Outcome]:
         """Hand in one message for `addresses`; returns what came of each."""
-        message = OutboundMessage(
-            id=addresses[0],
-            submission="s",
-            account="a",
-            envelope="",
-            mail_from="a@b.test",
-            recipients=tuple(OutboundRecipient(id=one, address=one) for one in addresses),
-            received=0.0,
-            expires=1e12,
-            size=len(MIME),
-        )
-        self.dispatcher.place(_Job(message, memoryview(MIME), "site.test", Shard("x", 100)))
+        values: dict[str, Any] = {
+            "id": addresses[0],
+            "submission": "s",
+            "account": "a",
+            "envelope": "",
+            "mail_from": "a@b.test",
+            "recipients": tuple(OutboundRecipient(id=one, address=one) for one in addresses),
+            "received": 0.0,
+            "expires": 1e12,
+            "size": len(octets),
+            "eightbit": not octets.isascii(),
+        }
+        message = OutboundMessage(**values | changes)
+        self.dispatcher.place(_Job(message, memoryview(octets), "site.test", Shard("x", 100)))
         await until(lambda: all(address in self.ended.outcomes for address in addresses))
         return [self.ended.outcomes[address][-1] for address in addresses]
 
@@ -344,3 +350,46 @@ async def test_objection_to_how_many_an_hour_is_not_taken_for_too_many_at_once(s
     taken, left = await site.send("a@site.test", "b@site.test")
     assert (taken.status, left.status) == (Status.DELIVERED, Status.DEFERRED)
     assert host.taken == [["a@site.test"]]
+
+
+# -- servers without 8BITMIME
+
+EIGHT = "Subject: Grüße\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nGrüße\r\n".encode()
+
+
+@pytest.mark.parametrize("changes", [{"kind": "dsn", "mail_from": ""}, {"kind": "forward"}, {}])
+async def test_8bit_content_is_converted_where_8bitmime_is_not_offered(
+    site: Site, changes: dict[str, Any]
+):
+    host = Host()
+    await site.open(host)
+    (outcome,) = await site.send("one@site.test", octets=EIGHT, **changes)
+    assert outcome.status is Status.DELIVERED
+    (message,) = host.messages
+    assert message.isascii()
+    assert b"Gr=C3=BC=C3=9Fe" in message
+
+
+async def test_signed_mail_goes_out_as_it_is_where_8bitmime_is_not_offered(site: Site):
+    host = Host()
+    await site.open(host)
+    signed = b"DKIM-Signature: v=1; a=rsa-sha256\r\n" + EIGHT
+    (outcome,) = await site.send("one@site.test", octets=signed)
+    assert outcome.status is Status.DELIVERED
+    assert host.messages == [signed]
+
+
+async def test_8bit_content_goes_out_as_it_is_where_8bitmime_is_offered(site: Site):
+    host = Host(EHLO="250-host\r\n250-SIZE 1000\r\n250 8BITMIME")
+    await site.open(host)
+    (outcome,) = await site.send("one@site.test", octets=EIGHT, kind="dsn")
+    assert outcome.status is Status.DELIVERED
+    assert host.messages == [EIGHT]
+    assert host.commands == [f"MAIL FROM:<a@b.test> SIZE={len(EIGHT)} BODY=8BITMIME"]
+
+
+async def test_size_that_is_declared_is_that_of_what_is_sent(site: Site):
+    host = Host(EHLO="250-host\r\n250 SIZE 1000")
+    await site.open(host)
+    await site.send("one@site.test", octets=EIGHT, kind="dsn")
+    assert host.commands == [f"MAIL FROM:<a@b.test> SIZE={len(host.messages[0])}"]

@@ -1,8 +1,8 @@
 """The command lines of a transaction, written for what the server offers.
 
-A message that a server cannot take as it is (too large, 8-bit content or international addresses
-without the extension, REQUIRETLS) is refused here, before a command is sent, with the reply that
-its sender will see.
+A message that a server cannot take as it is (too large, international addresses without the
+extension, REQUIRETLS) is refused here, before a command is sent, with the reply that its sender
+will see. 8-bit content goes out as it is, declared only where the server offers 8BITMIME.
 """
 
 import re
@@ -48,8 +48,6 @@ def refusal(envelope: Envelope, session: Session) -> Reply | None:
         return Reply(552, "5.3.4", text)
     if envelope.smtputf8 and not offered.smtputf8:
         return Reply(550, "5.6.7", f"{session.host} does not take international addresses")
-    if envelope.eightbit and not offered.eightbitmime:
-        return Reply(554, "5.6.3", f"{session.host} does not take 8-bit content")
     if envelope.requiretls and not (
         offered.requiretls and session.tls is not None and session.tls.verified
     ):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from postroad_sender import metrics
 from postroad_sender.delivery.attempt import Attempt
 from postroad_sender.delivery.body import Pieces
+from postroad_sender.delivery.eightbit import fitted
 from postroad_sender.delivery.job import Job
 from postroad_sender.delivery.outcome import Outcome, Status, of_transaction
 from postroad_sender.lanes.pool import HOLD_LONGEST, ConnectionPool
@@ -70,7 +71,9 @@ class Carrier:
     ) -> Sequence[Outcome]:
         note(session, self._pool.requirement(attempt.job))
         began = self._loop.time()
-        answers = await transact(session, attempt.envelope, pieces)
+        answers = await transact(
+            session, *await fitted(session, attempt.job, attempt.envelope, pieces)
+        )
         now = self._lane.moved = self._loop.time()
         metrics.LATENCY.observe(now - began)
         if not attempt.is_begun:

@@ -1,0 +1,39 @@
+"""What goes to a server that does not offer 8BITMIME, of a message that is not in 7 bits.
+
+Reports and returns that Postroad writes or passes on are converted. So is mail, except where that
+would break its signature (DKIM, S/MIME, PGP): servers that do not offer 8BITMIME take 8-bit octets
+all the same nowadays, and mail whose signature does not hold is often refused.
+"""
+
+import asyncio
+from dataclasses import replace
+
+from postroad_sender.delivery.body import Pieces
+from postroad_sender.delivery.job import Job
+from postroad_sender.delivery.sevenbit import to_seven_bit
+from postroad_smtp.client.commands import Envelope
+from postroad_smtp.client.session import Session
+
+_SIGNED = (b"\ndkim-signature:", b"multipart/signed", b"multipart/encrypted", b"/pkcs7-mime")
+
+
+async def fitted(
+    session: Session, job: Job, envelope: Envelope, pieces: Pieces
+) -> tuple[Envelope, Pieces]:
+    """Return `envelope` and `pieces` as they go out through `session`."""
+    if not envelope.eightbit or session.capabilities.eightbitmime:
+        return envelope, pieces
+    if job.message.kind == "mail" and is_signed(job.body):
+        return envelope, pieces
+    raw = await asyncio.to_thread(_converted, pieces)
+    return replace(envelope, eightbit=False, size=len(raw)), (raw,)
+
+
+def is_signed(message: bytes | memoryview) -> bool:
+    """Whether the header says that the content must stay as it is."""
+    head = b"\n" + bytes(message).partition(b"\r\n\r\n")[0].lower()
+    return any(sign in head for sign in _SIGNED)
+
+
+def _converted(pieces: Pieces) -> bytes:
+    return to_seven_bit(b"".join(pieces))
