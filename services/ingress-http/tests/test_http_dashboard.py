@@ -20,6 +20,8 @@ PAGES = (
     "/messages",
     "/bounces",
     "/suppressions",
+    "/feeds",
+    "/feeds/deployment",
     "/logins",
     "/logins/new",
     "/tokens",

@@ -24,6 +24,7 @@ from postroad_common.store.users import Users
 from postroad_ingress_http.access.authentication import Authenticator
 from postroad_ingress_http.domains.senderdomains import SenderDomains
 from postroad_ingress_http.exports.logfiles import LogFiles
+from postroad_ingress_http.history.feeds import ComplaintFeeds
 from postroad_ingress_http.history.messages import MessageHistory
 from postroad_ingress_http.hooks.calls import WebhookCalls
 from postroad_ingress_http.hooks.registry import WebhookRegistry
@@ -46,6 +47,7 @@ class Dependencies:
     credentials: Credentials
     domains: SenderDomains
     events: Events
+    feeds: ComplaintFeeds
     health: Health
     history: MessageHistory
     hooks: WebhookRegistry
@@ -77,6 +79,7 @@ ClockOf = Annotated[Clock, given(lambda its: its.clock)]
 CredentialStore = Annotated[Credentials, given(lambda its: its.credentials)]
 DomainsOf = Annotated[SenderDomains, given(lambda its: its.domains)]
 EventStore = Annotated[Events, given(lambda its: its.events)]
+FeedsOf = Annotated[ComplaintFeeds, given(lambda its: its.feeds)]
 HistoryOf = Annotated[MessageHistory, given(lambda its: its.history)]
 HooksOf = Annotated[WebhookRegistry, given(lambda its: its.hooks)]
 LanesOf = Annotated[LaneOperations, given(lambda its: its.lanes)]

@@ -7,6 +7,7 @@ import structlog
 from postroad_common.broker.deadletters import DeadLetters
 from postroad_common.broker.depths import QueueDepths
 from postroad_common.listener import HttpListener
+from postroad_common.mail.feedbackloop import FeedbackAddresses
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokenbucket import TokenBuckets
 from postroad_common.tokens import Keyring
@@ -22,6 +23,7 @@ from postroad_ingress_http.domains.dnscheck import DnsChecker
 from postroad_ingress_http.domains.dnsrecords import DnsRules
 from postroad_ingress_http.domains.senderdomains import SenderDomains
 from postroad_ingress_http.exports.logfiles import LogFiles
+from postroad_ingress_http.history.feeds import ComplaintFeeds
 from postroad_ingress_http.history.messages import MessageHistory
 from postroad_ingress_http.hooks.calls import WebhookCalls
 from postroad_ingress_http.hooks.registry import WebhookRegistry
@@ -97,6 +99,12 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
             database.domains, DnsChecker(settings.dns), DnsRules(settings.hostname), clock
         ),
         events=database.events,
+        feeds=ComplaintFeeds(
+            FeedbackAddresses(
+                Keyring(settings.secret), settings.bounce_domain, settings.feedback_name
+            ),
+            database.feedback_reports,
+        ),
         health=context.health,
         history=MessageHistory(database.messages, database.bodies),
         hooks=hooks,

@@ -14,7 +14,13 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
-from postroad_common.settings import DnsSettings, MessageSettings, ProxySettings, ServiceSettings
+from postroad_common.settings import (
+    BounceSettings,
+    DnsSettings,
+    MessageSettings,
+    ProxySettings,
+    ServiceSettings,
+)
 
 
 class HttpLimits(BaseModel):
@@ -68,7 +74,7 @@ def _explain(error: ValidationError) -> str:
     return f"{where}: {text}" if where else text
 
 
-class Settings(ServiceSettings, MessageSettings, DnsSettings, ProxySettings):
+class Settings(ServiceSettings, MessageSettings, DnsSettings, ProxySettings, BounceSettings):
     """The settings of ingress-http."""
 
     http_port: int = Field(

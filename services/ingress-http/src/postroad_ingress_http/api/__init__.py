@@ -8,6 +8,7 @@ from postroad_ingress_http.api import (
     credentials,
     domains,
     events,
+    feeds,
     hookcalls,
     lanes,
     logfiles,
@@ -38,5 +39,6 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         stats,
         logfiles,
         addresses,
+        feeds,
     )
 )

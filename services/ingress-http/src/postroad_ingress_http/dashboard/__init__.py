@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from postroad_ingress_http.dashboard import (
     domains,
+    feeds,
     lanes,
     logins,
     mail,
@@ -23,6 +24,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         overview,
         mail,
         suppressions,
+        feeds,
         logins,
         tokens,
         webhooks,

@@ -27,6 +27,7 @@ NAVIGATION = (
             ("/dashboard/messages", "Messages"),
             ("/dashboard/bounces", "Bounces"),
             ("/dashboard/suppressions", "Suppressions"),
+            ("/dashboard/feeds", "Complaint feeds"),
         ),
     ),
     (
