@@ -35,7 +35,7 @@ async def _keep(site: Any, **changes: Any) -> UnmatchedReport:
 
 async def _token(api: httpx.AsyncClient, *scopes: str) -> dict[str, str]:
     made = (await api.post("/v1/tokens", json={"name": "x", "scopes": list(scopes)})).json()
-    return {"Authorization": f"Bearer {made["token"]}"}
+    return {"Authorization": f"Bearer {made['token']}"}
 
 
 async def test_the_addresses_are_those_that_the_mx_listener_takes(
