@@ -240,7 +240,6 @@ REFUSALS: list[tuple[str, dict[str, Any], str | None]] = [
     ("feature is a word", {**WHOLE, "inlinecss": "perhaps"}, "inlinecss"),
     ("feature twice", {**WHOLE, "inlinecss": True, "inlinizecss": True}, "inlinizecss"),
     ("unknown field", {**WHOLE, "colour": "red"}, "colour"),
-    ("template", {**WHOLE, "template": 5}, "template"),
     ("tag with a space", {**WHOLE, "tags": ["a b"]}, "tags"),
     ("tags is an object", {**WHOLE, "tags": {"a": 1}}, "tags"),
     ("notify unknown", {**WHOLE, "dsn": {"notify": "ALWAYS"}}, "dsn.notify"),
@@ -258,7 +257,6 @@ REFUSALS: list[tuple[str, dict[str, Any], str | None]] = [
         "maxdelivertime",
     ),
     ("too far ahead", {**WHOLE, "sendat": "2027-11-20 00:00:00"}, "sendat"),
-    ("data for a placeholder", {**BUILT, "text": "Dear {$name}", "data": {"name": "Ann"}}, "data"),
     ("token in the body", {**WHOLE, "access_token": "x"}, "access_token"),
 ]
 

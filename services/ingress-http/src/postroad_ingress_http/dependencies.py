@@ -31,6 +31,8 @@ from postroad_ingress_http.hooks.registry import WebhookRegistry
 from postroad_ingress_http.operations.lanes import LaneOperations
 from postroad_ingress_http.operations.queues import QueueOperations
 from postroad_ingress_http.sending.accept import Acceptance
+from postroad_ingress_http.sending.personalise import Personaliser
+from postroad_ingress_http.sending.templates import TemplateLibrary
 
 Clock = Callable[[], float]
 """Returns Unix seconds."""
@@ -54,11 +56,13 @@ class Dependencies:
     lanes: LaneOperations
     log_files: LogFiles
     messages: Messages
+    personaliser: Personaliser
     privacy: Privacy
     queues: QueueOperations
     rollups: Rollups
     strikes: Strikes
     suppressions: Suppressions
+    templates: TemplateLibrary
     tokens: Tokens
     users: Users
 
@@ -85,10 +89,12 @@ HooksOf = Annotated[WebhookRegistry, given(lambda its: its.hooks)]
 LanesOf = Annotated[LaneOperations, given(lambda its: its.lanes)]
 LogFilesOf = Annotated[LogFiles, given(lambda its: its.log_files)]
 MessageStore = Annotated[Messages, given(lambda its: its.messages)]
+PersonaliserOf = Annotated[Personaliser, given(lambda its: its.personaliser)]
 PrivacyStore = Annotated[Privacy, given(lambda its: its.privacy)]
 QueuesOf = Annotated[QueueOperations, given(lambda its: its.queues)]
 RollupStore = Annotated[Rollups, given(lambda its: its.rollups)]
 StrikeStore = Annotated[Strikes, given(lambda its: its.strikes)]
 SuppressionStore = Annotated[Suppressions, given(lambda its: its.suppressions)]
+TemplatesOf = Annotated[TemplateLibrary, given(lambda its: its.templates)]
 TokenStore = Annotated[Tokens, given(lambda its: its.tokens)]
 UserStore = Annotated[Users, given(lambda its: its.users)]

@@ -33,8 +33,11 @@ from postroad_ingress_http.operations.lanes import LaneOperations
 from postroad_ingress_http.operations.queues import QueueOperations
 from postroad_ingress_http.sending.accept import Acceptance
 from postroad_ingress_http.sending.injector import Injector
+from postroad_ingress_http.sending.personalise import Personaliser
 from postroad_ingress_http.sending.submission import SubmissionRules
+from postroad_ingress_http.sending.templates import TemplateLibrary
 from postroad_ingress_http.settings import HttpLimits, Settings
+from postroad_ingress_http.templating.renderer import Renderer
 
 _ENVELOPE_ROOM = 1 << 20  # octets of a request beside its message
 _log = structlog.get_logger(__name__)
@@ -85,8 +88,12 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
     )
     depths = QueueDepths(context.link)
     hooks = WebhookRegistry(database.webhooks, database.outbox)
+    renderer = Renderer()
+    context.on_drain(renderer.close)
+    templates = TemplateLibrary(database.templates, renderer)
+    personaliser = Personaliser(templates, renderer, settings.max_recipients)
     return Dependencies(
-        acceptance=Acceptance(rules, injector, database.idempotency, clock),
+        acceptance=Acceptance(rules, injector, database.idempotency, personaliser, clock),
         authenticator=Authenticator(
             database.tokens.find_by_hash,
             requests=TokenBuckets(limits.burst, limits.rate),
@@ -115,7 +122,9 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
         queues=QueueOperations(depths, DeadLetters(context.link, context.publisher)),
         rollups=database.rollups,
         strikes=database.strikes,
+        personaliser=personaliser,
         suppressions=database.suppressions,
+        templates=templates,
         tokens=database.tokens,
         users=database.users,
     )

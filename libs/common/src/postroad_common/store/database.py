@@ -37,6 +37,7 @@ from postroad_common.store.rollups import Rollups
 from postroad_common.store.sessions import SessionRecords
 from postroad_common.store.strikes import Strikes
 from postroad_common.store.suppressions import Suppressions
+from postroad_common.store.templates import Templates
 from postroad_common.store.tokens import Tokens
 from postroad_common.store.users import Users
 from postroad_common.store.webhooks import Webhooks
@@ -195,6 +196,11 @@ class Database:
     def idempotency(self) -> Idempotency:
         """Open the repository of idempotency."""
         return Idempotency(self._database["idempotency"])
+
+    @cached_property
+    def templates(self) -> Templates:
+        """Open the repository of templates."""
+        return Templates(self._database["templates"], self._database["template_contents"])
 
     @cached_property
     def bodies(self) -> Bodies:

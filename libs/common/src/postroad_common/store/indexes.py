@@ -82,6 +82,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("recipient", ASCENDING)]),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION),
     ],
+    "templates": [IndexModel([("account", ASCENDING), ("name", ASCENDING)], unique=True)],
     "domains": [IndexModel([("account", ASCENDING)])],
     "suppressions": [
         IndexModel([("account", ASCENDING), ("_id", ASCENDING)]),

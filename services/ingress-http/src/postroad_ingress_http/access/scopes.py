@@ -17,6 +17,7 @@ NOUNS = (
     "addresses",
     "webhooks",
     "domains",
+    "templates",
     "lanes",
     "queues",
     "metrics",

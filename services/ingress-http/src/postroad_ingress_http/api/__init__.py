@@ -17,6 +17,7 @@ from postroad_ingress_http.api import (
     send,
     stats,
     suppressions,
+    templates,
     tokens,
     webhooks,
 )
@@ -27,6 +28,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         send,
         messages,
         events,
+        templates,
         credentials,
         tokens,
         suppressions,

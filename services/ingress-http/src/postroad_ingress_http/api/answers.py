@@ -12,6 +12,7 @@ EXPLANATIONS = {
     409: "It conflicts with what is there.",
     413: "The body is too large.",
     415: "The body has a content type that is not taken.",
+    422: "A template cannot be read or filled; the error says where.",
     429: "Too many requests; see Retry-After.",
     503: "The broker or the database is away; nothing was accepted. See Retry-After.",
 }
@@ -23,6 +24,9 @@ class ErrorDetail(BaseModel):
     code: str
     message: str
     field: str | None = None
+    template: str | None = None
+    line: int | None = None
+    column: int | None = None
 
 
 class ErrorBody(BaseModel):

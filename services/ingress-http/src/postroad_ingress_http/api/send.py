@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from postroad_common.schemas.submission import Client
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import body, needs
-from postroad_ingress_http.api.answers import REFUSALS
+from postroad_ingress_http.api.answers import REFUSALS, refusals
 from postroad_ingress_http.dependencies import AcceptanceOf
 from postroad_ingress_http.sending.accept import Once, accept
 from postroad_ingress_http.sending.request import SendFields, read_send
@@ -31,6 +31,7 @@ _KEY_HEADER = {
     summary="Submit a message",
     response_model=dict[str, str],
     response_description="Message ids, each with its recipient.",
+    responses=refusals(422),
     openapi_extra={"parameters": [_KEY_HEADER]},
 )
 async def send(
@@ -41,7 +42,8 @@ async def send(
 ) -> Response:
     """Accept a message; the answer comes when it is safe on the queue.
 
-    Give a complete message in `mime`, or its parts. With an `Idempotency-Key` header the
+    Give a complete message in `mime`, its parts, or a stored `template`; with `data` tags are
+    filled in, for each recipient by itself. With an `Idempotency-Key` header the
     same request can be repeated without sending twice.
     """
     client = Client(

@@ -26,6 +26,7 @@ _CODES = {
     409: "conflict",
     413: "too_large",
     415: "unsupported_media_type",
+    422: "unprocessable",
     429: "too_many_requests",
     500: "internal_error",
     503: "unavailable",
@@ -37,7 +38,10 @@ _MESSAGES = {
 
 
 class ApiError(Exception):
-    """A refusal that the client is told: status, a stable `code`, a sentence, and the field."""
+    """A refusal that the client is told: status, a stable `code`, a sentence, and the field.
+
+    `details` are further members of the answer, for programs.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class ApiError(Exception):
         code: str | None = None,
         field: str | None = None,
         headers: Mapping[str, str] | None = None,
+        details: Mapping[str, str | int | None] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -54,18 +59,19 @@ class ApiError(Exception):
         self.message = message
         self.field = field
         self.headers = dict(headers or {})
+        self.details = dict(details or {})
 
     def response(self) -> JSONResponse:
         """Return the error as an HTTP answer."""
         return JSONResponse(self.body(), self.status, self.headers)
 
-    def body(self) -> dict[str, dict[str, str | None]]:
+    def body(self) -> dict[str, dict[str, str | int | None]]:
         """Return the error as JSON has it: no lone surrogates, a field name of bounded length."""
         message = self.message.encode("utf-8", "replace").decode()
         field = self.field
         if field is not None:
             field = field.encode("utf-8", "replace").decode()[:_LONGEST_FIELD]
-        return {"error": {"code": self.code, "message": message, "field": field}}
+        return {"error": {"code": self.code, "message": message, "field": field, **self.details}}
 
 
 def bad_field(field: str, message: str, *, code: str = "invalid") -> ApiError:

@@ -4,11 +4,12 @@
 there the transformer takes it. `ingress-smtp` has the same function for mail over SMTP.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +18,19 @@ from postroad_common.mail.identifiers import derived_id, new_id
 from postroad_common.store.idempotency import Claim, Idempotency
 from postroad_ingress_http.http.errors import ApiError, bad_field
 from postroad_ingress_http.sending.injector import Injector
+from postroad_ingress_http.sending.personalise import Personaliser
 from postroad_ingress_http.sending.request import SendFields
-from postroad_ingress_http.sending.submission import Identify, Origin, SubmissionRules, prepare
+from postroad_ingress_http.sending.submission import (
+    Identify,
+    Origin,
+    Prepared,
+    SubmissionRules,
+    prepare,
+)
 
 STALE_CLAIM_SECONDS = 60.0
 """A request that has not answered after this time died; the same key may try again."""
+_AT_ONCE = 50  # mails of one request that are injected at the same time
 _KEY = re.compile(r"[!-~]{1,255}")
 
 
@@ -33,7 +42,7 @@ async def accept(
     With `once`, the same request is accepted once within a day and answered alike every time.
 
     Raises:
-        ApiError: 400, 409 or 413, naming the field.
+        ApiError: 400, 409, 413 or 422, naming the field; 503, some of several mails are accepted.
         BrokerAway, StoreAway: it may not be safe; the client must be told so.
     """
     if once is None:
@@ -47,9 +56,60 @@ async def accept(
 async def _inject(
     mail: SendFields, origin: Origin, identify: Identify, acceptance: "Acceptance"
 ) -> dict[str, str]:
-    prepared = prepare(mail, origin, acceptance.rules, acceptance.clock(), identify)
-    await acceptance.injector.inject(prepared)
-    return prepared.answer()
+    """Inject the mail, or the mails that it becomes for its recipients.
+
+    All are checked before the first is injected.
+    """
+    mails = await acceptance.personaliser.mails(mail, origin.account)
+    now = acceptance.clock()
+    if len(mails) == 1:
+        prepared = prepare(mails[0], origin, acceptance.rules, now, identify)
+        await acceptance.injector.inject(prepared)
+        return prepared.answer()
+    everything = []
+    for number, one in enumerate(mails):
+        everything.append(prepare(one, origin, acceptance.rules, now, _apart(identify, one)))
+        if number % _AT_ONCE == _AT_ONCE - 1:
+            await asyncio.sleep(0)
+    await _inject_all(everything, acceptance.injector)
+    return {name: address for one in everything for name, address in one.answer().items()}
+
+
+def _apart(identify: Identify, mail: SendFields) -> Identify:
+    """Return `identify` with a submission id of its own for this mail of several."""
+    return lambda part: identify(part or f"mail to {mail.recipient}")
+
+
+async def _inject_all(everything: Sequence[Prepared], injector: Injector) -> None:
+    """Inject the mails.
+
+    Raises:
+        BrokerAway, StoreAway: none may be safe.
+        PartlyAcceptedError: some are safe.
+    """
+    for start in range(0, len(everything), _AT_ONCE):
+        batch = everything[start : start + _AT_ONCE]
+        ends = await asyncio.gather(*map(injector.inject, batch), return_exceptions=True)
+        failures = [end for end in ends if end is not None]
+        if not failures:
+            continue
+        safe = start + len(batch) - len(failures)
+        if safe and isinstance(failures[0], Transient):
+            raise PartlyAcceptedError(safe, len(everything))
+        raise failures[0]
+
+
+class PartlyAcceptedError(ApiError):
+    """503: some of the mails of a request are on the queue, the others may not be."""
+
+    def __init__(self, safe: int, mails: int) -> None:
+        super().__init__(
+            503,
+            f"{safe} of the {mails} mails are accepted, of the others it is not sure. Repeat the "
+            "request with its Idempotency-Key: then none is sent twice.",
+            code="partly_accepted",
+            headers={"Retry-After": "5"},
+        )
 
 
 async def _claim(once: "Once", origin: Origin, requests: Idempotency) -> Claim:
@@ -92,7 +152,7 @@ async def _inject_claimed(
             lambda part: derived_id(claim.created, "rest", origin.account, once.key, part),
             acceptance,
         )
-    except Transient:
+    except (Transient, PartlyAcceptedError):
         with contextlib.suppress(Transient):
             await requests.release(origin.account, once.key)
         raise
@@ -134,4 +194,5 @@ class Acceptance:
     rules: SubmissionRules
     injector: Injector
     idempotency: Idempotency
+    personaliser: Personaliser
     clock: Callable[[], float]

@@ -115,12 +115,8 @@ def _multipart(kind: str, parts: Sequence[bytes]) -> bytes:
 
 
 def _text_part(subtype: str, text: str) -> bytes:
-    text = _NEWLINE.sub("\r\n", text)
-    if not text.endswith("\r\n"):
-        text += "\r\n"  # also what makes b2a_qp break its lines with CRLF
-    octets = text.encode()
     charset = "us-ascii" if text.isascii() else "utf-8"
-    encoding, encoded = _encode_text(octets)
+    encoding, encoded = encode_text(text)
     head = (
         f"Content-Type: text/{subtype}; charset={charset}\r\n"
         f"Content-Transfer-Encoding: {encoding}\r\n\r\n"
@@ -128,8 +124,15 @@ def _text_part(subtype: str, text: str) -> bytes:
     return head.encode() + encoded
 
 
-def _encode_text(octets: bytes) -> tuple[str, bytes]:
-    """Return the transfer encoding that suits the text best, and the text in it."""
+def encode_text(text: str) -> tuple[str, bytes]:
+    """Return the transfer encoding that suits `text` best, and the text in it, in UTF-8."""
+    text = _NEWLINE.sub("\r\n", text)
+    if not text.endswith("\r\n"):
+        text += "\r\n"  # also what makes b2a_qp break its lines with CRLF
+    return _encode(text.encode())
+
+
+def _encode(octets: bytes) -> tuple[str, bytes]:
     if b"\0" in octets:
         return "base64", _base64(octets)
     if octets.isascii() and max(map(len, octets.split(b"\r\n"))) <= _MAX_LINE:

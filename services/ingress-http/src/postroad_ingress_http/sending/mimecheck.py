@@ -27,8 +27,7 @@ def normalise(message: bytes) -> bytes:
         raise bad_field("mime", "The message is empty.")
     if b"\0" in message:
         raise bad_field("mime", "The message holds a NUL octet.")
-    if not message.count(b"\r\n") == message.count(b"\n") == message.count(b"\r"):
-        message = _BARE.sub(b"\r\n", message)
+    message = to_crlf(message)
     if not message.endswith(b"\r\n"):
         message += b"\r\n"
     if not _FIELD.match(message):
@@ -41,6 +40,13 @@ def normalise(message: bytes) -> bytes:
         raise bad_field(
             "mime", f"A line is longer than {MAX_LINE} octets; encode the part that holds it."
         )
+    return message
+
+
+def to_crlf(message: bytes) -> bytes:
+    """Return `message` with every line end as CRLF."""
+    if not message.count(b"\r\n") == message.count(b"\n") == message.count(b"\r"):
+        message = _BARE.sub(b"\r\n", message)
     return message
 
 

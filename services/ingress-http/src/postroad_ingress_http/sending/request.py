@@ -24,14 +24,17 @@ _ALIASES = {
     "from": "sender",
 }
 _NOT_OFFERED = {
-    "template": "Stored templates are not offered; send `html`, `text` or `mime`.",
-    "patch": "Stored templates are not offered; send `html`, `text` or `mime`.",
+    "patch": "Changes of a template are not offered; store it, or override its fields.",
 }
 _OUTSIDE_NAMES = {"sender": "from"}
 
 
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
+
+
+def _as_name(value: object) -> object:
+    return str(value) if isinstance(value, int) else value
 
 
 Texts = Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
@@ -77,7 +80,9 @@ class SendFields(BaseModel):
     envelope: str | None = Field(None, description="Sender address; bounces are forwarded to it.")
     recipient: str | None = Field(None, description="One address.")
     recipients: list[str] | dict[str, dict[str, Any] | None] | str | None = Field(
-        None, description="Several addresses: a list, or an object whose keys are addresses."
+        None,
+        description="Several addresses: a list, or an object whose keys are addresses and whose "
+        "values are the data of each.",
     )
     mime: bytes | None = Field(None, description="A complete MIME message. Alias: `body`.")
     sender: str | None = Field(None, alias="from")
@@ -109,7 +114,15 @@ class SendFields(BaseModel):
     tags: Texts | None = Field(None, description="Words without white space or semicolons.")
     maxdelivertime: str | None = Field(None, description="Give-up time, UTC.")
     sendat: str | None = Field(None, description="Do not send before this time, UTC.")
-    data: dict[str, Any] | None = None
+    data: dict[str, Any] | None = Field(
+        None, description="What tags like `{{ name }}` or `{$name}` are filled with."
+    )
+    template: Annotated[str, BeforeValidator(_as_name)] | None = Field(
+        None, max_length=100, description="Id or name of a stored template."
+    )
+    template_version: int | None = Field(
+        None, ge=1, description="The version of the template; without it, the one in use."
+    )
 
 
 def read_send(fields: Fields) -> SendFields:

@@ -46,9 +46,9 @@ def read_recipients(request: SendFields, limit: int) -> list[Mailbox]:
     if request.recipient is not None:
         return [_mailbox("recipient", request.recipient)]
     found: dict[str, Mailbox] = {}
-    for field, text in _entries(request.recipients):
-        mailbox = _mailbox(field, text)
-        found.setdefault(mailbox.text, mailbox)
+    for field, entry in _entries(request.recipients):
+        for mailbox in read_entry(field, entry):
+            found.setdefault(mailbox.text, mailbox)
         if len(found) > limit:
             raise bad_field(
                 "recipients",
@@ -63,13 +63,20 @@ def read_recipients(request: SendFields, limit: int) -> list[Mailbox]:
 def _entries(
     recipients: list[str] | dict[str, dict[str, object] | None] | str | None,
 ) -> Iterable[tuple[str, str]]:
-    entries = [recipients] if isinstance(recipients, str) else list(recipients or ())
-    for number, entry in enumerate(entries):
-        field = "recipients" if isinstance(recipients, str) else f"recipients.{number}"
-        # A comma is part of an address only inside a quoted local part.
-        for text in entry.split(",") if '"' not in entry else [entry]:
-            if text.strip():
-                yield field, text
+    if isinstance(recipients, str):
+        return [("recipients", recipients)]
+    return ((f"recipients.{number}", entry) for number, entry in enumerate(recipients or ()))
+
+
+def read_entry(field: str, entry: str) -> list[Mailbox]:
+    """Return the addresses of one entry, which may be a list with commas.
+
+    Raises:
+        ApiError: 400, one is no address.
+    """
+    # A comma is part of an address only inside a quoted local part.
+    texts = entry.split(",") if '"' not in entry else [entry]
+    return [_mailbox(field, text) for text in texts if text.strip()]
 
 
 def _mailbox(field: str, text: str) -> Mailbox:

@@ -74,7 +74,6 @@ def prepare(
     except ControlError as error:
         raise bad_field(error.header, f"{error}.", code="control_header") from None
     message = controls.stripped
-    _refuse_unfilled_data(request, message)
     everyone = [*mailboxes, envelope] if envelope else mailboxes
     ascii_only = message.isascii()
     submission = Submission(
@@ -153,16 +152,3 @@ def _first(header: bool | None, field: bool | None) -> bool | None:  # noqa: FBT
 
 def _images(request: SendFields, header: bool | None) -> bool:  # noqa: FBT001 - three states
     return header if header is not None else request.images == "hosted"
-
-
-def _refuse_unfilled_data(request: SendFields, message: bytes) -> None:
-    """Refuses personalisation data that a placeholder waits for: readers would see `{$name}`."""
-    given = bool(request.data) or (
-        isinstance(request.recipients, dict) and any(request.recipients.values())
-    )
-    if given and b"{$" in message:
-        raise bad_field(
-            "data" if request.data else "recipients",
-            "Personalisation is not offered; fill in the placeholders before sending.",
-            code="not_offered",
-        )

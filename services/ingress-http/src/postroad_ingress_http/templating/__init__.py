@@ -1,0 +1,1 @@
+"""Templates and personalisation: what a mail says to each of its recipients."""
