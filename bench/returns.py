@@ -38,7 +38,7 @@ _CALM_BEFORE = 6.0  # seconds of ordinary mail without a storm
 _CALM_AFTER = 20.0  # seconds that the last ordinary mail has to arrive
 _LOOK_EVERY = 0.5  # seconds
 _STALLED_SECONDS = 60.0
-_RETURNS = "postroad_returns_total"
+_RETURNS = "postroad_bounce_processor_returns_total"
 _EVENTS = "postroad_feedback_events_total"
 
 

@@ -24,7 +24,9 @@ Auto-Submitted: auto-replied
 
 I am away.
 """
-_LOOPS = re.compile(r'^postroad_reports_left_out_total\{reason="loop"\} (\S+)$', re.MULTILINE)
+_LOOPS = re.compile(
+    r'^postroad_bounce_processor_left_out_total\{reason="loop"\} (\S+)$', re.MULTILINE
+)
 
 
 def signed(road: Any, make_mail: Make, envelope: str) -> tuple[str, str]:

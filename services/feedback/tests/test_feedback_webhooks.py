@@ -592,3 +592,31 @@ async def test_proof_by_an_old_url_does_not_count_for_the_new_one(
     found = await database.webhooks.find(webhook.id)
     assert found is not None
     assert found.verified is None
+
+
+async def test_the_backlog_tells_what_waits_who_rests_and_what_is_late(
+    mongodb_uri: str,
+) -> None:
+    database = Database(mongodb_uri)
+    try:
+        outbox, now = database.outbox, time.time()
+        before = await outbox.backlog(now, 1000)
+        tardy, resting = new_id(), new_id()
+        for hook, due in ((tardy, now - 50), (tardy, now + 60), (resting, now - 99)):
+            await outbox.add(
+                [WebhookDelivery(new_id(), hook, "acme", "accepted", "m", "{}", now - 50, due)]
+            )
+        turn = await outbox.take_turn("me", now - 60, 60.0)
+        assert turn is not None
+        assert turn.webhook == resting
+        await outbox.end_turn(turn, hold=now + 600, failures=3, failing_since=now - 99)
+        found = await outbox.backlog(now, 1000)
+        assert found.waiting == before.waiting + 3
+        assert found.resting == before.resting + 1
+        assert found.overdue_seconds >= 49.0
+        assert (await outbox.backlog(now, 2)).waiting == 2
+        for hook in (tardy, resting):
+            await outbox.remove_turn(hook)
+        assert (await outbox.backlog(now, 1000)).waiting == before.waiting
+    finally:
+        await database.close()

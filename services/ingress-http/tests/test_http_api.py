@@ -590,6 +590,6 @@ async def test_health_and_metrics_answer(api: httpx.AsyncClient):
     assert (await api.get("/livez")).text == "ok\n"
     assert (await api.get("/readyz")).json()["ready"]
     metrics = await api.get("/metrics")
-    assert "postroad_http_accepted_total" in metrics.text
+    assert "postroad_accepted_messages_total" in metrics.text
     forwarded = await api.get("/metrics", headers={"X-Forwarded-For": "192.0.2.1"})
     error_of(forwarded, 401)

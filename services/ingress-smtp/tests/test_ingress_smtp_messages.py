@@ -336,7 +336,7 @@ def test_thousands_of_hostile_sessions_leave_memory_where_it_was(start_ingress: 
     def settle() -> None:
         pause = threading.Event()
         while any(
-            server.metric(f'postroad_smtp_sessions_open{{listener="{name}"}}')
+            server.metric(f'postroad_ingress_smtp_sessions_open{{listener="{name}"}}')
             for name in ("submission", "mx", "submissions")
         ):
             pause.wait(0.1)
@@ -351,6 +351,6 @@ def test_thousands_of_hostile_sessions_leave_memory_where_it_was(start_ingress: 
     while (grown := server.resident() - before) > ALLOWANCE:
         assert time.monotonic() < deadline, f"{grown} octets more"
         pause.wait(0.25)
-    assert server.metric("postroad_smtp_memory_bytes") == 0
+    assert server.metric("postroad_ingress_smtp_memory_bytes") == 0
     with server.client("mx") as client:
         client.expect("220")

@@ -304,7 +304,7 @@ def test_processes_share_a_port(start_ingress: Any, login: Any):
         port = str(probe.getsockname()[1])
     first = start_ingress(REUSE_PORT="true", SMTP_PORT=port)
     second = start_ingress(REUSE_PORT="true", SMTP_PORT=port)
-    name = 'postroad_smtp_sessions_total{listener="submission"}'
+    name = 'postroad_ingress_smtp_sessions_total{listener="submission"}'
 
     def both() -> bool:
         first.secure_client(login).close()
@@ -417,15 +417,15 @@ def test_while_the_broker_cannot_be_reached_data_is_refused_and_afterwards_taken
 
 
 def test_metrics_tell_what_happened(ingress: Any, login: Any, broker: Any):
-    accepted = 'postroad_smtp_messages_accepted_total{listener="submission"}'
-    refused = 'postroad_smtp_refused_total{code="553",listener="submission"}'
+    accepted = 'postroad_ingress_smtp_messages_accepted_total{listener="submission"}'
+    refused = 'postroad_ingress_smtp_refused_total{code="553",listener="submission"}'
     before = ingress.metric(accepted), ingress.metric(refused)
     client = ingress.secure_client(login)
     send_message(client)
     client.ask("MAIL FROM:<ann>", "553")
     assert ingress.metric(accepted) == before[0] + 1
     assert ingress.metric(refused) == before[1] + 1
-    assert ingress.metric("postroad_smtp_publish_seconds_count") > 0
+    assert ingress.metric("postroad_ingress_smtp_publish_seconds_count") > 0
     broker.take(1)
 
 

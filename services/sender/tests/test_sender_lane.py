@@ -278,3 +278,17 @@ def test_journal_with_a_torn_line_and_rubbish_is_read_as_far_as_it_goes(tmp_path
     assert journal.find("m1") == AttemptFacts(reply="250 ok")
     assert journal.find("m2") is None
     journal.close()
+
+
+def test_the_journal_knows_the_size_of_its_files(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, keep=10)
+    journal.open()
+    for number in range(25):
+        journal.handed_on(f"{number}.0")
+    journal.close()
+    size = sum(file.stat().st_size for file in tmp_path.iterdir())
+    assert journal.octets == size > 0
+    again = Journal(tmp_path, keep=10)
+    again.open()
+    assert again.octets == size
+    again.close()

@@ -160,3 +160,17 @@ def test_files_are_for_their_owner_only(tmp_path: Path):
     spool.append(b"line\n")
     modes = [os.stat(path).st_mode & 0o077 for path in tmp_path.rglob("*.visits")]  # noqa: PTH116
     assert modes == [0]
+
+
+def test_the_age_of_what_waits_survives_the_process(tmp_path: Path):
+    spool = opened(tmp_path)
+    assert spool.age() == 0.0
+    spool.append(b"1\n")
+    spool.close()
+    (segment,) = tmp_path.rglob("*.visits")
+    begun, _, rest = segment.name.partition("-")
+    segment.rename(segment.with_name(f"{int(begun) - 90_000:013d}-{rest}"))
+    again = opened(tmp_path)
+    assert again.age() >= 90.0
+    emptied(again)
+    assert again.age() == 0.0

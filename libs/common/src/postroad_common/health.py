@@ -17,6 +17,8 @@ from postroad_common.metrics import READY
 
 Check = Callable[[], Awaitable[None]]
 CHECK_TIMEOUT = 2.0  # seconds
+WATCH_SECONDS = 5.0
+"""How often readiness is looked at for its metric, whether anybody asks or not."""
 
 
 class Health:
@@ -48,7 +50,14 @@ class Health:
         await asyncio.gather(*(run(name, check) for name, check in self._checks.items()))
         for name in self._checks:
             READY.labels(name).set(0 if name in found else 1)
+        READY.labels("service").set(0 if found else 1)
         return found
+
+    async def watch(self, seconds: float = WATCH_SECONDS) -> None:
+        """Keep the metric of readiness true, for ever."""
+        while True:
+            await self.problems()
+            await asyncio.sleep(seconds)
 
     def routes(self) -> list[Route]:
         """`/livez`, `/readyz` and `/metrics`, to be mounted in any Starlette application."""

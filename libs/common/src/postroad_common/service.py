@@ -7,9 +7,11 @@ them, and registers how to stop them; everything else is the same everywhere and
 import asyncio
 import contextlib
 import gc
+import platform
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from importlib import metadata
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -21,7 +23,7 @@ from postroad_common.broker.link import BrokerLink
 from postroad_common.broker.publisher import Publisher
 from postroad_common.health import Health, operations_app
 from postroad_common.listener import HttpListener
-from postroad_common.metrics import EVENT_LOOP_LAG
+from postroad_common.metrics import BUILD, EVENT_LOOP_LAG, EVENTS_WAITING
 from postroad_common.settings import ServiceSettings, load_or_exit
 from postroad_common.store.database import Database
 from postroad_common.tasks import BackgroundTasks
@@ -105,6 +107,8 @@ async def _serve(
     incoming = BrokerLink(settings.amqp_url, f"{name} consume", declare=True)
     events = EventWriter(publisher)
     database = Database(settings.mongodb_uri)
+    EVENTS_WAITING.set_function(lambda: len(events))
+    BUILD.labels(name, metadata.version("postroad-common"), platform.python_version()).set(1)
     context = ServiceContext(
         name=name,
         settings=settings,
@@ -123,6 +127,7 @@ async def _serve(
         loop.add_signal_handler(number, context.stop.set)
     context.spawn(_measure_lag(), "event-loop-lag")
     context.spawn(memory.keep_small(), "memory")
+    context.spawn(health.watch(), "readiness")
     outgoing.start()
     events.start()
     if needs_database:

@@ -2,15 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from prometheus_client import Counter
-
 from postroad_common.broker import Delivery
 from postroad_common.schemas.archive import ArchiveBatch
 from postroad_common.schemas.framing import FrameError, decode
+from postroad_feedback import metrics
 
 Add = Callable[[Sequence[tuple[ArchiveBatch, bytes]]], Awaitable[None]]
-_ENTRIES = Counter("postroad_feedback_archived", "Entries of the archive that were stored.")
-_OCTETS = Counter("postroad_feedback_archived_octets", "Octets of them, compressed.")
 
 
 class ArchiveHandler:
@@ -38,5 +35,5 @@ class ArchiveHandler:
         await self._add(batches)
         for delivery in readable:
             delivery.ack()
-        _ENTRIES.inc(sum(len(batch.entries) for batch, _ in batches))
-        _OCTETS.inc(sum(len(data) for _, data in batches))
+        metrics.ARCHIVED.inc(sum(len(batch.entries) for batch, _ in batches))
+        metrics.ARCHIVED_BYTES.inc(sum(len(data) for _, data in batches))

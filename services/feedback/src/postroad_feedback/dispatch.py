@@ -11,14 +11,13 @@ import time
 from collections.abc import Sequence
 
 import structlog
-from prometheus_client import Counter
 
 from postroad_common.errors import StoreAway
 from postroad_common.mail.identifiers import new_id
 from postroad_common.store.outbox import DeliveryState, Outbox, Result, Try, Turn, WebhookDelivery
 from postroad_common.store.webhooks import Webhook, Webhooks
 from postroad_common.tasks import BackgroundTasks
-from postroad_feedback import backoff
+from postroad_feedback import backoff, metrics
 from postroad_feedback.batching import Call, batch
 from postroad_feedback.calls import CONCURRENCY, Answer, Caller, Line
 
@@ -31,7 +30,6 @@ _MOST_EVENTS = 2000
 """Deliveries of an end point in memory at once."""
 _GONE = 410
 
-_calls = Counter("postroad_feedback_webhook_calls", "Webhook calls.", ["outcome"])
 _log = structlog.get_logger("webhooks")
 
 
@@ -158,6 +156,7 @@ class Dispatcher:
             await self._webhooks.update(webhook.account, webhook.id, {"verified": time.time()})
 
     async def _disable(self, webhook: Webhook, reason: str) -> None:
+        metrics.DISABLED.inc()
         _log.warning("webhook disabled", webhook=webhook.id, reason=reason)
         await self._webhooks.update(
             webhook.account, webhook.id, {"disabled": True, "reason": reason}
@@ -177,11 +176,12 @@ class _Health:
 
     def take(self, answer: Answer, now: float) -> None:
         """Learns from one answer."""
+        metrics.CALL_SECONDS.observe(answer.seconds)
         if answer.succeeded:
-            _calls.labels("delivered").inc()
+            metrics.CALLS.labels("delivered").inc()
             self.failures, self.failing_since, self.hold = 0, None, 0.0
             return
-        _calls.labels("failed" if answer.status is None else "refused").inc()
+        metrics.CALLS.labels("failed" if answer.status is None else "refused").inc()
         self.failures += 1
         self.failing_since = self.failing_since or now
         self.hold = max(self.hold, now + max(backoff.rest(self.failures), answer.retry_after or 0))

@@ -5,6 +5,7 @@ queue by itself; the others are recorded.
 """
 
 import json
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
@@ -14,6 +15,7 @@ from postroad_common.broker import Delivery
 from postroad_common.errors import Unstorable
 from postroad_common.schemas.events import Event, EventBatch, read_event
 from postroad_common.schemas.framing import FrameError, decode, encode, read_envelope
+from postroad_feedback import metrics
 from postroad_feedback.validation import UNSOUND, defect_of
 
 CHUNK = 2000
@@ -43,6 +45,9 @@ class Handler:
             except FrameError as error:
                 await delivery.dead(f"unreadable: {error}")
                 continue
+            if found:
+                oldest = min(event.time for event in found)
+                metrics.AGE.observe(max(0.0, time.time() - oldest))
             events += [(event, delivery) for event in found]
             readable.append(delivery)
             if len(events) >= CHUNK:

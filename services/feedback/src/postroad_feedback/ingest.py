@@ -13,14 +13,12 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from prometheus_client import Counter
-
 from postroad_common.mail.identifiers import id_time, new_id
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.store.database import Database
 from postroad_common.store.rollups import RollupKey
 from postroad_common.store.suppressions import Suppression
-from postroad_feedback import counts
+from postroad_feedback import counts, metrics
 from postroad_feedback.message_cache import MessageCache, MessageInfo
 from postroad_feedback.subscriptions import Subscriptions
 
@@ -28,8 +26,7 @@ CHUNK = 2000
 """Events recorded at once."""
 PROMPT_SECONDS = 30.0
 """A batch closed this soon cannot have been taken for abandoned, so nobody will repeat it."""
-_filed = Counter("postroad_feedback_events", "Events filed, by name.", ["event"])
-_known = Counter("postroad_feedback_duplicates", "Events that had been filed before.")
+_RECORDED = {name: metrics.EVENTS.labels(name.value) for name in EventName}
 
 
 class Ingest:
@@ -63,9 +60,11 @@ class Ingest:
         await self._database.ledger.open(batch, [event.id for event in events])
         new = await self._database.events.insert(events, batch=batch, waiting=waiting)
         await self.follow(batch, events, new, facts)
+        now = time.time()
         for event in new:
-            _filed.labels(event.event.value).inc()
-        _known.inc(len(events) - len(new))
+            _RECORDED[event.event].inc()
+            metrics.EVENT_LAG.observe(max(0.0, now - event.time))
+        metrics.DUPLICATES.inc(len(events) - len(new))
 
     async def follow(
         self,

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 
@@ -11,6 +12,7 @@ from postroad_common.broker.topology import ARCHIVE, EVENTS
 from postroad_common.errors import Transient
 from postroad_common.service import ServiceContext, run
 from postroad_feedback.archiving import ArchiveHandler
+from postroad_feedback.backlog import LOOK_SECONDS, measure_backlog
 from postroad_feedback.calls import Caller
 from postroad_feedback.dispatch import Dispatcher
 from postroad_feedback.guard import Guard
@@ -86,6 +88,8 @@ async def build(context: ServiceContext[Settings]) -> None:
     context.spawn(every(_REPLAY_SECONDS, replayer.run_once), "replays")
     context.spawn(every(ROUND_SECONDS, Janitor(database).run_once), "janitor")
     context.spawn(dispatcher.run(), "webhooks")
+    look = partial(measure_backlog, database.outbox)
+    context.spawn(every(LOOK_SECONDS, look), "webhook backlog")
     context.on_drain(consumer.stop)
     context.on_drain(archive.stop)
     context.on_drain(dispatcher.stop)

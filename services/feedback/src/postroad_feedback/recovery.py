@@ -9,11 +9,11 @@ import time
 from collections.abc import Mapping, Sequence
 
 import structlog
-from prometheus_client import Counter
 
 from postroad_common.mail.identifiers import id_time, new_id
 from postroad_common.schemas.events import Event
 from postroad_common.store.database import Database
+from postroad_feedback import metrics
 from postroad_feedback.ingest import Ingest, owned
 from postroad_feedback.message_cache import MessageCache, MessageInfo
 from postroad_feedback.validation import UNSOUND
@@ -27,12 +27,6 @@ REDELIVERY_SECONDS = 3600.0
 """For this long an abandoned batch waits for its AMQP messages to come again."""
 _PAGE = 500
 _BATCHES = 500
-
-_recovered = Counter("postroad_feedback_recovered_batches", "Abandoned batches that were finished.")
-_dropped = Counter(
-    "postroad_feedback_dropped_batches", "Abandoned batches that could not be finished."
-)
-_given_up = Counter("postroad_feedback_unknown_events", "Events whose message never became known.")
 
 
 class Recovery:
@@ -70,9 +64,9 @@ class Recovery:
             # What cannot be done once cannot be done again: it must not stop what is behind it.
             self._log.exception("abandoned batch dropped", batch=batch, events=len(events))
             await self._database.ledger.close(batch)
-            _dropped.inc()
+            metrics.DROPPED.inc()
             return
-        _recovered.inc()
+        metrics.RECOVERED.inc()
         self._log.warning("abandoned batch finished", batch=batch, events=len(events))
 
     async def _complete_waiting(self, now: float) -> int:
@@ -99,7 +93,7 @@ class Recovery:
         ]
         if hopeless:
             await self._database.ledger.give_up(hopeless)
-            _given_up.inc(len(hopeless))
+            metrics.GIVEN_UP.inc(len(hopeless))
         return await self._claim([event for event in page if event.message in facts], facts)
 
     async def _claim(self, events: Sequence[Event], facts: Mapping[str, MessageInfo]) -> int:

@@ -30,6 +30,7 @@ from postroad_ingress_http.hooks.registry import WebhookRegistry
 from postroad_ingress_http.http.connection import GuardedHttp
 from postroad_ingress_http.http.guard import Limits
 from postroad_ingress_http.operations.lanes import LaneOperations
+from postroad_ingress_http.operations.queue_watch import QueueWatch
 from postroad_ingress_http.operations.queues import QueueOperations
 from postroad_ingress_http.sending.accept import Acceptance
 from postroad_ingress_http.sending.injector import Injector
@@ -66,6 +67,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     )
     context.health.add_check("first-account", bootstrap.check)
     context.spawn(bootstrap.run(), "bootstrap")
+    context.spawn(QueueWatch(QueueDepths(context.link), database.backlogs).run(), "queues")
     await listener.start()
     context.on_drain(listener.stop)
     _log.info("listening", port=listener.port)

@@ -253,10 +253,9 @@ class SmtpProtocol(OpeningCommands):
         finally:
             self._reset()
         if answer.is_positive:
-            messages, recipients, octets = metrics.accepted_of(self._backend.name)
-            messages.inc()
-            recipients.inc(envelope.size)
-            octets.inc(content.sent_size)
+            metrics.count_accepted(
+                self._backend.name, self.session.tls, envelope.size, content.sent_size
+            )
             self._errors = 0
         self.reply(answer)
 

@@ -2,9 +2,13 @@
 
 import asyncio
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
+from cryptography import x509
+
+from postroad_ingress_smtp import metrics
 
 _log = structlog.get_logger(__name__)
 
@@ -33,6 +37,7 @@ class Certificate:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
         context.load_cert_chain(*self._files)
+        metrics.CERTIFICATE_ENDS.set(_expiry(self._files[0]).timestamp())
         return context
 
     def reload(self) -> bool:
@@ -58,3 +63,11 @@ class Certificate:
         while True:
             await asyncio.sleep(seconds)
             self.reload()
+
+
+def _expiry(file: Path) -> datetime:
+    """Return when the first certificate in `file` ends; the epoch for one that cannot be read."""
+    try:
+        return x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)

@@ -7,9 +7,13 @@ what is too early waits on, what is too late fails.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import cache
+
+from prometheus_client import Histogram
 
 from postroad_common.broker import Delivery, topology
 from postroad_common.mail.address import domain_of
+from postroad_common.metrics import QUEUE_AGE
 from postroad_common.schemas.events import Event
 from postroad_common.schemas.framing import FrameError, decode
 from postroad_common.schemas.outbound import OutboundMessage
@@ -24,6 +28,12 @@ from postroad_sender.lanes.ownership import PROBE
 
 SOON = 1.0  # seconds; shorter waits are not worth another stay in a retry tier
 _SHARDS = frozenset(queue.name for queue in topology.SHARD_QUEUES)
+
+
+@cache
+def _age_of(queue: str) -> Histogram:
+    """Return the metric of the queue that brought a message."""
+    return QUEUE_AGE.labels(queue)
 
 
 class Handler:
@@ -97,6 +107,9 @@ class Handler:
         if self._split(job):
             return
         now = self._clock()
+        _age_of(shard.name if shard.home is None else topology.BACKLOGS).observe(
+            max(0.0, now - max(message.received, message.not_before or 0.0))
+        )
         if message.expires <= now:
             outcome = expired(message.reason or "")
             self._disposition.finish(job, [outcome] * len(job.message.recipients))

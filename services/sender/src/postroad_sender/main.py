@@ -11,10 +11,12 @@ from postroad_common.broker.topology import Queue
 from postroad_common.errors import StoreAway
 from postroad_common.mail.identifiers import new_id
 from postroad_common.service import ServiceContext, run
+from postroad_sender import metrics
 from postroad_sender.connect.destination import Destination, Destinations
 from postroad_sender.connect.dialer import Contexts, Dialer
 from postroad_sender.delivery.body import Bodies
 from postroad_sender.delivery.content import Content
+from postroad_sender.delivery.counts import make_series
 from postroad_sender.delivery.disposition import Disposition
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.journal import Journal
@@ -58,6 +60,7 @@ async def build(
     settings = context.settings
     journal = Journal(settings.spool_dir)
     journal.open()
+    metrics.JOURNAL_BYTES.set_function(lambda: journal.octets)
     delivery = _delivery(context, journal)
     ways = _ways(context, permits)
     shards = [Shard(queue.name, settings.sender_shard_prefetch) for queue in topology.SHARD_QUEUES]
@@ -172,6 +175,7 @@ def _ways(context: Context, permits: Callable[[str], bool]) -> _Ways:
     policies = StsPolicies(records, PolicyFetcher(resolver).fetch, context.database.policies)
     sources = Sources.parse(settings.sources)
     providers = Providers.parse(settings.providers)
+    make_series(providers.names)
     destinations = Destinations(
         Routes.parse(settings.routes), resolver, policies, sources=sources, providers=providers
     )

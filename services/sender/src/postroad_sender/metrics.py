@@ -1,59 +1,117 @@
-"""The sender's metrics. Labels are bounded: outcomes, signals and stages, never a domain."""
+"""What Prometheus reads of the sender, beside what every service has."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from postroad_common.mail.classification import Classification
+from postroad_common.mail.requeue import RequeueReason
+from postroad_common.metrics import AtStart, counter, gauge, histogram
+from postroad_smtp.client.stage import Stage
 
-OUTCOMES = Counter(
+_STATUSES = ("delivered", "deferred", "failed")
+_SIGNALS = (
+    "none",
+    "refused",
+    "timeout",
+    "dropped",
+    "connections",
+    "busy",
+    "rate",
+    "policy",
+    "reputation",
+    "greylist",
+    "mailbox",
+    "recipient",
+    "other",
+)
+
+OUTCOMES = counter(
     "postroad_sender_outcomes_total",
     "Recipients, by what became of the attempt",
-    ["status"],
+    {"status": _STATUSES},
 )
-SIGNALS = Counter(
+PROVIDER_OUTCOMES = counter(
+    "postroad_sender_provider_outcomes_total",
+    "Recipients, by who runs the receiving servers and what became of the attempt",
+    {
+        "provider": AtStart("the providers of the settings, or `other`"),
+        "status": AtStart("as `postroad_sender_outcomes_total`"),
+    },
+)
+DEFERRALS = counter(
+    "postroad_sender_deferrals_total",
+    "Recipients that were deferred, by class; those that failed for good are counted by class in "
+    "`postroad_bounce_processor_bounces_total`",
+    {"class": Classification},
+)
+DELIVERY_SECONDS = histogram(
+    "postroad_sender_delivery_seconds",
+    "From the acceptance of a message, over SMTP or REST, to its delivery to a recipient",
+    (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400),
+)
+DELIVERIES_TLS = counter(
+    "postroad_sender_deliveries_tls_total",
+    "Deliveries, by what protected the connection: TLS with a certificate that was verified, with "
+    "one that was not, or nothing",
+    {"tls": ("verified", "unverified", "none")},
+)
+SIGNALS = counter(
     "postroad_sender_signals_total",
     "What replies and troubles said about their lanes",
-    ["signal", "stage"],
+    {"signal": _SIGNALS, "stage": Stage},
 )
-LATENCY = Histogram(
+LATENCY = histogram(
     "postroad_sender_transaction_seconds",
     "From MAIL to the last reply of a transaction",
-    buckets=(0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300),
+    (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300),
 )
-WAIT = Histogram(
+WAIT = histogram(
     "postroad_sender_wait_seconds",
     "Time in the lane before a transaction begins",
-    buckets=(0.001, 0.01, 0.05, 0.25, 1, 5, 15, 60, 300),
+    (0.001, 0.01, 0.05, 0.25, 1, 5, 15, 60, 300),
 )
-CONNECTIONS = Gauge("postroad_sender_connections", "Open connections to receiving servers")
-OPENED = Counter(
-    "postroad_sender_connections_opened_total", "Attempts to open a session", ["result"]
+CONNECTIONS = gauge("postroad_sender_connections", "Open connections to receiving servers")
+OPENED = counter(
+    "postroad_sender_connections_opened_total",
+    "Attempts to open a session; `in vain`: it ended before it carried a message",
+    {"result": ("opened", "failed", "in vain")},
 )
-TLS_POLICIES = Counter(
+TLS_POLICIES = counter(
     "postroad_sender_tls_policies_total",
     "What came of TLS policies, once for each policy and connection",
-    ["kind", "result"],
+    {
+        "kind": ("route", "dane", "mta-sts", "requiretls"),
+        "result": ("ok", "failed", "waived", "would-fail"),
+    },
 )
-LANES = Gauge("postroad_sender_lanes", "Lanes in memory, by state", ["state"])
-CAPPED = Gauge(
+LANES = gauge(
+    "postroad_sender_lanes",
+    "Lanes in memory, by state",
+    {"state": ("idle", "open", "limited", "closed")},
+)
+CAPPED = gauge(
     "postroad_sender_lanes_capped",
     "Lanes whose limit for the day is used up, by kind of limit",
-    ["kind"],
+    {"kind": ("cap", "warmup")},
 )
-WARMUP = Gauge(
+WARMUP = gauge(
     "postroad_sender_warmup_leased",
     "Messages of today's warm-up that all processes together have used or hold",
-    ["source"],
+    {"source": AtStart("sources with a warm-up")},
 )
-WAITING = Gauge("postroad_sender_waiting", "Messages waiting in lanes")
-REQUEUED = Counter(
-    "postroad_sender_requeued_total", "Messages put back to a queue, by reason", ["reason"]
+WAITING = gauge("postroad_sender_waiting", "Messages waiting in lanes")
+REQUEUED = counter(
+    "postroad_sender_requeued_total",
+    "Messages put back to a queue, by reason",
+    {"reason": RequeueReason},
 )
-REROUTED = Counter(
-    "postroad_sender_rerouted_total",
-    "Messages passed on to the shard of their site",
+REROUTED = counter(
+    "postroad_sender_rerouted_total", "Messages passed on to the shard of their site"
 )
-OWNED = Gauge("postroad_sender_shards", "Shards that this process owns")
-BACKLOGS = Gauge("postroad_sender_backlogs", "Lanes with a queue of their own for their backlog")
-RECOGNISED = Counter(
+OWNED = gauge("postroad_sender_shards", "Shards that this process owns")
+BACKLOGS = gauge("postroad_sender_backlogs", "Lanes with a queue of their own for their backlog")
+RECOGNISED = counter(
     "postroad_sender_recognised_total",
     "Messages brought again that were already dealt with",
-    ["how"],
+    {"how": ("handed on", "under way", "delivered")},
+)
+JOURNAL_BYTES = gauge(
+    "postroad_sender_journal_bytes", "Octets of the journal of what was delivered"
 )

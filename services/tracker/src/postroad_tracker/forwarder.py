@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
-from prometheus_client import Counter
 
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.schemas.events import Event, EventName, happened
 from postroad_common.tokens import LinkKind
+from postroad_tracker import metrics
 from postroad_tracker.hits import Amendment, Hit
 from postroad_tracker.spool import Segment, Spool
 
@@ -32,8 +32,6 @@ _NAMES = {
     LinkKind.UNSUBSCRIBE: EventName.UNSUBSCRIBED,
 }
 _NUMBERED = frozenset({LinkKind.CLICK, LinkKind.IMAGE, LinkKind.HOSTED})
-_forwarded = Counter("postroad_tracker_events", "Events that the broker has confirmed.")
-_torn = Counter("postroad_tracker_torn_lines", "Unreadable lines met in the spool.")
 
 Publish = Callable[[Sequence[Event]], Awaitable[None]]
 
@@ -46,7 +44,7 @@ def events_of(lines: Sequence[bytes]) -> list[Event]:
         try:
             record = Hit.from_line(line)
         except ValueError:
-            _torn.inc()
+            metrics.TORN.inc()
             continue
         if isinstance(record, Amendment):
             reasons[record.hit] = record.machine
@@ -138,5 +136,5 @@ class Forwarder:
         for start in range(0, len(events), _BATCH):
             batch = events[start : start + _BATCH]
             await self._publish(batch)
-            _forwarded.inc(len(batch))
+            metrics.FORWARDED.inc(len(batch))
         self._spool.remove(segment)

@@ -8,10 +8,8 @@ import re
 import time
 from urllib.parse import parse_qsl
 
-from prometheus_client import Counter
-
 from postroad_common.tokens import LinkKind, LinkSigner, LinkToken
-from postroad_tracker import pages
+from postroad_tracker import metrics, pages
 from postroad_tracker.asgi import Receive, Scope, Send
 from postroad_tracker.client_address import ClientAddresses
 from postroad_tracker.image_cache import ImageCache
@@ -20,14 +18,11 @@ from postroad_tracker.recorder import Recorder
 
 _MAX_FORM = 4096
 _CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
-_requests = Counter("postroad_tracker_requests", "Answered requests.", ["kind", "outcome"])
-_unrecorded = Counter("postroad_tracker_unrecorded", "Hits that were served but not kept.")
-_SERVED = {kind: _requests.labels(kind.value, "served") for kind in LinkKind}
-_HEAD = {kind: _requests.labels(kind.value, "head") for kind in LinkKind}
+_SERVED = {kind: metrics.REQUESTS.labels(kind.value, "served") for kind in LinkKind}
+_HEAD = {kind: metrics.REQUESTS.labels(kind.value, "head") for kind in LinkKind}
 _IMAGES = frozenset({LinkKind.HOSTED, LinkKind.PICTURE})
 _UNRECORDED = frozenset({LinkKind.UNSUBSCRIBE, LinkKind.PICTURE})
 _DIGEST = 32  # octets of a SHA-256
-_REFUSED = _requests.labels("none", "refused")
 
 
 class Handler:
@@ -51,9 +46,11 @@ class Handler:
         """Serve one HTTP request."""
         if scope["type"] != "http":
             return
+        began = time.perf_counter()
         page = await self._answer(scope, receive)
         await send({"type": "http.response.start", "status": page.status, "headers": page.headers})
         await send({"type": "http.response.body", "body": page.body})
+        metrics.REQUEST_SECONDS.observe(time.perf_counter() - began)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Page:
         method: str = scope["method"]
@@ -62,7 +59,7 @@ class Handler:
             return pages.ROBOTS if method in {"GET", "HEAD"} else pages.READ_ONLY
         token = self._signer.read_path(path.removeprefix(self._prefix))
         if token is None or not is_safe(token):
-            _REFUSED.inc()
+            metrics.REFUSED.inc()
             return pages.NOT_FOUND
         if method == "GET":
             _SERVED[token.kind].inc()
@@ -90,7 +87,7 @@ class Handler:
         address = self._client_addresses.address(peer, headers.get(b"x-forwarded-for"))
         kept = self._recorder.record(token, headers, address, time.time())
         if not kept:
-            _unrecorded.inc()
+            metrics.UNRECORDED.inc()
         return kept
 
     async def _unsubscribe(self, token: LinkToken, scope: Scope, receive: Receive) -> Page:

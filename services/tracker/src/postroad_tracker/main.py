@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import structlog
-from prometheus_client import Gauge
 
 from postroad_common.broker.topology import EVENTS
 from postroad_common.schemas.events import Event, EventBatch
 from postroad_common.schemas.framing import encode
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokens import Keyring, LinkSigner
+from postroad_tracker import metrics
 from postroad_tracker.burst_detector import BurstDetector
 from postroad_tracker.client_address import ClientAddresses
 from postroad_tracker.forwarder import Forwarder
@@ -28,7 +28,6 @@ from postroad_tracker.settings import Settings
 from postroad_tracker.spool import Spool
 
 _DRAIN_SECONDS = 5.0
-_spooled = Gauge("postroad_tracker_spool_bytes", "Bytes of hits that the broker has not got yet.")
 
 
 async def build(context: ServiceContext[Settings]) -> None:
@@ -46,7 +45,9 @@ async def build(context: ServiceContext[Settings]) -> None:
         log.info("hits of an earlier run will be forwarded", bytes=found)
     if settings.spool_dir is None:
         log.warning("no spool folder (POSTROAD_SPOOL_DIR): unsent hits die with the process")
-    _spooled.set_function(lambda: spool.bytes)
+    metrics.SPOOL_BYTES.set_function(lambda: spool.bytes)
+    metrics.SPOOL_LIMIT.set(settings.spool_max_bytes)
+    metrics.SPOOL_AGE.set_function(spool.age)
     forwarder = Forwarder(spool, publish)
     handler = Handler(
         LinkSigner(Keyring(settings.secret), settings.tracking_url),

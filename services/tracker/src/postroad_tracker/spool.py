@@ -117,6 +117,17 @@ class Spool:
         """Whether nothing waits."""
         return self._current is None and not self._sealed
 
+    def age(self) -> float:
+        """How many seconds ago the segment that has waited longest was begun; 0 for an empty one.
+
+        It stands in the name of the file, so that it survives the process.
+        """
+        segment = self._sealed[0] if self._sealed else self._current
+        if segment is None:
+            return 0.0
+        begun = segment.path.name.partition("-")[0]
+        return max(0.0, time.time() - int(begun) / 1000) if begun.isdigit() else 0.0
+
     def append(self, line: bytes) -> Segment | None:
         """Keep one line (ending in a line feed); return where, or None when there is no room."""
         if self.bytes + len(line) > self._max_bytes:

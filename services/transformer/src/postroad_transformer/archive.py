@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import Sequence
 
 import structlog
-from prometheus_client import Counter
 
 from postroad_common.broker.publisher import Publisher
 from postroad_common.broker.topology import ARCHIVE
@@ -22,6 +21,7 @@ from postroad_common.schemas.archive import ArchiveBatch, ArchivedMail, ArchiveE
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.submission import BodyReference, Submission
 from postroad_common.store.bodies import Bodies
+from postroad_transformer import metrics
 from postroad_transformer.composing.composer import Composer, Content
 from postroad_transformer.composing.outbound import Group, Stored
 
@@ -33,11 +33,6 @@ DAY = 86_400.0
 _PAUSE = 0.5  # seconds between tries while the broker is away
 
 _log = structlog.get_logger("archive")
-_MAILS = Counter("postroad_transformer_archived_total", "Entries on their way to the archive.")
-_OCTETS = Counter(
-    "postroad_transformer_archived_octets_total", "Octets of them, by what they are.", ["what"]
-)
-_CONTENT, _PACKED = _OCTETS.labels("content"), _OCTETS.labels("packed")
 
 
 class Entry:
@@ -184,12 +179,12 @@ class Archive:
             except Exception as error:  # noqa: BLE001 - those who wait must hear of it
                 _fail([done for _, _, done in leaving], error)
                 continue
-            _MAILS.inc(len(leaving))
+            metrics.ARCHIVED.inc(len(leaving))
             for _, octets, done in leaving:
-                _CONTENT.inc(len(octets))
+                metrics.ARCHIVED_CONTENT.inc(len(octets))
                 if not done.done():
                     done.set_result(None)
-            _PACKED.inc(len(frame))
+            metrics.ARCHIVED_PACKED.inc(len(frame))
 
     def _next_batch(self) -> list[tuple[Entry, bytes, "asyncio.Future[None]"]]:
         size = count = 0

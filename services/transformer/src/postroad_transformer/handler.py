@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from prometheus_client import Counter, Histogram
 
 from postroad_common.broker.delivery import Delivery
 from postroad_common.broker.eventwriter import EventWriter
@@ -24,6 +23,7 @@ from postroad_common.schemas.framing import FrameError, decode
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.bodies import Bodies, BodyGone
 from postroad_common.store.suppressions import Suppression
+from postroad_transformer import metrics
 from postroad_transformer.archive import Archive, Entry
 from postroad_transformer.composing.composer import Composer
 from postroad_transformer.composing.outbound import wants_bounce_address
@@ -40,20 +40,6 @@ IN_THREAD = 65_536  # octets; the template of a larger message is made beside th
 MAX_HEADER = 65_536  # octets in which the From field is looked for
 
 _log = structlog.get_logger("transformer")
-
-MESSAGES = Counter(
-    "postroad_transformer_messages_total", "Messages (one per recipient), by result", ["result"]
-)
-LEFT_AS_IT_IS = Counter(
-    "postroad_transformer_unchanged_total", "Submissions whose content was not changed"
-)
-TEMPLATE_SECONDS = Histogram(
-    "postroad_transformer_template_seconds",
-    "Time to make the template of a submission",
-    buckets=(0.0005, 0.001, 0.002, 0.005, 0.02, 0.1, 0.5, 2.0),
-)
-_SENT = MESSAGES.labels("outbound")
-_SUPPRESSED = MESSAGES.labels("suppressed")
 
 
 @dataclass(slots=True)
@@ -133,6 +119,7 @@ class Transformer:
         except FrameError as error:
             await delivery.dead(str(error))
             return None
+        metrics.AGE.observe(max(0.0, time.time() - submission.received))
         return _Job(delivery, submission, body)
 
     async def _fetch(self, job: _Job) -> bool:
@@ -160,9 +147,9 @@ class Transformer:
             embedding = job.submission.model_copy(update={"images_hosted": False})
             template = await self._make_template(raw, embedding, host)
             template.facts["hosting"] = "left embedded: the images could not be stored"
-        TEMPLATE_SECONDS.observe(time.perf_counter() - started)
+        metrics.TEMPLATE_SECONDS.observe(time.perf_counter() - started)
         if template.body_at >= 0:
-            LEFT_AS_IT_IS.inc()
+            metrics.UNCHANGED.inc()
         return template
 
     async def _make_template(
@@ -197,7 +184,7 @@ class Transformer:
                 told.append(
                     events.suppressed(submission, recipient, now, entry.reason, entry.created)
                 )
-        _SUPPRESSED.inc(len(told))
+        metrics.SUPPRESSED.inc(len(told))
         if wanted:
             composer = await self._composer(template, keys, now)
             try:
@@ -212,7 +199,7 @@ class Transformer:
             work.append(self._needs.archive.keep(job.entry))
         await run_all(work)
         job.delivery.ack()
-        _SENT.inc(len(wanted))
+        metrics.SENT.inc(len(wanted))
         self._publications.forget(submission.id)
         _log.debug("transformed", submission=submission.id, recipients=len(wanted))
 

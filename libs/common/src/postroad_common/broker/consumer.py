@@ -23,7 +23,7 @@ from postroad_common.broker.link import BrokerLink
 from postroad_common.broker.publisher import Publisher
 from postroad_common.broker.topology import Queue
 from postroad_common.errors import Transient
-from postroad_common.metrics import CONSUMED, DEAD_LETTERED
+from postroad_common.metrics import CONSUMED, DEAD_LETTERED, ENDINGS, QUEUE_AGE
 
 FAILURES_ALLOWED = 3
 HOLD_FIRST = 0.25  # seconds
@@ -87,7 +87,9 @@ class Consumer:
         self._all_ended.set()
         self._stopping = False
         self._stop_called = asyncio.Event()
-        self._acked = CONSUMED.labels(queue.name, "ack")
+        self._counts = {ending: CONSUMED.labels(queue.label, ending) for ending in ENDINGS}
+        self._dead = DEAD_LETTERED.labels(queue.label)
+        QUEUE_AGE.labels(queue.label)
 
     @property
     def is_active(self) -> bool:
@@ -221,10 +223,7 @@ class Consumer:
 
     def ended(self, delivery: Delivery, how: str) -> None:
         """Count; called by the delivery."""
-        if how == "ack":
-            self._acked.inc()
-        else:
-            CONSUMED.labels(self._queue.name, how).inc()
+        self._counts[how].inc()
         self._forget(delivery)
 
     def left(self, delivery: Delivery) -> None:
@@ -239,7 +238,7 @@ class Consumer:
     def hold(self, delivery: Delivery, reason: str) -> None:
         """Give the delivery to the handler again after a pause."""
         pause = min(RETRY_LONGEST, RETRY_PAUSE * 2 ** (delivery.tries - 1))
-        CONSUMED.labels(self._queue.name, "retry").inc()
+        self._counts["retry"].inc()
         _log.info("held for another try", queue=self._queue.name, reason=reason, seconds=pause)
         if self._stopping:
             self._forget(delivery)
@@ -271,7 +270,7 @@ class Consumer:
                 "x-postroad-time": int(time.time()),
             },
         )
-        DEAD_LETTERED.labels(self._queue.name).inc()
+        self._dead.inc()
         _log.error("dead-lettered", queue=self._queue.name, reason=reason)
 
     async def _work(self) -> None:

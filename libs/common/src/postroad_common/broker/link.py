@@ -16,6 +16,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from yarl import URL
 
 from postroad_common.broker import topology
+from postroad_common.metrics import BROKER_CONNECTED, BROKER_CONNECTS, BROKER_LOSSES
 
 CONNECT_TIMEOUT = 5.0  # seconds
 HEARTBEAT = 15  # seconds; a dead peer is noticed after two
@@ -42,6 +43,7 @@ class BrokerLink:
         self._task: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self.up = asyncio.Event()
+        self._label = role.rpartition(" ")[2]
 
     @property
     def is_used(self) -> bool:
@@ -69,6 +71,10 @@ class BrokerLink:
 
     def start(self) -> None:
         """Begin to connect, and go on for ever."""
+        BROKER_CONNECTED.labels(self._label).set(0)
+        BROKER_LOSSES.labels(self._label)
+        for result in ("connected", "failed"):
+            BROKER_CONNECTS.labels(self._label, result)
         self._task = asyncio.create_task(self._run(), name=f"broker-{self._role}")
 
     async def close(self) -> None:
@@ -112,10 +118,14 @@ class BrokerLink:
                 await self._connect(url, lost)
                 pause = _FIRST_PAUSE
                 self.up.set()
+                BROKER_CONNECTS.labels(self._label, "connected").inc()
+                BROKER_CONNECTED.labels(self._label).set(1)
                 _log.info("broker connected", role=self._role)
                 reason = await lost
+                BROKER_LOSSES.labels(self._label).inc()
                 _log.warning("broker connection lost", role=self._role, reason=repr(reason))
             except (OSError, TimeoutError, aio_pika.exceptions.AMQPError) as error:
+                BROKER_CONNECTS.labels(self._label, "failed").inc()
                 _log.warning(
                     "broker not reachable, trying again",
                     role=self._role,
@@ -126,6 +136,7 @@ class BrokerLink:
                 )
             finally:
                 self.up.clear()
+                BROKER_CONNECTED.labels(self._label).set(0)
                 await self._drop()
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
             pause = min(_LONGEST_PAUSE, pause * 2)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -16,10 +17,13 @@ from pamqp.header import ContentHeader
 
 from postroad_common.broker.link import BrokerLink
 from postroad_common.errors import BrokerAway, Unroutable
+from postroad_common.metrics import PUBLISH_FAILURES, PUBLISH_SECONDS
 
 PUBLISH_TIMEOUT = 4.5  # seconds; SMTP and REST clients are promised an answer within 5
 MAX_IN_FLIGHT = 2000
 _PERSISTENT = 2
+_AWAY = PUBLISH_FAILURES.labels("away")
+_UNROUTABLE = PUBLISH_FAILURES.labels("unroutable")
 
 
 class Publication(NamedTuple):
@@ -83,12 +87,14 @@ class Publisher:
         """
         one = Publication(exchange, routing_key, body, expires)
         where = f"{exchange or 'default exchange'} {routing_key}"
-        with _translated(where):
+        began = time.perf_counter()
+        with _counted(), _translated(where):
             channel = self._open_channel()
             async with asyncio.timeout(timeout), self._slots:
                 async with channel.lock:
                     confirmation = await _send(channel, one, headers)
                 await confirmation
+        PUBLISH_SECONDS.observe(time.perf_counter() - began)
 
     async def publish_many(
         self, publications: Iterable[Publication | tuple[str, str, bytes]]
@@ -112,6 +118,7 @@ class Publisher:
         wanted = [Publication(*publication) for publication in publications]
         confirmations: list[asyncio.Future[Any]] = []
         trouble: BrokerAway | Unroutable | None = None
+        began = time.perf_counter()
         try:
             with _translated("one of several messages"):
                 channel = self._open_channel()
@@ -128,7 +135,13 @@ class Publisher:
                 confirmation.cancel()  # nobody waits any longer for those that are left
         failures = [_failure(*pair) for pair in zip(wanted, confirmations, strict=False)]
         missing = BrokerAway("not published") if trouble is None else trouble
-        return failures + [missing] * (len(wanted) - len(failures))
+        failures += [missing] * (len(wanted) - len(failures))
+        if wanted and not any(failures):
+            PUBLISH_SECONDS.observe(time.perf_counter() - began)
+        for failure in failures:
+            if failure is not None:
+                _count(failure)
+        return failures
 
     def _open_channel(self) -> RawChannel:
         channel = self._channel
@@ -187,6 +200,20 @@ def _failure(
     except (BrokerAway, Unroutable) as error:
         return error
     return None
+
+
+def _count(failure: BrokerAway | Unroutable) -> None:
+    (_UNROUTABLE if isinstance(failure, Unroutable) else _AWAY).inc()
+
+
+@contextlib.contextmanager
+def _counted() -> Iterator[None]:
+    """Count a publication that fails."""
+    try:
+        yield
+    except (BrokerAway, Unroutable) as failure:
+        _count(failure)
+        raise
 
 
 @contextlib.contextmanager

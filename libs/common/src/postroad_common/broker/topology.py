@@ -39,6 +39,11 @@ class Queue:
     aside: str | None = None
 
     @property
+    def label(self) -> str:
+        """The queue in metrics: all backlogs together are one."""
+        return BACKLOGS if self.name.startswith(_PARKED) else self.name
+
+    @property
     def declaration(self) -> dict[str, Any]:
         """The arguments of `queue.declare`."""
         declared: dict[str, Any] = {"x-queue-type": "quorum"}
@@ -110,6 +115,8 @@ SHARD_QUEUES = tuple(
 )
 RETRY_TIERS = tuple(RetryTier(seconds) for seconds in (1, 5, 30, 300, 1800))
 _PARKED = "sender.parked."
+BACKLOGS = _PARKED.rstrip(".")
+"""All queues of `parked_queue` together, in metrics."""
 
 
 def parked_queue(lane: str) -> Queue:

@@ -10,8 +10,12 @@ from pymongo import errors
 from pymongo.asynchronous.collection import AsyncCollection
 
 from postroad_common.errors import StoreAway, Unstorable
+from postroad_common.metrics import DATABASE_FAILURES
 
 _DUPLICATE_KEY = 11000
+_failed_away = DATABASE_FAILURES.labels("away")
+_failed_refused = DATABASE_FAILURES.labels("refused")
+_failed_unstorable = DATABASE_FAILURES.labels("unstorable")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,12 +39,16 @@ def guarded(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         try:
             return await function(*args, **kwargs)
         except _AWAY as error:
+            _failed_away.inc()
             raise StoreAway(f"MongoDB is away: {str(error)[:200]}") from error
         except errors.PyMongoError as error:
             if error.timeout or error.has_error_label("RetryableWriteError"):
+                _failed_away.inc()
                 raise StoreAway(f"MongoDB is away: {str(error)[:200]}") from error
+            _failed_refused.inc()
             raise
         except (BSONError, OverflowError) as error:
+            _failed_unstorable.inc()
             raise Unstorable(f"cannot be stored: {str(error)[:200]}") from error
 
     return wrapper

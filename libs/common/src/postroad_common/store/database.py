@@ -26,6 +26,7 @@ from postroad_common.store.invitations import Invitations
 from postroad_common.store.lanes import Lanes
 from postroad_common.store.leases import Leases
 from postroad_common.store.ledger import Ledger
+from postroad_common.store.measuring import CommandTimes
 from postroad_common.store.messages import Messages
 from postroad_common.store.outbox import Outbox
 from postroad_common.store.policies import PolicyRecords
@@ -64,6 +65,7 @@ class Database:
             timeoutMS=int(patience * 1000),
             maxPoolSize=20,
             w="majority",
+            event_listeners=[CommandTimes()],
         )
         self._database = self._client.get_default_database("postroad")
 

@@ -116,6 +116,15 @@ def _read(found: Document) -> WebhookDelivery:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in all: deliveries, end points that rest, and for how long one is overdue."""
+
+    waiting: int
+    resting: int
+    overdue_seconds: float
+
+
 class Outbox:
     """The collections `webhook_deliveries` and `webhook_turns`."""
 
@@ -311,6 +320,22 @@ class Outbox:
         await self._turns.update_one(
             {"_id": webhook}, {"$set": {"hold": now, "failing_since": None, "failures": 0}}
         )
+
+    @guarded
+    async def backlog(self, now: float, limit: int) -> Backlog:
+        """Return what waits for all end points together, counted up to `limit` of each.
+
+        What waits for an end point that rests is not overdue: nobody may post it.
+        """
+        waiting = await self._deliveries.count_documents(
+            {"webhook": {"$gt": ""}, "state": str(DeliveryState.PENDING)}, limit=limit
+        )
+        resting = await self._turns.count_documents({"hold": {"$gt": now}}, limit=limit)
+        overdue = await self._turns.find_one(
+            {"next": {"$lte": now}, "hold": {"$lte": now}}, {"next": 1}, sort=[("next", 1)]
+        )
+        late = 0.0 if overdue is None else now - float(overdue["next"])
+        return Backlog(waiting, resting, late)
 
     @guarded
     async def count_waiting(self, webhook: str, limit: int) -> int:

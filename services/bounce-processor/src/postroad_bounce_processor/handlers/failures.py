@@ -81,6 +81,7 @@ class FailuresHandler:
             except FrameError as error:
                 await delivery.dead(f"not a delivery failure: {error}")
                 continue
+            metrics.FAILURES_AGE.observe(max(0.0, self._clock() - failure.time))
             verdict = self._classifier.classify(
                 failure.code, failure.enhanced, failure.reply, _STAGES.get(failure.stage, "")
             )
@@ -97,7 +98,7 @@ class FailuresHandler:
         reason = f"{verdict.classification}: {failure.reply}"
         for recipient in message.recipients:
             hard = is_hard(failure, verdict, recipient)
-            effects.count(metrics.BOUNCE_CLASSES, verdict.classification, str(hard).lower())
+            effects.count(metrics.BOUNCES, "failure", verdict.classification, str(hard).lower())
             if hard:
                 effects.suppress(
                     "hard",

@@ -136,6 +136,7 @@ class ReturnsHandler:
             except FrameError as error:
                 await delivery.dead(f"not a return: {error}")
                 continue
+            metrics.RETURNS_AGE.observe(max(0.0, self._clock() - returned.received))
             found.append((delivery, returned, body))
         return found
 
@@ -206,7 +207,7 @@ class ReturnsHandler:
         reason_class = found.bounce_class
         if found.kind is not Kind.BOUNCE or reason_class is None:
             return
-        effects.count(metrics.BOUNCE_CLASSES, reason_class, str(found.hard).lower())
+        effects.count(metrics.BOUNCES, "return", reason_class, str(found.hard).lower())
         reason = f"{reason_class}: {found.diagnostic or found.enhanced}"
         if found.hard:
             effects.suppress(

@@ -12,27 +12,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from postroad_common.mail.identifiers import new_id
+from postroad_common.metrics import counter, gauge, histogram
 from postroad_ingress_http.http.errors import ApiError, from_exception, unavailable
 from postroad_ingress_http.http.rates import Rate
 
-_REQUESTS = Counter(
-    "postroad_http_requests_total", "Requests answered.", ("area", "method", "status")
-)
-_SECONDS = Histogram(
-    "postroad_http_request_seconds",
-    "From the last header to the end of the answer.",
-    ("area",),
-    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
-_IN_WORK = Gauge("postroad_http_requests_in_work", "Requests being worked on.")
 HUNG_UP = 499
 """What metrics show for a client that went before its answer, as nginx does."""
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_AREAS = ("send", "api", "dashboard", "livez", "readyz", "metrics", "docs", "other")
+_STATUSES = (200, 201, 204, 303, 400, 401, 403, 404, 409, 413, 422, 429, HUNG_UP, 500, 503)
+_REQUESTS = counter(
+    "postroad_ingress_http_requests_total",
+    "Requests answered",
+    {"area": _AREAS, "status": map(str, _STATUSES)},
+)
+_SECONDS = histogram(
+    "postroad_ingress_http_request_seconds",
+    "From the last header of a request to the end of its answer",
+    (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    {"area": _AREAS},
+)
+_IN_WORK = gauge("postroad_ingress_http_requests_in_work", "Requests being worked on")
 
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -61,7 +64,7 @@ def area_of(path: str) -> str:
     first, _, rest = path.lstrip("/").partition("/")
     if first == "v1":
         return "send" if rest == "send" else "api"
-    return first if first in {"dashboard", "livez", "readyz", "metrics", "docs"} else "other"
+    return first if first in _AREAS[2:] else "other"
 
 
 class Guard:
@@ -99,8 +102,7 @@ class Guard:
             self._in_work -= 1
             _IN_WORK.dec()
             self._octets -= body.counted
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            _REQUESTS.labels(area, method, str(answer.status)).inc()
+            _REQUESTS.labels(area, str(answer.status)).inc()
             _SECONDS.labels(area).observe(time.perf_counter() - started)
 
     def _size_limit(self, area: str) -> int:

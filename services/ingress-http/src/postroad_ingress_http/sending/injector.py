@@ -5,11 +5,10 @@ When `inject` returns, guarantee 1 holds: the submission is on a replicated dura
 
 import contextlib
 
-from prometheus_client import Counter
-
 from postroad_common.broker import EventWriter, Publisher
 from postroad_common.broker.topology import ACCEPTED
 from postroad_common.errors import BrokerAway, Transient
+from postroad_common.metrics import ACCEPTED_BYTES, ACCEPTED_MESSAGES, ACCEPTED_RECIPIENTS
 from postroad_common.schemas import events, framing
 from postroad_common.store.bodies import Bodies
 from postroad_ingress_http.sending.submission import Prepared
@@ -17,8 +16,9 @@ from postroad_ingress_http.sending.submission import Prepared
 KEEP_SECONDS = 7 * 86_400
 """How long a stored body outlives its last attempt: a DSN may still quote it."""
 
-_ACCEPTED = Counter("postroad_http_accepted_total", "Submissions that are safely on the queue.")
-_RECIPIENTS = Counter("postroad_http_accepted_recipients_total", "Their recipients.")
+_MESSAGES = ACCEPTED_MESSAGES.labels("rest")
+_RECIPIENTS = ACCEPTED_RECIPIENTS.labels("rest")
+_BYTES = ACCEPTED_BYTES.labels("rest")
 
 
 class Injector:
@@ -46,7 +46,8 @@ class Injector:
             submission = submission.model_copy(update={"body": reference})
             body = b""
         await self._publisher.publish("", ACCEPTED.name, framing.encode(submission, body))
-        _ACCEPTED.inc()
+        _MESSAGES.inc()
+        _BYTES.inc(submission.size)
         _RECIPIENTS.inc(len(submission.recipients))
         for recipient in submission.recipients:
             # The transformer tells the same facts again, so that losing this loses nothing.

@@ -24,6 +24,7 @@ from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.schemas.returns import Outcome as FailureKind
 from postroad_sender import metrics
 from postroad_sender.delivery.commit import Committer, PendingCommit
+from postroad_sender.delivery.counts import count_delivered, count_outcome
 from postroad_sender.delivery.facts import REPLY_LIMIT, AttemptFacts, conversation, facts_of
 from postroad_sender.delivery.job import Job
 from postroad_sender.delivery.journal import Journal
@@ -67,7 +68,6 @@ class Disposition:
         self._schedule = schedule
         self._ended = ended
         self._clock = clock
-        self._delivered = metrics.OUTCOMES.labels(Status.DELIVERED)
 
     def remember(self, job: Job, outcomes: Sequence[Outcome]) -> None:
         """Note which recipients have the message already, while the attempt goes on for others."""
@@ -84,7 +84,7 @@ class Disposition:
             if "success" not in recipient.notify:
                 facts = facts_of(outcomes[0])
                 self._journal.delivered(recipient.id, facts)
-                self._delivered.inc()
+                count_delivered(job, outcomes[0], now)
                 data = facts.to_data() | conversation(outcomes[0])
                 event = attempted(EventName.DELIVERED, message, recipient.id, now, data)
                 try:
@@ -201,7 +201,7 @@ class Disposition:
         deferred: list[tuple[OutboundRecipient, Outcome, dict[str, Any]]] = []
         pairs = zip(message.recipients, outcomes, strict=True)
         for recipient, outcome in pairs:
-            metrics.OUTCOMES.labels(outcome.status).inc()
+            count_outcome(job, outcome, now)
             said = conversation(outcome)
             if outcome.status is Status.DEFERRED:
                 deferred.append((recipient, outcome, said))

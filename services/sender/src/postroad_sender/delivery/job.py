@@ -51,7 +51,7 @@ class Job:
     was under way; all end together. `body` is what the frame carries. `returned` counts how often
     it went back to its lane unharmed; `since` is when it entered the lane (loop time).
     It `is_at_home` if the broker brought it from the shard of its site. `requirement` is what it
-    needs of TLS there.
+    needs of TLS there, `provider` who runs the site, where that is known.
     """
 
     message: OutboundMessage
@@ -64,6 +64,7 @@ class Job:
     returned: int = 0
     is_at_home: bool = False
     requirement: TlsRequirement = NOTHING
+    provider: str = ""
 
     def __post_init__(self) -> None:
         self.account = self.message.account

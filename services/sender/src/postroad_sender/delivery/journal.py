@@ -29,6 +29,12 @@ class Journal:
         self._path = None if folder is None else folder / "delivered.journal"
         self._file = -1
         self._lines = 0
+        self._sizes = [0, 0]  # of the old file and of this one, in octets
+
+    @property
+    def octets(self) -> int:
+        """The size of its files together."""
+        return sum(self._sizes)
 
     def open(self) -> None:
         """Read what an earlier process wrote, and get ready to write.
@@ -39,8 +45,9 @@ class Journal:
         if self._path is None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        for path in (self._old, self._path):
+        for number, path in enumerate((self._old, self._path)):
             self._lines = self._read(path)
+            self._sizes[number] = path.stat().st_size if path.exists() else 0
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(self._path, flags, 0o600)
 
@@ -80,6 +87,7 @@ class Journal:
         try:
             os.write(self._file, line)
             self._lines += 1
+            self._sizes[1] += len(line)
             if self._lines >= self._keep:
                 self._rotate()
         except OSError as error:
@@ -91,6 +99,7 @@ class Journal:
         self._file = -1
         self._path.replace(self._old)
         self._lines = 0
+        self._sizes = [self._sizes[1], 0]
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(self._path, flags, 0o600)
 

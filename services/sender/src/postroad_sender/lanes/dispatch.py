@@ -104,6 +104,7 @@ class Dispatcher:
         Or it is passed on, failed as directed, or requeued: the lane is closed or has no room.
         """
         lane, home, requirement = pool.lane, pool.home, job.requirement
+        job.provider = lane.provider
         if requirement is not NOTHING and requirement.binds:
             pool.thorough = True
         if home is not None and not home.is_active and not job.is_at_home:

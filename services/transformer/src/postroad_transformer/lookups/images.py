@@ -8,6 +8,7 @@ import structlog
 from postroad_common.caching import Cache
 from postroad_common.errors import StoreAway
 from postroad_common.store.images import HostedImage, Images
+from postroad_transformer import metrics
 from postroad_transformer.lookups import PAUSE
 
 _log = structlog.get_logger("lookups")
@@ -31,11 +32,13 @@ class ImageStore:
         if not new:
             return True
         if now < self._paused_until:
+            metrics.SKIPPED.labels("images").inc(len(new))
             return False
         try:
             await self._images.put_many(list(new.values()))
         except StoreAway as error:
             self._paused_until = now + PAUSE
+            metrics.SKIPPED.labels("images").inc(len(new))
             _log.warning("images not hosted", error=str(error), images=len(new))
             return False
         for digest in new:

@@ -9,6 +9,7 @@ import structlog
 from postroad_common.caching import Cache
 from postroad_common.errors import StoreAway
 from postroad_common.store.domains import DkimKey, Domains, SenderDomain
+from postroad_transformer import metrics
 from postroad_transformer.lookups import PAUSE, QUERY_TIMEOUT, Pair
 from postroad_transformer.signing.keys import KeyUnusable, SigningKey, load_key
 
@@ -48,7 +49,9 @@ class SigningKeys:
             for candidate in candidates
             if (entry := self._cache.get(candidate)) is None or now - entry.at > KEYS_FRESH
         }
-        if missing and now >= self._paused_until:
+        if missing and now < self._paused_until:
+            metrics.SKIPPED.labels("keys").inc(len(missing))
+        elif missing:
             await self._load(missing, now)
         return {pair: self._nearest(candidates) for pair, candidates in wanted.items()}
 
@@ -58,6 +61,7 @@ class SigningKeys:
                 found = await self._domains.find_many(pairs)
         except (StoreAway, TimeoutError) as error:
             self._paused_until = now + PAUSE
+            metrics.SKIPPED.labels("keys").inc(len(pairs))
             _log.warning("signing with the keys at hand", error=str(error), domains=len(pairs))
             return
         for pair in pairs:

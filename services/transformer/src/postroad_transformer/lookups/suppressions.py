@@ -7,6 +7,7 @@ import structlog
 
 from postroad_common.errors import StoreAway
 from postroad_common.store.suppressions import Suppression, Suppressions
+from postroad_transformer import metrics
 from postroad_transformer.lookups import PAUSE, QUERY_TIMEOUT, Pair
 
 _log = structlog.get_logger("lookups")
@@ -26,6 +27,7 @@ class SuppressionCheck:
         now = asyncio.get_running_loop().time()
         asked = list(dict.fromkeys(pairs))
         if now < self._paused_until:
+            metrics.SKIPPED.labels("suppressions").inc(len(asked))
             return {}
         found: dict[Pair, Suppression] = {}
         try:
@@ -34,5 +36,6 @@ class SuppressionCheck:
                     found |= await self._suppressions.find_many(asked[at : at + _MAX_PAIRS])
         except (StoreAway, TimeoutError) as error:
             self._paused_until = now + PAUSE
+            metrics.SKIPPED.labels("suppressions").inc(len(asked))
             _log.warning("suppressions not checked", error=str(error), addresses=len(asked))
         return found

@@ -1,0 +1,74 @@
+"""What is counted of an attempt: status, provider, class, TLS, and how long it took."""
+
+import time
+
+from prometheus_client import REGISTRY
+
+from postroad_common.mail.classification import Classification
+from postroad_common.mail.identifiers import new_id
+from postroad_common.mail.reply import Reply
+from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
+from postroad_sender.delivery.counts import count_outcome, make_series
+from postroad_sender.delivery.job import Job, Shard
+from postroad_sender.delivery.outcome import Outcome, Status
+from postroad_sender.throttle.signals import Signal
+from postroad_smtp.client.stage import Stage
+
+
+def job(provider: str, received: float) -> Job:
+    found = new_id()
+    message = OutboundMessage(
+        id=found,
+        submission=found,
+        account="acme",
+        envelope="",
+        mail_from="",
+        recipients=(OutboundRecipient(id=found, address="a@b.test"),),
+        received=received,
+        expires=received + 600,
+        size=1,
+    )
+    return Job(message, memoryview(b""), "b.test", Shard("", 1), provider=provider)
+
+
+def value(name: str, **labels: str) -> float:
+    found = REGISTRY.get_sample_value(name, labels)
+    assert found is not None, f"{name} {labels} has no series"
+    return found
+
+
+def of(provider: str, status: str) -> float:
+    return value("postroad_sender_provider_outcomes_total", provider=provider, status=status)
+
+
+def test_providers_have_their_series_before_the_first_mail() -> None:
+    make_series(["acme-mail"])
+    assert of("acme-mail", "delivered") == 0.0
+    assert of("other", "failed") >= 0.0
+
+
+def test_a_delivery_counts_for_its_provider_and_its_time_since_acceptance() -> None:
+    make_series(["acme-mail"])
+    now = time.time()
+    before = of("acme-mail", "delivered")
+    seconds = value("postroad_sender_delivery_seconds_sum")
+    clear = value("postroad_sender_deliveries_tls_total", tls="none")
+    outcome = Outcome(Status.DELIVERED, Stage.DOT, Reply(250, "2.0.0", "Ok"))
+    count_outcome(job("acme-mail", now - 42.0), outcome, now)
+    assert of("acme-mail", "delivered") == before + 1
+    assert round(value("postroad_sender_delivery_seconds_sum") - seconds) == 42
+    assert value("postroad_sender_deliveries_tls_total", tls="none") == clear + 1
+
+
+def test_a_deferral_counts_by_its_class_and_a_failure_does_not() -> None:
+    make_series([])
+    name, kind = "postroad_sender_deferrals_total", Classification.GREYLISTED.value
+    before, others = value(name, **{"class": kind}), of("other", "failed")
+    reply = Reply(451, "4.7.1", "greylisted")
+    deferred = Outcome(Status.DEFERRED, Stage.RCPT, reply, Signal.GREYLIST)
+    count_outcome(job("", time.time()), deferred, time.time())
+    assert value(name, **{"class": kind}) == before + 1
+    failed = Outcome(Status.FAILED, Stage.RCPT, Reply(550, "5.1.1", "no"), Signal.GREYLIST)
+    count_outcome(job("", time.time()), failed, time.time())
+    assert value(name, **{"class": kind}) == before + 1
+    assert of("other", "failed") == others + 1

@@ -1,0 +1,35 @@
+"""What Prometheus reads of the transformer, beside what every service has."""
+
+from postroad_common.broker.topology import ACCEPTED
+from postroad_common.metrics import QUEUE_AGE, counter, histogram
+
+MESSAGES = counter(
+    "postroad_transformer_messages_total",
+    "Messages (one per recipient), by result",
+    {"result": ("outbound", "suppressed")},
+)
+UNCHANGED = counter(
+    "postroad_transformer_unchanged_total", "Submissions whose content was not changed"
+)
+TEMPLATE_SECONDS = histogram(
+    "postroad_transformer_template_seconds",
+    "Time to make the template of a submission",
+    (0.0005, 0.001, 0.002, 0.005, 0.02, 0.1, 0.5, 2.0),
+)
+SKIPPED = counter(
+    "postroad_transformer_lookups_skipped_total",
+    "What was not looked up or stored because MongoDB was away: addresses that were not checked "
+    "against the suppression list, sender domains signed for with the keys at hand, images",
+    {"lookup": ("suppressions", "keys", "images")},
+)
+ARCHIVED = counter("postroad_transformer_archived_total", "Entries on their way to the archive")
+ARCHIVED_BYTES = counter(
+    "postroad_transformer_archived_bytes_total",
+    "Octets of the archive's entries, as they are and compressed",
+    {"what": ("content", "packed")},
+)
+ARCHIVED_CONTENT = ARCHIVED_BYTES.labels("content")
+ARCHIVED_PACKED = ARCHIVED_BYTES.labels("packed")
+AGE = QUEUE_AGE.labels(ACCEPTED.label)
+SENT = MESSAGES.labels("outbound")
+SUPPRESSED = MESSAGES.labels("suppressed")
