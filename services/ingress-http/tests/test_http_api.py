@@ -473,31 +473,6 @@ async def test_message_of_another_account_is_not_shown(api: httpx.AsyncClient, s
     assert (await api.get(f"/v1/events?message={recipient.id}")).json()["items"] == []
 
 
-async def test_archive_shows_the_parts_of_a_kept_body(api: httpx.AsyncClient, site: Any):
-    raw = (
-        b"Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
-        b"--b\r\nContent-Type: text/html; charset=iso-8859-1\r\n\r\n<script>\xfc</script>\r\n"
-        b'--b\r\nContent-Disposition: attachment; filename="a.txt"\r\n\r\nfile\r\n--b--\r\n'
-    )
-    reference = await site.database.bodies.put(raw, 2e9)
-    submission = submission_to("kept@x.example").model_copy(update={"body": reference})
-    recipient = submission.recipients[0]
-    await record(site, events.accepted(submission, recipient))
-    html = await api.get(f"/v1/html/{recipient.id}")
-    assert html.text.strip() == "<script>ü</script>"
-    assert html.headers["content-type"].startswith("text/plain")
-    assert (await api.get(f"/v1/headers/{recipient.id}")).text.startswith("Subject: x")
-    error_of(await api.get(f"/v1/text/{recipient.id}"), 404)
-    listed = (await api.get(f"/v1/attachments/{recipient.id}")).json()
-    assert [(file["name"], file["size"]) for file in listed] == [("a.txt", 4)]
-    file = await api.get(f"/v1/attachments/{recipient.id}/0")
-    assert file.content == b"file"
-    assert file.headers["content-disposition"] == "attachment"
-    error_of(await api.get(f"/v1/attachments/{recipient.id}/1"), 404)
-    await site.database.bodies.delete(reference)
-    error_of(await api.get(f"/v1/html/{recipient.id}"), 404)
-
-
 async def test_queues_tell_what_waits(api: httpx.AsyncClient, site: Any):
     await api.post("/v1/send", json=WHOLE)
     listed = {queue["name"]: queue for queue in (await api.get("/v1/queues")).json()["items"]}

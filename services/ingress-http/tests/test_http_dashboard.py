@@ -12,6 +12,7 @@ from postroad_common.schemas.events import EventName
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.secrets import hash_password, hash_token, verify_password
+from postroad_testing.factories import archived
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -241,13 +242,13 @@ async def test_message_with_hostile_content_is_shown_harmlessly(
 ):
     evil = "<script>alert(1)</script>"
     raw = f"Content-Type: text/html\r\n\r\n{evil}<img src=http://x.example/>".encode()
-    reference = await site.database.bodies.put(raw, 2e9)
     recipient = Recipient(id=new_id(), address="evil@x.example")
     submission = Submission(
         id=new_id(), account="main", credential=evil, source="smtp", received=1_790_000_000.0,
         envelope=evil, subject=evil, features=Features(), expires=2e9, size=10, tags=(evil,),
-        recipients=(recipient,), body=reference,
+        recipients=(recipient,),
     )  # fmt: skip
+    await site.database.archive.add([archived(submission, raw)])
     failed = events.happened(
         EventName.FAILED, recipient.id, 1_790_000_001.0,
         {

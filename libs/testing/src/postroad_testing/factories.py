@@ -5,10 +5,14 @@ time, times are now, and messages expire in an hour.
 """
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from postroad_common.compression import compress
 from postroad_common.mail.identifiers import new_id
+from postroad_common.schemas.archive import ArchiveBatch, ArchivedMail, ArchiveEntry, SentCopy
 from postroad_common.schemas.features import Features
+from postroad_common.schemas.framing import encode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.schemas.returns import DeliveryFailure
 from postroad_common.schemas.submission import Recipient, Submission
@@ -84,3 +88,30 @@ def failure(message: OutboundMessage | None = None, **changes: Any) -> DeliveryF
         "time": time.time(),
     }
     return DeliveryFailure(**(values | changes))
+
+
+def archived(
+    one: Submission, raw: bytes, sent: Mapping[str, bytes] | None = None, **changes: Any
+) -> tuple[ArchiveBatch, bytes]:
+    """Return a batch for the archive with this submission, kept for an hour.
+
+    `sent` has what went out by message id; nothing unless given.
+    """
+    copies = dict(sent or {})
+    mail = ArchivedMail(
+        **{
+            "submission": one.id,
+            "account": one.account,
+            "expires": time.time() + _HOUR,
+            "submitted": len(raw),
+            "copies": tuple(
+                SentCopy(messages=(message_id,), head=len(octets))
+                for message_id, octets in copies.items()
+            ),
+        }
+        | changes
+    )
+    octets = encode(mail, raw + b"".join(copies.values()))
+    entry = ArchiveEntry(submission=one.id, account=one.account, size=len(octets))
+    batch = ArchiveBatch(id=new_id(), expires=mail.expires, entries=(entry,))
+    return batch, compress(octets)

@@ -115,7 +115,7 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
             database.feedback_reports,
         ),
         health=context.health,
-        history=MessageHistory(database.messages, database.bodies),
+        history=MessageHistory(database.messages, database.archive, clock),
         hooks=hooks,
         lanes=LaneOperations(database.lanes, database.backlogs, depths, clock),
         log_files=LogFiles(database.events, database.messages, database.rollups, clock),

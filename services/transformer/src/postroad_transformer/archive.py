@@ -127,6 +127,11 @@ class Entry:
             skip=self._skip,
             holes=composer.hole_offsets() if composer else (),
             copies=tuple(self._copies),
+            smtputf8=self.submission.smtputf8,
+            requiretls=self.submission.requiretls,
+            images_hosted=self.submission.images_hosted,
+            text_from_html=self.submission.text_from_html,
+            list_unsubscribe=self.submission.list_unsubscribe,
         )
         frame = encode(mail, b"".join((self._raw, skeleton, *self._octets)))
         self._copies, self._octets, self._size, self._is_taken = [], [], 0, True

@@ -32,7 +32,8 @@ class ArchivedMail(Schema):
     """See the module. `expires` is Unix seconds, sizes and offsets are in octets.
 
     `body_at` is where the body as sent stands in the message as submitted, -1 where it has changed;
-    `skip` where it begins in `sent_body`. `holes` count from the beginning of the body as sent.
+    `skip` where it begins in `sent_body`. `holes` count from the beginning of the body as sent. The
+    fields after `copies` are settings of the submission, with which it is made again.
     """
 
     v: int = 1
@@ -47,6 +48,11 @@ class ArchivedMail(Schema):
     skip: int = 0
     holes: tuple[int, ...] = ()
     copies: tuple[SentCopy, ...] = ()
+    smtputf8: bool = False
+    requiretls: bool = False
+    images_hosted: bool = False
+    text_from_html: bool = False
+    list_unsubscribe: bool | None = None
 
 
 class ArchiveEntry(Schema):

@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from bson import Binary
 
 from postroad_common.compression import Damaged, compress, decompress
-from postroad_common.schemas.archive import ArchiveBatch, ArchiveEntry, OpenedMail, entries_in
+from postroad_common.schemas.archive import (
+    ArchiveBatch,
+    ArchivedMail,
+    ArchiveEntry,
+    OpenedMail,
+    entries_in,
+)
 from postroad_common.schemas.submission import BodyReference
 from postroad_common.store.access import Collection, Document, guarded, insert_unknown, to_date
 from postroad_common.store.bodies import Bodies, BodyGone
@@ -53,8 +59,19 @@ class Archive:
         Raises:
             NotKept: there is none at the time `now` (Unix seconds).
         """
+        return (await self.submission(account, submission, now))[1]
+
+    @guarded
+    async def submission(
+        self, account: str, submission: str, now: float
+    ) -> tuple[ArchivedMail, bytes]:
+        """Return the settings of a submission and the message, which is what makes it again.
+
+        Raises:
+            NotKept: there is none at the time `now` (Unix seconds).
+        """
         for opened in await self._opened(account, submission, now):
-            return await self._octets(opened.submitted)
+            return opened.mail, await self._octets(opened.submitted)
         raise NotKept(submission)
 
     @guarded

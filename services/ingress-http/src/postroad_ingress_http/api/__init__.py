@@ -14,6 +14,7 @@ from postroad_ingress_http.api import (
     logfiles,
     messages,
     queues,
+    resend,
     send,
     stats,
     suppressions,
@@ -26,6 +27,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
     noun.router
     for noun in (
         send,
+        resend,
         messages,
         events,
         templates,

@@ -15,7 +15,6 @@ from postroad_ingress_http.dashboard import texts
 from postroad_ingress_http.dashboard.forms import see_other
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
 from postroad_ingress_http.dependencies import EventStore, HistoryOf, MessageStore
-from postroad_ingress_http.history import content
 from postroad_ingress_http.http.moments import read_moment
 from postroad_ingress_http.http.paging import read_cursor, write_cursor
 
@@ -73,21 +72,22 @@ async def one(
 ) -> Response:
     """Show a message with its timeline."""
     record = await history.find(session.account, message_id)
+    kept_until = await history.kept_until(record)
     return pages.answer(
         "message.html",
         message=record,
         timeline=[texts.step(event) for event in await events.timeline(record.id)],
-        has_body=record.body is not None,
+        has_body=kept_until is not None,
     )
 
 
 @router.get("/messages/{message_id}/preview")
 async def preview(message_id: str, session: SignedIn, history: HistoryOf) -> Response:
     """Show the content of a message, with scripts and the network blocked."""
-    raw = await history.read_content(session.account, message_id)
-    html = content.text_of(raw, "html")
+    content, _ = await history.read_content(await history.find(session.account, message_id))
+    html = content.html
     if html is None:
-        html = f"<pre>{escape(content.text_of(raw, 'plain') or '')}</pre>"
+        html = f"<pre>{escape(content.text or '')}</pre>"
     return HTMLResponse(
         html.encode("utf-8", "replace"), headers={"Content-Security-Policy": _PREVIEW_CSP}
     )

@@ -1,21 +1,36 @@
-"""The messages of an account: found by id, or by what they have in common."""
+"""The messages of an account: found by id, or by what they have in common, and their content."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 from postroad_common.mail.identifiers import is_id
-from postroad_common.store.bodies import Bodies, BodyGone
+from postroad_common.schemas.archive import ArchivedMail
+from postroad_common.store.archive import Archive, NotKept
 from postroad_common.store.messages import MessageRecord, Messages
+from postroad_ingress_http.history.content import MailContent
 from postroad_ingress_http.http.errors import ApiError, not_found
 
 MESSAGES_PER_EVENT_SEARCH = 1000
+Version = Literal["sent", "submitted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A message whole, and which version of it this is."""
+
+    raw: bytes
+    version: Version
 
 
 class MessageHistory:
-    """Reads messages and their content for one account at a time."""
+    """Reads messages and their content for one account at a time; `clock` gives Unix seconds."""
 
-    def __init__(self, messages: Messages, bodies: Bodies) -> None:
+    def __init__(self, messages: Messages, archive: Archive, clock: Callable[[], float]) -> None:
         self._messages = messages
-        self._bodies = bodies
+        self._archive = archive
+        self._clock = clock
 
     async def find(self, account: str, message_id: str) -> MessageRecord:
         """Return the message of the account.
@@ -28,18 +43,49 @@ class MessageHistory:
             raise not_found("message (a new one appears within a second)")
         return record
 
-    async def read_content(self, account: str, message_id: str) -> bytes:
-        """Return the message as it was submitted.
+    async def kept_until(self, record: MessageRecord) -> float | None:
+        """Return until when (Unix seconds) the content is kept; None where it is not."""
+        return await self._archive.expiry(record.account, record.submission)
+
+    async def read_source(self, record: MessageRecord, version: Version | None = None) -> Source:
+        """Return the message as it was sent or submitted.
+
+        Without a wish it is the version that was sent; of a message that was not sent, the other.
 
         Raises:
-            ApiError: 404, there is no such message, or its content is not kept.
+            ApiError: 404, its content is not kept, or there is no such version.
         """
-        record = await self.find(account, message_id)
-        if record.body is None:
-            raise _not_kept()
+        where = record.account, record.submission
+        now = self._clock()
         try:
-            return await self._bodies.get(record.body)
-        except BodyGone:
+            if version == "submitted":
+                return Source(await self._archive.submitted(*where, now), "submitted")
+            return Source(await self._archive.sent(*where, record.id, now), "sent")
+        except NotKept:
+            if version is None:
+                return await self.read_source(record, "submitted")
+            raise _not_kept() from None
+
+    async def read_content(
+        self, record: MessageRecord, version: Version | None = None
+    ) -> tuple[MailContent, Version]:
+        """Return the message taken apart, and which version it is; see `read_source`.
+
+        Raises:
+            ApiError: 404.
+        """
+        source = await self.read_source(record, version)
+        return await asyncio.to_thread(MailContent, source.raw), source.version
+
+    async def read_submission(self, record: MessageRecord) -> tuple[ArchivedMail, bytes]:
+        """Return what is needed to send a message again: its settings, and its octets.
+
+        Raises:
+            ApiError: 404, its content is not kept.
+        """
+        try:
+            return await self._archive.submission(record.account, record.submission, self._clock())
+        except NotKept:
             raise _not_kept() from None
 
     async def newest_ids(
@@ -59,4 +105,8 @@ class MessageHistory:
 
 
 def _not_kept() -> ApiError:
-    return ApiError(404, "The content of this message is not kept.", code="not_kept")
+    return ApiError(
+        404,
+        "This content is not kept, not any more, or not yet (it is a second or so after sending).",
+        code="not_kept",
+    )

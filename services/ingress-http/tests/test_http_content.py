@@ -1,0 +1,46 @@
+"""Reading what is in a mail: within bounds, and never anything that cannot be shown."""
+
+import email
+
+from postroad_ingress_http.history.content import MAX_PARTS, MailContent
+
+RAW = (
+    b"From: Shop <shop@a.example>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nMIME-Version: 1.0\r\n"
+    b"Content-Type: multipart/mixed; boundary=m\r\n\r\n"
+    b"--m\r\nContent-Type: text/plain\r\n\r\nhello\r\n"
+    b"--m\r\nContent-Type: image/png; name=logo.png\r\nContent-ID: <logo@x>\r\n\r\nx\r\n"
+    b"--m\r\nContent-Type: application/pdf\r\n"
+    b"Content-Disposition: attachment;\r\n filename*0*=UTF-8''%C3%9Cber;\r\n"
+    b" filename*1=sicht.pdf\r\n\r\n"
+    b"y\r\n--m--\r\n"
+)
+
+
+def test_a_hundred_thousand_parts_are_read_within_bounds():
+    raw = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\nx\r\n" * 100_000
+    content = MailContent(raw)
+    assert content.is_cut
+    assert len(content.attachments) < MAX_PARTS
+    nested = b"".join(
+        b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n)
+        for n in range(2000)
+    )
+    assert MailContent(nested).text is None
+
+
+def test_names_and_headers_are_read_as_the_standard_library_reads_them():
+    known = email.message_from_bytes(RAW)
+    names = [part.get_filename() for part in known.walk() if part.get_filename()]
+    content = MailContent(RAW)
+    assert {file.name for file in (*content.attachments, *content.embeds)} == set(names)
+    assert dict(content.headers)["subject"] == "Grüße"
+
+
+def test_hostile_names_lose_what_cannot_be_shown():
+    raw = (
+        b"Content-Type: application/x-a\r\n"
+        b'Content-Disposition: attachment; filename="a\x07b\xff\x1b[31m.txt"\r\n\r\nx'
+    )
+    (file,) = MailContent(raw).attachments
+    assert file.name.isprintable()
+    assert file.name.encode()
