@@ -112,9 +112,9 @@ def measure(name: str, octets: bytes, key: SigningKey | None, *, again: bool = F
     while time.perf_counter() < deadline:
         if not again:
             parts._rewrite_part.cache_clear()  # noqa: SLF001 - measures without it
-            inlining._remembered.cache_clear()  # noqa: SLF001 - the same
+            inlining._answers.clear()  # noqa: SLF001 - the same
             inlining._attribute.cache_clear()  # noqa: SLF001 - the same
-            inlining._merged.cache_clear()  # noqa: SLF001 - the same
+            inlining._merge.cache_clear()  # noqa: SLF001 - the same
         started = time.perf_counter()
         count = 0
         for _, made in transformed(octets, key):

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import html as lxml_html
 
-from postroad_transformer.css.inlining import CssRefused, EngineName, inline
+from postroad_transformer.css.engines import CssRefused, EngineName
+from postroad_transformer.css.inlining import inline
 
 TEMPLATES = Path(__file__).parent / "data" / "templates"
 ENGINES: tuple[EngineName, ...] = ("css-inline", "premailer")
@@ -208,7 +209,7 @@ def test_nothing_is_fetched_and_no_file_is_read(engine: EngineName, listener: Li
     ("html", "reason"),
     [
         ("<style>" + " " * 300_000 + "p{}</style>", "too large"),
-        ("<style>p{a:" + "(" * 100 + "}</style>", "nested"),
+        ("<style>p{a:" + "x" * 9000 + "}</style>" + "<p>" * 1000, "several times as large"),
         ("<style>p{a:b}</style>" + "<div>" * 5000, "nested too deeply"),
         ("<style>" + "p{a:b}" * 3000 + "</style>" + "<p>" * 3000, "too many rules"),
         ("<style>p{a:b}</style>" + "<p><b></p>" * 900, "never closed"),

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from postroad_common.schemas.features import Features
-from postroad_transformer.css.inlining import CssRefused, EngineName, inline_styles
+from postroad_transformer.css.engines import CssRefused, EngineName
+from postroad_transformer.css.inlining import inline_styles
 from postroad_transformer.html.page import Page
 from postroad_transformer.reading.decoding import Undecodable
 from postroad_transformer.segments import Segment

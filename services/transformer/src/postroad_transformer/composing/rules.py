@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from postroad_common.schemas.submission import Submission
 from postroad_transformer.composing.headers import HeaderRules
-from postroad_transformer.css.inlining import EngineName
+from postroad_transformer.css.engines import EngineName
 
 
 @dataclass(frozen=True, slots=True)

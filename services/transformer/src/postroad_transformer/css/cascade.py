@@ -1,0 +1,112 @@
+"""The cascade: which declarations an element gets from the rules that match it, and in what order.
+
+The engine only matches. It is fed one rule for each selector with a property of its own, `r0`,
+`r1`, …; what it writes into `style` says which selectors an element matches, and from that the
+declarations are put in order here: by specificity, then by place, important ones apart.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from postroad_common.caching import Cache
+from postroad_transformer.css.sheet import Declaration, Rule, parse_sheet
+from postroad_transformer.css.shorthands import RESETS, is_known_everywhere
+
+MAX_REMEMBERED = 1 << 19  # characters of style sheets
+_MARKER = re.compile(r"\br(\d+)\s*:")
+
+
+class Declared(NamedTuple):
+    """The declarations of one element: `normal` before its own style, `important` after it.
+
+    The important ones are without their mark, or `!important` in a media query of the kept style
+    element could no longer win.
+    """
+
+    normal: str
+    important: str
+
+
+class Cascade:
+    """The rules of all sheets of a page. `markers` is the sheet for the engine."""
+
+    def __init__(self, sheets: Sequence[str]) -> None:
+        rules = [rule for css in sheets for rule in parse_sheet(css)]
+        self._matched: list[tuple[tuple[int, int, int], int, Rule]] = []
+        lines: list[str] = []
+        looks_at: set[str] = set()
+        for order, rule in enumerate(rules):
+            for selector in rule.selectors:
+                if selector.inlined:
+                    lines.append(f"{selector.text}{{r{len(self._matched)}:0}}")
+                    self._matched.append((selector.specificity, order, rule))
+                    looks_at |= selector.looks_at
+        self.markers = "\n".join(lines)
+        self.looks_at = frozenset(looks_at)
+        """The attributes that selectors look at, in lower case; `:empty` among them."""
+        self.size = sum(map(len, sheets)) + 1_000
+        """About how many characters it takes to remember."""
+        self._styles: Cache[str, Declared] = Cache(32 * self.size, weigh=_size)
+
+    def __len__(self) -> int:
+        """Count the selectors."""
+        return len(self._matched)
+
+    def declare(self, markers: str) -> Declared:
+        """Return the declarations for an element into which the engine wrote `markers`."""
+        declared = self._styles.get(markers)
+        if declared is None:
+            declared = self._merge([int(number) for number in _MARKER.findall(markers)])
+            self._styles.put(markers, declared)
+        return declared
+
+    def _merge(self, numbers: Sequence[int]) -> Declared:
+        # A rule counts once, by the most specific of its selectors that match.
+        ranks: dict[int, tuple[tuple[int, int, int], int]] = {}
+        for number in numbers:
+            specificity, order, _ = self._matched[number]
+            ranks[order] = max(ranks.get(order, (specificity, number)), (specificity, number))
+        order_of = sorted(ranks, key=lambda order: (ranks[order][0], order))
+        rules = [self._matched[ranks[order][1]][2] for order in order_of]
+        reset: set[str] = set()
+        important = _declarations(rules, reset, important=True)
+        return Declared(_declarations(rules, reset, important=False), important)
+
+
+def _declarations(rules: Sequence[Rule], reset: set[str], *, important: bool) -> str:
+    """Return the declarations of `rules` but for those that a later rule resets.
+
+    Declarations of one rule are kept beside each other: the first of two with one name is for
+    programs that do not know the second. `reset` grows by what is reset here.
+    """
+    kept: dict[str, None] = {}  # the last first
+    for rule in reversed(rules):
+        own = [each for each in reversed(rule.declarations) if each.important is important]
+        kept |= dict.fromkeys(f"{name}: {value}" for name, value, _ in own if name not in reset)
+        reset.update(*map(_resets, own))
+    return "; ".join(reversed(kept))
+
+
+def _resets(declaration: Declaration) -> frozenset[str]:
+    if not is_known_everywhere(declaration.name, declaration.value):
+        return frozenset()
+    return RESETS.get(declaration.name, frozenset({declaration.name}))
+
+
+def _size(declared: Declared) -> int:
+    return len(declared.normal) + len(declared.important) + 100
+
+
+_cascades: Cache[tuple[str, ...], Cascade] = Cache(
+    MAX_REMEMBERED, weigh=lambda cascade: cascade.size, heaviest=MAX_REMEMBERED // 8
+)
+
+
+def cascade_of(sheets: tuple[str, ...]) -> Cascade:
+    """Return the cascade of these sheets; mails of one mailing share it."""
+    cascade = _cascades.get(sheets)
+    if cascade is None:
+        cascade = Cascade(sheets)
+        _cascades.put(sheets, cascade)
+    return cascade
