@@ -14,6 +14,7 @@ import aio_pika
 import aio_pika.abc
 import aio_pika.exceptions
 import pytest
+from hypothesis import HealthCheck, settings
 from pymongo import AsyncMongoClient
 
 from postroad_common.broker import link, topology
@@ -23,6 +24,13 @@ from postroad_stack.stack import Stack
 # Tests start a hundred processes of ours. Without bytecode each would compile its libraries anew,
 # which takes as long as everything else at its start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+# How long one example takes says nothing on a machine that does other work as well.
+settings.register_profile(
+    "busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("busy machine")
 
 
 # Tests in one of these folders share a server set or a stack, so one process runs them all; they

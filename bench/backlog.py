@@ -209,9 +209,9 @@ async def beside(
 
 async def _pause(servers: Servers, lane: str, *, paused: bool) -> None:
     database = Database(servers.mongodb)
-    order = {"paused": True, "reason": "maintenance"} if paused else {"paused": None}
+    changes = {"paused": True, "reason": "maintenance"} if paused else {"paused": None}
     try:
-        await database.lanes.order(lane, order)
+        await database.lanes.direct(lane, changes)
     finally:
         await database.close()
 

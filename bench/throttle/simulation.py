@@ -14,9 +14,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from postroad_common.schemas.lanes import EffectKind
 from postroad_sender.connect.lane_key import LaneKey
 from postroad_sender.lanes.lane import Lane
-from postroad_sender.throttle.controller import Caps, Controller, Kind
+from postroad_sender.throttle.controller import Caps, Controller
 from postroad_sender.throttle.signals import Signal
 
 Changing = Callable[[float], float]
@@ -211,7 +212,7 @@ def simulate(
     caps: Caps | None = None,
     seed: int = 1,
     letters: Sequence[Letter] | None = None,
-    dry_run: Collection[Kind] = (),
+    dry_run: Collection[EffectKind] = (),
 ) -> Result:
     """Our rules: a backlog for `receiver`, through kept connections, for `seconds`.
 
@@ -233,7 +234,7 @@ class Simulation:
         caps: Caps,
         seed: int,
         letters: Sequence[Letter] | None = None,
-        dry_run: Collection[Kind] = (),
+        dry_run: Collection[EffectKind] = (),
     ) -> None:
         self._clock = Clock()
         self._receiver = receiver

@@ -13,6 +13,7 @@ from postroad_common.schemas.archive import ArchiveBatch, ArchivedMail
 from postroad_common.schemas.eventdata import EventData
 from postroad_common.schemas.events import AnyEvent, EventBatch, EventName, read_event, recall
 from postroad_common.schemas.framing import decode, encode
+from postroad_common.schemas.lanes import LaneEffect, LearntLimits, StoredDirectives, StoredState
 from postroad_common.schemas.model import Schema
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_common.schemas.returns import DeliveryFailure, Return
@@ -30,6 +31,7 @@ KINDS: dict[str, type[Schema]] = {
     "events": EventBatch,
 }
 FRAMES = sorted((GOLDEN / "frames").glob("*.frame"))
+LANES = sorted((GOLDEN / "lanes" / "documents").glob("*.json"))
 
 
 def assert_same(text: bytes, golden: bytes) -> None:
@@ -91,3 +93,44 @@ def test_an_event_of_the_past_with_another_type_is_read_all_the_same():
 def test_the_union_has_each_name_once():
     names = [kind.name for kind in AnyEvent.__origin__.__args__]
     assert sorted(names) == sorted(EventName)
+
+
+@pytest.mark.parametrize("file", LANES, ids=lambda file: file.stem)
+def test_document_of_a_lane_is_read_and_written_again_as_it_was(file: Path):
+    document = json.loads(file.read_bytes())
+    state = StoredState.read(document["state"])
+    assert_same(json.dumps(state.document()).encode(), json.dumps(document["state"]).encode())
+    given = document.get("order", {})
+    directives = StoredDirectives.read(given)
+    assert_same(json.dumps(directives.document()).encode(), json.dumps(given).encode())
+    parts = [state, directives, state.learnt]
+    assert not any(part.model_extra for part in parts if part is not None), "a field has no type"
+
+
+def test_lanes_in_the_golden_files_have_every_field():
+    documents = [json.loads(file.read_bytes()) for file in LANES]
+    states = [document["state"] for document in documents]
+    orders = [document.get("order", {}) for document in documents]
+    effects = [effect for state in states for effect in state["effects"]]
+    for model, found in (
+        (StoredState, states),
+        (LaneEffect, effects),
+        (LearntLimits, [state["learnt"] for state in states]),
+        (StoredDirectives, orders),
+    ):
+        fields = {field.alias or name for name, field in model.model_fields.items()}
+        assert {name for one in found for name in one} == fields
+
+
+def test_what_a_newer_version_tells_of_a_lane_is_kept_and_what_is_not_understood_left_out():
+    effects = [{"kind": "pause", "value": 5}, {"kind": "later", "value": 1}]
+    document = {"phase": "open", "later": {"x": 1}, "busy": "many", "effects": effects}
+    assert StoredState.read(document).document() == {
+        "phase": "open",
+        "later": {"x": 1},
+        "effects": effects[:1],
+    }
+    learnt = {"strikes": 2, "reasons": {"rate": ["450", 1.0], "later": ["450", 1.0]}, "gain": 7}
+    assert StoredState.read({"learnt": learnt}).document() == {
+        "learnt": {"strikes": 2, "reasons": {"rate": ["450", 1.0]}}
+    }

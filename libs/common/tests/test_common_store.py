@@ -16,6 +16,7 @@ from postroad_common.schemas.events import (
     transformed,
 )
 from postroad_common.schemas.features import Features
+from postroad_common.schemas.lanes import LaneState, StoredDirectives
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.schemas.submission import BodyReference, Recipient, Submission
 from postroad_common.store import Database
@@ -220,13 +221,14 @@ async def test_suppression_holds_in_any_case_until_it_expires(database: Database
     assert not await database.suppressions.remove("main", "bob@b.test")
 
 
-async def test_operators_order_merges_and_is_taken_back(database: Database) -> None:
-    await database.lanes.save({"lane": {"window": 3}})
-    await database.lanes.order("lane", {"paused": True, "cap": 5})
-    record = await database.lanes.order("lane", {"paused": None})
-    assert record.order == {"cap": 5}
-    assert record.state == {"window": 3}
-    assert [lane.key for lane in await database.lanes.ordered_since(record.ordered - 1)] == ["lane"]
+async def test_directives_merge_and_are_taken_back(database: Database) -> None:
+    await database.lanes.save({"lane": LaneState(window=3)})
+    await database.lanes.direct("lane", {"paused": True, "connections": 5})
+    record = await database.lanes.direct("lane", {"paused": None})
+    assert record.directives == StoredDirectives(connections=5)
+    assert record.state.document() == {"window": 3}
+    found = await database.lanes.directed_since(record.directed - 1)
+    assert [lane.key for lane in found] == ["lane"]
 
 
 async def test_idempotency_key_is_claimed_once_and_remembers_the_answer(

@@ -12,6 +12,7 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas import events
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.schemas.features import Features
+from postroad_common.schemas.lanes import LaneState
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.secrets import verify_password
 
@@ -484,15 +485,15 @@ async def test_queues_tell_what_waits(api: httpx.AsyncClient, site: Any):
 
 
 async def test_lanes_are_shown_as_the_sender_left_them(api: httpx.AsyncClient, site: Any):
-    await site.database.lanes.save({"192.0.2.1|mx.example": {"window": 3}})
+    await site.database.lanes.save({"192.0.2.1|mx.example": LaneState(window=3)})
     listed = (await api.get("/v1/lanes")).json()["items"]
     assert ("mx.example", {"window": 3}) in [(lane["site"], lane["state"]) for lane in listed]
     path = "/v1/lanes/192.0.2.1%7Cmx.example"
     assert (await api.get(path)).json()["source"] == "192.0.2.1"
 
 
-async def test_order_for_a_lane_is_kept_until_it_is_taken_back(api: httpx.AsyncClient, site: Any):
-    await site.database.lanes.save({"192.0.2.2|mx.example": {"window": 3}})
+async def test_directive_for_a_lane_stays_until_it_is_taken_back(api: httpx.AsyncClient, site: Any):
+    await site.database.lanes.save({"192.0.2.2|mx.example": LaneState(window=3)})
     path = "/v1/lanes/192.0.2.2%7Cmx.example"
     order = {"paused": True, "connections": 2, "reason": "migration"}
     assert (await api.patch(path, json=order)).json()["order"] == order

@@ -10,6 +10,7 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas import events
 from postroad_common.schemas.events import EventName
 from postroad_common.schemas.features import Features
+from postroad_common.schemas.lanes import EffectKind, LaneEffect, LaneState, Phase
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.secrets import hash_password, hash_token, verify_password
 from postroad_testing.factories import archived
@@ -277,20 +278,21 @@ async def test_message_with_hostile_content_is_shown_harmlessly(
 
 
 async def test_lane_is_paused_and_resumed(browser: httpx.AsyncClient, site: Any):
-    await site.database.lanes.save({"192.0.2.1|mx.example": {"phase": "open", "window": 3}})
+    await site.database.lanes.save({"192.0.2.1|mx.example": LaneState(phase=Phase.OPEN, window=3)})
     page = "/dashboard/lanes"
-    for order in ("pause", "resume"):
-        await form(browser, page, page, key="192.0.2.1|mx.example", order=order)
+    for name in ("pause", "resume"):
+        await form(browser, page, page, key="192.0.2.1|mx.example", directive=name)
         lane = await site.database.lanes.get("192.0.2.1|mx.example")
-        assert bool(lane.order.get("paused")) is (order == "pause")
-        assert lane.order["given"]["by"] == "admin@example.com"
+        assert bool(lane.directives.paused) is (name == "pause")
+        assert lane.directives.given.by == "admin@example.com"
 
 
-async def test_lane_page_shows_why_and_takes_every_order(browser: httpx.AsyncClient, site: Any):
+async def test_lane_page_shows_why_and_takes_every_directive(browser: httpx.AsyncClient, site: Any):
     key = "192.0.2.7|(a|b).mx.example:2525#03"
     evil = "<script>450 slower</script>"
-    effect = {"kind": "rate", "value": 0.5, "reason": evil, "since": 1.79e9, "pinned": False}
-    await site.database.lanes.save({key: {"phase": "limited", "effects": [effect], "waiting": 7}})
+    effect = LaneEffect(kind=EffectKind.RATE, value=0.5, reason=evil, since=1.79e9)
+    state = LaneState(phase=Phase.LIMITED, effects=[effect], waiting=7)
+    await site.database.lanes.save({key: state})
     path = "/dashboard/lanes"
     assert "(a|b).mx.example" in (await browser.get(path, params={"site": "A|B).mx"})).text
     assert "(a|b).mx.example" not in (await browser.get(path, params={"phase": "paused"})).text
@@ -300,32 +302,32 @@ async def test_lane_page_shows_why_and_takes_every_order(browser: httpx.AsyncCli
     assert "&lt;script&gt;450 slower" in shown
     assert evil not in shown
 
-    async def order(name: str, **fields: str) -> dict[str, Any]:
-        answer = await form(browser, page, path, key=key, order=name, **fields)
+    async def direct(name: str, **fields: str) -> dict[str, Any]:
+        answer = await form(browser, page, path, key=key, directive=name, **fields)
         assert answer.status_code == 303, answer.text
         assert answer.headers["location"] == page
         lane = await site.database.lanes.get(key)
-        found: dict[str, Any] = lane.order
+        found: dict[str, Any] = lane.directives.document()
         return found
 
-    assert (await order("drain", reason="fix"))["reason"] == "fix"
-    found = await order("resume")
+    assert (await direct("drain", reason="fix"))["reason"] == "fix"
+    found = await direct("resume")
     assert "drain" not in found
-    found = await order("cap", connections="2", rate="")
+    found = await direct("cap", connections="2", rate="")
     assert (found["connections"], found.get("rate")) == (2.0, None)
-    found = await order("bounce", reply="550 5.4.1 no")
+    found = await direct("bounce", reply="550 5.4.1 no")
     assert found["bounce"]["reply"] == "550 5.4.1 no"
     assert "550 5.4.1 no" in (await browser.get(page)).text
-    assert "bounce" not in await order("bounce no more")
-    found = await order("redirect", host="10.0.0.1", port="2525", tls="none")
+    assert "bounce" not in await direct("bounce no more")
+    found = await direct("redirect", host="10.0.0.1", port="2525", tls="none")
     assert found["redirect"] == {"host": "10.0.0.1", "port": 2525, "tls": "none"}
     assert found["cancel"].keys() == {"pause", "connections", "rate"}
-    assert "redirect" not in await order("redirect no more")
-    assert (await order("simulate", **{"simulate[]": "rate"}))["simulate"] == ["rate"]
-    assert "simulate" not in await order("simulate")
-    assert await order("cancel")
+    assert "redirect" not in await direct("redirect no more")
+    assert (await direct("simulate", **{"simulate[]": "rate"}))["simulate"] == ["rate"]
+    assert "simulate" not in await direct("simulate")
+    assert await direct("cancel")
     for name, fields in (("bounce", {"reply": "250 ok"}), ("cap", {"rate": "x"}), ("dance", {})):
-        answer = await form(browser, page, path, key=key, order=name, **fields)
+        answer = await form(browser, page, path, key=key, directive=name, **fields)
         assert answer.status_code == 400, name
 
 

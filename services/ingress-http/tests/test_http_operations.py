@@ -1,16 +1,20 @@
-"""What operators see and order: lanes and dead letters."""
+"""What operators see and direct: lanes and dead letters."""
 
+import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import aio_pika
 import httpx
 import pytest
+from pymongo import AsyncMongoClient
 
 from postroad_common.broker import SpareQueues, topology
 from postroad_common.broker.topology import parked_queue
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.framing import encode
+from postroad_common.schemas.lanes import NO_DIRECTIVES, LaneState, Phase
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.store.backlogs import BacklogRecord
 from postroad_testing.waiting import until
@@ -31,8 +35,8 @@ def error_of(answer: httpx.Response, status: int) -> dict[str, Any]:
 # -- lanes
 
 
-async def test_lane_with_any_key_is_addressed_shown_and_ordered(api: httpx.AsyncClient, site: Any):
-    await site.database.lanes.save({KEY: {"phase": "open", "waiting": 3, "parked": 20}})
+async def test_lane_with_any_key_is_addressed_shown_and_directed(api: httpx.AsyncClient, site: Any):
+    await site.database.lanes.save({KEY: LaneState(phase=Phase.OPEN, waiting=3, requeued=20)})
     lane = (await api.get(PATH)).json()
     assert (lane["key"], lane["source"]) == (KEY, "2001:db8::1")
     assert lane["site"] == "(a|b).mx.example:2525#03"
@@ -50,9 +54,9 @@ async def test_lane_with_any_key_is_addressed_shown_and_ordered(api: httpx.Async
 async def test_lanes_are_found_by_site_and_phase(api: httpx.AsyncClient, site: Any):
     await site.database.lanes.save(
         {
-            "|one.filter.test": {"phase": "open"},
-            "|two.filter.test": {"phase": "closed"},
-            "192.0.2.1|one.filter.test": {"phase": "closed"},
+            "|one.filter.test": LaneState(phase=Phase.OPEN),
+            "|two.filter.test": LaneState(phase=Phase.CLOSED),
+            "192.0.2.1|one.filter.test": LaneState(phase=Phase.CLOSED),
         }
     )
 
@@ -74,7 +78,7 @@ async def test_lanes_are_found_by_site_and_phase(api: httpx.AsyncClient, site: A
 async def test_backlog_of_a_lane_is_counted(api: httpx.AsyncClient, site: Any):
     key = f"|{new_id()}.test"
     queue = parked_queue(key)
-    await site.database.lanes.save({key: {"phase": "closed", "waiting": 2}})
+    await site.database.lanes.save({key: LaneState(phase=Phase.CLOSED, waiting=2)})
     await site.database.backlogs.put(BacklogRecord(queue.name, key, "d.test", "sender.shard.00"))
     queues = SpareQueues(site.context.link)
     await queues.start()
@@ -97,7 +101,7 @@ async def test_backlog_of_a_lane_is_counted(api: httpx.AsyncClient, site: Any):
 async def test_bounce_is_for_mail_before_a_moment_and_can_be_repeated(
     api: httpx.AsyncClient, site: Any
 ):
-    await site.database.lanes.save({"|bounce.test": {}})
+    await site.database.lanes.save({"|bounce.test": LaneState()})
     path = "/v1/lanes/%7Cbounce.test"
     before = site.dependencies.clock()
     order = {"bounce": {"reply": "550  5.1.10 gone\t for good".replace("\t", "")}}
@@ -115,7 +119,7 @@ async def test_bounce_is_for_mail_before_a_moment_and_can_be_repeated(
 async def test_redirect_forgets_what_was_learnt_when_given_and_when_taken_back(
     api: httpx.AsyncClient, site: Any
 ):
-    await site.database.lanes.save({"|redirect.test": {}})
+    await site.database.lanes.save({"|redirect.test": LaneState()})
     path = "/v1/lanes/%7Credirect.test"
     order = {"redirect": {"host": "Spare.Test", "port": 2525}}
     found = (await api.patch(path, json=order)).json()["order"]
@@ -128,7 +132,7 @@ async def test_redirect_forgets_what_was_learnt_when_given_and_when_taken_back(
 
 
 @pytest.mark.parametrize(
-    ("order", "field"),
+    ("change", "field"),
     [
         ({"bounce": {"reply": "450 4.2.0 later"}}, "bounce.reply"),
         ({"bounce": {"reply": "no reply"}}, "bounce.reply"),
@@ -146,13 +150,40 @@ async def test_redirect_forgets_what_was_learnt_when_given_and_when_taken_back(
         ({"dance": True}, "dance"),
     ],
 )
-async def test_order_that_makes_no_sense_names_the_field_and_changes_nothing(
-    api: httpx.AsyncClient, site: Any, order: dict[str, Any], field: str
+async def test_directive_that_makes_no_sense_names_the_field_and_changes_nothing(
+    api: httpx.AsyncClient, site: Any, change: dict[str, Any], field: str
 ):
-    await site.database.lanes.save({"|strict.test": {}})
-    error = error_of(await api.patch("/v1/lanes/%7Cstrict.test", json=order), 400)
+    await site.database.lanes.save({"|strict.test": LaneState()})
+    error = error_of(await api.patch("/v1/lanes/%7Cstrict.test", json=change), 400)
     assert error["field"] == field
-    assert (await site.database.lanes.get("|strict.test")).order == {}
+    assert (await site.database.lanes.get("|strict.test")).directives == NO_DIRECTIVES
+
+
+DOCUMENTS = Path(__file__).parents[3] / "libs/common/tests/golden/lanes/documents"
+
+
+def golden(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a lane's document, and its JSON in REST."""
+    document = (DOCUMENTS / f"{name}.json").read_bytes()
+    return json.loads(document), json.loads(
+        (DOCUMENTS.parent / "rest" / f"{name}.json").read_bytes()
+    )
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in DOCUMENTS.glob("*.json")))
+async def test_lane_is_shown_with_the_same_octets_as_by_every_version_before(
+    api: httpx.AsyncClient, site: Any, name: str
+):
+    document, expected = golden(name)
+    key = document["_id"] = f"{document['_id']}.{new_id()}"
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(site.context.settings.mongodb_uri)
+    await client.get_default_database().lanes.insert_one(document)
+    await client.close()
+    shown = (await api.get(f"/v1/lanes/{quote(key, safe='')}")).text
+    expected["waiting"]["backlog"] = 0
+    expected |= {"key": key, "site": key.partition("|")[2]}
+    assert json.loads(shown) == expected
+    assert sorted(shown) == sorted(json.dumps(expected, separators=(",", ":")))
 
 
 # -- dead letters

@@ -153,7 +153,7 @@ async def parked(process: Process, sink: Any, addresses: list[str]) -> tuple[str
     """Pause the sink's lane and wait until its mail is parked; the lane, its queue, the rest."""
     lane = f"|127.0.0.1:{sink.port}"
     queue = topology.parked_queue(lane).name
-    await process.database.lanes.order(lane, {"paused": True, "reason": "maintenance"})
+    await process.database.lanes.direct(lane, {"paused": True, "reason": "maintenance"})
     await process.start([to(sink)])
     await process.put(SHARDS[zlib.crc32(lane.encode()) % len(SHARDS)], addresses)
 
@@ -183,7 +183,7 @@ async def test_backlog_of_a_closed_lane_survives_its_owner_and_flows_when_it_ope
     assert sink.connections == 0
 
     await process.stop()
-    await process.database.lanes.order(lane, {"paused": None})
+    await process.database.lanes.direct(lane, {"paused": None})
     await process.start([to(sink)])
     await until(lambda: len(sink.taken) >= 1200 - tiers)
 

@@ -7,12 +7,19 @@ from bench.throttle.simulation import Letter, Receiver, Result, always, simulate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from postroad_common.schemas.lanes import EffectKind, LearntLimits
 from postroad_sender.throttle.bucket_estimate import BucketEstimate
-from postroad_sender.throttle.controller import Caps, Controller, Effect, Kind
+from postroad_sender.throttle.controller import Caps, Controller, Effect
 from postroad_sender.throttle.gcra import Gcra
 from postroad_sender.throttle.signals import Signal
 
 WIDE = Caps(connections=50)
+
+
+def stored(controller: Controller, now: float, wall: float) -> LearntLimits:
+    """Return what was learnt as the next process reads it, from the JSON of the store."""
+    document = json.dumps(controller.learnt(now, wall).document())
+    return LearntLimits.model_validate_json(document)
 
 
 def rated(rate: float, seconds: int, **receiver: float) -> Result:
@@ -122,16 +129,16 @@ def slowed() -> Controller:
 def test_restriction_by_latency_says_why_and_can_be_cancelled_pinned_and_kept():
     controller = slowed()
     (effect,) = controller.effects(100.0)
-    assert effect.kind is Kind.CONNECTIONS
+    assert effect.kind is EffectKind.CONNECTIONS
     assert 8 <= effect.value <= 20
     assert effect.reason.startswith("replies slow down: ")
     again = Controller(Caps(connections=40), 0.0)
-    again.restore(json.loads(json.dumps(controller.to_state(100.0, 5000.0))), 1.0, 5001.0)
+    again.restore(stored(controller, 100.0, 5000.0), 1.0, 5001.0)
     (kept,) = again.effects(1.0)
     assert (kept.value, kept.reason) == (effect.value, effect.reason)
-    controller.pin(Kind.CONNECTIONS, 30, "they said so", 100.0)
+    controller.pin(EffectKind.CONNECTIONS, 30, "they said so", 100.0)
     assert controller.connections(100.0) == 30
-    controller.cancel(Kind.CONNECTIONS, 101.0)
+    controller.cancel(EffectKind.CONNECTIONS, 101.0)
     assert controller.effects(101.0) == []
 
 
@@ -160,7 +167,7 @@ def test_one_objection_slows_nothing_and_a_second_one_does():
     controller.on_throttled(Signal.RATE, "450 slow down", 2.0, 2.0)
     assert controller.rate.limit is not None
     (effect,) = controller.effects(2.0)
-    assert (effect.kind, effect.reason) == (Kind.RATE, "450 slow down")
+    assert (effect.kind, effect.reason) == (EffectKind.RATE, "450 slow down")
 
 
 def test_objections_rare_among_successes_slow_nothing():
@@ -253,14 +260,14 @@ def test_operator_cancels_and_pins():
     controller = Controller(Caps(), 0.0)
     for _ in range(2):
         controller.on_throttled(Signal.RATE, "450", 1.0, 1.0)
-    controller.cancel(Kind.RATE, 2.0)
+    controller.cancel(EffectKind.RATE, 2.0)
     assert controller.effects(2.0) == []
     assert controller.wait(2.0) == 0.0
-    controller.pin(Kind.PAUSE, 100.0, "maintenance", 2.0)
-    controller.pin(Kind.CONNECTIONS, 7, "agreed with them", 2.0)
+    controller.pin(EffectKind.PAUSE, 100.0, "maintenance", 2.0)
+    controller.pin(EffectKind.CONNECTIONS, 7, "agreed with them", 2.0)
     assert controller.closed_for(3.0) == 97.0
     assert controller.why_closed() == "maintenance"
-    controller.cancel(Kind.PAUSE, 3.0)
+    controller.cancel(EffectKind.PAUSE, 3.0)
     assert controller.connections(3.0) == 7
     assert [effect.pinned for effect in controller.effects(3.0)] == [True]
 
@@ -272,10 +279,9 @@ def test_what_was_learnt_survives_a_restart_on_another_clock():
     for _ in range(2):
         controller.on_throttled(Signal.RATE, "450 try later", 1002.0, 1002.0, 60.0)
     controller.rate.penalty.length = 12.0
-    controller.pin(Kind.PAUSE, 1100.0, "by hand", 1002.0)
-    state = json.loads(json.dumps(controller.to_state(1003.0, 5_000_000.0)))
+    controller.pin(EffectKind.PAUSE, 1100.0, "by hand", 1002.0)
     again = Controller(Caps(), 7.0)
-    again.restore(state, 7.0, 5_000_002.0)
+    again.restore(stored(controller, 1003.0, 5_000_000.0), 7.0, 5_000_002.0)
     assert again.window.ceiling == 4
     assert again.rate.limit == pytest.approx(controller.rate.limit)
     assert again.rate.penalty.length == 12.0
@@ -318,11 +324,11 @@ def test_whatever_happens_the_lane_goes_on_within_its_caps(
             working = allowed if what == "refused" else 0
             controller.on_connect_failed(working, Signal.CONNECTIONS, "421", now)
         elif what == "dry":
-            controller.set_dry_run({Kind.RATE} if ago > 1.5 else ())
+            controller.set_dry_run({EffectKind.RATE} if ago > 1.5 else ())
         else:
-            controller.cancel(Kind.RATE, now)
+            controller.cancel(EffectKind.RATE, now)
         assert all(effect.value >= 0.0 for effect in controller.effects(now))
-    json.dumps(controller.to_state(now, 1e9))
+    stored(controller, now, 1e9)
     now += 4000.0
     controller.set_dry_run(())
     assert controller.wait(now) == 0.0
@@ -332,13 +338,13 @@ def test_whatever_happens_the_lane_goes_on_within_its_caps(
 # -- dry runs
 
 
-def shown(controller: Controller, now: float) -> dict[Kind, Effect]:
+def shown(controller: Controller, now: float) -> dict[EffectKind, Effect]:
     return {effect.kind: effect for effect in controller.effects(now)}
 
 
 def test_dry_run_shows_what_it_would_do_and_does_nothing():
     controller = Controller(Caps(connections=15), 0.0)
-    controller.set_dry_run(set(Kind))
+    controller.set_dry_run(set(EffectKind))
     controller.on_connected(9, 1.0)
     for tick in range(300):
         now = 1.0 + tick / 10
@@ -348,18 +354,18 @@ def test_dry_run_shows_what_it_would_do_and_does_nothing():
         controller.on_throttled(Signal.RATE, "450 slow down", 31.0, 31.0, 60.0)
     controller.on_connect_failed(9, Signal.CONNECTIONS, "421 too many", 31.0)
     effects = shown(controller, 33.0)
-    assert set(effects) == set(Kind)
+    assert set(effects) == set(EffectKind)
     assert all(effect.simulated for effect in effects.values())
-    assert effects[Kind.RATE].value == pytest.approx(8.5, rel=0.1)
-    assert effects[Kind.CONNECTIONS].value == 9
-    assert effects[Kind.PAUSE].value >= 31 + 60
+    assert effects[EffectKind.RATE].value == pytest.approx(8.5, rel=0.1)
+    assert effects[EffectKind.CONNECTIONS].value == 9
+    assert effects[EffectKind.PAUSE].value >= 31 + 60
     assert controller.wait(33.0) == 0.0
     assert controller.connections(33.0) == 15
 
 
 def test_what_was_learnt_in_a_dry_run_holds_behind_it():
     controller = Controller(Caps(), 0.0)
-    controller.set_dry_run({Kind.RATE})
+    controller.set_dry_run({EffectKind.RATE})
     for _ in range(2):
         controller.on_throttled(Signal.RATE, "450", 1.0, 1.0)
     assert controller.wait(1.0) == 0.0
@@ -372,18 +378,18 @@ def test_what_was_learnt_in_a_dry_run_holds_behind_it():
 
 def test_dry_run_keeps_to_caps_and_pins():
     controller = Controller(Caps(connections=3, messages_per_second=2.0), 0.0)
-    controller.set_dry_run(set(Kind))
+    controller.set_dry_run(set(EffectKind))
     controller.on_sent(1.0)
     assert controller.wait(1.0) > 0.4
     assert controller.connections(1.0) == 3
-    controller.pin(Kind.PAUSE, 9.0, "by hand", 1.0)
+    controller.pin(EffectKind.PAUSE, 9.0, "by hand", 1.0)
     assert controller.connections(1.0) == 0
-    assert not shown(controller, 1.0)[Kind.PAUSE].simulated
+    assert not shown(controller, 1.0)[EffectKind.PAUSE].simulated
 
 
 def test_dry_run_does_not_call_a_closed_site_or_a_full_one_in_a_loop():
     controller = Controller(Caps(connections=5), 0.0)
-    controller.set_dry_run(set(Kind))
+    controller.set_dry_run(set(EffectKind))
     for _ in range(9):
         controller.on_connect_failed(0, Signal.REFUSED, "refused", 10.0)
     assert 0.9 <= controller.closed_for(10.0) <= 1.2
@@ -394,7 +400,7 @@ def test_dry_run_does_not_call_a_closed_site_or_a_full_one_in_a_loop():
 
 
 def test_dry_run_leaves_the_receiver_to_its_own_devices():
-    free = simulate(Receiver(connections=always(5), rate=always(20)), 20, dry_run=set(Kind))
+    free = simulate(Receiver(connections=always(5), rate=always(20)), 20, dry_run=set(EffectKind))
     held = simulate(Receiver(connections=always(5), rate=always(20)), 20)
     assert free.deferred_share > 0.4 > held.deferred_share
 

@@ -494,18 +494,18 @@ async def test_operator_pauses_and_resumes_a_lane_and_its_state_can_be_read(
     await sender.told(EventName.DELIVERED)
     lanes = sender.database.lanes
     key = f"|127.0.0.1:{sink.port}"
-    await lanes.order(key, {"paused": True, "reason": "they asked us to wait"})
+    await lanes.direct(key, {"paused": True, "reason": "they asked us to wait"})
 
     async def shown(phase: str) -> bool:
         record = await lanes.get(key)
-        return record is not None and record.state.get("phase") == phase
+        return record is not None and record.state.phase == phase
 
     await until(lambda: shown("paused"))
     await sender.hand_in("second@d.test")
     (waiting,) = await sender.told(EventName.DEFERRED)
     assert waiting.facts["reason"] == "delivery suspended: they asked us to wait"
     assert sink.recipients == ["first@d.test"]
-    await lanes.order(key, {"paused": None})
+    await lanes.direct(key, {"paused": None})
     await until(lambda: shown("idle"))
 
 
@@ -521,9 +521,9 @@ async def test_what_a_lane_learnt_is_known_to_the_next_process(sender: Sender, s
     await sender.drain()
     record = await sender.database.lanes.get(f"|127.0.0.1:{sink.port}")
     assert record is not None
-    assert record.state["learnt"]["ceiling"] == 2
-    (effect,) = record.state["effects"]
-    assert "421 4.7.0 too many connections" in effect["reason"]
+    assert record.state.learnt.ceiling == 2
+    (effect,) = record.state.effects
+    assert "421 4.7.0 too many connections" in effect.reason
     refused = sink.refused
     await sender.start([to(sink)])
     for number in range(20):

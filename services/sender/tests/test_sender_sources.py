@@ -20,6 +20,7 @@ from postroad_common.health import Health
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import Event, EventBatch, EventName
 from postroad_common.schemas.framing import decode, encode
+from postroad_common.schemas.lanes import LaneState, LimitKind, Phase
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.service import ServiceContext
 from postroad_common.store.database import Database
@@ -399,19 +400,22 @@ async def test_mail_waits_for_a_warm_up_with_its_reason_and_without_an_attempt(
     await senders.start(routes=[to(port)], sources=sources)
     await senders.put(*(f"u{number}@d.test" for number in range(5)))
     lanes = senders.database.lanes
-    state: dict[str, Any] = {}
+
+    async def state() -> LaneState:
+        record = await lanes.get(f"new|127.0.0.1:{port}")
+        return LaneState() if record is None else record.state
 
     async def closed() -> bool:
-        record = await lanes.get(f"new|127.0.0.1:{port}")
-        state.update(record.state if record is not None else {})
-        return state.get("phase") == "closed"
+        return (await state()).phase is Phase.CLOSED
 
     await until(closed)
     assert len(receiver.taken) == 3
-    assert state["reason"] == "warm-up of new: 3 of 3 today"
-    (effect,) = [effect for effect in state["effects"] if effect["kind"] == "warmup"]
-    assert effect["value"] == 3
-    assert effect["until"] % DAY == 0
+    shown = await state()
+    assert shown.reason == "warm-up of new: 3 of 3 today"
+    (effect,) = [effect for effect in shown.effects if effect.kind is LimitKind.WARMUP]
+    assert effect.value == 3
+    assert effect.until is not None
+    assert effect.until % DAY == 0
     told: list[Event] = []
 
     async def both() -> bool:

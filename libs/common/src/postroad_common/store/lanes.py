@@ -1,7 +1,7 @@
-"""What the sender knows of each lane, and what operators have ordered for it.
+"""What the sender knows of each lane, and what operators have directed for it.
 
-The sender owns `state` and writes it; the REST API writes `order` and reads both. The shape of the
-state is the sender's business: here it is JSON.
+The sender writes `state`; the REST API writes the directives (the document's `order`) and reads
+both. Their shapes are in `schemas.lanes`.
 """
 
 import re
@@ -12,27 +12,29 @@ from typing import Any
 
 from pymongo import UpdateOne
 
+from postroad_common.schemas.lanes import LaneState, StoredDirectives, StoredState
 from postroad_common.store.access import Collection, Document, guarded, to_date
 
 
 @dataclass(frozen=True, slots=True)
 class LaneRecord:
-    """A lane by its key, `source|site`."""
+    """A lane by its key, `source|site`; when its state was written, and when it was directed."""
 
     key: str
-    state: dict[str, Any]
-    order: dict[str, Any]
+    state: StoredState
+    directives: StoredDirectives
     updated: float
-    ordered: float
+    directed: float
 
 
-def _read(found: Document) -> LaneRecord:
+def read_lane(found: Mapping[str, Any]) -> LaneRecord:
+    """Return the lane in a document of the collection."""
     return LaneRecord(
         key=found["_id"],
-        state=found.get("state", {}),
-        order=found.get("order", {}),
+        state=StoredState.read(found.get("state", {})),
+        directives=StoredDirectives.read(found.get("order", {})),
         updated=found.get("updated", 0.0),
-        ordered=found.get("ordered", 0.0),
+        directed=found.get("ordered", 0.0),
     )
 
 
@@ -43,7 +45,7 @@ class Lanes:
         self._lanes = collection
 
     @guarded
-    async def save(self, states: Mapping[str, Mapping[str, Any]]) -> None:
+    async def save(self, states: Mapping[str, LaneState]) -> None:
         """Write the states of lanes, by key."""
         now = time.time()
         if states:
@@ -51,7 +53,7 @@ class Lanes:
                 [
                     UpdateOne(
                         {"_id": key},
-                        {"$set": {"state": dict(state), "updated": now, "at": to_date(now)}},
+                        {"$set": {"state": state.document(), "updated": now, "at": to_date(now)}},
                         upsert=True,
                     )
                     for key, state in states.items()
@@ -60,8 +62,8 @@ class Lanes:
             )
 
     @guarded
-    async def order(self, key: str, changes: Mapping[str, Any]) -> LaneRecord:
-        """Merge an operator's order into the lane's; a value of None takes it back."""
+    async def direct(self, key: str, changes: Mapping[str, Any]) -> LaneRecord:
+        """Merge an operator's directives into the lane's; a value of None takes one back."""
         now = time.time()
         update: Document = {"$set": {"ordered": now}}
         for name, value in changes.items():
@@ -73,19 +75,19 @@ class Lanes:
             {"_id": key}, update, upsert=True, return_document=True
         )
         assert found is not None  # noqa: S101 - an upsert returns a document
-        return _read(found)
+        return read_lane(found)
 
     @guarded
-    async def ordered_since(self, moment: float) -> list[LaneRecord]:
-        """Return the lanes with an order given after `moment` (Unix seconds)."""
+    async def directed_since(self, moment: float) -> list[LaneRecord]:
+        """Return the lanes with a directive given after `moment` (Unix seconds)."""
         cursor = self._lanes.find({"ordered": {"$gt": moment}})
-        return [_read(found) async for found in cursor]
+        return [read_lane(found) async for found in cursor]
 
     @guarded
     async def list(
         self, *, after: str = "", limit: int = 1000, site: str = "", phase: str = ""
     ) -> list[LaneRecord]:
-        """Lanes in the order of their keys, from behind `after`.
+        """Return the lanes after the key `after`, in the order of their keys.
 
         `site` is a part of the site's name, `phase` that of the state.
         """
@@ -96,10 +98,10 @@ class Lanes:
         if phase:
             query["state.phase"] = phase
         cursor = self._lanes.find(query).sort("_id", 1).limit(limit)
-        return [_read(found) async for found in cursor]
+        return [read_lane(found) async for found in cursor]
 
     @guarded
     async def get(self, key: str) -> LaneRecord | None:
-        """One lane."""
+        """Return one lane, if there is such a lane."""
         found = await self._lanes.find_one({"_id": key})
-        return None if found is None else _read(found)
+        return None if found is None else read_lane(found)

@@ -1,10 +1,10 @@
 """`/v1/lanes`: how the sender sees each destination, and the directives of operators."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict
 
+from postroad_common.schemas.lanes import Phase
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.answers import REFUSALS
@@ -17,53 +17,15 @@ from postroad_ingress_http.http.paging import (
     read_cursor,
     write_cursor,
 )
-from postroad_ingress_http.operations.directives import LaneDirectives
-from postroad_ingress_http.operations.lanes import Phase
+from postroad_ingress_http.operations.directives import DirectivesChange
+from postroad_ingress_http.operations.lanes import LaneView
 
 router = APIRouter(prefix="/v1/lanes", tags=["lanes"], responses=REFUSALS)
 Reader = Annotated[Token, needs("lanes:read")]
 Writer = Annotated[Token, needs("lanes")]
 
 
-class Waiting(BaseModel):
-    """Where the mail of a lane waits.
-
-    In the sender's memory, in the queue of its backlog (null when the broker cannot be asked), and
-    about how many messages were requeued to the common retry tiers in the last minutes.
-    """
-
-    model_config = ConfigDict(from_attributes=True)
-
-    memory: int
-    backlog: int | None
-    parked: int
-
-
-class Given(BaseModel):
-    """Who gave the last directive (the id of a token, or a user of the dashboard), and when."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    by: str
-    at: float
-
-
-class LaneView(BaseModel):
-    """A lane: the sender's account of it, and the directives in force."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    key: str
-    source: str
-    site: str
-    waiting: Waiting
-    state: dict[str, Any]
-    order: dict[str, Any]
-    given: Given | None
-    updated: float
-
-
-@router.get("", summary="List lanes")
+@router.get("", summary="List lanes", response_model_exclude_unset=True)
 async def listing(
     _: Reader,
     lanes: LanesOf,
@@ -79,20 +41,23 @@ async def listing(
     after = position[0] if position else ""
     found = await lanes.page(after=after, limit=limit + 1, site=site or "", phase=phase or "")
     return Page(
-        items=[LaneView.model_validate(lane) for lane in found[:limit]],
+        items=found[:limit],
         cursor=write_cursor(found[limit - 1].key) if len(found) > limit else None,
     )
 
 
-@router.get("/{key:path}", summary="One lane")
+@router.get("/{key:path}", summary="One lane", response_model_exclude_unset=True)
 async def one(key: str, _: Reader, lanes: LanesOf) -> LaneView:
     """Return the sender's account of it. The key stands in the path, percent-encoded."""
-    return LaneView.model_validate(await lanes.find(key))
+    return await lanes.find(key)
 
 
-@router.patch("/{key:path}", summary="Give a lane directives")
+@router.patch("/{key:path}", summary="Give a lane directives", response_model_exclude_unset=True)
 async def direct(
-    key: str, token: Writer, fields: Annotated[LaneDirectives, body(LaneDirectives)], lanes: LanesOf
+    key: str,
+    token: Writer,
+    change: Annotated[DirectivesChange, body(DirectivesChange)],
+    lanes: LanesOf,
 ) -> LaneView:
     """Pause, drain, cap, bounce, redirect, or cancel what it learnt; applied within seconds."""
-    return LaneView.model_validate(await lanes.direct(key, fields, token.id))
+    return await lanes.direct(key, change, token.id)

@@ -1,6 +1,6 @@
 """Lanes: the list, and a page for each where operators see why and give directives."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -9,24 +9,26 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from postroad_common.schemas.lanes import EffectKind, LaneEffect, LaneState, LimitKind, Phase
 from postroad_ingress_http.dashboard.forms import see_other, text, texts_of
 from postroad_ingress_http.dashboard.visitor import Form, PagesOf, SignedIn
 from postroad_ingress_http.dependencies import LanesOf
 from postroad_ingress_http.http.errors import bad_field
 from postroad_ingress_http.http.fields import Fields
 from postroad_ingress_http.http.paging import read_cursor, write_cursor
-from postroad_ingress_http.operations.directives import KINDS, LaneDirectives
-from postroad_ingress_http.operations.lanes import PHASES, Lane
+from postroad_ingress_http.operations.directives import DirectivesChange
+from postroad_ingress_http.operations.lanes import LaneView
 
 router = APIRouter(prefix="/dashboard/lanes", include_in_schema=False)
 _PAGE = 100
-_EFFECTS = {
-    "connections": "at most {:g} connections",
-    "rate": "at most {:.3g} messages/s",
-    "pause": "nothing is sent",
-    "cap": "at most {:g}",
-    "warmup": "at most {:g} a day",
+_EFFECTS: Mapping[EffectKind | LimitKind, str] = {
+    EffectKind.CONNECTIONS: "at most {:g} connections",
+    EffectKind.RATE: "at most {:.3g} messages/s",
+    EffectKind.PAUSE: "nothing is sent",
+    LimitKind.CAP: "at most {:g}",
+    LimitKind.WARMUP: "at most {:g} a day",
 }
+_KINDS = [EffectKind.PAUSE, EffectKind.CONNECTIONS, EffectKind.RATE]  # as the form lists them
 _SITE = "the answers of the site"
 
 
@@ -34,12 +36,11 @@ _SITE = "the answers of the site"
 class LaneRow:
     """A lane as a page shows it."""
 
-    view: Lane
-    phase: str
+    view: LaneView
+    phase: Phase
     stopped: bool
     connections: str
     rate: str
-    reason: str
 
     @property
     def link(self) -> str:
@@ -51,14 +52,10 @@ class LaneRow:
 class EffectRow:
     """A restriction in force."""
 
-    kind: str
+    effect: LaneEffect
     text: str
-    reason: str
-    since: float | None
-    until: float | None
     by: str
     learnt: bool
-    simulated: bool
 
 
 @router.get("")
@@ -70,13 +67,13 @@ async def listing(request: Request, _: SignedIn, pages: PagesOf, lanes: LanesOf)
         after=position[0] if position else "",
         limit=_PAGE + 1,
         site=query["site"][:255],
-        phase=query["phase"] if query["phase"] in PHASES else "",
+        phase=query["phase"] if query["phase"] in set(Phase) else "",
     )
     return pages.answer(
         "lanes.html",
         rows=[_row(lane) for lane in found[:_PAGE]],
         filter=query,
-        phases=PHASES,
+        phases=list(Phase),
         cursor=write_cursor(found[_PAGE - 1].key) if len(found) > _PAGE else None,
     )
 
@@ -84,10 +81,11 @@ async def listing(request: Request, _: SignedIn, pages: PagesOf, lanes: LanesOf)
 @router.post("")
 async def direct(session: SignedIn, fields: Form, lanes: LanesOf) -> Response:
     """Give a lane one of the directives."""
-    key, wish = text(fields, "key"), text(fields, "order")
-    if wish not in _DIRECTIVES:
-        raise bad_field("order", f"One of {', '.join(_DIRECTIVES)}.")
-    await lanes.direct(key, LaneDirectives.model_validate(_DIRECTIVES[wish](fields)), session.email)
+    key, wish = text(fields, "key"), text(fields, "directive")
+    if wish not in _CHANGES:
+        raise bad_field("directive", f"One of {', '.join(_CHANGES)}.")
+    change = DirectivesChange.model_validate(_CHANGES[wish](fields))
+    await lanes.direct(key, change, session.email)
     return see_other("/dashboard/lanes" if fields.get("back") == "list" else _page_of(key))
 
 
@@ -95,22 +93,13 @@ async def direct(session: SignedIn, fields: Form, lanes: LanesOf) -> Response:
 async def one(request: Request, _: SignedIn, pages: PagesOf, lanes: LanesOf) -> Response:
     """Show a lane: its state, the reasons for it, and its directives."""
     lane = await lanes.find(request.query_params.get("key", ""))
-    effects = lane.state.get("effects")
     return pages.answer(
         "lane.html",
         row=_row(lane),
         lane=lane,
-        kinds=KINDS,
-        effects=[
-            _effect(effect)
-            for effect in (effects if isinstance(effects, list) else ())
-            if isinstance(effect, dict)
-        ],
-        facts=[
-            (name, lane.state[name])
-            for name in ("provider", "warmup", "swept")
-            if isinstance(lane.state.get(name), str | int | float)
-        ],
+        kinds=_KINDS,
+        effects=[_effect(effect) for effect in lane.state.effects],
+        facts=list(_facts(lane.state)),
     )
 
 
@@ -145,12 +134,12 @@ def _redirect(fields: Fields) -> dict[str, Any]:
     return {"redirect": where} | _reason(fields)
 
 
-_DIRECTIVES: Mapping[str, Callable[[Fields], dict[str, Any]]] = {
+_CHANGES: Mapping[str, Callable[[Fields], dict[str, Any]]] = {
     "pause": lambda fields: {"paused": True, "drain": None} | _reason(fields),
     "drain": lambda fields: {"drain": True} | _reason(fields),
     "resume": lambda _: {"paused": None, "drain": None},
     "cap": _cap,
-    "cancel": lambda _: {"cancel": list(KINDS)},
+    "cancel": lambda _: {"cancel": _KINDS},
     "bounce": _bounce,
     "bounce no more": lambda _: {"bounce": None},
     "redirect": _redirect,
@@ -159,47 +148,36 @@ _DIRECTIVES: Mapping[str, Callable[[Fields], dict[str, Any]]] = {
 }
 
 
-def _row(view: Lane) -> LaneRow:
-    """Return what is known of the lane's state, which the sender decides."""
-    state, order = view.state, view.order
-    stopped = bool(order.get("paused") or order.get("drain"))
-    phase = str(state.get("phase") or "idle")
-    if order.get("drain") and not phase.startswith("drain"):
-        phase = "draining"  # the sender has not read it yet
-    elif order.get("paused") is True and not phase.startswith("drain"):
-        phase = "paused"
+def _row(view: LaneView) -> LaneRow:
+    """Return what is known of the lane, with directives that the sender has not read yet."""
+    state, directives = view.state, view.directives
+    phase = state.phase
+    if phase not in {Phase.DRAINING, Phase.DRAINED}:
+        if directives.drain:
+            phase = Phase.DRAINING
+        elif directives.paused is True:
+            phase = Phase.PAUSED
     return LaneRow(
         view=view,
         phase=phase,
-        stopped=stopped,
-        connections=f"{_shown(state, 'connections')} of {_shown(state, 'window')}",
-        rate=_shown(state, "rate"),
-        reason=str(state.get("reason") or ""),
+        stopped=directives.drain or bool(directives.paused),
+        connections=f"{state.connections} of {state.window}",
+        rate="-" if state.rate is None else f"{state.rate:.1f}".removesuffix(".0"),
     )
 
 
-def _effect(effect: Mapping[str, Any]) -> EffectRow:
-    kind, value = str(effect.get("kind")), _float(effect.get("value"))
-    form = _EFFECTS.get(kind, "{:g}")
-    by = "an operator" if effect.get("pinned") is True else _SITE if kind in KINDS else "settings"
+def _effect(effect: LaneEffect) -> EffectRow:
+    learnt = not effect.pinned and isinstance(effect.kind, EffectKind)
     return EffectRow(
-        kind=kind,
-        text=form.format(value if value is not None else 0.0),
-        reason=str(effect.get("reason") or ""),
-        since=_float(effect.get("since")),
-        until=_float(effect.get("until")),
-        by=by,
-        learnt=by == _SITE,
-        simulated=effect.get("simulated") is True,
+        effect=effect,
+        text=_EFFECTS[effect.kind].format(effect.value),
+        by="an operator" if effect.pinned else _SITE if learnt else "settings",
+        learnt=learnt,
     )
 
 
-def _float(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _shown(state: Mapping[str, Any], name: str) -> str:
-    value = state.get(name)
-    if isinstance(value, int | float):
-        return f"{value:.1f}".removesuffix(".0")
-    return "-"
+def _facts(state: LaneState) -> Iterator[tuple[str, str | float]]:
+    if state.provider is not None:
+        yield "Provider", state.provider
+    if state.swept is not None:
+        yield "Swept", state.swept

@@ -1,4 +1,4 @@
-"""What operators direct a lane to do, checked and written as the sender reads it."""
+"""Changes of a lane's directives, checked; what they make is `schemas.lanes.Directives`."""
 
 import ipaddress
 from typing import Any, Literal
@@ -7,12 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from postroad_common.mail.address import AddressError, normalise_domain
 from postroad_common.mail.reply import Reply
+from postroad_common.schemas.lanes import EffectKind
 
-KINDS = ("pause", "connections", "rate")
 _PLAIN = ("connections", "rate", "reason")
 
 
-class BounceDirective(BaseModel):
+class BounceChange(BaseModel):
     """Mail that waits for the lane fails."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -36,7 +36,7 @@ class BounceDirective(BaseModel):
         return str(reply)
 
 
-class RedirectDirective(BaseModel):
+class RedirectChange(BaseModel):
     """The lane's mail goes to this host; private addresses are allowed."""
 
     model_config = ConfigDict(extra="forbid")
@@ -58,8 +58,8 @@ class RedirectDirective(BaseModel):
             raise ValueError(str(error)) from error
 
 
-class LaneDirectives(BaseModel):
-    """What an operator wants of a lane; null (or false) takes a directive back.
+class DirectivesChange(BaseModel):
+    """What an operator wants changed of a lane; null (or false) takes a directive back.
 
     What is left out stays as it is.
     """
@@ -77,34 +77,36 @@ class LaneDirectives(BaseModel):
     connections: float | None = Field(None, gt=0, le=10_000, description="Connections at most.")
     rate: float | None = Field(None, gt=0, le=100_000, description="Messages per second at most.")
     reason: str | None = Field(None, max_length=500, description="For people to read.")
-    cancel: list[Literal["pause", "connections", "rate"]] | None = Field(
+    cancel: list[EffectKind] | None = Field(
         None, max_length=3, description="Forgets what the lane learnt itself until now."
     )
-    bounce: BounceDirective | None = Field(
+    bounce: BounceChange | None = Field(
         None, description="What waits now fails, here and in retry tiers; younger mail does not."
     )
-    redirect: RedirectDirective | None = Field(
+    redirect: RedirectChange | None = Field(
         None, description="Send the mail elsewhere; forgets what was learnt of the old place."
     )
-    simulate: list[Literal["pause", "connections", "rate"]] | None = Field(
+    simulate: list[EffectKind] | None = Field(
         None, max_length=3, description="Effects that are only shown, not carried out."
     )
 
     def changes(self, now: float) -> dict[str, Any]:
-        """Return the directives as the sender reads them; None takes one back."""
+        """Return the fields that change, as they are stored; None takes one back."""
         given = self.model_fields_set
-        found = {name: getattr(self, name) for name in _PLAIN if name in given}
-        for name in ("paused", "drain", "simulate"):
+        found: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN if name in given}
+        for name in ("paused", "drain"):
             if name in given:
                 found[name] = getattr(self, name) or None
+        if "simulate" in given:
+            found["simulate"] = [kind.value for kind in self.simulate or ()] or None
         if "bounce" in given:
             found["bounce"] = bounce = self.bounce and self.bounce.model_dump()
             if bounce:
                 bounce["before"] = min(now, bounce["before"] or now)
-        cancel: set[str] = set(self.cancel or ())
+        cancel = set(self.cancel or ())
         if "redirect" in given:
             found["redirect"] = self.redirect and self.redirect.model_dump()
-            cancel |= set(KINDS)
+            cancel |= set(EffectKind)
         for kind in sorted(cancel):
-            found[f"cancel.{kind}"] = now
+            found[f"cancel.{kind.value}"] = now
         return found

@@ -1,56 +1,47 @@
 """Lanes as operators see them, and the directives that they give to the sender."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterable
 
 import structlog
+from pydantic import BaseModel, ConfigDict, Field
 
 from postroad_common.broker.depths import QueueDepths
 from postroad_common.broker.topology import parked_queue
 from postroad_common.errors import BrokerAway
+from postroad_common.schemas.lanes import Directives, Given, LaneState
 from postroad_common.store.backlogs import BacklogRecords
 from postroad_common.store.lanes import LaneRecord, Lanes
 from postroad_ingress_http.http.errors import not_found
-from postroad_ingress_http.operations.directives import LaneDirectives
-
-Phase = Literal["idle", "open", "limited", "closed", "paused", "draining", "drained"]
-PHASES: tuple[Phase, ...] = get_args(Phase)
+from postroad_ingress_http.operations.directives import DirectivesChange
 
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(BaseModel):
     """The number of messages that wait for a lane, by place.
 
-    In the sender's memory, in the queue of its backlog (None when the broker cannot be asked), and
-    requeued to the common retry tiers in the last minutes (about).
+    In the sender's memory, in the queue of its backlog (null when the broker cannot be asked), and
+    about how many were requeued to the common retry tiers in the last minutes.
     """
+
+    model_config = ConfigDict(frozen=True, validate_by_name=True)
 
     memory: int
     backlog: int | None
-    parked: int
+    requeued: int = Field(alias="parked")
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """The giver of the last directive (the id of a token, or a dashboard user), and its time."""
-
-    by: str
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
+class LaneView(BaseModel):
     """A lane: the sender's account of it, and the directives in force."""
+
+    model_config = ConfigDict(frozen=True, validate_by_name=True)
 
     key: str
     source: str
     site: str
     waiting: Waiting
-    state: dict[str, Any]
-    order: dict[str, Any]
+    state: LaneState
+    directives: Directives = Field(alias="order")
     given: Given | None
     updated: float
 
@@ -70,12 +61,12 @@ class LaneOperations:
         self._depths = depths
         self._clock = clock
 
-    async def page(self, *, after: str, limit: int, site: str, phase: str) -> list[Lane]:
+    async def page(self, *, after: str, limit: int, site: str, phase: str) -> list[LaneView]:
         """Return at most `limit` lanes after the key `after`, in the order of their keys."""
         found = await self._lanes.list(after=after, limit=limit, site=site, phase=phase)
         return await self._with_backlogs(found)
 
-    async def find(self, key: str) -> Lane:
+    async def find(self, key: str) -> LaneView:
         """Return the lane `source|site`.
 
         Raises:
@@ -86,7 +77,7 @@ class LaneOperations:
             raise not_found("lane")
         return (await self._with_backlogs([record]))[0]
 
-    async def direct(self, key: str, directives: LaneDirectives, by: str) -> Lane:
+    async def direct(self, key: str, change: DirectivesChange, by: str) -> LaneView:
         """Add directives to those that the lane has; `by` names the operator.
 
         Raises:
@@ -95,15 +86,16 @@ class LaneOperations:
         if await self._lanes.get(key) is None:
             raise not_found("lane")
         now = self._clock()
-        changes = directives.changes(now)
+        changes = change.changes(now)
         _log.info("directives for a lane", lane=key, by=by, directives=changes)
-        record = await self._lanes.order(key, {**changes, "given": {"by": by, "at": now}})
+        given = Given(by=by, at=now).model_dump()
+        record = await self._lanes.direct(key, {**changes, "given": given})
         return (await self._with_backlogs([record]))[0]
 
-    async def _with_backlogs(self, records: Iterable[LaneRecord]) -> list[Lane]:
+    async def _with_backlogs(self, records: Iterable[LaneRecord]) -> list[LaneView]:
         found = [*records]
         depths = await self._backlog_depths(lane.key for lane in found)
-        return [_lane(lane, depths.get(lane.key, 0)) for lane in found]
+        return [view_of(lane, depths.get(lane.key, 0)) for lane in found]
 
     async def _backlog_depths(self, keys: Iterable[str]) -> dict[str, int | None]:
         """Return the depth of the backlog queue of each lane that has one."""
@@ -116,24 +108,17 @@ class LaneOperations:
         return {queues[depth.name]: depth.ready or 0 for depth in found}
 
 
-def _lane(record: LaneRecord, backlog: int | None) -> Lane:
+def view_of(record: LaneRecord, backlog: int | None) -> LaneView:
+    """Return the lane as it is shown, with the depth of its `backlog`."""
     source, _, site = record.key.partition("|")
-    given = record.order.get("given")
-    return Lane(
+    state = record.state
+    return LaneView(
         key=record.key,
         source=source,
         site=site,
-        waiting=Waiting(
-            memory=_count(record.state.get("waiting")),
-            backlog=backlog,
-            parked=_count(record.state.get("parked")),
-        ),
-        state={name: value for name, value in record.state.items() if name != "learnt"},
-        order={name: value for name, value in record.order.items() if name != "given"},
-        given=Given(**given) if isinstance(given, Mapping) else None,
+        waiting=Waiting(memory=state.waiting, backlog=backlog, requeued=state.requeued),
+        state=state,
+        directives=record.directives,
+        given=record.directives.given,
         updated=record.updated,
     )
-
-
-def _count(value: object) -> int:
-    return int(value) if isinstance(value, int | float) else 0

@@ -5,8 +5,8 @@ import contextlib
 from dataclasses import dataclass, replace
 
 from postroad_common.mail.address import AddressError, normalise_domain
+from postroad_common.schemas.lanes import RedirectDirective
 from postroad_sender.connect.lane_key import LaneKey
-from postroad_sender.connect.redirect import Redirect
 from postroad_sender.dns.addresses import literal
 from postroad_sender.dns.resolver import MxHost, Resolver
 from postroad_sender.dns.site import site_name
@@ -52,11 +52,11 @@ class Destination:
         """Whether the operator chose the host: then any address is allowed."""
         return self.route.host is not None
 
-    def redirected(self, to: Redirect | None) -> "Destination":
+    def redirected(self, to: RedirectDirective | None) -> "Destination":
         """Return the same by other hosts; a login is shown to the route's own host only."""
         if to is None:
             return self
-        changes = {"host": to.host, "port": to.port, "tls": to.tls}
+        changes = {"host": to.host, "port": to.port, "tls": TlsWish(to.tls)}
         login = {"username": None, "password": None, "verify": None}
         route = self.route.model_copy(update=changes | login)
         return replace(self, route=route, hosts=(MxHost(0, to.host),), port=to.port, asked=None)

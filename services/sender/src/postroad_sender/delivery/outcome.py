@@ -126,9 +126,9 @@ def expired(last: str) -> Outcome:
     return Outcome(Status.FAILED, Stage.ROUTE, Reply(554, "5.4.7", text[:500]), local=True)
 
 
-def ordered(reply: Reply, reason: str) -> Outcome:
-    """Return the outcome of a message that an operator has ordered to fail, for `reason`."""
-    said = f"# bounced by order: {reason}"
+def directed(reply: Reply, reason: str) -> Outcome:
+    """Return the outcome of a message that an operator has directed to fail, for `reason`."""
+    said = f"# bounced by directive: {reason}"
     return Outcome(Status.FAILED, Stage.ROUTE, reply, local=True, said=said)
 
 

@@ -39,9 +39,9 @@ class Backlog:
         self.consuming = False
         self.busy = False  # something is being done about it
         self.gone = False
-        self.sweeping = 0.0  # the time of the order that the next line is about
+        self.sweeping = 0.0  # `before` of the directive that the sweep is for
         self.zeros = 0  # how often it seemed that nothing waited
-        self.sweep_until = 0  # `shard.taken` when all that waited at that order has been taken
+        self.sweep_until = 0  # `shard.taken` when all that waited then has been taken
 
 
 class Backlogs:

@@ -13,12 +13,12 @@ import structlog
 from postroad_common.broker import Consumer, SpareQueues
 from postroad_common.broker.topology import Queue
 from postroad_common.errors import BrokerAway, StoreAway
+from postroad_common.schemas.lanes import BounceDirective
 from postroad_common.store.backlogs import BacklogRecords
 from postroad_common.tasks import BackgroundTasks
 from postroad_sender import metrics
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.lanes.backlog import Backlog, Backlogs
-from postroad_sender.lanes.directives import Bounce
 from postroad_sender.lanes.lane import Lane
 from postroad_sender.lanes.pool import HOLD_LONGEST, ConnectionPool
 from postroad_sender.timings import Timings
@@ -120,11 +120,11 @@ class BacklogFlow:
 
     # -- inside
 
-    def _sweeps(self, backlog: Backlog, lane: Lane[Job], bounce: Bounce) -> bool:
-        """Whether it may hold mail that was ordered to bounce.
+    def _sweeps(self, backlog: Backlog, lane: Lane[Job], bounce: BounceDirective) -> bool:
+        """Whether it may hold mail that is to bounce.
 
         That is taken even from the backlog of a closed lane. What else is met there goes back, so
-        it is over when as many messages were taken as waited at the order.
+        it is over when as many messages were taken as waited when it was directed.
         """
         if lane.swept >= bounce.before:
             return False
@@ -134,7 +134,7 @@ class BacklogFlow:
             return False
         return True
 
-    async def _begin_sweep(self, backlog: Backlog, bounce: Bounce) -> None:
+    async def _begin_sweep(self, backlog: Backlog, bounce: BounceDirective) -> None:
         waiting = await self._queues.count(backlog.queue.name)
         if waiting == 0 and backlog.zeros < ZEROS:
             backlog.zeros += 1  # perhaps the broker does not know; ask again

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from postroad_common.mail.requeue import RequeueReason
+from postroad_common.schemas.lanes import NO_DIRECTIVES, Directives, LimitKind
 from postroad_sender.connect.lane_key import LaneKey
-from postroad_sender.lanes.directives import NO_DIRECTIVES, Directives
 from postroad_sender.limits.shared_limit import LaneLimits
 from postroad_sender.throttle.controller import Controller
 
@@ -56,7 +56,7 @@ class Lane(Generic[W]):
     `limits` are the caps and warm-ups that it has to keep together with others, if there are any.
 
     `moved` is when a server last took or refused one of its messages (loop time). `swept` is the
-    time (Unix) up to which mail that was ordered to bounce has been looked for in the queue of its
+    time (Unix) up to which mail that is to bounce has been looked for in the queue of its
     backlog.
     """
 
@@ -128,8 +128,8 @@ class Lane(Generic[W]):
     def requeue_reason(self, now: float) -> RequeueReason:
         """Why a message that finds the lane closed goes back to a queue."""
         if self.limits is not None and self.limits.closed_for() > self.controller.closed_for(now):
-            used_up = self.limits.kind_closed()
-            return RequeueReason.WARMUP if used_up == "warmup" else RequeueReason.LIMIT_REACHED
+            is_warmup = self.limits.kind_closed() is LimitKind.WARMUP
+            return RequeueReason.WARMUP if is_warmup else RequeueReason.LIMIT_REACHED
         if self.controller.is_paused:
             return RequeueReason.PAUSED
         return RequeueReason.LANE_CLOSED

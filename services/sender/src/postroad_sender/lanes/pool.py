@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import structlog
 
 from postroad_common.mail.requeue import RequeueReason
+from postroad_common.schemas.lanes import NO_DIRECTIVES, BounceDirective, Directives
 from postroad_common.tasks import BackgroundTasks
 from postroad_sender.connect.destination import Destination
 from postroad_sender.connect.dialer import Dialer
 from postroad_sender.delivery.job import Job, Shard
-from postroad_sender.delivery.outcome import Outcome, ordered
-from postroad_sender.lanes.directives import NO_DIRECTIVES, Bounce
+from postroad_sender.delivery.outcome import Outcome, directed
 from postroad_sender.lanes.lane import Lane
 from postroad_sender.limits.connection_limit import ConnectionLimit
 from postroad_sender.tls.requirement import TlsRequirement, with_requiretls
@@ -101,7 +101,7 @@ class ConnectionPool:
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._logged = 0.0
-        self._applied = NO_DIRECTIVES
+        self._applied: Directives = NO_DIRECTIVES
         self.thorough = False  # there is mail that not every connection is good enough for
         # those of the same mail from other sources, itself included
         self.siblings: tuple[ConnectionPool, ...] = ()
@@ -175,7 +175,7 @@ class ConnectionPool:
         if directives.bounce is not None:
             for job in self.lane.shed(0, self.is_to_bounce):
                 self.bounce(job, directives.bounce)
-        if directives.draining or directives.redirect != before.redirect:
+        if directives.drain or directives.redirect != before.redirect:
             self.recycle()
         if self._timer is not None:
             self._timer.cancel()
@@ -183,13 +183,13 @@ class ConnectionPool:
         self.schedule()
 
     def is_to_bounce(self, job: Job) -> bool:
-        """Whether an operator has ordered that `job` fails."""
+        """Whether an operator has directed that `job` fails."""
         bounce = self.lane.directives.bounce
         return bounce is not None and job.message.received < bounce.before
 
-    def bounce(self, job: Job, order: Bounce) -> None:
-        """Let `job` fail, as ordered."""
-        outcome = ordered(order.reply, self.lane.directives.reason)
+    def bounce(self, job: Job, bounce: BounceDirective) -> None:
+        """Let `job` fail, as directed."""
+        outcome = directed(bounce.reply, self.lane.directives.why)
         self.disposition.finish(job, [outcome] * len(job.message.recipients))
 
     def requirement(self, job: Job) -> TlsRequirement:

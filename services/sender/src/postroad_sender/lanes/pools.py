@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
+from postroad_common.schemas.lanes import LimitKind
 from postroad_sender import metrics
 from postroad_sender.connect.destination import Destination
 from postroad_sender.connect.lane_key import LaneKey
@@ -115,12 +116,12 @@ class Pools:
         """Forget pools without work but those that are kept, and count the others."""
         waiting = 0
         states = {"idle": 0, "open": 0, "limited": 0, "closed": 0}
-        capped = {"cap": 0, "warmup": 0}
+        capped = dict.fromkeys(LimitKind, 0)
         for key, pool in list(self._pools.items()):
             lane = pool.lane
             waiting += len(lane)
-            if lane.limits is not None and lane.limits.closed_for() > 0.0:
-                capped[lane.limits.kind_closed()] += 1
+            if lane.limits is not None and (used_up := lane.limits.kind_closed()) is not None:
+                capped[used_up] += 1
             if lane.is_idle:
                 if now - lane.used > FORGET_AFTER and not is_kept(pool):
                     del self._pools[key]

@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 
 from postroad_common.errors import StoreAway
+from postroad_common.schemas.lanes import LimitKind
 from postroad_common.store.leases import DAY, Grant
 from postroad_sender.limits.connection_limit import Waiter
 
@@ -46,7 +47,7 @@ class DailyQuota:
         store: LeaseStore,
         *,
         what: str,
-        kind: str,
+        kind: LimitKind,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.name = name

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from postroad_common.schemas.lanes import LimitKind
 from postroad_common.store.leases import Leases
 from postroad_sender import metrics
 from postroad_sender.limits.caps import Limits, StaticCaps
@@ -109,7 +110,7 @@ class LimitRegistry:
             await asyncio.sleep(TIDY_EVERY)
             for quota in list(self._quotas.values()):
                 await quota.tidy()
-                if quota.kind == "warmup":
+                if quota.kind is LimitKind.WARMUP:
                     name = quota.name.removeprefix("warmup/")
                     metrics.WARMUP.labels(name).set(quota.leased)
 
@@ -134,7 +135,7 @@ class LimitRegistry:
         quotas: tuple[DailyQuota, ...] = ()
         if most is not None:
             what = f"cap of {kind} {name}"
-            quotas = (self._quota_for(f"{kind}/{name}", lambda _: most, what, "cap"),)
+            quotas = (self._quota_for(f"{kind}/{name}", lambda _: most, what, LimitKind.CAP),)
         connection_limit = (
             None if limits.connections is None else ConnectionLimit(limits.connections)
         )
@@ -162,15 +163,15 @@ class LimitRegistry:
         quotas = []
         if warmup is not None:
             name, what = f"warmup/{source.name}", f"warm-up of {source.name}"
-            quotas.append(self._quota_for(name, warmup.most_on, what, "warmup"))
+            quotas.append(self._quota_for(name, warmup.most_on, what, LimitKind.WARMUP))
             if particular:
                 number = partial(warmup.most_on, provider=provider)
                 name, what = f"{name}/{provider}", f"{what} for {provider}"
-                quotas.append(self._quota_for(name, number, what, "warmup"))
+                quotas.append(self._quota_for(name, number, what, LimitKind.WARMUP))
         most = limits.messages_per_day
         if most is not None:
             name, what = f"source/{source.name}", f"cap of source {source.name}"
-            quotas.append(self._quota_for(name, lambda _: most, what, "cap"))
+            quotas.append(self._quota_for(name, lambda _: most, what, LimitKind.CAP))
         # the numbers are made at the start: what an earlier process left is taken up or given back
         holder, cluster_limits = _short(home), self.cluster_limits.limits
         of_connections = cluster_limits.get(f"connections/{source.name}")
@@ -194,7 +195,7 @@ class LimitRegistry:
         return shared
 
     def _quota_for(
-        self, name: str, most: Callable[[int], int | None], what: str, kind: str
+        self, name: str, most: Callable[[int], int | None], what: str, kind: LimitKind
     ) -> DailyQuota:
         found = self._quotas.get(name)
         if found is None:

@@ -7,6 +7,7 @@ per second (`rate_limit`) and messages per day (`quotas`), each if there is a li
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from postroad_common.schemas.lanes import LimitKind
 from postroad_sender.limits.cluster_limit import LimitWaiters
 from postroad_sender.limits.connection_limit import ConnectionLimit, Idler, Waiter
 from postroad_sender.limits.daily_quota import DailyQuota
@@ -15,12 +16,12 @@ from postroad_sender.limits.rate_limit import RateLimit, may_pass
 
 @dataclass(frozen=True, slots=True)
 class LimitState:
-    """A limit in force, as it is shown: `kind` is `cap` or `warmup`; times are Unix seconds.
+    """A limit in force, as it is shown: times are Unix seconds.
 
     It has `until` if nothing begins because of it, and then begins again.
     """
 
-    kind: str
+    kind: LimitKind
     value: float
     reason: str
     since: float
@@ -66,10 +67,10 @@ class SharedLimit:
         if self.connection_limit is not None:
             used, allowed = self.connection_limit.used, self.connection_limit.most
             text = f"cap of {self.subject}: {used} of {allowed} connections"
-            found.append(LimitState("cap", allowed, text, self.since))
+            found.append(LimitState(LimitKind.CAP, allowed, text, self.since))
         if self.rate_limit is not None:
             text = f"cap of {self.subject}: {self.rate_limit.rate:g} messages per second"
-            found.append(LimitState("cap", self.rate_limit.rate, text, self.since))
+            found.append(LimitState(LimitKind.CAP, self.rate_limit.rate, text, self.since))
         found += [
             LimitState(quota.kind, most, quota.why(), self.since, quota.opens_at())
             for quota in self.quotas
@@ -159,9 +160,9 @@ class LaneLimits:
         longest = max(closed, key=lambda pair: pair[0], default=None)
         return "" if longest is None or longest[0] <= 0.0 else longest[1].why()
 
-    def kind_closed(self) -> str:
-        """Its kind."""
-        return next((quota.kind for quota in self._quotas if quota.closed_for() > 0.0), "")
+    def kind_closed(self) -> LimitKind | None:
+        """Return the kind of the first limit that is used up."""
+        return next((quota.kind for quota in self._quotas if quota.closed_for() > 0.0), None)
 
     def share_left(self) -> float:
         """Return what is left of today, from 0.0 to 1.0."""

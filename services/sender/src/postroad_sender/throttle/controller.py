@@ -9,9 +9,8 @@ cancel or replace by a pinned one, or first look at without it being acted upon 
 import random
 from collections.abc import Collection
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
 
+from postroad_common.schemas.lanes import EffectKind, LearntLimits
 from postroad_sender.throttle.gcra import Gcra
 from postroad_sender.throttle.rate import DEEP_CUT, Rate
 from postroad_sender.throttle.signals import Signal
@@ -29,14 +28,6 @@ CONVINCED = 2.0  # objections before one is taken to be about the lane and not a
 FORGIVEN = 0.03  # of an objection, by each message taken
 
 
-class Kind(StrEnum):
-    """What an effect restricts."""
-
-    CONNECTIONS = "connections"
-    RATE = "rate"
-    PAUSE = "pause"
-
-
 @dataclass(frozen=True, slots=True)
 class Effect:
     """A restriction in force. `value`: connections, messages per second, or when a pause ends.
@@ -44,7 +35,7 @@ class Effect:
     A `simulated` one is only shown: it is what would hold if the lane acted on what it learns.
     """
 
-    kind: Kind
+    kind: EffectKind
     value: float
     reason: str
     since: float
@@ -75,9 +66,9 @@ class Controller:
         self._failures = 0  # in a row, with nothing working
         self._strikes = 0  # policy and reputation, forgotten by successes
         self._doubt = 0.0  # objections, less what was taken since
-        self._reasons: dict[Kind, tuple[str, float]] = {}
-        self._pins: dict[Kind, Effect] = {}
-        self._dry: frozenset[Kind] = frozenset()
+        self._reasons: dict[EffectKind, tuple[str, float]] = {}
+        self._pins: dict[EffectKind, Effect] = {}
+        self._dry: frozenset[EffectKind] = frozenset()
         self._brief_until = 0.0  # what is left of a pause in a dry run
         self._refused_at = (-1.0, 0)  # when a connection was, and how many worked: for a dry run
 
@@ -87,10 +78,10 @@ class Controller:
         """How many connections there may be."""
         if self._pause_left(now) > 0.0:
             return 0
-        pin = self._pins.get(Kind.CONNECTIONS)
+        pin = self._pins.get(EffectKind.CONNECTIONS)
         if pin:
             return int(pin.value)
-        if Kind.CONNECTIONS in self._dry:
+        if EffectKind.CONNECTIONS in self._dry:
             at, working = self._refused_at
             return working if now - at < CLOSED_FIRST else self._caps.connections
         return self.utilisation.allowed(self.window.allowed())
@@ -103,7 +94,7 @@ class Controller:
         if self._limit() is None:
             return 0.0
         left = self._gcra.wait(now)
-        if left > 0.0 and Kind.RATE not in self._dry:
+        if left > 0.0 and EffectKind.RATE not in self._dry:
             self.rate.held(now)
         return left
 
@@ -114,12 +105,12 @@ class Controller:
     @property
     def is_paused(self) -> bool:
         """Whether an operator has pinned a pause."""
-        return Kind.PAUSE in self._pins
+        return EffectKind.PAUSE in self._pins
 
     def why_closed(self) -> str:
         """Return the reason of the pause in force."""
-        pin = self._pins.get(Kind.PAUSE)
-        return pin.reason if pin else self._reasons.get(Kind.PAUSE, ("", 0.0))[0]
+        pin = self._pins.get(EffectKind.PAUSE)
+        return pin.reason if pin else self._reasons.get(EffectKind.PAUSE, ("", 0.0))[0]
 
     def effects(self, now: float) -> list[Effect]:
         """All restrictions in force, pinned ones instead of learnt ones."""
@@ -128,11 +119,11 @@ class Controller:
         reasons = dict(self._reasons)
         if utilisation is not None and (window is None or utilisation < window):
             window = utilisation
-            reasons[Kind.CONNECTIONS] = self.utilisation.reason, self.utilisation.since
-        learnt: list[tuple[Kind, float | None]] = [
-            (Kind.CONNECTIONS, window),
-            (Kind.RATE, self.rate.limit),
-            (Kind.PAUSE, self._closed_until if self._closed_until > now else None),
+            reasons[EffectKind.CONNECTIONS] = self.utilisation.reason, self.utilisation.since
+        learnt: list[tuple[EffectKind, float | None]] = [
+            (EffectKind.CONNECTIONS, window),
+            (EffectKind.RATE, self.rate.limit),
+            (EffectKind.PAUSE, self._closed_until if self._closed_until > now else None),
         ]
         for kind, value in learnt:
             if value is not None and kind not in self._pins:
@@ -149,7 +140,7 @@ class Controller:
         limit = self._limit()
         if limit is not None:
             self._gcra.spend(now, limit)
-            if self.rate.is_careful and self._acts_on(Kind.RATE):
+            if self.rate.is_careful and self._acts_on(EffectKind.RATE):
                 self._gcra.hold(now + AHEAD)
 
     def on_connected(self, count: int, now: float) -> None:
@@ -165,12 +156,13 @@ class Controller:
         self._grow(busy, seconds, now)
         careful = self.rate.limit is not None and self.rate.is_careful
         self.rate.on_success(now, now - seconds)
-        if careful and not self.rate.is_careful and self._acts_on(Kind.RATE):
+        if careful and not self.rate.is_careful and self._acts_on(EffectKind.RATE):
             self._gcra.release(now)
         self._doubt = max(0.0, self._doubt - FORGIVEN)
-        if self._strikes and now - self._reasons.get(Kind.PAUSE, ("", 0.0))[1] > POLICY_PAUSE * 4:
+        reason, closed_at = self._reasons.get(EffectKind.PAUSE, ("", 0.0))
+        if self._strikes and now - closed_at > POLICY_PAUSE * 4:
             self._strikes -= 1
-            self._reasons[Kind.PAUSE] = (self._reasons[Kind.PAUSE][0], now)
+            self._reasons[EffectKind.PAUSE] = (reason, now)
 
     def on_connect_failed(
         self, working: int, signal: Signal, reason: str, now: float, delay: float | None = None
@@ -181,7 +173,7 @@ class Controller:
         elif working > 0:
             self.window.exceeded(working, now)
             self._refused_at = now, working
-            self._reasons[Kind.CONNECTIONS] = (reason, now)
+            self._reasons[EffectKind.CONNECTIONS] = (reason, now)
         else:
             self._failures += 1
             self.window.collapse()
@@ -204,7 +196,7 @@ class Controller:
             return
         self._doubt += 1.0
         if self._doubt < CONVINCED and not self.rate.is_binding(now):
-            if self._acts_on(Kind.RATE):
+            if self._acts_on(EffectKind.RATE):
                 self._gcra.hold(now + OBJECTION_PAUSE)
             return
         self._doubt = CONVINCED / 2
@@ -213,32 +205,32 @@ class Controller:
             return
         if delay is not None:
             self._close(delay, reason, now)
-        self._reasons[Kind.RATE] = (reason, now)
-        if Kind.RATE in self._dry:
+        self._reasons[EffectKind.RATE] = (reason, now)
+        if EffectKind.RATE in self._dry:
             self.rate.suppose(now)
         else:
             self.rate.on_throttled(sent_at, now)
-            if self._acts_on(Kind.RATE):
+            if self._acts_on(EffectKind.RATE):
                 self._gcra.release(now)
                 self._gcra.hold(now + self.rate.penalty.pause)
 
     # -- the operator
 
-    def cancel(self, kind: Kind, now: float) -> None:
+    def cancel(self, kind: EffectKind, now: float) -> None:
         """Lift the restriction of that kind, learnt or pinned."""
         self.unpin(kind)
         self.cancel_learnt(kind, now, since=now)
 
-    def cancel_learnt(self, kind: Kind, now: float, *, since: float) -> None:
+    def cancel_learnt(self, kind: EffectKind, now: float, *, since: float) -> None:
         """Lift what was learnt of that kind, unless it was learnt after `since`."""
-        if kind is Kind.CONNECTIONS and self.utilisation.since <= since:
+        if kind is EffectKind.CONNECTIONS and self.utilisation.since <= since:
             self.utilisation.free()
         if self._reasons.get(kind, ("", now))[1] > since:
             return
         self._reasons.pop(kind, None)
-        if kind is Kind.CONNECTIONS:
+        if kind is EffectKind.CONNECTIONS:
             self.window.free()
-        elif kind is Kind.RATE:
+        elif kind is EffectKind.RATE:
             self.rate.free()
             self._gcra.release(now)
         else:
@@ -246,15 +238,15 @@ class Controller:
             self._failures = 0
             self._strikes = 0
 
-    def unpin(self, kind: Kind) -> None:
+    def unpin(self, kind: EffectKind) -> None:
         """Lift a pin: what is learnt holds again."""
         self._pins.pop(kind, None)
 
-    def pin(self, kind: Kind, value: float, reason: str, now: float) -> None:
+    def pin(self, kind: EffectKind, value: float, reason: str, now: float) -> None:
         """Fix a restriction until it is cancelled, whatever is learnt meanwhile."""
         self._pins[kind] = Effect(kind, value, reason, now, pinned=True)
 
-    def set_dry_run(self, kinds: Collection[Kind]) -> None:
+    def set_dry_run(self, kinds: Collection[EffectKind]) -> None:
         """Restrictions of these `kinds` are learnt and shown from here on, but not acted upon.
 
         Caps and pins hold. What was learnt before is kept, and holds again behind the dry run.
@@ -262,70 +254,59 @@ class Controller:
         to what is really sent. A refused connection and a closed site keep their first second, so
         that nobody is called in a loop.
         """
-        if Kind.RATE in set(kinds) - self._dry:
+        if EffectKind.RATE in set(kinds) - self._dry:
             self._gcra = Gcra()
         self._dry = frozenset(kinds)
 
     # -- across restarts
 
-    def to_state(self, now: float, wall: float) -> dict[str, Any]:
-        """Return what was learnt, as JSON values; times become those of the `wall` clock."""
+    def learnt(self, now: float, wall: float) -> LearntLimits:
+        """Return what was learnt, for the next process; times become those of the `wall` clock."""
         shift = wall - now
-        return {
-            "window": self.window.size,
-            "ceiling": self.window.ceiling,
-            **self.rate.to_state(),
-            "gain": [
-                self.utilisation.limit,
-                self.utilisation.reason,
-                self.utilisation.since + shift,
-            ],
-            "closed_until": self._closed_until + shift if self._closed_until > now else None,
-            "strikes": self._strikes,
-            "reasons": {kind: [text, at + shift] for kind, (text, at) in self._reasons.items()},
-            "pins": {
-                kind: [
-                    pin.value + (shift if kind is Kind.PAUSE else 0.0),
-                    pin.reason,
-                    pin.since + shift,
-                ]
+        rate, utilisation = self.rate, self.utilisation
+        return LearntLimits(
+            window=self.window.size,
+            ceiling=self.window.ceiling,
+            limit=rate.limit,
+            rate_ceiling=rate.ceiling,
+            allowance=rate.bucket.allowance if rate.bucket.is_known else None,
+            penalty=rate.penalty.length,
+            utilisation=(utilisation.limit, utilisation.reason, utilisation.since + shift),
+            closed_until=self._closed_until + shift if self._closed_until > now else None,
+            strikes=self._strikes,
+            reasons={kind: (text, at + shift) for kind, (text, at) in self._reasons.items()},
+            pins={
+                kind: (_moved(kind, pin.value, shift), pin.reason, pin.since + shift)
                 for kind, pin in self._pins.items()
             },
-        }
+        )
 
-    def restore(self, state: dict[str, Any], now: float, wall: float) -> None:
-        """Take up what `to_state` gave, perhaps long ago."""
+    def restore(self, learnt: LearntLimits, now: float, wall: float) -> None:
+        """Take up what `learnt` gave, perhaps long ago."""
         shift = now - wall
-        ceiling, limit = state.get("ceiling"), state.get("limit")
-        self.window.size = float(state.get("window") or self.window.size)
-        self.window.ceiling = int(ceiling) if ceiling is not None else None
-        if limit is not None:
-            self.rate.restore(state, now)
-        worth, reason, since = state.get("gain") or (None, "", wall)
-        if worth is not None:
-            self.utilisation.restore(int(worth), str(reason), float(since) + shift)
-        closed = state.get("closed_until")
-        self._closed_until = float(closed) + shift if closed else 0.0
-        self._strikes = int(state.get("strikes") or 0)
-        self._reasons = {
-            Kind(kind): (str(text), float(at) + shift)
-            for kind, (text, at) in dict(state.get("reasons") or {}).items()
-        }
-        for name, (value, why, at) in dict(state.get("pins") or {}).items():
-            kind = Kind(name)
-            moved = float(value) + (shift if kind is Kind.PAUSE else 0.0)
-            self._pins[kind] = Effect(kind, moved, str(why), float(at) + shift, pinned=True)
+        self.window.size = float(learnt.window or self.window.size)
+        self.window.ceiling = learnt.ceiling
+        self.rate.restore(learnt, now)
+        if learnt.utilisation is not None:
+            worth, reason, since = learnt.utilisation
+            if worth is not None:
+                self.utilisation.restore(worth, reason, since + shift)
+        self._closed_until = learnt.closed_until + shift if learnt.closed_until else 0.0
+        self._strikes = learnt.strikes
+        self._reasons = {kind: (text, at + shift) for kind, (text, at) in learnt.reasons.items()}
+        for kind, (value, reason, since) in learnt.pins.items():
+            self.pin(kind, _moved(kind, value, shift), reason, since + shift)
 
     # -- inside
 
-    def _acts_on(self, kind: Kind) -> bool:
+    def _acts_on(self, kind: EffectKind) -> bool:
         return kind not in self._dry and kind not in self._pins
 
     def _grow(self, busy: int, seconds: float, now: float) -> None:
         size = self.window.allowed()
-        if Kind.CONNECTIONS in self._dry:
+        if EffectKind.CONNECTIONS in self._dry:
             self.utilisation.suppose(busy, seconds, now)
-        elif Kind.CONNECTIONS in self._pins or self.rate.is_binding(now):
+        elif EffectKind.CONNECTIONS in self._pins or self.rate.is_binding(now):
             self.utilisation.stop()
         else:
             self.utilisation.on_success(size, busy, seconds, now)
@@ -333,16 +314,18 @@ class Controller:
             self.window.grow(busy, now)
 
     def _limit(self) -> float | None:
-        pin = self._pins.get(Kind.RATE)
+        pin = self._pins.get(EffectKind.RATE)
         if pin:
             return pin.value
-        return self._caps.messages_per_second if Kind.RATE in self._dry else self.rate.current()
+        if EffectKind.RATE in self._dry:
+            return self._caps.messages_per_second
+        return self.rate.current()
 
     def _pause_left(self, now: float) -> float:
-        pin = self._pins.get(Kind.PAUSE)
+        pin = self._pins.get(EffectKind.PAUSE)
         if pin:
             return max(0.0, pin.value - now)
-        until = self._brief_until if Kind.PAUSE in self._dry else self._closed_until
+        until = self._brief_until if EffectKind.PAUSE in self._dry else self._closed_until
         return max(0.0, until - now)
 
     def _close(self, seconds: float, reason: str, now: float) -> None:
@@ -350,7 +333,7 @@ class Controller:
         self._brief_until = now + min(CLOSED_FIRST, seconds)
         if now + seconds > self._closed_until:
             self._closed_until = now + seconds
-            self._reasons[Kind.PAUSE] = (reason, now)
+            self._reasons[EffectKind.PAUSE] = (reason, now)
 
     def _on_policy(self, signal: Signal, reason: str, now: float, delay: float | None) -> None:
         """They do not want our mail this way: less of everything, and a pause that grows."""
@@ -358,9 +341,14 @@ class Controller:
         pause = delay if delay is not None else first * 2.0 ** min(self._strikes, 10)
         self._strikes += 1
         self.window.shrink(0.5, now)
-        if Kind.RATE in self._dry:
+        if EffectKind.RATE in self._dry:
             self.rate.suppose(now)
         else:
             self.rate.on_throttled(now, now, cut=DEEP_CUT)
-        self._reasons[Kind.CONNECTIONS] = self._reasons[Kind.RATE] = (reason, now)
+        self._reasons[EffectKind.CONNECTIONS] = self._reasons[EffectKind.RATE] = (reason, now)
         self._close(pause, reason, now)
+
+
+def _moved(kind: EffectKind, value: float, shift: float) -> float:
+    """Return the value of an effect on another clock: that of a pause is a time."""
+    return value + shift if kind is EffectKind.PAUSE else value

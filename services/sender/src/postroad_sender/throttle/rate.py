@@ -10,9 +10,8 @@ What an objection tells about the receiver's limit is in `bucket_estimate`, wait
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
+from postroad_common.schemas.lanes import LearntLimits
 from postroad_sender.throttle.bucket_estimate import BucketEstimate
 from postroad_sender.throttle.meter import Meter
 from postroad_sender.throttle.penalty import Penalty
@@ -142,24 +141,15 @@ class Rate:
         self.penalty.free()
         self.bucket.free()
 
-    def to_state(self) -> dict[str, float | None]:
-        """Return what was learnt, as JSON values."""
-        return {
-            "limit": self.limit,
-            "rate_ceiling": self.ceiling,
-            "allowance": self.bucket.allowance if self.bucket.is_known else None,
-            "bar": self.penalty.length,
-        }
-
-    def restore(self, state: Mapping[str, Any], now: float) -> None:
-        """Take up what `to_state` gave."""
-        limit, ceiling = state.get("limit"), state.get("rate_ceiling")
-        allowance, length = state.get("allowance"), state.get("bar")
-        self.limit = None if limit is None else float(limit)
-        self.ceiling = self.limit if ceiling is None else float(ceiling)
-        self.penalty.length = None if length is None else float(length)
-        if allowance is not None:
-            self.bucket.allowance, self.bucket.is_known = float(allowance), True
+    def restore(self, learnt: LearntLimits, now: float) -> None:
+        """Take up what an earlier process has learnt of the rate, if it has a limit."""
+        if learnt.limit is None:
+            return
+        self.limit = float(learnt.limit)
+        self.ceiling = self.limit if learnt.rate_ceiling is None else float(learnt.rate_ceiling)
+        self.penalty.length = None if learnt.penalty is None else float(learnt.penalty)
+        if learnt.allowance is not None:
+            self.bucket.allowance, self.bucket.is_known = float(learnt.allowance), True
         self.cut_at = now
 
     # -- inside

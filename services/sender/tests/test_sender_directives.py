@@ -1,4 +1,4 @@
-"""What operators order for a lane is done: bounce, redirect, drain; and read as it was meant."""
+"""What operators direct a lane to do is done: bounce, redirect, drain; and read as it was meant."""
 
 import asyncio
 import json
@@ -22,22 +22,28 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.mail.reply import Reply
 from postroad_common.schemas.events import Event, EventBatch, EventName
 from postroad_common.schemas.framing import decode, encode
+from postroad_common.schemas.lanes import (
+    NO_DIRECTIVES,
+    EffectKind,
+    Phase,
+    RedirectDirective,
+    StoredDirectives,
+)
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.schemas.returns import DeliveryFailure
 from postroad_common.service import ServiceContext
 from postroad_common.store.database import Database
 from postroad_sender.connect.destination import Destination
 from postroad_sender.connect.lane_key import LaneKey
-from postroad_sender.connect.redirect import Redirect
 from postroad_sender.delivery.job import Job
 from postroad_sender.dns.resolver import MxHost
-from postroad_sender.lanes.directives import NO_DIRECTIVES, Bounce, Directives
+from postroad_sender.lanes.directives import apply_directives
 from postroad_sender.lanes.lane import Lane
-from postroad_sender.lanes.lane_store import apply_directives, describe
+from postroad_sender.lanes.lane_state import state_of
 from postroad_sender.main import build
 from postroad_sender.routes.routes import Route
 from postroad_sender.settings import Settings
-from postroad_sender.throttle.controller import Caps, Controller, Kind
+from postroad_sender.throttle.controller import Caps, Controller
 from postroad_sender.throttle.signals import Signal
 from postroad_sender.timings import Timings
 from postroad_smtp.client.session import TlsWish
@@ -49,46 +55,38 @@ MIME = b"Subject: hello\r\n\r\nhello\r\n"
 BOUNCE = {"reply": "550 5.1.10 this domain takes no mail"}
 
 
-def lane_with(order: dict[str, Any]) -> Lane[Job]:
+def lane_with(document: dict[str, Any]) -> Lane[Job]:
     lane: Lane[Job] = Lane(LaneKey("", "mx.test"), Controller(Caps(), NOW), NOW)
-    apply_directives(lane, order, NOW, WALL)
+    apply_directives(lane, StoredDirectives.read(document), NOW, WALL)
     return lane
 
 
-# -- reading orders
+# -- values
 
 
-def test_orders_are_read_as_they_are_written():
-    directives = Directives.parse(
-        {
-            "reason": "maintenance",
-            "given": {"at": WALL, "by": "token"},
-            "paused": True,
-            "connections": 3,
-            "rate": 0.5,
-            "cancel": {"rate": WALL - 1},
-            "bounce": {**BOUNCE, "before": WALL},
-            "redirect": {"host": "spare.test", "port": 2525, "tls": "required"},
-            "drain": True,
-            "simulate": ["rate", "pause", "speed"],
-        }
-    )
-    assert directives == Directives(
-        reason="maintenance",
-        since=WALL,
-        paused_until=inf,
-        draining=True,
-        connections=3.0,
-        rate=0.5,
-        cancel=((Kind.RATE, WALL - 1),),
-        bounce=Bounce(WALL, Reply(550, "5.1.10", "this domain takes no mail")),
-        redirect=Redirect("spare.test", 2525, TlsWish.REQUIRED),
-        simulate=frozenset({Kind.RATE, Kind.PAUSE}),
-    )
+def test_directives_are_read_as_they_are_written():
+    document = {
+        "reason": "maintenance",
+        "given": {"at": WALL, "by": "token"},
+        "paused": True,
+        "connections": 3,
+        "rate": 0.5,
+        "cancel": {"rate": WALL - 1},
+        "bounce": {**BOUNCE, "before": WALL},
+        "redirect": {"host": "spare.test", "port": 2525, "tls": "required"},
+        "drain": True,
+        "simulate": ["rate", "pause", "speed"],
+    }
+    directives = StoredDirectives.read(document)
+    assert directives.document() == {**document, "simulate": ["rate", "pause"]}
+    assert directives.paused_until == inf
+    assert directives.bounce is not None
+    assert directives.bounce.reply == Reply(550, "5.1.10", "this domain takes no mail")
+    assert directives.cancel == {EffectKind.RATE: WALL - 1}
 
 
 @pytest.mark.parametrize(
-    "order",
+    "document",
     [
         {"bounce": {"reply": "450 4.2.0 later", "before": 1.0}},
         {"bounce": {"reply": "nonsense", "before": 1.0}},
@@ -101,8 +99,8 @@ def test_orders_are_read_as_they_are_written():
         {"drain": "yes", "simulate": "rate", "given": 7},
     ],
 )
-def test_order_that_makes_no_sense_is_left_out(order: dict[str, Any]):
-    assert Directives.parse(order) == NO_DIRECTIVES
+def test_directive_that_makes_no_sense_is_left_out(document: dict[str, Any]):
+    assert StoredDirectives.read({**document, "reason": "x"}) == StoredDirectives(reason="x")
 
 
 JSON = st.recursive(
@@ -120,37 +118,40 @@ FIELDS = st.sampled_from(
 
 @settings(max_examples=40)
 @given(st.dictionaries(FIELDS, JSON, max_size=4))
-def test_no_order_whatever_is_in_it_stops_the_lane_from_being_described(order: dict[str, Any]):
-    state = describe(lane_with(order), NOW, WALL)
-    assert state["phase"] in {"idle", "limited", "paused", "draining", "drained"}
+def test_no_directive_whatever_is_in_it_stops_the_lane_from_being_described(
+    document: dict[str, Any],
+):
+    state = state_of(lane_with(document), NOW, WALL)
+    assert state.phase in {"idle", "limited", "paused", "draining", "drained"}
+    json.dumps(state.document(), allow_nan=False)
 
 
-def test_order_given_twice_holds_since_the_first_time():
-    order = {"paused": WALL + 60, "rate": 2, "given": {"at": WALL - 10}}
-    lane = lane_with(order)
-    first = describe(lane, NOW, WALL)
-    apply_directives(lane, order, NOW + 5, WALL + 5)
-    again = describe(lane, NOW + 5, WALL + 5)
-    assert first["effects"] == again["effects"]
-    pause = next(effect for effect in first["effects"] if effect["kind"] == "pause")
-    assert (pause["since"], pause["until"]) == (WALL - 10, WALL + 60)
+def test_directive_given_twice_holds_since_the_first_time():
+    document = {"paused": WALL + 60, "rate": 2, "given": {"at": WALL - 10}}
+    lane = lane_with(document)
+    first = state_of(lane, NOW, WALL)
+    apply_directives(lane, StoredDirectives.read(document), NOW + 5, WALL + 5)
+    again = state_of(lane, NOW + 5, WALL + 5)
+    assert first.effects == again.effects
+    pause = next(effect for effect in first.effects if effect.kind is EffectKind.PAUSE)
+    assert (pause.since, pause.until) == (WALL - 10, WALL + 60)
 
 
 def test_pause_whose_time_is_over_is_not_shown_any_more():
     lane = lane_with({"paused": WALL + 60})
-    assert describe(lane, NOW, WALL)["phase"] == "paused"
-    assert describe(lane, NOW + 61, WALL + 61)["phase"] == "idle"
+    assert state_of(lane, NOW, WALL).phase is Phase.PAUSED
+    assert state_of(lane, NOW + 61, WALL + 61).phase is Phase.IDLE
 
 
 def test_lane_is_drained_only_when_nothing_is_connected():
     lane = lane_with({"drain": True})
     assert lane.controller.connections(NOW) == 0
     lane.working = 1
-    assert describe(lane, NOW, WALL)["phase"] == "draining"
+    assert state_of(lane, NOW, WALL).phase is Phase.DRAINING
     lane.working = 0
-    assert describe(lane, NOW, WALL)["phase"] == "drained"
-    apply_directives(lane, {}, NOW, WALL)
-    assert describe(lane, NOW, WALL)["phase"] == "idle"
+    assert state_of(lane, NOW, WALL).phase is Phase.DRAINED
+    apply_directives(lane, NO_DIRECTIVES, NOW, WALL)
+    assert state_of(lane, NOW, WALL).phase is Phase.IDLE
 
 
 def test_simulated_effects_are_shown_as_such_and_hold_nothing_back():
@@ -158,20 +159,20 @@ def test_simulated_effects_are_shown_as_such_and_hold_nothing_back():
     for _ in range(3):
         reason = "421 4.7.0 blocked"
         lane.controller.on_connect_failed(0, Signal.REPUTATION, reason, NOW)
-    state = describe(lane, NOW + 5, WALL + 5)
-    assert state["phase"] == "idle"
-    assert {effect["simulated"] for effect in state["effects"]} == {True}
-    assert "pause" in {effect["kind"] for effect in state["effects"]}
+    state = state_of(lane, NOW + 5, WALL + 5)
+    assert state.phase is Phase.IDLE
+    assert {effect.simulated for effect in state.effects} == {True}
+    assert EffectKind.PAUSE in {effect.kind for effect in state.effects}
     assert lane.controller.wait(NOW + 5) == 0.0
-    apply_directives(lane, {}, NOW + 5, WALL + 5)
-    assert describe(lane, NOW + 5, WALL + 5)["phase"] == "closed"
+    apply_directives(lane, NO_DIRECTIVES, NOW + 5, WALL + 5)
+    assert state_of(lane, NOW + 5, WALL + 5).phase is Phase.CLOSED
 
 
 def test_redirect_takes_no_login_along():
     route = Route(domain="*", host="own.test", username="me", password="secret", verify=True)
     own = Destination(LaneKey("", "own.test:25"), route, (MxHost(0, "own.test"),), 25)
     assert own.redirected(None) is own
-    there = own.redirected(Redirect("127.0.0.1", 2525, TlsWish.NONE))
+    there = own.redirected(RedirectDirective(host="127.0.0.1", port=2525, tls="none"))
     assert (there.hosts, there.port) == ((MxHost(0, "127.0.0.1"),), 2525)
     assert (there.route.username, there.route.password) == (None, None)
     assert there.route.tls is TlsWish.NONE
@@ -179,7 +180,7 @@ def test_redirect_takes_no_login_along():
     assert there.key == own.key
 
 
-# -- a sender that obeys
+# -- a sender that applies them
 
 
 class Process:
@@ -246,12 +247,12 @@ class Process:
             )
             await self.publisher.publish(topology.OUTBOUND.name, "d.test", encode(message, MIME))
 
-    async def order(self, **changes: Any) -> None:
-        await self.database.lanes.order(self.lane, changes)
+    async def direct(self, **changes: Any) -> None:
+        await self.database.lanes.direct(self.lane, changes)
 
     async def is_in(self, phase: str) -> bool:
         record = await self.database.lanes.get(self.lane)
-        return record is not None and record.state.get("phase") == phase
+        return record is not None and record.state.phase == phase
 
     async def depth(self, name: str) -> int:
         connection = await aio_pika.connect(self._amqp_url)
@@ -300,18 +301,18 @@ async def process(
 
 async def test_bounced_is_what_waits_and_not_what_is_under_way(process: Process, sink: Any):
     sink.gate.clear()
-    await process.order(connections=1, reason="one at a time")
+    await process.direct(connections=1, reason="one at a time")
     await process.hand_in("first@d.test")
     await until(lambda: process.is_in("limited"))
     await process.hand_in(*(f"u{number}@d.test" for number in range(5)))
-    await process.order(bounce={**BOUNCE, "before": time.time()}, reason="it was a mistake")
+    await process.direct(bounce={**BOUNCE, "before": time.time()}, reason="it was a mistake")
     failed = await process.told(EventName.FAILED, 5)
     assert {event.facts["reply"] for event in failed} == {BOUNCE["reply"]}
     assert {failure.outcome for failure in process.failures} == {"failed"}
-    assert failed[0].facts["conversation"] == "# bounced by order: it was a mistake"
+    assert failed[0].facts["conversation"] == "# bounced by directive: it was a mistake"
     sink.gate.set()
     await process.told(EventName.DELIVERED, 1)
-    await process.hand_in("after@d.test")  # younger than the order
+    await process.hand_in("after@d.test")  # younger than the directive
     await process.told(EventName.DELIVERED, 2)
     assert sink.recipients == ["first@d.test", "after@d.test"]
     assert len(process.failures) == 5
@@ -326,7 +327,7 @@ async def test_bounce_works_off_the_backlog_of_a_closed_lane_and_leaves_what_is_
     queue = topology.parked_queue(process.lane).name
     await process.hand_in("first@d.test")
     await process.told(EventName.DELIVERED, 1)
-    await process.order(paused=True)
+    await process.direct(paused=True)
     await until(lambda: process.is_in("paused"))
     await process.hand_in(*(f"u{number}@d.test" for number in range(40)))
 
@@ -338,12 +339,12 @@ async def test_bounce_works_off_the_backlog_of_a_closed_lane_and_leaves_what_is_
     requeued = await process.depth(queue)
     await process.hand_in("younger@d.test")
     await until(lambda: holds(requeued + 1))
-    await process.order(bounce={**BOUNCE, "before": before})
+    await process.direct(bounce={**BOUNCE, "before": before})
     await process.told(EventName.FAILED, requeued)
 
     async def is_swept() -> bool:
         record = await process.database.lanes.get(process.lane)
-        return record is not None and record.state.get("swept") == before
+        return record is not None and record.state.swept == before
 
     await until(is_swept)
 
@@ -352,7 +353,7 @@ async def test_bounce_works_off_the_backlog_of_a_closed_lane_and_leaves_what_is_
 
     await until(holds_the_younger)
     assert sink.recipients == ["first@d.test"]
-    await process.order(paused=None)
+    await process.direct(paused=None)
     await process.told(EventName.DELIVERED, 2)
     assert sink.recipients == ["first@d.test", "younger@d.test"]
 
@@ -364,11 +365,11 @@ async def test_redirected_mail_goes_elsewhere_until_it_is_taken_back(
     await process.hand_in("one@d.test")
     await process.told(EventName.DELIVERED, 1)
     assert sink.open == 1  # kept for the next message, which must not go there
-    await process.order(redirect={"host": "127.0.0.1", "port": spare.port, "tls": "none"})
+    await process.direct(redirect={"host": "127.0.0.1", "port": spare.port, "tls": "none"})
     await until(lambda: sink.open == 0)
     await process.hand_in("two@d.test")
     await process.told(EventName.DELIVERED, 2)
-    await process.order(redirect=None)
+    await process.direct(redirect=None)
     await until(lambda: spare.open == 0)
     await process.hand_in("three@d.test")
     await process.told(EventName.DELIVERED, 3)
@@ -380,10 +381,10 @@ async def test_drained_lane_finishes_what_is_under_way_and_gives_back_the_rest(
     process: Process, sink: Any
 ):
     sink.gate.clear()
-    await process.order(connections=2)
+    await process.direct(connections=2)
     await process.hand_in(*(f"u{number}@d.test" for number in range(10)))
     await until(lambda: sink.open == 2)
-    await process.order(drain=True, reason="maintenance")
+    await process.direct(drain=True, reason="maintenance")
     await until(lambda: process.is_in("draining"))
     waiting = await process.told(EventName.DEFERRED, 8)
     assert {event.facts["reason"] for event in waiting} == {"delivery suspended: maintenance"}
@@ -391,7 +392,7 @@ async def test_drained_lane_finishes_what_is_under_way_and_gives_back_the_rest(
     await until(lambda: process.is_in("drained"))
     assert sink.open == 0
     assert len(sink.taken) == 2
-    await process.order(drain=None)
+    await process.direct(drain=None)
     await until(lambda: process.is_in("limited"))  # by its cap of two connections
     await process.hand_in("later@d.test")
     await until(lambda: "later@d.test" in sink.recipients)
