@@ -177,11 +177,7 @@ def test_success_is_notified_where_the_sender_asks_for_it(road: Any, make_mail: 
     road.sink.behave(
         {"stage": "connect", "extensions": {"DSN": False}}, {"stage": "message", "drop": "after"}
     )
-    sink = road.stack.document.sink.http
-    road.until(
-        lambda: httpx.get(f"{sink}/counts").json()["connections"]["now"] == 0,
-        "connections that are older than that are closed",
-    )
+    wait_until_all_connections_are_closed(road)
     owner = address("owner")
     message, _ = sent(
         road,
@@ -193,6 +189,16 @@ def test_success_is_notified_where_the_sender_asks_for_it(road: Any, make_mail: 
         rcpt_options=["NOTIFY=SUCCESS"],
     )
     check_notification(road, message, owner, {"relayed"}, b"order-7")
+    wait_until_all_connections_are_closed(road)
+
+
+def wait_until_all_connections_are_closed(road: Any) -> None:
+    """Wait until the sink has no connection that was opened under other rules."""
+    sink = road.stack.document.sink.http
+    road.until(
+        lambda: httpx.get(f"{sink}/counts", timeout=90).json()["connections"]["now"] == 0,
+        "the sink has no connections",
+    )
 
 
 def test_delay_is_notified_after_hours(road: Any) -> None:

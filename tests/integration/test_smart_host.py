@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import smtplib
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from postroad_testing.ports import free_port
 
 MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
@@ -78,23 +79,21 @@ def postfix(road: Any, program: Callable[[str], str]) -> Iterator[Postfix]:
     for name in ("config", "spool", "data"):
         (folder / name).mkdir()
     os.chown(folder / "data", pwd.getpwnam("postfix").pw_uid, -1)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config = folder / "config"
     shutil.copy(document.ca, config / "ca.pem")
     (config / "sasl").write_text(f"[localhost]:{document.smtp.port} {username}:{password}\n")
     (config / "master.cf").write_text(MASTER.format(port=port))
     (config / "main.cf").write_text(MAIN.format(folder=folder, relay=document.smtp.port))
-    subprocess.run([command, "-c", str(config), "start"], check=True, timeout=60)
+    subprocess.run([command, "-c", str(config), "start"], check=True, timeout=200)
     try:
         yield Postfix(port, folder / "log")
     finally:
-        subprocess.run([command, "-c", str(config), "stop"], check=False, timeout=60)
+        subprocess.run([command, "-c", str(config), "stop"], check=False, timeout=200)
         shutil.rmtree(folder)
 
 
-@pytest.mark.timeout(300)  # the first time Postfix has to be installed
+@pytest.mark.timeout(600)  # the first time Postfix has to be installed
 def test_mail_through_postfix_arrives_with_its_dsn_parameters(
     road: Any, postfix: Postfix, subject: str
 ):

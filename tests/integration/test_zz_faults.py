@@ -72,7 +72,7 @@ class Load:
         finally:
             self._stop.set()
             for thread in self._threads:
-                thread.join(60)
+                thread.join(200)
                 assert not thread.is_alive()
 
     def rush(self) -> None:
@@ -90,6 +90,7 @@ class Load:
         return set(self.accepted) - set(self.copies)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "victims",
     [

@@ -60,7 +60,7 @@ def test_document_names_everything_that_the_contract_promises(stack: Stack):
     assert services | {"rabbitmq", "mongod", "sink"} <= set(document["pids"])
     assert len(document["pids"]["sender"]) == len(document["metrics"]["sender"]) == 2
     for url in [url for urls in document["metrics"].values() for url in urls]:
-        assert "# TYPE" in httpx.get(url).text
+        assert "# TYPE" in httpx.get(url, timeout=90).text
 
 
 def test_demo_succeeds_twice_on_a_running_stack_and_leaves_it_running(stack: Stack):
@@ -159,7 +159,7 @@ def test_token_with_one_scope_can_do_that_and_nothing_else(stack: Stack):
 def test_domains_suppressions_and_webhooks_are_administered(stack: Stack):
     made = answer(stack, "domains", "create", "shop.test")
     assert any(record["type"] == "TXT" for record in made["records"])
-    assert [row["domain"] for row in answer(stack, "domains", "list")] == ["shop.test"]
+    assert "shop.test" in {row["domain"] for row in answer(stack, "domains", "list")}
     assert postroad(stack, "domains", "delete", "shop.test").returncode == 0
 
     answer(stack, "suppressions", "create", "no+more@example.test", "--reason", "asked us")
@@ -171,7 +171,7 @@ def test_domains_suppressions_and_webhooks_are_administered(stack: Stack):
     assert (changed["disabled"], changed["events"]) == (True, ["delivered"])
     assert answer(stack, "webhooks", "rotate", hook["id"])["secret"] != hook["secret"]
     assert postroad(stack, "webhooks", "delete", hook["id"]).returncode == 0
-    assert answer(stack, "webhooks", "list") == []
+    assert hook["id"] not in {row["id"] for row in answer(stack, "webhooks", "list")}
 
 
 def test_lane_is_given_orders_and_dead_letters_are_looked_at(stack: Stack):
@@ -246,5 +246,5 @@ def test_killed_service_is_back_and_mail_flows_again(stack: Stack):
                 "mime": "From: shop@shop.test\r\nSubject: again\r\n\r\nhello\r\n",
             },
         )
-        (arrived,) = sink.wait(recipient="again@example.test", since=before, limit=20)
+        (arrived,) = sink.wait(recipient="again@example.test", since=before, limit=90)
     assert arrived.subject == "again"

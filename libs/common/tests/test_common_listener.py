@@ -18,7 +18,7 @@ async def test_it_answers_on_the_port_it_tells_and_not_after_stop():
 
     listener = HttpListener(Starlette(routes=[Route("/", hello)]), "127.0.0.1", 0, grace=1.0)
     await listener.start()
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=90) as client:
         answer = await client.get(f"http://127.0.0.1:{listener.port}/")
         assert (answer.status_code, answer.text) == (200, "hello")
         assert "server" not in answer.headers

@@ -44,7 +44,7 @@ def test_program_takes_mail_under_tls_and_stops_at_sigterm(program: Program, tmp
     with smtplib.SMTP("127.0.0.1", addresses["smtp_port"], timeout=90) as client:
         client.starttls(context=ssl.create_default_context(cafile=str(files.ca)))
         client.sendmail("a@x.test", ["b@y.test"], b"Subject: hi\r\n\r\n" + b"x\r\n" * 100_000)
-        (message,) = httpx.get(f"{addresses['http']}/messages", trust_env=False).json()
+        (message,) = httpx.get(f"{addresses['http']}/messages", trust_env=False, timeout=90).json()
         assert message["tls"]["version"] == "TLSv1.3"
         assert message["size"] == 15 + 300_000
     process.send_signal(signal.SIGTERM)

@@ -36,12 +36,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def insert(uri: str, number: int) -> None:
-    with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=10_000) as client:
+    with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=90_000) as client:
         client.get_default_database()["kept"].insert_one({"_id": number})
 
 
 def numbers(uri: str) -> list[int]:
-    with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=10_000) as client:
+    with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=90_000) as client:
         return sorted(row["_id"] for row in client.get_default_database()["kept"].find())
 
 

@@ -268,7 +268,7 @@ async def test_client_that_hangs_up_is_no_fault_of_ours(listener: HttpListener):
 
 
 async def test_fault_of_ours_is_500_without_details(listener: HttpListener):
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=90) as client:
         answer = await client.get(f"http://127.0.0.1:{listener.port}/fail")
     assert answer.status_code == 500
     assert answer.json()["error"]["code"] == "internal_error"

@@ -49,7 +49,7 @@ async def serving(image_cache: ImageCache, spool: Spool) -> AsyncIterator[httpx.
     listener = Listener(handler, "127.0.0.1", 0, reuse_port=False)
     await listener.start()
     base = f"http://127.0.0.1:{listener.port}"
-    async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=90) as client:
         yield client
     await listener.stop()
 

@@ -61,7 +61,7 @@ async def running(
     await listener.start()
     base = f"http://127.0.0.1:{listener.port}"
     async with httpx.AsyncClient(
-        base_url=base, headers={"User-Agent": BROWSER}, trust_env=False
+        base_url=base, headers={"User-Agent": BROWSER}, trust_env=False, timeout=90
     ) as client:
         yield Tracker(client, spool, listener.port)
     await listener.stop()

@@ -18,7 +18,7 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import Event, EventBatch
 from postroad_common.schemas.framing import decode
 from postroad_common.tokens import Keyring, LinkSigner
-from postroad_testing.process import free_port
+from postroad_testing.ports import free_port
 
 IMPATIENT = (
     "from postroad_common.broker import link; from postroad_tracker import forwarder;"
@@ -92,7 +92,7 @@ class Tracker:
             "POSTROAD_SPOOL_DIR": str(spool),
         }
         self._process: asyncio.subprocess.Process | None = None
-        self.client = httpx.AsyncClient(headers=BROWSER, trust_env=False)
+        self.client = httpx.AsyncClient(headers=BROWSER, trust_env=False, timeout=90)
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
@@ -228,4 +228,4 @@ async def test_sigterm_forwards_what_is_held_at_once(tracker: Tracker, line: Lin
     for message in messages:
         await tracker.click(message)
     assert await tracker.end(signal.SIGTERM) == 0
-    await queue.until(messages, seconds=3)
+    await queue.until(messages)

@@ -11,7 +11,7 @@ from typing import Any, Self
 import httpx
 from pydantic import BaseModel, ConfigDict
 
-_TIMEOUT = 10.0
+_TIMEOUT = 60.0
 _LONGEST_WAIT = 50.0
 
 

@@ -9,7 +9,7 @@ from postroad_stack.errors import RestError, StackError
 from postroad_stack.rest import RestClient
 
 _NAME = "demo"
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 _ALL_FEATURES = {
     "inlinecss": True,
     "clicktracking": True,

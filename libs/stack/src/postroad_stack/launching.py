@@ -24,7 +24,7 @@ FOR_GOOD = signal.SIGUSR1
 _POLL = 0.1
 _START_LIMIT = 300.0
 _STOP_LIMIT = 120.0
-_APPEAR_LIMIT = 30.0
+_APPEAR_LIMIT = 60.0
 
 Watch = Callable[[StackStatus], None]
 

@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 from postroad_stack.errors import RestError
 
-_TIMEOUT = 15.0
+_TIMEOUT = 60.0
 
 Json = dict[str, Any]
 

@@ -29,7 +29,7 @@ from postroad_stack.state_dir import StateDir
 from postroad_stack.status import ProcessState, ProcessStatus, StackStatus
 
 _POLL = 0.05
-_BACK_LIMIT = 60.0
+_BACK_LIMIT = 120.0
 
 
 class Stack:
@@ -203,7 +203,7 @@ class Stack:
         launching.stop(self._state, wipe=wipe)
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, limit: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, *, limit: float = 90.0) -> None:
     """Return as soon as `condition` is true.
 
     Raises:

@@ -4,7 +4,7 @@ import asyncio
 
 from yarl import URL
 
-from postroad_testing.process import free_port
+from postroad_testing.ports import free_port
 
 _OCTETS = 65_536
 

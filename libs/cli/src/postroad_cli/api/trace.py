@@ -15,7 +15,7 @@ from postroad_stack.rest import Json, RestClient
 
 _FINAL = frozenset({"delivered", "failed", "bounced", "suppressed", "expired"})
 _POLL_SECONDS = 0.5
-_APPEAR_SECONDS = 10.0  # from acceptance to the history
+_APPEAR_SECONDS = 60.0  # from acceptance to the history
 _COLOURS = {
     "accepted": "cyan",
     "transformed": "cyan",

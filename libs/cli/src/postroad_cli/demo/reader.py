@@ -4,7 +4,7 @@ import httpx
 
 from postroad_cli.demo.failure import DemoFailedError
 
-_TIMEOUT = 5.0
+_TIMEOUT = 30.0
 _FOUND = 302
 _AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Postroad-demo-reader"
 

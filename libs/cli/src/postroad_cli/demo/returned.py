@@ -11,7 +11,7 @@ from email.utils import formatdate, make_msgid
 from postroad_cli.demo.failure import DemoFailedError
 from postroad_stack.document import Listener
 
-_TIMEOUT = 15.0
+_TIMEOUT = 60.0
 _OK = 250
 _HOST = "mx.example.test"
 STATUS = "5.1.1"

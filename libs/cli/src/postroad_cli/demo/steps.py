@@ -12,8 +12,8 @@ from postroad_sink.client import SinkClient, SinkMessage
 from postroad_stack.document import StackDocument
 from postroad_stack.rest import Json, RestClient
 
-_ARRIVE = 20.0
-_SHOW = 20.0
+_ARRIVE = 60.0
+_SHOW = 60.0
 _POLL = 0.05
 
 

@@ -8,7 +8,7 @@ from postroad_cli.demo.failure import DemoFailedError
 from postroad_cli.demo.mails import Mail
 from postroad_stack.document import StackDocument
 
-_TIMEOUT = 15.0
+_TIMEOUT = 60.0
 _OK = 250
 
 

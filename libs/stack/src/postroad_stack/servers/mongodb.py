@@ -21,7 +21,7 @@ from postroad_stack.state_dir import StateDir, write_atomically
 
 DATABASE = "postroad"
 _SET = "postroad"
-_PATIENCE = 60.0
+_PATIENCE = 90.0
 _GRACE = 30.0
 _TRY_MS = 3000
 
