@@ -1,16 +1,192 @@
-"""Receiving servers, a name server and an authority for the sender's tests."""
+"""Senders that run in this process, and the world around them: queues, receivers, DNS."""
 
 import asyncio
+import json
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from postroad_common.broker import BrokerLink, EventWriter, Publisher, topology
+from postroad_common.health import Health
+from postroad_common.schemas.events import Event, EventName
+from postroad_common.schemas.framing import encode
+from postroad_common.schemas.outbound import OutboundMessage
+from postroad_common.schemas.returns import DeliveryFailure
+from postroad_common.service import ServiceContext
+from postroad_common.store.database import Database
+from postroad_sender.dns.addresses import is_public
+from postroad_sender.main import build
+from postroad_sender.settings import Settings
+from postroad_sender.timings import Timings
+from postroad_testing import factories
 from postroad_testing.certificates import Authority, self_signed
 from postroad_testing.dialogserver import Start, dialog_servers
+from postroad_testing.factories import MIME
 from postroad_testing.nameserver import NameServer, running_name_server
+from postroad_testing.queues import Queues
+from postroad_testing.waiting import until
+
+
+class _Running:
+    """A sender in this process, with connections and a database of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        outgoing, incoming = (BrokerLink(settings.amqp_url, role) for role in ("out", "in"))
+        publisher = Publisher(outgoing)
+        self._links = (outgoing, incoming)
+        self.context = ServiceContext(
+            name="sender",
+            settings=settings,
+            link=incoming,
+            publisher=publisher,
+            events=EventWriter(publisher),
+            database=Database(settings.mongodb_uri),
+            health=Health(),
+        )
+
+    async def start(self, timings: Timings, permits: Callable[[str], bool]) -> None:
+        for link in self._links:
+            link.start()
+            await link.up.wait()
+        self.context.events.start()
+        await build(self.context, timings, permits)
+
+    async def stop(self) -> None:
+        """End it as at SIGTERM."""
+        for hook in self.context.drain_hooks:
+            await hook()
+        await self.context.events.close()
+        await self.context.tasks.close()
+        for link in self._links:
+            await link.close()
+        await self.context.database.close()
+
+
+class Senders:
+    """Senders in this process, by their names in EHLO, and the queues around them.
+
+    `timings` and `permits` are theirs, `settings` what each has beside what its start says.
+    """
+
+    def __init__(self, amqp_url: str, mongodb_uri: str, spool: Path) -> None:
+        self.timings = Timings()
+        self.permits: Callable[[str], bool] = is_public
+        self.settings: dict[str, Any] = {
+            "amqp_url": amqp_url,
+            "mongodb_uri": mongodb_uri,
+            "secret": ("a secret for tests only",),
+        }
+        self.events: list[Event] = []
+        self.failures: list[tuple[DeliveryFailure, bytes]] = []
+        self.queues = Queues(amqp_url)
+        self.database = Database(mongodb_uri)
+        self._spool = spool
+        self._running: dict[str, _Running] = {}
+        self._link = BrokerLink(amqp_url, "test")
+        self._publisher = Publisher(self._link)
+
+    async def open(self) -> None:
+        """Connect to hand messages in."""
+        self._link.start()
+        await self._link.up.wait()
+
+    async def start(
+        self, routes: list[dict[str, Any]], *, name: str = "me.test", **more: Any
+    ) -> ServiceContext[Settings]:
+        """Start a sender; `more` are settings, those of several values as JSON."""
+        given = {
+            key: json.dumps(value) if isinstance(value, list | dict) else value
+            for key, value in (self.settings | more).items()
+        }
+        running = _Running(
+            Settings(
+                hostname=name,
+                spool_dir=self._spool / name,
+                routes=json.dumps(routes),
+                **given,
+            )
+        )
+        self._running[name] = running
+        await running.start(self.timings, self.permits)
+        return running.context
+
+    async def stop(self, name: str = "me.test") -> None:
+        """End a sender as at SIGTERM."""
+        await self._running.pop(name).stop()
+
+    async def close(self) -> None:
+        """End all of them."""
+        for name in list(self._running):
+            await self.stop(name)
+        await self.database.close()
+        await self._link.close()
+
+    async def hand_in(
+        self, *addresses: str, octets: bytes = MIME, **changes: Any
+    ) -> OutboundMessage:
+        """Put one message on the shard of its first address."""
+        values = {
+            "mail_from": "bounce+x@bounce.test",
+            "expires": time.time() + 3600,
+            "size": len(octets),
+            **changes,
+        }
+        message = factories.outbound(*addresses, **values)
+        await self._publisher.publish(
+            topology.OUTBOUND.name, _domain(addresses[0]), encode(message, octets)
+        )
+        return message
+
+    async def put(self, *addresses: str, shard: str = "") -> None:
+        """Put a message for each address on `shard`, or on the shard of its domain."""
+        exchange = "" if shard else topology.OUTBOUND.name
+        batch = [
+            (
+                exchange,
+                shard or _domain(address),
+                encode(factories.outbound(address), MIME),
+            )
+            for address in addresses
+        ]
+        for start in range(0, len(batch), 500):
+            await self._publisher.publish_many(batch[start : start + 500])
+
+    async def read(self) -> None:
+        """Take what is on the queues of events and failures."""
+        self.events += await self.queues.events()
+        self.failures += await self.queues.failures()
+
+    def named(self, *names: EventName) -> list[Event]:
+        """Return the events read so far with one of these names."""
+        return [event for event in self.events if event.event in names]
+
+    async def told(self, name: EventName, count: int = 1) -> list[Event]:
+        """Wait until `count` events of that name were written."""
+
+        async def enough() -> bool:
+            await self.read()
+            return len(self.named(name)) >= count
+
+        await until(enough, what=f"{count} events {name} are written")
+        return self.named(name)
+
+
+def _domain(address: str) -> str:
+    return address.partition("@")[2]
+
+
+@pytest.fixture
+async def senders(amqp_url: str, mongodb_uri: str, tmp_path: Path) -> AsyncIterator[Senders]:
+    """Yield senders, none of them started."""
+    found = Senders(amqp_url, mongodb_uri, tmp_path)
+    await found.open()
+    yield found
+    await found.close()
 
 
 @pytest.fixture

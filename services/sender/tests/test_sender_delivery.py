@@ -3,171 +3,29 @@
 import asyncio
 import hashlib
 import json
-import os
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import aio_pika
 import pytest
 
-from postroad_common.broker import BrokerLink, EventWriter, Publisher, topology
-from postroad_common.health import Health
+from postroad_common.broker import topology
 from postroad_common.mail.identifiers import new_id
-from postroad_common.schemas.events import Event, EventBatch, EventName
-from postroad_common.schemas.framing import decode, encode
-from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient, Patch
-from postroad_common.schemas.returns import DeliveryFailure
-from postroad_common.service import ServiceContext
-from postroad_common.store.database import Database
-from postroad_sender.dns.addresses import is_public
-from postroad_sender.main import build
-from postroad_sender.settings import Settings
-from postroad_sender.timings import Timings
+from postroad_common.schemas.events import EventName
+from postroad_common.schemas.outbound import OutboundRecipient, Patch
+from postroad_testing.factories import MIME
+from postroad_testing.forwarder import Forwarder
+from postroad_testing.process import ServiceProcess
 from postroad_testing.waiting import until
-
-MIME = b"Subject: hello\r\nFrom: a@b.test\r\n\r\nhello\r\n"
-
-
-class Sender:
-    """A sender process in this process, and the queues around it."""
-
-    def __init__(self, amqp_url: str, mongodb_uri: str, spool: Path) -> None:
-        self.timings = Timings()
-        self.permits: Callable[[str], bool] = is_public
-        self._amqp_url = amqp_url
-        self._mongodb_uri = mongodb_uri
-        self._spool = spool
-        self.events: list[Event] = []
-        self.failures: list[tuple[DeliveryFailure, bytes]] = []
-        self.context: ServiceContext[Settings] | None = None
-        self._outgoing = BrokerLink(amqp_url, "test")
-        self.publisher = Publisher(self._outgoing)
-        self.database = Database(mongodb_uri)
-
-    async def start(self, routes: list[dict[str, Any]], **more: Any) -> None:
-        settings = Settings(
-            amqp_url=self._amqp_url,
-            mongodb_uri=self._mongodb_uri,
-            secret=("a secret for tests only",),
-            hostname="me.test",
-            spool_dir=self._spool,
-            routes=json.dumps(routes),
-            **{"retry_schedule": "0.2", **more},
-        )
-        outgoing = BrokerLink(self._amqp_url, "sender publish")
-        incoming = BrokerLink(self._amqp_url, "sender consume")
-        publisher = Publisher(outgoing)
-        self.context = ServiceContext(
-            name="sender",
-            settings=settings,
-            link=incoming,
-            publisher=publisher,
-            events=EventWriter(publisher),
-            database=self.database,
-            health=Health(),
-        )
-        for link in (self._outgoing, outgoing, incoming):
-            link.start()
-            await asyncio.wait_for(link.up.wait(), 90)
-        self._links = (outgoing, incoming)
-        self.context.events.start()
-        await build(self.context, self.timings, self.permits)
-
-    async def drain(self) -> None:
-        """As at SIGTERM."""
-        if self.context is None:
-            return
-        context, self.context = self.context, None
-        for hook in context.drain_hooks:
-            await hook()
-        await context.events.close()
-        await context.tasks.close()
-        for link in self._links:
-            await link.close()
-
-    async def close(self) -> None:
-        await self.drain()
-        await self.database.close()
-        await self._outgoing.close()
-
-    async def hand_in(
-        self, *addresses: str, octets: bytes = MIME, **changes: Any
-    ) -> OutboundMessage:
-        """Put a message on its shard."""
-        now = time.time()
-        ids = [new_id() for _ in addresses]
-        values: dict[str, Any] = {
-            "id": ids[0],
-            "submission": new_id(),
-            "account": "acme",
-            "envelope": "a@b.test",
-            "mail_from": "bounce+x@bounce.test",
-            "recipients": tuple(
-                OutboundRecipient(id=found, address=address)
-                for found, address in zip(ids, addresses, strict=True)
-            ),
-            "received": now,
-            "expires": now + 3600,
-            "size": len(octets),
-        } | changes
-        message = OutboundMessage(**values)
-        key = addresses[0].partition("@")[2]
-        await self.publisher.publish(topology.OUTBOUND.name, key, encode(message, octets))
-        return message
-
-    async def read(self) -> None:
-        """Take what is on the queues of events and failures."""
-        connection = await aio_pika.connect(self._amqp_url)
-        async with connection:
-            channel = await connection.channel()
-            queue = await channel.get_queue(topology.EVENTS.name)
-            while (found := await queue.get(fail=False)) is not None:
-                batch, _ = decode(EventBatch, found.body)
-                self.events += batch.events
-                await found.ack()
-            queue = await channel.get_queue(topology.FAILURES.name)
-            while (found := await queue.get(fail=False)) is not None:
-                failure, body = decode(DeliveryFailure, found.body)
-                self.failures.append((failure, bytes(body)))
-                await found.ack()
-
-    async def depth(self, *names: str) -> int:
-        """How many messages wait on these queues."""
-        connection = await aio_pika.connect(self._amqp_url)
-        async with connection:
-            channel = await connection.channel()
-            count = 0
-            for name in names:
-                declared = await channel.declare_queue(name, passive=True)
-                count += declared.declaration_result.message_count or 0
-            return count
-
-    def named(self, *names: EventName) -> list[Event]:
-        """Return the events read so far with one of these names."""
-        return [event for event in self.events if event.event in names]
-
-    async def told(self, name: EventName, count: int = 1, seconds: float = 15) -> list[Event]:
-        """Wait until `count` events of that name were written."""
-
-        async def enough() -> bool:
-            await self.read()
-            return len(self.named(name)) >= count
-
-        await until(enough, seconds)
-        return self.named(name)
 
 
 @pytest.fixture
-async def sender(amqp_url: str, mongodb_uri: str, tmp_path: Path) -> AsyncIterator[Sender]:
-    async with AsyncExitStack() as stack:
-        sender = Sender(amqp_url, mongodb_uri, tmp_path)
-        stack.push_async_callback(sender.close)
-        yield sender
+def sender(senders: Any) -> Any:
+    """Return senders that try again soon."""
+    senders.settings["retry_schedule"] = "0.2"
+    return senders
 
 
 def to(sink: Any, domain: str = "*", **more: Any) -> dict[str, Any]:
@@ -177,7 +35,7 @@ def to(sink: Any, domain: str = "*", **more: Any) -> dict[str, Any]:
 SHARDS = [queue.name for queue in topology.SHARD_QUEUES]
 
 
-async def test_message_is_delivered_with_one_event_and_leaves_the_queue(sender: Sender, sink: Any):
+async def test_message_is_delivered_with_one_event_and_leaves_the_queue(sender: Any, sink: Any):
     await sender.start([to(sink)])
     message = await sender.hand_in("u@d.test")
     (event,) = await sender.told(EventName.DELIVERED)
@@ -185,14 +43,14 @@ async def test_message_is_delivered_with_one_event_and_leaves_the_queue(sender: 
     assert (event.id, event.account) == (f"{message.id}.delivered.0", "acme")
     assert event.facts["reply"] == "250 2.0.0 queued"
     assert event.facts["host"] == "127.0.0.1"
-    await sender.drain()
+    await sender.stop()
     await sender.read()
     assert len(sender.events) == 1
     assert sender.failures == []
-    assert await sender.depth(*SHARDS) == 0
+    assert await sender.queues.depth(*SHARDS) == 0
 
 
-async def test_rcpt_refused_with_4xx_is_retried_for_that_recipient_only(sender: Sender, sink: Any):
+async def test_rcpt_refused_with_4xx_is_retried_for_that_recipient_only(sender: Any, sink: Any):
     sink.refuse["slow"] = ["450 4.2.1 come back", "250 2.1.5 ok"]
     await sender.start([to(sink)])
     message = await sender.hand_in("slow@d.test", "quick@d.test")
@@ -206,9 +64,7 @@ async def test_rcpt_refused_with_4xx_is_retried_for_that_recipient_only(sender: 
     assert late.facts["attempt"] == 1
 
 
-async def test_rcpt_refused_with_5xx_fails_and_goes_to_the_bounce_processor(
-    sender: Sender, sink: Any
-):
+async def test_rcpt_refused_with_5xx_fails_and_goes_to_the_bounce_processor(sender: Any, sink: Any):
     sink.refuse["nobody"] = ["550 5.1.1 no such user"]
     await sender.start([to(sink)])
     message = await sender.hand_in("nobody@d.test")
@@ -223,7 +79,7 @@ async def test_rcpt_refused_with_5xx_fails_and_goes_to_the_bounce_processor(
 
 
 async def test_host_that_is_down_defers_and_gets_the_message_when_it_is_back(
-    sender: Sender, sink: Any
+    sender: Any, sink: Any
 ):
     await sink.stop()
     await sender.start([to(sink)])
@@ -235,10 +91,10 @@ async def test_host_that_is_down_defers_and_gets_the_message_when_it_is_back(
     assert sink.recipients == ["u@d.test"]
 
 
-async def test_message_whose_time_is_over_expires_with_the_last_reason(sender: Sender, sink: Any):
+async def test_message_whose_time_is_over_expires_with_the_last_reason(sender: Any, sink: Any):
     sink.refuse["u"] = ["450 4.2.1 never today"]
     await sender.start([to(sink)])
-    await sender.hand_in("u@d.test", expires=time.time() + 1.5)
+    await sender.hand_in("u@d.test", expires=time.time() + 4)
     (event,) = await sender.told(EventName.FAILED)
     assert event.facts["expired"] is True
     assert "never today" in event.facts["reply"]
@@ -247,7 +103,7 @@ async def test_message_whose_time_is_over_expires_with_the_last_reason(sender: S
 
 
 async def test_success_notification_is_relayed_where_the_next_host_does_not_know_dsn(
-    sender: Sender, sink: Any
+    sender: Any, sink: Any
 ):
     await sender.start([to(sink)])
     recipient = OutboundRecipient(id=new_id(), address="u@d.test", notify=("success",))
@@ -257,7 +113,7 @@ async def test_success_notification_is_relayed_where_the_next_host_does_not_know
     assert failure.outcome == "relayed"
 
 
-async def test_success_notification_is_left_to_a_host_that_knows_dsn(sender: Sender, sink: Any):
+async def test_success_notification_is_left_to_a_host_that_knows_dsn(sender: Any, sink: Any):
     sink.dsn = True
     await sender.start([to(sink)])
     recipient = OutboundRecipient(id=new_id(), address="u@d.test", notify=("success",))
@@ -266,7 +122,7 @@ async def test_success_notification_is_left_to_a_host_that_knows_dsn(sender: Sen
     assert sender.failures == []
 
 
-async def test_delay_is_told_once_after_four_hours(sender: Sender, sink: Any):
+async def test_delay_is_told_once_after_four_hours(sender: Any, sink: Any):
     sink.refuse["u"] = ["450 4.2.1 later", "450 4.2.1 later", "250 2.1.5 ok"]
     await sender.start([to(sink)])
     await sender.hand_in("u@d.test", received=time.time() - 5 * 3600)
@@ -276,11 +132,12 @@ async def test_delay_is_told_once_after_four_hours(sender: Sender, sink: Any):
 
 
 async def test_message_delivered_before_a_crash_is_told_again_but_not_sent_again(
-    sender: Sender, sink: Any, tmp_path: Path
+    sender: Any, sink: Any, tmp_path: Path
 ):
     message_id = new_id()
     line = json.dumps([message_id, {"reply": "250 2.0.0 taken", "host": "mx.test"}])
-    (tmp_path / "delivered.journal").write_text(f'{line}\n["half a li')
+    (tmp_path / "me.test").mkdir()
+    (tmp_path / "me.test" / "delivered.journal").write_text(f'{line}\n["half a li')
     await sender.start([to(sink)])
     recipient = OutboundRecipient(id=message_id, address="u@d.test")
     await sender.hand_in("u@d.test", recipients=(recipient,))
@@ -288,13 +145,11 @@ async def test_message_delivered_before_a_crash_is_told_again_but_not_sent_again
     assert event.id == f"{message_id}.delivered.0"
     assert event.facts["reply"] == "250 2.0.0 taken"
     assert sink.taken == []
-    await sender.drain()
-    assert await sender.depth(*SHARDS) == 0
+    await sender.stop()
+    assert await sender.queues.depth(*SHARDS) == 0
 
 
-async def test_copy_that_comes_while_the_message_is_under_way_is_not_sent(
-    sender: Sender, sink: Any
-):
+async def test_copy_that_comes_while_the_message_is_under_way_is_not_sent(sender: Any, sink: Any):
     sink.gate.clear()
     await sender.start([to(sink)])
     message = await sender.hand_in("u@d.test")
@@ -304,12 +159,12 @@ async def test_copy_that_comes_while_the_message_is_under_way_is_not_sent(
     await sender.hand_in("last@d.test")
     sink.gate.set()
     await sender.told(EventName.DELIVERED, 2)
-    await sender.drain()
+    await sender.stop()
     assert sorted(sink.recipients) == ["last@d.test", "u@d.test"]
-    assert await sender.depth(*SHARDS) == 0
+    assert await sender.queues.depth(*SHARDS) == 0
 
 
-async def test_stored_body_is_fetched_patched_and_put_behind_the_header(sender: Sender, sink: Any):
+async def test_stored_body_is_fetched_patched_and_put_behind_the_header(sender: Any, sink: Any):
     await sender.start([to(sink)])
     stored = b"Subject: old\r\n\r\n" + b"<a href=X>\r\n" * 50_000
     reference = await sender.database.bodies.put(stored, time.time() + 3600)
@@ -325,7 +180,7 @@ async def test_stored_body_is_fetched_patched_and_put_behind_the_header(sender: 
 
 
 async def test_recipients_of_several_domains_each_go_to_their_own(
-    sender: Sender, sink: Any, more_sinks: Callable[[], Awaitable[Any]]
+    sender: Any, sink: Any, more_sinks: Callable[[], Awaitable[Any]]
 ):
     other = await more_sinks()
     await sender.start([to(sink, "one.test"), to(other, "two.test")])
@@ -336,47 +191,24 @@ async def test_recipients_of_several_domains_each_go_to_their_own(
 
 
 async def test_slow_destination_does_not_delay_the_others_of_its_shard(
-    sender: Sender, sink: Any, more_sinks: Callable[[], Awaitable[Any]]
+    sender: Any, sink: Any, more_sinks: Callable[[], Awaitable[Any]]
 ):
     stuck = await more_sinks()
     stuck.gate.clear()
     await sender.start([to(stuck, "stuck.test", connections=2), to(sink)], sender_shard_prefetch=20)
-    connection = await aio_pika.connect(sender._amqp_url)
-    async with connection:
-        channel = await connection.channel()
-        shard = SHARDS[0]
-
-        async def put(address: str) -> None:
-            now, found = time.time(), new_id()
-            message = OutboundMessage(
-                id=found,
-                submission=found,
-                account="acme",
-                envelope="",
-                mail_from="",
-                recipients=(OutboundRecipient(id=found, address=address),),
-                received=now,
-                expires=now + 600,
-                size=len(MIME),
-            )
-            frame = aio_pika.Message(encode(message, MIME))
-            await channel.default_exchange.publish(frame, shard)
-
-        # five times as much for the stuck destination as one shard may have in memory
-        for number in range(100):
-            await put(f"u{number}@stuck.test")
-        for number in range(50):
-            await put(f"u{number}@fast.test")
-        await until(lambda: len(sink.taken) == 50)
-        assert stuck.taken == []
-        stuck.gate.set()
-        await until(lambda: len(stuck.taken) == 100)
+    # five times as much for the stuck destination as one shard may have in memory
+    await sender.put(*(f"u{number}@stuck.test" for number in range(100)), shard=SHARDS[0])
+    await sender.put(*(f"u{number}@fast.test" for number in range(50)), shard=SHARDS[0])
+    await until(lambda: len(sink.taken) == 50)
+    assert stuck.taken == []
+    stuck.gate.set()
+    await until(lambda: len(stuck.taken) == 100)
     await sender.told(EventName.DELIVERED, 150)
     assert sorted(stuck.recipients) == sorted(f"u{number}@stuck.test" for number in range(100))
 
 
 async def test_connection_limit_of_the_receiver_is_found_without_deferring_a_message(
-    sender: Sender, sink: Any
+    sender: Any, sink: Any
 ):
     sink.most_connections = 3
     sink.gate.clear()
@@ -384,28 +216,28 @@ async def test_connection_limit_of_the_receiver_is_found_without_deferring_a_mes
     for number in range(400):
         await sender.hand_in(f"u{number}@d.test")
     sink.gate.set()
-    await sender.told(EventName.DELIVERED, 400, 30)
+    await sender.told(EventName.DELIVERED, 400)
     assert sink.refused > 0
     assert sender.named(EventName.DEFERRED) == []
     assert len(sink.taken) == 400
 
 
 async def test_drain_finishes_what_is_under_way_and_leaves_the_rest_on_the_queue(
-    sender: Sender, sink: Any
+    sender: Any, sink: Any
 ):
     sink.gate.clear()
     await sender.start([to(sink, connections=1)])
     for number in range(30):
         await sender.hand_in(f"u{number}@d.test")
     await until(lambda: sink.connections == 1)
-    draining = asyncio.create_task(sender.drain())
+    draining = asyncio.create_task(sender.stop())
     await asyncio.sleep(0)
     sink.gate.set()
     await draining
     assert len(sink.taken) == 1
-    await until(lambda: _is(sender.depth(*SHARDS), 29))
+    await until(lambda: _is(sender.queues.depth(*SHARDS), 29))
     await sender.start([to(sink)])
-    await sender.told(EventName.DELIVERED, 30)
+    await sender.told(EventName.DELIVERED)
     assert sorted(sink.recipients) == sorted(f"u{number}@d.test" for number in range(30))
 
 
@@ -413,81 +245,63 @@ async def _is(value: Awaitable[int], expected: int) -> bool:
     return await value == expected
 
 
-async def test_octets_that_are_no_message_go_to_the_dead_letters(sender: Sender, sink: Any):
+async def test_octets_that_are_no_message_go_to_the_dead_letters(sender: Any, sink: Any):
     await sender.start([to(sink)])
-    await sender.publisher.publish(topology.OUTBOUND.name, "d.test", b"nonsense")
-    await until(lambda: _is(sender.depth("sender.shard.dead"), 1))
+    await sender.queues.put(SHARDS[0], [b"nonsense"])
+    await until(lambda: _is(sender.queues.depth("sender.shard.dead"), 1))
     await sender.hand_in("u@d.test")
     await sender.told(EventName.DELIVERED)
 
 
-async def test_broker_connection_lost_in_mid_flight_causes_no_duplicates(sender: Sender, sink: Any):
+async def test_broker_connection_lost_in_mid_flight_causes_no_duplicates(
+    sender: Any, sink: Any, amqp_url: str
+):
+    line, url = Forwarder.to(amqp_url, 5672)
+    await line.open()
     sink.gate.clear()
-    await sender.start([to(sink)])
+    context = await sender.start([to(sink)], amqp_url=url)
     for number in range(50):
         await sender.hand_in(f"u{number}@d.test")
     await until(lambda: sink.connections >= 2)
-    incoming = sender._links[1]
-    assert incoming._connection is not None
-    await incoming._connection.close()  # as when the broker restarts: all is brought again
-    await until(lambda: not incoming.up.is_set())
-    await until(incoming.up.is_set)
+    await line.close()  # as when the broker restarts: all is brought again
+    await until(lambda: not context.link.up.is_set())
+    await line.open()
+    await until(context.link.up.is_set)
     sink.gate.set()
     await sender.told(EventName.DELIVERED, 50)
-    await sender.drain()
+    await sender.stop()
+    await line.close()
     assert sorted(sink.recipients) == sorted(f"u{number}@d.test" for number in range(50))
-    assert await sender.depth(*SHARDS) == 0
+    assert await sender.queues.depth(*SHARDS) == 0
 
 
 async def test_process_killed_in_mid_flow_loses_nothing_and_repeats_only_what_was_under_way(
-    sender: Sender, sink: Any, amqp_url: str, mongodb_uri: str, tmp_path: Path
+    sender: Any, sink: Any, amqp_url: str, mongodb_uri: str, tmp_path: Path
 ):
-    sender._outgoing.start()
-    await asyncio.wait_for(sender._outgoing.up.wait(), 90)
     most = 5
-    environment = {
-        **{name: text for name, text in os.environ.items() if not name.startswith("POSTROAD")},
-        "POSTROAD_AMQP_URL": amqp_url,
-        "POSTROAD_MONGODB_URI": mongodb_uri,
-        "POSTROAD_SECRET": "a secret for tests only",
-        "POSTROAD_METRICS_PORT": "0",
-        "POSTROAD_SPOOL_DIR": str(tmp_path),
-        "POSTROAD_ROUTES": json.dumps([to(sink, connections=most)]),
-    }
-    for number in range(1500):
-        await sender.hand_in(f"u{number}@d.test")
-
-    async def start() -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "postroad_sender",
-            env=environment,
-            stdout=asyncio.subprocess.DEVNULL,
-        )
-
-    process = await start()
-    try:
+    await sender.put(*(f"u{number}@d.test" for number in range(1500)))
+    process = ServiceProcess(
+        "sender",
+        tmp_path / "sender.log",
+        AMQP_URL=amqp_url,
+        MONGODB_URI=mongodb_uri,
+        SPOOL_DIR=str(tmp_path),
+        ROUTES=json.dumps([to(sink, connections=most)]),
+    )
+    with process.start():
         for share in (200, 700):
             await until(lambda share=share: len(sink.taken) > share)
-            process.kill()
-            await process.wait()
-            process = await start()
+            await process.kill()
+            process.start()
         await until(lambda: len(set(sink.recipients)) == 1500)
-        await sender.told(EventName.DELIVERED, 1500, 30)
-        process.terminate()
-        assert await process.wait() == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
+        await sender.told(EventName.DELIVERED, 1500)
+        assert await process.end() == 0
     assert len(sink.taken) - 1500 <= 2 * most
     assert len({event.id for event in sender.named(EventName.DELIVERED)}) == 1500
-    assert await sender.depth(*SHARDS) == 0
+    assert await sender.queues.depth(*SHARDS) == 0
 
 
-async def test_operator_pauses_and_resumes_a_lane_and_its_state_can_be_read(
-    sender: Sender, sink: Any
-):
+async def test_operator_pauses_and_resumes_a_lane_and_its_state_can_be_read(sender: Any, sink: Any):
     sender.timings = replace(sender.timings, directives_every=0.2, save_every=0.4)
     await sender.start([to(sink)])
     await sender.hand_in("first@d.test")
@@ -509,16 +323,16 @@ async def test_operator_pauses_and_resumes_a_lane_and_its_state_can_be_read(
     await until(lambda: shown("idle"))
 
 
-async def test_what_a_lane_learnt_is_known_to_the_next_process(sender: Sender, sink: Any):
+async def test_what_a_lane_learnt_is_known_to_the_next_process(sender: Any, sink: Any):
     sink.most_connections = 2
     sink.gate.clear()
     await sender.start([to(sink)])
     for number in range(200):
         await sender.hand_in(f"u{number}@d.test")
     sink.gate.set()
-    await sender.told(EventName.DELIVERED, 200, 30)
+    await sender.told(EventName.DELIVERED, 200)
     assert sink.refused > 0
-    await sender.drain()
+    await sender.stop()
     record = await sender.database.lanes.get(f"|127.0.0.1:{sink.port}")
     assert record is not None
     assert record.state.learnt.ceiling == 2
@@ -528,12 +342,12 @@ async def test_what_a_lane_learnt_is_known_to_the_next_process(sender: Sender, s
     await sender.start([to(sink)])
     for number in range(20):
         await sender.hand_in(f"v{number}@d.test")
-    await sender.told(EventName.DELIVERED, 220, 30)
+    await sender.told(EventName.DELIVERED, 220)
     assert sink.refused - refused <= 1
 
 
 async def test_tls_policy_of_the_domain_is_in_the_event_of_the_attempt(
-    sender: Sender, sink: Any, name_server: Any, authority: Any
+    sender: Any, sink: Any, name_server: Any, authority: Any
 ):
     sender.permits = lambda _: True
     issued = authority.issue("mx.d.test")

@@ -1,27 +1,19 @@
 """What operators direct a lane to do is done: bounce, redirect, drain; and read as it was meant."""
 
-import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from math import inf
-from pathlib import Path
 from typing import Any
 
-import aio_pika
-import aio_pika.exceptions
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postroad_common.broker import BrokerLink, EventWriter, Publisher, topology
-from postroad_common.health import Health
-from postroad_common.mail.identifiers import new_id
+from postroad_common.broker import topology
 from postroad_common.mail.reply import Reply
-from postroad_common.schemas.events import Event, EventBatch, EventName
-from postroad_common.schemas.framing import decode, encode
+from postroad_common.schemas.events import EventName
 from postroad_common.schemas.lanes import (
     NO_DIRECTIVES,
     EffectKind,
@@ -29,10 +21,6 @@ from postroad_common.schemas.lanes import (
     RedirectDirective,
     StoredDirectives,
 )
-from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
-from postroad_common.schemas.returns import DeliveryFailure
-from postroad_common.service import ServiceContext
-from postroad_common.store.database import Database
 from postroad_sender.connect.destination import Destination
 from postroad_sender.connect.lane_key import LaneKey
 from postroad_sender.delivery.job import Job
@@ -40,9 +28,7 @@ from postroad_sender.dns.resolver import MxHost
 from postroad_sender.lanes.directives import apply_directives
 from postroad_sender.lanes.lane import Lane
 from postroad_sender.lanes.lane_state import state_of
-from postroad_sender.main import build
 from postroad_sender.routes.routes import Route
-from postroad_sender.settings import Settings
 from postroad_sender.throttle.controller import Caps, Controller
 from postroad_sender.throttle.signals import Signal
 from postroad_sender.timings import Timings
@@ -51,7 +37,6 @@ from postroad_testing.waiting import until
 
 WALL = 1_790_000_000.0  # Unix time of the loop time 1000
 NOW = 1000.0
-MIME = b"Subject: hello\r\n\r\nhello\r\n"
 BOUNCE = {"reply": "550 5.1.10 this domain takes no mail"}
 
 
@@ -183,216 +168,130 @@ def test_redirect_takes_no_login_along():
 # -- a sender that applies them
 
 
-class Process:
-    """A sender in this process, and what it tells."""
+class Directed:
+    """A sender whose lane to the sink is given directives."""
 
-    def __init__(self, amqp_url: str, mongodb_uri: str, spool: Path) -> None:
-        self.timings = Timings(directives_every=0.05, save_every=0.05)
-        self._amqp_url = amqp_url
-        self.database = Database(mongodb_uri)
-        self._settings: dict[str, Any] = {
-            "amqp_url": amqp_url,
-            "mongodb_uri": mongodb_uri,
-            "secret": ("a secret for tests only",),
-            "hostname": "me.test",
-            "spool_dir": spool,
-            "retry_schedule": "0.2",
-        }
-        self.events: list[Event] = []
-        self.failures: list[DeliveryFailure] = []
-
-    async def start(self, sink: Any) -> None:
+    def __init__(self, senders: Any, sink: Any) -> None:
+        self.senders = senders
         self.lane = f"|127.0.0.1:{sink.port}"
-        route = {"domain": "*", "host": "127.0.0.1", "port": sink.port, "tls": "none"}
-        made = Settings(**self._settings, routes=json.dumps([route]))
-        self._links = [BrokerLink(self._amqp_url, role) for role in ("out", "in")]
-        self.publisher = publisher = Publisher(self._links[0])
-        self._context = ServiceContext(
-            name="sender",
-            settings=made,
-            link=self._links[1],
-            publisher=publisher,
-            events=EventWriter(publisher),
-            database=self.database,
-            health=Health(),
-        )
-        for link in self._links:
-            link.start()
-            await asyncio.wait_for(link.up.wait(), 90)
-        self._context.events.start()
-        await build(self._context, self.timings)
+        self._route = {"domain": "*", "host": "127.0.0.1", "port": sink.port, "tls": "none"}
+        senders.timings = Timings(directives_every=0.05, save_every=0.05)
+        senders.settings["retry_schedule"] = "0.2"
 
-    async def stop(self) -> None:
-        for hook in self._context.drain_hooks:
-            await hook()
-        await self._context.events.close()
-        await self._context.tasks.close()
-        for link in self._links:
-            await link.close()
-
-    async def hand_in(self, *addresses: str) -> None:
-        now = time.time()
-        for address in addresses:
-            found = new_id()
-            message = OutboundMessage(
-                id=found,
-                submission=found,
-                account="acme",
-                envelope="a@b.test",
-                mail_from="a@b.test",
-                recipients=(OutboundRecipient(id=found, address=address),),
-                received=now,
-                expires=now + 600,
-                size=len(MIME),
-            )
-            await self.publisher.publish(topology.OUTBOUND.name, "d.test", encode(message, MIME))
+    async def start(self) -> None:
+        await self.senders.start([self._route])
 
     async def direct(self, **changes: Any) -> None:
-        await self.database.lanes.direct(self.lane, changes)
+        await self.senders.database.lanes.direct(self.lane, changes)
 
     async def is_in(self, phase: str) -> bool:
-        record = await self.database.lanes.get(self.lane)
+        record = await self.senders.database.lanes.get(self.lane)
         return record is not None and record.state.phase == phase
-
-    async def depth(self, name: str) -> int:
-        connection = await aio_pika.connect(self._amqp_url)
-        async with connection:
-            channel = await connection.channel()
-            try:
-                declared = await channel.declare_queue(name, passive=True)
-            except aio_pika.exceptions.ChannelNotFoundEntity:
-                return 0
-            return declared.declaration_result.message_count or 0
-
-    async def told(self, name: EventName, count: int) -> list[Event]:
-        """Wait until `count` events of that name were written."""
-
-        async def enough() -> bool:
-            connection = await aio_pika.connect(self._amqp_url)
-            async with connection:
-                channel = await connection.channel()
-                for queue in (topology.EVENTS.name, topology.FAILURES.name):
-                    while True:
-                        got = await (await channel.get_queue(queue)).get(fail=False)
-                        if got is None:
-                            break
-                        if queue == topology.EVENTS.name:
-                            self.events += decode(EventBatch, got.body)[0].events
-                        else:
-                            self.failures.append(decode(DeliveryFailure, got.body)[0])
-                        await got.ack()
-            return len([event for event in self.events if event.event is name]) >= count
-
-        await until(enough)
-        return [event for event in self.events if event.event is name]
 
 
 @pytest.fixture
-async def process(
-    amqp_url: str, mongodb_uri: str, tmp_path: Path, sink: Any
-) -> AsyncIterator[Process]:
-    async with AsyncExitStack() as stack:
-        process = Process(amqp_url, mongodb_uri, tmp_path)
-        stack.push_async_callback(process.database.close)
-        await process.start(sink)
-        stack.push_async_callback(process.stop)
-        yield process
+async def directed(senders: Any, sink: Any) -> Directed:
+    directed = Directed(senders, sink)
+    await directed.start()
+    return directed
 
 
-async def test_bounced_is_what_waits_and_not_what_is_under_way(process: Process, sink: Any):
+async def test_bounced_is_what_waits_and_not_what_is_under_way(
+    directed: Directed, senders: Any, sink: Any
+):
     sink.gate.clear()
-    await process.direct(connections=1, reason="one at a time")
-    await process.hand_in("first@d.test")
-    await until(lambda: process.is_in("limited"))
-    await process.hand_in(*(f"u{number}@d.test" for number in range(5)))
-    await process.direct(bounce={**BOUNCE, "before": time.time()}, reason="it was a mistake")
-    failed = await process.told(EventName.FAILED, 5)
+    await directed.direct(connections=1, reason="one at a time")
+    await senders.put("first@d.test")
+    await until(lambda: directed.is_in("limited"))
+    await senders.put(*(f"u{number}@d.test" for number in range(5)))
+    await directed.direct(bounce={**BOUNCE, "before": time.time()}, reason="it was a mistake")
+    failed = await senders.told(EventName.FAILED, 5)
     assert {event.facts["reply"] for event in failed} == {BOUNCE["reply"]}
-    assert {failure.outcome for failure in process.failures} == {"failed"}
+    assert {failure.outcome for failure, _ in senders.failures} == {"failed"}
     assert failed[0].facts["conversation"] == "# bounced by directive: it was a mistake"
     sink.gate.set()
-    await process.told(EventName.DELIVERED, 1)
-    await process.hand_in("after@d.test")  # younger than the directive
-    await process.told(EventName.DELIVERED, 2)
+    await senders.told(EventName.DELIVERED, 1)
+    await senders.put("after@d.test")  # younger than the directive
+    await senders.told(EventName.DELIVERED, 2)
     assert sink.recipients == ["first@d.test", "after@d.test"]
-    assert len(process.failures) == 5
+    assert len(senders.failures) == 5
 
 
 async def test_bounce_works_off_the_backlog_of_a_closed_lane_and_leaves_what_is_younger(
-    process: Process, sink: Any
+    directed: Directed, senders: Any, sink: Any
 ):
-    await process.stop()
-    process.timings = replace(process.timings, worth_a_queue=1.0)
-    await process.start(sink)
-    queue = topology.parked_queue(process.lane).name
-    await process.hand_in("first@d.test")
-    await process.told(EventName.DELIVERED, 1)
-    await process.direct(paused=True)
-    await until(lambda: process.is_in("paused"))
-    await process.hand_in(*(f"u{number}@d.test" for number in range(40)))
+    await senders.stop()
+    senders.timings = replace(senders.timings, worth_a_queue=1.0)
+    await directed.start()
+    queue = topology.parked_queue(directed.lane).name
+    await senders.put("first@d.test")
+    await senders.told(EventName.DELIVERED, 1)
+    await directed.direct(paused=True)
+    await until(lambda: directed.is_in("paused"))
+    await senders.put(*(f"u{number}@d.test" for number in range(40)))
 
     async def holds(count: int) -> bool:
-        return await process.depth(queue) >= count
+        return await senders.queues.depth(queue) >= count
 
     await until(lambda: holds(35))
     before = time.time()
-    requeued = await process.depth(queue)
-    await process.hand_in("younger@d.test")
+    requeued = await senders.queues.depth(queue)
+    await senders.put("younger@d.test")
     await until(lambda: holds(requeued + 1))
-    await process.direct(bounce={**BOUNCE, "before": before})
-    await process.told(EventName.FAILED, requeued)
+    await directed.direct(bounce={**BOUNCE, "before": before})
+    await senders.told(EventName.FAILED, requeued)
 
     async def is_swept() -> bool:
-        record = await process.database.lanes.get(process.lane)
+        record = await senders.database.lanes.get(directed.lane)
         return record is not None and record.state.swept == before
 
     await until(is_swept)
 
     async def holds_the_younger() -> bool:
-        return await process.depth(queue) == 1
+        return await senders.queues.depth(queue) == 1
 
     await until(holds_the_younger)
     assert sink.recipients == ["first@d.test"]
-    await process.direct(paused=None)
-    await process.told(EventName.DELIVERED, 2)
+    await directed.direct(paused=None)
+    await senders.told(EventName.DELIVERED, 2)
     assert sink.recipients == ["first@d.test", "younger@d.test"]
 
 
 async def test_redirected_mail_goes_elsewhere_until_it_is_taken_back(
-    process: Process, sink: Any, more_sinks: Callable[[], Awaitable[Any]]
+    directed: Directed, senders: Any, sink: Any, more_sinks: Callable[[], Awaitable[Any]]
 ):
     spare = await more_sinks()
-    await process.hand_in("one@d.test")
-    await process.told(EventName.DELIVERED, 1)
+    await senders.put("one@d.test")
+    await senders.told(EventName.DELIVERED, 1)
     assert sink.open == 1  # kept for the next message, which must not go there
-    await process.direct(redirect={"host": "127.0.0.1", "port": spare.port, "tls": "none"})
+    await directed.direct(redirect={"host": "127.0.0.1", "port": spare.port, "tls": "none"})
     await until(lambda: sink.open == 0)
-    await process.hand_in("two@d.test")
-    await process.told(EventName.DELIVERED, 2)
-    await process.direct(redirect=None)
+    await senders.put("two@d.test")
+    await senders.told(EventName.DELIVERED, 2)
+    await directed.direct(redirect=None)
     await until(lambda: spare.open == 0)
-    await process.hand_in("three@d.test")
-    await process.told(EventName.DELIVERED, 3)
+    await senders.put("three@d.test")
+    await senders.told(EventName.DELIVERED, 3)
     assert sink.recipients == ["one@d.test", "three@d.test"]
     assert spare.recipients == ["two@d.test"]
 
 
 async def test_drained_lane_finishes_what_is_under_way_and_gives_back_the_rest(
-    process: Process, sink: Any
+    directed: Directed, senders: Any, sink: Any
 ):
     sink.gate.clear()
-    await process.direct(connections=2)
-    await process.hand_in(*(f"u{number}@d.test" for number in range(10)))
+    await directed.direct(connections=2)
+    await senders.put(*(f"u{number}@d.test" for number in range(10)))
     await until(lambda: sink.open == 2)
-    await process.direct(drain=True, reason="maintenance")
-    await until(lambda: process.is_in("draining"))
-    waiting = await process.told(EventName.DEFERRED, 8)
+    await directed.direct(drain=True, reason="maintenance")
+    await until(lambda: directed.is_in("draining"))
+    waiting = await senders.told(EventName.DEFERRED, 8)
     assert {event.facts["reason"] for event in waiting} == {"delivery suspended: maintenance"}
     sink.gate.set()
-    await until(lambda: process.is_in("drained"))
-    assert sink.open == 0
+    await until(lambda: directed.is_in("drained"))
+    await until(lambda: sink.open == 0)
     assert len(sink.taken) == 2
-    await process.direct(drain=None)
-    await until(lambda: process.is_in("limited"))  # by its cap of two connections
-    await process.hand_in("later@d.test")
+    await directed.direct(drain=None)
+    await until(lambda: directed.is_in("limited"))  # by its cap of two connections
+    await senders.put("later@d.test")
     await until(lambda: "later@d.test" in sink.recipients)

@@ -3,29 +3,22 @@
 import asyncio
 import itertools
 import json
-import os
-import sys
-import time
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_common.broker import BrokerLink, Publisher, topology
-from postroad_common.mail.identifiers import new_id
-from postroad_common.schemas.framing import encode
-from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
+from postroad_common.broker import topology
 from postroad_sender.lanes.ownership import assign
 from postroad_testing.pace import at_most, timed
+from postroad_testing.process import ServiceProcess
 from postroad_testing.waiting import until
 
-MIME = b"Subject: hello\r\nFrom: a@b.test\r\n\r\nhello\r\n"
 SHARDS = [queue.name for queue in topology.SHARD_QUEUES]
 
 
@@ -49,64 +42,34 @@ def test_most_shards_stay_where_they_are_when_a_replica_comes():
 class Replicas:
     """Sender processes, by the name that they say in EHLO."""
 
-    def __init__(self, environment: dict[str, str], spool: Path) -> None:
-        self._environment = environment
-        self._spool = spool
-        self._running: dict[str, asyncio.subprocess.Process] = {}
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._running: dict[str, ServiceProcess] = {}
 
-    async def start(self, name: str) -> None:
-        self._running[name] = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "postroad_sender",
-            env=self._environment
-            | {"POSTROAD_HOSTNAME": name, "POSTROAD_SPOOL_DIR": str(self._spool / name)},
-            stdout=(self._spool / f"{name}.log").open("ab"),
-        )
+    def start(self, name: str) -> None:
+        self._running[name] = ServiceProcess(
+            "sender",
+            self._folder / f"{name}.log",
+            HOSTNAME=name,
+            SPOOL_DIR=str(self._folder / name),
+            **self._settings,
+        ).start()
 
     async def kill(self, name: str) -> None:
-        process = self._running.pop(name)
-        process.kill()
-        await process.wait()
+        await self._running.pop(name).kill()
 
     async def stop(self, name: str) -> None:
-        process = self._running.pop(name)
-        process.terminate()
-        assert await process.wait() == 0
+        assert await self._running.pop(name).end() == 0
 
-    async def stop_all(self) -> None:
-        await asyncio.gather(*(self.stop(name) for name in list(self._running)))
-
-
-def frame_for(address: str) -> bytes:
-    found, now = new_id(), time.time()
-    message = OutboundMessage(
-        id=found,
-        submission=found,
-        account="acme",
-        envelope="",
-        mail_from="",
-        recipients=(OutboundRecipient(id=found, address=address),),
-        received=now,
-        expires=now + 600,
-        size=len(MIME),
-    )
-    return encode(message, MIME)
-
-
-@pytest.fixture
-async def publisher(amqp_url: str) -> AsyncIterator[Publisher]:
-    link = BrokerLink(amqp_url, "test")
-    publisher = Publisher(link)
-    link.start()
-    await asyncio.wait_for(link.up.wait(), 90)
-    yield publisher
-    await link.close()
+    def close(self) -> None:
+        for process in self._running.values():
+            process.close()
 
 
 @timed(10.0)
 async def test_replicas_come_go_and_die_under_load_and_no_site_ever_has_two_owners(
-    publisher: Publisher,
+    senders: Any,
     amqp_url: str,
     mongodb_uri: str,
     more_sinks: Callable[[], Awaitable[Any]],
@@ -124,15 +87,6 @@ async def test_replicas_come_go_and_die_under_load_and_no_site_ever_has_two_owne
         sink.pause = 0.02
         route = {"host": "127.0.0.1", "port": sink.port, "tls": "none", "connections": cap}
         routes.append({"domain": f"*.s{number}.test", **route})
-    environment = {
-        **{name: text for name, text in os.environ.items() if not name.startswith("POSTROAD")},
-        "POSTROAD_AMQP_URL": amqp_url,
-        "POSTROAD_MONGODB_URI": mongodb_uri,
-        "POSTROAD_SECRET": "a secret for tests only",
-        "POSTROAD_METRICS_PORT": "0",
-        "POSTROAD_ROUTES": json.dumps(routes),
-        "POSTROAD_RETRY_SCHEDULE": "0.5",
-    }
     sent: set[str] = set()
     numbers = itertools.count()
     loading = True
@@ -145,12 +99,8 @@ async def test_replicas_come_go_and_die_under_load_and_no_site_ever_has_two_owne
                 for number in range(len(sinks))
                 for part in range(3)
             ]
-            batch = [
-                (topology.OUTBOUND.name, address.partition("@")[2], frame_for(address))
-                for address in addresses
-            ]
             sent.update(addresses)
-            await publisher.publish_many(batch)
+            await senders.put(*addresses)
             await asyncio.sleep(0.1)
 
     def taken() -> list[str]:
@@ -160,14 +110,20 @@ async def test_replicas_come_go_and_die_under_load_and_no_site_ever_has_two_owne
         """Wait until exactly these replicas send, each to at least one site."""
         await until(lambda: {name for sink in sinks for name in sink.owners()} == set(names))
 
-    async with AsyncExitStack() as stack:
-        replicas = Replicas(environment, tmp_path)
-        await replicas.start("one.test")
-        await replicas.start("two.test")
-        stack.push_async_callback(replicas.stop_all)
+    with ExitStack() as stack:
+        replicas = Replicas(
+            tmp_path,
+            AMQP_URL=amqp_url,
+            MONGODB_URI=mongodb_uri,
+            ROUTES=json.dumps(routes),
+            RETRY_SCHEDULE="0.5",
+        )
+        stack.callback(replicas.close)
+        replicas.start("one.test")
+        replicas.start("two.test")
         loader = asyncio.create_task(load())
         await serve("one.test", "two.test")
-        await replicas.start("three.test")
+        replicas.start("three.test")
         await serve("one.test", "two.test", "three.test")
         before = len(taken())
         await replicas.kill("two.test")
@@ -175,7 +131,7 @@ async def test_replicas_come_go_and_die_under_load_and_no_site_ever_has_two_owne
             await serve("one.test", "three.test")
         await until(lambda: len(taken()) >= before + 300)
         await replicas.stop("one.test")
-        await replicas.start("two.test")
+        replicas.start("two.test")
         await serve("two.test", "three.test")
         loading = False
         await loader

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
-import aio_pika
 import pytest
 
 from postroad_common.broker import (
@@ -17,12 +16,13 @@ from postroad_common.broker import (
     Publisher,
     topology,
 )
-from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import Event, EventName, happened
-from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_sender.delivery.commit import Committer, PendingCommit
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.journal import Journal
+from postroad_testing import factories
+from postroad_testing.queues import Queues
+from postroad_testing.waiting import until
 
 SHARD = topology.SHARD_QUEUES[0]
 ROOM = topology.RETRY_TIERS[-1].name
@@ -32,7 +32,7 @@ class Settling:
     """A settler between a shard and the other queues."""
 
     def __init__(self, url: str, publisher: Publisher, events: EventWriter) -> None:
-        self.url = url
+        self.queues = Queues(url)
         self.publisher = publisher
         self.jobs: list[Job] = []
         self.ended: list[Job] = []
@@ -41,26 +41,8 @@ class Settling:
 
     async def take(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
-            found = new_id()
-            message = OutboundMessage(
-                id=found,
-                submission=found,
-                account="acme",
-                envelope="",
-                mail_from="",
-                recipients=(OutboundRecipient(id=found, address="a@b.test"),),
-                received=time.time(),
-                expires=time.time() + 60,
-                size=1,
-            )
+            message = factories.outbound("a@b.test")
             self.jobs.append(Job(message, memoryview(b""), "b.test", Shard("", 1), [delivery]))
-
-    async def depth(self, *names: str) -> list[int]:
-        connection = await aio_pika.connect(self.url)
-        async with connection:
-            channel = await connection.channel()
-            found = [await channel.declare_queue(name, passive=True) for name in names]
-            return [one.declaration_result.message_count or 0 for one in found]
 
 
 @pytest.fixture
@@ -80,9 +62,7 @@ async def settling(amqp_url: str) -> AsyncIterator[Settling]:
         consumer = Consumer(links[1], publisher, SHARD, settling.take, ends_later=True)
         await consumer.start()
         await publisher.publish_many([("", SHARD.name, b"m")] * 4)
-        async with asyncio.timeout(90):
-            while len(settling.jobs) < 4:  # noqa: ASYNC110 - a handler counts up
-                await asyncio.sleep(0.01)
+        await until(lambda: len(settling.jobs) == 4)
         yield settling
         await consumer.stop()
 
@@ -105,7 +85,8 @@ async def test_jobs_of_one_turn_are_all_acknowledged_and_a_queue_that_is_gone_is
     await asyncio.wait_for(settling.settler.finished(), 90)
     assert set(settling.ended) == set(settling.jobs)
     assert all(delivery.ended for job in settling.jobs for delivery in job.deliveries)
-    assert await settling.depth(ROOM, topology.FAILURES.name, SHARD.name) == [3, 1, 0]
+    for name, count in ((ROOM, 3), (topology.FAILURES.name, 1), (SHARD.name, 0)):
+        assert await settling.queues.depth(name) == count
     assert settling.journal.was_handed_on(one.key)
     assert settling.journal.was_handed_on(gone.key)
     assert not settling.journal.was_handed_on(only_told.key)
