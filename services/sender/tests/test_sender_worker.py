@@ -2,13 +2,14 @@
 
 import asyncio
 from itertools import pairwise
-from types import SimpleNamespace
-from typing import Any
 
-import pytest
-
+from postroad_common.broker import BrokerLink, EventWriter, Publisher
 from postroad_sender.connect.destination import Destinations
 from postroad_sender.connect.dialer import Contexts, Dialer
+from postroad_sender.delivery.disposition import Disposition
+from postroad_sender.delivery.job import Job, Shard
+from postroad_sender.delivery.journal import Journal
+from postroad_sender.delivery.schedule import RetrySchedule
 from postroad_sender.dns.resolver import Resolver
 from postroad_sender.lanes.lane import Lane
 from postroad_sender.lanes.pool import ConnectionPool, Means
@@ -17,47 +18,49 @@ from postroad_sender.limits.connection_limit import ConnectionLimit
 from postroad_sender.routes.routes import Route, Routes
 from postroad_sender.throttle.controller import Caps, Controller
 from postroad_sender.throttle.signals import Signal
-from postroad_sender.tls.requirement import NOTHING
 from postroad_smtp.client.session import TlsWish
+from postroad_testing.dialogserver import Start
+from postroad_testing.factories import MIME, outbound
 from postroad_testing.waiting import until
 
 
-@pytest.mark.parametrize("after_ehlo", [b"250 hello\r\n250 and hello again\r\n"])
 async def test_session_that_ends_before_it_carried_a_message_closes_the_lane_for_a_while(
-    after_ehlo: bytes,
+    dialog: Start,
 ):
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"220 hello\r\n")
-        await reader.readline()
-        writer.write(after_ehlo)
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    route = Route(domain="*", host="127.0.0.1", port=port, tls=TlsWish.NONE)
+    server = await dialog("ehlo_answered_twice")
+    route = Route(domain="*", host="127.0.0.1", port=server.port, tls=TlsWish.NONE)
     resolver = Resolver("127.0.0.1:9", "me.test")
     destination = Destinations(Routes((route,)), resolver).known("receiver.test")
     assert destination is not None
+    publisher = Publisher(BrokerLink("amqp://127.0.0.1:9/", "test"))
     loop = asyncio.get_running_loop()
-    lane: Lane[Any] = Lane(destination.key, Controller(Caps(), loop.time()), loop.time())
+    lane: Lane[Job] = Lane(destination.key, Controller(Caps(), loop.time()), loop.time())
+
+    async def pieces(job: Job) -> tuple[memoryview]:
+        return (job.body,)
+
     means = Means(
         dialer=Dialer(resolver, "me.test", Contexts.make()),
         connection_limit=ConnectionLimit(10),
-        disposition=SimpleNamespace(),  # type: ignore[arg-type]
-        pieces=SimpleNamespace(),  # type: ignore[arg-type]
+        disposition=Disposition(
+            publisher,
+            EventWriter(publisher),
+            Journal(),
+            schedule=RetrySchedule(),
+            ended=lambda _: None,
+        ),
+        pieces=pieces,
         work=work,
         idle_seconds=5.0,
         most_messages=10,
     )
     pool = ConnectionPool(lane, destination, means)
-    lane.put(SimpleNamespace(account="a", since=loop.time(), requirement=NOTHING))
+    lane.put(Job(outbound(), memoryview(MIME), "receiver.test", Shard("", 1), since=loop.time()))
     pool.schedule()
     await until(lambda: lane.closed_for(loop.time()) > 0.0)
     assert "before it carried a message" in lane.why_closed(loop.time())
     assert len(lane) == 1
     await pool.stop(1.0)
-    server.close()
 
 
 def test_openings_that_carry_nothing_are_further_apart_each_time():
