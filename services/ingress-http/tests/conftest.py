@@ -159,7 +159,12 @@ async def run_site(
         async with asyncio.timeout(90):
             await outgoing.up.wait()
             await Bootstrap(
-                database.users, database.tokens, email=EMAIL, password=PASSWORD, token=TOKEN
+                database.accounts,
+                database.users,
+                database.tokens,
+                email=EMAIL,
+                password=PASSWORD,
+                token=TOKEN,
             ).run()
     context.health.started = True
     try:

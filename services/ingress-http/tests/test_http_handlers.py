@@ -27,7 +27,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ADMIN = Token("id", "handlers", "admin", (EVERYTHING,), 0.0)
 SENDER = Token("id", "handlers", "sender", ("send", "tokens"), 0.0)
-SESSION = Session("ann@example.com", "handlers", 1, 2e9, "nonce", "csrf")
+SESSION = Session(
+    "id", "ann@example.com", "handlers", "handlers", "owner", (EVERYTHING,), csrf="csrf"
+)
 
 
 def request(path: str = "/", *, secure: bool = False) -> Request:
@@ -49,10 +51,11 @@ def request(path: str = "/", *, secure: bool = False) -> Request:
 
 async def test_token_hands_out_no_scope_that_it_lacks(site: Any):
     store = site.database.tokens
+    around = (store, site.dependencies.account_administration, site.dependencies.clock)
     with pytest.raises(ApiError) as caught:
-        await tokens.create(SENDER, TokenFields(scopes=["domains"]), store)
+        await tokens.create(SENDER, TokenFields(scopes=["domains"]), *around)
     assert (caught.value.status, caught.value.code) == (403, "insufficient_scope")
-    made = await tokens.create(SENDER, TokenFields(name="x", scopes=["send"]), store)
+    made = await tokens.create(SENDER, TokenFields(name="x", scopes=["send"]), *around)
     listed = await tokens.listing(ADMIN, store)
     assert [(item.id, item.name) for item in listed.items] == [(made.id, "x")]
     await tokens.delete(made.id, ADMIN, store, site.dependencies.authenticator)
@@ -94,7 +97,8 @@ async def test_mail_carries_the_token_and_the_client_it_came_from(site: Any):
 async def test_page_of_a_new_login_shows_its_password_once(site: Any):
     store = site.database.credentials
     pages = Pages(Frame(), request("/dashboard/logins"))
-    page = await login_pages.create(SESSION, {"name": "printer"}, pages, store)
+    accounts = site.dependencies.account_administration
+    page = await login_pages.create(SESSION, {"name": "printer"}, pages, store, accounts)
     (login,) = await store.list("handlers")
     assert login.name == "printer"
     shown = re.findall(r'data-copy="([^"]+)"', bytes(page.body).decode())

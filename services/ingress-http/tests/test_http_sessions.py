@@ -1,56 +1,116 @@
 """Cookies of the dashboard, and what charts and texts make of values."""
 
+from dataclasses import replace
+from typing import Any
+
 from postroad_common.schemas.events import EventName, happened
+from postroad_common.store.sessions import SessionRecord
+from postroad_common.store.users import User
 from postroad_common.tokens import Keyring
 from postroad_ingress_http.dashboard import texts
 from postroad_ingress_http.dashboard.charts import Period, Series, bars
 from postroad_ingress_http.dashboard.sessions import SESSION_SECONDS, Sessions, same
 
 OLD, NEW = "an old secret of ours", "a new secret of ours"
+USER = User("a@a.example", "main", "hash", version=3)
 
 
-def test_session_lasts_until_its_end():
-    sessions = Sessions(Keyring([OLD]))
-    cookie = sessions.write("a@a.example", "main", 3, 1000.0)
-    session = sessions.read(cookie, 1000.0 + SESSION_SECONDS - 1)
+class Records:
+    """The collection of sessions, in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, SessionRecord] = {}
+
+    async def create(self, session: SessionRecord) -> None:
+        self.kept[session.id] = session
+
+    async def find(self, session_id: str) -> SessionRecord | None:
+        return self.kept.get(session_id)
+
+    async def touch(self, session_id: str, now: float, address: str) -> None:
+        self.kept[session_id] = replace(self.kept[session_id], seen=now, address=address)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make(*keys: str, records: Records | None = None, clock: Clock | None = None) -> Sessions:
+    kept: Any = records or Records()
+    return Sessions(Keyring(keys or [OLD]), kept, clock or Clock())
+
+
+async def test_session_lasts_until_its_end():
+    clock = Clock()
+    sessions = make(clock=clock)
+    cookie = await sessions.begin(USER, "192.0.2.1", "a browser")
+    clock.now += SESSION_SECONDS - 1
+    session = await sessions.find(cookie, "192.0.2.2")
     assert session is not None
     assert (session.email, session.account, session.version) == ("a@a.example", "main", 3)
-    assert sessions.read(cookie, 1000.0 + SESSION_SECONDS) is None
+    clock.now += 1
+    assert await sessions.find(cookie, "192.0.2.2") is None
 
 
-def test_session_survives_a_new_first_key_and_ends_with_its_own():
-    cookie = Sessions(Keyring([OLD])).write("a@a.example", "main", 1, 1000.0)
-    assert Sessions(Keyring([NEW, OLD])).read(cookie, 1000.0) is not None
-    assert Sessions(Keyring([NEW])).read(cookie, 1000.0) is None
+async def test_session_that_the_server_has_ended_is_over_for_every_copy_of_its_cookie():
+    records = Records()
+    sessions = make(records=records)
+    cookie = await sessions.begin(USER, "", "")
+    assert await sessions.find(cookie, "") is not None
+    records.kept.clear()
+    assert await sessions.find(cookie, "") is None
 
 
-def test_cookie_of_another_kind_is_no_session():
-    sessions = Sessions(Keyring([OLD]))
+async def test_session_survives_a_new_first_key_and_ends_with_its_own():
+    records = Records()
+    cookie = await make(OLD, records=records).begin(USER, "", "")
+    assert await make(NEW, OLD, records=records).find(cookie, "") is not None
+    assert await make(NEW, records=records).find(cookie, "") is None
+
+
+async def test_what_the_server_keeps_of_a_session_is_of_no_use_as_a_cookie():
+    records = Records()
+    sessions = make(records=records)
+    cookie = await sessions.begin(USER, "", "")
+    (kept,) = records.kept
+    assert kept not in cookie
+    assert await sessions.find(kept, "") is None
+
+
+async def test_cookie_of_another_kind_is_no_session():
+    sessions = make()
     visit, csrf = sessions.write_visit(1000.0)
-    assert sessions.read(visit, 1000.0) is None
-    assert sessions.read_visit(sessions.write("a@a.example", "main", 1, 1000.0), 1000.0) is None
+    step = sessions.write_step(USER, 1000.0)
+    session = await sessions.begin(USER, "", "")
+    assert await sessions.find(visit, "") is None
+    assert await sessions.find(step, "") is None
+    assert sessions.read_visit(session, 1000.0) is None
     assert sessions.read_visit(visit, 1000.0) == csrf
+    assert sessions.read_step(session, 1000.0) is None
+    assert sessions.read_step(step, 1000.0) == ("a@a.example", 3)
 
 
-def test_each_session_has_a_token_of_its_own():
-    sessions = Sessions(Keyring([OLD]))
-    first, second = (
-        sessions.read(sessions.write("a@a.example", "main", 1, 1000.0), 1000.0) for _ in range(2)
-    )
+async def test_each_session_has_a_token_of_its_own():
+    sessions = make()
+    first, second = [await sessions.find(await sessions.begin(USER, "", ""), "") for _ in range(2)]
     assert first is not None
     assert second is not None
-    assert first.csrf != second.csrf
-    assert not same(first.csrf, second.csrf)
+    tokens = [sessions.csrf_of(session.id) for session in (first, second)]
+    assert not same(*tokens)
     assert not same(None, None)
 
 
-def test_every_changed_octet_of_a_cookie_is_noticed():
-    sessions = Sessions(Keyring([OLD]))
-    cookie = sessions.write("a@a.example", "main", 1, 1000.0)
+async def test_every_changed_octet_of_a_cookie_is_noticed():
+    sessions = make()
+    cookie = await sessions.begin(USER, "", "")
     for position in range(0, len(cookie) - 2, 7):
         other = "A" if cookie[position] != "A" else "B"
         forged = cookie[:position] + other + cookie[position + 1 :]
-        assert sessions.read(forged, 1000.0) is None
+        assert await sessions.find(forged, "") is None
 
 
 def test_chart_counts_hours_into_buckets_and_escapes_names():

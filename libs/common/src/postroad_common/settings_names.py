@@ -23,6 +23,7 @@ KNOWN_SETTINGS = frozenset(
         "hostname",
         "http_port",
         "http_url",
+        "notice_sender",
         "inline_body_max",
         "limits",
         "list_unsubscribe",

@@ -47,6 +47,10 @@ class Keyring:
             self._derived[key_id, purpose] = key
         return key
 
+    def derived(self, purpose: str, key_id: int) -> bytes | None:
+        """Return the 32 octets for `purpose` of the key with this id; None when it is gone."""
+        return self._key(purpose, key_id)
+
     def mac(self, purpose: str, data: bytes, size: int) -> bytes:
         """`size` octets (at most 64) that only a holder of the first key can make of `data`."""
         key = self._key(purpose, self.key_id)

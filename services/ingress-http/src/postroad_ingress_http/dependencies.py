@@ -12,16 +12,21 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from postroad_common.health import Health
+from postroad_common.store.accounts import Accounts
+from postroad_common.store.audit import AuditLog
 from postroad_common.store.credentials import Credentials
 from postroad_common.store.events import Events
 from postroad_common.store.messages import Messages
 from postroad_common.store.privacy import Privacy
 from postroad_common.store.rollups import Rollups
+from postroad_common.store.sessions import SessionRecords
 from postroad_common.store.strikes import Strikes
 from postroad_common.store.suppressions import Suppressions
 from postroad_common.store.tokens import Tokens
 from postroad_common.store.users import Users
+from postroad_ingress_http.access.accounts import AccountAdministration
 from postroad_ingress_http.access.authentication import Authenticator
+from postroad_ingress_http.access.users import UserAdministration
 from postroad_ingress_http.domains.senderdomains import SenderDomains
 from postroad_ingress_http.exports.logfiles import LogFiles
 from postroad_ingress_http.history.feeds import ComplaintFeeds
@@ -43,6 +48,9 @@ class Dependencies:
     """The objects of the service, from which each handler is given those that it names."""
 
     acceptance: Acceptance
+    account_administration: AccountAdministration
+    accounts: Accounts
+    audit: AuditLog
     authenticator: Authenticator
     calls: WebhookCalls
     clock: Clock
@@ -60,10 +68,12 @@ class Dependencies:
     privacy: Privacy
     queues: QueueOperations
     rollups: Rollups
+    sessions: SessionRecords
     strikes: Strikes
     suppressions: Suppressions
     templates: TemplateLibrary
     tokens: Tokens
+    user_administration: UserAdministration
     users: Users
 
 
@@ -77,6 +87,9 @@ def given(read: Callable[[Dependencies], object]) -> Any:
 
 
 AcceptanceOf = Annotated[Acceptance, given(lambda its: its.acceptance)]
+AccountsOf = Annotated[AccountAdministration, given(lambda its: its.account_administration)]
+AccountStore = Annotated[Accounts, given(lambda its: its.accounts)]
+AuditOf = Annotated[AuditLog, given(lambda its: its.audit)]
 AuthenticatorOf = Annotated[Authenticator, given(lambda its: its.authenticator)]
 CallsOf = Annotated[WebhookCalls, given(lambda its: its.calls)]
 ClockOf = Annotated[Clock, given(lambda its: its.clock)]
@@ -93,8 +106,10 @@ PersonaliserOf = Annotated[Personaliser, given(lambda its: its.personaliser)]
 PrivacyStore = Annotated[Privacy, given(lambda its: its.privacy)]
 QueuesOf = Annotated[QueueOperations, given(lambda its: its.queues)]
 RollupStore = Annotated[Rollups, given(lambda its: its.rollups)]
+SessionStore = Annotated[SessionRecords, given(lambda its: its.sessions)]
 StrikeStore = Annotated[Strikes, given(lambda its: its.strikes)]
 SuppressionStore = Annotated[Suppressions, given(lambda its: its.suppressions)]
 TemplatesOf = Annotated[TemplateLibrary, given(lambda its: its.templates)]
 TokenStore = Annotated[Tokens, given(lambda its: its.tokens)]
+UsersOf = Annotated[UserAdministration, given(lambda its: its.user_administration)]
 UserStore = Annotated[Users, given(lambda its: its.users)]

@@ -8,12 +8,16 @@ from postroad_common.broker.deadletters import DeadLetters
 from postroad_common.broker.depths import QueueDepths
 from postroad_common.listener import HttpListener
 from postroad_common.mail.feedbackloop import FeedbackAddresses
+from postroad_common.schemas.submission import Client
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokenbucket import TokenBuckets
 from postroad_common.tokens import Keyring
 from postroad_ingress_http import application
+from postroad_ingress_http.access.accounts import SYSTEM_ACCOUNT, AccountAdministration
 from postroad_ingress_http.access.authentication import Authenticator
 from postroad_ingress_http.access.bootstrap import Bootstrap
+from postroad_ingress_http.access.secondfactor import SecondFactor
+from postroad_ingress_http.access.users import Notify, UserAdministration
 from postroad_ingress_http.dashboard.frame import Frame
 from postroad_ingress_http.dashboard.passwords import PasswordCheck
 from postroad_ingress_http.dashboard.sessions import Sessions
@@ -32,10 +36,11 @@ from postroad_ingress_http.http.guard import Limits
 from postroad_ingress_http.operations.lanes import LaneOperations
 from postroad_ingress_http.operations.queue_watch import QueueWatch
 from postroad_ingress_http.operations.queues import QueueOperations
-from postroad_ingress_http.sending.accept import Acceptance
+from postroad_ingress_http.sending.accept import Acceptance, accept
 from postroad_ingress_http.sending.injector import Injector
 from postroad_ingress_http.sending.personalise import Personaliser
-from postroad_ingress_http.sending.submission import SubmissionRules
+from postroad_ingress_http.sending.request import SendFields
+from postroad_ingress_http.sending.submission import Origin, SubmissionRules
 from postroad_ingress_http.sending.templates import TemplateLibrary
 from postroad_ingress_http.settings import HttpLimits, Settings
 from postroad_ingress_http.templating.renderer import Renderer
@@ -50,6 +55,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     database = context.database
     dependencies = build_dependencies(context)
     bootstrap = Bootstrap(
+        database.accounts,
         database.users,
         database.tokens,
         email=settings.admin_email,
@@ -94,12 +100,17 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
     context.on_drain(renderer.close)
     templates = TemplateLibrary(database.templates, renderer)
     personaliser = Personaliser(templates, renderer, settings.max_recipients)
+    acceptance = Acceptance(rules, injector, database.idempotency, personaliser, clock)
     return Dependencies(
-        acceptance=Acceptance(rules, injector, database.idempotency, personaliser, clock),
+        acceptance=acceptance,
+        account_administration=AccountAdministration(database.accounts, clock),
+        accounts=database.accounts,
+        audit=database.audit,
         authenticator=Authenticator(
             database.tokens.find_by_hash,
             requests=TokenBuckets(limits.burst, limits.rate),
             failures=_failures(limits),
+            used=database.tokens.used,
         ),
         calls=WebhookCalls(hooks, database.outbox, database.replays),
         clock=clock,
@@ -123,22 +134,51 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
         privacy=database.privacy,
         queues=QueueOperations(depths, DeadLetters(context.link, context.publisher)),
         rollups=database.rollups,
+        sessions=database.sessions,
         strikes=database.strikes,
         personaliser=personaliser,
         suppressions=database.suppressions,
         templates=templates,
         tokens=database.tokens,
+        user_administration=UserAdministration(
+            database.users,
+            database.invitations,
+            database.sessions,
+            clock=clock,
+            base_url=settings.http_url,
+            notify=build_notices(settings, acceptance),
+        ),
         users=database.users,
     )
+
+
+def build_notices(settings: Settings, acceptance: Acceptance) -> Notify | None:
+    """Return what mails invitations and links; None where the settings name no sender."""
+    sender = settings.notice_sender
+    if sender is None:
+        return None
+    client = Client(ip="127.0.0.1", helo=settings.hostname, protocol="HTTP")
+    origin = Origin(account=SYSTEM_ACCOUNT, credential="notices", client=client)
+
+    async def notify(address: str, subject: str, text: str) -> None:
+        mail = SendFields(
+            sender=sender, recipient=address, to=[address], subject=subject, text=text
+        )
+        await accept(mail, origin, None, acceptance)
+
+    return notify
 
 
 def build_dashboard(context: ServiceContext[Settings]) -> Dashboard:
     """Build what only the dashboard works with."""
     settings = context.settings
+    database = context.database
+    keyring = Keyring(settings.secret)
     return Dashboard(
         frame=Frame(),
-        sessions=Sessions(Keyring(settings.secret)),
-        passwords=PasswordCheck(context.database.users, _failures(settings.limits.http)),
+        sessions=Sessions(keyring, database.sessions, time.time),
+        passwords=PasswordCheck(database.users, _failures(settings.limits.http)),
+        second_factor=SecondFactor(database.users, keyring, time.time),
         secure=(settings.http_url or "").startswith("https://"),
     )
 

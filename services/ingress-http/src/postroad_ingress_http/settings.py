@@ -14,6 +14,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
+from postroad_common.mail.address import AddressError, parse_mailbox
 from postroad_common.settings import (
     BounceSettings,
     DnsSettings,
@@ -85,6 +86,12 @@ class Settings(ServiceSettings, MessageSettings, DnsSettings, ProxySettings, Bou
         title="Public URL",
         description="of the REST API and dashboard; https makes the session cookie Secure",
     )
+    notice_sender: str | None = Field(
+        default=None,
+        title="Sender of notices",
+        description="From address of invitations and links for new passwords; without it and the "
+        "public URL none are mailed, and whoever makes one passes it on",
+    )
     limits: Annotated[IngressLimits, NoDecode] = Field(
         default=IngressLimits(),
         title="Limits",
@@ -117,6 +124,14 @@ class Settings(ServiceSettings, MessageSettings, DnsSettings, ProxySettings, Bou
             raise ValueError(f"is not JSON: {error}") from error
         except ValidationError as error:
             raise ValueError(_explain(error)) from error
+
+    @field_validator("notice_sender")
+    @classmethod
+    def _check_sender(cls, value: str | None) -> str | None:
+        try:
+            return parse_mailbox(value).text if value else None
+        except AddressError as error:
+            raise ValueError(str(error)) from error
 
     @field_validator("http_url")
     @classmethod

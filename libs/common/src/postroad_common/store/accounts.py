@@ -90,6 +90,12 @@ class Accounts:
         return None if found is None else _read(found)
 
     @guarded
+    async def count(self, account_id: str, kind: str) -> int:
+        """Return how many of `kind`, out of `COUNTED`, the account has."""
+        collection = self._belongings["credentials" if kind == "logins" else kind]
+        return await collection.count_documents({"account": account_id})
+
+    @guarded
     async def delete(self, account_id: str) -> bool:
         """Remove the account and all that gives access to it; its mail expires with time."""
         for collection in self._belongings.values():

@@ -4,6 +4,7 @@ The changes are noticed where they are made (`audited`), not where they are aske
 no end point can forget to tell of one.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -83,6 +84,15 @@ class AuditLog:
                 "before": entry.before,
                 "after": entry.after,
             }
+        )
+
+    @guarded
+    async def erase(self, account: str, address: str) -> None:
+        """Take an address out of the log: that something was changed stays, not what."""
+        name = re.escape(address.lower())
+        await self._entries.update_many(
+            {"account": account, "target": {"$regex": f"^{name}(?: |$)"}},
+            {"$set": {"target": "erased", "before": None, "after": None}},
         )
 
     @guarded

@@ -25,7 +25,7 @@ SECRET = frozenset(
 """Fields that are told as changed, never as what they are."""
 HIDDEN = "(secret)"
 _NOT_TOLD = frozenset({"_id", "at", "known", "totp_step", "last_login", "last_used", "due"})
-_SAMPLE = 100  # documents of one bulk change that are named
+_TOLD_ONE_BY_ONE = 20  # documents of one bulk change
 _log = structlog.get_logger(__name__)
 
 
@@ -107,15 +107,10 @@ class AuditedCollection(AsyncCollection[Document]):
         *args: Any,
         **kwargs: Any,
     ) -> DeleteResult:
-        """Delete, and tell how many and which."""
-        actor = current_actor()
-        names: list[str] = []
-        if actor:
-            found = self.find(filter, {"_id": 1}).limit(_SAMPLE)
-            names = [str(document["_id"]) async for document in found]
+        """Delete, and tell how many."""
         result = await super().delete_many(filter, *args, **kwargs)
-        if actor and result.deleted_count:
-            gone = {"number": result.deleted_count, "first": names, **_plain(filter)}
+        if (actor := current_actor()) and result.deleted_count:
+            gone = {"number": result.deleted_count, **_plain(filter)}
             await self._tell(actor, "delete", f"{result.deleted_count} at once", gone, None)
         return result
 
@@ -125,10 +120,9 @@ class AuditedCollection(AsyncCollection[Document]):
         if not actor:
             return await super().bulk_write(requests, *args, **kwargs)
         filters = [request._filter for request in requests]  # noqa: SLF001 - the driver has no other
-        if len(filters) > _SAMPLE:
+        if len(filters) > _TOLD_ONE_BY_ONE:
             result = await super().bulk_write(requests, *args, **kwargs)
-            first = [str(chosen.get("_id")) for chosen in filters[:_SAMPLE]]
-            written = {"number": len(filters), "first": first}
+            written = {"number": len(filters)}
             await self._tell(actor, "import", f"{len(filters)} at once", None, written)
             return result
         before = [await self.find_one(chosen) for chosen in filters]

@@ -202,7 +202,7 @@ class Database:
     @cached_property
     def templates(self) -> Templates:
         """Open the repository of templates."""
-        return Templates(self._database["templates"], self._database["template_contents"])
+        return Templates(self._audited("templates"), self._database["template_contents"])
 
     @cached_property
     def bodies(self) -> Bodies:

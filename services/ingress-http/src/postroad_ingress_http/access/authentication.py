@@ -22,7 +22,8 @@ from postroad_common.secrets import hash_token
 from postroad_common.store.tokens import Token
 from postroad_common.tasks import BackgroundTasks
 from postroad_common.tokenbucket import TokenBuckets
-from postroad_ingress_http.access.scopes import allows
+from postroad_ingress_http.access.rights import is_from
+from postroad_ingress_http.access.scopes import require
 from postroad_ingress_http.http.errors import ApiError, unavailable
 from postroad_ingress_http.http.rates import look, take, too_many
 
@@ -30,10 +31,13 @@ FRESH_SECONDS = 5.0
 STALE_SECONDS = 3600.0
 PATIENCE_SECONDS = 0.5  # how long a request with a remembered token waits for a new look-up
 REMEMBERED = 10_000  # tokens
+USED_SECONDS = 60.0  # how exactly it is kept when a token was last used
 SUSPECTS_AT_ONCE = 2  # look-ups for addresses that have failed too often
 _LONGEST_TOKEN = 256
 
 Lookup = Callable[[str], Awaitable[Token | None]]
+Used = Callable[[str, float], Awaitable[None]]
+"""Notes that the token with this id was used, in Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,13 @@ class Authenticator:
         requests: TokenBuckets[str],
         failures: TokenBuckets[str],
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+        used: Used | None = None,
     ) -> None:
+        """`clock` is steady seconds, `now` Unix seconds."""
         self._lookup = lookup
+        self._now = now
+        self._used = used
         self._requests = requests
         self._failures = failures
         self._clock = clock
@@ -67,8 +76,8 @@ class Authenticator:
         """Return the token of `request`, which allows the scope `needed`.
 
         Raises:
-            ApiError: 401 without a valid token, 403 without the scope, 429 beyond the rate, 503
-                when the database is away and the token was not seen lately.
+            ApiError: 401 without a valid token, 403 without the scope or from another network, 429
+                beyond the rate, 503 when the database is away and the token was not seen lately.
         """
         address = request.client.host if request.client else ""
         token = await self._find(_secret_of(request), address)
@@ -81,10 +90,13 @@ class Authenticator:
         request.state.rate = rate
         if rate.retry_after:
             raise too_many(rate, "requests with this token")
-        if not allows(token.scopes, needed):
+        if token.expires is not None and token.expires <= self._now():
+            raise _unauthorized("This token has expired.", "expired_token")
+        if token.networks and not is_from(token.networks, address):
             raise ApiError(
-                403, f"This token lacks the scope `{needed}`.", code="insufficient_scope"
+                403, "This token may not be used from your network.", code="network_not_allowed"
             )
+        require(token.scopes, needed, "This token")
         return token
 
     def forget(self, token_id: str) -> None:
@@ -126,7 +138,17 @@ class Authenticator:
             self._known.pop(key)
         else:
             self._known.put(key, _Remembered(token, self._clock()))
+            self._note_use(token)
         return token
+
+    def _note_use(self, token: Token) -> None:
+        now = self._now()
+        if self._used is not None and now - (token.last_used or 0.0) >= USED_SECONDS:
+            self._tasks.spawn(_note(self._used, token.id, now))
+
+
+async def _note(used: Used, token_id: str, now: float) -> None:
+    await used(token_id, now)
 
 
 def _secret_of(request: Request) -> str:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from postroad_common.mail.address import AddressError, normalise_domain
 from postroad_common.mail.control import FEATURE_NAMES
 from postroad_common.schemas.features import Features
 from postroad_common.secrets import hash_password, new_password, new_username
@@ -26,18 +25,6 @@ def merge_features(base: Features, wanted: Mapping[str, bool]) -> Features:
             raise bad_field(f"features.{name}", f"There is no such feature; there are {known}.")
         changes[feature] = value
     return base.overridden(changes)
-
-
-def read_domains(field: str, domains: list[str]) -> tuple[str, ...]:
-    """Return the domains in A-label form.
-
-    Raises:
-        ApiError: 400.
-    """
-    try:
-        return tuple(normalise_domain(domain) for domain in domains)
-    except AddressError as error:
-        raise bad_field(field, f"Not a domain: {error}.") from None
 
 
 async def create(

@@ -3,8 +3,10 @@
 from fastapi import APIRouter
 
 from postroad_ingress_http.api import (
+    accounts,
     addresses,
     archive,
+    audit,
     credentials,
     domains,
     events,
@@ -20,6 +22,7 @@ from postroad_ingress_http.api import (
     suppressions,
     templates,
     tokens,
+    users,
     webhooks,
 )
 
@@ -44,5 +47,8 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         logfiles,
         addresses,
         feeds,
+        accounts,
+        users,
+        audit,
     )
 )

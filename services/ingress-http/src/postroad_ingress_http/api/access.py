@@ -1,6 +1,7 @@
 """What every handler of the API asks for: the token with the right scope, and the body's fields."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from fastapi import Depends, Security
@@ -11,11 +12,17 @@ from fastapi.security.base import SecurityBase
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from postroad_common.store.audit import Actor, act_as
 from postroad_common.store.tokens import Token
+from postroad_ingress_http.access.accounts import is_account_id
+from postroad_ingress_http.access.scopes import require
 from postroad_ingress_http.dependencies import Dependencies
-from postroad_ingress_http.http.errors import ApiError
+from postroad_ingress_http.http.errors import ApiError, not_found
 from postroad_ingress_http.http.fields import read_fields
 
+ACCOUNT_HEADER = "x-postroad-account"
+"""Names the account that a token of the operator acts in."""
+_LOOKING = frozenset({"GET", "HEAD"})
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -39,10 +46,39 @@ class CurrentToken(SecurityBase):
         token = await dependencies.authenticator.authenticate(request, needed.scope_str)
         if request.scope["query_string"]:
             _refuse_unknown(request)
+        if (account := request.headers.get(ACCOUNT_HEADER)) is not None:
+            token = await _in_account(token, account, dependencies)
+        if request.method not in _LOOKING:
+            act_as(_actor(token, request))
         return token
 
 
 _CURRENT_TOKEN = CurrentToken()
+
+
+async def _in_account(token: Token, account: str, dependencies: Dependencies) -> Token:
+    """Return the token as one of another account.
+
+    Raises:
+        ApiError: 403, it may not look after accounts; 404, there is no such account.
+    """
+    if account == token.account:
+        return token
+    require(token.scopes, "accounts", "This token")
+    if not is_account_id(account) or await dependencies.accounts.find(account) is None:
+        raise not_found("account")
+    return replace(token, account=account)
+
+
+def _actor(token: Token, request: Request) -> Actor:
+    return Actor(
+        kind="token",
+        id=token.id,
+        account=token.account,
+        name=token.name,
+        address=request.client.host if request.client else "",
+        request_id=request.state.request_id,
+    )
 
 
 def _refuse_unknown(request: Request) -> None:

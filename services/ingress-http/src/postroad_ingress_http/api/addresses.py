@@ -12,6 +12,7 @@ from postroad_ingress_http.api.answers import REFUSALS
 from postroad_ingress_http.api.messages import MessageWithTimeline, view_with_timeline
 from postroad_ingress_http.api.suppressions import SuppressionView
 from postroad_ingress_http.dependencies import (
+    AuditOf,
     EventStore,
     MessageStore,
     PrivacyStore,
@@ -92,6 +93,7 @@ async def erase(  # noqa: PLR0917 - FastAPI passes them by name
     privacy: PrivacyStore,
     suppressions: SuppressionStore,
     strikes: StrikeStore,
+    audit: AuditOf,
     keep_suppression: Annotated[  # noqa: FBT002 - a query parameter
         bool, Query(description="Go on sending nothing there, which keeps the address.")
     ] = False,
@@ -111,4 +113,5 @@ async def erase(  # noqa: PLR0917 - FastAPI passes them by name
     removed = False
     if not keep_suppression:
         removed = await suppressions.remove(token.account, listed)
+    await audit.erase(token.account, listed)
     return ErasedView(address=exact, suppression=removed, complete=complete, **totals)

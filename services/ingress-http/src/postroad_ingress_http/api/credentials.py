@@ -1,18 +1,19 @@
 """`/v1/credentials`: SMTP logins."""
 
-import ipaddress
 from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from postroad_common.schemas.features import Features
+from postroad_common.store.credentials import Credential
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.access import logins
+from postroad_ingress_http.access.rights import check_login, read_domains, read_networks
 from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.answers import REFUSALS
-from postroad_ingress_http.dependencies import CredentialStore
-from postroad_ingress_http.http.errors import bad_field, not_found
+from postroad_ingress_http.dependencies import AccountsOf, CredentialStore
+from postroad_ingress_http.http.errors import not_found
 from postroad_ingress_http.http.paging import (
     DEFAULT_PAGE,
     Cursor,
@@ -83,8 +84,13 @@ async def create(
     token: Writer,
     fields: Annotated[CredentialChanges, body(CredentialChanges)],
     credentials: CredentialStore,
+    accounts: AccountsOf,
 ) -> CredentialWithPassword:
-    """Create a login. Its password is in this answer only."""
+    """Create a login, which may send no more than the token. Its password is in this answer."""
+    networks = read_networks("allowed_networks", fields.allowed_networks or [])
+    domains = read_domains("sender_domains", fields.sender_domains or [])
+    check_login(token, domains, networks)
+    await accounts.check_room(token.account, "logins")
     login, password = await logins.create(
         credentials,
         token.account,
@@ -92,8 +98,8 @@ async def create(
         logins.merge_features(Features(), fields.features or {}),
         forward_bounces=fields.forward_bounces is not False,
         keep_content=fields.keep_content is not False,
-        allowed_networks=_networks(fields.allowed_networks or []),
-        sender_domains=logins.read_domains("sender_domains", fields.sender_domains or []),
+        allowed_networks=networks,
+        sender_domains=domains,
     )
     return _with_password(CredentialView.model_validate(login), password)
 
@@ -117,10 +123,7 @@ async def listing(
 @router.get("/{username}", summary="One SMTP login")
 async def one(username: str, token: Reader, credentials: CredentialStore) -> CredentialView:
     """Without its password."""
-    login = await credentials.get(token.account, username)
-    if login is None:
-        raise not_found("login")
-    return CredentialView.model_validate(login)
+    return CredentialView.model_validate(await _find(token, username, credentials))
 
 
 @router.patch("/{username}", summary="Change an SMTP login")
@@ -132,12 +135,16 @@ async def change(
 ) -> CredentialView:
     """Works for new log-ins within seconds."""
     changes = fields.model_dump(exclude_none=True)
+    old = await _find(token, username, credentials)
+    networks, domains = old.allowed_networks, old.sender_domains
     if fields.allowed_networks is not None:
-        changes["allowed_networks"] = list(_networks(fields.allowed_networks))
+        networks = read_networks("allowed_networks", fields.allowed_networks)
+        changes["allowed_networks"] = list(networks)
     if fields.sender_domains is not None:
-        changes["sender_domains"] = list(
-            logins.read_domains("sender_domains", fields.sender_domains)
-        )
+        domains = read_domains("sender_domains", fields.sender_domains)
+        changes["sender_domains"] = list(domains)
+    if fields.disabled is not True:
+        check_login(token, domains, networks)
     login = await logins.change(credentials, token.account, username, changes)
     return CredentialView.model_validate(login)
 
@@ -154,6 +161,8 @@ async def rotate(
     username: str, token: Writer, credentials: CredentialStore
 ) -> CredentialWithPassword:
     """Replace the password within seconds. The new one is in this answer only."""
+    old = await _find(token, username, credentials)
+    check_login(token, old.sender_domains, old.allowed_networks)
     login, password = await logins.rotate(credentials, token.account, username)
     return _with_password(CredentialView.model_validate(login), password)
 
@@ -162,8 +171,8 @@ def _with_password(view: CredentialView, password: str) -> CredentialWithPasswor
     return CredentialWithPassword(**view.model_dump(), password=password)
 
 
-def _networks(networks: list[str]) -> tuple[str, ...]:
-    try:
-        return tuple(str(ipaddress.ip_network(network.strip())) for network in networks)
-    except ValueError:
-        raise bad_field("allowed_networks", "Give networks such as 192.0.2.0/24.") from None
+async def _find(token: Token, username: str, credentials: CredentialStore) -> Credential:
+    login = await credentials.get(token.account, username)
+    if login is None:
+        raise not_found("login")
+    return login

@@ -7,11 +7,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from postroad_common.secrets import hash_token, new_token
 from postroad_common.store.tokens import Token
-from postroad_ingress_http.access.scopes import ALL_SCOPES, check_scopes, covers
+from postroad_ingress_http.access.rights import check_token, read_domains, read_networks
+from postroad_ingress_http.access.scopes import ALL_SCOPES, check_scopes
 from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.answers import REFUSALS
-from postroad_ingress_http.dependencies import AuthenticatorOf, TokenStore
-from postroad_ingress_http.http.errors import ApiError, not_found
+from postroad_ingress_http.dependencies import (
+    AccountsOf,
+    AuthenticatorOf,
+    ClockOf,
+    TokenStore,
+)
+from postroad_ingress_http.http.errors import bad_field, not_found
+from postroad_ingress_http.http.moments import read_moment
 from postroad_ingress_http.http.paging import Page
 
 router = APIRouter(prefix="/v1/tokens", tags=["tokens"], responses=REFUSALS)
@@ -31,6 +38,13 @@ class TokenFields(BaseModel):
         max_length=len(ALL_SCOPES),
         description=f"Some of {', '.join(ALL_SCOPES)}.",
     )
+    sender_domains: list[str] = Field(
+        default=[], max_length=100, description="Domains it may send from; empty: all."
+    )
+    networks: list[str] = Field(
+        default=[], max_length=100, description="Networks it may be used from; empty: all."
+    )
+    expires: str | None = Field(None, max_length=40, description="Until when, UTC; or for good.")
 
 
 class TokenView(BaseModel):
@@ -41,7 +55,11 @@ class TokenView(BaseModel):
     id: str
     name: str
     scopes: list[str]
+    sender_domains: list[str]
+    networks: list[str]
     created: float
+    expires: float | None
+    last_used: float | None
 
 
 class TokenWithSecret(TokenView):
@@ -52,18 +70,37 @@ class TokenWithSecret(TokenView):
 
 @router.post("", status_code=201, summary="Create a token")
 async def create(
-    token: Writer, fields: Annotated[TokenFields, body(TokenFields)], tokens: TokenStore
+    token: Writer,
+    fields: Annotated[TokenFields, body(TokenFields)],
+    tokens: TokenStore,
+    accounts: AccountsOf,
+    clock: ClockOf,
 ) -> TokenWithSecret:
     """Show the secret in this answer only. A token hands out no more than it may do itself."""
-    scopes = check_scopes(fields.scopes)
-    if not covers(token.scopes, scopes):
-        raise ApiError(
-            403, "This token cannot hand out scopes that it does not have.",
-            code="insufficient_scope", field="scopes",
-        )  # fmt: skip
+    expires = read_moment("expires", fields.expires)
+    if expires is not None and expires <= clock():
+        raise bad_field("expires", "This time is past.")
+    wanted = Token(
+        id="",
+        account=token.account,
+        name=fields.name,
+        scopes=check_scopes(fields.scopes),
+        created=clock(),
+        sender_domains=read_domains("sender_domains", fields.sender_domains),
+        networks=read_networks("networks", fields.networks),
+        expires=expires,
+    )
+    check_token(token, wanted)
+    await accounts.check_room(token.account, "tokens")
     secret = new_token()
     made = await tokens.create(
-        account=token.account, name=fields.name, scopes=scopes, secret_hash=hash_token(secret)
+        account=wanted.account,
+        name=wanted.name,
+        scopes=wanted.scopes,
+        secret_hash=hash_token(secret),
+        sender_domains=wanted.sender_domains,
+        networks=wanted.networks,
+        expires=wanted.expires,
     )
     return TokenWithSecret(**TokenView.model_validate(made).model_dump(), token=secret)
 

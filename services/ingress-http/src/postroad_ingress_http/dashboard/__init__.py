@@ -3,17 +3,22 @@
 from fastapi import APIRouter
 
 from postroad_ingress_http.dashboard import (
+    accounts,
+    audit,
     domains,
     feeds,
     lanes,
+    links,
     logins,
     mail,
     overview,
+    profile,
     queues,
     reference,
     signin,
     suppressions,
     tokens,
+    users,
     webhooks,
 )
 
@@ -21,6 +26,11 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
     pages.router
     for pages in (
         signin,
+        links,
+        profile,
+        users,
+        accounts,
+        audit,
         overview,
         mail,
         suppressions,

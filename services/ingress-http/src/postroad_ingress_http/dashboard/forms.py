@@ -25,6 +25,11 @@ def texts_of(fields: Fields, name: str) -> list[str]:
     return [require_text(name, item) for item in values if isinstance(item, str)]
 
 
+def words(fields: Fields, name: str) -> list[str]:
+    """Return the words in a field, which commas or white space part."""
+    return text(fields, name).replace(",", " ").split()
+
+
 def number(fields: Fields, name: str, least: float, most: float) -> float:
     """Return the number in a field.
 

@@ -1,5 +1,6 @@
 """The frame of every page: templates, navigation, security headers, and how errors read."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
+from postroad_ingress_http.access.scopes import allows
 from postroad_ingress_http.dashboard import texts
+from postroad_ingress_http.dashboard.permissions import may_see
+from postroad_ingress_http.dashboard.sessions import Session
 from postroad_ingress_http.http.errors import ApiError
 
 _HERE = Path(__file__).parent
@@ -37,6 +41,15 @@ NAVIGATION = (
             ("/dashboard/tokens", "REST tokens"),
             ("/dashboard/webhooks", "Webhooks"),
             ("/dashboard/domains", "Sender domains"),
+        ),
+    ),
+    (
+        "Account",
+        (
+            ("/dashboard/users", "Users"),
+            ("/dashboard/account", "Account"),
+            ("/dashboard/audit", "Audit log"),
+            ("/dashboard/accounts", "All accounts"),
         ),
     ),
     (
@@ -74,9 +87,12 @@ class Frame:
     ) -> HTMLResponse:
         """Return the page; `values` beside those that every page has."""
         here = request.url.path
+        session: Session | None = getattr(request.state, "session", None)
+        scopes = session.scopes if session else ()
         page = {
-            "session": getattr(request.state, "session", None),
-            "navigation": NAVIGATION,
+            "session": session,
+            "can": lambda scope: allows(scopes, scope),
+            "navigation": navigation(scopes),
             "here": "/".join(here.split("/")[:3]),
             "static": "/dashboard/static",
             "notice": None,
@@ -98,6 +114,16 @@ class Frame:
         )
         answer.headers.update(error.headers)
         return answer
+
+
+def navigation(scopes: Iterable[str]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the links, in groups, of the pages that somebody with `scopes` may see."""
+    held = tuple(scopes)
+    seen = [
+        (group, [(path, label) for path, label in links if may_see(held, path)])
+        for group, links in NAVIGATION
+    ]
+    return [(group, links) for group, links in seen if links]
 
 
 class StaticPages(StaticFiles):

@@ -5,9 +5,10 @@ from starlette.responses import Response
 
 from postroad_common.schemas.features import REST_DEFAULTS
 from postroad_ingress_http.access import logins
-from postroad_ingress_http.dashboard.forms import see_other, switches, text
+from postroad_ingress_http.access.rights import read_domains, read_networks
+from postroad_ingress_http.dashboard.forms import see_other, switches, text, words
 from postroad_ingress_http.dashboard.visitor import Form, PagesOf, SignedIn
-from postroad_ingress_http.dependencies import CredentialStore
+from postroad_ingress_http.dependencies import AccountsOf, CredentialStore
 from postroad_ingress_http.http.errors import not_found
 
 router = APIRouter(prefix="/dashboard/logins", include_in_schema=False)
@@ -37,9 +38,14 @@ async def form(_: SignedIn, pages: PagesOf) -> Response:
 
 @router.post("")
 async def create(
-    session: SignedIn, fields: Form, pages: PagesOf, credentials: CredentialStore
+    session: SignedIn,
+    fields: Form,
+    pages: PagesOf,
+    credentials: CredentialStore,
+    accounts: AccountsOf,
 ) -> Response:
     """Create a login and show its password."""
+    await accounts.check_room(session.account, "logins")
     login, password = await logins.create(
         credentials,
         session.account,
@@ -47,6 +53,8 @@ async def create(
         switches(fields),
         forward_bounces=fields.get("forward_bounces") == "true",
         keep_content=fields.get("keep_content") == "true",
+        allowed_networks=read_networks("allowed_networks", words(fields, "allowed_networks")),
+        sender_domains=read_domains("sender_domains", words(fields, "sender_domains")),
     )
     return pages.secret("Login created", _LIST, username=login.username, password=password)
 
@@ -78,6 +86,10 @@ async def change(
         "features": switches(fields).model_dump(),
         "forward_bounces": fields.get("forward_bounces") == "true",
         "keep_content": fields.get("keep_content") == "true",
+        "allowed_networks": list(
+            read_networks("allowed_networks", words(fields, "allowed_networks"))
+        ),
+        "sender_domains": list(read_domains("sender_domains", words(fields, "sender_domains"))),
     }
     await logins.change(credentials, session.account, username, wishes)
     return see_other(_LIST)

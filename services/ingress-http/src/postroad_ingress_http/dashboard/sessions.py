@@ -1,57 +1,94 @@
-"""Sessions of the dashboard: a signed cookie, nothing on the server.
+"""Sessions of the dashboard: a signed cookie with a secret, and what the server keeps under it.
 
-The cookie carries the user, the version of the password and an end; a changed password ends every
-session. Forms carry a token that only this session's pages know.
+Ending a session deletes what the server keeps, so copies of the cookie are worth nothing. Forms
+carry a token that only this session's pages know.
 """
 
 import base64
 import binascii
+import hashlib
 import hmac
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from postroad_common.store.sessions import SessionRecord, SessionRecords
+from postroad_common.store.users import User
 from postroad_common.tokens import Keyring
 
 SESSION_SECONDS = 12 * 3600
 LOGIN_SECONDS = 3600
+STEP_SECONDS = 600.0
+"""How long the password counts while the second factor is looked for."""
+SEEN_SECONDS = 60.0
+"""How exactly it is kept when a session was used."""
 _MAC_SIZE = 32
 _LONGEST = 2000
+_LONGEST_AGENT = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Someone who is logged in. `ends` is Unix seconds."""
+    """Someone who is logged in, what they may do, and the account they look at.
 
+    `home` is their own account; only an operator's may be another than `account`.
+    """
+
+    id: str
     email: str
     account: str
-    version: int
-    ends: float
-    nonce: str
+    home: str
+    role: str
+    scopes: tuple[str, ...]
     csrf: str
 
 
 class Sessions:
-    """Makes and reads cookies, signed with the keyring."""
+    """Begins, finds and ends sessions; makes and reads cookies, signed with the keyring."""
 
-    def __init__(self, keyring: Keyring) -> None:
+    def __init__(
+        self, keyring: Keyring, records: SessionRecords, clock: Callable[[], float]
+    ) -> None:
         self._keyring = keyring
+        self._records = records
+        self._clock = clock
 
-    def write(self, email: str, account: str, version: int, now: float) -> str:
-        """Return the cookie of a new session."""
-        return self._sign(
-            "session", [email, account, version, now + SESSION_SECONDS, secrets.token_hex(16)]
+    async def begin(self, user: User, address: str, agent: str) -> str:
+        """Begin a session of the user; return its cookie."""
+        secret = secrets.token_hex(32)
+        now = self._clock()
+        await self._records.create(
+            SessionRecord(
+                id=_hash(secret),
+                email=user.email,
+                account=user.account,
+                version=user.version,
+                created=now,
+                ends=now + SESSION_SECONDS,
+                seen=now,
+                address=address,
+                agent=agent[:_LONGEST_AGENT],
+            )
         )
+        return self._sign("session", [secret, now + SESSION_SECONDS])
 
-    def read(self, cookie: str | None, now: float) -> Session | None:
+    async def find(self, cookie: str | None, address: str) -> SessionRecord | None:
         """Return the session of `cookie`; None when it is not one of ours, or has ended."""
+        now = self._clock()
         values = self._verify("session", cookie)
-        if not isinstance(values, list) or len(values) != 5:
+        if not isinstance(values, list) or len(values) != 2 or now >= values[1]:
             return None
-        email, account, version, ends, nonce = values
-        if now >= ends:
+        record = await self._records.find(_hash(values[0]))
+        if record is None or now >= record.ends:
             return None
-        return Session(email, account, version, ends, nonce, self._csrf("session", nonce))
+        if now - record.seen >= SEEN_SECONDS:
+            await self._records.touch(record.id, now, address)
+        return record
+
+    def csrf_of(self, session_id: str) -> str:
+        """Return the token that the forms of a session carry."""
+        return self._csrf("session", session_id)
 
     def write_visit(self, now: float) -> tuple[str, str]:
         """Return the cookie of a visitor who may log in, and the token of the log-in form."""
@@ -65,6 +102,17 @@ class Sessions:
         if not isinstance(values, list) or len(values) != 2 or now >= values[1]:
             return None
         return self._csrf("visit", values[0])
+
+    def write_step(self, user: User, now: float) -> str:
+        """Return the proof that the user has given the right password."""
+        return self._sign("step", [user.email, user.version, now + STEP_SECONDS])
+
+    def read_step(self, text: str | None, now: float) -> tuple[str, int] | None:
+        """Return the address and the password's version of a proof; None when it is none."""
+        values = self._verify("step", text)
+        if not isinstance(values, list) or len(values) != 3 or now >= values[2]:
+            return None
+        return values[0], values[1]
 
     def _csrf(self, kind: str, nonce: str) -> str:
         return self._keyring.mac(f"csrf.{kind}", nonce.encode(), _MAC_SIZE).hex()
@@ -86,6 +134,10 @@ class Sessions:
         if not payload or not self._keyring.verify(f"cookie.{kind}", signed[0], payload, mac):
             return None
         return json.loads(payload)
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def same(given: object, expected: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""Logging in and out."""
+"""Logging in, with a second factor where there is one, and out."""
 
 from typing import Annotated
 
@@ -6,76 +6,132 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from postroad_common.store.users import User
 from postroad_ingress_http.dashboard.forms import see_other, text
-from postroad_ingress_http.dashboard.sessions import (
-    LOGIN_SECONDS,
-    SESSION_SECONDS,
-    Sessions,
-    same,
-)
+from postroad_ingress_http.dashboard.passwords import network_of
+from postroad_ingress_http.dashboard.sessions import SESSION_SECONDS, Sessions
 from postroad_ingress_http.dashboard.visitor import (
     SESSION_COOKIE,
     Form,
-    Pages,
-    PagesOf,
     PasswordsOf,
+    SecondFactorOf,
     SecureCookies,
     SessionsOf,
+    SignedIn,
+    address_of,
 )
-from postroad_ingress_http.dependencies import Clock, ClockOf
+from postroad_ingress_http.dashboard.visits import (
+    VISIT_COOKIE,
+    VisitOf,
+    set_cookie,
+)
+from postroad_ingress_http.dependencies import ClockOf, SessionStore, UserStore
 from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.http.fields import Fields, read_fields
 
-VISIT_COOKIE = "postroad_visit"
 router = APIRouter(prefix="/dashboard", include_in_schema=False)
+VisitorForm = Annotated[Fields, Depends(read_fields)]
 
 
 @router.get("/login")
-async def form(
-    request: Request, pages: PagesOf, sessions: SessionsOf, clock: ClockOf, secure: SecureCookies
-) -> Response:
+async def form(request: Request, visit: VisitOf) -> Response:
     """Show the log-in form."""
-    target = inside(request.query_params.get("next", ""))
-    return _form(pages, sessions, clock, target, secure=secure)
+    return visit.form("login.html", next=inside(request.query_params.get("next", "")), email="")
 
 
 @router.post("/login")
 async def log_in(  # noqa: PLR0917 - FastAPI passes them by name
     request: Request,
-    fields: Annotated[Fields, Depends(read_fields)],
-    pages: PagesOf,
+    fields: VisitorForm,
+    visit: VisitOf,
     sessions: SessionsOf,
     passwords: PasswordsOf,
+    users: UserStore,
     clock: ClockOf,
     secure: SecureCookies,
 ) -> Response:
-    """Begin a session, or show the form again with what is wrong."""
+    """Begin a session, ask for the second factor, or show the form again with what is wrong."""
     email, password = text(fields, "email").strip(), text(fields, "password")
     target = inside(text(fields, "next"))
-    expected = sessions.read_visit(request.cookies.get(VISIT_COOKIE), clock())
-    address = request.client.host if request.client else ""
     user, error = None, None
     try:
-        if not same(fields.get("csrf"), expected):
-            error = ApiError(403, "The form was too old; please try again.")
-        elif (user := await passwords.find(email, password, address)) is None:
+        visit.check(fields)
+        user = await passwords.find(email, password, address_of(request))
+        if user is None:
             error = ApiError(401, "The address or the password is wrong.")
     except ApiError as refusal:
         error = refusal
     if user is None:
-        return _form(pages, sessions, clock, target, secure=secure, email=email, error=error)
-    answer = RedirectResponse(target or "/dashboard", 303)
-    cookie = sessions.write(user.email, user.account, user.version, clock())
-    _set_cookie(answer, SESSION_COOKIE, cookie, "/", SESSION_SECONDS, secure=secure)
-    answer.delete_cookie(VISIT_COOKIE, path="/dashboard")
-    return answer
+        return visit.form("login.html", next=target, email=email, error=error)
+    if user.totp:
+        step = sessions.write_step(user, clock())
+        return visit.form("login_code.html", next=target, step=step)
+    await users.logged_in(user.email, network_of(address_of(request)))
+    return await _begin(request, user, sessions, target, secure=secure)
+
+
+@router.post("/login/code")
+async def second_factor(  # noqa: PLR0917 - FastAPI passes them by name
+    request: Request,
+    fields: VisitorForm,
+    visit: VisitOf,
+    sessions: SessionsOf,
+    passwords: PasswordsOf,
+    factor: SecondFactorOf,
+    users: UserStore,
+    clock: ClockOf,
+    secure: SecureCookies,
+) -> Response:
+    """Begin a session after the second factor, or ask again."""
+    target, step = inside(text(fields, "next")), text(fields, "step")
+    try:
+        visit.check(fields)
+        user = await _user_of(sessions.read_step(step, clock()), users)
+    except ApiError as error:
+        return visit.form("login.html", next=target, email="", error=error)
+    try:
+        with passwords.trying(None, f"code {user.email}", address_of(request)) as succeeded:
+            right = await factor.check(user, text(fields, "code"))
+            if right:
+                succeeded()
+    except ApiError as error:
+        return visit.form("login_code.html", next=target, step=step, error=error)
+    if not right:
+        wrong = ApiError(401, "This code is not right, or was used before.")
+        return visit.form("login_code.html", next=target, step=step, error=wrong)
+    await users.logged_in(user.email, network_of(address_of(request)))
+    return await _begin(request, user, sessions, target, secure=secure)
+
+
+async def _user_of(proof: tuple[str, int] | None, users: UserStore) -> User:
+    """Return the user who has given the right password lately.
+
+    Raises:
+        ApiError: 403, there is none.
+    """
+    user = await users.find(proof[0]) if proof else None
+    if proof is None or user is None or user.version != proof[1]:
+        raise ApiError(403, "That took too long; please begin again.")
+    return user
 
 
 @router.post("/logout")
-async def log_out(_: Form) -> Response:
-    """End the session in this browser."""
+async def log_out(session: SignedIn, _: Form, records: SessionStore) -> Response:
+    """End the session, whoever has a copy of its cookie."""
+    await records.end(session.email, session.id)
     answer = see_other("/dashboard/login")
     answer.delete_cookie(SESSION_COOKIE, path="/")
+    return answer
+
+
+async def _begin(
+    request: Request, user: User, sessions: Sessions, target: str, *, secure: bool
+) -> Response:
+    answer = RedirectResponse(target or "/dashboard", 303)
+    agent = request.headers.get("user-agent", "")
+    cookie = await sessions.begin(user, address_of(request), agent)
+    set_cookie(answer, SESSION_COOKIE, cookie, "/", SESSION_SECONDS, secure=secure)
+    answer.delete_cookie(VISIT_COOKIE, path="/dashboard")
     return answer
 
 
@@ -83,36 +139,3 @@ def inside(target: str) -> str:
     """Return `target` if it is a page of the dashboard, else nothing: no redirect leads out."""
     found = target == "/dashboard" or target.startswith("/dashboard/")
     return target if found and "\\" not in target and "//" not in target else ""
-
-
-def _form(
-    pages: Pages,
-    sessions: Sessions,
-    clock: Clock,
-    target: str,
-    *,
-    secure: bool,
-    email: str = "",
-    error: ApiError | None = None,
-) -> Response:
-    cookie, csrf = sessions.write_visit(clock())
-    answer = pages.answer(
-        "login.html",
-        status=error.status if error else 200,
-        csrf=csrf,
-        next=target,
-        email=email,
-        error=error,
-    )
-    if error:
-        answer.headers.update(error.headers)
-    _set_cookie(answer, VISIT_COOKIE, cookie, "/dashboard", LOGIN_SECONDS, secure=secure)
-    return answer
-
-
-def _set_cookie(
-    answer: Response, name: str, value: str, path: str, seconds: int, *, secure: bool
-) -> None:
-    answer.set_cookie(
-        name, value, max_age=seconds, path=path, secure=secure, httponly=True, samesite="lax"
-    )

@@ -8,10 +8,14 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from postroad_common.store.audit import Actor, act_as
+from postroad_ingress_http.access.scopes import require, scopes_of
+from postroad_ingress_http.access.secondfactor import SecondFactor
 from postroad_ingress_http.dashboard.frame import Frame
 from postroad_ingress_http.dashboard.passwords import PasswordCheck
+from postroad_ingress_http.dashboard.permissions import needed_for
 from postroad_ingress_http.dashboard.sessions import Session, Sessions, same
-from postroad_ingress_http.dependencies import ClockOf, UserStore
+from postroad_ingress_http.dependencies import UserStore
 from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.http.fields import Fields, read_fields
 
@@ -25,6 +29,7 @@ class Dashboard:
     frame: Frame
     sessions: Sessions
     passwords: PasswordCheck
+    second_factor: SecondFactor
     secure: bool
 
 
@@ -37,6 +42,7 @@ def _given(read: Callable[[Dashboard], object]) -> Any:
 
 SessionsOf = Annotated[Sessions, _given(lambda its: its.sessions)]
 PasswordsOf = Annotated[PasswordCheck, _given(lambda its: its.passwords)]
+SecondFactorOf = Annotated[SecondFactor, _given(lambda its: its.second_factor)]
 SecureCookies = Annotated[bool, _given(lambda its: its.secure)]
 
 
@@ -78,24 +84,52 @@ async def to_log_in(_: Request, error: Exception) -> Response:
     return RedirectResponse(f"/dashboard/login{f'?next={target}' if target else ''}", 303)
 
 
-async def current_session(
-    request: Request, sessions: SessionsOf, users: UserStore, clock: ClockOf
-) -> Session:
-    """Return the session of the visitor.
+async def current_session(request: Request, sessions: SessionsOf, users: UserStore) -> Session:
+    """Return the session of the visitor, who may do what the page is for.
 
     Raises:
         LogInFirst: there is none, or its user's password has changed.
+        ApiError: 403, the role does not allow it.
     """
-    session = sessions.read(request.cookies.get(SESSION_COOKIE), clock())
-    user = await users.find(session.email) if session else None
-    if (
-        session is None
-        or user is None
-        or (user.version, user.account) != (session.version, session.account)
-    ):
+    address = address_of(request)
+    record = await sessions.find(request.cookies.get(SESSION_COOKIE), address)
+    user = await users.find(record.email) if record else None
+    if record is None or user is None or user.version != record.version:
         raise LogInFirst(request.url.path if request.method == "GET" else "")
+    away = record.account != user.account
+    if away and not user.operator:
+        raise LogInFirst("")
+    role = "owner" if away else user.role
+    scopes = scopes_of(role, operator=user.operator)
+    session = Session(
+        id=record.id,
+        email=user.email,
+        account=record.account,
+        home=user.account,
+        role=role,
+        scopes=scopes,
+        csrf=sessions.csrf_of(record.id),
+    )
     request.state.session = session
+    needed = needed_for(request.url.path, request.method)
+    if needed is not None:
+        require(scopes, needed, f"Your role ({role})")
+    if request.method not in {"GET", "HEAD"}:
+        act_as(
+            Actor(
+                kind="user",
+                id=user.email,
+                account=record.account,
+                address=address,
+                request_id=request.state.request_id,
+            )
+        )
     return session
+
+
+def address_of(request: Request) -> str:
+    """Return the network address of the client."""
+    return request.client.host if request.client else ""
 
 
 SignedIn = Annotated[Session, Depends(current_session)]

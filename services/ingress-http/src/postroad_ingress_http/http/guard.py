@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from postroad_common.mail.identifiers import new_id
 from postroad_common.metrics import counter, gauge, histogram
+from postroad_common.store.audit import nobody_acts
 from postroad_ingress_http.http.errors import ApiError, from_exception, unavailable
 from postroad_ingress_http.http.rates import Rate
 
@@ -93,7 +94,7 @@ class Guard:
         self._in_work += 1
         _IN_WORK.inc()
         try:
-            with structlog.contextvars.bound_contextvars(request_id=request_id):
+            with structlog.contextvars.bound_contextvars(request_id=request_id), nobody_acts():
                 await self._run(_as_get(scope), body, answer)
         except ClientDisconnect:
             answer.status = answer.status or HUNG_UP

@@ -33,6 +33,11 @@ def take(buckets: TokenBuckets[str], key: str, now: float) -> Rate:
     return _rate(buckets, key, now, buckets.take(key, now))
 
 
+def give_back(buckets: TokenBuckets[str], key: str, now: float) -> None:
+    """Put one back that was taken from the bucket of `key`."""
+    buckets.take(key, now, -1.0)
+
+
 def look(buckets: TokenBuckets[str], key: str, now: float) -> Rate:
     """Return what `take` would, without taking."""
     return _rate(buckets, key, now, buckets.wait(key, now))

@@ -1,0 +1,48 @@
+"""Who a message says it is from (its From field), and whether that is allowed."""
+
+import re
+from collections.abc import Iterable
+from email.utils import getaddresses
+
+from postroad_common.mail.address import AddressError, parse_mailbox
+from postroad_common.mail.control import header_end
+
+_FROM = re.compile(
+    rb"^(?:\xef\xbb\xbf)?from[ \t]*:((?:[^\r\n]|\r\n[ \t]|\n[ \t])*)", re.IGNORECASE | re.MULTILINE
+)
+_LONGEST = 10_000  # octets of a From field that is looked at
+_MOST = 50
+
+
+def from_addresses(raw: bytes) -> tuple[str, ...] | None:
+    """Return the addresses in the From field of the message, the domain of each in A-labels.
+
+    None: there is no From field, or more than one, or it holds something that is no address. Such
+    a message may read as if it were from anybody.
+    """
+    fields = _FROM.findall(raw[: header_end(raw)])
+    if len(fields) != 1 or len(fields[0]) > _LONGEST:
+        return None
+    text = " ".join(fields[0].decode("utf-8", "replace").split())
+    found = getaddresses([text])
+    if not 0 < len(found) <= _MOST:
+        return None
+    try:
+        return tuple(parse_mailbox(address, smtputf8=True).text for _, address in found)
+    except AddressError:
+        return None
+
+
+def is_within(domain: str, allowed: Iterable[str]) -> bool:
+    """Whether `domain` is one of those allowed; `*.example.com` allows all below example.com."""
+    wanted = domain.lower()
+    for entry in map(str.lower, allowed):
+        if wanted == entry or (entry.startswith("*.") and wanted.endswith(entry[1:])):
+            return True
+    return False
+
+
+def is_at_or_below(domain: str, domains: Iterable[str]) -> bool:
+    """Whether `domain` is one of `domains` or lies below one."""
+    wanted = domain.lower()
+    return any(wanted == entry or wanted.endswith(f".{entry}") for entry in domains)

@@ -1,0 +1,94 @@
+"""The second factor: codes of an authenticator app (TOTP, RFC 6238) and the codes for its loss.
+
+The shared secret is sealed with a key of the installation before it is stored. A code works once.
+"""
+
+import base64
+import binascii
+import hashlib
+import os
+import secrets
+from collections.abc import Callable
+
+import pyotp
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from postroad_common.store.users import User, Users
+from postroad_common.tokens import Keyring
+
+STEP_SECONDS = 30
+RECOVERY_CODES = 8
+_PURPOSE = "totp"
+_NONCE = 12  # octets
+_ISSUER = "Postroad"
+
+
+class SecondFactor:
+    """Makes, checks and takes away second factors."""
+
+    def __init__(self, users: Users, keyring: Keyring, clock: Callable[[], float]) -> None:
+        self._users = users
+        self._keyring = keyring
+        self._clock = clock
+
+    @staticmethod
+    def propose(email: str) -> tuple[str, str]:
+        """Return a new secret, and the URI that apps read."""
+        secret = pyotp.random_base32()
+        return secret, pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=_ISSUER)
+
+    async def enable(self, email: str, secret: str, code: str) -> tuple[str, ...] | None:
+        """Switch the factor on; return the recovery codes, or None where `code` is wrong."""
+        if self._step(secret, code) is None:
+            return None
+        codes = tuple(secrets.token_hex(5) for _ in range(RECOVERY_CODES))
+        await self._users.set_totp(email, self._seal(email, secret), tuple(map(_hash, codes)))
+        return codes
+
+    async def disable(self, email: str) -> None:
+        """Switch the factor off."""
+        await self._users.set_totp(email, None, ())
+
+    async def check(self, user: User, code: str) -> bool:
+        """Whether `code` is right for the user, from the app or for its loss; uses it up."""
+        plain = code.replace(" ", "").replace("-", "").lower()
+        secret = self._unseal(user.email, user.totp) if user.totp else None
+        step = self._step(secret, plain) if secret else None
+        if step is not None:
+            return await self._users.use_totp_step(user.email, step)
+        return len(plain) == 10 and await self._users.use_recovery(user.email, _hash(plain))
+
+    def _step(self, secret: str, code: str) -> int | None:
+        """Return the time step that `code` belongs to: this one, or a neighbour of it."""
+        if len(code) != 6 or not (code.isascii() and code.isdigit()):
+            return None
+        totp = pyotp.TOTP(secret, interval=STEP_SECONDS)
+        now = int(self._clock()) // STEP_SECONDS
+        for step in (now, now - 1, now + 1):
+            if secrets.compare_digest(totp.generate_otp(step), code):
+                return step
+        return None
+
+    def _seal(self, email: str, secret: str) -> str:
+        nonce = os.urandom(_NONCE)
+        key = self._keyring.derived(_PURPOSE, self._keyring.key_id)
+        assert key is not None  # noqa: S101 - the first key always exists
+        sealed = AESGCM(key).encrypt(nonce, secret.encode(), email.encode())
+        return base64.b64encode(bytes((self._keyring.key_id,)) + nonce + sealed).decode()
+
+    def _unseal(self, email: str, text: str) -> str | None:
+        """Return the secret; None when its key is gone from the settings."""
+        try:
+            octets = base64.b64decode(text)
+            key = self._keyring.derived(_PURPOSE, octets[0])
+            if key is None:
+                return None
+            nonce, sealed = octets[1 : 1 + _NONCE], octets[1 + _NONCE :]
+            return AESGCM(key).decrypt(nonce, sealed, email.encode()).decode()
+        except (binascii.Error, IndexError, InvalidTag):
+            return None
+
+
+def _hash(code: str) -> str:
+    return hashlib.sha256(code.encode()).hexdigest()

@@ -1,0 +1,90 @@
+"""The account that is looked at, and for the operator all accounts."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from postroad_common.store.accounts import LIMITS
+from postroad_ingress_http.dashboard.forms import number, see_other, text
+from postroad_ingress_http.dashboard.visitor import Form, PagesOf, SignedIn
+from postroad_ingress_http.dependencies import AccountsOf, AccountStore, SessionStore, UsersOf
+from postroad_ingress_http.http.fields import Fields
+
+router = APIRouter(prefix="/dashboard", include_in_schema=False)
+_LIMIT = 1000
+_NAME_LENGTH = 100
+
+
+@router.get("/account")
+async def own(session: SignedIn, pages: PagesOf, accounts: AccountsOf) -> Response:
+    """Show the account with its limits."""
+    return pages.answer("account.html", account=await accounts.find(session.account))
+
+
+@router.post("/account")
+async def rename(session: SignedIn, fields: Form, accounts: AccountsOf) -> Response:
+    """Rename the account."""
+    await accounts.change(session.account, {"name": text(fields, "name").strip()[:_NAME_LENGTH]})
+    return see_other("/dashboard/account")
+
+
+@router.get("/accounts")
+async def listing(_: SignedIn, pages: PagesOf, store: AccountStore) -> Response:
+    """List all accounts."""
+    return pages.answer("accounts.html", rows=await store.list(limit=_LIMIT), limits=LIMITS)
+
+
+@router.post("/accounts")
+async def create(
+    session: SignedIn, fields: Form, pages: PagesOf, accounts: AccountsOf, users: UsersOf
+) -> Response:
+    """Make an account, and show the link for its owner."""
+    made = await accounts.create(
+        text(fields, "id").strip(),
+        text(fields, "name").strip()[:_NAME_LENGTH],
+        verified_senders_only=fields.get("verified_senders_only") == "true",
+    )
+    link = await users.invite(made.id, text(fields, "owner"), "owner", session.scopes)
+    url = link.url or f"{str(pages.request.base_url).rstrip('/')}{link.path}"
+    return pages.secret(
+        "Account made", "/dashboard/accounts", invitation_for=link.invitation.email, link=url
+    )
+
+
+@router.post("/accounts/{account_id}")
+async def change(account_id: str, _: SignedIn, fields: Form, accounts: AccountsOf) -> Response:
+    """Change an account."""
+    changes = {
+        "suspended": fields.get("suspended") == "true",
+        "verified_senders_only": fields.get("verified_senders_only") == "true",
+        "limits": {name: _limit(fields, name) for name in LIMITS},
+    }
+    await accounts.change(account_id, changes)
+    return see_other("/dashboard/accounts")
+
+
+@router.post("/accounts/{account_id}/enter")
+async def enter(
+    account_id: str, session: SignedIn, _: Form, accounts: AccountsOf, records: SessionStore
+) -> Response:
+    """Look at another account, as its owner does."""
+    account = await accounts.find(account_id)
+    await records.look_at(session.id, account.id)
+    return see_other("/dashboard")
+
+
+@router.post("/leave")
+async def leave(session: SignedIn, _: Form, records: SessionStore) -> Response:
+    """Look at the own account again."""
+    await records.look_at(session.id, session.home)
+    return see_other("/dashboard/accounts")
+
+
+@router.post("/accounts/{account_id}/delete")
+async def delete(account_id: str, _: SignedIn, _form: Form, accounts: AccountsOf) -> Response:
+    """Delete an account that is suspended."""
+    await accounts.delete(account_id)
+    return see_other("/dashboard/accounts")
+
+
+def _limit(fields: Fields, name: str) -> int:
+    return int(number(fields, name, 0, 1_000_000_000)) if text(fields, name) else 0

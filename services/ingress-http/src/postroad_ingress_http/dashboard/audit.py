@@ -1,0 +1,31 @@
+"""The audit log of the account."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
+from postroad_ingress_http.dependencies import AuditOf
+from postroad_ingress_http.http.paging import read_cursor, write_cursor
+
+router = APIRouter(prefix="/dashboard/audit", include_in_schema=False)
+_PAGE = 50
+_FILTERS = ("noun", "target", "actor")
+
+
+@router.get("")
+async def listing(request: Request, session: SignedIn, pages: PagesOf, audit: AuditOf) -> Response:
+    """List the changes, the newest first."""
+    query = {name: request.query_params.get(name, "")[:320] for name in _FILTERS}
+    position = read_cursor(request.query_params.get("cursor"), str)
+    before = position[0] if position else None
+    found = await audit.list(
+        session.account,
+        noun=query["noun"],
+        target=query["target"],
+        actor=query["actor"],
+        before=before,
+        limit=_PAGE + 1,
+    )
+    cursor = write_cursor(found[_PAGE - 1].id) if len(found) > _PAGE else None
+    return pages.answer("audit.html", rows=found[:_PAGE], cursor=cursor, query=query)

@@ -1,0 +1,154 @@
+"""What users do with their own log-in: password, second factor, sessions."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from postroad_common.store.users import User
+from postroad_ingress_http.dashboard.forms import see_other, text
+from postroad_ingress_http.dashboard.sessions import SESSION_SECONDS, Session
+from postroad_ingress_http.dashboard.visitor import (
+    SESSION_COOKIE,
+    Form,
+    Pages,
+    PagesOf,
+    PasswordsOf,
+    SecondFactorOf,
+    SecureCookies,
+    SessionsOf,
+    SignedIn,
+    address_of,
+)
+from postroad_ingress_http.dashboard.visits import set_cookie
+from postroad_ingress_http.dependencies import SessionStore, UsersOf, UserStore
+from postroad_ingress_http.http.errors import ApiError
+
+router = APIRouter(prefix="/dashboard/profile", include_in_schema=False)
+_PAGE = "/dashboard/profile"
+
+
+@router.get("")
+async def profile(
+    session: SignedIn, pages: PagesOf, users: UserStore, records: SessionStore
+) -> Response:
+    """Show the user with their sessions."""
+    user = await _own(session, users)
+    return pages.answer("profile.html", user=user, sessions=await records.list(user.email))
+
+
+@router.post("/password")
+async def change_password(  # noqa: PLR0917 - FastAPI passes them by name
+    request: Request,
+    session: SignedIn,
+    fields: Form,
+    users: UsersOf,
+    store: UserStore,
+    passwords: PasswordsOf,
+    sessions: SessionsOf,
+    secure: SecureCookies,
+) -> Response:
+    """Change the password, which ends all other sessions and begins this one anew."""
+    user = await _proved(request, session, fields, passwords)
+    await users.set_password(user, text(fields, "new_password"), session=session.id)
+    return await _go_on(request, await _own(session, store), sessions, secure=secure)
+
+
+@router.post("/factor")
+async def propose_factor(
+    session: SignedIn, _: Form, pages: PagesOf, factor: SecondFactorOf
+) -> Response:
+    """Show the secret of a second factor, to be confirmed by a code."""
+    secret, uri = factor.propose(session.email)
+    return _proposed(pages, secret, uri)
+
+
+@router.post("/factor/enable")
+async def enable_factor(  # noqa: PLR0917 - FastAPI passes them by name
+    request: Request,
+    session: SignedIn,
+    fields: Form,
+    pages: PagesOf,
+    factor: SecondFactorOf,
+    passwords: PasswordsOf,
+    sessions: SessionsOf,
+    users: UserStore,
+    secure: SecureCookies,
+) -> Response:
+    """Switch the second factor on, and show the codes for its loss."""
+    await _proved(request, session, fields, passwords)
+    secret = text(fields, "secret")[:64].upper()
+    codes = await factor.enable(session.email, secret, text(fields, "code").replace(" ", ""))
+    if codes is None:
+        error = ApiError(400, "This code is not right: is the clock of the device?")
+        return _proposed(pages, secret, "", error)
+    named = {f"code_{number}": code for number, code in enumerate(codes, 1)}
+    answer = pages.secret("Second factor switched on", _PAGE, **named)
+    began = await _go_on(request, await _own(session, users), sessions, secure=secure)
+    answer.raw_headers.extend(item for item in began.raw_headers if item[0] == b"set-cookie")
+    return answer
+
+
+@router.post("/factor/disable")
+async def disable_factor(  # noqa: PLR0917 - FastAPI passes them by name
+    request: Request,
+    session: SignedIn,
+    fields: Form,
+    factor: SecondFactorOf,
+    passwords: PasswordsOf,
+    sessions: SessionsOf,
+    users: UserStore,
+    secure: SecureCookies,
+) -> Response:
+    """Switch the second factor off."""
+    await _proved(request, session, fields, passwords)
+    await factor.disable(session.email)
+    return await _go_on(request, await _own(session, users), sessions, secure=secure)
+
+
+@router.post("/sessions/end")
+async def end_session(session: SignedIn, fields: Form, records: SessionStore) -> Response:
+    """End one session of the user."""
+    await records.end(session.email, text(fields, "session"))
+    return see_other(_PAGE)
+
+
+@router.post("/sessions/end-all")
+async def end_all(session: SignedIn, _: Form, records: SessionStore) -> Response:
+    """Log out everywhere, here too."""
+    await records.end_all(session.email)
+    answer = see_other("/dashboard/login")
+    answer.delete_cookie(SESSION_COOKIE, path="/")
+    return answer
+
+
+async def _own(session: Session, users: UserStore) -> User:
+    user = await users.find(session.email)
+    if user is None:
+        raise ApiError(403, "This user was removed.")
+    return user
+
+
+async def _proved(request: Request, session: Session, fields: Form, passwords: PasswordsOf) -> User:
+    """Return the user, who has given their password once more.
+
+    Raises:
+        ApiError: 400, it is wrong; 429, too often.
+    """
+    user = await passwords.find(session.email, text(fields, "password"), address_of(request))
+    if user is None:
+        raise ApiError(400, "The password is wrong.", field="password")
+    return user
+
+
+async def _go_on(request: Request, user: User, sessions: SessionsOf, *, secure: bool) -> Response:
+    """Begin a new session for a user whose password or second factor has changed."""
+    answer = see_other(_PAGE)
+    agent = request.headers.get("user-agent", "")
+    cookie = await sessions.begin(user, address_of(request), agent)
+    set_cookie(answer, SESSION_COOKIE, cookie, "/", SESSION_SECONDS, secure=secure)
+    return answer
+
+
+def _proposed(pages: Pages, secret: str, uri: str, error: ApiError | None = None) -> Response:
+    status = error.status if error else 200
+    return pages.answer("factor.html", status=status, secret=secret, uri=uri, error=error)
