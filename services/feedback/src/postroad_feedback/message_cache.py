@@ -6,7 +6,7 @@ a batch at once.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from postroad_common.caching import Cache
 from postroad_common.schemas.eventdata import MessageFacts
@@ -24,6 +24,8 @@ class MessageInfo:
     recipient: str
     envelope: str
     tags: tuple[str, ...]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    template: str = ""
 
 
 def info_in(event: Event) -> MessageInfo | None:
@@ -36,6 +38,8 @@ def info_in(event: Event) -> MessageInfo | None:
         recipient=data.recipient,
         envelope=data.envelope,
         tags=tuple(data.tags or ()),
+        metadata=data.metadata,
+        template=data.template,
     )
 
 
@@ -66,7 +70,12 @@ class MessageCache:
             for message, record in records.items():
                 if record.submission or settle:
                     wanted[message] = MessageInfo(
-                        record.account, record.recipient, record.envelope, record.tags
+                        record.account,
+                        record.recipient,
+                        record.envelope,
+                        record.tags,
+                        record.metadata,
+                        record.template,
                     )
         found = {message: facts for message, facts in wanted.items() if facts is not None}
         for message, facts in found.items():

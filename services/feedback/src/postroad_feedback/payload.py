@@ -32,8 +32,11 @@ def body_of(event: Event, facts: MessageInfo) -> str:
         "recipient": facts.recipient,
         "envelope": facts.envelope,
         "tags": list(facts.tags),
+        "metadata": dict(facts.metadata),
         "time": event.time,
     }
+    if facts.template:
+        data["template"] = facts.template
     return _dump(str(event.event), event.time, data)
 
 

@@ -121,6 +121,8 @@ class MessageFacts(EventData):
     features: FeatureFlags | None = None
     forward_bounces: bool = False
     tags: list[str] | None = None
+    metadata: dict[str, str] = {}
+    template: str = ""
     subject: str = ""
     size: int = 0
     expires: float = 0.0

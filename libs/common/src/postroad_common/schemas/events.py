@@ -83,9 +83,15 @@ __all__ = [
 
 def _facts(submission: Submission, recipient: Recipient) -> dict[str, Any]:
     """Return what the message record needs (`MessageFacts`)."""
-    stored = {} if submission.body is None else {"body": submission.body.model_dump()}
+    seldom: dict[str, Any] = {}
+    if submission.body is not None:
+        seldom["body"] = submission.body.model_dump()
+    if submission.metadata:
+        seldom["metadata"] = submission.metadata
+    if submission.template:
+        seldom["template"] = submission.template
     return {
-        **stored,
+        **seldom,
         "submission": submission.id,
         "credential": submission.credential,
         "source": submission.source,

@@ -6,6 +6,8 @@ control headers already taken out, unless `body` refers to a stored one.
 
 from typing import Literal
 
+from pydantic import Field
+
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.model import Schema
 
@@ -66,5 +68,9 @@ class Submission(Schema):
     send_at: float | None = None
     client: Client | None = None
     subject: str = ""
+    metadata: dict[str, str] = Field(
+        default_factory=dict
+    )  # of the application's own, told again with every event
+    template: str = ""  # the id of the stored template that it was made from
     size: int
     body: BodyReference | None = None

@@ -7,7 +7,7 @@ in which order, or how often, events arrive.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pymongo import UpdateOne
@@ -47,6 +47,8 @@ FACTS = (
     "features",
     "forward_bounces",
     "tags",
+    "metadata",
+    "template",
     "subject",
     "size",
     "expires",
@@ -83,6 +85,8 @@ class MessageRecord:
     clicks: int
     created: float
     updated: float
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    template: str = ""
     body: BodyReference | None = None  # where the content is kept; inline bodies are not
 
 
@@ -110,6 +114,8 @@ def _read(found: Document) -> MessageRecord:
         clicks=found.get("clicks", 0),
         created=found.get("created", 0.0),
         updated=found.get("updated", 0.0),
+        metadata=found.get("metadata") or {},
+        template=found.get("template", ""),
         body=BodyReference.model_validate(found["body"]) if found.get("body") else None,
     )
 

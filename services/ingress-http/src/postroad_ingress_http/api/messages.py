@@ -41,6 +41,8 @@ class MessageView(BaseModel):
     recipient: str
     subject: str
     tags: list[str]
+    metadata: dict[str, str]
+    template: str
     features: Features
     state: str
     attempts: int

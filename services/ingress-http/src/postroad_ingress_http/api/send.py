@@ -1,22 +1,27 @@
-"""`POST /v1/send`."""
+"""`POST /v1/send` and `POST /v1/send/batch`."""
 
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
 from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from postroad_common.errors import Transient
 from postroad_common.schemas.submission import Client
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import body, needs
-from postroad_ingress_http.api.answers import REFUSALS, refusals
+from postroad_ingress_http.api.answers import REFUSALS, ErrorDetail, refusals
 from postroad_ingress_http.dependencies import AcceptanceOf
-from postroad_ingress_http.sending.accept import Once, accept
+from postroad_ingress_http.http.errors import ApiError, from_exception
+from postroad_ingress_http.sending.accept import Acceptance, Once, accept
 from postroad_ingress_http.sending.request import SendFields, read_send
 from postroad_ingress_http.sending.submission import Origin
 
 router = APIRouter(tags=["send"], responses=REFUSALS)
 Sender = Annotated[Token, needs("send")]
+MAX_BATCH = 500
 _KEY_HEADER = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -24,6 +29,28 @@ _KEY_HEADER = {
     "schema": {"type": "string", "maxLength": 255},
     "description": "The same key and body are accepted once within a day.",
 }
+
+
+class BatchFields(BaseModel):
+    """Mails, each with the fields of `POST /v1/send`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    mails: list[dict[str, Any]] = Field(min_length=1, max_length=MAX_BATCH)
+
+
+class BatchItem(BaseModel):
+    """What became of one mail: its message ids, each with its recipient, or why it is refused."""
+
+    status: int
+    messages: dict[str, str] | None = None
+    error: ErrorDetail | None = None
+
+
+class BatchAnswer(BaseModel):
+    """The answers, in the order of the mails."""
+
+    items: list[BatchItem]
 
 
 @router.post(
@@ -46,12 +73,56 @@ async def send(
     filled in, for each recipient by itself. With an `Idempotency-Key` header the
     same request can be repeated without sending twice.
     """
+    key = request.headers.get("idempotency-key")
+    once = None if key is None else Once.of(key, await request.body())
+    accepted = await accept(mail, _origin(request, token), once, acceptance)
+    headers = {"Idempotency-Replayed": "true"} if accepted.replayed else None
+    return JSONResponse(accepted.answer, accepted.status, headers)
+
+
+@router.post(
+    "/v1/send/batch",
+    summary="Submit many messages",
+    openapi_extra={"parameters": [_KEY_HEADER]},
+)
+async def batch(
+    request: Request,
+    token: Sender,
+    fields: Annotated[BatchFields, body(BatchFields)],
+    acceptance: AcceptanceOf,
+) -> BatchAnswer:
+    """Accept each mail by itself, in their order; one that is refused does not stop the others.
+
+    With an `Idempotency-Key` header the same request can be repeated: what was accepted is not
+    sent again, what was not sure is.
+    """
+    origin = _origin(request, token)
+    key = request.headers.get("idempotency-key")
+    items = []
+    for number, mail in enumerate(fields.mails):
+        once = None
+        if key is not None:
+            once = Once.of(f"{key}/{number}", json.dumps(mail, sort_keys=True).encode())
+        items.append(await _accept_one(mail, origin, once, acceptance))
+    return BatchAnswer(items=items)
+
+
+async def _accept_one(
+    mail: dict[str, Any], origin: Origin, once: Once | None, acceptance: Acceptance
+) -> BatchItem:
+    try:
+        accepted = await accept(read_send(mail), origin, once, acceptance)
+    except (ApiError, ValidationError, Transient) as error:
+        refusal = from_exception(error)
+        if refusal is None:
+            raise
+        return BatchItem(status=refusal.status, error=ErrorDetail(**refusal.body()["error"]))
+    return BatchItem(status=accepted.status, messages=accepted.answer)
+
+
+def _origin(request: Request, token: Token) -> Origin:
     client = Client(
         ip=request.client.host if request.client else "",
         protocol="HTTPS" if request.url.scheme == "https" else "HTTP",
     )
-    key = request.headers.get("idempotency-key")
-    once = None if key is None else Once.of(key, await request.body())
-    accepted = await accept(mail, Origin(token.account, token.id, client), once, acceptance)
-    headers = {"Idempotency-Replayed": "true"} if accepted.replayed else None
-    return JSONResponse(accepted.answer, accepted.status, headers)
+    return Origin(token.account, token.id, client)

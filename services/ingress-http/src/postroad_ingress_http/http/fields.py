@@ -5,6 +5,7 @@ thing; what the fields mean is said by the models in `api` and in `sendrequest`.
 is limited before it comes here, in `limits`.
 """
 
+import base64
 from collections.abc import Iterable
 from email.message import Message
 from urllib.parse import parse_qsl
@@ -17,6 +18,8 @@ from starlette.requests import Request
 from postroad_ingress_http.http.errors import ApiError, bad_field
 
 MAX_FORM_FIELDS = 10_000
+ATTACHMENTS = "attachments"
+"""The field whose files are the attachments of a mail."""
 MESSAGE_FIELDS = frozenset({"mime", "body"})
 """Fields that may hold octets in any charset."""
 
@@ -102,7 +105,9 @@ def parse_form(body: bytes) -> Fields:
 
 
 def parse_multipart(content_type: str, body: bytes) -> Fields:
-    """Return the fields of a multipart form; files count as fields with their content.
+    """Return the fields of a multipart form.
+
+    Files with the name `attachments` become attachments, other files fields with their content.
 
     Raises:
         ApiError: 400, it does not parse.
@@ -130,7 +135,12 @@ def parse_multipart(content_type: str, body: bytes) -> Fields:
         raise ApiError(400, "The multipart form is malformed.", code="invalid_form") from None
     if not reader.complete:
         raise ApiError(400, "The multipart form is cut off.", code="invalid_form")
-    return _collect(reader.pairs)
+    fields = _collect(reader.pairs)
+    if reader.files:
+        if ATTACHMENTS in fields:
+            raise bad_field(ATTACHMENTS, "Give either files or a list of attachments, not both.")
+        fields[ATTACHMENTS] = reader.files
+    return fields
 
 
 def require_text(name: str, value: str) -> str:
@@ -201,6 +211,7 @@ class _PartReader:
 
     def __init__(self) -> None:
         self.pairs: list[tuple[str, str]] = []
+        self.files: list[dict[str, str]] = []
         self.complete = False
         self._name = bytearray()
         self._value = bytearray()
@@ -231,11 +242,21 @@ class _PartReader:
         name = disposition.get_param("name", header="content-disposition")
         if not isinstance(name, str) or not name:
             raise ApiError(400, "A part of the multipart form has no name.", code="invalid_form")
-        if len(self.pairs) >= MAX_FORM_FIELDS:
+        if len(self.pairs) + len(self.files) >= MAX_FORM_FIELDS:
             raise ApiError(
                 400, f"The form has more than {MAX_FORM_FIELDS} fields.", code="invalid_form"
             )
-        self.pairs.append((name, _text(b"".join(self._data))))
+        filename = disposition.get_filename()
+        if filename and name.removesuffix("[]") == ATTACHMENTS:
+            self._add_file(filename)
+        else:
+            self.pairs.append((name, _text(b"".join(self._data))))
+
+    def _add_file(self, filename: str) -> None:
+        file = {"name": filename, "data": base64.b64encode(b"".join(self._data)).decode()}
+        if kind := _text(self._headers.get(b"content-type", b"")).partition(";")[0].strip():
+            file["type"] = kind
+        self.files.append(file)
 
     def finish(self) -> None:
         self.complete = True

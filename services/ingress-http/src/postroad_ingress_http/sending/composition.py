@@ -16,6 +16,27 @@ MAX_EXTRA_HEADERS = 50
 
 _BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\u0085\u2028\u2029]")
 _EXTRA_NAME = re.compile(r"x-[a-z0-9-]{1,70}", re.IGNORECASE)
+EXTRA_NAMES = frozenset(
+    {
+        "auto-submitted",
+        "comments",
+        "importance",
+        "in-reply-to",
+        "keywords",
+        "list-archive",
+        "list-help",
+        "list-id",
+        "list-owner",
+        "list-post",
+        "organization",
+        "precedence",
+        "priority",
+        "references",
+        "sensitivity",
+    }
+)
+"""Header fields beside `x-…` that a request may add to a message that is built."""
+_CID = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,100}(?:@[A-Za-z0-9.-]{1,100})?")
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*", re.IGNORECASE)
 _BUILT_FIELDS = (
     "sender", "to", "cc", "replyto", "subject", "text", "html", "attachments", "extra",
@@ -87,8 +108,11 @@ def _extra(headers: dict[str, str]) -> list[tuple[str, str]]:
         raise bad_field("extra", f"At most {MAX_EXTRA_HEADERS} headers.")
     found = []
     for name, value in headers.items():
-        if not _EXTRA_NAME.fullmatch(name):
-            raise bad_field("extra", "The name of an extra header is x- and letters, digits, -.")
+        if not _EXTRA_NAME.fullmatch(name) and name.lower() not in EXTRA_NAMES:
+            raise bad_field(
+                "extra",
+                f"A header is x- and letters, digits, -; or {', '.join(sorted(EXTRA_NAMES))}.",
+            )
         if len(value) > 2000:
             raise bad_field(f"extra.{name}", "At most 2000 characters.")
         found.append((name, _line(f"extra.{name}", value)))
@@ -146,4 +170,6 @@ def _attachment(number: int, fields: AttachmentFields) -> Attachment:
         data = base64.b64decode("".join(fields.data.split()), validate=True)
     except (binascii.Error, ValueError):
         raise bad_field(f"{where}.data", "This is not base64.") from None
-    return Attachment(data=data, name=name, media_type=media_type)
+    if fields.cid is not None and not _CID.fullmatch(fields.cid):
+        raise bad_field(f"{where}.cid", "Give letters, digits and signs, and @domain or not.")
+    return Attachment(data=data, name=name, media_type=media_type, cid=fields.cid)

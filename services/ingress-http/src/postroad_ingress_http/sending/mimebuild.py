@@ -23,11 +23,15 @@ _NEWLINE = re.compile(r"\r\n|\r|\n")
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file: its octets, the name shown to the reader, and its media type."""
+    """A file: its octets, the name shown to the reader, and its media type.
+
+    One with a `cid` is shown inside the HTML that names it so (RFC 2392).
+    """
 
     data: bytes
     name: str
     media_type: str
+    cid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +97,13 @@ def _content(mail: Composition) -> bytes:
     if mail.text is not None or mail.html is None:
         bodies.append(_text_part("plain", mail.text or ""))
     if mail.html is not None:
-        bodies.append(_text_part("html", mail.html))
+        page = _text_part("html", mail.html)
+        shown = [_attachment_part(one) for one in mail.attachments if one.cid]
+        bodies.append(_multipart("related", [page, *shown]) if shown else page)
     content = bodies[0] if len(bodies) == 1 else _multipart("alternative", bodies)
-    if mail.attachments:
-        content = _multipart("mixed", [content, *map(_attachment_part, mail.attachments)])
+    beside = [one for one in mail.attachments if not one.cid or mail.html is None]
+    if beside:
+        content = _multipart("mixed", [content, *map(_attachment_part, beside)])
     return content
 
 
@@ -146,9 +153,11 @@ def _encode(octets: bytes) -> tuple[str, bytes]:
 def _attachment_part(attachment: Attachment) -> bytes:
     named = parameter("name", attachment.name)
     filename = parameter("filename", attachment.name)
+    shown = f"Content-ID: <{attachment.cid}>\r\n" if attachment.cid else ""
     head = (
         f"Content-Type: {attachment.media_type}{named}\r\n"
-        f"Content-Disposition: attachment{filename}\r\n"
+        f"Content-Disposition: {'inline' if attachment.cid else 'attachment'}{filename}\r\n"
+        f"{shown}"
         "Content-Transfer-Encoding: base64\r\n\r\n"
     )
     return head.encode() + _base64(attachment.data)

@@ -42,6 +42,7 @@ class Personaliser:
         if request.template is not None:
             stored = await self._template(request, account, request.template)
             request = _with_template(request, stored)
+            request = request.model_copy(update={"template": stored.template.id})
         elif request.template_version is not None:
             raise bad_field("template_version", "Name the `template` as well.")
         if stored is None and not _has_data(request):
@@ -156,7 +157,7 @@ def _mail(
     except AddressError as error:
         raise _wrong_address(address, error) from None
     return request.model_copy(
-        update={**fields, "recipient": address, "recipients": None, "data": None, "template": None}
+        update={**fields, "recipient": address, "recipients": None, "data": None}
     )
 
 

@@ -49,6 +49,9 @@ class AttachmentFields(BaseModel):
     name: str | None = Field(None, max_length=255, description="The file name shown to readers.")
     type: str | None = Field(None, max_length=100, description="Media type; guessed from the name.")
     url: str | None = None
+    cid: str | None = Field(
+        None, max_length=100, description='What the HTML names it by: `<img src="cid:logo">`.'
+    )
 
 
 class UnsubscribeFields(BaseModel):
@@ -93,7 +96,9 @@ class SendFields(BaseModel):
     text: str | None = None
     html: str | None = None
     attachments: list[AttachmentFields] | None = Field(None, max_length=100)
-    extra: dict[str, str] | None = Field(None, description="More headers; names start with x-.")
+    extra: dict[str, str] | None = Field(
+        None, description="More headers: `x-…`, and those that docs/rest.md lists."
+    )
     unsubscribe: UnsubscribeFields | None = None
     inlinecss: bool | None = Field(None, description="Alias: `inlinizecss`.")
     clicktracking: bool | None = Field(None, description="Alias: `trackclicks`.")
@@ -112,6 +117,9 @@ class SendFields(BaseModel):
     )
     dsn: DsnFields | None = None
     tags: Texts | None = Field(None, description="Words without white space or semicolons.")
+    metadata: dict[str, str] | None = Field(
+        None, description="Up to 20 keys and values that come back in events and webhooks."
+    )
     maxdelivertime: str | None = Field(None, description="Give-up time, UTC.")
     sendat: str | None = Field(None, description="Do not send before this time, UTC.")
     data: dict[str, Any] | None = Field(

@@ -70,6 +70,8 @@ def _prepare(
         features=record.features,
         forward_bounces=record.forward_bounces,
         tags=record.tags,
+        metadata=dict(record.metadata),
+        template=record.template,
         images_hosted=archived.images_hosted,
         text_from_html=archived.text_from_html,
         list_unsubscribe=archived.list_unsubscribe,

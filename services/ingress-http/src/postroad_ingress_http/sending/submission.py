@@ -3,6 +3,7 @@
 Pure; handing it over to the broker is in `handover`.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ from postroad_ingress_http.sending.request import SendFields
 Identify = Callable[[str], str]
 """Makes the identifier of a part of the request: `""` for the whole, else a recipient."""
 
+MAX_METADATA = 20
+MAX_METADATA_VALUE = 500  # characters
+_METADATA_KEY = re.compile(r"[\w-]{1,40}", re.ASCII)
 _FEATURES = tuple(Features.model_fields)
 
 
@@ -104,6 +108,8 @@ def prepare(
         send_at=send_at,
         client=origin.client,
         subject=subject_of(message),
+        metadata=_metadata(request),
+        template=request.template or "",
         size=len(message),
     )
     return Prepared(submission, message)
@@ -137,6 +143,18 @@ def _tags(request: SendFields) -> tuple[str, ...]:
         return parse_tags("tags", [part for tag in request.tags or () for part in tag.split(",")])
     except ControlError as error:
         raise bad_field("tags", f"{error}.".removeprefix("tags: ")) from None
+
+
+def _metadata(request: SendFields) -> dict[str, str]:
+    given = request.metadata or {}
+    if len(given) > MAX_METADATA:
+        raise bad_field("metadata", f"At most {MAX_METADATA} keys.")
+    for key, value in given.items():
+        if not _METADATA_KEY.fullmatch(key):
+            raise bad_field("metadata", "A key is 1 to 40 letters, digits, hyphens, underscores.")
+        if len(value) > MAX_METADATA_VALUE:
+            raise bad_field(f"metadata.{key}", f"At most {MAX_METADATA_VALUE} characters.")
+    return given
 
 
 def _merge_tags(fields: tuple[str, ...], headers: tuple[str, ...]) -> tuple[str, ...]:
