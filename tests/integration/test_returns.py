@@ -140,6 +140,51 @@ def test_complaint_is_seen_and_suppresses_for_good(road: Any, make_mail: Make) -
     assert road.wait_state(again.id, "suppressed")["recipient"] == recipient
 
 
+@pytest.mark.parametrize("features", ["tracked", "plain"])
+def test_complaint_of_a_feedback_loop_finds_its_message_whatever_is_redacted(
+    road: Any, make_mail: Make, features: str
+) -> None:
+    recipient = address("redacted")
+    login = road.login(() if features == "plain" else ("clicktracking", "openstracking"))
+    subject = f"Mail {new_id()}"
+    message = road.submit(make_mail(subject), [recipient], login=login).id
+    [arrived] = road.received(subject)
+    inside = (
+        road.sink.raw(arrived.number).decode().replace("\r\n", "\n").replace(recipient, "redacted")
+    )
+    text = COMPLAINT.format(recipient="redacted").replace("Subject: the mail\n", inside)
+    loop = road.api.get("/v1/feeds")["open"]
+    # Until the whole submission is known to be there, a complaint without a signature waits.
+    assert give_back(road, loop, text, "fbl@provider.test")[0] == 250
+    complained = road.wait_event(message, "complained")
+    assert complained["source"] == "feedback-loop"
+    assert road.api.get(f"/v1/suppressions/{recipient}")["message"] == message
+
+
+def test_complaint_that_nothing_proves_is_shown_and_changes_nothing(
+    road: Any, make_mail: Make
+) -> None:
+    recipient = address("accused")
+    message, _ = sent(road, make_mail, recipient)
+    text = COMPLAINT.format(recipient=recipient).replace(
+        "Subject: complaint", f"Subject: complaint about {recipient}"
+    )
+    loop = road.api.get("/v1/feeds")["account"]
+    assert give_back(road, loop, text, "fbl@provider.test")[0] == 250
+
+    def kept() -> list[dict[str, Any]]:
+        items = road.api.get("/v1/feeds/reports", limit=500)["items"]
+        return [item for item in items if item["recipient"] == recipient]
+
+    road.until(lambda: bool(kept()), "the complaint is not shown")
+    assert kept()[0]["type"] == "abuse"
+    events = [event["event"] for event in road.message(message)["timeline"]]
+    assert "complained" not in events
+    assert recipient not in {
+        entry["address"] for entry in road.api.get("/v1/suppressions", limit=500)["items"]
+    }
+
+
 def test_automatic_reply_is_seen_and_suppresses_nobody(road: Any, make_mail: Make) -> None:
     recipient = address("away")
     message, envelope = sent(road, make_mail, recipient)
