@@ -21,6 +21,8 @@ REMEMBERED = 500
 """How many verdicts are kept; with texts of `MAX_WORDS` that is 4 MiB at most, usually a tenth."""
 
 _REPLY = re.compile(r"(?<![\d.])55\d\b")
+_REPLY_WITH_ADDRESS = re.compile(r"(?<![\d.])55\d\b[^@]{0,60}@")
+_SURE_AT_ANY_TIME = re.compile(r"user doesn't have an? \S{1,100} account")
 _RULES = "postroad_bounce_processor.classification"
 
 
@@ -105,11 +107,16 @@ def _is_contested(enhanced: str, stage: str, text: str) -> bool:
 
     As the answer to the data it is that of a filter: RCPT was accepted. So it may be where a reply
     is quoted without the command it answered, unless its status says that the address is wrong
-    (5.1.x; Exchange Online's 5.4.1). A directory that was asked without SMTP is believed.
+    (5.1.x; Exchange Online's 5.4.1) or it names the address, as answers to RCPT do. A directory
+    that was asked without SMTP is believed, and so is Yahoo, which looks after the data.
     """
+    if _SURE_AT_ANY_TIME.search(text):
+        return False
     if stage:
         return stage == "data"
-    return not enhanced.startswith(("5.1.", "5.4.")) and _REPLY.search(text) is not None
+    if enhanced.startswith(("5.1.", "5.4.")) or not _REPLY.search(text):
+        return False
+    return enhanced not in {"", "5.0.0"} or _REPLY_WITH_ADDRESS.search(text) is None
 
 
 @cache

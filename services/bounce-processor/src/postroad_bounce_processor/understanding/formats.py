@@ -36,6 +36,7 @@ _SUBJECT = re.compile(
     r"退信|退回|系统退信|投递失败|配信|不達",
     re.IGNORECASE,
 )
+_LIST_FIELDS = ("list-id", "list-unsubscribe", "list-post", "list-unsubscribe-post")
 _DELAY = re.compile(
     r"delay|warning|still being|not yet|verz(?:ö|oe)ger|retard|vertraagd|ritard", re.IGNORECASE
 )
@@ -73,11 +74,16 @@ def built_in_formats() -> tuple[Format, ...]:
 
 
 def sent_by_a_daemon(mail: Part, mail_from: str) -> bool:
-    """Tell whether a mail comes the way bounces come: from nobody, or from a mailer daemon."""
-    if not mail_from.strip("<> "):
-        return True
+    """Tell whether a mail comes the way bounces come: from nobody, or from a mailer daemon.
+
+    Lists and newsletters may come from nobody as well, and talk about bounces.
+    """
     author = decode_words(mail.headers.get("from"))[:300]
-    return bool(_DAEMON.search(author) or _DAEMON.search(mail_from[:300]))
+    if _DAEMON.search(author):
+        return True
+    if not mail_from.strip("<> "):
+        return not any(mail.headers.has(name) for name in _LIST_FIELDS)
+    return bool(_DAEMON.search(mail_from[:300]))
 
 
 def subject_of_failure(mail: Part) -> bool:

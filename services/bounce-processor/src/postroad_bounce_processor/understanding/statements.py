@@ -27,6 +27,12 @@ from postroad_common.mail.mime import Part
 _PERMANENT_REPLY = 550
 # Amazon's incoming mail is accepted first; the rules of its user answer later.
 _AFTER_DATA = re.compile(r"inbound-smtp\.[a-z0-9-]{1,40}\.amazonaws\.com")
+# Mobile networks of Japan say "user unknown" to the data, too, for what their customers filter.
+_MOBILE = re.compile(
+    r"[@.](?:docomo|ezweb|auone-net|softbank|vodafone|disney|disneymobile|willcom|pdx|emnet|emobile"
+    r"|mineo|uqmobile|ymobile1?|jp-[a-z])\.(?:ne\.)?jp$|[@.](?:au\.com|i\.softbank\.jp)$",
+    re.IGNORECASE,
+)
 # The mobile networks that AOL's software runs say in front what is wrong with all that follow.
 _PREAMBLE = re.compile(r"the user\(s\) account is [^.\n]{1,80}", re.IGNORECASE)
 # IronPort puts the receiver's answer in quotes: 5.1.0 - Unknown address error 550-'no such user'
@@ -72,7 +78,8 @@ def of_report(
     verdict, statement = decide(_of_block(mail, block, first, expected), rules)
     if verdict.classification is Classification.NO_SUCH_USER and not statement.stage:
         # Was it the answer to RCPT? Only the text for people may say so.
-        stage = _stage_of(mail, block.final_recipient or expected, reporting_host)
+        address = block.final_recipient or expected
+        stage = _stage_of(mail, address, reporting_host, statement.enhanced)
         if stage:
             statement = replace(statement, stage=stage)
             verdict = rules.classify(statement.code, statement.enhanced, statement.text, stage)
@@ -87,14 +94,15 @@ def of_text(mail: Part, passage: Passage, words: str, *, delayed: bool) -> Itera
         text = exchange.reply or exchange.summary
         yield _stated(text, assumed, exchange.stage, sound=passage.expected)
         return
+    unsaid = "data" if _MOBILE.search(passage.address) else ""
     preamble = _PREAMBLE.search(words)
     if preamble is not None:
         yield _stated(preamble[0], assumed, "", sound=passage.expected)
-    yield _stated(passage.text, assumed, stage_in(passage.text), sound=passage.expected)
+    yield _stated(passage.text, assumed, stage_in(passage.text) or unsaid, sound=passage.expected)
     if passage.rest:
         text = f"{passage.text} {passage.rest}"
         sound = passage.expected and passage.alone
-        yield _stated(text, assumed, stage_in(text), sound=sound)
+        yield _stated(text, assumed, stage_in(text) or unsaid, sound=sound)
     if passage.before:
         yield _stated(passage.before, assumed, "", sound=False)
     subject = _telling_subject(mail)
@@ -163,8 +171,10 @@ def _stated(text: str, assumed: int | None, stage: str, *, sound: bool) -> State
     return Statement(line, code, enhanced, stage, sound)
 
 
-def _stage_of(mail: Part, address: str, reporting_host: str) -> str:
+def _stage_of(mail: Part, address: str, reporting_host: str, status: str) -> str:
     if _AFTER_DATA.fullmatch(reporting_host.lower()):
+        return "data"
+    if _MOBILE.search(address) and not status.startswith("5.1."):
         return "data"
     words = own_words(human_text(mail))
     exchange = find_exchange(words, address)
