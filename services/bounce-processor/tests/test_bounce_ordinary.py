@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - mail in many scripts
 """Ordinary mail that reaches a bounce address is never called a bounce, whatever it talks about.
 
 People answer to the envelope sender, lists and newsletters are sent to addresses once seen, shops
@@ -185,7 +186,9 @@ MAILS = {
     "hindi-person": Mail("Re: ऑर्डर", "पार्सल नहीं मिला।"),
     "thai-person": Mail("ตอบ: คำสั่งซื้อ", "ยังไม่ได้รับสินค้า"),
     "vietnamese-person": Mail("Trả lời: Đơn hàng", "Không giao được hàng."),
-    "chinese-person": Mail("回复：订单", "地址不存在，请退回。", charset="gb18030", encoding="base64"),
+    "chinese-person": Mail(
+        "回复：订单", "地址不存在，请退回。", charset="gb18030", encoding="base64",
+    ),
     "chinese-parcel": Mail(
         "您的包裹被退回", "收件人不存在，投递失败。", author="notice@kuaidi.example",
     ),
