@@ -2,8 +2,11 @@
 
 import email
 
+from postroad_common.tokens import Keyring, LinkSigner
+from postroad_ingress_http.history import preview
 from postroad_ingress_http.history.content import MAX_PARTS, MailContent
 
+SIGNER = LinkSigner(Keyring(("a secret of the tests",)), "https://track.example")
 RAW = (
     b"From: Shop <shop@a.example>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nMIME-Version: 1.0\r\n"
     b"Content-Type: multipart/mixed; boundary=m\r\n\r\n"
@@ -44,3 +47,11 @@ def test_hostile_names_lose_what_cannot_be_shown():
     (file,) = MailContent(raw).attachments
     assert file.name.isprintable()
     assert file.name.encode()
+
+
+def test_reading_links_of_a_hostile_page_takes_time_in_proportion():
+    for atom in ("<a ", "<a href=", '<a href="x', "<a href=x>", "https://a/b/c/", "<!--", "<"):
+        html = atom * (262_144 // len(atom))
+        assert len(preview.find_links(html, SIGNER)) <= preview.MAX_LINKS
+        raw = b"Content-Type: text/html\r\n\r\n" + html.encode()
+        assert preview.frame(MailContent(raw), SIGNER)

@@ -265,7 +265,8 @@ async def test_message_with_hostile_content_is_shown_harmlessly(
         shown = (await browser.get(f"/dashboard{page}")).text
         assert evil not in shown, page
     page = (await browser.get(f"/dashboard/messages/{recipient.id}")).text
-    assert 'sandbox=""' in page
+    framed = await browser.get(f"/dashboard/messages/{recipient.id}?tab=html")
+    assert 'sandbox=""' in framed.text
     assert "550 &lt;script&gt;" in page
     for line in ("Postroad: </span><code>RCPT TO:&lt;&lt;", "Server: </span><code>550 &lt;script"):
         assert line in page

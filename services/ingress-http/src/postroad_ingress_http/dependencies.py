@@ -24,6 +24,7 @@ from postroad_common.store.strikes import Strikes
 from postroad_common.store.suppressions import Suppressions
 from postroad_common.store.tokens import Tokens
 from postroad_common.store.users import Users
+from postroad_common.tokens import LinkSigner
 from postroad_ingress_http.access.accounts import AccountAdministration
 from postroad_ingress_http.access.authentication import Authenticator
 from postroad_ingress_http.access.users import UserAdministration
@@ -60,6 +61,7 @@ class Dependencies:
     feeds: ComplaintFeeds
     health: Health
     history: MessageHistory
+    link_signer: LinkSigner
     hooks: WebhookRegistry
     lanes: LaneOperations
     log_files: LogFiles
@@ -98,6 +100,7 @@ DomainsOf = Annotated[SenderDomains, given(lambda its: its.domains)]
 EventStore = Annotated[Events, given(lambda its: its.events)]
 FeedsOf = Annotated[ComplaintFeeds, given(lambda its: its.feeds)]
 HistoryOf = Annotated[MessageHistory, given(lambda its: its.history)]
+LinkSignerOf = Annotated[LinkSigner, given(lambda its: its.link_signer)]
 HooksOf = Annotated[WebhookRegistry, given(lambda its: its.hooks)]
 LanesOf = Annotated[LaneOperations, given(lambda its: its.lanes)]
 LogFilesOf = Annotated[LogFiles, given(lambda its: its.log_files)]

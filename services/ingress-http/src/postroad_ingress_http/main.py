@@ -11,7 +11,7 @@ from postroad_common.mail.feedbackloop import FeedbackAddresses
 from postroad_common.schemas.submission import Client
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokenbucket import TokenBuckets
-from postroad_common.tokens import Keyring
+from postroad_common.tokens import Keyring, LinkSigner
 from postroad_ingress_http import application
 from postroad_ingress_http.access.accounts import SYSTEM_ACCOUNT, AccountAdministration
 from postroad_ingress_http.access.authentication import Authenticator
@@ -127,6 +127,7 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
         ),
         health=context.health,
         history=MessageHistory(database.messages, database.archive, clock),
+        link_signer=LinkSigner(Keyring(settings.secret), ""),
         hooks=hooks,
         lanes=LaneOperations(database.lanes, database.backlogs, depths, clock),
         log_files=LogFiles(database.events, database.messages, database.rollups, clock),

@@ -1,6 +1,6 @@
 """The content of messages on its way to the archive: taken where it is in hand, sent on in batches.
 
-While one batch waits for its confirm, the next gathers, as events do: a lone mail leaves at once,
+A first mail waits a moment for others, and while one batch waits for its confirm, the next gathers:
 under load dozens are compressed together, which makes most of them small. Whoever hands one in
 waits for the confirm and only then acknowledges its submission, so a crash repeats and never loses;
 and no more is in memory than submissions are in work.
@@ -30,6 +30,7 @@ LARGE = 4_194_304  # octets of an entry without its copies above which they are 
 COPIES = 1_048_576  # octets of copies in one entry
 IN_THREAD = 65_536  # octets that are compressed beside the event loop
 DAY = 86_400.0
+LINGER = 0.03  # seconds that a first mail waits for others; its recipients' copies have left
 _PAUSE = 0.5  # seconds between tries while the broker is away
 
 _log = structlog.get_logger("archive")
@@ -176,7 +177,7 @@ class Archive:
                 await self._task
 
     async def _run(self) -> None:
-        await asyncio.sleep(0)  # let the rest of this turn of the loop join the batch
+        await asyncio.sleep(LINGER)
         while leaving := self._next_batch():
             try:
                 frame = await _pack([(entry, octets) for entry, octets, _ in leaving])

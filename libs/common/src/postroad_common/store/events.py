@@ -11,6 +11,8 @@ from postroad_common.store.messages import FACTS
 
 CONVERSATIONS = 10
 """Attempts of a message, the last ones, whose SMTP conversation is kept."""
+TIMELINE = 1000
+"""Events in the timeline of one message; of more, the newest."""
 _LEFT_OUT = frozenset({*FACTS, "received"})  # kept in the message record
 
 
@@ -83,10 +85,11 @@ class Events:
             )
 
     @guarded
-    async def timeline(self, message_id: str, limit: int = 1000) -> list[Event]:
-        """Return what happened to a message, oldest first."""
-        cursor = self._events.find({"message": message_id}).sort([("time", 1), ("_id", 1)])
-        return [read_event(found) async for found in cursor.limit(limit)]
+    async def timeline(self, message_id: str, limit: int = TIMELINE) -> list[Event]:
+        """Return what happened to a message, oldest first; of very much, the newest."""
+        cursor = self._events.find({"message": message_id}).sort([("time", -1), ("_id", -1)])
+        found = [read_event(document) async for document in cursor.limit(limit)]
+        return found[::-1]
 
     @guarded
     async def reactions(self, message_ids: Iterable[str]) -> dict[str, tuple[int, int]]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from postroad_common.schemas.events import OWN_MAIL, Event
 from postroad_common.schemas.features import Features
+from postroad_common.store.events import TIMELINE
 from postroad_common.store.messages import HANDED_IN, RANKS, MessageRecord
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import needs
@@ -58,10 +59,12 @@ class MessageWithTimeline(MessageView):
     """A message with all that happened to it, oldest first.
 
     An attempt to deliver has its SMTP `conversation`: lines that begin with `C: ` (Postroad),
-    `S: ` (the receiving server) or `# ` (a remark).
+    `S: ` (the receiving server) or `# ` (a remark). `timeline_cut`: only the newest thousand events
+    are here.
     """
 
     timeline: list[dict[str, Any]]
+    timeline_cut: bool = False
 
 
 def timeline_entry(event: Event) -> dict[str, Any]:
@@ -79,9 +82,11 @@ def timeline_entry(event: Event) -> dict[str, Any]:
 
 def view_with_timeline(record: MessageRecord, events: Iterable[Event]) -> MessageWithTimeline:
     """Return the message with its events, which come oldest first."""
+    timeline = [timeline_entry(event) for event in events]
     return MessageWithTimeline(
         **MessageView.model_validate(record).model_dump(),
-        timeline=[timeline_entry(event) for event in events],
+        timeline=timeline,
+        timeline_cut=len(timeline) >= TIMELINE,
     )
 
 

@@ -1,12 +1,11 @@
-"""Messages, their timelines and content, and what came back of them."""
+"""Lists of messages, and of what came back of them; one message is in `message`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fastapi import APIRouter
-from markupsafe import escape
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from postroad_common.mail.identifiers import is_id
 from postroad_common.schemas.events import Event
@@ -14,7 +13,7 @@ from postroad_common.store.messages import RANKS, MessageRecord
 from postroad_ingress_http.dashboard import texts
 from postroad_ingress_http.dashboard.forms import see_other
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
-from postroad_ingress_http.dependencies import EventStore, HistoryOf, MessageStore
+from postroad_ingress_http.dependencies import EventStore, MessageStore
 from postroad_ingress_http.http.moments import read_moment
 from postroad_ingress_http.http.paging import read_cursor, write_cursor
 
@@ -22,9 +21,6 @@ router = APIRouter(prefix="/dashboard", include_in_schema=False)
 _PAGE = 40
 _FAULTS = ("bounced", "failed", "complained", "suppressed")
 _FILTERS = ("recipient", "id", "tag", "state", "start", "end")
-_PREVIEW_CSP = (
-    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,33 +59,6 @@ async def search(
         filter=query,
         states=list(RANKS),
         cursor=write_cursor(found[_PAGE - 1].id) if len(found) > _PAGE else None,
-    )
-
-
-@router.get("/messages/{message_id}")
-async def one(
-    message_id: str, session: SignedIn, pages: PagesOf, history: HistoryOf, events: EventStore
-) -> Response:
-    """Show a message with its timeline."""
-    record = await history.find(session.account, message_id)
-    kept_until = await history.kept_until(record)
-    return pages.answer(
-        "message.html",
-        message=record,
-        timeline=[texts.step(event) for event in await events.timeline(record.id)],
-        has_body=kept_until is not None,
-    )
-
-
-@router.get("/messages/{message_id}/preview")
-async def preview(message_id: str, session: SignedIn, history: HistoryOf) -> Response:
-    """Show the content of a message, with scripts and the network blocked."""
-    content, _ = await history.read_content(await history.find(session.account, message_id))
-    html = content.html
-    if html is None:
-        html = f"<pre>{escape(content.text or '')}</pre>"
-    return HTMLResponse(
-        html.encode("utf-8", "replace"), headers={"Content-Security-Policy": _PREVIEW_CSP}
     )
 
 

@@ -88,10 +88,19 @@ def step(event: Event) -> Step:
         label=label,
         kind=kind,
         time=event.time,
-        summary=reason(event),
+        summary=reason(event) or _repaired(event),
         details=tuple(_details(event.facts)),
         conversation=_conversation(event.facts.get("conversation")),
     )
+
+
+def _repaired(event: Event) -> str:
+    """Return what the ingress had to mend in an accepted message."""
+    count = event.facts.get("line_ends_repaired")
+    if not isinstance(count, int) or not count:
+        return ""
+    ends = "1 line end" if count == 1 else f"{count} line ends"
+    return f"{ends} repaired: the client sent LF without CR"
 
 
 def _conversation(said: object) -> tuple[Line, ...]:

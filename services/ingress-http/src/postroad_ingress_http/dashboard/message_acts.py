@@ -1,0 +1,96 @@
+"""What can be done with one message: send it again, suppress its address, lift that.
+
+Every act is a POST with the session's token and answers with a redirect, so that reloading repeats
+nothing.
+"""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from postroad_common.schemas.submission import Client
+from postroad_common.store.messages import MessageRecord
+from postroad_common.store.suppressions import Suppression
+from postroad_ingress_http.dashboard.forms import see_other
+from postroad_ingress_http.dashboard.message import Found
+from postroad_ingress_http.dashboard.visitor import Form, SignedIn
+from postroad_ingress_http.dependencies import (
+    AcceptanceOf,
+    ClockOf,
+    HistoryOf,
+    SuppressionStore,
+)
+from postroad_ingress_http.history.messages import MessageHistory
+from postroad_ingress_http.sending.accept import Acceptance
+from postroad_ingress_http.sending.resend import resend
+from postroad_ingress_http.sending.submission import Origin
+
+router = APIRouter(prefix="/dashboard/messages/{message_id}", include_in_schema=False)
+
+
+@router.post("/resend")
+async def send_again(
+    request: Request,
+    record: Found,
+    session: SignedIn,
+    _: Form,
+    history: HistoryOf,
+    acceptance: AcceptanceOf,
+) -> Response:
+    """Submit it again and show the new message."""
+    return await _send_again(request, record, session.email, history, acceptance)
+
+
+@router.post("/suppress")
+async def suppress(
+    record: Found, session: SignedIn, _: Form, suppressions: SuppressionStore, clock: ClockOf
+) -> Response:
+    """Suppress the address of the message."""
+    entry = Suppression(
+        account=record.account,
+        address=record.recipient,
+        reason=f"suppressed by {session.email}",
+        kind="manual",
+        created=clock(),
+        expires=None,
+        message=record.id,
+    )
+    await suppressions.add([entry])
+    return see_other(f"/dashboard/messages/{record.id}?done=suppressed")
+
+
+@router.post("/lift")
+async def lift(record: Found, _: Form, suppressions: SuppressionStore) -> Response:
+    """Lift the suppression of the address."""
+    await suppressions.remove(record.account, record.recipient.lower())
+    return see_other(f"/dashboard/messages/{record.id}?done=lifted")
+
+
+@router.post("/lift-and-resend")
+async def lift_and_send_again(  # noqa: PLR0917 - FastAPI passes them by name
+    request: Request,
+    record: Found,
+    session: SignedIn,
+    _: Form,
+    history: HistoryOf,
+    acceptance: AcceptanceOf,
+    suppressions: SuppressionStore,
+) -> Response:
+    """Lift the suppression of the address and submit the message again."""
+    await history.read_submission(record)  # lift nothing if there is nothing to send
+    await suppressions.remove(record.account, record.recipient.lower())
+    return await _send_again(request, record, session.email, history, acceptance)
+
+
+async def _send_again(
+    request: Request,
+    record: MessageRecord,
+    user: str,
+    history: MessageHistory,
+    acceptance: Acceptance,
+) -> Response:
+    archived, raw = await history.read_submission(record)
+    client = Client(ip=request.client.host if request.client else "", protocol="HTTP")
+    origin = Origin(record.account, user, client)
+    (message_id,) = await resend(record, archived, raw, origin, acceptance)
+    return see_other(f"/dashboard/messages/{message_id}?done=resent")
