@@ -56,6 +56,7 @@ class StackDocument(_Part):
     sink: Sink | None = None
     credential: Login | None = None
     token: str | None = None
+    prometheus: str | None = None
     ca: str
     amqp: str
     mongodb: str

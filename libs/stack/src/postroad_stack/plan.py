@@ -52,7 +52,10 @@ class ServerChoice(BaseModel):
 
 
 class Plan(BaseModel):
-    """Everything the supervisor needs to know beside ports and secrets."""
+    """Everything the supervisor needs to know beside ports and secrets.
+
+    `prometheus` is the path of its program, None where it is not wanted.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -61,6 +64,8 @@ class Plan(BaseModel):
     environment: dict[str, str] = {}
     replicas: dict[str, int] = {}
     only: tuple[str, ...] = EVERYTHING
+    prometheus: str | None = None
+    scrape_seconds: float = 5.0
 
     @field_validator("replicas")
     @classmethod

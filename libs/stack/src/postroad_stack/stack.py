@@ -25,6 +25,7 @@ from postroad_stack.plan import EVERYTHING, SINK, Plan
 from postroad_stack.processes.child import same_process
 from postroad_stack.rest import RestClient
 from postroad_stack.servers.choose import Preference, choose_servers, continued
+from postroad_stack.servers.prometheus import find_program
 from postroad_stack.state_dir import StateDir
 from postroad_stack.status import ProcessState, ProcessStatus, StackStatus
 
@@ -49,6 +50,7 @@ class Stack:
         sink: bool = True,
         servers: Preference = Preference.AUTO,
         follow: bool = True,
+        scrape_seconds: float | None = None,
     ) -> "Stack":
         """Start a stack, or take the one that runs in this state dir; returns when all is ready.
 
@@ -61,6 +63,7 @@ class Stack:
             sink: whether the mail sink runs and takes all mail.
             servers: where RabbitMQ and MongoDB come from.
             follow: stop the stack when this process ends, however it ends.
+            scrape_seconds: run Prometheus, which looks this often; None for no Prometheus.
 
         Raises:
             StackError: it could not be started; nothing of it is left running.
@@ -80,6 +83,8 @@ class Stack:
                 environment=environment,
                 replicas=dict(replicas or {}),
                 only=tuple(name for name in names if sink or name != SINK),
+                prometheus=None if scrape_seconds is None else find_program(lambda _text: None),
+                scrape_seconds=scrape_seconds or 5.0,
             )
             launching.start(state, plan, follow_parent=follow)
         try:

@@ -24,7 +24,7 @@ from postroad_stack.ports import PortBook
 from postroad_stack.processes.program import Program
 from postroad_stack.processes.readiness import HealthPages
 from postroad_stack.secrets import Secrets
-from postroad_stack.servers import mongodb, rabbitmq
+from postroad_stack.servers import mongodb, prometheus, rabbitmq
 from postroad_stack.servers.choose import AMQP_URL, MONGODB_URI
 from postroad_stack.state_dir import StateDir
 
@@ -92,6 +92,8 @@ class Wiring:
         ]
         if SINK in self._plan.only:
             found.append(self._sink(pages))
+        if self._plan.prometheus is not None:
+            found.append(self._prometheus(self._plan.prometheus, pages))
         return found
 
     def document(
@@ -130,6 +132,7 @@ class Wiring:
             sink=Sink(smtp_port=self._ports.port("sink-smtp"), http=self._web("sink-http"))
             if SINK in runs
             else None,
+            prometheus=prometheus.url(self._ports) if self._plan.prometheus else None,
             credential=secrets.credential if api else None,
             token=self.admin_token if api else None,
             ca=str(self._certificates.ca),
@@ -187,6 +190,28 @@ class Wiring:
             patience=_PATIENCE,
             grace=5.0,
             folder=self._state.root,
+        )
+
+    def _prometheus(self, where: str, pages: HealthPages) -> Program:
+        targets = {
+            service: [
+                f"{LOOPBACK}:{self._metrics_port(service, replica)}"
+                for replica in range(self._plan.count(service))
+            ]
+            for service in SERVICES
+            if service in self._plan.only
+        }
+        if self._plan.rabbitmq.source is not Source.GIVEN and "rabbitmq" in self._plan.only:
+            address = rabbitmq.metrics_url(self._ports)
+            targets["rabbitmq"] = [address.removeprefix("http://").partition("/")[0]]
+        return prometheus.program(
+            where,
+            self._state,
+            self._ports,
+            self._inherited,
+            targets=targets,
+            pages=pages,
+            interval=self._plan.scrape_seconds,
         )
 
     def _common(self) -> dict[str, str]:

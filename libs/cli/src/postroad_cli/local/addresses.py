@@ -59,6 +59,8 @@ def addresses(document: StackDocument, *, secrets: bool) -> list[tuple[str, str]
         rows += [("  token", secret(document.token))]
     if document.tracker:
         rows += [("tracker", document.tracker)]
+    if document.prometheus:
+        rows += [("Prometheus", document.prometheus)]
     return [
         *rows,
         ("CA certificate", document.ca),

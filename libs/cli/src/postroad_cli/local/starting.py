@@ -12,6 +12,7 @@ from postroad_stack.document import StackDocument
 from postroad_stack.errors import StackError
 from postroad_stack.plan import EVERYTHING, Plan
 from postroad_stack.servers.choose import Preference, choose_servers, continued
+from postroad_stack.servers.prometheus import find_program
 from postroad_stack.state_dir import StateDir
 
 _POLL_SECONDS = 0.5
@@ -24,6 +25,7 @@ def bring_up(
     replicas: dict[str, int],
     preference: Preference,
     only: tuple[str, ...] = EVERYTHING,
+    prometheus: bool = False,
     follow: bool,
 ) -> tuple[bool, StackDocument]:
     """Start a stack, or find it running; return whether it was started, and its document.
@@ -34,6 +36,7 @@ def bring_up(
         replicas: processes per service.
         preference: where servers come from.
         only: names of what to run.
+        prometheus: whether Prometheus runs, too.
         follow: whether the stack shall end with this process, however that ends.
 
     Raises:
@@ -53,6 +56,7 @@ def bring_up(
                 environment=environment,
                 replicas=replicas,
                 only=only,
+                prometheus=find_program(progress.say) if prometheus else None,
             )
             launching.start(state, plan, follow_parent=follow)
         status = launching.wait_ready(state, progress.update if started else None)

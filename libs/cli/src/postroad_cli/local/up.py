@@ -30,6 +30,7 @@ from postroad_stack.state_dir import StateDir
     help="Run a service N times; may be repeated.",
 )
 @servers_option
+@click.option("--prometheus", is_flag=True, help="Run Prometheus, which reads every process.")
 @click.option("--only", metavar="NAME,…", hidden=True)
 def up(
     *,
@@ -40,6 +41,7 @@ def up(
     settings: dict[str, str],
     replicas: dict[str, int],
     servers: str,
+    prometheus: bool,
     only: str | None,
 ) -> None:
     """Start RabbitMQ, MongoDB, every service and a mail sink.
@@ -56,6 +58,7 @@ def up(
         replicas=replicas,
         preference=Preference(servers),
         only=runs,
+        prometheus=prometheus,
         follow=stay,
     )
     if as_json:
