@@ -14,6 +14,7 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import EventName, happened
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.outbound import OutboundRecipient
+from postroad_common.schemas.returns import SUPPRESSION
 from postroad_common.schemas.submission import Client
 from postroad_common.store.strikes import Strike
 
@@ -392,3 +393,45 @@ async def test_the_same_failure_reported_twice_is_one_notification(bench: "Bench
     await bench.put(FAILURES.name, encode(again, b"Subject: x\r\n\r\n"))
     await bench.until(lambda: len(bench.outbound) == 2)
     assert len({outbound.id for outbound, _ in bench.outbound}) == 1
+
+
+async def test_a_suppressed_recipient_is_reported_as_notify_asks_and_not_suppressed_again(
+    bench: "Bench",
+):
+    before = {
+        "outcome": "failed",
+        "stage": SUPPRESSION,
+        "reply": "550 5.7.1 Not sent: on the suppression list of this account: user unknown",
+        "enhanced": "5.7.1",
+        "host": "",
+        "attempts": 0,
+    }
+    recipients = [
+        OutboundRecipient(id=new_id(), address=f"{notify}@example.net", notify=(notify,))
+        for notify in ("failure", "never")
+    ]
+    failure = await bench.failed(
+        message={"recipients": tuple(recipients), "envelope": "asks@sender.example"}, **before
+    )
+    await bench.failed(message={"envelope": ""}, **before)
+    await bench.failed(message={"bouncetracking": True, "forward_bounces": False}, **before)
+    await bench.idle()
+    ((outbound, body),) = bench.outbound
+    assert outbound.recipients[0].address == "asks@sender.example"
+    assert outbound.mail_from == ""
+    assert b"Final-Recipient: rfc822; failure@example.net" in body
+    assert b"never@example.net" not in body
+    assert b"Action: failed" in body
+    assert b"Status: 5.7.1" in body
+    assert b"suppression list" in body
+    assert b"Last-Attempt-Date" not in body
+    for address in ("failure@example.net", "never@example.net", "kim@example.net"):
+        assert await bench.database.suppressions.get("acc", address) is None
+    strikes = await bench.database.strikes.add([Strike("acc", "failure@example.net", 1.0)])
+    assert strikes["acc", "failure@example.net"] == {0}
+    (notified,) = [
+        event
+        for event in bench.own
+        if event.event is EventName.NOTIFIED and event.message == recipients[0].id
+    ]
+    assert notified.facts["to"] == failure.outbound.envelope

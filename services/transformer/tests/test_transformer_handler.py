@@ -20,6 +20,7 @@ from postroad_common.schemas.events import Event, EventBatch, EventName
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.framing import decode, encode
 from postroad_common.schemas.outbound import OutboundMessage
+from postroad_common.schemas.returns import SUPPRESSION, DeliveryFailure
 from postroad_common.schemas.submission import Submission
 from postroad_common.store.archive import NotKept
 from postroad_common.store.database import Database
@@ -256,6 +257,51 @@ async def test_suppressed_recipients_get_nothing_but_an_event(
     assert sorted(event.event for event in told) == ["suppressed", "suppressed", "transformed"]
     suppressed = next(event for event in told if event.event == EventName.SUPPRESSED)
     assert suppressed.facts["reason"] == "unknown user"
+
+
+async def test_suppressed_recipients_are_failures_for_the_bounce_processor(
+    road: Road, database: Database, make_submission: Make
+):
+    await database.suppressions.add(
+        [
+            Suppression("main", "gone@d.test", "unknown user", "hard", 1.0, None),
+            Suppression("main", "dead@e.test", "unknown user", "hard", 1.0, None),
+            Suppression("main", "no@d.test", "list", "unsubscribe", 1.0, None),
+        ]
+    )
+    stored = await road.database.bodies.put(RAW + b"x" * 5000, NOW + 60)
+    inline = make_submission(
+        "Gone@d.test", "here@d.test", "no@d.test", "dead@e.test", ret="full", envid="E1"
+    )
+    large = make_submission("gone@d.test", features=PLAIN, body=stored, ret="full")
+    nobody = make_submission("gone@d.test", envelope="")
+    for submission in (inline, large, nobody):
+        await road.submit(submission)
+    found = [
+        (decode(DeliveryFailure, frame)[0], bytes(decode(DeliveryFailure, frame)[1]))
+        for frame in await road.taken([topology.FAILURES.name], 3)
+    ]
+    hard, unsubscribed, other = sorted(
+        found,
+        key=lambda pair: (
+            pair[0].outbound.submission != inline.id,
+            "unsubscribed" in pair[0].reply,
+        ),
+    )
+    failure, quoted = hard
+    assert (failure.outcome, failure.stage, failure.enhanced) == ("failed", SUPPRESSION, "5.7.1")
+    assert [each.address for each in failure.outbound.recipients] == ["Gone@d.test", "dead@e.test"]
+    assert failure.outbound.envid == "E1"
+    assert b"Subject: Hi" in quoted
+    assert b"Hello" in quoted
+    assert b"Bcc" not in quoted
+    assert [each.address for each in unsubscribed[0].outbound.recipients] == ["no@d.test"]
+    assert other[0].outbound.body == stored
+    body = await road.database.bodies.get(stored)
+    assert b"Subject: Hi" in other[1]
+    assert body[other[0].outbound.skip :].startswith(b"<style>")
+    await road.told(6)
+    assert await road.depth(topology.FAILURES.name) == 0
 
 
 async def test_a_domain_with_a_key_signs_also_for_its_subdomains(

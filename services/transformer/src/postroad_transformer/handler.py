@@ -17,6 +17,7 @@ import structlog
 from postroad_common.broker.delivery import Delivery
 from postroad_common.broker.eventwriter import EventWriter
 from postroad_common.broker.publisher import Publisher
+from postroad_common.broker.topology import FAILURES
 from postroad_common.errors import StoreAway
 from postroad_common.schemas import events
 from postroad_common.schemas.framing import FrameError, decode
@@ -34,6 +35,7 @@ from postroad_transformer.lookups.signing_keys import SigningKeys
 from postroad_transformer.lookups.suppressions import SuppressionCheck
 from postroad_transformer.publishing import Policy, Publications, run_all
 from postroad_transformer.reading.sender import peek_sender_domain
+from postroad_transformer.refusals import refused
 from postroad_transformer.signing.keys import SigningKey
 
 IN_THREAD = 65_536  # octets; the template of a larger message is made beside the event loop
@@ -175,18 +177,25 @@ class Transformer:
             return
         told: list[events.Event] = []
         wanted: list[Recipient] = []
+        unwanted: list[tuple[Recipient, Suppression]] = []
         now = time.time()
         for recipient in submission.recipients:
             entry = suppressed.get((submission.account, recipient.address.lower()))
             if entry is None:
                 wanted.append(recipient)
             else:
+                unwanted.append((recipient, entry))
                 told.append(
                     events.suppressed(submission, recipient, now, entry.reason, entry.created)
                 )
         metrics.SUPPRESSED.inc(len(told))
+        composer = await self._composer(template, keys, now)
+        if unwanted and submission.envelope:
+            frames = refused(submission, unwanted, composer, now)
+            await self._needs.publisher.publish_many(
+                [("", FAILURES.name, frame) for frame in frames]
+            )
         if wanted:
-            composer = await self._composer(template, keys, now)
             try:
                 await self._publications.publish(submission, composer, wanted, job.entry)
             except StoreAway as error:

@@ -33,6 +33,8 @@ class Return(Schema):
     """Whose secret address that is; empty for the deployment's."""
 
 
+SUPPRESSION = "suppression"
+"""The stage of a failure that was none of delivery: the recipient is on the suppression list."""
 Outcome = Literal["failed", "expired", "delayed", "delivered", "relayed", "expanded"]
 
 

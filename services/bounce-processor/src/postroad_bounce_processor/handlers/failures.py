@@ -22,7 +22,7 @@ from postroad_common.mail.identifiers import derived_id
 from postroad_common.schemas.events import notified, written
 from postroad_common.schemas.framing import FrameError, decode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
-from postroad_common.schemas.returns import DeliveryFailure
+from postroad_common.schemas.returns import SUPPRESSION, DeliveryFailure
 from postroad_common.store.bodies import BodyGone
 from postroad_common.store.database import Database
 
@@ -40,6 +40,10 @@ _STAGES = {
     "dot": "data",
 }
 
+_SUPPRESSED = (
+    "Nothing was sent: this relay does not write to the address any more. Who runs the account "
+    "can take it off the suppression list."
+)
 _KEEP_BODY = 7 * 86_400.0  # seconds that the stored body of a large DSN outlives its expiry
 _log = structlog.get_logger("bounce-processor")
 
@@ -85,7 +89,7 @@ class FailuresHandler:
             verdict = self._classifier.classify(
                 failure.code, failure.enhanced, failure.reply, _STAGES.get(failure.stage, "")
             )
-            if failure.outcome in {"failed", "expired"} and failure.outbound.kind == "mail":
+            if is_of_delivery(failure) and failure.outbound.kind == "mail":
                 self._suppress(failure, verdict, effects)
             await self._notify(failure, bytes(quoted), verdict, effects)
             done.append(delivery)
@@ -140,7 +144,7 @@ class FailuresHandler:
             await self._returned(failure, quoted),
             message_id=notification_id,
             hostname=self._hostname,
-            explanation=explanations()[verdict.classification],
+            explanation=_explanation(failure, verdict),
         )
         made, content = await self._outbound(failure, notification, notification_id, now, moment)
         effects.outbound.append((made, content))
@@ -228,6 +232,20 @@ class FailuresHandler:
             skip=notification.head if reference else 0,
         )
         return message, content[: notification.head] if reference else content
+
+
+def is_of_delivery(failure: DeliveryFailure) -> bool:
+    """Tell whether delivery has failed, which says something about the address.
+
+    That an address is suppressed says nothing new, and must not renew its suppression.
+    """
+    return failure.outcome in {"failed", "expired"} and failure.stage != SUPPRESSION
+
+
+def _explanation(failure: DeliveryFailure, verdict: Verdict) -> str:
+    if failure.stage == SUPPRESSION:
+        return _SUPPRESSED
+    return explanations()[verdict.classification]
 
 
 def is_hard(failure: DeliveryFailure, verdict: Verdict, recipient: OutboundRecipient) -> bool:

@@ -246,7 +246,8 @@ def _status(
             fields.append(
                 _folded(f"Diagnostic-Code: {kind}; {_ascii(_clean(failure.reply, 2000))}")
             )
-        fields.append(f"Last-Attempt-Date: {formatdate(failure.time)}")
+        if failure.attempts:
+            fields.append(f"Last-Attempt-Date: {formatdate(failure.time)}")
         if action == "delayed":
             fields.append(f"Will-Retry-Until: {formatdate(message.expires)}")
     return "\r\n".join(fields).encode("ascii", "replace") + b"\r\n"
