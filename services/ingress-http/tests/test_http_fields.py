@@ -20,6 +20,63 @@ def test_form_names_with_brackets_become_lists_and_objects():
     }
 
 
+def test_form_of_php_is_read_as_php_means_it():
+    body = (
+        b"recipients[0]=a@a.example&recipients[1]=b@b.example&to[]=a@a.example"
+        b"&data[user][name]=Ann&data[lines][0][sku]=x&data[lines][1][sku]=y"
+        b"&attachments[0][name]=a.txt&attachments[0][data]=eA=="
+    )
+    assert parse_form(body) == {
+        "recipients": ["a@a.example", "b@b.example"],
+        "to": ["a@a.example"],
+        "data": {"user": {"name": "Ann"}, "lines": [{"sku": "x"}, {"sku": "y"}]},
+        "attachments": [{"name": "a.txt", "data": "eA=="}],
+    }
+    deep = b"recipients[a@a.example][name]=Ann"
+    assert parse_form(deep) == {"recipients": {"a@a.example": {"name": "Ann"}}}
+    with pytest.raises(ApiError):
+        parse_form(b"a" + b"[x]" * 9 + b"=1")
+
+
+@pytest.mark.parametrize(
+    ("written", "email", "url"),
+    [
+        ("https://a.example/u", None, "https://a.example/u"),
+        ("<mailto:u@a.example>", "u@a.example", None),
+        (["u@a.example", "http://a.example/u"], "u@a.example", "http://a.example/u"),
+        (
+            {"email": "u@a.example", "http": "https://a.example/u"},
+            "u@a.example",
+            "https://a.example/u",
+        ),
+    ],
+)
+def test_unsubscribe_is_taken_in_every_shape(written: object, email: str | None, url: str | None):
+    read = read_send({"recipient": "a@a.example", "unsubscribe": written}).unsubscribe
+    assert read is not None
+    assert (read.email, read.url) == (email, url)
+
+
+def test_json_of_php_is_read_as_php_means_it():
+    read = read_send(
+        {
+            "recipients": {"0": "a@a.example", "1": "b@b.example"},
+            "to": {"0": "a@a.example"},
+            "attachments": {"0": {"name": "a.txt", "data": "eA=="}},
+            "data": [],
+            "extra": [],
+            "dsn": [],
+            "unsubscribe": [],
+        }
+    )
+    assert read.recipients == ["a@a.example", "b@b.example"]
+    assert read.to == ["a@a.example"]
+    assert read.attachments is not None
+    assert (read.data, read.extra, read.unsubscribe) == ({}, {}, None)
+    keyed = read_send({"recipients": {"a@a.example": [], "b@b.example": {"n": 1}}})
+    assert keyed.recipients == {"a@a.example": {}, "b@b.example": {"n": 1}}
+
+
 @pytest.mark.parametrize("body", [b"a=1&a[x]=2", b"a[x]=1&a=2", b"a[x]=1&a[]=2"])
 def test_form_field_of_two_kinds_is_refused(body: bytes):
     with pytest.raises(ApiError):

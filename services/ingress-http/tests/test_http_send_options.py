@@ -70,6 +70,13 @@ async def test_headers_of_a_thread_are_taken_and_those_of_the_envelope_refused(
         assert (refused.status_code, refused.json()["error"]["field"]) == (400, "extra")
 
 
+async def test_bcc_gets_the_mail_and_is_named_nowhere(api: httpx.AsyncClient, site: Any):
+    mail = {**MAIL, "bcc": ["c@c.example", "b@b.example"], "to": "b@b.example"}
+    answer = await api.post("/v1/send", json=mail)
+    assert sorted(answer.json().values()) == ["b@b.example", "c@c.example"]
+    assert b"c@c.example" not in (await site.last())[1]
+
+
 async def test_metadata_goes_with_the_mail(api: httpx.AsyncClient, site: Any):
     metadata = {"order": "20417", "shop-id": "ü"}
     assert (await api.post("/v1/send", json={**MAIL, "metadata": metadata})).status_code == 200

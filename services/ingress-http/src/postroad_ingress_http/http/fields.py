@@ -6,7 +6,6 @@ is limited before it comes here, in `limits`.
 """
 
 import base64
-from collections.abc import Iterable
 from email.message import Message
 from urllib.parse import parse_qsl
 
@@ -16,6 +15,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from postroad_ingress_http.http.errors import ApiError, bad_field
+from postroad_ingress_http.http.forms import collect
 
 MAX_FORM_FIELDS = 10_000
 ATTACHMENTS = "attachments"
@@ -101,7 +101,7 @@ def parse_form(body: bytes) -> Fields:
         raise ApiError(
             400, f"The form has more than {MAX_FORM_FIELDS} fields.", code="invalid_form"
         ) from None
-    return _collect(pairs)
+    return collect(pairs)
 
 
 def parse_multipart(content_type: str, body: bytes) -> Fields:
@@ -135,7 +135,7 @@ def parse_multipart(content_type: str, body: bytes) -> Fields:
         raise ApiError(400, "The multipart form is malformed.", code="invalid_form") from None
     if not reader.complete:
         raise ApiError(400, "The multipart form is cut off.", code="invalid_form")
-    fields = _collect(reader.pairs)
+    fields = collect(reader.pairs)
     if reader.files:
         if ATTACHMENTS in fields:
             raise bad_field(ATTACHMENTS, "Give either files or a list of attachments, not both.")
@@ -178,32 +178,6 @@ def _require_text(name: str, value: object) -> None:
 
 def _text(octets: bytes) -> str:
     return octets.decode("utf-8", "surrogateescape")
-
-
-def _collect(pairs: Iterable[tuple[str, str]]) -> Fields:
-    """Repeated names and names that end in `[]` become lists; `a[b]=c` becomes a dictionary."""
-    fields: Fields = {}
-    for raw, value in pairs:
-        name, bracket, key = raw.removesuffix("]").partition("[")
-        if not bracket or not raw.endswith("]"):
-            name, key, bracket = raw, "", ""
-        old = fields.get(name)
-        if key:
-            if old is None:
-                fields[name] = {key: value}
-            elif isinstance(old, dict):
-                old[key] = value
-            else:
-                raise bad_field(name, "This field is given both as a value and as an object.")
-        elif old is None:
-            fields[name] = [value] if bracket else value
-        elif isinstance(old, list):
-            old.append(value)
-        elif isinstance(old, dict):
-            raise bad_field(name, "This field is given both as a value and as an object.")
-        else:
-            fields[name] = [old, value]
-    return fields
 
 
 class _PartReader:

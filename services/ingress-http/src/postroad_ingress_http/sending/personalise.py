@@ -146,7 +146,7 @@ def _known(request: SendFields, recipients: Sequence[Mailbox]) -> list[Mapping[s
     for number, (entry, known) in enumerate(request.recipients.items()):
         for mailbox in routing.read_entry(f"recipients.{number}", entry):
             found.setdefault(mailbox.text, known or {})
-    return [found[recipient.text] for recipient in recipients]
+    return [found.get(recipient.text, {}) for recipient in recipients]
 
 
 def _mail(
@@ -157,7 +157,7 @@ def _mail(
     except AddressError as error:
         raise _wrong_address(address, error) from None
     return request.model_copy(
-        update={**fields, "recipient": address, "recipients": None, "data": None}
+        update={**fields, "recipient": address, "recipients": None, "bcc": None, "data": None}
     )
 
 

@@ -30,7 +30,42 @@ _OUTSIDE_NAMES = {"sender": "from"}
 
 
 def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    return [value] if isinstance(value, str) else _counted(value)
+
+
+def _counted(value: object) -> object:
+    """Take an object whose keys count, as PHP writes a list, for a list."""
+    if isinstance(value, dict) and all(str(key).isdecimal() for key in value):
+        return list(value.values())
+    return value
+
+
+def _as_map(value: object) -> object:
+    """Take an empty list, as PHP writes an empty object, for one."""
+    return {} if value == [] else value
+
+
+def _as_recipients(value: object) -> object:
+    if isinstance(value, dict):
+        if value and all(str(key).isdecimal() for key in value):
+            return list(value.values())
+        return {key: _as_map(known) for key, known in value.items()}
+    return value
+
+
+def _as_unsubscribe(value: object) -> object:
+    """Take addresses and URLs, alone or as a list, for what they are."""
+    if isinstance(value, dict) and "http" in value and "url" not in value:
+        value = {("url" if key == "http" else key): item for key, item in value.items()}
+    ways = [value] if isinstance(value, str) else value
+    if not isinstance(ways, list) or not all(isinstance(way, str) for way in ways):
+        return value
+    found: dict[str, str] = {}
+    for way in ways:
+        text = way.strip().removeprefix("<").removesuffix(">")
+        kind = "url" if text.lower().startswith(("http://", "https://")) else "email"
+        found.setdefault(kind, text.removeprefix("mailto:"))
+    return found or None
 
 
 def _as_name(value: object) -> object:
@@ -82,11 +117,14 @@ class SendFields(BaseModel):
 
     envelope: str | None = Field(None, description="Sender address; bounces are forwarded to it.")
     recipient: str | None = Field(None, description="One address.")
-    recipients: list[str] | dict[str, dict[str, Any] | None] | str | None = Field(
+    recipients: Annotated[
+        list[str] | dict[str, dict[str, Any] | None] | str | None, BeforeValidator(_as_recipients)
+    ] = Field(
         None,
         description="Several addresses: a list, or an object whose keys are addresses and whose "
         "values are the data of each.",
     )
+    bcc: Texts | None = Field(None, description="More recipients, whom the header does not name.")
     mime: bytes | None = Field(None, description="A complete MIME message. Alias: `body`.")
     sender: str | None = Field(None, alias="from")
     to: Texts | None = None
@@ -95,11 +133,13 @@ class SendFields(BaseModel):
     subject: str | None = Field(None, max_length=2000)
     text: str | None = None
     html: str | None = None
-    attachments: list[AttachmentFields] | None = Field(None, max_length=100)
-    extra: dict[str, str] | None = Field(
+    attachments: Annotated[list[AttachmentFields], BeforeValidator(_counted)] | None = Field(
+        None, max_length=100
+    )
+    extra: Annotated[dict[str, str], BeforeValidator(_as_map)] | None = Field(
         None, description="More headers: `x-…`, and those that docs/rest.md lists."
     )
-    unsubscribe: UnsubscribeFields | None = None
+    unsubscribe: Annotated[UnsubscribeFields | None, BeforeValidator(_as_unsubscribe)] = None
     inlinecss: bool | None = Field(None, description="Alias: `inlinizecss`.")
     clicktracking: bool | None = Field(None, description="Alias: `trackclicks`.")
     openstracking: bool | None = Field(None, description="Alias: `trackopens`.")
@@ -115,14 +155,14 @@ class SendFields(BaseModel):
     keep_content: bool | None = Field(
         None, description="false: do not keep the content in the archive. Alias: `keepcontent`."
     )
-    dsn: DsnFields | None = None
+    dsn: Annotated[DsnFields, BeforeValidator(_as_map)] | None = None
     tags: Texts | None = Field(None, description="Words without white space or semicolons.")
-    metadata: dict[str, str] | None = Field(
+    metadata: Annotated[dict[str, str], BeforeValidator(_as_map)] | None = Field(
         None, description="Up to 20 keys and values that come back in events and webhooks."
     )
     maxdelivertime: str | None = Field(None, description="Give-up time, UTC.")
     sendat: str | None = Field(None, description="Do not send before this time, UTC.")
-    data: dict[str, Any] | None = Field(
+    data: Annotated[dict[str, Any], BeforeValidator(_as_map)] | None = Field(
         None, description="What tags like `{{ name }}` or `{$name}` are filled with."
     )
     template: Annotated[str, BeforeValidator(_as_name)] | None = Field(
@@ -166,7 +206,7 @@ def require_recipient(request: SendFields) -> None:
     Raises:
         ApiError: 400.
     """
-    if request.recipient is None and request.recipients is None:
+    if request.recipient is None and request.recipients is None and not request.bcc:
         raise ApiError(
             400, "Name a `recipient` or `recipients`.", code="missing", field="recipient"
         )

@@ -43,10 +43,14 @@ def read_recipients(request: SendFields, limit: int) -> list[Mailbox]:
         ApiError: 400, naming the entry that is no address.
     """
     require_recipient(request)
-    if request.recipient is not None:
-        return [_mailbox("recipient", request.recipient)]
     found: dict[str, Mailbox] = {}
-    for field, entry in _entries(request.recipients):
+    if request.recipient is not None:
+        first = _mailbox("recipient", request.recipient)
+        found[first.text] = first
+    for field, entry in (
+        *_entries("recipients", request.recipients),
+        *_entries("bcc", request.bcc),
+    ):
         for mailbox in read_entry(field, entry):
             found.setdefault(mailbox.text, mailbox)
         if len(found) > limit:
@@ -61,11 +65,11 @@ def read_recipients(request: SendFields, limit: int) -> list[Mailbox]:
 
 
 def _entries(
-    recipients: list[str] | dict[str, dict[str, object] | None] | str | None,
+    field: str, entries: list[str] | dict[str, dict[str, object] | None] | str | None
 ) -> Iterable[tuple[str, str]]:
-    if isinstance(recipients, str):
-        return [("recipients", recipients)]
-    return ((f"recipients.{number}", entry) for number, entry in enumerate(recipients or ()))
+    if isinstance(entries, str):
+        return [(field, entries)]
+    return ((f"{field}.{number}", entry) for number, entry in enumerate(entries or ()))
 
 
 def read_entry(field: str, entry: str) -> list[Mailbox]:
