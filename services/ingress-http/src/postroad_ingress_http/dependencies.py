@@ -30,6 +30,7 @@ from postroad_ingress_http.access.authentication import Authenticator
 from postroad_ingress_http.access.users import UserAdministration
 from postroad_ingress_http.domains.senderdomains import SenderDomains
 from postroad_ingress_http.exports.logfiles import LogFiles
+from postroad_ingress_http.exports.originals import OriginalEvents
 from postroad_ingress_http.history.feeds import ComplaintFeeds
 from postroad_ingress_http.history.messages import MessageHistory
 from postroad_ingress_http.hooks.calls import WebhookCalls
@@ -66,6 +67,7 @@ class Dependencies:
     lanes: LaneOperations
     log_files: LogFiles
     messages: Messages
+    originals: OriginalEvents
     personaliser: Personaliser
     privacy: Privacy
     queues: QueueOperations
@@ -105,6 +107,7 @@ HooksOf = Annotated[WebhookRegistry, given(lambda its: its.hooks)]
 LanesOf = Annotated[LaneOperations, given(lambda its: its.lanes)]
 LogFilesOf = Annotated[LogFiles, given(lambda its: its.log_files)]
 MessageStore = Annotated[Messages, given(lambda its: its.messages)]
+OriginalEventsOf = Annotated[OriginalEvents, given(lambda its: its.originals)]
 PersonaliserOf = Annotated[Personaliser, given(lambda its: its.personaliser)]
 PrivacyStore = Annotated[Privacy, given(lambda its: its.privacy)]
 QueuesOf = Annotated[QueueOperations, given(lambda its: its.queues)]

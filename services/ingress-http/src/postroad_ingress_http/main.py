@@ -27,6 +27,7 @@ from postroad_ingress_http.domains.dnscheck import DnsChecker
 from postroad_ingress_http.domains.dnsrecords import DnsRules
 from postroad_ingress_http.domains.senderdomains import SenderDomains
 from postroad_ingress_http.exports.logfiles import LogFiles
+from postroad_ingress_http.exports.originals import OriginalEvents
 from postroad_ingress_http.history.feeds import ComplaintFeeds
 from postroad_ingress_http.history.messages import MessageHistory
 from postroad_ingress_http.hooks.calls import WebhookCalls
@@ -132,6 +133,7 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
         lanes=LaneOperations(database.lanes, database.backlogs, depths, clock),
         log_files=LogFiles(database.events, database.messages, database.rollups, clock),
         messages=database.messages,
+        originals=OriginalEvents(database.messages, database.events),
         privacy=database.privacy,
         queues=QueueOperations(depths, DeadLetters(context.link, context.publisher)),
         rollups=database.rollups,

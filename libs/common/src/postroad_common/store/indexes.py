@@ -51,6 +51,7 @@ INDEXES: dict[str, list[IndexModel]] = {
             name="unusual",
             partialFilterExpression={"rank": {"$in": list(UNUSUAL)}},
         ),
+        IndexModel([("template", ASCENDING), ("_id", DESCENDING)], sparse=True),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION),
     ],
     "events": [

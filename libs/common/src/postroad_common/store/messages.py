@@ -274,6 +274,7 @@ class Messages:
         state: str | None = None,
         envelope: str | None = None,
         submission: str | None = None,
+        template: str | None = None,
         sources: Sequence[str] = HANDED_IN,
         start: float | None = None,
         end: float | None = None,
@@ -300,6 +301,8 @@ class Messages:
             query["envelope"] = envelope
         if submission is not None:
             query["submission"] = submission
+        if template is not None:
+            query["template"] = template
         if start is not None or end is not None:
             query["created"] = {
                 **({"$gte": start} if start is not None else {}),

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from postroad_common.schemas.events import Event, EventName
-from postroad_common.store.events import Events
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import needs
 from postroad_ingress_http.api.answers import REFUSALS
@@ -26,7 +25,6 @@ from postroad_ingress_http.http.paging import (
 
 router = APIRouter(prefix="/v1/events", tags=["events"], responses=REFUSALS)
 Reader = Annotated[Token, needs("messages:read")]
-_NEWEST = 500
 
 
 class EventView(BaseModel):
@@ -78,60 +76,9 @@ async def search(  # noqa: PLR0917 - FastAPI passes them by name
     )
 
 
-@router.get("/messageid/{message_id}", summary="Events of a message")
-async def by_message(
-    message_id: str, token: Reader, history: HistoryOf, events: EventStore
-) -> list[EventView]:
-    """Oldest first."""
-    await history.find(token.account, message_id)
-    return [view_event(event) for event in await events.timeline(message_id)]
-
-
-@router.get("/email/{address:path}", summary="Events of an address")
-async def by_address(  # noqa: PLR0917 - FastAPI passes them by name
-    address: str,
-    token: Reader,
-    history: HistoryOf,
-    events: EventStore,
-    start: Moment = None,
-    end: Moment = None,
-) -> list[EventView]:
-    """Return the newest 500."""
-    ids = await history.newest_ids(token.account, address, [])
-    return await _newest(events, token.account, ids, start, end)
-
-
-@router.get("/tags/{tags}", summary="Events of tags")
-async def by_tags(  # noqa: PLR0917 - FastAPI passes them by name
-    tags: str,
-    token: Reader,
-    history: HistoryOf,
-    events: EventStore,
-    start: Moment = None,
-    end: Moment = None,
-) -> list[EventView]:
-    """Return the newest 500 of messages that have all these tags, which `;` separates."""
-    wanted = [tag for tag in tags.split(";") if tag]
-    ids = await history.newest_ids(token.account, None, wanted)
-    return await _newest(events, token.account, ids, start, end)
-
-
 def _event_names(names: Iterable[str]) -> list[str]:
     known = {str(name) for name in EventName}
     for name in names:
         if name not in known:
             raise bad_field("event", f"One of {', '.join(sorted(known))}.")
     return list(names)
-
-
-async def _newest(
-    events: Events, account: str, ids: list[str] | None, start: str | None, end: str | None
-) -> list[EventView]:
-    found = await events.search(
-        account,
-        message_ids=ids or [],
-        start=read_moment("start", start),
-        end=read_moment("end", end),
-        limit=_NEWEST,
-    )
-    return [view_event(event) for event in found]

@@ -55,7 +55,7 @@ _COLUMNS: Mapping[str, Callable[[_Line], str]] = {
     "recipient": lambda line: line.message.recipient if line.message else "",
     "properties": lambda line: _features(line.message.features) if line.message else "",
     "tags": lambda line: ";".join(line.message.tags) if line.message else "",
-    "templateid": lambda _: "0",
+    "templateid": lambda line: (line.message and line.message.template) or "0",
     "from": lambda line: line.data("source_ip", "source"),
     "to": lambda line: line.data("ip", "host"),
     "attempt": lambda line: line.data("attempt"),
