@@ -90,7 +90,7 @@ class Rig:
         """Part of Disposition: the lane is closed for long; the next message waits for it."""
         del job, seconds, reason, text, queue
 
-    def nack(self, job: Job) -> None:
+    def nack(self, job: Job, reason: RequeueReason) -> None:
         """Part of Disposition."""
 
     def reroute(self, job: Job, shard: str) -> None:

@@ -3,6 +3,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aio_pika
 import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from postroad_common.broker import (
     BrokerLink,
@@ -14,6 +16,7 @@ from postroad_common.broker import (
     topology,
 )
 from postroad_common.errors import BrokerAway, Unroutable
+from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.events import EventBatch, EventName, happened
 from postroad_common.schemas.framing import decode
 from postroad_testing.waiting import until
@@ -192,13 +195,96 @@ async def test_retry_keeps_the_message_and_brings_it_again(broker: Broker) -> No
         for delivery in deliveries:
             tries.append(delivery.tries)
             if delivery.tries == 0:
-                await delivery.retry("not yet")
+                await delivery.retry(RequeueReason.MESSAGE_UNKNOWN, "not yet")
             else:
                 delivery.ack()
 
     await broker.consume(handler)
     await publish(broker, b"later")
     await until(lambda: tries == [0, 1])
+
+
+def requeued(reason: RequeueReason) -> float:
+    """Return how many deliveries of this process went back for `reason`."""
+    return REGISTRY.get_sample_value("postroad_requeued_total", {"reason": reason}) or 0.0
+
+
+async def test_each_way_back_is_counted_and_logged_with_its_reason(broker: Broker) -> None:
+    before = {reason: requeued(reason) for reason in RequeueReason}
+    handled = asyncio.Event()
+
+    async def handler(deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            times[delivery.body] = times.get(delivery.body, 0) + 1
+            if delivery.body == b"unknown" and delivery.tries == 0:
+                await delivery.retry(RequeueReason.MESSAGE_UNKNOWN, "not yet")
+            elif delivery.body == b"away" and times[b"away"] == 1:
+                raise BrokerAway("the store is away")
+            elif delivery.body == b"defect" and times[b"defect"] == 1:
+                raise ValueError("cannot read this")
+            elif delivery.body == b"forgotten" and delivery.tries == 0:
+                continue
+            else:
+                delivery.ack()
+        if len(times) == 4 and min(times.values()) > 1:
+            handled.set()
+
+    times: dict[bytes, int] = {}
+    with capture_logs() as logs:
+        consumer = await broker.consume(handler, batch=1, parallel=1)
+        await publish(broker, b"unknown", b"away", b"defect", b"forgotten")
+        await asyncio.wait_for(handled.wait(), 90)
+        await consumer.stop()
+    told = {reason: requeued(reason) - before[reason] for reason in RequeueReason}
+    assert {reason: count for reason, count in told.items() if count} == {
+        RequeueReason.MESSAGE_UNKNOWN: 1,
+        RequeueReason.DEPENDENCY_AWAY: 1,
+        RequeueReason.HANDLER_FAILED: 2,  # of them one that was forgotten
+    }
+    found = [
+        (line["requeue"], line["reason"], line["messages"])
+        for line in logs
+        if line["event"] == "requeued" and line["queue"] == topology.ACCEPTED.name
+    ]
+    assert sorted(found) == [
+        ("dependency_away", "the store is away", 1),
+        ("handler_failed", "handler failed: ValueError('cannot read this')", 1),
+        ("handler_failed", "the handler did not end it", 1),
+        ("message_unknown", "not yet", 1),
+    ]
+
+
+async def test_what_waits_at_a_pause_or_a_stop_goes_back_with_its_reason(broker: Broker) -> None:
+    goes_on, done = asyncio.Event(), set()
+
+    async def handler(deliveries: list[Delivery]) -> None:
+        await goes_on.wait()
+        for delivery in deliveries:
+            done.add(delivery.body)
+            delivery.ack()
+
+    consumer = await broker.consume(handler, batch=1, parallel=1)
+    await publish(broker, b"a", b"b", b"c")
+    await until(lambda: consumer.under_way == 3)
+    moved, drained = requeued(RequeueReason.SHARD_MOVED), requeued(RequeueReason.DRAIN)
+    pausing = asyncio.create_task(consumer.pause(RequeueReason.SHARD_MOVED))
+    await until(lambda: requeued(RequeueReason.SHARD_MOVED) == moved + 2)
+    goes_on.set()
+    await pausing
+    assert done == {b"a"}
+    goes_on.clear()
+    await consumer.resume()
+    await until(lambda: consumer.under_way == 2)
+    stopping = asyncio.create_task(consumer.stop())
+    await until(lambda: requeued(RequeueReason.DRAIN) == drained + 1)
+    goes_on.set()
+    await stopping
+    assert len(done) == 2
+
+    async def has_one() -> bool:  # a busy broker may say 0 at first
+        return await broker.depth(topology.ACCEPTED.name) == 1
+
+    await until(has_one)
 
 
 async def test_message_without_a_queue_is_unroutable(broker: Broker) -> None:

@@ -19,7 +19,7 @@ from postroad_common.schemas.events import Event, EventName, accepted, happened
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store import Database
-from postroad_common.store.outbox import DeliveryState, Try, WebhookDelivery
+from postroad_common.store.deliveries import DeliveryState, Try, WebhookDelivery
 from postroad_common.store.webhooks import Webhook
 from postroad_feedback import backoff
 from postroad_feedback.batching import batch
@@ -227,7 +227,7 @@ async def test_failures_are_tried_later_and_then_the_end_point_rests(
         dispatcher.notify()
 
         async def rests() -> bool:
-            turn = await database.outbox._turns.find_one({"_id": webhook.id})
+            turn = await database.outbox.turns._turns.find_one({"_id": webhook.id})
             return turn is not None and turn["hold"] > time.time() and turn["lease"] == 0
 
         await until(rests)
@@ -244,7 +244,7 @@ async def test_failures_are_tried_later_and_then_the_end_point_rests(
         now = time.time()
         again = [replace(item, due=now) for item in await log_of(database, webhook)]
         await database.outbox.add_again(again)
-        await database.outbox.wake(webhook.id, now)
+        await database.outbox.turns.wake(webhook.id, now)
         dispatcher.notify()
         await until(all_are(database, webhook, DeliveryState.DELIVERED))
 
@@ -256,7 +256,7 @@ async def test_after_three_days_of_failures_the_end_point_is_disabled(
     webhook = await subscribe(database, end_point)
     old = time.time() - backoff.GIVE_UP_SECONDS - 60
     await database.outbox.add([delivery(webhook, old), delivery(webhook)])
-    await database.outbox._turns.update_one(
+    await database.outbox.turns._turns.update_one(
         {"_id": webhook.id}, {"$set": {"failures": 50, "failing_since": old}}
     )
     async with dispatching(database):
@@ -361,9 +361,9 @@ async def test_a_turn_whose_owner_died_is_taken_by_another_when_the_lease_ends(
     webhook = await subscribe(database, end_point)
     await database.outbox.add([delivery(webhook)])
     now = time.time()
-    assert await database.outbox.take_turn("the dead", now, 60) is not None
-    assert await database.outbox.take_turn("the living", now + 1, 60) is None
-    turn = await database.outbox.take_turn("the living", now + 61, 60)
+    assert await database.outbox.turns.take("the dead", now, 60) is not None
+    assert await database.outbox.turns.take("the living", now + 1, 60) is None
+    turn = await database.outbox.turns.take("the living", now + 61, 60)
     assert turn is not None
     assert turn.webhook == webhook.id
 
@@ -557,7 +557,7 @@ async def test_replay_goes_on_where_it_was_and_does_not_fill_the_outbox(
     (order,) = await database.replays.list("acme", webhook.id)
     assert (order.queued, order.finished) == (500, None)
     # The rest, by another process, once the end point has taken what waited.
-    await database.outbox.remove_turn(webhook.id)
+    await database.outbox.give_up(webhook.id)
     later = replayer(database)
 
     async def finished() -> bool:
@@ -606,17 +606,17 @@ async def test_the_backlog_tells_what_waits_who_rests_and_what_is_late(
             await outbox.add(
                 [WebhookDelivery(new_id(), hook, "acme", "accepted", "m", "{}", now - 50, due)]
             )
-        turn = await outbox.take_turn("me", now - 60, 60.0)
+        turn = await outbox.turns.take("me", now - 60, 60.0)
         assert turn is not None
         assert turn.webhook == resting
-        await outbox.end_turn(turn, hold=now + 600, failures=3, failing_since=now - 99)
+        await outbox.turns.end(turn, hold=now + 600, failures=3, failing_since=now - 99)
         found = await outbox.backlog(now, 1000)
         assert found.waiting == before.waiting + 3
         assert found.resting == before.resting + 1
         assert found.overdue_seconds >= 49.0
         assert (await outbox.backlog(now, 2)).waiting == 2
         for hook in (tardy, resting):
-            await outbox.remove_turn(hook)
+            await outbox.give_up(hook)
         assert (await outbox.backlog(now, 1000)).waiting == before.waiting
     finally:
         await database.close()

@@ -15,7 +15,7 @@ from postroad_common.schemas.events import Event, EventName
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.schemas.submission import Recipient, Submission
-from postroad_common.store.outbox import WebhookDelivery
+from postroad_common.store.deliveries import WebhookDelivery
 from postroad_common.store.rollups import RollupKey
 from postroad_common.store.strikes import Strike
 from postroad_common.store.suppressions import Suppression

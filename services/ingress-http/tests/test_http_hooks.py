@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from postroad_common.store.outbox import DeliveryState, Result, Try
+from postroad_common.store.deliveries import DeliveryState, Result, Try
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -126,15 +126,15 @@ async def test_started_again_the_end_point_rests_no_longer(api: httpx.AsyncClien
     hook = await made(api)
     path = f"/v1/webhooks/{hook['id']}"
     await api.post(f"{path}/test")
-    turn = await site.database.outbox.take_turn("me", time.time(), 60)
+    turn = await site.database.outbox.turns.take("me", time.time(), 60)
     while turn is not None and turn.webhook != hook["id"]:
-        turn = await site.database.outbox.take_turn("me", time.time(), 60)
+        turn = await site.database.outbox.turns.take("me", time.time(), 60)
     assert turn is not None
-    await site.database.outbox.end_turn(turn, hold=2e9, failures=9, failing_since=1.0)
+    await site.database.outbox.turns.end(turn, hold=2e9, failures=9, failing_since=1.0)
     await site.database.webhooks.update("main", hook["id"], {"disabled": True, "reason": "dead"})
     changed = (await api.patch(path, json={"disabled": False})).json()
     assert (changed["disabled"], changed["reason"]) == (False, None)
-    again = await site.database.outbox.take_turn("me", time.time(), 60)
+    again = await site.database.outbox.turns.take("me", time.time(), 60)
     assert again is not None
     assert (again.webhook, again.failures, again.failing_since) == (hook["id"], 0, None)
 

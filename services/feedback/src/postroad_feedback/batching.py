@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from postroad_common.mail.identifiers import derived_id
-from postroad_common.store.outbox import WebhookDelivery
+from postroad_common.store.deliveries import WebhookDelivery
 from postroad_feedback.payload import timestamp
 
 MOST_OCTETS = 1_048_576

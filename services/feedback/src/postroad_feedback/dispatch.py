@@ -14,7 +14,9 @@ import structlog
 
 from postroad_common.errors import StoreAway
 from postroad_common.mail.identifiers import new_id
-from postroad_common.store.outbox import DeliveryState, Outbox, Result, Try, Turn, WebhookDelivery
+from postroad_common.store.deliveries import DeliveryState, Result, Try, WebhookDelivery
+from postroad_common.store.outbox import Outbox
+from postroad_common.store.turns import Turn
 from postroad_common.store.webhooks import Webhook, Webhooks
 from postroad_common.tasks import BackgroundTasks
 from postroad_feedback import backoff, metrics
@@ -78,7 +80,7 @@ class Dispatcher:
         await self._free.acquire()
         turn = None
         try:
-            turn = await self._outbox.take_turn(self._owner, time.time(), LEASE_SECONDS)
+            turn = await self._outbox.turns.take(self._owner, time.time(), LEASE_SECONDS)
         finally:
             if turn is None:
                 self._free.release()
@@ -91,20 +93,20 @@ class Dispatcher:
     async def _serve(self, turn: Turn) -> None:
         webhook = await self._webhooks.find(turn.webhook)
         if webhook is None or webhook.disabled:
-            await self._outbox.remove_turn(turn.webhook)
+            await self._outbox.give_up(turn.webhook)
             return
         health = _Health(turn.failures, turn.failing_since)
         async with self._caller.line(webhook) as line:
             while not self._stopping and health.hold <= time.time():
                 now = time.time()
                 calls = await self._due_calls(webhook, now, probing=health.failures > 0)
-                if not calls or not await self._outbox.keep_turn(turn, now, LEASE_SECONDS):
+                if not calls or not await self._outbox.turns.keep(turn, now, LEASE_SECONDS):
                     break
                 await self._outbox.note(await self._call_all(webhook, line, calls, health))
         if health.is_hopeless(time.time()):
             await self._disable(webhook, health.verdict)
             return
-        await self._outbox.end_turn(
+        await self._outbox.turns.end(
             turn, hold=health.hold, failures=health.failures, failing_since=health.failing_since
         )
 
@@ -161,7 +163,7 @@ class Dispatcher:
         await self._webhooks.update(
             webhook.account, webhook.id, {"disabled": True, "reason": reason}
         )
-        await self._outbox.remove_turn(webhook.id)
+        await self._outbox.give_up(webhook.id)
 
 
 class _Health:

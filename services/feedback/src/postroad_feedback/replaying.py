@@ -58,7 +58,7 @@ class Replayer:
             return
         now = time.time()
         if order.position[1] == "":
-            await self._database.outbox.wake(webhook.id, now)
+            await self._database.outbox.turns.wake(webhook.id, now)
         waiting = await self._database.outbox.count_waiting(webhook.id, self._most_waiting)
         if waiting >= self._most_waiting:
             await self._database.replays.progress(

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from postroad_common.mail.identifiers import derived_id
 from postroad_common.schemas.events import TIMELINE_ONLY, Event, is_own_mail
-from postroad_common.store.outbox import Outbox, WebhookDelivery
+from postroad_common.store.deliveries import WebhookDelivery
+from postroad_common.store.outbox import Outbox
 from postroad_common.store.webhooks import Webhook, Webhooks
 from postroad_feedback.message_cache import MessageInfo
 from postroad_feedback.payload import body_of

@@ -50,13 +50,13 @@ class Drain:
         shard.leaving = True
         try:
             for job in self._handler.take_timed(shard):
-                self._disposition.nack(job)
+                self._disposition.nack(job, RequeueReason.SHARD_MOVED)
             leaving = asyncio.create_task(self._backlogs.release([shard]))
             lanes = await self._dispatcher.release(shard)
             await leaving
             with contextlib.suppress(StoreAway):
                 await self._lane_store.save([*lanes, *self._dispatcher.lanes()])
-            await consumer.pause(PATIENCE)
+            await consumer.pause(RequeueReason.SHARD_MOVED, PATIENCE)
         finally:
             shard.leaving = False
         await consumer.resume()
@@ -67,8 +67,10 @@ class Drain:
         self._handler.draining = True
         leaving = asyncio.create_task(self._backlogs.release())
         await asyncio.sleep(0)  # from here on, what is left alone goes back to the queue
-        for job in self._handler.take_timed() + await self._dispatcher.stop():
+        jobs = self._handler.take_timed() + await self._dispatcher.stop()
+        for job in jobs:
             self._disposition.nack(job, RequeueReason.DRAIN)
+        _log.info("requeued", requeue=RequeueReason.DRAIN, messages=len(jobs))
         await leaving
         await self._disposition.committed()
         with contextlib.suppress(StoreAway):

@@ -13,6 +13,7 @@ from prometheus_client import Histogram
 
 from postroad_common.broker import Delivery, topology
 from postroad_common.mail.address import domain_of
+from postroad_common.mail.requeue import RequeueReason
 from postroad_common.metrics import QUEUE_AGE
 from postroad_common.schemas.events import Event
 from postroad_common.schemas.framing import FrameError, decode
@@ -62,7 +63,9 @@ class Handler:
             shard.taken += len(deliveries)
             for delivery in deliveries:
                 if self.draining or shard.leaving:
-                    delivery.leave()
+                    leaving = RequeueReason.DRAIN if self.draining else RequeueReason.SHARD_MOVED
+                    metrics.REQUEUED.labels(leaving).inc()
+                    delivery.leave(leaving)
                     continue
                 if PROBE in delivery.headers:
                     delivery.ack()  # it has told the consumer that it is the active one
@@ -121,7 +124,7 @@ class Handler:
             loop = asyncio.get_running_loop()
             self._timers[job] = loop.call_later(left, self._due, job)
         else:
-            self._disposition.requeue_early(job, left)
+            self._disposition.requeue_early(job, left, RequeueReason.NOT_DUE)
 
     def _join_twin(self, twin: Job, job: Job) -> None:
         """Another copy of a message that is under way."""
@@ -131,7 +134,7 @@ class Handler:
         else:
             # Copies of different hops exist when the broker brings again what was handed on. The
             # one under way decides what is left to do for the other.
-            self._disposition.requeue_early(job, SOON)
+            self._disposition.requeue_early(job, SOON, RequeueReason.TWIN_UNDER_WAY)
 
     def _due(self, job: Job) -> None:
         del self._timers[job]

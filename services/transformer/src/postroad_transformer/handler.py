@@ -19,6 +19,7 @@ from postroad_common.broker.eventwriter import EventWriter
 from postroad_common.broker.publisher import Publisher
 from postroad_common.broker.topology import FAILURES
 from postroad_common.errors import StoreAway
+from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas import events
 from postroad_common.schemas.framing import FrameError, decode
 from postroad_common.schemas.submission import Recipient, Submission
@@ -131,7 +132,9 @@ class Transformer:
         try:
             job.body = await self._needs.bodies.get(reference)
         except StoreAway as error:
-            await job.delivery.retry(f"its body cannot be fetched: {error}")
+            await job.delivery.retry(
+                RequeueReason.BODY_UNAVAILABLE, f"its body cannot be fetched: {error}"
+            )
         except BodyGone as error:
             await job.delivery.dead(str(error))
         else:
@@ -199,7 +202,9 @@ class Transformer:
             try:
                 await self._publications.publish(submission, composer, wanted, job.entry)
             except StoreAway as error:
-                await job.delivery.retry(f"its body cannot be stored: {error}")
+                await job.delivery.retry(
+                    RequeueReason.BODY_UNAVAILABLE, f"its body cannot be stored: {error}"
+                )
                 return
             changes = _changes(submission, template, keys)
             told += [events.transformed(submission, each, now, changes) for each in wanted]
@@ -220,7 +225,9 @@ class Transformer:
         try:
             await self._needs.bodies.keep_until(reference, job.entry.expires)
         except StoreAway as error:
-            await job.delivery.retry(f"its body cannot be kept: {error}")
+            await job.delivery.retry(
+                RequeueReason.BODY_UNAVAILABLE, f"its body cannot be kept: {error}"
+            )
             return False
         return True
 
@@ -250,3 +257,9 @@ def _changes(
     if submission.send_at is not None:
         changes["not_before"] = submission.send_at
     return changes
+
+
+async def _wait_for_store(job: _Job, what: str, error: StoreAway) -> None:
+    """Try `job` again later: its body cannot be fetched, stored or kept now."""
+    text = f"its body cannot be {what}: {error}"
+    await job.delivery.retry(RequeueReason.BODY_UNAVAILABLE, text)

@@ -9,6 +9,8 @@ import aiormq.exceptions
 from aiormq.abc import AbstractChannel as RawChannel
 from aiormq.abc import DeliveredMessage
 
+from postroad_common.mail.requeue import RequeueReason
+
 
 class ConsumerChannel:
     """A channel with its acknowledgements, coalesced per turn of the event loop."""
@@ -55,7 +57,7 @@ class ConsumerChannel:
 class Ender(Protocol):
     """What a delivery needs of its consumer."""
 
-    def hold(self, delivery: "Delivery", reason: str) -> None:
+    def hold(self, delivery: "Delivery", reason: RequeueReason, text: str) -> None:
         """Give the delivery to the handler again after a pause."""
 
     async def bury(self, delivery: "Delivery", reason: str, part: bytes | None = None) -> None:
@@ -64,7 +66,7 @@ class Ender(Protocol):
     def ended(self, delivery: "Delivery", how: str) -> None:
         """Count a delivery that has ended."""
 
-    def left(self, delivery: "Delivery") -> None:
+    def left(self, delivery: "Delivery", reason: RequeueReason) -> None:
         """Wait for the delivery no longer."""
 
 
@@ -112,13 +114,13 @@ class Delivery:
         self._end("ack")
         self._channel.ack(self._message.delivery_tag or 0)
 
-    async def retry(self, reason: str) -> None:
+    async def retry(self, reason: RequeueReason, text: str) -> None:
         """Not now: it stays unacknowledged in this process and comes to the handler again.
 
-        The pause grows with `tries`, to 30 seconds.
+        The pause grows with `tries`, to 30 seconds. `text` says more about `reason`, for people.
         """
         self.tries += 1
-        self._consumer.hold(self, reason)
+        self._consumer.hold(self, reason, text)
 
     async def dead(self, reason: str) -> None:
         """Never: it goes to the dead-letter queue with its reason.
@@ -138,9 +140,9 @@ class Delivery:
         """
         await self._consumer.bury(self, reason, part)
 
-    def leave(self) -> None:
-        """Not ended here: while draining. The broker delivers it again once the channel closes."""
-        self._consumer.left(self)
+    def leave(self, reason: RequeueReason) -> None:
+        """Not ended here: the broker delivers it again once the channel closes."""
+        self._consumer.left(self, reason)
 
     def _end(self, how: str) -> None:
         if self.ended:

@@ -15,6 +15,7 @@ from postroad_common.broker.publisher import Publisher
 from postroad_common.errors import BrokerAway, Transient, Unroutable
 from postroad_common.schemas.events import Event, EventBatch
 from postroad_common.schemas.framing import encode
+from postroad_common.tasks import BackgroundTasks
 
 MAX_BATCH = 500
 CAPACITY = 50_000
@@ -35,13 +36,13 @@ class EventWriter:
         self._waiting: list[tuple[Event, asyncio.Future[None]]] = []
         self._leaving: list[tuple[Event, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = BackgroundTasks("event writer")
         self._idle = asyncio.Event()
         self._idle.set()
 
     def start(self) -> None:
         """Begin to write."""
-        self._task = asyncio.create_task(self._run(), name="event-writer")
+        self._tasks.spawn(self._run(), name="event-writer")
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._leaving)
@@ -74,10 +75,7 @@ class EventWriter:
 
     async def close(self) -> None:
         """Stop; what still waits is lost to this process: flush first."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._tasks.close()
 
     async def _run(self) -> None:
         while True:

@@ -17,10 +17,10 @@ from yarl import URL
 
 from postroad_common.broker import topology
 from postroad_common.metrics import BROKER_CONNECTED, BROKER_CONNECTS, BROKER_LOSSES
+from postroad_common.tasks import BackgroundTasks
 
 CONNECT_TIMEOUT = 5.0  # seconds
 HEARTBEAT = 15  # seconds; a dead peer is noticed after two
-_CANCEL_AGAIN = 1.0  # seconds
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 5.0
 
@@ -40,8 +40,7 @@ class BrokerLink:
         self._declare = declare
         self._hooks: list[Hook] = []
         self._connection: AbstractConnection | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._closing: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks("broker link")
         self.up = asyncio.Event()
         self._label = role.rpartition(" ")[2]
 
@@ -75,14 +74,11 @@ class BrokerLink:
         BROKER_LOSSES.labels(self._label)
         for result in ("connected", "failed"):
             BROKER_CONNECTS.labels(self._label, result)
-        self._task = asyncio.create_task(self._run(), name=f"broker-{self._role}")
+        self._tasks.spawn(self._run(), name=f"broker-{self._role}")
 
     async def close(self) -> None:
         """Stop for good."""
-        while self._task is not None and not self._task.done():
-            # Again and again: a library that is just connecting may swallow a cancellation.
-            self._task.cancel()
-            await asyncio.wait({self._task}, timeout=_CANCEL_AGAIN)
+        await self._tasks.close()
         if self._connection is not None:
             with contextlib.suppress(Exception):  # closing what may be broken already
                 await asyncio.wait_for(self._connection.close(), CONNECT_TIMEOUT)
@@ -98,9 +94,7 @@ class BrokerLink:
             return
         _log.warning("channel closed by the broker, connecting again", reason=reason)
         self.up.clear()
-        closing = asyncio.create_task(_close(connection), name=f"broker-{self._role}-renew")
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        self._tasks.spawn(_close(connection), name=f"broker-{self._role}-renew")
 
     async def check(self) -> None:
         """Raise ConnectionError while the link is down: a readiness check."""

@@ -1,6 +1,7 @@
 """Why a message goes back to a queue: the one list of reasons, seen in timeline, metric and log.
 
-Each place in the sender that puts a message back names one of these. The free text beside it (a
+Each place in any service that lets a message wait for another try names one of these, whether it
+waits in a queue or in the memory of the process that holds its delivery. The free text beside it (a
 server's reply, a rule's name) is for people; this is what is counted and searched.
 """
 
@@ -14,6 +15,8 @@ class RequeueReason(StrEnum):
     """A server, or the failure to reach one, deferred the message: it waits in its retry tier."""
     NOT_DUE = "not_due"
     """Its retry tier fired before `not_before`: it waits in the tier for the rest."""
+    TWIN_UNDER_WAY = "twin_under_way"
+    """Another copy of the message is under way in this process, and decides what is left to do."""
     LANE_FULL = "lane_full"
     """Its lane has more than a fair part of this process: it makes room for other lanes."""
     LANE_CLOSED = "lane_closed"
@@ -29,8 +32,16 @@ class RequeueReason(StrEnum):
     ROUTING_FAILED = "routing_failed"
     """The look-up of the domain failed in a way that says nothing about the domain."""
     BODY_UNAVAILABLE = "body_unavailable"
-    """The stored body cannot be read now."""
+    """The store cannot give or take a body now."""
     SHARD_MOVED = "shard_moved"
     """Another replica owns the shard now."""
     DRAIN = "drain"
     """This process stops."""
+    DEPENDENCY_AWAY = "dependency_away"
+    """The broker or the database is away: the delivery is held until it is back."""
+    HANDLER_FAILED = "handler_failed"
+    """A defect: the handler raised an error, or did not end the delivery. Three tries."""
+    MESSAGE_UNKNOWN = "message_unknown"
+    """What a return is about is not in the store yet."""
+    CONNECTION_LOST = "connection_lost"
+    """The channel to the broker is gone: it brings again what had not ended."""

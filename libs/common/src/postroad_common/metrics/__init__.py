@@ -3,6 +3,7 @@
 Which of them a service has follows from what it does: who consumes nothing has no deliveries.
 """
 
+from postroad_common.mail.requeue import RequeueReason
 from postroad_common.metrics.definition import (
     DESCRIPTIONS,
     AtStart,
@@ -34,6 +35,7 @@ __all__ = [
     "PUBLISH_SECONDS",
     "QUEUE_AGE",
     "READY",
+    "REQUEUED",
     "AtStart",
     "Description",
     "counter",
@@ -94,6 +96,11 @@ CONSUMED = counter(
     "postroad_deliveries_total",
     "Deliveries from a queue, by how they ended",
     {"queue": _QUEUES, "ending": ENDINGS},
+)
+REQUEUED = counter(
+    "postroad_requeued_total",
+    "Deliveries that wait for another try, here or at the broker, by reason",
+    {"reason": RequeueReason},
 )
 DEAD_LETTERED = counter(
     "postroad_dead_letters_total", "Messages put on a dead-letter queue", {"queue": _QUEUES}

@@ -1,8 +1,7 @@
 """The webhooks' outbox: what is to be posted where, and how it went.
 
-A delivery is written once per event and end point. End points are served in turns: a turn is a
-lease on one end point, so that replicas share the work, an end point's concurrency limit holds for
-all of them together, and a dead end point occupies nobody.
+A delivery is written once per event and end point (`deliveries`). End points are served in turns
+(`turns`).
 """
 
 import json
@@ -10,110 +9,25 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 from pymongo import UpdateOne
 
 from postroad_common.mail.identifiers import new_id
-from postroad_common.store.access import Collection, Document, guarded, insert_unknown, to_date
+from postroad_common.store.access import Collection, Document, guarded, insert_unknown
+from postroad_common.store.deliveries import (
+    DeliveryState,
+    Result,
+    Try,
+    WebhookDelivery,
+    read,
+    write,
+    write_try,
+)
+from postroad_common.store.turns import Turns
 from postroad_common.store.webhooks import Webhook
 
 _KEPT_TRIES = 20
-_NEVER = 1e12  # seconds; later than any delivery
-
-
-class DeliveryState(StrEnum):
-    """How far a delivery has come."""
-
-    PENDING = "pending"
-    DELIVERED = "delivered"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Try:
-    """One request: when (Unix seconds), the status or else the error, how long (seconds)."""
-
-    time: float
-    status: int | None
-    error: str
-    seconds: float
-    answer: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookDelivery:
-    """One event for one end point. `body` is the exact JSON that is posted; times in seconds."""
-
-    id: str
-    webhook: str
-    account: str
-    event: str
-    message: str
-    body: str
-    created: float
-    due: float
-    state: DeliveryState = DeliveryState.PENDING
-    since: float = 0.0
-    """When it began to be tried: as it was created, or replayed last."""
-    tries: int = 0
-    log: tuple[Try, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A lease on an end point. `failures`: tries in a row that failed, since `failing_since`."""
-
-    webhook: str
-    owner: str
-    failures: int
-    failing_since: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of a try: the new state and, while pending, when it is due again."""
-
-    delivery: str
-    attempt: Try
-    state: DeliveryState
-    due: float
-
-
-def _write(delivery: WebhookDelivery) -> Document:
-    return {
-        "_id": delivery.id,
-        "webhook": delivery.webhook,
-        "account": delivery.account,
-        "event": delivery.event,
-        "message": delivery.message,
-        "body": delivery.body,
-        "created": delivery.created,
-        "due": delivery.due,
-        "state": str(delivery.state),
-        "since": delivery.since or delivery.created,
-        "tries": delivery.tries,
-        "log": [],
-        "at": to_date(delivery.created),
-    }
-
-
-def _read(found: Document) -> WebhookDelivery:
-    return WebhookDelivery(
-        id=found["_id"],
-        webhook=found["webhook"],
-        account=found["account"],
-        event=found["event"],
-        message=found["message"],
-        body=found["body"],
-        created=found["created"],
-        due=found["due"],
-        state=DeliveryState(found["state"]),
-        since=found["since"],
-        tries=found["tries"],
-        log=tuple(Try(**entry) for entry in found.get("log", ())),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +40,19 @@ class Backlog:
 
 
 class Outbox:
-    """The collections `webhook_deliveries` and `webhook_turns`."""
+    """The collection `webhook_deliveries`, and the `turns` in which they are made."""
 
-    def __init__(self, deliveries: Collection, turns: Collection) -> None:
+    def __init__(self, deliveries: Collection, turns: Turns) -> None:
         self._deliveries = deliveries
-        self._turns = turns
+        self.turns = turns
 
     @guarded
     async def add(self, deliveries: Sequence[WebhookDelivery]) -> None:
         """Write new deliveries; those whose id is known already are left alone."""
         if not deliveries:
             return
-        await insert_unknown(self._deliveries, [_write(delivery) for delivery in deliveries])
-        await self._notify({delivery.webhook: delivery.due for delivery in deliveries})
+        await insert_unknown(self._deliveries, [write(delivery) for delivery in deliveries])
+        await self.turns.notify({delivery.webhook: delivery.due for delivery in deliveries})
 
     async def add_call(self, webhook: Webhook, kind: str, data: Mapping[str, Any]) -> str:
         """Have the end point called with something that is no event; returns the delivery's id.
@@ -161,77 +75,10 @@ class Outbox:
         await self.add([delivery])
         return delivery.id
 
-    async def _notify(self, due: Mapping[str, float]) -> None:
-        """There is something for these end points, due at these times."""
-        await self._turns.bulk_write(
-            [
-                UpdateOne(
-                    {"_id": webhook},
-                    {"$min": {"next": moment}, "$setOnInsert": {"hold": 0.0, "lease": 0.0}},
-                    upsert=True,
-                )
-                for webhook, moment in due.items()
-            ],
-            ordered=False,
-        )
-
     @guarded
-    async def take_turn(self, owner: str, now: float, lease_seconds: float) -> Turn | None:
-        """Lease the end point that has had something due for the longest time."""
-        found = await self._turns.find_one_and_update(
-            {"next": {"$lte": now}, "hold": {"$lte": now}, "lease": {"$lte": now}},
-            {"$set": {"lease": now + lease_seconds, "owner": owner}},
-            sort=[("next", 1)],
-        )
-        if found is None:
-            return None
-        return Turn(found["_id"], owner, found.get("failures", 0), found.get("failing_since"))
-
-    @guarded
-    async def keep_turn(self, turn: Turn, now: float, lease_seconds: float) -> bool:
-        """Extend the lease; False when it was lost."""
-        result = await self._turns.update_one(
-            {"_id": turn.webhook, "owner": turn.owner}, {"$set": {"lease": now + lease_seconds}}
-        )
-        return result.matched_count == 1
-
-    @guarded
-    async def end_turn(
-        self, turn: Turn, *, hold: float, failures: int, failing_since: float | None
-    ) -> None:
-        """Give the lease back; nothing is posted to the end point before `hold`."""
-        first = await self._next_due(turn.webhook)
-        await self._turns.update_one(
-            {"_id": turn.webhook, "owner": turn.owner},
-            {
-                "$set": {
-                    "lease": 0.0,
-                    "owner": None,
-                    "next": first,
-                    "hold": hold,
-                    "failures": failures,
-                    "failing_since": failing_since,
-                }
-            },
-        )
-        # `add` writes the delivery first and notifies second: a notice given in between and
-        # overwritten here is found by a second look.
-        again = await self._next_due(turn.webhook)
-        if again < first:
-            await self._notify({turn.webhook: again})
-
-    async def _next_due(self, webhook: str) -> float:
-        found = await self._deliveries.find_one(
-            {"webhook": webhook, "state": str(DeliveryState.PENDING)},
-            {"due": 1},
-            sort=[("due", 1)],
-        )
-        return _NEVER if found is None else float(found["due"])
-
-    @guarded
-    async def remove_turn(self, webhook: str) -> None:
+    async def give_up(self, webhook: str) -> None:
         """Fail the pending deliveries of an end point that is gone or takes no part any more."""
-        await self._turns.delete_one({"_id": webhook})
+        await self.turns.remove(webhook)
         await self._deliveries.update_many(
             {"webhook": webhook, "state": str(DeliveryState.PENDING)},
             {"$set": {"state": str(DeliveryState.FAILED)}},
@@ -243,7 +90,7 @@ class Outbox:
         cursor = self._deliveries.find(
             {"webhook": webhook, "state": str(DeliveryState.PENDING), "due": {"$lte": now}}
         )
-        return [_read(found) async for found in cursor.sort("due", 1).limit(limit)]
+        return [read(found) async for found in cursor.sort("due", 1).limit(limit)]
 
     @guarded
     async def note(self, results: Sequence[Result]) -> None:
@@ -257,7 +104,9 @@ class Outbox:
                     {
                         "$set": {"state": str(result.state), "due": result.due},
                         "$inc": {"tries": 1},
-                        "$push": {"log": {"$each": [_entry(result)], "$slice": -_KEPT_TRIES}},
+                        "$push": {
+                            "log": {"$each": [write_try(result.attempt)], "$slice": -_KEPT_TRIES}
+                        },
                     },
                 )
                 for result in results
@@ -282,7 +131,7 @@ class Outbox:
         if before is not None:
             query["_id"] = {"$lt": before}
         cursor = self._deliveries.find(query).sort("_id", -1).limit(limit)
-        return [_read(found) async for found in cursor]
+        return [read(found) async for found in cursor]
 
     @guarded
     async def get(self, account: str, webhook: str, delivery: str) -> WebhookDelivery | None:
@@ -290,7 +139,7 @@ class Outbox:
         found = await self._deliveries.find_one(
             {"_id": delivery, "account": account, "webhook": webhook}
         )
-        return None if found is None else _read(found)
+        return None if found is None else read(found)
 
     @guarded
     async def add_again(self, deliveries: Sequence[WebhookDelivery]) -> None:
@@ -302,7 +151,7 @@ class Outbox:
             return
         operations = []
         for delivery in deliveries:
-            values = _write(delivery)
+            values = write(delivery)
             renewed = {name: values.pop(name) for name in ("body", "due", "state", "since", "at")}
             operations.append(
                 UpdateOne(
@@ -312,14 +161,7 @@ class Outbox:
                 )
             )
         await self._deliveries.bulk_write(operations, ordered=False)
-        await self._notify({delivery.webhook: delivery.due for delivery in deliveries})
-
-    @guarded
-    async def wake(self, webhook: str, now: float) -> None:
-        """Let the end point rest no longer: its owner says that it works."""
-        await self._turns.update_one(
-            {"_id": webhook}, {"$set": {"hold": now, "failing_since": None, "failures": 0}}
-        )
+        await self.turns.notify({delivery.webhook: delivery.due for delivery in deliveries})
 
     @guarded
     async def backlog(self, now: float, limit: int) -> Backlog:
@@ -330,11 +172,8 @@ class Outbox:
         waiting = await self._deliveries.count_documents(
             {"webhook": {"$gt": ""}, "state": str(DeliveryState.PENDING)}, limit=limit
         )
-        resting = await self._turns.count_documents({"hold": {"$gt": now}}, limit=limit)
-        overdue = await self._turns.find_one(
-            {"next": {"$lte": now}, "hold": {"$lte": now}}, {"next": 1}, sort=[("next", 1)]
-        )
-        late = 0.0 if overdue is None else now - float(overdue["next"])
+        resting = await self.turns.count_resting(now, limit)
+        late = await self.turns.overdue_seconds(now)
         return Backlog(waiting, resting, late)
 
     @guarded
@@ -345,12 +184,6 @@ class Outbox:
         )
 
 
-def _entry(result: Result) -> dict[str, Any]:
-    attempt = result.attempt
-    return {
-        "time": attempt.time,
-        "status": attempt.status,
-        "error": attempt.error,
-        "seconds": attempt.seconds,
-        "answer": attempt.answer,
-    }
+def _last_of(attempt: Try) -> Document:
+    """Append `attempt` to those that are kept."""
+    return {"$each": [write_try(attempt)], "$slice": -_KEPT_TRIES}

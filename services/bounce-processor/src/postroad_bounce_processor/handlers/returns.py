@@ -23,6 +23,7 @@ from postroad_bounce_processor.understanding.understand import same_mailbox, und
 from postroad_common.broker.delivery import Delivery
 from postroad_common.mail.identifiers import derived_id
 from postroad_common.mail.mime import Part, read
+from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.events import Event, EventName, happened, written
 from postroad_common.schemas.framing import FrameError, decode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
@@ -31,6 +32,7 @@ from postroad_common.store.bodies import BodyGone
 from postroad_common.store.database import Database
 from postroad_common.store.messages import MessageRecord
 
+NOT_YET = "its message is not in the store yet"
 HOLD_SECONDS = 600.0
 """How long a return waits for its message to appear in the store (the event log may lag)."""
 
@@ -88,7 +90,9 @@ class ReturnsHandler:
                 continue
             record = _complete(records, returned.message_id)
             if record is None and self._clock() - returned.received < HOLD_SECONDS:
-                await delivery.retry("its message is not in the store yet")
+                await delivery.retry(
+                    RequeueReason.MESSAGE_UNKNOWN, "its message is not in the store yet"
+                )
                 continue
             raw = await self._raw(delivery, returned, body)
             if raw is not None:
@@ -124,7 +128,9 @@ class ReturnsHandler:
         waiting = await self._feedback.take(reports, effects)
         for key, delivery in origins.items():
             if key in waiting:
-                await delivery.retry("its message is not in the store yet")
+                await delivery.retry(
+                    RequeueReason.MESSAGE_UNKNOWN, "its message is not in the store yet"
+                )
             else:
                 done.append(delivery)
 

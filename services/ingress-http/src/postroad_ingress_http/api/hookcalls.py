@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from postroad_common.store.outbox import DeliveryState, WebhookDelivery
+from postroad_common.store.deliveries import DeliveryState, WebhookDelivery
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.answers import REFUSALS

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from postroad_common.store.outbox import DeliveryState
+from postroad_common.store.deliveries import DeliveryState
 from postroad_ingress_http.dashboard.forms import number, see_other, text, texts_of
 from postroad_ingress_http.dashboard.visitor import Form, PagesOf, SignedIn
 from postroad_ingress_http.dependencies import CallsOf, ClockOf, HooksOf

@@ -2,7 +2,8 @@
 
 import secrets
 
-from postroad_common.store.outbox import Outbox, WebhookDelivery
+from postroad_common.store.deliveries import WebhookDelivery
+from postroad_common.store.outbox import Outbox
 from postroad_common.store.replays import Replay, Replays
 from postroad_common.store.webhooks import Webhook
 from postroad_ingress_http.hooks.registry import WebhookRegistry
@@ -70,7 +71,7 @@ class WebhookCalls:
             ApiError: 404; 409, it is disabled.
         """
         found = await self._enabled(account, webhook)
-        await self._outbox.wake(found.id, 0.0)
+        await self._outbox.turns.wake(found.id, 0.0)
         return await self._outbox.add_call(found, "test", {"message": "This is a test."})
 
     async def verify(self, account: str, webhook: str) -> str:
@@ -80,7 +81,7 @@ class WebhookCalls:
             ApiError: 404; 409, it is disabled.
         """
         found = await self._enabled(account, webhook)
-        await self._outbox.wake(found.id, 0.0)
+        await self._outbox.turns.wake(found.id, 0.0)
         challenge = secrets.token_urlsafe(24)
         return await self._outbox.add_call(found, "verification", {"challenge": challenge})
 

@@ -84,7 +84,7 @@ class WebhookRegistry:
             return old
         found = _there(await self._store.update(account, webhook, changes))
         if old.disabled and not found.disabled:
-            await self._outbox.wake(webhook, 0.0)
+            await self._outbox.turns.wake(webhook, 0.0)
         return found
 
     async def rotate(self, account: str, webhook: str) -> Webhook:

@@ -119,8 +119,7 @@ class Disposition:
         if message.expires <= now:
             self.finish(job, [expired(text)] * len(message.recipients))
             return
-        metrics.REQUEUED.labels(reason).inc()
-        _log.debug("requeued", message=message.id, requeue=reason, reason=text, queue=queue)
+        _note_requeued(job, reason, reason=text, queue=queue)
         later = now + min(seconds, max(0.0, message.expires - now))
         events: list[Event] = []
         known = "" if message.reason is None else message.reason.partition(":")[0]
@@ -150,22 +149,22 @@ class Disposition:
         kept = Publication("", queue, mine.body, expires=max(1.0, ends - now))
         self._committer.commit(PendingCommit(job, events, [*publications, kept], instead=again))
 
-    def requeue_early(self, job: Job, seconds: float) -> None:
-        """Requeue a job whose retry tier fired before `not_before`, `seconds` too early."""
-        metrics.REQUEUED.labels(RequeueReason.NOT_DUE).inc()
+    def requeue_early(self, job: Job, seconds: float, reason: RequeueReason) -> None:
+        """Requeue a job that came `seconds` too early, unchanged, to a retry tier."""
+        _note_requeued(job, reason, seconds=round(seconds, 1))
         self._committer.commit(PendingCommit(job, [], [to_next_tier(job, seconds)]))
 
     def reroute(self, job: Job, shard: str) -> None:
         """Pass `job` on, unchanged, to the shard that carries the mail of its site."""
         metrics.REROUTED.inc()
-        metrics.REQUEUED.labels(RequeueReason.SHARD_MOVED).inc()
+        _note_requeued(job, RequeueReason.SHARD_MOVED, shard=shard)
         self._ended(job)  # it may be back before its departure is confirmed
         self._committer.commit(PendingCommit(job, [], [to_shard(job, shard)]))
 
-    def nack(self, job: Job, reason: RequeueReason = RequeueReason.SHARD_MOVED) -> None:
+    def nack(self, job: Job, reason: RequeueReason) -> None:
         """Return `job`, not begun, to its queue; the broker brings it to the shard's next owner."""
-        metrics.REQUEUED.labels(reason).inc()
-        job.nack()
+        _note_requeued(job, reason, shard=job.shard.name)
+        job.nack(reason)
         self._ended(job)
 
     def split(self, job: Job, parts: Sequence[OutboundMessage], keys: Sequence[str]) -> None:
@@ -236,9 +235,8 @@ class Disposition:
             self._schedule.delay(message.attempt, stated=outcome.delay, quick=_is_quick(outcome))
             for _, outcome, _ in deferred
         )
-        metrics.REQUEUED.labels(RequeueReason.DEFERRED).inc()
         text = str(deferred[0][1].reply)
-        _log.debug("requeued", message=message.id, requeue=RequeueReason.DEFERRED, reason=text)
+        _note_requeued(job, RequeueReason.DEFERRED, reason=text)
         later = min(now + seconds, max(now, message.expires))
         tell_delay = not message.delayed_sent and now - message.received >= DELAY_TOLD_AFTER
         for recipient, outcome, said in deferred:
@@ -259,6 +257,11 @@ class Disposition:
             "delayed_sent": message.delayed_sent or tell_delay,
         }
         publications.append(to_tier(job, later, now, text, **changes))
+
+
+def _note_requeued(job: Job, requeue: RequeueReason, **facts: object) -> None:
+    metrics.REQUEUED.labels(requeue).inc()
+    _log.debug("requeued", message=job.message.id, requeue=requeue, **facts)
 
 
 def _is_quick(outcome: Outcome) -> bool:

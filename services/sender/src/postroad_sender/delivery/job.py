@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from postroad_common.broker import Consumer, Delivery
+from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_sender.tls.requirement import NOTHING, TlsRequirement
 from postroad_smtp.client.commands import Envelope, Rcpt
@@ -106,10 +107,10 @@ class Job:
             return True
         return not bytes(self.body).partition(b"\r\n\r\n")[0].isascii()
 
-    def nack(self) -> None:
-        """Not begun: the broker brings it to whoever owns it next."""
+    def nack(self, reason: RequeueReason) -> None:
+        """Leave it to the broker, not begun: it brings it to the next owner."""
         for delivery in self.deliveries:
-            delivery.leave()
+            delivery.leave(reason)
 
     def acknowledge(self) -> None:
         """End it with the broker. What follows from it must be safe elsewhere by now."""

@@ -13,6 +13,7 @@ import structlog
 from postroad_common.broker import Consumer, SpareQueues
 from postroad_common.broker.topology import Queue
 from postroad_common.errors import BrokerAway, StoreAway
+from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.lanes import BounceDirective
 from postroad_common.store.backlogs import BacklogRecords
 from postroad_common.tasks import BackgroundTasks
@@ -62,7 +63,7 @@ class BacklogFlow:
                 continue
             if not backlog.home.is_active:
                 if backlog.consuming:
-                    self._start(backlog, self._suspend(backlog))
+                    self._start(backlog, self._suspend(backlog, RequeueReason.SHARD_MOVED))
                 continue
             pool = backlog.pool
             if pool is None:
@@ -76,7 +77,7 @@ class BacklogFlow:
             if sweeps and bounce is not None and backlog.sweeping != bounce.before:
                 self._start(backlog, self._begin_sweep(backlog, bounce))
             elif backlog.consuming and closed > HOLD_LONGEST and not sweeps:
-                self._start(backlog, self._suspend(backlog))
+                self._start(backlog, self._suspend(backlog, pool.lane.requeue_reason(now)))
             elif not backlog.consuming and (closed <= 0.0 or sweeps):
                 self._start(backlog, self._resume(backlog))
             elif backlog.consuming and now - backlog.looked > self._timings.backlog_every:
@@ -163,10 +164,10 @@ class BacklogFlow:
         else:
             await backlog.consumer.resume()
 
-    async def _suspend(self, backlog: Backlog) -> None:
+    async def _suspend(self, backlog: Backlog, reason: RequeueReason) -> None:
         backlog.consuming = False
         if backlog.consumer is not None:
-            await backlog.consumer.pause(PATIENCE)
+            await backlog.consumer.pause(reason, PATIENCE)
 
     async def _delete_if_empty(self, backlog: Backlog) -> None:
         """Delete the queue if nothing has been there for a while."""
@@ -180,7 +181,7 @@ class BacklogFlow:
         if now - backlog.used < self._timings.backlog_empty_for:
             return
         backlog.gone = True  # nothing is put there from here on
-        await self._suspend(backlog)
+        await self._suspend(backlog, RequeueReason.LANE_CLOSED)
         if await self._queues.delete_empty(backlog.queue.name):
             await self._forget(backlog)
         else:
@@ -198,7 +199,7 @@ class BacklogFlow:
         backlog.gone = True
         backlog.consuming = False
         if backlog.consumer is not None:
-            await backlog.consumer.pause(PATIENCE)
+            await backlog.consumer.pause(RequeueReason.SHARD_MOVED, PATIENCE)
             await backlog.consumer.stop()
 
     def _start(self, backlog: Backlog, work: Coroutine[Any, Any, None]) -> None:

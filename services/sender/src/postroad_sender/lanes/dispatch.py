@@ -285,11 +285,11 @@ class Dispatcher:
             else:
                 # to release it would pass it on to the lane's shard; here it stays with its own
                 for job in pool.lane.shed(0, lambda job: job.shard is shard):
-                    self._disposition.nack(job)
+                    self._disposition.nack(job, RequeueReason.SHARD_MOVED)
         for domain, jobs in self._asking.items():
             for job in jobs:
                 if job.shard is shard:
-                    self._disposition.nack(job)
+                    self._disposition.nack(job, RequeueReason.SHARD_MOVED)
             self._asking[domain] = [job for job in jobs if job.shard is not shard]
 
 

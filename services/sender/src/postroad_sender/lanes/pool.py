@@ -43,7 +43,7 @@ class JobSink(Protocol):
     ) -> None:
         """Put `job` back without an attempt: it comes again after `seconds`, or from `queue`."""
 
-    def nack(self, job: Job) -> None:
+    def nack(self, job: Job, reason: RequeueReason) -> None:
         """Return `job` to its queue; the broker brings it to the next owner of the shard."""
 
     def reroute(self, job: Job, shard: str) -> None:
@@ -236,7 +236,7 @@ class ConnectionPool:
         """Give `job`, not begun, to whoever owns the lane now."""
         home = self.home
         if not job.is_ours or home is None or job.shard is home or job.shard.home is home:
-            self.disposition.nack(job)
+            self.disposition.nack(job, RequeueReason.SHARD_MOVED)
         else:
             self.disposition.reroute(job, home.name)
 

@@ -1,0 +1,101 @@
+"""The deliveries of one consumer that have not ended: some wait for a handler, others have one."""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+
+from postroad_common.broker.delivery import Delivery
+
+
+class Inbox:
+    """Keeps count of them. Deliveries whose channel is gone are not handed out any more."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Delivery] = deque()
+        self._open: set[Delivery] = set()
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._wake = asyncio.Event()
+        self._closed = False
+        self._all_ended = asyncio.Event()
+        self._all_ended.set()
+
+    def __len__(self) -> int:
+        """Count the deliveries that have not ended."""
+        return len(self._open)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is waited for any more."""
+        return self._closed
+
+    def put(self, delivery: Delivery) -> None:
+        """Let `delivery` wait for a handler."""
+        self._open.add(delivery)
+        self._all_ended.clear()
+        self._waiting.append(delivery)
+        self._wake.set()
+
+    def put_later(self, delivery: Delivery, seconds: float) -> None:
+        """Let `delivery` wait for a handler again, after about `seconds`."""
+        handle: asyncio.TimerHandle
+
+        def again() -> None:
+            self._timers.discard(handle)
+            self.put(delivery)
+
+        loop = asyncio.get_running_loop()
+        handle = loop.call_later(seconds * random.uniform(0.8, 1.2), again)
+        self._timers.add(handle)
+
+    async def take(self, most: int, linger: float = 0.0) -> list[Delivery]:
+        """Take up to `most` deliveries, waiting for the first; none once the inbox is closed.
+
+        After the first it waits `linger` seconds for more.
+        """
+        while True:
+            while not self._waiting:
+                if self._closed:
+                    return []
+                self._wake.clear()
+                await self._wake.wait()
+            if linger and len(self._waiting) < most and not self._closed:
+                await asyncio.sleep(linger)
+            batch: list[Delivery] = []
+            while self._waiting and len(batch) < most:
+                delivery = self._waiting.popleft()
+                if delivery.stale:
+                    self.forget(delivery)
+                else:
+                    batch.append(delivery)
+            if batch:
+                return batch
+
+    def forget(self, delivery: Delivery) -> None:
+        """Wait no longer for the end of `delivery`."""
+        self._open.discard(delivery)
+        if not self._open:
+            self._all_ended.set()
+
+    def drop_waiting(self) -> int:
+        """Forget what waits for a handler; returns how many those were."""
+        count = len(self._waiting)
+        while self._waiting:
+            self.forget(self._waiting.popleft())
+        return count
+
+    def drop(self, concerned: Callable[[Delivery], bool]) -> None:
+        """Forget the deliveries that `concerned` is true for."""
+        for delivery in [one for one in self._open if concerned(one)]:
+            self.forget(delivery)
+
+    def close(self) -> None:
+        """Let `take` return nothing when nothing waits; what was to come later does not."""
+        self._closed = True
+        for handle in self._timers:
+            handle.cancel()
+        self._wake.set()
+
+    async def all_ended(self) -> None:
+        """Wait until every delivery has ended or was forgotten."""
+        await self._all_ended.wait()
