@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_common.mail.control import ControlError, header_end, read_controls
+from postroad_common.mail.control import MAX_INVALID_LINES, ControlError, header_end, read_controls
 
 MAIL = b"From: a@b.c\r\nSubject: x\r\n\r\nx-smtpeter-inlinecss: true\r\nbody\r\n"
 
@@ -99,3 +99,22 @@ def test_text_and_unsubscribe_are_switches_that_may_be_left_out():
     assert controls.stripped == b"\r\n"
     untold = read_controls(b"x-smtpeter-tags: a\r\n\r\n")
     assert (untold.text_from_html, untold.list_unsubscribe) == (None, None)
+
+
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"From a@b.test Sat Jan  3 2026\r\n"])
+@pytest.mark.parametrize("number", [1, MAX_INVALID_LINES])
+def test_controls_behind_bad_lines_of_a_header_are_read_and_taken_out(before: bytes, number: int):
+    bad = b"this line is no field\r\n" * number
+    raw = before + b"Subject: s\r\n" + bad + b"X-Postroad-Tags: t\r\nTo: a@b.test\r\n\r\ntext\r\n"
+    controls = read_controls(raw)
+    assert controls.tags == ("t",)
+    assert controls.stripped == raw.replace(b"X-Postroad-Tags: t\r\n", b"")
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+def test_text_that_no_blank_line_parts_from_the_header_holds_no_controls(end: bytes):
+    text = (b"a line of text" + end) * (MAX_INVALID_LINES + 1)
+    raw = b"Subject: s" + end + text + b"X-Postroad-Tags: t" + end + end + b"more" + end
+    controls = read_controls(raw)
+    assert controls.tags == ()
+    assert controls.stripped == raw

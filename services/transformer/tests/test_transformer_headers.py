@@ -6,14 +6,17 @@ from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from postroad_common.mail.control import MAX_INVALID_LINES, read_controls
 from postroad_common.schemas.submission import Client, Submission
 from postroad_common.tokens import LinkSigner
 from postroad_transformer.composing.composer import Composer
 from postroad_transformer.composing.headers import HeaderRules
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.composing.template import make_template
-from postroad_transformer.reading.fields import content_type, read_block
+from postroad_transformer.reading.fields import content_type, mend_header, read_block
 from postroad_transformer.reading.sender import peek_sender_domain, sender_domain, unsubscribe_urls
 from postroad_transformer.signing.keys import SigningKey
 
@@ -217,3 +220,33 @@ def test_a_tracking_host_takes_the_place_of_host_and_port(
 ):
     rules = Rules(HeaderRules("mx.example.net", unsubscribe_url=base), base).at(host)
     assert (rules.base_url, rules.header.unsubscribe_url) == (expected, expected)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b"X-Postroad-Tags: t",
+                b"Bcc: secret@d.test",
+                b"Subject: s",
+                b"no field at all",
+                b"From a@b.test Sat Jan  3 2026",
+                b": nothing",
+                b" ; folded",
+                b"\xef\xbb\xbfTo: a@b.test",
+            ]
+        ),
+        max_size=30,
+    )
+)
+def test_ingress_and_transformer_agree_where_a_header_with_bad_lines_ends(lines: list[bytes]):
+    raw = b"".join(line + b"\r\n" for line in lines) + b"\r\ntext\r\n"
+    stripped = read_controls(raw).stripped
+    mended = mend_header(stripped)
+    block = read_block(mended, 0, len(mended))
+    body = mended[block.body :]
+    # What the ingress has left is text for the transformer as well, never a field.
+    assert b"x-postroad-tags" not in {field.name for field in block.fields}
+    if len(lines) <= MAX_INVALID_LINES and block.separated:
+        assert body == b"text\r\n"
+        assert b"secret" not in body

@@ -27,6 +27,8 @@ _SWITCHES = {
     "keep-content": "keep_content",
 }
 
+MAX_INVALID_LINES = 20
+"""Lines in a row that are no header field, as bad lines of a header; more of them are text."""
 MAX_TAGS = 32
 MAX_TAG_LENGTH = 128
 
@@ -37,6 +39,9 @@ _HEADER = re.compile(
     rb"^(?:\xef\xbb\xbf)?"  # a byte order mark before the first header
     rb"x-(?:smtpeter|postroad)-([!-9;-~]*)[ \t]*:((?:[^\r\n]|\r\n[ \t]|\n[ \t])*)(?:\r\n|\n|\Z)",
     re.IGNORECASE | re.MULTILINE,
+)
+_FIELD = re.compile(
+    rb"(?:\xef\xbb\xbf)?[!-9;-~]++[ \t]*+:[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*+(?:\r?\n|\Z)"
 )
 _PREFIXES = (b"x-smtpeter-", b"x-postroad-")
 
@@ -121,6 +126,8 @@ def read_controls(raw: bytes) -> Controls:
     lowered = block.lower()
     if not any(prefix in lowered for prefix in _PREFIXES):
         return Controls(raw)
+    end = _text_start(block)
+    block = raw[:end]
     features: dict[str, bool] = {}
     tags: list[str] = []
     images_hosted = None
@@ -150,6 +157,27 @@ def read_controls(raw: bytes) -> Controls:
         list_unsubscribe=switches.get("list_unsubscribe"),
         keep_content=switches.get("keep_content"),
     )
+
+
+def _text_start(block: bytes) -> int:
+    """Return where text begins that no blank line parts from the header, else the whole length.
+
+    Up to `MAX_INVALID_LINES` lines in a row that are no field are bad lines of a header.
+    """
+    position = first_invalid = invalid = 0
+    size = len(block)
+    while position < size:
+        field = _FIELD.match(block, position)
+        if field:
+            position, invalid = field.end(), 0
+            continue
+        invalid += 1
+        if invalid == 1:
+            first_invalid = position
+        if invalid > MAX_INVALID_LINES:
+            return first_invalid
+        position = block.find(b"\n", position) + 1 or size
+    return size
 
 
 def _parse_images(header: str, value: str) -> bool:

@@ -7,6 +7,8 @@ no header field, where many mail programs, and Postfix, let the body start.
 import re
 from typing import NamedTuple
 
+from postroad_common.mail.control import MAX_INVALID_LINES
+
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)(?:\r\n|\Z)")
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 _PARAMETER = re.compile(
@@ -15,7 +17,6 @@ _PARAMETER = re.compile(
 _TYPE = re.compile(rb"\s*+([^\s;/]++)\s*+/\s*+([^\s;]++)")
 _MARK = b"\xef\xbb\xbf"
 _MAILBOX = re.compile(rb">?From [^\r\n]*+\r\n")
-_MAX_WRONG = 20  # lines in a row that are no field: beyond them it is text
 MAX_FIELDS = 10_000
 
 
@@ -86,7 +87,7 @@ def mend_header(raw: bytes) -> bytes:
             line_end = len(raw) if line_end < 0 else line_end + 2
             wrong.append(raw[position:line_end])
             position = line_end
-            if len(wrong) > _MAX_WRONG:
+            if len(wrong) > MAX_INVALID_LINES:
                 break
         if len(kept) > MAX_FIELDS:
             return raw
