@@ -39,7 +39,7 @@ test-images: ## build all images, start them by compose, send, count, stop
 	@touch $(READY)
 	@$(BIN)/python -m pytest deploy/docker/tests -s $(PYTEST_ARGS)
 
-test-deploy: ## render and check the Kubernetes overlays, without a cluster
+test-deploy: ## render and check overlays, chart, rules and dashboards, without a cluster
 	@scripts/bootstrap.sh deploy
 	@touch $(READY)
 	@$(BIN)/python -m pytest deploy/tests $(PYTEST_ARGS)
