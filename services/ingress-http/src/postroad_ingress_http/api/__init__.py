@@ -15,7 +15,9 @@ from postroad_ingress_http.api import (
     lanes,
     logfiles,
     messages,
+    originaldomains,
     originalevents,
+    originalothers,
     queues,
     resend,
     send,
@@ -52,5 +54,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         accounts,
         users,
         audit,
+        originaldomains,
+        originalothers,
     )
 )
