@@ -8,7 +8,7 @@ import pytest
 
 from postroad_common.broker import BrokerLink, Publisher, topology
 from postroad_common.mail.identifiers import new_id
-from postroad_common.schemas.archive import ArchiveBatch
+from postroad_common.schemas.archive import ArchiveBatch, ArchiveEntry
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.framing import decode
 from postroad_common.schemas.submission import Submission
@@ -52,24 +52,29 @@ async def publisher(amqp_url: str) -> AsyncIterator[Publisher]:
 
 @pytest.fixture
 async def archive(publisher: Publisher, database: Database) -> AsyncIterator[Archive]:
-    archive = Archive(publisher, database.bodies, 7.0)
+    archive = Archive(publisher, database.archive, database.bodies, 7.0)
     yield archive
     await archive.close()
 
 
 class Kept:
-    """Takes the batches from their queue into the store, as feedback does."""
+    """What is stored: `batches` are the submissions of each document, with their sizes."""
 
     def __init__(self, amqp_url: str, database: Database) -> None:
-        self._queues = Queues(amqp_url)
+        self.queues = Queues(amqp_url)
         self.database = database
-        self.batches: list[ArchiveBatch] = []
+        self.batches: list[list[ArchiveEntry]] = []
 
     async def store(self) -> None:
-        for frame in await self._queues.take(topology.ARCHIVE.name):
+        """Look at what was stored, after what went by way of the queue has been, too."""
+        for frame in await self.queues.take(topology.ARCHIVE.name):
             batch, data = decode(ArchiveBatch, frame)
-            self.batches.append(batch)
             await self.database.archive.add([(batch, bytes(data))])
+        found = self.database.archive._archive.find().sort("_id", 1)
+        self.batches = [
+            [ArchiveEntry.model_validate(entry) for entry in document["entries"]]
+            async for document in found
+        ]
 
 
 @pytest.fixture
@@ -147,7 +152,7 @@ async def test_mails_in_work_together_travel_in_one_batch(
         entries.append((submission, raw, entry, sent))
     await asyncio.gather(*(archive.keep(entry) for _, _, entry, _ in entries))
     await kept.store()
-    assert [len(batch.entries) for batch in kept.batches] == [20]
+    assert [len(batch) for batch in kept.batches] == [20]
     for submission, raw, _, sent in entries:
         assert await kept.database.archive.submitted("main", submission.id, LATER) == raw
         (message_id,) = sent
@@ -181,7 +186,7 @@ async def test_a_mail_to_very_many_is_handed_on_in_pieces_and_found_whole(
     await archive.keep(entry)
     await kept.store()
     assert pieces >= 1
-    assert all(e.size < 25_000 for batch in kept.batches for e in batch.entries)
+    assert all(e.size < 25_000 for batch in kept.batches for e in batch)
     for message_id in (submission.recipients[0].id, submission.recipients[-1].id):
         found = await kept.database.archive.sent("main", submission.id, message_id, LATER)
         assert found == sent[message_id]
@@ -234,9 +239,9 @@ async def test_what_is_too_large_for_a_batch_is_stored_apart(
 async def test_nothing_is_kept_where_there_is_no_archive_or_the_sender_wants_none(
     publisher: Publisher, database: Database, make_submission: Make
 ):
-    off = Archive(publisher, database.bodies, 0)
+    off = Archive(publisher, database.archive, database.bodies, 0)
     assert off.entry(make_submission("a@one.test"), TEXT) is None
-    on = Archive(publisher, database.bodies, 1)
+    on = Archive(publisher, database.archive, database.bodies, 1)
     assert on.entry(make_submission("a@one.test", keep_content=False), TEXT) is None
     delayed = on.entry(make_submission("a@one.test", send_at=LATER), TEXT)
     assert delayed is not None
@@ -260,3 +265,19 @@ async def test_a_suppressed_mail_is_kept_as_submitted(
         await store.submitted("other", submission.id, LATER)
     with pytest.raises(NotKept):
         await store.submitted("main", new_id(), LATER)
+
+
+async def test_without_the_database_content_waits_in_the_queue_and_mail_goes_on(
+    publisher: Publisher, database: Database, kept: Kept, make_submission: Make
+):
+    away = Database("mongodb://127.0.0.1:9/none", patience=0.3)
+    archive = Archive(publisher, away.archive, away.bodies, 7.0)
+    submissions = [make_submission(f"r{number}@d.test") for number in range(3)]
+    for submission in submissions:
+        await archive.keep(entry_of(archive, submission, TEXT))
+    assert await kept.queues.depth(topology.ARCHIVE.name) == 3
+    await kept.store()
+    for submission in submissions:
+        assert await database.archive.submitted("main", submission.id, LATER) == TEXT
+    await archive.close()
+    await away.close()

@@ -1,9 +1,10 @@
-"""The content of messages on its way to the archive: taken where it is in hand, sent on in batches.
+"""The content of messages on its way to the archive: taken where it is in hand, stored in batches.
 
-A first mail waits a moment for others, and while one batch waits for its confirm, the next gathers:
-under load dozens are compressed together, which makes most of them small. Whoever hands one in
-waits for the confirm and only then acknowledges its submission, so a crash repeats and never loses;
-and no more is in memory than submissions are in work.
+A first mail waits a moment for others, and while one batch is written, the next gathers: under load
+dozens are compressed together, which makes most of them small. With MongoDB away, batches go to a
+queue, from which feedback stores them later. Whoever hands a mail in waits until it is safe in
+either place and only then acknowledges its submission, so a crash repeats and never loses; and no
+more is in memory than submissions are in work.
 """
 
 import asyncio
@@ -15,11 +16,12 @@ import structlog
 from postroad_common.broker.publisher import Publisher
 from postroad_common.broker.topology import ARCHIVE
 from postroad_common.compression import compress
-from postroad_common.errors import BrokerAway, Unroutable
+from postroad_common.errors import BrokerAway, StoreAway, Unroutable
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.archive import ArchiveBatch, ArchivedMail, ArchiveEntry, SentCopy
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.submission import BodyReference, Submission
+from postroad_common.store.archive import Archive as Store
 from postroad_common.store.bodies import Bodies
 from postroad_transformer import metrics
 from postroad_transformer.composing.composer import Composer, Content
@@ -31,6 +33,8 @@ COPIES = 1_048_576  # octets of copies in one entry
 IN_THREAD = 65_536  # octets that are compressed beside the event loop
 DAY = 86_400.0
 LINGER = 0.03  # seconds that a first mail waits for others; its recipients' copies have left
+PATIENCE = 1.5  # seconds; a healthy database answers in milliseconds
+LEFT_ALONE = 5.0  # seconds for which a database that is away is not tried
 _PAUSE = 0.5  # seconds between tries while the broker is away
 
 _log = structlog.get_logger("archive")
@@ -142,9 +146,11 @@ class Entry:
 class Archive:
     """One per process. `days` is how long content is kept; with 0 none is."""
 
-    def __init__(self, publisher: Publisher, bodies: Bodies, days: float) -> None:
+    def __init__(self, publisher: Publisher, store: Store, bodies: Bodies, days: float) -> None:
         self._publisher = publisher
+        self._store = store
         self._bodies = bodies
+        self._left_alone_until = 0.0
         self._seconds = days * DAY
         self._waiting: list[tuple[Entry, bytes, asyncio.Future[None]]] = []
         self._task: asyncio.Task[None] | None = None
@@ -157,7 +163,7 @@ class Archive:
         return Entry(submission, raw, begins + self._seconds)
 
     async def keep(self, entry: Entry) -> None:
-        """Hand on what `entry` has; return when it is on a durable queue.
+        """Hand on what `entry` has; return when it is stored, or on a durable queue.
 
         Raises:
             StoreAway: it is too large for a batch and cannot be stored apart.
@@ -180,8 +186,9 @@ class Archive:
         await asyncio.sleep(LINGER)
         while leaving := self._next_batch():
             try:
-                frame = await _pack([(entry, octets) for entry, octets, _ in leaving])
-                await self._publish(frame)
+                batch, packed = await _pack([(entry, octets) for entry, octets, _ in leaving])
+                if not await self._is_stored(batch, packed):
+                    await self._publish(encode(batch, packed))
             except Exception as error:  # noqa: BLE001 - those who wait must hear of it
                 _fail([done for _, _, done in leaving], error)
                 continue
@@ -190,7 +197,7 @@ class Archive:
                 metrics.ARCHIVED_CONTENT.inc(len(octets))
                 if not done.done():
                     done.set_result(None)
-            metrics.ARCHIVED_PACKED.inc(len(frame))
+            metrics.ARCHIVED_PACKED.inc(len(packed))
 
     def _next_batch(self) -> list[tuple[Entry, bytes, "asyncio.Future[None]"]]:
         size = count = 0
@@ -203,6 +210,20 @@ class Archive:
         del self._waiting[:count]
         return leaving
 
+    async def _is_stored(self, batch: ArchiveBatch, packed: bytes) -> bool:
+        """Store the batch; False where the database is away."""
+        now = asyncio.get_running_loop().time()
+        if now < self._left_alone_until:
+            return False
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._store.add([(batch, packed)])
+        except (StoreAway, TimeoutError) as error:
+            self._left_alone_until = now + LEFT_ALONE
+            _log.warning("content goes by way of the queue", error=str(error))
+            return False
+        return True
+
     async def _publish(self, frame: bytes) -> None:
         while True:
             try:
@@ -211,6 +232,7 @@ class Archive:
                 _log.warning("content waits for the broker", error=str(error))
                 await asyncio.sleep(_PAUSE)
             else:
+                metrics.ARCHIVE_QUEUED.inc()
                 return
 
 
@@ -220,8 +242,8 @@ def _fail(waiting: "Sequence[asyncio.Future[None]]", error: Exception) -> None:
             done.set_exception(error)
 
 
-async def _pack(entries: Sequence[tuple[Entry, bytes]]) -> bytes:
-    """Return the frame of a batch."""
+async def _pack(entries: Sequence[tuple[Entry, bytes]]) -> tuple[ArchiveBatch, bytes]:
+    """Return a batch and its compressed entries."""
     data = b"".join(octets for _, octets in entries)
     packed = compress(data) if len(data) <= IN_THREAD else await asyncio.to_thread(compress, data)
     batch = ArchiveBatch(
@@ -234,4 +256,4 @@ async def _pack(entries: Sequence[tuple[Entry, bytes]]) -> bytes:
             for entry, octets in entries
         ),
     )
-    return encode(batch, packed)
+    return batch, packed

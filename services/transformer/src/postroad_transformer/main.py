@@ -36,7 +36,9 @@ def make_policy(settings: Settings) -> Policy:
 async def build(context: ServiceContext[Settings]) -> None:
     """Put the service together and start it."""
     database = context.database
-    archive = Archive(context.publisher, database.bodies, context.settings.archive_days)
+    archive = Archive(
+        context.publisher, database.archive, database.bodies, context.settings.archive_days
+    )
     dependencies = Dependencies(
         publisher=context.publisher,
         events=context.events,

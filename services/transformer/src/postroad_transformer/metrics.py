@@ -22,7 +22,11 @@ SKIPPED = counter(
     "against the suppression list, sender domains signed for with the keys at hand, images",
     {"lookup": ("suppressions", "keys", "images")},
 )
-ARCHIVED = counter("postroad_transformer_archived_total", "Entries on their way to the archive")
+ARCHIVED = counter("postroad_transformer_archived_total", "Entries handed to the archive")
+ARCHIVE_QUEUED = counter(
+    "postroad_transformer_archive_queued_total",
+    "Batches of the archive that were left to feedback, because the database was away",
+)
 ARCHIVED_BYTES = counter(
     "postroad_transformer_archived_bytes_total",
     "Octets of the archive's entries, as they are and compressed",
