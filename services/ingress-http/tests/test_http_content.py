@@ -55,3 +55,20 @@ def test_reading_links_of_a_hostile_page_takes_time_in_proportion():
         assert len(preview.find_links(html, SIGNER)) <= preview.MAX_LINKS
         raw = b"Content-Type: text/html\r\n\r\n" + html.encode()
         assert preview.frame(MailContent(raw), SIGNER)
+
+
+def test_image_that_the_html_shows_is_no_attachment_whatever_it_calls_itself():
+    image = (
+        b"--b\r\nContent-Type: image/png\r\nContent-ID: <%s>\r\n"
+        b"Content-Disposition: attachment; filename=%s.png\r\n\r\nx\r\n"
+    )
+    raw = (
+        b"Content-Type: multipart/related; boundary=b\r\n\r\n"
+        b"--b\r\nContent-Type: text/html\r\n\r\n<img src=cid:one>\r\n"
+        + image % (b"one", b"one")
+        + image % (b"two", b"two")
+        + b"--b--\r\n"
+    )
+    content = MailContent(raw)
+    assert [file.name for file in content.embeds] == ["one.png"]
+    assert [file.name for file in content.attachments] == ["two.png"]

@@ -46,8 +46,9 @@ class MailContent:
         self._plain = _first(leaves, "text/plain")
         self._html = _first(leaves, "text/html")
         files = [part for part in leaves if part is not self._plain and part is not self._html]
-        self.embeds = _numbered([part for part in files if _is_embedded(part)])
-        self.attachments = _numbered([part for part in files if not _is_embedded(part)])
+        html = self.html or ""
+        self.embeds = _numbered([part for part in files if _is_embedded(part, html)])
+        self.attachments = _numbered([part for part in files if not _is_embedded(part, html)])
 
     @property
     def header_block(self) -> bytes:
@@ -94,8 +95,16 @@ def _disposition(part: mime.Part) -> str:
     return part.headers.get("content-disposition").strip().lower()
 
 
-def _is_embedded(part: mime.Part) -> bool:
-    return part.headers.has("content-id") and not _disposition(part).startswith("attachment")
+def _content_id(part: mime.Part) -> str:
+    return part.headers.get("content-id").strip(" <>")[:_NAME_LENGTH]
+
+
+def _is_embedded(part: mime.Part, html: str) -> bool:
+    """Tell whether the HTML shows the part, or may: many programs call all files attachments."""
+    content_id = _content_id(part)
+    if not content_id:
+        return False
+    return not _disposition(part).startswith("attachment") or f"cid:{content_id}" in html
 
 
 def _numbered(parts: Sequence[mime.Part]) -> list[StoredFile]:
@@ -104,7 +113,7 @@ def _numbered(parts: Sequence[mime.Part]) -> list[StoredFile]:
             number,
             _name(part) or f"part-{number}",
             part.media_type,
-            part.headers.get("content-id").strip(" <>")[:_NAME_LENGTH],
+            _content_id(part),
             part,
         )
         for number, part in enumerate(parts)
