@@ -72,3 +72,15 @@ def test_image_that_the_html_shows_is_no_attachment_whatever_it_calls_itself():
     content = MailContent(raw)
     assert [file.name for file in content.embeds] == ["one.png"]
     assert [file.name for file in content.attachments] == ["two.png"]
+
+
+def test_page_is_light_or_dark_as_asked_for():
+    rule = "@media (prefers-color-scheme:{}) {{p{{}}}}"
+    html = "<style>" + rule.format(" Dark ") + rule.format("light") + "</style>"
+    content = MailContent(b"Content-Type: text/html\r\n\r\n" + html.encode())
+    dark = preview.frame(content, SIGNER, dark=True)
+    light = preview.frame(content, SIGNER)
+    assert dark.index("(min-width: 0)") < dark.index("(max-width: 0)")
+    assert light.index("(max-width: 0)") < light.index("(min-width: 0)")
+    assert '<meta name="color-scheme" content="dark">' in dark
+    assert '<meta name="color-scheme" content="light">' in light

@@ -81,7 +81,7 @@ async def test_the_frame_is_inert_and_keeps_the_network_out(browser: httpx.Async
     policy = frame.headers["content-security-policy"]
     assert policy.startswith("sandbox; default-src 'none'")
     assert "http:" not in policy
-    assert frame.text.startswith('<!DOCTYPE html><html inert><head><base target="_blank">')
+    assert frame.text.startswith('<!DOCTYPE html><html inert><head><base target="_blank"><meta')
     assert "data:image/svg" not in frame.text
     opened = await browser.get(f"/dashboard/messages/{message}/preview?images=1")
     policy = opened.headers["content-security-policy"]

@@ -190,7 +190,7 @@ def _changes(timeline: Sequence[Event]) -> Sequence[changes.Change] | None:
 async def framed(record: Found, view: ViewOf, history: HistoryOf, signer: LinkSignerOf) -> Response:
     """Show the HTML in a frame: inert, without scripts; with images from outside if asked for."""
     content, _ = await history.read_content(record, view.version)
-    page = await asyncio.to_thread(preview.frame, content, signer)
+    page = await asyncio.to_thread(preview.frame, content, signer, dark=view.dark)
     outside = " https: http:" if view.images else ""
     policy = _FRAME_POLICY.format(outside, f"data:{outside}", f"data:{outside}")
     return HTMLResponse(

@@ -3,7 +3,8 @@
 The page is shown in a sandbox without scripts, and its policy keeps the network out. What is done
 here adds to that: the whole page is inert, so that no click leads away from it; images that came
 with the mail are put in; the tracker's URLs of images become those that the sender wrote, so that
-looking is not counted as an opening by the reader.
+looking is not counted as an opening by the reader; and it is light or dark as asked for, whatever
+the visitor's screen is.
 """
 
 import base64
@@ -18,7 +19,11 @@ from postroad_ingress_http.history.content import MailContent, StoredFile
 MAX_LINKS = 500
 MAX_INLINED = 8_388_608  # octets of images that are put into a page
 _EMPTY_IMAGE = "data:,"
-_GUARD = '<html inert><head><base target="_blank">'
+_GUARD = '<html inert><head><base target="_blank"><meta name="color-scheme" content="{}">'
+_PREFERS = re.compile(
+    r"\(\s{0,9}prefers-color-scheme\s{0,9}:\s{0,9}(dark|light)\s{0,9}\)", re.IGNORECASE
+)
+_ALWAYS, _NEVER = "(min-width: 0)", "(max-width: 0)"
 _DOCTYPE = re.compile(r"\A\s{0,1000}<!doctype[^>]{0,400}>", re.IGNORECASE)
 _TRACKED = re.compile(
     r"(https?://[A-Za-z0-9.:\[\]-]{1,255}(?:/[A-Za-z0-9._~-]{1,100}){0,3}?)"
@@ -44,15 +49,18 @@ class Link:
     clicks: int = 0
 
 
-def frame(content: MailContent, signer: LinkSigner) -> str:
+def frame(content: MailContent, signer: LinkSigner, *, dark: bool = False) -> str:
     """Return the HTML of a mail as a page, or its text where it has no HTML."""
+    scheme = "dark" if dark else "light"
+    guard = _GUARD.format(scheme)
     html = content.html
     if html is None:
-        return f"{_GUARD}<pre style='white-space:pre-wrap'>{escape(content.text or '')}</pre>"
+        return f"{guard}<pre style='white-space:pre-wrap'>{escape(content.text or '')}</pre>"
+    html = _PREFERS.sub(lambda found: _ALWAYS if found[1].lower() == scheme else _NEVER, html)
     html = _with_embedded(_untracked(html, signer), content.embeds)
     doctype = _DOCTYPE.match(html)
     at = doctype.end() if doctype else 0
-    return f"{html[:at]}{_GUARD}{html[at:]}"
+    return f"{html[:at]}{guard}{html[at:]}"
 
 
 def find_links(html: str, signer: LinkSigner, clicked: Iterable[str] = ()) -> list[Link]:
