@@ -38,9 +38,9 @@ class Broker:
         queue: topology.Queue = topology.ACCEPTED,
         **options: int,
     ) -> Consumer:
-        consumer = Consumer(self.incoming, self.publisher, queue, handler, **options)
+        consumer = Consumer(self.incoming, self.publisher, queue, **options)
         self.consumers.append(consumer)
-        await consumer.start()
+        await consumer.start(handler)
         return consumer
 
     async def depth(self, queue: str) -> int:

@@ -29,10 +29,10 @@ async def database(mongodb_uri: str) -> AsyncIterator[Database]:
 @pytest.fixture
 async def consumer(amqp_url: str, database: Database) -> AsyncIterator[Consumer]:
     link = BrokerLink(amqp_url, "test")
-    consumer = Consumer(link, Publisher(link), ARCHIVE, ArchiveHandler(database.archive.add))
+    consumer = Consumer(link, Publisher(link), ARCHIVE)
     link.start()
     await asyncio.wait_for(link.up.wait(), 10)
-    await consumer.start()
+    await consumer.start(ArchiveHandler(database.archive.add))
     yield consumer
     await consumer.stop()
     await link.close()

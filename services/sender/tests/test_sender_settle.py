@@ -59,8 +59,8 @@ async def settling(amqp_url: str) -> AsyncIterator[Settling]:
         events.start()
         stack.push_async_callback(events.close)
         settling = Settling(amqp_url, publisher, events)
-        consumer = Consumer(links[1], publisher, SHARD, settling.take, ends_later=True)
-        await consumer.start()
+        consumer = Consumer(links[1], publisher, SHARD, ends_later=True)
+        await consumer.start(settling.take)
         await publisher.publish_many([("", SHARD.name, b"m")] * 4)
         await until(lambda: len(settling.jobs) == 4)
         yield settling

@@ -71,16 +71,14 @@ class Road:
         )
         policy = Policy(Rules(HeaderRules("mx.example.net"), BASE), LINKS, BOUNCES, 4096)
         self.transformer = Transformer(needs, policy)
-        self.consumer = Consumer(
-            self.incoming, self.publisher, topology.ACCEPTED, self.transformer.transform
-        )
+        self.consumer = Consumer(self.incoming, self.publisher, topology.ACCEPTED)
 
     async def start(self) -> None:
         self.outgoing.start()
         self.incoming.start()
         self.events.start()
         await asyncio.wait_for(self.outgoing.up.wait(), 90)
-        await self.consumer.start()
+        await self.consumer.start(self.transformer.transform)
 
     async def stop(self) -> None:
         await self.consumer.stop()
@@ -461,9 +459,7 @@ async def test_when_the_broker_breaks_off_the_rest_follows_and_little_comes_twic
     line = Line((url.host or "", url.port or 0), budget=150_000)
     road = Road(str(url.with_host("127.0.0.1").with_port(await line.open())), database)
     road.incoming = BrokerLink(amqp_url, "test consume")
-    road.consumer = Consumer(
-        road.incoming, road.publisher, topology.ACCEPTED, road.transformer.transform
-    )
+    road.consumer = Consumer(road.incoming, road.publisher, topology.ACCEPTED)
     road.url = amqp_url
     await road.start()
     try:

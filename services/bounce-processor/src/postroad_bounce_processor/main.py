@@ -44,6 +44,22 @@ async def build(context: ServiceContext[Settings]) -> None:
         context.link,
         context.publisher,
         RETURNS,
+        batch=64,
+        prefetch=192,
+        linger=LINGER_SECONDS,
+        parallel=2,
+    )
+    failures = Consumer(
+        context.link,
+        context.publisher,
+        FAILURES,
+        batch=32,
+        prefetch=128,
+        parallel=2,
+    )
+    context.on_drain(returns.stop)
+    context.on_drain(failures.stop)
+    await returns.start(
         ReturnsHandler(
             context.database,
             committer,
@@ -55,16 +71,9 @@ async def build(context: ServiceContext[Settings]) -> None:
             origins=origins,
             messages=Pace(RETURNS_PER_MESSAGE_PER_SECOND, RETURNS_PER_MESSAGE, longest_wait=0.0),
             clock=time.time,
-        ),
-        batch=64,
-        prefetch=192,
-        linger=LINGER_SECONDS,
-        parallel=2,
+        )
     )
-    failures = Consumer(
-        context.link,
-        context.publisher,
-        FAILURES,
+    await failures.start(
         FailuresHandler(
             context.database,
             committer,
@@ -75,15 +84,8 @@ async def build(context: ServiceContext[Settings]) -> None:
             inline_body_max=settings.inline_body_max,
             origins=origins,
             clock=time.time,
-        ),
-        batch=32,
-        prefetch=128,
-        parallel=2,
+        )
     )
-    context.on_drain(returns.stop)
-    context.on_drain(failures.stop)
-    await returns.start()
-    await failures.start()
 
 
 def main() -> None:

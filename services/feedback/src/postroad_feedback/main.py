@@ -66,7 +66,6 @@ async def build(context: ServiceContext[Settings]) -> None:
         context.link,
         context.publisher,
         EVENTS,
-        Handler(ingest.record),
         batch=300,
         prefetch=400,
         parallel=2,
@@ -76,14 +75,13 @@ async def build(context: ServiceContext[Settings]) -> None:
         context.link,
         context.publisher,
         ARCHIVE,
-        ArchiveHandler(database.archive.add),
         batch=16,
         prefetch=32,
         parallel=1,
         linger=_LINGER_SECONDS,
     )
-    await consumer.start()
-    await archive.start()
+    await consumer.start(Handler(ingest.record))
+    await archive.start(ArchiveHandler(database.archive.add))
     context.spawn(every(_RECOVERY_SECONDS, recovery.run_once), "recovery")
     context.spawn(every(_REPLAY_SECONDS, replayer.run_once), "replays")
     context.spawn(every(ROUND_SECONDS, Janitor(database).run_once), "janitor")

@@ -63,7 +63,11 @@ async def build(
     metrics.JOURNAL_BYTES.set_function(lambda: journal.octets)
     delivery = _delivery(context, journal)
     ways = _ways(context, permits)
-    shards = [Shard(queue.name, settings.sender_shard_prefetch) for queue in topology.SHARD_QUEUES]
+    make_consumer = partial(_make_consumer, context)
+    most = settings.sender_shard_prefetch
+    shards = [
+        Shard(queue.name, most, make_consumer(queue, most)) for queue in topology.SHARD_QUEUES
+    ]
     limits = LimitRegistry(
         StaticCaps.parse(settings.caps, ways.sources, ways.providers),
         context.database.leases,
@@ -72,7 +76,9 @@ async def build(
         timings=timings,
     )
     queues = SpareQueues(context.link)
-    backlogs = Backlogs(queues, context.database.backlogs, most=settings.sender_backlog_queues)
+    backlogs = Backlogs(
+        queues, context.database.backlogs, make_consumer, most=settings.sender_backlog_queues
+    )
     lane_store = LaneStore(context.database.lanes, asyncio.get_running_loop().time, timings=timings)
     dispatcher = Dispatcher(
         ways.destinations,
@@ -85,14 +91,14 @@ async def build(
         timings=timings,
     )
     handler = Handler(delivery.under_way, journal, delivery.disposition, dispatcher)
-    consume = partial(_consumer, context, handler, dispatcher)
+    begin = partial(_begin, handler, dispatcher)
     flow = BacklogFlow(
         backlogs,
         queues,
         context.database.backlogs,
         shards={shard.name: shard for shard in shards},
         find=dispatcher.find,
-        consume=consume,
+        begin=begin,
         timings=timings,
     )
     drain = Drain(
@@ -115,8 +121,8 @@ async def build(
     with contextlib.suppress(StoreAway):  # mail flows without it
         await lane_store.load()
     await queues.start()
-    for queue, shard in zip(topology.SHARD_QUEUES, shards, strict=True):
-        await consume(queue, shard).start()
+    for shard in shards:
+        await begin(shard)
     context.spawn(dispatcher.run(), "lanes")
     context.spawn(lane_store.run(dispatcher.lanes, dispatcher.apply_directives), "lane store")
     context.spawn(ownership.run(), "shards")
@@ -218,22 +224,18 @@ def _make_pool(
     return ConnectionPool(lane, destination, means, home=home, requeue=requeue)
 
 
-def _consumer(
-    context: Context, handler: Handler, dispatcher: Dispatcher, queue: Queue, shard: Shard
-) -> Consumer:
-    """Make the consumer that brings the messages of `queue` to `handler`."""
-    consumer = Consumer(
-        context.link,
-        context.publisher,
-        queue,
-        handler.for_shard(shard),
-        prefetch=shard.capacity,
-        parallel=1,
-        ends_later=True,
-        lost=partial(dispatcher.lost, shard),
+def _make_consumer(context: Context, queue: Queue, most: int) -> Consumer:
+    """Make what brings up to `most` messages of `queue` at once."""
+    return Consumer(
+        context.link, context.publisher, queue, prefetch=most, parallel=1, ends_later=True
     )
-    shard.attach(consumer)
-    return consumer
+
+
+async def _begin(handler: Handler, dispatcher: Dispatcher, shard: Shard) -> None:
+    """Begin to bring the messages of `shard` to `handler`."""
+    if shard.consumer is not None:
+        lost = partial(dispatcher.lost, shard)
+        await shard.consumer.start(handler.for_shard(shard), lost=lost)
 
 
 def main() -> None:

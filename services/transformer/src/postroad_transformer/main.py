@@ -53,12 +53,11 @@ async def build(context: ServiceContext[Settings]) -> None:
         context.link,
         context.publisher,
         ACCEPTED,
-        transformer.transform,
         batch=32,
         prefetch=256,
         parallel=4,
     )
-    await consumer.start()
+    await consumer.start(transformer.transform)
     context.on_drain(consumer.stop)
     context.on_drain(archive.close)
 

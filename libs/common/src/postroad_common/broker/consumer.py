@@ -32,12 +32,11 @@ _log = structlog.get_logger("consumer")
 
 
 class Consumer:
-    """Takes messages from `queue` and gives them to `handler`.
+    """Takes messages from `queue` and gives them to a handler.
 
     `prefetch` bounds what is in this process at once; `parallel` is how many handlers run at the
     same time. With `ends_later` the handler may return before its deliveries have ended. After a
-    first message a worker waits `linger` seconds for more, where larger batches save work. `lost`
-    is called whenever the channel is gone without having been closed here.
+    first message a worker waits `linger` seconds for more, where larger batches save work.
 
     Where the queue has a single active consumer, stopping and pausing keep the place until what was
     begun has ended: the broker gives the queue to the next consumer only then.
@@ -48,14 +47,12 @@ class Consumer:
         link: BrokerLink,
         publisher: Publisher,
         queue: Queue,
-        handler: Handler,
         *,
         batch: int = 64,
         prefetch: int = 256,
         parallel: int = 2,
         ends_later: bool = False,
         linger: float = 0.0,
-        lost: Callable[[], None] | None = None,
     ) -> None:
         self._link = link
         self._publisher = publisher
@@ -65,13 +62,10 @@ class Consumer:
         self._parallel = parallel
         self._ends_later = ends_later
         self._linger = linger
-        self._lost = lost
+        self._lost: Callable[[], None] | None = None
         self._keeps_place = bool(queue.declaration.get("x-single-active-consumer"))
         self._inbox = Inbox()
         self._stop_called = asyncio.Event()
-        self._handling = Handling(
-            queue.name, handler, self._inbox, self._stop_called, ends_later=ends_later
-        )
         self._channel: ConsumerChannel | None = None
         self._wrapper: AbstractChannel | None = None
         self._tag: str | None = None
@@ -104,17 +98,28 @@ class Consumer:
     def _takes(self) -> bool:
         return self._refuses is None
 
-    async def start(self) -> None:
-        """Begin, now or as soon as the link is up."""
+    async def start(self, handler: Handler, *, lost: Callable[[], None] | None = None) -> None:
+        """Begin to give messages to `handler`, now or as soon as the link is up.
+
+        `lost` is called whenever the channel is gone without having been closed here.
+        """
+        self._lost = lost
+        handling = Handling(
+            self._queue.name,
+            handler,
+            self._inbox,
+            self._stop_called,
+            ends_later=self._ends_later,
+        )
         for number in range(self._parallel):
-            self._workers.spawn(self._work(), name=f"{self._queue.name}-{number}")
+            self._workers.spawn(self._work(handling), name=f"{self._queue.name}-{number}")
         await self._link.add(self._attach)
 
     async def stop(self) -> None:
         """Take no more; return when what was begun has ended. What was not begun goes back."""
         await self._refuse(RequeueReason.DRAIN)
         self._stop_called.set()
-        self._inbox.close()
+        note_requeued(self._queue.name, RequeueReason.DRAIN, self._inbox.close())
         await self._workers.join()
         if self._ends_later:
             await self._inbox.all_ended()
@@ -245,6 +250,6 @@ class Consumer:
         self._dead.inc()
         _log.error("dead-lettered", queue=self._queue.name, reason=reason)
 
-    async def _work(self) -> None:
+    async def _work(self, handling: Handling) -> None:
         while batch := await self._inbox.take(self._batch, self._linger):
-            await self._handling.run(batch)
+            await handling.run(batch)

@@ -14,7 +14,7 @@ class Inbox:
     def __init__(self) -> None:
         self._waiting: deque[Delivery] = deque()
         self._open: set[Delivery] = set()
-        self._timers: set[asyncio.TimerHandle] = set()
+        self._later: dict[asyncio.TimerHandle, Delivery] = {}
         self._wake = asyncio.Event()
         self._closed = False
         self._all_ended = asyncio.Event()
@@ -41,12 +41,12 @@ class Inbox:
         handle: asyncio.TimerHandle
 
         def again() -> None:
-            self._timers.discard(handle)
+            del self._later[handle]
             self.put(delivery)
 
         loop = asyncio.get_running_loop()
         handle = loop.call_later(seconds * random.uniform(0.8, 1.2), again)
-        self._timers.add(handle)
+        self._later[handle] = delivery
 
     async def take(self, most: int, linger: float = 0.0) -> list[Delivery]:
         """Take up to `most` deliveries, waiting for the first; none once the inbox is closed.
@@ -89,12 +89,16 @@ class Inbox:
         for delivery in [one for one in self._open if concerned(one)]:
             self.forget(delivery)
 
-    def close(self) -> None:
-        """Let `take` return nothing when nothing waits; what was to come later does not."""
+    def close(self) -> int:
+        """Let `take` return nothing when nothing waits; returns how many were to come later."""
         self._closed = True
-        for handle in self._timers:
-            handle.cancel()
         self._wake.set()
+        count = len(self._later)
+        while self._later:
+            handle, delivery = self._later.popitem()
+            handle.cancel()
+            self.forget(delivery)
+        return count
 
     async def all_ended(self) -> None:
         """Wait until every delivery has ended or was forgotten."""

@@ -16,22 +16,19 @@ MOST_OCTETS = 32 * 1024 * 1024
 class Shard:
     """How much of one shard's queue is in this process, and whether this process owns it.
 
-    A queue with the backlog of a lane is treated like one; its `home` is the lane's shard. `taken`
-    counts what the broker has brought. `octets` are those of the messages held.
+    A queue with the backlog of a lane is treated like one; its `home` is the lane's shard. The
+    `consumer` brings its messages. `taken` counts what the broker has brought. `octets` are those
+    of the messages held.
     """
 
     name: str
     capacity: int
+    consumer: Consumer | None = None
     held: int = 0
     octets: int = 0
     taken: int = 0
-    consumer: Consumer | None = None
     leaving: bool = False
     home: "Shard | None" = None
-
-    def attach(self, consumer: Consumer) -> None:
-        """Take up the broker's consumer of the shard's queue, which brings its messages here."""
-        self.consumer = consumer
 
     @property
     def load(self) -> int:

@@ -7,11 +7,12 @@ more such queues, or the store is away, the retry tiers do.
 """
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
 from postroad_common.broker import Consumer, SpareQueues
-from postroad_common.broker.topology import parked_queue
+from postroad_common.broker.topology import Queue, parked_queue
 from postroad_common.errors import BrokerAway, StoreAway
 from postroad_common.store.backlogs import BacklogRecord, BacklogRecords
 from postroad_common.tasks import BackgroundTasks
@@ -27,13 +28,14 @@ _log = structlog.get_logger("backlog")
 class Backlog:
     """One lane's. `pool` is None until its destination is known again."""
 
-    def __init__(self, record: BacklogRecord, home: Shard) -> None:
+    def __init__(self, record: BacklogRecord, home: Shard, consumer: Consumer) -> None:
         self.record = record
-        self.queue = parked_queue(record.lane)
+        self.queue = record.queue
         self.home = home
-        self.shard = Shard(self.queue.name, AT_ONCE, home=home)
+        self.consumer = consumer
+        self.shard = Shard(record.queue, AT_ONCE, consumer, home=home)
         self.pool: ConnectionPool | None = None
-        self.consumer: Consumer | None = None
+        self.started = False  # the consumer was, once
         self.used = 0.0  # when something was last put there or taken
         self.looked = 0.0
         self.consuming = False
@@ -47,8 +49,16 @@ class Backlog:
 class Backlogs:
     """One per process: the lanes that have a queue, by their names. At most `most` of them."""
 
-    def __init__(self, queues: SpareQueues, records: BacklogRecords, *, most: int) -> None:
+    def __init__(
+        self,
+        queues: SpareQueues,
+        records: BacklogRecords,
+        make_consumer: Callable[[Queue, int], Consumer],
+        *,
+        most: int,
+    ) -> None:
         self.known: dict[str, Backlog] = {}
+        self._make_consumer = make_consumer
         self._queues = queues
         self._records = records
         self._most = most
@@ -69,7 +79,7 @@ class Backlogs:
             if backlog.gone:
                 return None
             backlog.used = self._loop.time()
-            return backlog.queue.name
+            return backlog.queue
         return None
 
     def is_coming(self, pool: ConnectionPool, domain: str) -> bool:
@@ -94,6 +104,13 @@ class Backlogs:
         self._tasks.spawn(self._open(pool, lane, domain, home))
         return True
 
+    def add(self, record: BacklogRecord, home: Shard) -> Backlog:
+        """Return the backlog in `record`, which is known from here on."""
+        if record.lane not in self.known:
+            consumer = self._make_consumer(parked_queue(record.lane), AT_ONCE)
+            self.known[record.lane] = Backlog(record, home, consumer)
+        return self.known[record.lane]
+
     def owns(self, pool: ConnectionPool) -> bool:
         """Whether the lane of `pool` has a backlog."""
         return str(pool.lane.key) in self.known
@@ -108,10 +125,9 @@ class Backlogs:
             self._failed_at = self._loop.time()
             _log.info("no queue for a backlog now", lane=lane, error=str(error))
         else:
-            backlog = Backlog(record, home)
+            backlog = self.add(record, home)
             backlog.pool = pool
             backlog.used = self._loop.time()
-            self.known.setdefault(lane, backlog)
             _log.info("backlog opened", lane=lane, queue=queue.name)
         finally:
             self._asked.discard(lane)

@@ -10,8 +10,7 @@ from typing import Any
 
 import structlog
 
-from postroad_common.broker import Consumer, SpareQueues
-from postroad_common.broker.topology import Queue
+from postroad_common.broker import SpareQueues
 from postroad_common.errors import BrokerAway, StoreAway
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.lanes import BounceDirective
@@ -32,7 +31,7 @@ _log = structlog.get_logger("backlog")
 
 
 class BacklogFlow:
-    """One per process. `find` leads from a domain to its pool; `consume` makes a consumer."""
+    """One per process. `find` leads from a domain to its pool; `begin` starts a consumer."""
 
     def __init__(
         self,
@@ -42,15 +41,16 @@ class BacklogFlow:
         *,
         shards: Mapping[str, Shard],
         find: Callable[[str, Shard], Awaitable[ConnectionPool | None]],
-        consume: Callable[[Queue, Shard], Consumer],
+        begin: Callable[[Shard], Awaitable[None]],
         timings: Timings,
     ) -> None:
+        self._backlogs = backlogs
         self._known = backlogs.known
         self._queues = queues
         self._records = records
         self._shards = shards
         self._find = find
-        self._consume = consume
+        self._begin = begin
         self._timings = timings
         self._tasks = BackgroundTasks("moving a backlog")
         self._loop = asyncio.get_running_loop()
@@ -92,7 +92,7 @@ class BacklogFlow:
         for record in await self._records.of_shards(homes):
             home = self._shards[record.home]
             if record.lane not in self._known and home.is_active:
-                self._known[record.lane] = Backlog(record, home)
+                self._backlogs.add(record, home)
                 _log.info("backlog found", lane=record.lane, queue=record.queue)
         metrics.BACKLOGS.set(len(self._known))
 
@@ -136,7 +136,7 @@ class BacklogFlow:
         return True
 
     async def _begin_sweep(self, backlog: Backlog, bounce: BounceDirective) -> None:
-        waiting = await self._queues.count(backlog.queue.name)
+        waiting = await self._queues.count(backlog.queue)
         if waiting == 0 and backlog.zeros < ZEROS:
             backlog.zeros += 1  # perhaps the broker does not know; ask again
             return
@@ -146,7 +146,7 @@ class BacklogFlow:
 
     async def _find_pool(self, backlog: Backlog) -> None:
         """Find out where its mail goes; the queue may be gone, if its owner died at that moment."""
-        if await self._queues.count(backlog.queue.name) is None:
+        if await self._queues.count(backlog.queue) is None:
             await self._forget(backlog)
             return
         pool = await self._find(backlog.record.domain, backlog.home)
@@ -158,23 +158,23 @@ class BacklogFlow:
     async def _resume(self, backlog: Backlog) -> None:
         backlog.consuming = True
         backlog.looked = backlog.used = self._loop.time()
-        if backlog.consumer is None:
-            backlog.consumer = self._consume(backlog.queue, backlog.shard)
-            await backlog.consumer.start()
-        else:
+        if backlog.started:
             await backlog.consumer.resume()
+        else:
+            backlog.started = True
+            await self._begin(backlog.shard)
 
     async def _suspend(self, backlog: Backlog, reason: RequeueReason) -> None:
         backlog.consuming = False
-        if backlog.consumer is not None:
+        if backlog.started:
             await backlog.consumer.pause(reason, PATIENCE)
 
     async def _delete_if_empty(self, backlog: Backlog) -> None:
         """Delete the queue if nothing has been there for a while."""
         consumer = backlog.consumer
         now = self._loop.time()
-        name = backlog.queue.name
-        if consumer is None or consumer.under_way or not await self._queues.is_worked_off(name):
+        name = backlog.queue
+        if not backlog.started or consumer.under_way or not await self._queues.is_worked_off(name):
             backlog.used = now
             return
         backlog.sweep_until = 0  # whatever was counted there
@@ -182,7 +182,7 @@ class BacklogFlow:
             return
         backlog.gone = True  # nothing is put there from here on
         await self._suspend(backlog, RequeueReason.LANE_CLOSED)
-        if await self._queues.delete_empty(backlog.queue.name):
+        if await self._queues.delete_empty(backlog.queue):
             await self._forget(backlog)
         else:
             backlog.gone = False
@@ -190,17 +190,16 @@ class BacklogFlow:
     async def _forget(self, backlog: Backlog) -> None:
         if self._known.get(backlog.record.lane) is backlog:
             del self._known[backlog.record.lane]
-        if backlog.consumer is not None:
-            await backlog.consumer.stop()
-        await self._records.remove(backlog.queue.name)
-        _log.info("backlog over", lane=backlog.record.lane, queue=backlog.queue.name)
+        await backlog.consumer.stop()
+        await self._records.remove(backlog.queue)
+        _log.info("backlog over", lane=backlog.record.lane, queue=backlog.queue)
 
     async def _end(self, backlog: Backlog) -> None:
         backlog.gone = True
         backlog.consuming = False
-        if backlog.consumer is not None:
+        if backlog.started:
             await backlog.consumer.pause(RequeueReason.SHARD_MOVED, PATIENCE)
-            await backlog.consumer.stop()
+        await backlog.consumer.stop()
 
     def _start(self, backlog: Backlog, work: Coroutine[Any, Any, None]) -> None:
         backlog.busy = True
