@@ -8,6 +8,8 @@ import threading
 import time
 from typing import Any
 
+import pytest
+
 from postroad_common.broker import topology
 from postroad_common.mail.identifiers import is_id, new_id
 from postroad_common.mail.verp import BounceAddresses
@@ -224,6 +226,24 @@ def test_a_return_carries_the_message_it_belongs_to(
     assert returned.client is not None
     assert returned.client.helo == "mx.there.example"
     assert body == b"Subject: failed\r\n\r\nno such user\r\n"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_large_return_says_whether_others_share_its_stored_body(
+    ingress: Any, broker: Any, bounce_addresses: BounceAddresses, number: int
+):
+    client = ingress.client("mx")
+    client.expect("220")
+    client.ask("EHLO mx.there.example", "250")
+    client.ask("MAIL FROM:<>", "250")
+    for _ in range(number):
+        client.ask(f"RCPT TO:<{bounce_addresses.address(new_id())}>", "250")
+    client.ask("DATA", "354")
+    client.send(b"Subject: failed\r\n\r\n" + b"QUJD\r\n" * 50_000 + b".\r\n")
+    client.expect("250 2.0.0 Ok, queued as ")
+    returned = [broker.returned()[0] for _ in range(number)]
+    assert len({each.body.file for each in returned if each.body}) == 1
+    assert [each.shared for each in returned] == [number > 1] * number
 
 
 def test_a_complaint_says_to_whose_address_it_came(

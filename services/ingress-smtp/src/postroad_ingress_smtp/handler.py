@@ -78,7 +78,9 @@ async def accept_return(arrival: "Arrival", injector: Injector) -> Reply:
     try:
         body = await injector.store(raw, received)
         frames = [
-            encode(each, raw) if body is None else encode(each.model_copy(update={"body": body}))
+            encode(each, raw)
+            if body is None
+            else encode(each.model_copy(update={"body": body, "shared": len(returns) > 1}))
             for each in returns
         ]
         await injector.publish(topology.RETURNS.name, frames, dot=arrival.dot)

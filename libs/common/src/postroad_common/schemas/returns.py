@@ -27,6 +27,8 @@ class Return(Schema):
     client: Client | None = None
     size: int
     body: BodyReference | None = None
+    shared: bool = False
+    """Whether other returns have the same stored `body`."""
     feedback: Literal["open", "secret"] | None = None
     """It came to an address for complaints, which anybody may guess or which is a secret."""
     account: str = ""

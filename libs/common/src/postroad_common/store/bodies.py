@@ -58,6 +58,14 @@ class Bodies:
             )
 
     @guarded
+    async def keep_only_until(self, reference: BodyReference, expires: float) -> None:
+        """Let a stored body be deleted after `expires` (Unix seconds), if it was not before."""
+        with contextlib.suppress(InvalidId):
+            await self._files.update_one(
+                {"_id": ObjectId(reference.file)}, {"$min": {"metadata.expires": expires}}
+            )
+
+    @guarded
     async def delete(self, reference: BodyReference) -> None:
         """Delete now; nothing happens when it is gone already."""
         with contextlib.suppress(NoFile, InvalidId):

@@ -44,7 +44,7 @@ _SUPPRESSED = (
     "Nothing was sent: this relay does not write to the address any more. Who runs the account "
     "can take it off the suppression list."
 )
-_KEEP_BODY = 7 * 86_400.0  # seconds that the stored body of a large DSN outlives its expiry
+_KEEP_BODY = 86_400.0  # seconds that the stored body of a large DSN outlives its expiry
 _log = structlog.get_logger("bounce-processor")
 
 

@@ -13,6 +13,7 @@ import structlog
 from postroad_bounce_processor import metrics
 from postroad_bounce_processor.classification.classifier import Classifier
 from postroad_bounce_processor.effects import Committer, Effects, SoftBounce
+from postroad_bounce_processor.handlers.content import Handled, ReturnContents
 from postroad_bounce_processor.handlers.feedback import Feedback, FeedbackReports
 from postroad_bounce_processor.reporting.forward import forward, is_loop
 from postroad_bounce_processor.reporting.notify import can_be_told, wants_return
@@ -28,7 +29,6 @@ from postroad_common.schemas.events import Event, EventName, happened, written
 from postroad_common.schemas.framing import FrameError, decode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.schemas.returns import Return
-from postroad_common.store.bodies import BodyGone
 from postroad_common.store.database import Database
 from postroad_common.store.messages import MessageRecord
 
@@ -36,6 +36,8 @@ NOT_YET = "its message is not in the store yet"
 HOLD_SECONDS = 600.0
 """How long a return waits for its message to appear in the store (the event log may lag)."""
 
+KEEP_SECONDS = 86_400.0
+"""How long the stored content of a forward outlives its delivery time."""
 OCTETS_PER_TURN = 16 * 1024
 """After how many octets of returned mail other tasks get their turn."""
 
@@ -74,6 +76,9 @@ class ReturnsHandler:
         self._origins = origins
         self._messages = messages
         self._clock = clock
+        self._contents = ReturnContents(
+            database.bodies, keep_seconds=max_deliver_seconds + KEEP_SECONDS, clock=clock
+        )
 
     async def __call__(self, deliveries: list[Delivery]) -> None:
         """Handle a batch; each delivery ends here, or is held, or `Transient` is raised."""
@@ -82,7 +87,7 @@ class ReturnsHandler:
             {returned.message_id for _, returned, _ in returns if returned.message_id}
         )
         effects = Effects()
-        done: list[Delivery] = []
+        done: list[Handled] = []
         octets = 0
         await self._take_feedback(returns, effects, done)
         for delivery, returned, body in returns:
@@ -94,45 +99,49 @@ class ReturnsHandler:
                     RequeueReason.MESSAGE_UNKNOWN, "its message is not in the store yet"
                 )
                 continue
-            raw = await self._raw(delivery, returned, body)
+            if self._is_too_many(returned, effects):
+                done.append(Handled(delivery, returned))
+                continue
+            raw = await self._contents.fetch(delivery, returned, body)
             if raw is not None:
-                self._take(returned, raw, record, effects)
-                done.append(delivery)
+                forwarded = self._take(returned, raw, record, effects)
+                done.append(Handled(delivery, returned, forwarded))
                 octets += len(raw)
                 if octets > OCTETS_PER_TURN:
                     octets = 0
                     await asyncio.sleep(0)  # let heartbeats and confirms through
         await self._committer.commit(effects)
-        for delivery in done:
-            delivery.ack()
+        for item in done:
+            item.delivery.ack()
+        await self._contents.release(done)
 
     async def _take_feedback(
         self,
         returns: list[tuple[Delivery, Return, memoryview]],
         effects: Effects,
-        done: list[Delivery],
+        done: list[Handled],
     ) -> None:
         """Take what came to the addresses for complaints."""
         reports: list[Feedback] = []
-        origins: dict[str, Delivery] = {}
+        origins: dict[str, Handled] = {}
         for delivery, returned, body in returns:
             if not returned.feedback:
                 continue
-            raw = await self._raw(delivery, returned, body)
+            raw = await self._contents.fetch(delivery, returned, body)
             if raw is not None:
                 reports.append(self._feedback.read(returned, read(raw)))
-                origins[returned.id] = delivery
+                origins[returned.id] = Handled(delivery, returned)
                 await asyncio.sleep(0)
         if not reports:
             return
         waiting = await self._feedback.take(reports, effects)
-        for key, delivery in origins.items():
+        for key, item in origins.items():
             if key in waiting:
-                await delivery.retry(
+                await item.delivery.retry(
                     RequeueReason.MESSAGE_UNKNOWN, "its message is not in the store yet"
                 )
             else:
-                done.append(delivery)
+                done.append(item)
 
     async def _read(self, deliveries: list[Delivery]) -> list[tuple[Delivery, Return, memoryview]]:
         found = []
@@ -146,26 +155,21 @@ class ReturnsHandler:
             found.append((delivery, returned, body))
         return found
 
-    async def _raw(self, delivery: Delivery, returned: Return, body: memoryview) -> bytes | None:
-        if returned.body is None:
-            return bytes(body)
-        try:
-            return await self._database.bodies.get(returned.body)
-        except BodyGone as error:
-            await delivery.dead(str(error))
-            return None
+    def _is_too_many(self, returned: Return, effects: Effects) -> bool:
+        if self._messages.moment(returned.message_id, returned.id, self._clock()) is not None:
+            return False
+        effects.count(metrics.LEFT_OUT, "too many returns for one message")
+        _log.warning(
+            "too many returns for one message, this one is dropped",
+            id=returned.message_id,
+            returned=returned.id,
+        )
+        return True
 
     def _take(
         self, returned: Return, raw: bytes, record: MessageRecord | None, effects: Effects
-    ) -> None:
-        if self._messages.moment(returned.message_id, returned.id, self._clock()) is None:
-            effects.count(metrics.LEFT_OUT, "too many returns for one message")
-            _log.warning(
-                "too many returns for one message, this one is dropped",
-                id=returned.message_id,
-                returned=returned.id,
-            )
-            return
+    ) -> bool:
+        """Add what follows from a return; return whether it is forwarded."""
         mail = read(raw)
         found = understand(
             mail,
@@ -183,7 +187,7 @@ class ReturnsHandler:
                 returned=returned.id,
                 kind=found.kind,
             )
-            return
+            return False
         self._suppress(returned, record, found, effects)
         _log.debug(
             "return understood",
@@ -196,6 +200,7 @@ class ReturnsHandler:
             detail=found.detail,
             forwarded=bool(forwarded),
         )
+        return bool(forwarded)
 
     def _suppress(
         self, returned: Return, record: MessageRecord, found: Understanding, effects: Effects

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from postroad_ingress_http.access.scopes import allows
 from postroad_ingress_http.dashboard.forms import see_other
 from postroad_ingress_http.dashboard.visitor import Form, PagesOf, SignedIn
 from postroad_ingress_http.dependencies import FeedsOf
@@ -37,7 +38,9 @@ async def _list(
     return pages.answer(
         "feeds.html",
         owner=owner,
-        addresses=feeds.addresses(session.account, deployment=False),
+        addresses=feeds.addresses(
+            session.account, deployment=allows(session.scopes, "queues:read")
+        ),
         rows=found[:_PAGE],
         cursor=write_cursor(found[_PAGE - 1].id) if len(found) > _PAGE else None,
     )
