@@ -1,54 +1,41 @@
 """Feedback as a process that is killed at work, and without its database for a while."""
 
-import asyncio
-import contextlib
-import os
 import random
 import re
-import signal
-import socket
-import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import aio_pika
 import pytest
+from pymongo import AsyncMongoClient
 
 from postroad_common.broker.topology import EVENTS
-from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import Event, EventBatch, EventName, accepted, happened
-from postroad_common.schemas.features import Features
 from postroad_common.schemas.framing import encode
-from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store import Database
 from postroad_feedback.ingest import Ingest
 from postroad_feedback.message_cache import MessageCache
 from postroad_feedback.recovery import ABANDONED_SECONDS, Recovery
 from postroad_feedback.subscriptions import Subscriptions
+from postroad_testing import factories
+from postroad_testing.forwarder import Forwarder
+from postroad_testing.process import ServiceProcess
+from postroad_testing.queues import Queues
+from postroad_testing.waiting import until
 
 
 def story(number: int) -> list[Event]:
     now = time.time()
-    recipient = Recipient(id=new_id(now), address=f"reader{number}@example.com")
-    submission = Submission(
-        id=new_id(now),
-        account="acme",
-        credential="login",
-        source="smtp",
-        received=now,
-        envelope="sender@acme.test",
-        recipients=(recipient,),
-        features=Features(),
-        tags=("even",) if number % 2 == 0 else (),
-        expires=now + 3600,
-        size=1000,
+    sent = factories.submission(
+        f"reader{number}@example.com", tags=("even",) if number % 2 == 0 else ()
     )
+    recipient = sent.recipients[0]
     message = recipient.id
     return [
-        accepted(submission, recipient),
+        accepted(sent, recipient),
         happened(
             EventName.DELIVERED,
             message,
@@ -62,50 +49,16 @@ def story(number: int) -> list[Event]:
     ]
 
 
-class Feedback:
-    """The process."""
-
-    def __init__(self, amqp_url: str, mongodb_uri: str, log: Path) -> None:
-        self._log = log.open("ab")
-        self._environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("POSTROAD_")
-        } | {
-            "POSTROAD_AMQP_URL": amqp_url,
-            "POSTROAD_MONGODB_URI": mongodb_uri,
-            "POSTROAD_SECRET": "the secret of these tests",
-            "POSTROAD_METRICS_PORT": "0",
-        }
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "postroad_feedback",
-            env=self._environment,
-            stdout=self._log,
-            stderr=self._log,
-        )
-
-    async def end(self, number: signal.Signals) -> int:
-        assert self._process is not None
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(number)
-        return await asyncio.wait_for(self._process.wait(), 90)
-
-    async def close(self) -> None:
-        if self._process is not None:
-            await self.end(signal.SIGKILL)
-        self._log.close()
+@pytest.fixture
+def feedback(tmp_path: Path) -> Iterator[ServiceProcess]:
+    with ServiceProcess("feedback", tmp_path / "feedback.log") as process:
+        yield process
 
 
 async def publish(amqp_url: str, events: Sequence[Event], size: int) -> None:
-    connection = await aio_pika.connect(amqp_url)
-    async with connection:
-        channel = await connection.channel()
-        for start in range(0, len(events), size):
-            frame = encode(EventBatch(events=tuple(events[start : start + size])))
-            await channel.default_exchange.publish(aio_pika.Message(frame), EVENTS.name)
+    batches = (events[start : start + size] for start in range(0, len(events), size))
+    frames = [encode(EventBatch(events=tuple(batch))) for batch in batches]
+    await Queues(amqp_url).put(EVENTS.name, frames)
 
 
 @pytest.fixture
@@ -115,14 +68,21 @@ async def database(mongodb_uri: str) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def stored(database: Database) -> int:
-    return await database.events._events.count_documents({})
+async def until_stored(mongodb_uri: str, number: int) -> None:
+    """Wait until the log has so many events."""
+    await until_found(mongodb_uri, "events", {}, number)
 
 
-async def until_stored(database: Database, number: int, seconds: float = 90.0) -> None:
-    async with asyncio.timeout(seconds):
-        while await stored(database) < number:  # noqa: ASYNC110 - the condition is in the database
-            await asyncio.sleep(0.02)
+async def until_found(
+    mongodb_uri: str, collection: str, query: dict[str, Any], number: int
+) -> None:
+    async with AsyncMongoClient[dict[str, Any]](mongodb_uri) as client:
+        found = client.get_default_database()[collection]
+
+        async def enough() -> bool:
+            return await found.count_documents(query) >= number
+
+        await until(enough, what=f"{number} {collection} are stored")
 
 
 async def counts(database: Database, tag: str = "") -> Counter[str]:
@@ -141,27 +101,21 @@ async def finish(database: Database) -> None:
 
 
 async def test_counters_are_right_however_often_the_process_is_killed(
-    amqp_url: str, mongodb_uri: str, database: Database, tmp_path: Path
+    amqp_url: str, mongodb_uri: str, database: Database, feedback: ServiceProcess
 ):
     stories = [story(number) for number in range(900)]
     events = [event for told in stories for event in told]
     random.Random(7).shuffle(events)
-    feedback = Feedback(amqp_url, mongodb_uri, tmp_path / "feedback.log")
-    try:
-        await feedback.start()
-        await publish(amqp_url, events, 7)
-        for share in (0.1, 0.35, 0.6, 0.85):
-            await until_stored(database, int(len(events) * share))
-            await feedback.end(signal.SIGKILL)
-            await feedback.start()
-        await until_stored(database, len(events))
-        # What was in work when it was killed comes again, with the facts of its messages.
-        async with asyncio.timeout(90):
-            while await records(database) < 900:  # noqa: ASYNC110 - the condition is in the database
-                await asyncio.sleep(0.05)
-        await feedback.end(signal.SIGTERM)
-    finally:
-        await feedback.close()
+    feedback.start(AMQP_URL=amqp_url, MONGODB_URI=mongodb_uri)
+    await publish(amqp_url, events, 7)
+    for share in (0.1, 0.35, 0.6, 0.85):
+        await until_stored(mongodb_uri, int(len(events) * share))
+        await feedback.kill()
+        feedback.start()
+    await until_stored(mongodb_uri, len(events))
+    # What was in work when it was killed comes again, with the facts of its messages.
+    await until_found(mongodb_uri, "messages", {"submission": {"$exists": True}}, 900)
+    await feedback.end()
     await finish(database)
     expected = Counter(
         accepted=900,
@@ -179,73 +133,25 @@ async def test_counters_are_right_however_often_the_process_is_killed(
     assert (record.state, record.opens, record.clicks) == ("delivered", 1, 1)
 
 
-async def records(database: Database) -> int:
-    """How many messages are known with their facts."""
-    return await database.messages._messages.count_documents({"submission": {"$exists": True}})
-
-
-class Line:
-    """A TCP line to the database that can be cut and mended."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._target = host, port
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    async def mend(self) -> None:
-        self._server = await asyncio.start_server(self._pass_on, "127.0.0.1", self.port)
-
-    def cut(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in self._writers:
-            writer.transport.abort()
-
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(*self._target)
-        self._writers |= {writer, back}
-        await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
-        self._writers -= {writer, back}
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.transport.abort()
-
-
 async def test_without_the_database_events_wait_and_nothing_is_lost(
-    amqp_url: str, mongodb_uri: str, database: Database, tmp_path: Path
+    amqp_url: str, mongodb_uri: str, database: Database, feedback: ServiceProcess
 ):
-    match = re.search(r"@?([\w.]+):(\d+)/", mongodb_uri)
-    assert match is not None
-    line = Line(match[1], int(match[2]))
-    uri = mongodb_uri.replace(f"{match[1]}:{match[2]}", f"127.0.0.1:{line.port}")
+    line, uri = Forwarder.to(mongodb_uri, 27_017)
     uri = re.sub(r"replicaSet=\w+", "directConnection=true", uri)
-    log = tmp_path / "feedback.log"
-    feedback = Feedback(amqp_url, uri, log)
     events = [event for number in range(300) for event in story(number)]
-    try:
-        await feedback.start()
-        await publish(amqp_url, events[:600], 10)
-        await line.mend()
-        await until_stored(database, 300)
-        line.cut()
-        await publish(amqp_url, events[600:], 10)
-        async with asyncio.timeout(90):
-            while "held: something is away" not in log.read_text():  # noqa: ASYNC110 - a file
-                await asyncio.sleep(0.05)
-        await line.mend()
-        await until_stored(database, len(events))
-        assert await feedback.end(signal.SIGTERM) == 0
-    finally:
-        await feedback.close()
-        line.cut()
+    feedback.start(AMQP_URL=amqp_url, MONGODB_URI=uri)
+    await publish(amqp_url, events[:600], 10)
+    await line.open()
+    await until_stored(mongodb_uri, 300)
+    await line.close()
+    await publish(amqp_url, events[600:], 10)
+    await until(lambda: "held: something is away" in feedback.text())
+    await line.open()
+    await until_stored(mongodb_uri, len(events))
+    # What was stored when the line was cut comes again, with the facts of its messages.
+    await until_found(mongodb_uri, "messages", {"submission": {"$exists": True}}, 300)
+    assert await feedback.end() == 0
+    await line.close()
     await finish(database)
     found = await counts(database)
     assert (found["accepted"], found["opened_unique"]) == (300, 300)
