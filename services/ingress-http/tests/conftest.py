@@ -1,7 +1,7 @@
 """The whole application, in this process, on real RabbitMQ and MongoDB.
 
 `Site` is built as `main` builds it; requests go through ASGI, or through a real socket where that
-is the point. `Gate` is a TCP forwarder that tests close to make a server go away.
+is the point.
 """
 
 import asyncio
@@ -10,13 +10,11 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
-import aio_pika
 import httpx
 import pytest
 import pytest_asyncio
 from pymongo import AsyncMongoClient
 from starlette.types import ASGIApp
-from yarl import URL
 
 from postroad_common.broker import BrokerLink, EventWriter, Publisher
 from postroad_common.broker.topology import ACCEPTED
@@ -31,6 +29,8 @@ from postroad_ingress_http.access.bootstrap import Bootstrap
 from postroad_ingress_http.dependencies import Dependencies
 from postroad_ingress_http.main import build_dashboard, build_dependencies, build_limits
 from postroad_ingress_http.settings import Settings
+from postroad_testing.forwarder import Forwarder
+from postroad_testing.queues import Queues
 
 TOKEN = "pr_token_of_the_tests_0123456789"
 EMAIL = "admin@example.com"
@@ -60,23 +60,18 @@ class Site:
             headers={"Authorization": f"Bearer {TOKEN}", **headers},
         )
 
+    @property
+    def queues(self) -> Queues:
+        return Queues(self.amqp_url)
+
     async def submissions(self) -> list[tuple[Submission, bytes]]:
         """Take what lies on the queue of the transformer."""
-        found = []
-        connection = await aio_pika.connect(self.amqp_url)
-        async with connection:
-            queue = await (await connection.channel()).get_queue(ACCEPTED.name)
-            while (message := await queue.get(fail=False)) is not None:
-                submission, body = decode(Submission, message.body)
-                found.append((submission, bytes(body)))
-                await message.ack()
-        return found
+        decoded = [decode(Submission, frame) for frame in await self.queues.take(ACCEPTED.name)]
+        return [(submission, bytes(body)) for submission, body in decoded]
 
     async def empty(self) -> None:
         """Nothing is left on the queue of the transformer, whoever put it there."""
-        connection = await aio_pika.connect(self.amqp_url)
-        async with connection:
-            await (await (await connection.channel()).get_queue(ACCEPTED.name)).purge()
+        await self.queues.purge(ACCEPTED.name)
 
     @staticmethod
     def csrf_of(page: str) -> str:
@@ -89,43 +84,6 @@ class Site:
         """Return the one submission that lies on the queue."""
         (found,) = await self.submissions()
         return found
-
-
-class Gate:
-    """Forwards a port of its own to a server until it is closed."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._target = host, port
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-        self.port = 0
-
-    async def open(self) -> None:
-        self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def close(self) -> None:
-        """Stop listening and cut every connection."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in self._writers:
-            writer.transport.abort()
-
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.CancelledError):
-            far_reader, far_writer = await asyncio.open_connection(*self._target)
-            self._writers |= {writer, far_writer}
-            await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
-        self._writers -= {writer}
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.transport.abort()
 
 
 def settings_for(amqp_url: str, mongodb_uri: str, **more: object) -> Settings:
@@ -220,13 +178,14 @@ async def browser(site: Site) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-def gate() -> Callable[[str], Awaitable[tuple[Gate, str]]]:
-    """Return a gate in front of the server of a URL, and the URL that leads through it."""
+async def open_line() -> AsyncIterator[Callable[[str], Awaitable[tuple[Forwarder, str]]]]:
+    """Return what opens a line to the server of a URL, and gives the URL that leads through it."""
+    async with contextlib.AsyncExitStack() as stack:
 
-    async def make(url: str) -> tuple[Gate, str]:
-        parsed = URL(url)
-        made = Gate(parsed.host or "", parsed.port or 0)
-        await made.open()
-        return made, str(parsed.with_host("127.0.0.1").with_port(made.port))
+        async def make(url: str) -> tuple[Forwarder, str]:
+            line, through = Forwarder.to(url, 5672 if url.startswith("amqp") else 27_017)
+            await line.open()
+            stack.push_async_callback(line.close)
+            return line, through
 
-    return make
+        yield make

@@ -1,10 +1,7 @@
 """Servers that go away, clients that are slow, and the process as a whole."""
 
 import asyncio
-import os
 import re
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -26,13 +23,16 @@ from postroad_common.tokens import Keyring
 from postroad_ingress_http.dashboard.sessions import Sessions
 from postroad_ingress_http.http.connection import GuardedHttp
 from postroad_ingress_http.http.guard import HUNG_UP, Guard, Limits
+from postroad_testing.forwarder import Forwarder
 from postroad_testing.pace import at_most, timed
+from postroad_testing.ports import free_port
+from postroad_testing.process import ServiceProcess
 from postroad_testing.waiting import until
 
 WHOLE = {"envelope": "a@a.example", "recipient": "b@b.example", "body": "From: a@a.example\n\nhi\n"}
 LARGE = {**WHOLE, "body": "From: a@a.example\n\n" + "hello\n" * 60_000}
 
-MakeGate = Callable[[str], Awaitable[tuple[Any, str]]]
+OpenLine = Callable[[str], Awaitable[tuple[Forwarder, str]]]
 
 
 @pytest.fixture
@@ -71,14 +71,14 @@ async def until_accepted(
 async def test_broker_that_goes_away_is_503_and_then_heals(
     amqp_url: str,
     mongodb_uri: str,
-    gate: MakeGate,
+    open_line: OpenLine,
     run_site: Callable[..., Any],
     limit: float | None,
 ):
-    door, url = await gate(amqp_url)
+    line, url = await open_line(amqp_url)
     async with run_site(url, mongodb_uri) as site, site.client() as client:
         assert (await client.post("/v1/send", json=WHOLE)).status_code == 200
-        await door.close()
+        await line.close()
         for fields in (WHOLE, LARGE):
             with at_most(limit):
                 answer = await client.post("/v1/send", json=fields)
@@ -87,7 +87,7 @@ async def test_broker_that_goes_away_is_503_and_then_heals(
             assert answer.json()["error"]["code"] == "unavailable"
         assert (await client.get("/v1/queues")).status_code == 503
         assert (await client.get("/v1/credentials")).status_code == 200
-        await door.open()
+        await line.open()
         await until_accepted(client, WHOLE)
 
 
@@ -95,15 +95,15 @@ async def test_broker_that_goes_away_is_503_and_then_heals(
 async def test_database_that_goes_away_leaves_small_mail_of_known_tokens_flowing(
     amqp_url: str,
     mongodb_uri: str,
-    gate: MakeGate,
+    open_line: OpenLine,
     run_site: Callable[..., Any],
     limit: float | None,
 ):
-    door, url = await gate(mongodb_uri)
+    line, url = await open_line(mongodb_uri)
     url = url.replace("replicaSet=", "directConnection=true&x=").split("&x=")[0]
     async with run_site(amqp_url, url) as site, site.client() as client:
         assert (await client.post("/v1/send", json=WHOLE)).status_code == 200
-        await door.close()
+        await line.close()
         site.dependencies.authenticator._clock = lambda: time.monotonic() + 60
         with at_most(limit):
             answer = await client.post("/v1/send", json=WHOLE)
@@ -118,20 +118,20 @@ async def test_database_that_goes_away_leaves_small_mail_of_known_tokens_flowing
             )
         assert [answer.status_code for answer in answers] == [503] * 5
         assert (await client.get("/dashboard/login")).status_code == 200
-        await door.open()
+        await line.open()
         await until_accepted(client, LARGE)
 
 
 async def test_request_that_died_between_queue_and_answer_is_repeated_with_the_same_ids(
-    amqp_url: str, mongodb_uri: str, gate: MakeGate, run_site: Callable[..., Any]
+    amqp_url: str, mongodb_uri: str, open_line: OpenLine, run_site: Callable[..., Any]
 ):
-    door, url = await gate(amqp_url)
+    line, url = await open_line(amqp_url)
     headers = {"Idempotency-Key": "k"}
     async with run_site(url, mongodb_uri) as site, site.client() as client:
-        await door.close()
+        await line.close()
         assert (await client.post("/v1/send", json=WHOLE, headers=headers)).status_code == 503
         claim = await site.database.idempotency.begin("main", "k", "other", stale_seconds=60)
-        await door.open()
+        await line.open()
         answer = await until_accepted(client, WHOLE, headers)
         expected = derived_id(claim.created, "rest", "main", "k", "b@b.example")
         assert answer.json() == {expected: "b@b.example"}
@@ -273,65 +273,32 @@ async def test_fault_of_ours_is_500_without_details(listener: HttpListener):
     assert "secret-detail" not in answer.text
 
 
-class Process:
-    """`python -m postroad_ingress_http`."""
-
-    def __init__(self, **environment: str) -> None:
-        clean = {key: value for key, value in os.environ.items() if "POSTROAD" not in key}
-        self._environment = clean | environment
-
-    async def start(self) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "postroad_ingress_http",
-            env=self._environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-
-
 async def test_process_gets_ready_creates_the_first_account_and_drains(
-    amqp_url: str, mongodb_uri: str, unused_tcp_port_factory: Callable[[], int]
+    amqp_url: str, mongodb_uri: str, tmp_path: Path
 ):
-    port, operations = unused_tcp_port_factory(), unused_tcp_port_factory()
-    running = await Process(
-        POSTROAD_AMQP_URL=amqp_url,
-        POSTROAD_MONGODB_URI=mongodb_uri,
-        POSTROAD_SECRET="0123456789abcdef",
-        POSTROAD_HTTP_PORT=str(port),
-        POSTROAD_METRICS_PORT=str(operations),
-        POSTROAD_ADMIN_EMAIL="me@x.example",
-        POSTROAD_ADMIN_PASSWORD="my password",
-        POSTROAD_ADMIN_TOKEN="pr_first_token_012345",
-    ).start()
-    try:
-        async with (
-            asyncio.timeout(90),
-            httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{port}",
-                headers={"Authorization": "Bearer pr_first_token_012345"},
-            ) as client,
-        ):
-            while True:
-                try:
-                    ready = await client.get(f"http://127.0.0.1:{operations}/readyz")
-                    if ready.status_code == 200:
-                        break
-                except httpx.TransportError:
-                    pass
-                await asyncio.sleep(0.1)
+    port = free_port()
+    running = ServiceProcess(
+        "ingress-http",
+        tmp_path / "log",
+        AMQP_URL=amqp_url,
+        MONGODB_URI=mongodb_uri,
+        HTTP_PORT=str(port),
+        ADMIN_EMAIL="me@x.example",
+        ADMIN_PASSWORD="my password",
+        ADMIN_TOKEN="pr_first_token_012345",
+    )
+    with running.start():
+        await running.logged("started")
+        await until(running.is_ready)
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}",
+            headers={"Authorization": "Bearer pr_first_token_012345"},
+            timeout=90,
+        ) as client:
             assert (await client.post("/v1/send", json=WHOLE)).status_code == 200
-            running.send_signal(signal.SIGTERM)
-            output, errors = await running.communicate()
-        assert running.returncode == 0, errors
-        assert b"Traceback" not in output + errors
-        assert b"pr_first_token" not in output + errors
-        assert b"my password" not in output + errors
-    finally:
-        if running.returncode is None:
-            running.kill()
-            await running.wait()
+        assert await running.end() == 0
+    for secret in ("Traceback", "pr_first_token", "my password"):
+        assert secret not in running.text()
 
 
 @pytest.mark.parametrize(
@@ -358,21 +325,21 @@ def test_limits_are_read_from_their_section_only(request: pytest.FixtureRequest)
     assert (settings.limits.http.rate, settings.limits.http.requests) == (7, 1000)
 
 
-async def test_process_with_wrong_settings_says_which_and_ends():
-    running = await Process(
-        POSTROAD_AMQP_URL="amqp://x/",
-        POSTROAD_MONGODB_URI="mongodb://x/",
-        POSTROAD_SECRET="0123456789abcdef",
-        POSTROAD_HTTP_PORT="many",
-        POSTROAD_ADMIN_PASSWORD="short",
-        POSTROAD_LIMITS="{",
-        POSTROAD_HTTP_URL="ftp://x",
-    ).start()
-    async with asyncio.timeout(90):
-        _, errors = await running.communicate()
-    assert running.returncode == 2
-    assert b"Traceback" not in errors
-    text = errors.decode()
+async def test_process_with_wrong_settings_says_which_and_ends(tmp_path: Path):
+    running = ServiceProcess(
+        "ingress-http",
+        tmp_path / "log",
+        AMQP_URL="amqp://x/",
+        MONGODB_URI="mongodb://x/",
+        HTTP_PORT="many",
+        ADMIN_PASSWORD="short",
+        LIMITS="{",
+        HTTP_URL="ftp://x",
+    )
+    with running.start():
+        assert await running.ended() == 2
+    text = running.text()
+    assert "Traceback" not in text
     for name in ("HTTP_PORT", "ADMIN_PASSWORD", "LIMITS", "HTTP_URL"):
         assert f"POSTROAD_{name}" in text, text
     assert "short\n" not in text

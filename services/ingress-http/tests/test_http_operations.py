@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import aio_pika
 import httpx
 import pytest
 from pymongo import AsyncMongoClient
@@ -17,6 +16,7 @@ from postroad_common.schemas.framing import encode
 from postroad_common.schemas.lanes import NO_DIRECTIVES, LaneState, Phase
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.store.backlogs import BacklogRecord
+from postroad_testing.queues import channel
 from postroad_testing.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -91,9 +91,8 @@ async def test_backlog_of_a_lane_is_counted(api: httpx.AsyncClient, site: Any):
         return bool(waiting == {"memory": 2, "backlog": 3, "parked": 0})
 
     await until(is_counted)
-    connection = await aio_pika.connect(site.amqp_url)
-    async with connection:
-        await (await connection.channel()).queue_delete(queue.name)
+    async with channel(site.amqp_url) as opened:
+        await opened.queue_delete(queue.name)
     waiting = (await api.get(f"/v1/lanes/{quote(key)}")).json()["waiting"]
     assert waiting["backlog"] == 0
 
