@@ -148,7 +148,7 @@ class ServiceProcess:
     def operations(self, path: str) -> httpx.Response:
         """Ask the operations listener, as soon as it is there, for `path`."""
         port = self.wait_logged("started")["operations_port"]
-        return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5, trust_env=False)
+        return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE, trust_env=False)
 
     def is_ready(self) -> bool:
         """Say whether the service says that it is ready."""
