@@ -7,21 +7,16 @@ listeners on a thread of this process (`ingress_with`): milliseconds instead of 
 import asyncio
 import base64
 import contextlib
+import itertools
 import json
 import os
-import queue
 import signal
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aio_pika
 import pytest
 import uvloop
 
@@ -46,10 +41,12 @@ from postroad_ingress_smtp.settings import Settings
 from postroad_stack.certificates import Certificates, ensure_certificates
 from postroad_stack.stack import Stack
 from postroad_testing.lineclient import LineClient
+from postroad_testing.process import ServiceProcess
+from postroad_testing.queues import Queues
+from postroad_testing.waiting import PATIENCE, until, wait_until
 
 SECRET = "a-secret-of-the-tests-long-enough"
 BOUNCE_DOMAIN = "bounce.postroad.test"
-PATIENCE = 90.0  # seconds; reached only by a failing test
 IMPATIENT = (
     "from postroad_common import memory; memory.INTERVAL = {seconds};"
     "from postroad_ingress_smtp.main import main; main()"
@@ -172,54 +169,31 @@ def feedback_addresses() -> FeedbackAddresses:
     return FeedbackAddresses(Keyring((SECRET,)), BOUNCE_DOMAIN)
 
 
-@dataclass
 class Broker:
-    """The queues behind the service, for looking at what it published."""
+    """The queues after the service, for looking at what it published."""
 
-    url: str
+    def __init__(self, amqp_url: str) -> None:
+        self._queues = Queues(amqp_url)
 
     def take(self, count: int, queue_name: str = topology.ACCEPTED.name) -> list[bytes]:
         """Exactly the next `count` frames of the queue."""
+        frames: list[bytes] = []
 
-        async def run() -> list[bytes]:
-            connection = await aio_pika.connect(self.url)
-            async with connection:
-                channel = await connection.channel()
-                declared = await channel.get_queue(queue_name)
-                frames: list[bytes] = []
-                async with asyncio.timeout(PATIENCE):
-                    while len(frames) < count:
-                        message = await declared.get(fail=False)
-                        if message is not None:
-                            await message.ack()
-                            frames.append(message.body)
-                return frames
+        async def enough() -> bool:
+            frames.extend(await self._queues.take(queue_name, count - len(frames)))
+            return len(frames) == count
 
-        return asyncio.run(run())
+        asyncio.run(until(enough, what=f"{count} frames are on {queue_name}"))
+        return frames
 
     def count(self, queue_name: str = topology.ACCEPTED.name) -> int:
         """How many messages are on the queue."""
-
-        async def run() -> int:
-            connection = await aio_pika.connect(self.url)
-            async with connection:
-                channel = await connection.channel()
-                declared = await channel.declare_queue(queue_name, passive=True)
-                return int(declared.declaration_result.message_count or 0)
-
-        return asyncio.run(run())
+        return asyncio.run(self._queues.depth(queue_name))
 
     def purge(self) -> None:
         """Forget what earlier tests left."""
-
-        async def run() -> None:
-            connection = await aio_pika.connect(self.url)
-            async with connection:
-                channel = await connection.channel()
-                for name in (topology.ACCEPTED.name, topology.RETURNS.name, topology.EVENTS.name):
-                    await (await channel.get_queue(name)).purge()
-
-        asyncio.run(run())
+        names = (topology.ACCEPTED.name, topology.RETURNS.name, topology.EVENTS.name)
+        asyncio.run(self._queues.purge(*names))
 
     def submission(self) -> tuple[Submission, bytes]:
         submission, body = decode(Submission, self.take(1)[0])
@@ -260,95 +234,38 @@ class Listening:
         return client
 
 
-@dataclass
 class Ingress(Listening):
     """A running ingress-smtp process."""
 
-    process: "subprocess.Popen[str] | None" = None
-    log: list[dict[str, Any]] = field(default_factory=list)
-    _lines: "queue.Queue[str | None]" = field(default_factory=queue.Queue)
+    def __init__(self, certificates: Certificates, process: ServiceProcess) -> None:
+        super().__init__(certificates)
+        self.process = process
+        process.start().wait_logged("started")
+        self.ports |= {each["listener"]: each["port"] for each in process.entries("listening")}
+        wait_until(self.ready, what=f"ingress-smtp is ready: {process.text()}")
 
-    def wait_started(self) -> None:
-        def read() -> None:
-            assert self.process is not None
-            assert self.process.stdout is not None
-            for line in self.process.stdout:
-                self._lines.put(line)
-            self._lines.put(None)
-
-        threading.Thread(target=read, daemon=True).start()
-        deadline = time.monotonic() + PATIENCE
-        while "operations" not in self.ports:
-            assert time.monotonic() < deadline, self.log
-            self._take_line(1.0)
-        while not self.ready():
-            assert time.monotonic() < deadline, self.log
-            self.drain_log(0.05)
-
-    def _take_line(self, patience: float) -> bool:
-        try:
-            line = self._lines.get(timeout=patience)
-        except queue.Empty:
-            return False
-        assert line is not None, f"the service ended: {self.log}"
-        with contextlib.suppress(json.JSONDecodeError):
-            entry = json.loads(line)
-            self.log.append(entry)
-            if entry["event"] == "listening":
-                self.ports[entry["listener"]] = entry["port"]
-            elif entry["event"] == "started":
-                self.ports["operations"] = entry["operations_port"]
-        return True
-
-    def drain_log(self, patience: float = 0.0) -> None:
-        while self._take_line(patience):
-            patience = 0.0
+    def ready(self) -> bool:
+        return self.process.is_ready()
 
     def wait_log(self, event: str) -> dict[str, Any]:
         """Return the first log entry of that name, as soon as it is there."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            for entry in self.log:
-                if entry["event"] == event:
-                    return entry
-            assert time.monotonic() < deadline, self.log
-            with contextlib.suppress(AssertionError):
-                self._take_line(0.1)
-
-    def get(self, path: str) -> str:
-        url = f"http://127.0.0.1:{self.ports['operations']}{path}"
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return str(answer.read().decode())
-
-    def ready(self) -> bool:
-        try:
-            return bool(json.loads(self.get("/readyz"))["ready"])
-        except OSError:
-            return False
+        return self.process.wait_logged(event)
 
     def metric(self, line: str) -> float:
         """Return the value of the metric with this name and labels; 0.0 if it is not there yet."""
-        for row in self.get("/metrics").splitlines():
-            if row.startswith(line + " "):
-                return float(row.rpartition(" ")[2])
-        return 0.0
-
-    def resident(self) -> int:
-        """Octets of memory in use."""
-        text = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii")
-        return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return self.process.metric(line)
 
     def stop(self) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE)
+        """End it as the system does, and return its exit code."""
+        self.process.send(signal.SIGTERM)
+        return self.process.wait()
 
 
-def _environment(
+def _settings(
     servers: Servers, certificates: Certificates, limits: Mapping[str, Any] | None, **more: str
 ) -> dict[str, str]:
     """Return the settings of an ingress; `more` are others in capitals, without the prefix."""
-    settings = {
+    return {
         "AMQP_URL": servers.amqp_url,
         "MONGODB_URI": servers.mongodb_uri,
         "SECRET": SECRET,
@@ -363,45 +280,35 @@ def _environment(
         "LIMITS": json.dumps({"smtp": {"auth_delay_seconds": 0, **(limits or {})}}),
         **more,
     }
-    return {f"POSTROAD_{name}": value for name, value in settings.items()}
 
 
 @pytest.fixture(scope="session")
-def start_ingress(servers: Servers, certificates: Certificates) -> Iterator[Callable[..., Ingress]]:
+def start_ingress(
+    servers: Servers, certificates: Certificates, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Ingress]]:
     """Return what starts a process; its keywords are `limits` and settings in capitals.
 
     With `tidy_seconds` it gives memory back so often, instead of every 20 seconds.
     """
-    started: list[Ingress] = []
+    folder = tmp_path_factory.mktemp("ingress-smtp")
+    with contextlib.ExitStack() as stack:
+        numbers = itertools.count()
 
-    def start(
-        limits: Mapping[str, Any] | None = None,
-        *,
-        tidy_seconds: float | None = None,
-        **settings: str,
-    ) -> Ingress:
-        program = ["-m", "postroad_ingress_smtp"]
-        if tidy_seconds is not None:
-            program = ["-c", IMPATIENT.format(seconds=tidy_seconds)]
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("POSTROAD_")
-        } | _environment(servers, certificates, limits, **settings)
-        process = subprocess.Popen(
-            [sys.executable, *program],
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        ingress = Ingress(certificates, process=process)
-        started.append(ingress)
-        ingress.wait_started()
-        return ingress
+        def start(
+            limits: Mapping[str, Any] | None = None,
+            *,
+            tidy_seconds: float | None = None,
+            **settings: str,
+        ) -> Ingress:
+            process = ServiceProcess(
+                "ingress-smtp",
+                folder / f"{next(numbers)}.log",
+                code=None if tidy_seconds is None else IMPATIENT.format(seconds=tidy_seconds),
+                **_settings(servers, certificates, limits, **settings),
+            )
+            return Ingress(certificates, stack.enter_context(process))
 
-    yield start
-    for ingress in started:
-        if ingress.process.poll() is None:
-            ingress.process.kill()
-        ingress.process.wait(PATIENCE)
+        yield start
 
 
 class Thread:
@@ -476,8 +383,9 @@ def ingress_with(
                 for name in os.environ:
                     if name.startswith("POSTROAD_") and not name.startswith("POSTROAD_TEST_"):
                         patch.delenv(name)
-                for name, value in _environment(servers, certificates, limits, **settings).items():
-                    patch.setenv(name, value)
+                given = _settings(servers, certificates, limits, **settings)
+                for name, value in given.items():
+                    patch.setenv(f"POSTROAD_{name}", value)
                 read = load(Settings)
             context, ports = thread.run(thread.open(read))
             opened[key] = context, Listening(certificates, ports)
@@ -496,8 +404,5 @@ def common_ingress(start_ingress: Callable[..., Ingress]) -> Ingress:
 @pytest.fixture
 def ingress(common_ingress: Ingress) -> Ingress:
     """One process with the default limits, but failed logins answered at once."""
-    deadline = time.monotonic() + PATIENCE
-    while not common_ingress.ready():  # an earlier test may have taken its broker away
-        assert time.monotonic() < deadline
-        common_ingress.drain_log(0.05)
+    wait_until(common_ingress.ready)  # an earlier test may have taken its broker away
     return common_ingress
