@@ -8,6 +8,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from postroad_common import metrics
 from postroad_common.broker import topology
 from postroad_common.settings import ServiceSettings, describe
@@ -62,6 +64,7 @@ def configuration() -> str:
         "|---|---|---|---|",
         *(_row(rows[name], users[name]) for name in others),
         "",
+        *_limits(),
         "## The `postroad` command",
         "",
         "| name | meaning |",
@@ -74,9 +77,37 @@ def configuration() -> str:
     return "\n".join(lines)
 
 
+def _limits() -> list[str]:
+    """Return a table for each section of `POSTROAD_LIMITS`: its names, defaults and units."""
+    lines = ["## Limits of the two ingresses", ""]
+    lines += ["`POSTROAD_LIMITS` is JSON with these two sections. All limits hold per process."]
+    for section, service in (("smtp", "ingress-smtp"), ("http", "ingress-http")):
+        limits = getattr(settings_of(service).model_fields["limits"].get_default(), section)
+        lines += ["", f"### `{section}`, of {service}", ""]
+        lines += ["| name | default | unit | meaning |", "|---|---|---|---|"]
+        for name, field in type(limits).model_fields.items():
+            text = (field.description or "").replace("|", "\\|")
+            default = f"{getattr(limits, name):,}".removesuffix(".0")
+            lines.append(f"| `{name}` | {default} | {_unit(name, text)} | {text} |")
+    return [*lines, ""]
+
+
+def _unit(name: str, description: str) -> str:
+    """Return the unit of a limit, as its name or description tells it."""
+    if name.endswith("_seconds"):
+        return "seconds"
+    if name.endswith("rate"):
+        return "octets per second" if description.startswith("Octets") else "per second"
+    if name.endswith(("_per_minute", "_per_hour")):
+        return name[name.rindex("per_") :].replace("_", " ")
+    return "octets" if "memory" in name or description.startswith("Octets") else "number"
+
+
 def _row(row: dict[str, str], services: list[str] | None) -> str:
     default = row["default"]
     shown = "required" if default == "required" else "-" if default is None else f"`{default}`"
+    if isinstance(default, BaseModel):
+        shown = "[below](#limits-of-the-two-ingresses)"
     text = f"{row['title']}: {row['description']}".replace("|", "\\|").replace("\n", " ")
     used = "" if services is None else f" {', '.join(services)} |"
     return f"| `{row['name']}` | {text} | {str(shown).replace('|', chr(92) + '|')} |{used}"

@@ -26,6 +26,8 @@ _SECRETS_DIR = "POSTROAD_SECRETS_DIR"
 _TESTS = "POSTROAD_TEST_"  # tells the tests which servers to use, and may stand in any shell
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+Port = Annotated[int, Field(ge=0, le=65_535)]
+"""Where a service listens; 0 takes a free one."""
 S = TypeVar("S", bound="ServiceSettings")
 
 
@@ -69,10 +71,8 @@ class ServiceSettings(EnvironmentSettings):
     bind: str = Field(
         default="127.0.0.1", title="Listen address", description="0.0.0.0 or :: inside a container"
     )
-    metrics_port: int = Field(
+    metrics_port: Port = Field(
         default=9400,
-        ge=0,
-        le=65535,
         title="Operations port",
         description="/livez, /readyz and /metrics; 0 takes a free one",
     )
@@ -93,17 +93,13 @@ class ServiceSettings(EnvironmentSettings):
         description="each file in it is a setting, named like the variable (POSTROAD_SECRET); the "
         "variable wins where both are there",
     )
-    grace_seconds: float = Field(
+    grace_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=25.0,
-        gt=0,
-        le=3600,
         title="Grace time",
         description="seconds between SIGTERM and the end of what has not finished by then",
     )
-    inline_body_max: int = Field(
+    inline_body_max: Annotated[int, Field(ge=0, le=8_388_608)] = Field(
         default=131_072,
-        ge=0,
-        le=8_388_608,
         title="Largest body on the broker",
         description="octets; larger bodies are stored once and travel as a reference",
     )

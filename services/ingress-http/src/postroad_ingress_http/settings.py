@@ -19,6 +19,7 @@ from postroad_common.settings import (
     BounceSettings,
     DnsSettings,
     MessageSettings,
+    Port,
     ProxySettings,
     ServiceSettings,
 )
@@ -78,9 +79,7 @@ def _explain(error: ValidationError) -> str:
 class Settings(ServiceSettings, MessageSettings, DnsSettings, ProxySettings, BounceSettings):
     """The settings of ingress-http."""
 
-    http_port: int = Field(
-        default=8080, ge=0, le=65535, title="HTTP port", description="REST API and dashboard"
-    )
+    http_port: Port = Field(default=8080, title="HTTP port", description="REST API and dashboard")
     http_url: str | None = Field(
         default=None,
         title="Public URL",

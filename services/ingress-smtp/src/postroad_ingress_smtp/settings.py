@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
-from postroad_common.settings import BounceSettings, MessageSettings, ServiceSettings
+from postroad_common.settings import BounceSettings, MessageSettings, Port, ServiceSettings
 from postroad_ingress_smtp.limits import Limits
 from postroad_ingress_smtp.proxy import Network
 
@@ -61,24 +61,18 @@ def _explain(error: ValidationError) -> str:
 class Settings(ServiceSettings, BounceSettings, MessageSettings):
     """Everything ingress-smtp can be told."""
 
-    smtp_port: int = Field(
+    smtp_port: Port = Field(
         default=5587,
-        ge=0,
-        le=65535,
         title="Submission port",
         description="mail from applications, STARTTLS mandatory; 0 takes a free one",
     )
-    smtps_port: int = Field(
+    smtps_port: Port = Field(
         default=5465,
-        ge=0,
-        le=65535,
         title="Submission port with TLS",
         description="mail from applications, TLS from the first octet; 0 takes a free one",
     )
-    mx_port: int = Field(
+    mx_port: Port = Field(
         default=5025,
-        ge=0,
-        le=65535,
         title="MX port",
         description="mail returned to bounce addresses; 0 takes a free one",
     )

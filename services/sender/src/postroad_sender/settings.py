@@ -89,7 +89,7 @@ class Settings(ServiceSettings, DnsSettings, SpoolSettings, MessageSettings):
         le=5000,
         title="Backlog queues",
         description="most lanes of one sender process that may have a queue of their own for what "
-        "waits; the waiting rooms serve the others",
+        "waits; the mail of other lanes waits in the retry tiers",
     )
 
     dnssec: Literal["off", "trusted"] = Field(

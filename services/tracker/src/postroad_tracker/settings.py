@@ -2,14 +2,20 @@
 
 from pydantic import Field
 
-from postroad_common.settings import ProxySettings, ServiceSettings, SpoolSettings, TrackingSettings
+from postroad_common.settings import (
+    Port,
+    ProxySettings,
+    ServiceSettings,
+    SpoolSettings,
+    TrackingSettings,
+)
 
 
 class Settings(ServiceSettings, TrackingSettings, SpoolSettings, ProxySettings):
     """See the parents for what is shared."""
 
-    tracker_port: int = Field(
-        default=8081, ge=0, le=65535, title="Tracker port", description="HTTP; 0 takes a free one"
+    tracker_port: Port = Field(
+        default=8081, title="Tracker port", description="HTTP; 0 takes a free one"
     )
     spool_max_bytes: int = Field(
         default=268_435_456,

@@ -142,7 +142,7 @@ def bounce(api: RestClient, /, *, key: str, as_json: bool, **options: Any) -> No
     if not options["yes"]:
         waiting = api.get(path("lanes", key))["waiting"]
         count = waiting["memory"] + (waiting["backlog"] or 0)
-        click.confirm(f"Let {count} messages (and what is parked) fail for good?", abort=True)
+        click.confirm(f"Let {count} messages (and those in retry tiers) fail for good?", abort=True)
     order = {"reply": options["reply"], "before": options["before"]}
     _direct(api, key, _with_reason({"bounce": order}, options["reason"]), as_json=as_json)
 

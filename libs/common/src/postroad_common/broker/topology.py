@@ -76,7 +76,7 @@ class RetryTier:
 
     @property
     def queue(self) -> Queue:
-        """The waiting room: expired messages are dead-lettered to the outbound exchange."""
+        """Where messages wait; those whose time is over go to the outbound exchange."""
         return Queue(
             self.name,
             f"messages that wait {self.seconds} s before they are tried (or wait) again",

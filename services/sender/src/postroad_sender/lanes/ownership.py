@@ -138,7 +138,7 @@ class Ownership:
                 *(self._release(shard) for shard in leaving),
             )
         except (BrokerAway, Unroutable) as error:
-            _log.info("nobody hears us knock", error=str(error))
+            _log.info("probes could not be published", error=str(error))
 
 
 def _is_in_line(shard: Shard) -> bool:

@@ -28,7 +28,7 @@ _log = structlog.get_logger("caps")
 
 
 class LeaseStore(Protocol):
-    """What a tally needs of `store.leases`."""
+    """What a quota needs of `store.leases`."""
 
     def lease(self, name: str, day: int, many: int, most: int) -> Awaitable[Grant]:
         """Lease a part."""
