@@ -19,6 +19,7 @@ _RABBITMQ_FILE = f"""
 FROM {PYTHON}
 RUN apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y \
     --no-install-recommends rabbitmq-server
+ENV PATH=/usr/lib/rabbitmq/bin:/usr/sbin:/usr/bin:/sbin:/bin
 USER rabbitmq
 CMD ["/usr/lib/rabbitmq/bin/rabbitmq-server"]
 """

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 import standins
-from engine import Engine, engine
+from engine import Engine
 
 from postroad_sink.client import SinkClient
 
@@ -46,12 +46,6 @@ def _free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
-
-
-@pytest.fixture(scope="module")
-def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with engine(tmp_path_factory.mktemp("engine")) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,13 @@ SUBCOMMANDS = {
         "local.prepare",
         "Fetch and install what `up` would, and say where RabbitMQ and MongoDB come from.",
     ),
+    "backup": Place(
+        "local.backup",
+        "Write the whole database into FOLDER, as it is at one moment; mail flows on.",
+    ),
+    "restore": Place(
+        "local.backup", "Put the database of a backup back; what is there already stays as it is."
+    ),
     "demo": Place(
         "demo.command",
         "Send a real mail through a whole Postroad and show everything that happens to it.",

@@ -2,7 +2,6 @@
 
 The command line, the configuration files, the ports and the data are exactly those that the program
 has on this machine (`servers.rabbitmq`, `servers.mongodb`); only the binary comes from the image.
-Not yet run against a real Docker engine.
 """
 
 import asyncio

@@ -1,15 +1,18 @@
-"""Asks whether a Docker engine is there that can share this machine's network and folders.
-
-Not yet run against a real Docker engine.
-"""
+"""Asks whether a Docker engine is there that can share this machine's network and folders."""
 
 import contextlib
+import os
+import socket
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 from postroad_stack.errors import StackError
 
 _TRY = 5
+_SOCKET = "unix:///var/run/docker.sock"
+_UNIX = "unix://"
+_CREDENTIALS = struct.Struct("3i")  # process, user, group
 
 
 def answers(*, required: bool) -> bool:
@@ -57,8 +60,6 @@ def fetch(image: str, say: Callable[[str], None]) -> None:
 
 
 def _problem() -> str | None:
-    if Path("/.dockerenv").exists():
-        return "this is a container itself"
     import docker  # noqa: PLC0415  (slow to import, and needed by this question only)
     from docker.errors import DockerException  # noqa: PLC0415
 
@@ -69,4 +70,30 @@ def _problem() -> str | None:
             client.ping()
     except DockerException as error:
         return str(error).splitlines()[0]
-    return None
+    return _elsewhere(os.environ.get("DOCKER_HOST") or _SOCKET)
+
+
+def _elsewhere(host: str) -> str | None:
+    """Say why the engine behind a socket is not on this machine, as it is seen from here.
+
+    The kernel tells which process listens there: none that we could see, or one of another network,
+    where this is a container that was lent the socket of the engine that runs it.
+    """
+    reason = "the engine is outside of the container that this is"
+    if not host.startswith(_UNIX):
+        return None
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_TRY)
+            connection.connect(host.removeprefix(_UNIX))
+            size = _CREDENTIALS.size
+            found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        process, _, _ = _CREDENTIALS.unpack(found)
+        if process == 0:
+            return reason
+        theirs, ours = (Path(f"/proc/{name}/ns/net").stat().st_ino for name in (process, "self"))
+    except PermissionError:
+        return None  # it is root's, and this is not: it can be seen, so it is here
+    except OSError as error:
+        return str(error)
+    return None if theirs == ours else reason

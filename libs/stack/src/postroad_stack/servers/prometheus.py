@@ -8,13 +8,15 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from postroad_stack.ports import PortBook
 from postroad_stack.processes.program import Program
-from postroad_stack.processes.readiness import HealthPages
 from postroad_stack.servers import debian
 from postroad_stack.state_dir import StateDir, write_atomically
+
+if TYPE_CHECKING:  # it brings an HTTP client, which the command can do without
+    from postroad_stack.processes.readiness import HealthPages
 
 NAME = "prometheus"
 RULES = Path(__file__).resolve().parents[5] / "deploy" / "monitoring" / "rules"
@@ -48,7 +50,7 @@ def program(
     inherited: Mapping[str, str],
     *,
     targets: Mapping[str, Sequence[str]],
-    pages: HealthPages,
+    pages: "HealthPages",
     interval: float,
 ) -> Program:
     """Return the program, with its configuration written.
