@@ -494,3 +494,26 @@ async def test_a_large_return_that_is_needed_still_goes_soon_after(bench: "Bench
         return await _is_gone(bench, stored)
 
     await until(purged, what="the body expires within days")
+
+
+@pytest.mark.parametrize("charset", [b"utf-7", b"utf-16-le", b"unicode_escape"])
+async def test_a_return_that_decodes_to_lone_surrogates_is_handled(bench: "Bench", charset: bytes):
+    """Nothing can encode them: such text would come back for ever."""
+    evil = b"=?" + charset + b"?Q?+2AA-=00=D8\\ud800?="
+    raw = (
+        HARD.replace(b"Subject: Undelivered", b"Subject: " + evil + b" Undelivered", 1)
+        .replace(b"charset=us-ascii", b"charset=" + charset)
+        .replace(b"User unknown", b"User unknown " + evil + b" \xed\xa0\x80 \xff")
+    )
+    message = await bench.message()
+    await bench.returned(message, raw)
+    await bench.returned("", raw, feedback="open")
+    await bench.until(lambda: bool(bench.events and bench.outbound))
+    await bench.idle()
+    assert bench.events[0].event is EventName.BOUNCED
+    assert bench.events[0].facts["class"] == "no-such-user"
+    kept = await bench.database.feedback_reports.list("")
+    assert kept
+    kept[0].text.encode()
+    kept[0].subject.encode()
+    assert await bench.count(f"{RETURNS.name}.dead") == 0

@@ -3,12 +3,11 @@
 Which features its headers switch is in `postroad_common.mail.control`.
 """
 
-import email.errors
-import email.header
 import re
 from dataclasses import dataclass
 
 from postroad_common.mail.control import header_end
+from postroad_common.mail.decoding import decode_words
 from postroad_common.mail.reply import Reply
 from postroad_ingress_smtp import replies
 from postroad_smtp.server.lineends import Content, LineEnds
@@ -96,9 +95,4 @@ def read_subject(raw: bytes, header: bytes) -> str:
             break
         end += 2
     value = _UNFOLD.sub(b"", raw[start:end]).strip().decode("utf-8", "replace")
-    if "=?" not in value:
-        return value
-    try:
-        return str(email.header.make_header(email.header.decode_header(value)))
-    except (ValueError, LookupError, email.errors.MessageError):  # encoded words that are none
-        return value
+    return decode_words(value)

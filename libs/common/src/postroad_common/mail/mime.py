@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from postroad_common.mail.decoding import decode_text, from_base64, strip_html
+from postroad_common.mail.decoding import decode_text, from_base64, scrub, strip_html
 
 MAX_DEPTH = 8
 MAX_PARTS = 64
@@ -120,6 +120,7 @@ def read_headers(block: bytes) -> Headers:
             continue
         if damaged:
             value = decode_text(value.encode("utf-8", "surrogateescape"), "")
+            name = scrub(name)
         fields.append((name.lower(), value.strip()))
         if len(fields) >= MAX_HEADERS:
             break

@@ -59,7 +59,7 @@ class MailContent:
     def headers(self) -> list[tuple[str, str]]:
         """Names and decoded values, in their order; the first two hundred."""
         fields = self.top.headers.fields[:MAX_SHOWN_HEADERS]
-        return [(name, scrub(decode_words(value))) for name, value in fields]
+        return [(name, decode_words(value)) for name, value in fields]
 
     @property
     def text(self) -> str | None:
@@ -77,11 +77,6 @@ def find_file(files: Sequence[StoredFile], wanted: str) -> StoredFile | None:
     if wanted.isascii() and wanted.isdigit() and int(wanted[:9]) < len(files):
         return files[int(wanted[:9])]
     return next((file for file in files if file.name == wanted), None)
-
-
-def scrub(text: str) -> str:
-    """Return the text with lone surrogates, which nothing can encode, replaced."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _first(leaves: Sequence[mime.Part], media_type: str) -> mime.Part | None:
@@ -130,11 +125,11 @@ def _name(part: mime.Part) -> str:
         name = header.get_filename("")
     except (ValueError, LookupError, TypeError):
         name = ""
-    clean = "".join(c for c in scrub(decode_words(name)) if c.isprintable())
+    clean = "".join(c for c in decode_words(name) if c.isprintable())
     return clean[:_NAME_LENGTH]
 
 
 def _decoded(part: mime.Part | None) -> str | None:
     if part is None:
         return None
-    return scrub(decode_text(part.content(MAX_TEXT), part.parameters.get("charset", "")))
+    return decode_text(part.content(MAX_TEXT), part.parameters.get("charset", ""))

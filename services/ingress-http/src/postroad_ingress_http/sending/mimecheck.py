@@ -1,10 +1,9 @@
 """A MIME message submitted whole: brought to CRLF, refused where no server would take it."""
 
-import contextlib
 import re
-from email.header import decode_header, make_header
 
 from postroad_common.mail.control import header_end
+from postroad_common.mail.decoding import decode_words
 from postroad_ingress_http.http.errors import bad_field
 
 MAX_LINE = 998  # octets without CRLF, RFC 5321 section 4.5.3.1.6
@@ -65,8 +64,5 @@ def subject_of(message: bytes) -> str:
     found = _SUBJECT.search(message, 0, header_end(message))
     if not found:
         return ""
-    text = found[1].decode("utf-8", "replace")
-    if "=?" in text:
-        with contextlib.suppress(ValueError, LookupError, UnicodeError):
-            text = str(make_header(decode_header(text.replace("\r\n", ""))))
+    text = decode_words(found[1].decode("utf-8", "replace").replace("\r\n", ""))
     return " ".join(text.split())[:500]

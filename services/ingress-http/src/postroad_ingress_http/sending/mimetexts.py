@@ -7,10 +7,10 @@ octet. What is signed or encrypted, and what is attached, is never touched.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from email.header import decode_header, make_header
 from email.message import Message
 from email.parser import BytesHeaderParser
 
+from postroad_common.mail.decoding import decode_words
 from postroad_ingress_http.sending.headers import address_header, text_header
 from postroad_ingress_http.sending.mailboxes import parse_list
 from postroad_ingress_http.sending.mimebuild import encode_text
@@ -187,8 +187,5 @@ def _text_of(message: bytes, part: _Part) -> str | None:
 
 
 def _decoded(value: str) -> str:
-    try:
-        text = str(make_header(decode_header(value))) if "=?" in value else value
-    except (LookupError, ValueError):
-        text = value
+    text = decode_words(value) if "=?" in value else value
     return " ".join(text.replace("\r\n", "").split(" ")).strip()
