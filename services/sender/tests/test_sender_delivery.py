@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from postroad_common.broker import topology
 from postroad_common.mail.identifiers import new_id
@@ -33,6 +34,7 @@ def to(sink: Any, domain: str = "*", **more: Any) -> dict[str, Any]:
 
 
 SHARDS = [queue.name for queue in topology.SHARD_QUEUES]
+TIERS = [tier.queue.name for tier in topology.RETRY_TIERS]
 
 
 async def test_message_is_delivered_with_one_event_and_leaves_the_queue(sender: Any, sink: Any):
@@ -320,7 +322,36 @@ async def test_operator_pauses_and_resumes_a_lane_and_its_state_can_be_read(send
     assert waiting.facts["reason"] == "delivery suspended: they asked us to wait"
     assert sink.recipients == ["first@d.test"]
     await lanes.direct(key, {"paused": None})
+    await sender.told(EventName.DELIVERED, 2)  # not when a retry tier brings it, minutes later
     await until(lambda: shown("idle"))
+
+
+async def test_message_is_not_held_in_memory_for_longer_than_the_broker_allows(
+    sender: Any, sink: Any
+):
+    sender.timings = replace(sender.timings, held_longest=0.2)
+    await sender.start([to(sink, messages_per_second=0.01)])
+    for number in range(5):
+        await sender.hand_in(f"u{number}@d.test")
+    await sender.told(EventName.DELIVERED)
+    await until(lambda: _is(sender.queues.depth(*TIERS), 4))
+    assert await sender.queues.depth(*SHARDS) == 0
+    assert len(sink.taken) == 1
+
+
+async def test_mail_that_waits_at_a_start_is_not_sent_round_the_shards(sender: Any, sink: Any):
+    def rerouted() -> float:
+        return REGISTRY.get_sample_value("postroad_sender_rerouted_total") or 0.0
+
+    await sender.start([to(sink)])
+    await sender.stop()
+    for number in range(40):
+        await sender.hand_in(f"u@d{number}.test")
+    await until(lambda: _is(sender.queues.depth(*SHARDS), 40))
+    before = rerouted()
+    await sender.start([to(sink)])
+    await sender.told(EventName.DELIVERED, 40)
+    assert rerouted() == before
 
 
 async def test_what_a_lane_learnt_is_known_to_the_next_process(sender: Any, sink: Any):

@@ -13,6 +13,10 @@ class Timings:
     """Between two looks for new directives."""
     save_every: float = 6.0
     """Between two writings of what the lanes have learnt."""
+    settling: float = 3.0
+    """After a start until a shard that has brought nothing is taken for another replica's."""
+    held_longest: float = 300.0
+    """That a message waits in memory for its turn; the broker takes back what is held longer."""
     backlog_every: float = 5.0
     """Between two looks at the queues of backlogs."""
     backlog_empty_for: float = 30.0

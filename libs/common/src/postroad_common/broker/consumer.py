@@ -74,6 +74,8 @@ class Consumer:
         self._counts = {ending: CONSUMED.labels(queue.label, ending) for ending in ENDINGS}
         self._dead = DEAD_LETTERED.labels(queue.label)
         QUEUE_AGE.labels(queue.label)
+        self.attached_at = 0.0
+        """When it last took its place in the broker's list of consumers (loop time)."""
 
     @property
     def is_active(self) -> bool:
@@ -184,6 +186,7 @@ class Consumer:
         raw.on_consumer_cancel_callbacks.add(on_cancel)
         answer = await raw.basic_consume(self._queue.name, on_message)
         self._tag = answer.consumer_tag
+        self.attached_at = asyncio.get_running_loop().time()
         if not self._takes and self._channel is channel:  # paused meanwhile
             channel.stale = True
             await wrapper.close()

@@ -38,6 +38,7 @@ class Timeouts:
     command: float = 120.0
     block: float = 120.0  # the server takes a chunk of the message
     dot: float = 600.0  # as the RFC: a message retried too early arrives twice
+    transaction: float = 600.0  # from MAIL to the final dot, however slowly it goes on
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ final dot leaves the outcome unknown: the message is tried again and may arrive 
 better than not at all.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,6 +84,7 @@ class _Transaction:
         self._envelope = envelope
         self._body = body
         self._stage = Stage.MAIL
+        self._ends = asyncio.get_running_loop().time() + session.timeouts.transaction
         self.answers: list[Answer | None] = [
             None if is_sendable(recipient.address) else Answer(Stage.RCPT, _BAD_ADDRESS, local=True)
             for recipient in envelope.recipients
@@ -203,11 +205,11 @@ class _Transaction:
             stuffer = Stuffer()
             connection.write(stuffer.feed(bytes(body[0])) + stuffer.finish())
         else:
-            future = connection.expect(1, timeouts.block, final=True)
+            future = connection.expect(1, self._within(timeouts.block), final=True)
             for chunk in stuff(body):
                 connection.write(chunk)
                 await connection.drain()
-                connection.allow(timeouts.block)
+                connection.allow(self._within(timeouts.block))
                 if future.done():
                     self._session.closing = True  # answered in the middle of the message
                     break
@@ -224,13 +226,17 @@ class _Transaction:
     async def _exchange(self, *lines: bytes) -> list[Reply]:
         self._said.commands += lines
         replies = await self._connection.exchange(
-            b"".join(lines), len(lines), self._session.timeouts.command
+            b"".join(lines), len(lines), self._within(self._session.timeouts.command)
         )
         self._said.replies += replies
         for reply in replies:
             if reply.code == _CLOSING:
                 self._session.closing = True
         return replies
+
+    def _within(self, seconds: float) -> float:
+        """Return `seconds`, or what is left of the time for the transaction if that is less."""
+        return max(0.0, min(seconds, self._ends - asyncio.get_running_loop().time()))
 
     def _keep_partial(self, pending: list[int], replies: Sequence[Reply]) -> None:
         """Return what was answered before the connection went, in the order of the commands."""

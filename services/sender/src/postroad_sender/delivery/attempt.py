@@ -6,6 +6,7 @@ by the next one, and those that the host did not take for reasons of its own by 
 without an answer is not either: it may have arrived, and waits for its next attempt.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from postroad_smtp.client.stage import Stage
 
 MOST_SESSIONS = 3  # for one attempt
 MOST_TRANSACTIONS = 100
+MOST_SECONDS = 300.0  # since the message came here, for another transaction to begin
 _ABOUT_THE_MAILBOX = frozenset(
     {Signal.MAILBOX, Signal.RECIPIENT, Signal.GREYLIST, Signal.RECIPIENTS}
 )
@@ -81,7 +83,7 @@ class Attempt:
         """Leave those that were too many. Whether there are some, and others were taken."""
         took = any(self._of(number).status is Status.DELIVERED for number in self.left)
         excess = [n for n in self.left if self._of(n).signal is Signal.RECIPIENTS]
-        if not took or not excess or self.transactions >= MOST_TRANSACTIONS:
+        if not took or not excess or self._is_long:
             return False
         self._leave(excess)
         return True
@@ -89,10 +91,16 @@ class Attempt:
     def leave_for_next_host(self) -> bool:
         """Leave those that another host may take. Whether there are some."""
         left = [number for number in self.left if _is_the_hosts(self._of(number))]
-        if not left or self.sessions >= MOST_SESSIONS:
+        if not left or self.sessions >= MOST_SESSIONS or self._is_long:
             return False
         self._leave(left)
         return True
+
+    @property
+    def _is_long(self) -> bool:
+        """Whether it has gone on for so long that the broker may take the message back."""
+        held = time.monotonic() - self.job.arrived
+        return held > MOST_SECONDS or self.transactions >= MOST_TRANSACTIONS
 
     def _of(self, number: int) -> Outcome:
         return self._known[number] or _UNOFFERED

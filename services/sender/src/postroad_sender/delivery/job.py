@@ -1,5 +1,6 @@
 """A job: one outbound message in this process, from its delivery by the broker to its end."""
 
+import time
 from dataclasses import dataclass, field
 
 from postroad_common.broker import Consumer, Delivery
@@ -40,6 +41,13 @@ class Shard:
         """Whether this process, and so no other, sends what belongs to the shard."""
         return self.consumer is not None and self.consumer.is_active and not self.leaving
 
+    def is_settling(self, now: float, seconds: float) -> bool:
+        """Whether it may yet turn out to be active: its consumer attached in the last `seconds`."""
+        consumer = self.consumer
+        if consumer is None or self.leaving:
+            return False
+        return not consumer.is_attached or now - consumer.attached_at < seconds
+
 
 @dataclass(slots=True, eq=False)
 class Job:
@@ -47,7 +55,8 @@ class Job:
 
     `deliveries` has more than one entry when the broker delivered the same message again while it
     was under way; all end together. `body` is what the frame carries. `returned` counts how often
-    it went back to its lane unharmed; `since` is when it entered the lane (loop time).
+    it went back to its lane unharmed; `arrived` is when it came here, `since` when it entered the
+    lane (loop times).
     It `is_at_home` if the broker brought it from the shard of its site. `requirement` is what it
     needs of TLS there, `provider` who runs the site, where that is known.
     """
@@ -60,6 +69,7 @@ class Job:
     account: str = ""
     since: float = 0.0
     returned: int = 0
+    arrived: float = field(default_factory=time.monotonic)
     is_at_home: bool = False
     requirement: TlsRequirement = NOTHING
     provider: str = ""

@@ -33,6 +33,8 @@ ASK_AGAIN = 5.0  # seconds, for mail that finds no room while DNS is asked
 LOOK_UP_AGAIN = 60.0  # seconds after a look-up that failed by a defect
 MOST_AROUND = 10_000  # messages of a closed lane that come back from the retry tiers in minutes
 REQUEUE_LONGEST = 1800.0
+RESUMED_WITHIN = 5.0  # seconds, for the few messages of a paused lane that may have no queue
+HELD_AT_MOST = 4.0  # times `held_longest`, for the message that is the next of a very slow lane
 PATIENCE = 20.0  # seconds that transactions under way are waited for when a shard is released
 
 _log = structlog.get_logger("dispatch")
@@ -64,6 +66,7 @@ class Dispatcher:
             make_pool, self.requeue, caps=caps, shards=shards, limit_registry=limit_registry
         )
         self._asking: dict[str, list[Job]] = {}
+        self._settling: list[Job] = []
         self._tasks = BackgroundTasks("look-up")
         self._loop = asyncio.get_running_loop()
         self._stopping = False
@@ -108,7 +111,10 @@ class Dispatcher:
         if requirement is not NOTHING and requirement.binds:
             pool.thorough = True
         if home is not None and not home.is_active and not job.is_at_home:
-            pool.release(job)
+            if self._is_settling(home, job, now):
+                self._place_when_settled(job)
+            else:
+                pool.release(job)
             return
         self._pools.keep(pool)
         lane.used = now
@@ -127,6 +133,21 @@ class Dispatcher:
         job.since = now
         lane.put(job)
         pool.schedule()
+
+    def _is_settling(self, home: Shard, job: Job, now: float) -> bool:
+        """Whether `home` may be about to be ours: to pass `job` on could bring it back here."""
+        seconds = self._timings.settling
+        return now - job.arrived < 2.0 * seconds and home.is_settling(now, seconds)
+
+    def _place_when_settled(self, job: Job) -> None:
+        if not self._settling:
+            self._loop.call_later(LOOK_EVERY, self._place_settled)
+        self._settling.append(job)
+
+    def _place_settled(self) -> None:
+        jobs, self._settling = self._settling, []
+        for job in jobs:
+            self.place(job)
 
     def _place_after_look_up(self, job: Job) -> None:
         asking = self._asking.get(job.domain)
@@ -182,16 +203,20 @@ class Dispatcher:
                 self._admit(other, job, now)
                 return
         queue = None if backlogs is None else backlogs.queue_for(pool)
+        few = lane.requeued(now) < self._timings.worth_a_queue
+        paused = reason is RequeueReason.PAUSED
         if (
             backlogs is not None
             and queue is None
             and not self._stopping
-            and lane.requeued(now) >= self._timings.worth_a_queue
+            and (paused or not few)
             and backlogs.is_coming(pool, job.domain)
         ):
             lane.put(job)  # for a moment, until there is the queue
             return
         lane.note_requeued(now)
+        if paused and few and queue is None:
+            seconds = min(seconds, RESUMED_WITHIN)
         if queue is None and lane.requeued(now) > MOST_AROUND:
             # so many without a queue of their own should not come round every few minutes
             seconds = max(seconds, min(lane.closed_for(now), REQUEUE_LONGEST))
@@ -222,6 +247,16 @@ class Dispatcher:
             rounds += 1
             if rounds % SWEEP_EVERY == 0:
                 self.sweep()
+                self.give_back()
+
+    def give_back(self) -> None:
+        """Requeue what has waited in memory so long that the broker might take it back."""
+        now, longest = self._loop.time(), self._timings.held_longest
+        for pool in self._pools:
+            old = pool.lane.shed(1, lambda job: now - job.arrived > longest)
+            old += pool.lane.shed(0, lambda job: now - job.arrived > HELD_AT_MOST * longest)
+            for job in old:
+                self._requeue_full(pool, job, now)
 
     def sweep(self) -> None:
         """Forget lanes that have had no work for a while, and count the others."""
@@ -272,6 +307,8 @@ class Dispatcher:
         pools = list(self._pools)
         self._left += [job for asking in self._asking.values() for job in asking]
         self._asking.clear()
+        self._left += self._settling
+        self._settling.clear()
         self._left += _taken(pools)
         await asyncio.gather(*(pool.stop() for pool in pools))
         self._left += _taken(pools)
@@ -286,11 +323,11 @@ class Dispatcher:
                 # to release it would pass it on to the lane's shard; here it stays with its own
                 for job in pool.lane.shed(0, lambda job: job.shard is shard):
                     self._disposition.nack(job, RequeueReason.SHARD_MOVED)
-        for domain, jobs in self._asking.items():
+        for jobs in (*self._asking.values(), self._settling):
             for job in jobs:
                 if job.shard is shard:
                     self._disposition.nack(job, RequeueReason.SHARD_MOVED)
-            self._asking[domain] = [job for job in jobs if job.shard is not shard]
+            jobs[:] = [job for job in jobs if job.shard is not shard]
 
 
 def _taken(pools: Iterable[ConnectionPool]) -> list[Job]:

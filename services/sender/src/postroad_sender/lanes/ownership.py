@@ -82,14 +82,13 @@ class Ownership:
         self._released_at: dict[str, float] = {}
         self._loop = asyncio.get_running_loop()
         self.leaving = False
+        self._beating = asyncio.Lock()
 
     async def run(self) -> None:
         """Say that this process is alive, take what is its own, let go what is not. For ever."""
-        await asyncio.sleep(self._heartbeat / 2)  # the first messages tell more than a probe
         while not self.leaving:
             try:
-                holds = [shard.name for shard in self._shards.values() if _is_in_line(shard)]
-                self._alive = await self._replicas.beat(_SERVICE, self._name, holds)
+                await self._beat()
             except StoreAway as error:
                 _log.info("who else is alive is not known now", error=str(error))
             if not self.leaving:
@@ -100,9 +99,16 @@ class Ownership:
         """Tell the others that this process ends, so that they need not miss it first."""
         self.leaving = True
         try:
-            await self._replicas.leave(self._name)
+            async with self._beating:  # a beat that is under way would bring its record back
+                await self._replicas.leave(self._name)
         except StoreAway as error:
             _log.info("the others learn later that this process ends", error=str(error))
+
+    async def _beat(self) -> None:
+        async with self._beating:
+            if not self.leaving:
+                holds = [shard.name for shard in self._shards.values() if _is_in_line(shard)]
+                self._alive = await self._replicas.beat(_SERVICE, self._name, holds)
 
     async def reconcile(self) -> None:
         """One round of probing and letting go, by what is known of the others."""
