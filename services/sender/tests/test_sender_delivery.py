@@ -343,8 +343,6 @@ async def test_mail_that_waits_at_a_start_is_not_sent_round_the_shards(sender: A
     def rerouted() -> float:
         return REGISTRY.get_sample_value("postroad_sender_rerouted_total") or 0.0
 
-    await sender.start([to(sink)])
-    await sender.stop()
     for number in range(40):
         await sender.hand_in(f"u@d{number}.test")
     await until(lambda: _is(sender.queues.depth(*SHARDS), 40))

@@ -203,6 +203,7 @@ async def test_bounced_is_what_waits_and_not_what_is_under_way(
     await directed.direct(connections=1, reason="one at a time")
     await senders.put("first@d.test")
     await until(lambda: directed.is_in("limited"))
+    await until(lambda: sink.commands != [])
     await senders.put(*(f"u{number}@d.test" for number in range(5)))
     await directed.direct(bounce={**BOUNCE, "before": time.time()}, reason="it was a mistake")
     failed = await senders.told(EventName.FAILED, 5)

@@ -29,6 +29,7 @@ from postroad_smtp.client.stage import WireError
 
 LOOK_EVERY = 0.1  # seconds
 SWEEP_EVERY = 50  # looks
+SETTLES_WITHIN = 0.02  # seconds between two looks whether a shard is ours after all
 ASK_AGAIN = 5.0  # seconds, for mail that finds no room while DNS is asked
 LOOK_UP_AGAIN = 60.0  # seconds after a look-up that failed by a defect
 MOST_AROUND = 10_000  # messages of a closed lane that come back from the retry tiers in minutes
@@ -79,7 +80,12 @@ class Dispatcher:
         """
         if self._stopping:
             self._left.append(job)
-            return
+        elif self._settling:
+            self._settling.append(job)  # in turn
+        else:
+            self._place(job)
+
+    def _place(self, job: Job) -> None:
         now = self._loop.time()
         cached = self._pools.cached(job.domain, now)
         if cached is not None:
@@ -141,13 +147,13 @@ class Dispatcher:
 
     def _place_when_settled(self, job: Job) -> None:
         if not self._settling:
-            self._loop.call_later(LOOK_EVERY, self._place_settled)
+            self._loop.call_later(SETTLES_WITHIN, self._place_settled)
         self._settling.append(job)
 
     def _place_settled(self) -> None:
         jobs, self._settling = self._settling, []
         for job in jobs:
-            self.place(job)
+            self._place(job)
 
     def _place_after_look_up(self, job: Job) -> None:
         asking = self._asking.get(job.domain)

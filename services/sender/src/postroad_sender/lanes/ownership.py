@@ -71,6 +71,7 @@ class Ownership:
         timings: Timings,
     ) -> None:
         self._heartbeat = timings.heartbeat
+        self._settling = timings.settling
         self._name = name
         self._replicas = replicas
         self._publisher = publisher
@@ -127,11 +128,13 @@ class Ownership:
         probes, leaving = [], []
         for name, shard in self._shards.items():
             owner = owners.get(name, self._name)
-            if owner == self._name:
-                if _is_in_line(shard) and not shard.is_active:
+            if _is_in_line(shard) and not shard.is_active:
+                # whoever it is meant for may be dead, and then the broker has given it to this one
+                if owner == self._name or shard.is_settling(now, self._settling):
                     probes.append(name)
             elif (
-                shard.is_active
+                owner != self._name
+                and shard.is_active
                 and name in holds[owner]
                 and now - self._released_at.get(name, 0.0) > _AGAIN_AFTER
             ):
