@@ -42,11 +42,16 @@ class Shard:
         return self.consumer is not None and self.consumer.is_active and not self.leaving
 
     def is_settling(self, now: float, seconds: float) -> bool:
-        """Whether it may yet turn out to be active: its consumer attached in the last `seconds`."""
+        """Whether it may yet turn out to be active: its consumer attached in the last `seconds`.
+
+        Or it will attach in a moment: at a start the shards come one after the other.
+        """
         consumer = self.consumer
-        if consumer is None or self.leaving:
+        if self.leaving:
             return False
-        return not consumer.is_attached or now - consumer.attached_at < seconds
+        if consumer is None or not consumer.is_attached:
+            return True
+        return now - consumer.attached_at < seconds
 
 
 @dataclass(slots=True, eq=False)
