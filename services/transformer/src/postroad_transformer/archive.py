@@ -10,6 +10,8 @@ more is in memory than submissions are in work.
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from itertools import chain
+from typing import NamedTuple
 
 import structlog
 
@@ -19,7 +21,7 @@ from postroad_common.compression import compress
 from postroad_common.errors import BrokerAway, StoreAway, Unroutable
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.archive import ArchiveBatch, ArchivedMail, ArchiveEntry, SentCopy
-from postroad_common.schemas.framing import encode
+from postroad_common.schemas.framing import encode, encode_head
 from postroad_common.schemas.submission import BodyReference, Submission
 from postroad_common.store.archive import Archive as Store
 from postroad_common.store.bodies import Bodies
@@ -52,7 +54,7 @@ class Entry:
         self._sent_body: BodyReference | None = None
         self._skip = 0
         self._copies: list[SentCopy] = []
-        self._octets: list[bytes] = []
+        self._pieces: list[bytes] = []
         self._size = 0
         self._is_taken = False
 
@@ -65,11 +67,12 @@ class Entry:
 
     def add(self, group: Group, content: Content) -> None:
         """Add the copy that goes to `group`."""
-        fills = b"".join(content.fills)
+        fills = sum(map(len, content.fills))
         ids = tuple(recipient.id for recipient in group)
-        self._copies.append(SentCopy(messages=ids, head=len(content.head), fills=len(fills)))
-        self._octets += (content.head, fills)
-        self._size += len(content.head) + len(fills)
+        self._copies.append(SentCopy(messages=ids, head=len(content.head), fills=fills))
+        self._pieces.append(content.head)
+        self._pieces += content.fills
+        self._size += len(content.head) + fills
 
     @property
     def is_full(self) -> bool:
@@ -93,10 +96,11 @@ class Entry:
             StoreAway: it is not stored.
         """
         skeleton = self._skeleton()
-        if len(self._raw) + len(skeleton) <= LARGE:
+        if len(self._raw) + sum(map(len, skeleton)) <= LARGE:
             return
         if skeleton:
-            self._sent_body, self._skip = await bodies.put(skeleton, self.expires), 0
+            stored = await bodies.put(b"".join(skeleton), self.expires)
+            self._sent_body, self._skip = stored, 0
         if self._raw:
             self._submitted_body = await bodies.put(self._raw, self.expires)
             if self._composer is not None and self._sent_body is None:
@@ -104,19 +108,19 @@ class Entry:
                 self._skip = self._composer.template.body_at
             self._raw = b""
 
-    def _skeleton(self) -> bytes:
+    def _skeleton(self) -> Sequence[bytes]:
         """Return the body as sent without its fills, where it has to be written down."""
         composer = self._composer
         if composer is None or self._sent_body is not None or self._is_as_submitted():
-            return b""
-        return composer.skeleton()
+            return ()
+        return composer.skeleton_pieces
 
     def _is_as_submitted(self) -> bool:
         composer = self._composer
         return composer is not None and composer.template.body_at >= 0 and bool(self._raw)
 
-    def take(self) -> bytes:
-        """Return the frame of what there is, and begin anew without copies."""
+    def take(self) -> list[bytes]:
+        """Return the frame of what there is, in pieces, and begin anew without copies."""
         composer = self._composer
         skeleton = self._skeleton()
         as_submitted = self._sent_body is None and self._is_as_submitted()
@@ -127,7 +131,7 @@ class Entry:
             submitted=len(self._raw),
             submitted_body=self._submitted_body,
             body_at=composer.template.body_at if composer and as_submitted else -1,
-            skeleton=len(skeleton),
+            skeleton=sum(map(len, skeleton)),
             sent_body=self._sent_body,
             skip=self._skip,
             holes=composer.hole_offsets() if composer else (),
@@ -138,9 +142,18 @@ class Entry:
             text_from_html=self.submission.text_from_html,
             list_unsubscribe=self.submission.list_unsubscribe,
         )
-        frame = encode(mail, b"".join((self._raw, skeleton, *self._octets)))
-        self._copies, self._octets, self._size, self._is_taken = [], [], 0, True
-        return frame
+        pieces = [encode_head(mail), self._raw, *skeleton, *self._pieces]
+        self._copies, self._pieces, self._size, self._is_taken = [], [], 0, True
+        return pieces
+
+
+class _Waiting(NamedTuple):
+    """An entry on its way: its frame in pieces, and their octets."""
+
+    entry: Entry
+    pieces: list[bytes]
+    size: int
+    done: "asyncio.Future[None]"
 
 
 class Archive:
@@ -152,7 +165,7 @@ class Archive:
         self._bodies = bodies
         self._left_alone_until = 0.0
         self._seconds = days * DAY
-        self._waiting: list[tuple[Entry, bytes, asyncio.Future[None]]] = []
+        self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
 
     def entry(self, submission: Submission, raw: bytes) -> Entry | None:
@@ -170,7 +183,8 @@ class Archive:
         """
         await entry.store(self._bodies)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((entry, entry.take(), done))
+        pieces = entry.take()
+        self._waiting.append(_Waiting(entry, pieces, sum(map(len, pieces)), done))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="archive")
         await done
@@ -186,25 +200,25 @@ class Archive:
         await asyncio.sleep(LINGER)
         while leaving := self._next_batch():
             try:
-                batch, packed = await _pack([(entry, octets) for entry, octets, _ in leaving])
+                batch, packed = await _pack(leaving)
                 if not await self._is_stored(batch, packed):
                     await self._publish(encode(batch, packed))
             except Exception as error:  # noqa: BLE001 - those who wait must hear of it
-                _fail([done for _, _, done in leaving], error)
+                _fail(leaving, error)
                 continue
             metrics.ARCHIVED.inc(len(leaving))
-            for _, octets, done in leaving:
-                metrics.ARCHIVED_CONTENT.inc(len(octets))
-                if not done.done():
-                    done.set_result(None)
+            metrics.ARCHIVED_CONTENT.inc(sum(one.size for one in leaving))
             metrics.ARCHIVED_PACKED.inc(len(packed))
+            for one in leaving:
+                if not one.done.done():
+                    one.done.set_result(None)
 
-    def _next_batch(self) -> list[tuple[Entry, bytes, "asyncio.Future[None]"]]:
+    def _next_batch(self) -> "list[_Waiting]":
         size = count = 0
-        for _, octets, _ in self._waiting:
+        for one in self._waiting:
             if size >= BATCH:
                 break
-            size += len(octets)
+            size += one.size
             count += 1
         leaving = self._waiting[:count]
         del self._waiting[:count]
@@ -236,24 +250,26 @@ class Archive:
                 return
 
 
-def _fail(waiting: "Sequence[asyncio.Future[None]]", error: Exception) -> None:
-    for done in waiting:
-        if not done.done():
-            done.set_exception(error)
+def _fail(waiting: Sequence[_Waiting], error: Exception) -> None:
+    for one in waiting:
+        if not one.done.done():
+            one.done.set_exception(error)
 
 
-async def _pack(entries: Sequence[tuple[Entry, bytes]]) -> tuple[ArchiveBatch, bytes]:
+async def _pack(entries: Sequence[_Waiting]) -> tuple[ArchiveBatch, bytes]:
     """Return a batch and its compressed entries."""
-    data = b"".join(octets for _, octets in entries)
+    data = b"".join(chain.from_iterable(one.pieces for one in entries))
     packed = compress(data) if len(data) <= IN_THREAD else await asyncio.to_thread(compress, data)
     batch = ArchiveBatch(
         id=new_id(),
-        expires=max(entry.expires for entry, _ in entries),
+        expires=max(one.entry.expires for one in entries),
         entries=tuple(
             ArchiveEntry(
-                submission=entry.submission.id, account=entry.submission.account, size=len(octets)
+                submission=one.entry.submission.id,
+                account=one.entry.submission.account,
+                size=one.size,
             )
-            for entry, octets in entries
+            for one in entries
         ),
     )
     return batch, packed

@@ -24,8 +24,13 @@ class FrameError(ValueError):
 
 def encode(envelope: Schema, body: bytes | bytearray | memoryview = b"") -> bytes:
     """Return the frame of `envelope` and `body`."""
+    return b"".join((encode_head(envelope), body))
+
+
+def encode_head(envelope: Schema) -> bytes:
+    """Return the frame of `envelope` up to its body, for those who write that in pieces."""
     text = envelope.wire()
-    return b"".join((_HEAD.pack(_MAGIC, len(text)), text, body))
+    return b"".join((_HEAD.pack(_MAGIC, len(text)), text))
 
 
 def decode(kind: type[M], frame: bytes) -> tuple[M, memoryview]:

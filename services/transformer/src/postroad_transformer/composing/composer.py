@@ -1,6 +1,7 @@
 """What differs per recipient: tokens put into the holes of a template, and signatures over it."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from postroad_common.tokens import LinkKind, LinkSigner
@@ -76,14 +77,14 @@ class Composer:
         """Return the body without what goes into its holes."""
         return b"".join(self._static)
 
+    @property
+    def skeleton_pieces(self) -> Sequence[bytes]:
+        """The same, in pieces."""
+        return self._static
+
     def hole_offsets(self) -> tuple[int, ...]:
         """Return where in the skeleton its holes are, ascending."""
-        offsets: list[int] = []
-        at = 0
-        for chunk in self._static[:-1]:
-            at += len(chunk)
-            offsets.append(at)
-        return tuple(offsets)
+        return tuple(accumulate(map(len, self._static[:-1])))
 
     def patches(self, content: Content) -> list[tuple[int, bytes]]:
         """Where the fills of `content` go into the skeleton: ascending offsets."""
