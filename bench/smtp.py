@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bench.mails import Mail
 from postroad_common.mail.reply import Reply
-from postroad_smtp.client.connection import Connection, ConnectionTrouble
+from postroad_smtp.client.connection import Connection, ConnectionFault
 
 _REPLY_SECONDS = 60.0
 
@@ -61,7 +61,7 @@ class Client:
                 )
                 client = cls(connection)
                 await client._begin(server)
-        except (OSError, ConnectionTrouble) as error:
+        except (OSError, ConnectionFault) as error:
             raise SmtpError(f"{server.host}:{server.port}: {error}") from error
         return client
 
@@ -101,7 +101,7 @@ class Client:
             _expect(3, [data])
             began = time.perf_counter()
             (reply,) = await self._ask(mail.wire)
-        except ConnectionTrouble as error:
+        except ConnectionFault as error:
             raise SmtpError(str(error)) from error
         return Answer(reply.code, str(reply)[4:], time.perf_counter() - began)
 
@@ -109,7 +109,7 @@ class Client:
         """Say goodbye; it does not matter whether the server still listens."""
         try:
             await self._ask(b"QUIT\r\n")
-        except ConnectionTrouble:
+        except ConnectionFault:
             pass
         finally:
             self.abort()

@@ -10,9 +10,9 @@ from postroad_common.broker import (
     BrokerLink,
     Consumer,
     Delivery,
+    DynamicQueues,
     EventWriter,
     Publisher,
-    SpareQueues,
     topology,
 )
 from postroad_common.errors import BrokerAway, Unroutable
@@ -169,7 +169,7 @@ async def test_bad_message_in_a_backlog_is_set_aside_with_those_of_the_shards(
     broker: Broker,
 ) -> None:
     queue = topology.parked_queue("|set.aside.test")
-    queues = SpareQueues(broker.incoming)
+    queues = DynamicQueues(broker.incoming)
     await queues.start()
     await queues.declare(queue)
 

@@ -9,7 +9,7 @@ import pytest
 from postroad_smtp.client.commands import Envelope, Rcpt
 from postroad_smtp.client.connection import Connection
 from postroad_smtp.client.session import Login, Session, Timeouts, TlsWish, open_session
-from postroad_smtp.client.stage import Stage, Trouble, WireError
+from postroad_smtp.client.stage import Fault, Stage, WireError
 from postroad_smtp.client.transaction import transact
 from postroad_testing.certificates import Issued
 from postroad_testing.dialogserver import DialogServer, Start
@@ -119,7 +119,7 @@ async def test_connection_lost_after_the_final_dot_is_unknown(dialog: Start):
     server = await dialog("lost_after_the_final_dot")
     session = await connect(server)
     (answer,) = await transact(session, ONE, MESSAGE)
-    assert (answer.stage, answer.trouble, answer.reply) == (Stage.DOT, Trouble.DROPPED, None)
+    assert (answer.stage, answer.fault, answer.reply) == (Stage.DOT, Fault.DROPPED, None)
     assert not answer.is_delivered
     assert not session.usable
 
@@ -130,7 +130,7 @@ async def test_large_message_cut_off_in_the_middle_is_not_unknown(dialog: Start)
     (answer,) = await transact(
         session, ONE, [b"Subject: x\r\n\r\n"] + [b"x" * 70 + b"\r\n"] * 500_000
     )
-    assert (answer.stage, answer.trouble) == (Stage.DATA, Trouble.DROPPED)
+    assert (answer.stage, answer.fault) == (Stage.DATA, Fault.DROPPED)
 
 
 async def test_server_that_stops_reading_is_a_timeout_however_long_its_commands_may_take(
@@ -142,7 +142,7 @@ async def test_server_that_stops_reading_is_a_timeout_however_long_its_commands_
     )
     async with asyncio.timeout(90):
         (answer,) = await transact(session, ONE, [bytes(4_000_000), bytes(4_000_000)])
-    assert (answer.stage, answer.trouble) == (Stage.DATA, Trouble.TIMEOUT)
+    assert (answer.stage, answer.fault) == (Stage.DATA, Fault.TIMEOUT)
 
 
 async def test_large_message_refused_in_the_middle_keeps_the_reply(dialog: Start):
@@ -158,7 +158,7 @@ async def test_connection_lost_between_rcpt_replies_keeps_what_was_answered(dial
     server = await dialog("lost_between_replies_to_rcpt")
     first, second = await transact(await connect(server), TWO, MESSAGE)
     assert (first.stage, first.reply and first.reply.code) == (Stage.RCPT, 550)
-    assert (second.stage, second.trouble) == (Stage.RCPT, Trouble.DROPPED)
+    assert (second.stage, second.fault) == (Stage.RCPT, Fault.DROPPED)
 
 
 async def test_421_at_mail_closes_the_session_and_is_the_answer(dialog: Start):
@@ -182,7 +182,7 @@ async def test_octets_that_are_no_reply_end_the_conversation(dialog: Start, junk
     server = await dialog("mail_answered_with_junk", junk=junk)
     session = await connect(server)
     (answer,) = await transact(session, ONE, MESSAGE)
-    assert (answer.stage, answer.trouble) == (Stage.MAIL, Trouble.GARBLED)
+    assert (answer.stage, answer.fault) == (Stage.MAIL, Fault.GARBLED)
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ async def test_silent_server_is_a_timeout_at_the_banner(dialog: Start):
     server = await dialog("silence")
     with pytest.raises(WireError) as caught:
         await connect(server, timeouts=replace(PATIENT, greeting=0.05))
-    assert (caught.value.stage, caught.value.trouble) == (Stage.BANNER, Trouble.TIMEOUT)
+    assert (caught.value.stage, caught.value.fault) == (Stage.BANNER, Fault.TIMEOUT)
 
 
 async def test_starttls_is_used_where_offered_and_told(dialog: Start):
@@ -362,11 +362,11 @@ async def test_verified_certificate_is_told(dialog: Start, certificate: Issued):
     assert session.tls.verified
 
 
-async def test_unknown_certificate_is_tls_trouble_where_it_must_be_good(dialog: Start):
+async def test_unknown_certificate_is_tls_fault_where_it_must_be_good(dialog: Start):
     server = await dialog("opening_under_tls")
     with pytest.raises(WireError) as caught:
         await connect(server, tls=TlsWish.REQUIRED, context=ssl.create_default_context())
-    assert (caught.value.stage, caught.value.trouble) == (Stage.STARTTLS, Trouble.TLS)
+    assert (caught.value.stage, caught.value.fault) == (Stage.STARTTLS, Fault.TLS)
     assert "self-signed" in caught.value.detail
 
 
@@ -374,7 +374,7 @@ async def test_octets_after_the_reply_to_starttls_end_the_connection(dialog: Sta
     server = await dialog("octets_before_the_handshake")
     with pytest.raises(WireError) as caught:
         await connect(server, tls=TlsWish.OPPORTUNISTIC, context=lax())
-    assert caught.value.trouble is Trouble.TLS
+    assert caught.value.fault is Fault.TLS
     assert "in clear" in caught.value.detail
 
 
@@ -382,7 +382,7 @@ async def test_required_tls_that_is_not_offered_ends_it(dialog: Start):
     server = await dialog("opened_and_left")
     with pytest.raises(WireError) as caught:
         await connect(server, tls=TlsWish.REQUIRED, context=lax())
-    assert caught.value.trouble is Trouble.TLS
+    assert caught.value.fault is Fault.TLS
     await server.finished()
 
 
@@ -407,7 +407,7 @@ async def test_password_is_never_sent_in_clear_unless_the_route_says_no_tls(dial
     server = await dialog("opened_and_left")
     with pytest.raises(WireError) as caught:
         await connect(server, tls=TlsWish.OPPORTUNISTIC, context=lax(), login=Login("me", "x"))
-    assert (caught.value.stage, caught.value.trouble) == (Stage.AUTH, Trouble.TLS)
+    assert (caught.value.stage, caught.value.fault) == (Stage.AUTH, Fault.TLS)
     await server.finished()
 
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from pymongo import AsyncMongoClient
 
-from postroad_common.broker import SpareQueues, topology
+from postroad_common.broker import DynamicQueues, topology
 from postroad_common.broker.topology import parked_queue
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.framing import encode
@@ -80,7 +80,7 @@ async def test_backlog_of_a_lane_is_counted(api: httpx.AsyncClient, site: Any):
     queue = parked_queue(key)
     await site.database.lanes.save({key: LaneState(phase=Phase.CLOSED, waiting=2)})
     await site.database.backlogs.put(BacklogRecord(queue.name, key, "d.test", "sender.shard.00"))
-    queues = SpareQueues(site.context.link)
+    queues = DynamicQueues(site.context.link)
     await queues.start()
     await queues.declare(queue)
     for _ in range(3):

@@ -12,7 +12,7 @@ from postroad_sender.dns.site import MAX_NAME, site_name
 from postroad_sender.routes.routes import DIRECT, RouteError, Routes
 from postroad_sender.throttle.signals import MAX_STATED_DELAY, RULES, Signal, classify, stated_delay
 from postroad_smtp.client.session import TlsWish
-from postroad_smtp.client.stage import Stage, Trouble, WireError
+from postroad_smtp.client.stage import Fault, Stage, WireError
 from postroad_smtp.client.transaction import Answer
 
 TIERS = (1, 5, 30, 300, 1800)
@@ -212,12 +212,12 @@ def test_5xx_before_the_message_is_offered_is_no_failure_of_the_message():
 def test_definite_answer_of_dns_is_a_failure_and_no_answer_is_not():
     gone = of_error(WireError(Stage.ROUTE, Reply(556, "5.1.10", "null MX")))
     assert (gone.status, gone.local) == (Status.FAILED, True)
-    silent = of_error(WireError(Stage.ROUTE, Trouble.DNS, "no answer"))
+    silent = of_error(WireError(Stage.ROUTE, Fault.DNS, "no answer"))
     assert (silent.status, silent.reply.enhanced) == (Status.DEFERRED, "4.4.3")
 
 
 def test_connection_lost_behind_the_dot_says_that_it_may_have_arrived():
-    outcome = of_answer(Answer(Stage.DOT, trouble=Trouble.DROPPED, detail="closed"))
+    outcome = of_answer(Answer(Stage.DOT, fault=Fault.DROPPED, detail="closed"))
     assert (outcome.status, outcome.certain) == (Status.DEFERRED, False)
     assert "may have arrived" in outcome.reply.text
 

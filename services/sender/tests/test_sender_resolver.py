@@ -10,7 +10,7 @@ from postroad_sender.connect.dialer import Contexts, Dialer
 from postroad_sender.dns.resolver import MxHost, Resolver, in_order
 from postroad_sender.routes.routes import Routes
 from postroad_smtp.client.session import Timeouts
-from postroad_smtp.client.stage import Stage, Trouble, WireError
+from postroad_smtp.client.stage import Fault, Stage, WireError
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def resolver(name_server: Any) -> Resolver:
     return Resolver(name_server.address, "me.test", lifetime=1.0)
 
 
-async def trouble(resolver: Resolver, domain: str) -> WireError:
+async def fault(resolver: Resolver, domain: str) -> WireError:
     with pytest.raises(WireError) as caught:
         await resolver.mail_hosts(domain)
     assert caught.value.stage is Stage.ROUTE
@@ -43,7 +43,7 @@ def test_hosts_of_equal_preference_come_in_random_order():
 
 async def test_null_mx_is_a_definite_refusal(name_server: Any, resolver: Resolver):
     name_server.zone[("d.test", "MX")] = ["0 ."]
-    error = await trouble(resolver, "d.test")
+    error = await fault(resolver, "d.test")
     assert error.reply is not None
     assert (error.reply.code, error.reply.enhanced) == (556, "5.1.10")
 
@@ -59,7 +59,7 @@ async def test_domain_that_does_not_exist_is_a_definite_refusal_and_kept(
     name_server: Any, resolver: Resolver
 ):
     for _ in range(2):
-        error = await trouble(resolver, "gone.test")
+        error = await fault(resolver, "gone.test")
         assert error.reply is not None
         assert error.reply.enhanced == "5.1.2"
     assert name_server.asked == [("gone.test", "MX")]
@@ -69,7 +69,7 @@ async def test_domain_with_neither_mx_nor_address_is_a_definite_refusal(
     name_server: Any, resolver: Resolver
 ):
     name_server.zone[("d.test", "TXT")] = ["hello"]
-    error = await trouble(resolver, "d.test")
+    error = await fault(resolver, "d.test")
     assert error.reply is not None
     assert error.reply.enhanced == "5.1.2"
 
@@ -79,8 +79,8 @@ async def test_failing_or_silent_name_server_is_no_reason_to_give_up(
     name_server: Any, resolver: Resolver, answer: str | None
 ):
     name_server.zone[("d.test", "*")] = answer
-    error = await trouble(resolver, "d.test")
-    assert (error.reply, error.trouble) == (None, Trouble.DNS)
+    error = await fault(resolver, "d.test")
+    assert (error.reply, error.fault) == (None, Fault.DNS)
 
 
 async def test_address_that_cannot_be_looked_up_is_no_definite_refusal(
@@ -88,7 +88,7 @@ async def test_address_that_cannot_be_looked_up_is_no_definite_refusal(
 ):
     name_server.zone[("d.test", "MX")] = []
     name_server.zone[("d.test", "A")] = "SERVFAIL"
-    assert (await trouble(resolver, "d.test")).trouble is Trouble.DNS
+    assert (await fault(resolver, "d.test")).fault is Fault.DNS
 
 
 async def test_mx_that_leads_back_to_us_is_cut_with_all_behind_it(
@@ -97,7 +97,7 @@ async def test_mx_that_leads_back_to_us_is_cut_with_all_behind_it(
     name_server.zone[("d.test", "MX")] = ["10 a.test.", "20 me.test.", "30 b.test."]
     assert await resolver.mail_hosts("d.test") == (MxHost(10, "a.test"),)
     name_server.zone[("loop.test", "MX")] = ["10 me.test.", "20 b.test."]
-    error = await trouble(resolver, "loop.test")
+    error = await fault(resolver, "loop.test")
     assert error.reply is not None
     assert error.reply.enhanced == "5.4.6"
 
@@ -116,15 +116,15 @@ async def test_private_addresses_are_refused_unless_a_route_names_the_host(
     name_server.zone[("mx.test", "A")] = ["10.0.0.1", "127.0.0.1"]
     with pytest.raises(WireError) as caught:
         await resolver.addresses("mx.test")
-    assert caught.value.trouble is Trouble.UNREACHABLE
+    assert caught.value.fault is Fault.UNREACHABLE
     assert await resolver.addresses("mx.test", named_by_route=True) == ("10.0.0.1", "127.0.0.1")
     name_server.zone[("mixed.test", "A")] = ["10.0.0.1", "8.8.8.8"]
     assert await resolver.addresses("mixed.test") == ("8.8.8.8",)
 
 
-async def test_nonsense_names_are_troubles_and_not_exceptions(resolver: Resolver):
+async def test_nonsense_names_are_faults_and_not_exceptions(resolver: Resolver):
     for name in ("a" * 300, "a..b", "\u2028", "x" * 64 + ".test", "-", "a b"):
-        assert (await trouble(resolver, name)).stage is Stage.ROUTE
+        assert (await fault(resolver, name)).stage is Stage.ROUTE
 
 
 # -- destinations and dialling
@@ -157,7 +157,7 @@ async def test_mx_host_without_an_address_is_no_definite_refusal(
     destination = await Destinations(Routes(), resolver).find("d.test")
     with pytest.raises(WireError) as caught:
         await dialer(resolver).open(destination)
-    assert (caught.value.reply, caught.value.trouble) == (None, Trouble.DNS)
+    assert (caught.value.reply, caught.value.fault) == (None, Fault.DNS)
 
 
 async def test_route_to_a_name_is_looked_up_and_dialled(
@@ -191,5 +191,5 @@ async def test_tls_that_is_required_is_never_left_out(resolver: Resolver, dialog
     destination = await Destinations(Routes.parse(entry), resolver).find("d.test")
     with pytest.raises(WireError) as caught:
         await dialer(resolver).open(destination)
-    assert caught.value.trouble is Trouble.TLS
+    assert caught.value.fault is Fault.TLS
     assert server.connections == 1

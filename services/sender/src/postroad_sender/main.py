@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from postroad_common.broker import Consumer, SpareQueues, topology
+from postroad_common.broker import Consumer, DynamicQueues, topology
 from postroad_common.broker.topology import Queue
 from postroad_common.errors import StoreAway
 from postroad_common.mail.identifiers import new_id
@@ -75,7 +75,7 @@ async def build(
         asyncio.get_running_loop().time,
         timings=timings,
     )
-    queues = SpareQueues(context.link)
+    queues = DynamicQueues(context.link)
     backlogs = Backlogs(
         queues, context.database.backlogs, make_consumer, most=settings.sender_backlog_queues
     )

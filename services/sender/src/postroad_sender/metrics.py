@@ -54,7 +54,7 @@ DELIVERIES_TLS = counter(
 )
 SIGNALS = counter(
     "postroad_sender_signals_total",
-    "What replies and troubles said about their lanes",
+    "What replies and faults said about their lanes",
     {"signal": _SIGNALS, "stage": Stage},
 )
 LATENCY = histogram(

@@ -2,17 +2,17 @@
 
 from postroad_common.broker.consumer import Consumer
 from postroad_common.broker.delivery import Delivery
+from postroad_common.broker.dynamic import DynamicQueues
 from postroad_common.broker.eventwriter import EventWriter
 from postroad_common.broker.link import BrokerLink
 from postroad_common.broker.publisher import Publication, Publisher
-from postroad_common.broker.spare import SpareQueues
 
 __all__ = [
     "BrokerLink",
     "Consumer",
     "Delivery",
+    "DynamicQueues",
     "EventWriter",
     "Publication",
     "Publisher",
-    "SpareQueues",
 ]

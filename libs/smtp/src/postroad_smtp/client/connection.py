@@ -16,7 +16,7 @@ from postroad_common.mail.reply import Reply
 from postroad_smtp.client.replies import FloodError, ReplyReader
 
 
-class ConnectionTrouble(Exception):  # noqa: N818 - what happened, not whose error it is
+class ConnectionFault(Exception):  # noqa: N818 - what happened, not whose error it is
     """The connection cannot be used any more.
 
     `replies`: those of the expected ones that came before.
@@ -27,21 +27,21 @@ class ConnectionTrouble(Exception):  # noqa: N818 - what happened, not whose err
         self.replies = replies
 
 
-class Lost(ConnectionTrouble):
+class Lost(ConnectionFault):
     """The other side closed or reset it."""
 
 
-class Late(ConnectionTrouble):
+class Late(ConnectionFault):
     """A reply did not come in time, or the other side stopped reading."""
 
 
-class Garbled(ConnectionTrouble):
+class Garbled(ConnectionFault):
     """What came is not a reply, without an end, or not asked for."""
 
 
-def _end(future: "asyncio.Future[Any]", trouble: ConnectionTrouble) -> None:
+def _end(future: "asyncio.Future[Any]", fault: ConnectionFault) -> None:
     """Fail `future`; one that nobody awaits any more is no error."""
-    future.set_exception(trouble)
+    future.set_exception(fault)
     future.exception()
 
 
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         self._reader = ReplyReader()
         self._timer: asyncio.TimerHandle | None = None
         self._room: asyncio.Future[None] | None = None
-        self._lost: ConnectionTrouble | None = None
+        self._lost: ConnectionFault | None = None
         self.unasked: Reply | None = None
         self.greeting = self.expect(1, greeting_timeout)
 
@@ -101,7 +101,7 @@ class Connection(asyncio.Protocol):
     ) -> "asyncio.Future[list[Reply]]":
         """Return a future of the next `count` replies, all within `timeout` seconds from now.
 
-        Fails with ConnectionTrouble. Call it before writing what the replies answer. `final`: not
+        Fails with ConnectionFault. Call it before writing what the replies answer. `final`: not
         3yz, which some servers say twice.
         """
         future: asyncio.Future[list[Reply]] = self._loop.create_future()
@@ -142,7 +142,7 @@ class Connection(asyncio.Protocol):
         """Wait until the other side has read enough, or has answered.
 
         Raises:
-            ConnectionTrouble: it is gone.
+            ConnectionFault: it is gone.
         """
         if self._room is not None:
             await self._room
@@ -153,7 +153,7 @@ class Connection(asyncio.Protocol):
     async def start_tls(
         self, context: ssl.SSLContext, server_hostname: str, seconds: float
     ) -> ssl.SSLObject:
-        """Go on under TLS. Raises ConnectionTrouble, ssl.SSLError or OSError.
+        """Go on under TLS. Raises ConnectionFault, ssl.SSLError or OSError.
 
         Octets that came in clear behind the reply would be taken for the server's own once under
         TLS, so they end the connection.
@@ -272,15 +272,15 @@ class Connection(asyncio.Protocol):
             self._end_reply()
             self._fail(Late("no reply in time"))
 
-    def _fail(self, trouble: ConnectionTrouble) -> None:
+    def _fail(self, fault: ConnectionFault) -> None:
         if self._lost is not None:
             return
-        self._lost = trouble
+        self._lost = fault
         groups, self._groups = self._groups, deque()
         for group in groups:
             if not group.future.done():
-                _end(group.future, type(trouble)(str(trouble), group.replies))
+                _end(group.future, type(fault)(str(fault), group.replies))
         room, self._room = self._room, None
         if room is not None and not room.done():
-            _end(room, trouble)
+            _end(room, fault)
         self.abort()

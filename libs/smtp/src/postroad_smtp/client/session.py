@@ -13,10 +13,10 @@ from enum import StrEnum
 from typing import Any, Self
 
 from postroad_common.mail.reply import Reply
-from postroad_smtp.client.connection import Connection, ConnectionTrouble, Garbled, Late
+from postroad_smtp.client.connection import Connection, ConnectionFault, Garbled, Late
 from postroad_smtp.client.conversation import Conversation, clean, moment, of_server
-from postroad_smtp.client.proof import UNCHECKED, DaneState, Proof
-from postroad_smtp.client.stage import Stage, Trouble, WireError
+from postroad_smtp.client.evidence import UNCHECKED, DaneState, TlsEvidence
+from postroad_smtp.client.stage import Fault, Stage, WireError
 
 NOT_OFFERED = "TLS is required and not offered"
 
@@ -97,7 +97,7 @@ class Login:
     password: str = field(repr=False)
 
 
-Check = Callable[[ssl.SSLObject], Proof]
+Check = Callable[[ssl.SSLObject], TlsEvidence]
 """Looks at what a server presented in the handshake; raises WireError if that is not enough."""
 
 
@@ -123,7 +123,7 @@ class Session:
     opening: str = ""  # the conversation up to here, and those with other hosts before
     since: str = ""  # the same in few words, for all messages but the first
     conversation: Conversation | None = None  # the last one
-    proof: Proof = UNCHECKED
+    evidence: TlsEvidence = UNCHECKED
     verdicts: dict[Any, Mapping[str, Any]] = field(default_factory=dict)
     policy: Mapping[str, Any] | None = None
     judged: object = None
@@ -169,7 +169,7 @@ async def open_session(
     and `check` looks at the certificate then.
 
     Raises:
-        WireError: with the stage and the server's reply, or the trouble. The connection is closed.
+        WireError: with the stage and the server's reply, or the fault. The connection is closed.
     """
     opening = _Opening(connection, host, hostname, timeouts, check)
     try:
@@ -190,17 +190,17 @@ async def open_session(
         pipelining=pipelining and capabilities.pipelining,
         opening=opening.told(),
         since=f"on the connection to {opening.peer}",
-        proof=opening.proof,
+        evidence=opening.evidence,
     )
 
 
-def trouble_of(error: ConnectionTrouble) -> Trouble:
+def fault_of(error: ConnectionFault) -> Fault:
     """Return the word for what happened to a connection."""
     if isinstance(error, Late):
-        return Trouble.TIMEOUT
+        return Fault.TIMEOUT
     if isinstance(error, Garbled):
-        return Trouble.GARBLED
-    return Trouble.DROPPED
+        return Fault.GARBLED
+    return Fault.DROPPED
 
 
 class _Opening:
@@ -213,7 +213,7 @@ class _Opening:
         check: Check | None,
     ) -> None:
         self._check = check
-        self.proof = UNCHECKED
+        self.evidence = UNCHECKED
         self._connection = connection
         self._host = host
         self._hostname = hostname
@@ -240,18 +240,18 @@ class _Opening:
                 facts = await self.start_tls(context)
                 capabilities = await self.hello()
             elif tls is TlsWish.REQUIRED:
-                raise WireError(Stage.STARTTLS, Trouble.TLS, NOT_OFFERED)
+                raise WireError(Stage.STARTTLS, Fault.TLS, NOT_OFFERED)
         if login is not None:
             if facts is None and tls is not TlsWish.NONE:
-                raise WireError(Stage.AUTH, Trouble.TLS, "a password is not sent in clear")
+                raise WireError(Stage.AUTH, Fault.TLS, "a password is not sent in clear")
             await self.log_in(login, capabilities)
         return capabilities, facts
 
     async def greet(self) -> Capabilities:
         try:
             (banner,) = await self._connection.greeting
-        except ConnectionTrouble as error:
-            raise WireError(Stage.BANNER, trouble_of(error), str(error)) from error
+        except ConnectionFault as error:
+            raise WireError(Stage.BANNER, fault_of(error), str(error)) from error
         self._said.append(of_server(banner))
         if banner.code // 100 != 2:
             raise WireError(Stage.BANNER, banner)
@@ -271,26 +271,26 @@ class _Opening:
     async def start_tls(self, context: ssl.SSLContext) -> TlsFacts:
         reply = await self._command(Stage.STARTTLS, "STARTTLS\r\n")
         if reply.code != 220:
-            raise WireError(Stage.STARTTLS, Trouble.TLS, f"STARTTLS refused: {reply}")
+            raise WireError(Stage.STARTTLS, Fault.TLS, f"STARTTLS refused: {reply}")
         try:
             found = await self._connection.start_tls(
                 context, self._host.rstrip("."), self._timeouts.greeting
             )
-        except ConnectionTrouble as error:
-            raise WireError(Stage.STARTTLS, Trouble.TLS, str(error)) from error
+        except ConnectionFault as error:
+            raise WireError(Stage.STARTTLS, Fault.TLS, str(error)) from error
         except (ssl.SSLError, OSError, TimeoutError) as error:
             text = f"TLS handshake failed: {getattr(error, 'verify_message', '') or error}"
-            raise WireError(Stage.STARTTLS, Trouble.TLS, text[:200]) from error
+            raise WireError(Stage.STARTTLS, Fault.TLS, text[:200]) from error
         verified = context.verify_mode is ssl.CERT_REQUIRED
         if self._check is not None:
-            self.proof = self._check(found)
+            self.evidence = self._check(found)
         if verified:
-            self.proof = replace(self.proof, pkix=True)
+            self.evidence = replace(self.evidence, pkix=True)
         cipher = found.cipher()
         facts = TlsFacts(
             version=found.version() or "",
             cipher=cipher[0] if cipher else "",
-            verified=verified or self.proof.dane is DaneState.MATCHED,
+            verified=verified or self.evidence.dane is DaneState.MATCHED,
         )
         self._said.append(f"# {facts}")
         return facts
@@ -308,7 +308,7 @@ class _Opening:
                 line = f"{_base64(answer)}\r\n"
                 reply = await self._command(Stage.AUTH, line, shown="(credentials)")
         else:
-            raise WireError(Stage.AUTH, Trouble.LOCAL, "the server offers no AUTH we can do")
+            raise WireError(Stage.AUTH, Fault.LOCAL, "the server offers no AUTH we can do")
         if reply.code // 100 != 2:
             raise WireError(Stage.AUTH, reply)
 
@@ -318,8 +318,8 @@ class _Opening:
             (reply,) = await self._connection.exchange(
                 line.encode("ascii"), 1, self._timeouts.command
             )
-        except ConnectionTrouble as error:
-            raise WireError(stage, trouble_of(error), str(error)) from error
+        except ConnectionFault as error:
+            raise WireError(stage, fault_of(error), str(error)) from error
         self._said.append(of_server(reply))
         return reply
 

@@ -32,7 +32,7 @@ _OPENING = frozenset(
 )
 
 
-class Trouble(StrEnum):
+class Fault(StrEnum):
     """What went wrong when no usable reply came."""
 
     DNS = "dns"  # no answer, or one that names no host
@@ -48,7 +48,7 @@ class Trouble(StrEnum):
 class WireError(Exception):
     """A conversation that cannot go on.
 
-    `reply` is the server's where one ended it, `trouble` says what happened where none did. `said`
+    `reply` is the server's where one ended it, `fault` says what happened where none did. `said`
     is the conversation so far (`conversation`), where there was one. `policy` are the facts of
     the TLS policy that forbids the host (`tls_policy`), if one does.
     """
@@ -56,9 +56,9 @@ class WireError(Exception):
     said: str = ""
     policy: Mapping[str, Any] | None = None
 
-    def __init__(self, stage: Stage, cause: Trouble | Reply, detail: str = "") -> None:
+    def __init__(self, stage: Stage, cause: Fault | Reply, detail: str = "") -> None:
         self.stage = stage
-        self.trouble = cause if isinstance(cause, Trouble) else None
+        self.fault = cause if isinstance(cause, Fault) else None
         self.reply = cause if isinstance(cause, Reply) else None
         self.detail = detail or str(cause)
         super().__init__(f"{stage}: {self.detail}")

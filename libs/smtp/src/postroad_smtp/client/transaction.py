@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from postroad_common.mail.reply import Reply
 from postroad_smtp.client.commands import Envelope, is_sendable, mail_line, rcpt_line, refusal
-from postroad_smtp.client.connection import ConnectionTrouble, Garbled
+from postroad_smtp.client.connection import ConnectionFault, Garbled
 from postroad_smtp.client.conversation import Conversation
 from postroad_smtp.client.dotstuff import Stuffer, stuff
-from postroad_smtp.client.session import Session, trouble_of
-from postroad_smtp.client.stage import Stage, Trouble
+from postroad_smtp.client.session import Session, fault_of
+from postroad_smtp.client.stage import Fault, Stage
 
 _CLOSING = 421
 _SMALL = 262144  # octets that are written at once, without waiting for the other side to read
@@ -25,14 +25,14 @@ _BAD_ADDRESS = Reply(553, "5.1.3", "the recipient address is not valid")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one recipient: the `reply` that decided it, or the `trouble` instead of one.
+    """What came of one recipient: the `reply` that decided it, or the `fault` instead of one.
 
     `local`: the reply is our own, not the server's.
     """
 
     stage: Stage
     reply: Reply | None = None
-    trouble: Trouble | None = None
+    fault: Fault | None = None
     detail: str = ""
     local: bool = False
 
@@ -59,7 +59,7 @@ async def transact(session: Session, envelope: Envelope, body: Body) -> list[Ans
     transaction = _Transaction(session, envelope, body)
     try:
         await transaction.run()
-    except ConnectionTrouble as error:
+    except ConnectionFault as error:
         transaction.lose(error)
     except BaseException:
         # cancelled: what the server makes of the rest is unknown
@@ -92,7 +92,7 @@ class _Transaction:
         self._said = session.conversation = Conversation([])
 
     async def run(self) -> None:
-        """Hold the whole conversation. Raises ConnectionTrouble; the answers so far are kept."""
+        """Hold the whole conversation. Raises ConnectionFault; the answers so far are kept."""
         pending = [number for number, answer in enumerate(self.answers) if answer is None]
         if not pending:
             return
@@ -102,8 +102,8 @@ class _Transaction:
         if ready:
             await self._send_body()
 
-    def lose(self, error: ConnectionTrouble) -> None:
-        """Give every recipient without an answer the trouble that ended the connection."""
+    def lose(self, error: ConnectionFault) -> None:
+        """Give every recipient without an answer the fault that ended the connection."""
         self._session.closing = True
         unasked = self._connection.unasked
         said = [*error.replies, unasked]
@@ -115,7 +115,7 @@ class _Transaction:
         if last is not None and (last is self._connection.unasked or last.code == _CLOSING):
             self._answer_rest(Answer(self._stage, last))
         else:
-            self._answer_rest(Answer(self._stage, trouble=trouble_of(error), detail=str(error)))
+            self._answer_rest(Answer(self._stage, fault=fault_of(error), detail=str(error)))
 
     # -- commands
 
@@ -130,7 +130,7 @@ class _Transaction:
         reset = session.needs_reset
         try:
             replies = await self._exchange(*lines)
-        except ConnectionTrouble as error:
+        except ConnectionFault as error:
             self._keep_partial(pending, error.replies[1:] if reset else error.replies)
             raise
         if reset:

@@ -30,7 +30,7 @@ from postroad_smtp.client.session import (
     TlsWish,
     open_session,
 )
-from postroad_smtp.client.stage import Stage, Trouble, WireError
+from postroad_smtp.client.stage import Fault, Stage, WireError
 
 MOST_TRIES = 5  # addresses for one session
 MOST_FOUND = 20  # addresses to choose them from
@@ -139,7 +139,7 @@ class Dialer:
                     destination, chosen, requirement, told=told, thorough=thorough
                 )
             except WireError as error:
-                if error.stage is Stage.CONNECT and error.trouble is Trouble.TIMEOUT:
+                if error.stage is Stage.CONNECT and error.fault is Fault.TIMEOUT:
                     self._silent.add(chosen.address)
                 told.append(error.said or f"# {chosen.host}: {clean(error.detail)}")
                 errors.append(error)
@@ -147,7 +147,7 @@ class Dialer:
                 session.opening = bounded("\n".join([*told, session.opening]), MOST_OPENING)
                 return session
         if not errors:
-            errors.append(WireError(Stage.ROUTE, Trouble.UNREACHABLE, "no other host"))
+            errors.append(WireError(Stage.ROUTE, Fault.UNREACHABLE, "no other host"))
         telling = _most_telling(errors)
         telling.said = bounded("\n".join(told), MOST_OPENING)
         raise telling
@@ -193,13 +193,13 @@ class Dialer:
                 )
             except WireError as error:
                 # that an MX host has no address is somebody's mistake, and may be mended
-                trouble = error.trouble or Trouble.DNS
-                errors.append(WireError(Stage.ROUTE, trouble, error.detail))
+                fault = error.fault or Fault.DNS
+                errors.append(WireError(Stage.ROUTE, fault, error.detail))
                 continue
             reached = [address for address in addresses if destination.source.reaches(address)]
             if not reached:
                 text = f"{host}: source {destination.source.name} has no address of its family"
-                errors.append(WireError(Stage.ROUTE, Trouble.UNREACHABLE, text))
+                errors.append(WireError(Stage.ROUTE, Fault.UNREACHABLE, text))
                 continue
             try:
                 host_tlsa = await host_tlsa_of(
@@ -230,14 +230,14 @@ class Dialer:
         ways = plans(
             chosen.host_tlsa, requirement, thorough=thorough, unproven=unproven, plain=plain
         )
-        trouble = ""
+        fault = ""
         for plan in ways:
             try:
                 session = await self._talk(destination, chosen, requirement, plan)
             except WireError as error:
                 if error.stage is not Stage.STARTTLS or error.policy is not None:
                     raise
-                trouble = trouble or error.detail
+                fault = fault or error.detail
                 if plan.strict:
                     self._unproven.add(name)
                 elif plan.wish is TlsWish.OPPORTUNISTIC:
@@ -252,8 +252,8 @@ class Dialer:
             else:
                 break
         if unproven:
-            trouble = trouble or "the certificate was not good lately"
-        session.proof = completed(session, chosen.host_tlsa, trouble)
+            fault = fault or "the certificate was not good lately"
+        session.evidence = completed(session, chosen.host_tlsa, fault)
         lack = requirement.lack(session)
         if lack is not None:
             refusal = requirement.refusal(*lack, definite=True)
@@ -300,14 +300,14 @@ class Dialer:
                 )
         except ConnectionRefusedError as error:
             text = f"connection to {where} refused"
-            raise WireError(Stage.CONNECT, Trouble.REFUSED, text) from error
+            raise WireError(Stage.CONNECT, Fault.REFUSED, text) from error
         except TimeoutError as error:
             text = f"connection to {where} timed out"
-            raise WireError(Stage.CONNECT, Trouble.TIMEOUT, text) from error
+            raise WireError(Stage.CONNECT, Fault.TIMEOUT, text) from error
         except OSError as error:
             name = errno.errorcode.get(error.errno or 0, type(error).__name__)
             text = f"connection to {where} failed: {name}"
-            raise WireError(Stage.CONNECT, Trouble.UNREACHABLE, text) from error
+            raise WireError(Stage.CONNECT, Fault.UNREACHABLE, text) from error
         return connection
 
 

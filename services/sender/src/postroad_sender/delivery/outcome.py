@@ -14,11 +14,11 @@ from postroad_sender.throttle.signals import (
     CLASSIFICATIONS,
     Signal,
     classify,
-    of_trouble,
+    of_fault,
     stated_delay,
 )
 from postroad_smtp.client.session import Session
-from postroad_smtp.client.stage import Stage, Trouble, WireError
+from postroad_smtp.client.stage import Fault, Stage, WireError
 from postroad_smtp.client.transaction import Answer
 
 
@@ -95,7 +95,7 @@ def of_answer(answer: Answer, server: Server | None = None, said: str = "") -> O
     if reply is not None and answer.is_delivered:
         return Outcome(Status.DELIVERED, answer.stage, reply, said=said, server=server)
     if reply is None:
-        outcome = _of_trouble(answer.stage, answer.trouble or Trouble.LOCAL, answer.detail)
+        outcome = _of_fault(answer.stage, answer.fault or Fault.LOCAL, answer.detail)
     elif answer.local:
         outcome = Outcome(Status.FAILED, answer.stage, reply, local=True)
     else:
@@ -116,7 +116,7 @@ def of_error(error: WireError) -> Outcome:
     if error.reply is not None:
         outcome = _of_reply(error.stage, error.reply)
     else:
-        outcome = _of_trouble(error.stage, error.trouble or Trouble.LOCAL, error.detail)
+        outcome = _of_fault(error.stage, error.fault or Fault.LOCAL, error.detail)
     return replace(outcome, said=error.said, policy=error.policy)
 
 
@@ -151,29 +151,29 @@ def _of_reply(stage: Stage, reply: Reply) -> Outcome:
 
 
 _ENHANCED = {
-    Trouble.DNS: "4.4.3",
-    Trouble.REFUSED: "4.4.1",
-    Trouble.UNREACHABLE: "4.4.1",
-    Trouble.TIMEOUT: "4.4.1",
-    Trouble.DROPPED: "4.4.2",
-    Trouble.GARBLED: "4.5.0",
-    Trouble.TLS: "4.7.5",
-    Trouble.LOCAL: "4.3.0",
+    Fault.DNS: "4.4.3",
+    Fault.REFUSED: "4.4.1",
+    Fault.UNREACHABLE: "4.4.1",
+    Fault.TIMEOUT: "4.4.1",
+    Fault.DROPPED: "4.4.2",
+    Fault.GARBLED: "4.5.0",
+    Fault.TLS: "4.7.5",
+    Fault.LOCAL: "4.3.0",
 }
 
 
-def _of_trouble(stage: Stage, trouble: Trouble, detail: str) -> Outcome:
-    text = detail or trouble.value
+def _of_fault(stage: Stage, fault: Fault, detail: str) -> Outcome:
+    text = detail or fault.value
     if stage is Stage.DOT:
         text = f"{text} after the message was sent; it may have arrived"
-    enhanced = _ENHANCED[trouble]
-    if trouble is Trouble.TIMEOUT and not stage.opens:
+    enhanced = _ENHANCED[fault]
+    if fault is Fault.TIMEOUT and not stage.opens:
         enhanced = "4.4.2"
     return Outcome(
         status=Status.DEFERRED,
         stage=stage,
         reply=Reply(451, enhanced, text[:500]),
-        signal=of_trouble(trouble),
+        signal=of_fault(fault),
         local=True,
         certain=stage is not Stage.DOT,
     )

@@ -22,7 +22,7 @@ import dns.resolver
 
 from postroad_common.mail.reply import Reply
 from postroad_sender.dns.addresses import is_public
-from postroad_smtp.client.stage import Stage, Trouble, WireError
+from postroad_smtp.client.stage import Fault, Stage, WireError
 
 LIFETIME = 10.0  # seconds for one question, repetitions included
 TTL_LEAST, TTL_MOST = 5.0, 3600.0
@@ -166,7 +166,7 @@ class Resolver:
         allowed = tuple(address for address in found if self._permits(address))
         if not allowed:
             text = f"{host} has only addresses that mail is not sent to ({found[0]})"
-            raise WireError(Stage.ROUTE, Trouble.UNREACHABLE, text)
+            raise WireError(Stage.ROUTE, Fault.UNREACHABLE, text)
         return allowed
 
     async def find_addresses(self, host: str) -> Addresses:
@@ -247,20 +247,20 @@ class Resolver:
             raise WireError(Stage.ROUTE, Reply(550, "5.1.2", text)) from error
         except dns.resolver.NoNameservers as error:
             text = f"no name server answers for {name} ({kind})"
-            raise WireError(Stage.ROUTE, Trouble.DNS, text) from error
+            raise WireError(Stage.ROUTE, Fault.DNS, text) from error
         except dns.exception.Timeout as error:
             text = f"the look-up of {name} ({kind}) took too long"
-            raise WireError(Stage.ROUTE, Trouble.DNS, text) from error
+            raise WireError(Stage.ROUTE, Fault.DNS, text) from error
         except (dns.exception.DNSException, UnicodeError, ValueError, OSError) as error:
             text = f"the look-up of {name} ({kind}) failed: {type(error).__name__}"
-            raise WireError(Stage.ROUTE, Trouble.DNS, text) from error
+            raise WireError(Stage.ROUTE, Fault.DNS, text) from error
         secure = self.dnssec and bool(answer.response.flags & dns.flags.AD)
         return Found(answer, secure, _ttl(answer))
 
 
 def again(error: WireError) -> WireError:
     """Return a failure that was kept, to be raised again."""
-    return WireError(error.stage, error.reply or error.trouble or Trouble.DNS, error.detail)
+    return WireError(error.stage, error.reply or error.fault or Fault.DNS, error.detail)
 
 
 def _ttl(answer: "dns.resolver.Answer") -> float:

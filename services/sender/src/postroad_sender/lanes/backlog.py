@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
-from postroad_common.broker import Consumer, SpareQueues
+from postroad_common.broker import Consumer, DynamicQueues
 from postroad_common.broker.topology import Queue, parked_queue
 from postroad_common.errors import BrokerAway, StoreAway
 from postroad_common.store.backlogs import BacklogRecord, BacklogRecords
@@ -51,7 +51,7 @@ class Backlogs:
 
     def __init__(
         self,
-        queues: SpareQueues,
+        queues: DynamicQueues,
         records: BacklogRecords,
         make_consumer: Callable[[Queue, int], Consumer],
         *,

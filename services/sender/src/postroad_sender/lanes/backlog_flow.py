@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from postroad_common.broker import SpareQueues
+from postroad_common.broker import DynamicQueues
 from postroad_common.errors import BrokerAway, StoreAway
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.lanes import BounceDirective
@@ -36,7 +36,7 @@ class BacklogFlow:
     def __init__(
         self,
         backlogs: Backlogs,
-        queues: SpareQueues,
+        queues: DynamicQueues,
         records: BacklogRecords,
         *,
         shards: Mapping[str, Shard],

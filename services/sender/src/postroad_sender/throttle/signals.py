@@ -1,4 +1,4 @@
-"""Signals: what a reply, or the trouble instead of one, says about the lane it came from.
+"""Signals: what a reply, or the fault instead of one, says about the lane it came from.
 
 The rules are data (`signals.toml`). A full mailbox or greylisting says nothing about the speed
 that a server likes; a rate or policy deferral does.
@@ -14,7 +14,7 @@ from importlib import resources
 
 from postroad_common.mail.classification import Classification
 from postroad_common.mail.reply import Reply
-from postroad_smtp.client.stage import Stage, Trouble
+from postroad_smtp.client.stage import Fault, Stage
 
 MAX_STATED_DELAY = 3600.0  # seconds
 _TEXT_LIMIT = 1000  # characters of a reply that rules look at
@@ -28,7 +28,7 @@ class Signal(StrEnum):
     TIMEOUT = "timeout"
     DROPPED = "dropped"
     CONNECTIONS = "connections"  # told that there are too many
-    BUSY = "busy"  # 421 and other trouble of the server itself
+    BUSY = "busy"  # 421 and other faults of the server itself
     RATE = "rate"
     POLICY = "policy"
     REPUTATION = "reputation"
@@ -75,11 +75,11 @@ CLASSIFICATIONS = {
 }
 """What is told of a deferral; a signal is what the lane learns from the same reply."""
 
-_OF_TROUBLE = {
-    Trouble.REFUSED: Signal.REFUSED,
-    Trouble.UNREACHABLE: Signal.REFUSED,
-    Trouble.TIMEOUT: Signal.TIMEOUT,
-    Trouble.DROPPED: Signal.DROPPED,
+_OF_FAULT = {
+    Fault.REFUSED: Signal.REFUSED,
+    Fault.UNREACHABLE: Signal.REFUSED,
+    Fault.TIMEOUT: Signal.TIMEOUT,
+    Fault.DROPPED: Signal.DROPPED,
 }
 
 
@@ -136,9 +136,9 @@ def classify(reply: Reply, stage: Stage, rules: Sequence[Rule] = RULES) -> Signa
     return Signal.OTHER
 
 
-def of_trouble(trouble: Trouble) -> Signal:
-    """Return what trouble without a reply says about the lane."""
-    return _OF_TROUBLE.get(trouble, Signal.OTHER)
+def of_fault(fault: Fault) -> Signal:
+    """Return what a fault without a reply says about the lane."""
+    return _OF_FAULT.get(fault, Signal.OTHER)
 
 
 _CLOCK = re.compile(r"\b(\d{1,2}):(\d{2}):(\d{2})\b")

@@ -1,8 +1,8 @@
 """How many connections a lane may have: fractional feedback below a ceiling that is remembered.
 
 The window grows by one for each window full of successes (faster while no limit is known), and
-only while it is really used. Trouble with one connection too many tells the limit exactly: it is
-the number that stayed open. The window goes there at once, at the start of a run of trouble, and
+only while it is really used. A fault with one connection too many tells the limit exactly: it is
+the number that stayed open. The window goes there at once, at the start of a run of faults, and
 looks above only now and then, with one connection, and where that is taken soon with two, four,
 eight: where one is refused no message is lost, for the others carry them.
 """

@@ -12,7 +12,7 @@ from postroad_sender.dns.addresses import is_literal
 from postroad_sender.tls.dane import DaneError, TlsaRecord, match, presented_chain, usable
 from postroad_sender.tls.records import PolicyRecords
 from postroad_sender.tls.requirement import Kind, TlsRequirement
-from postroad_smtp.client.proof import UNCHECKED, DaneState, Proof
+from postroad_smtp.client.evidence import UNCHECKED, DaneState, TlsEvidence
 from postroad_smtp.client.session import Check, Session, TlsWish
 from postroad_smtp.client.stage import WireError
 
@@ -100,7 +100,7 @@ def check_for(host_tlsa: HostTlsa, requirement: TlsRequirement) -> Check | None:
     if host_tlsa.dane is not DaneState.MATCHED:
         return None
 
-    def check(connection: ssl.SSLObject) -> Proof:
+    def check(connection: ssl.SSLObject) -> TlsEvidence:
         try:
             chain = presented_chain(connection)
             found = match(host_tlsa.records, chain, host_tlsa.names, datetime.now(UTC))
@@ -110,18 +110,18 @@ def check_for(host_tlsa: HostTlsa, requirement: TlsRequirement) -> Check | None:
             return UNCHECKED
         # a certificate for the domain's name instead of the host's says nothing to other domains
         name = found.name if found.name == requirement.dane else ""
-        return Proof(dane=DaneState.MATCHED, name=name, detail=str(found.record))
+        return TlsEvidence(dane=DaneState.MATCHED, name=name, detail=str(found.record))
 
     return check
 
 
-def completed(session: Session, host_tlsa: HostTlsa, trouble: str) -> Proof:
-    """Return what `session` proves and what it lacks; `trouble` says why, if it lacks any."""
-    proof = session.proof
-    if proof.dane is None and host_tlsa.dane is not DaneState.MATCHED:
-        proof = replace(proof, dane=host_tlsa.dane)
-    if proof.pkix is None:
-        trouble = trouble or ("TLS is not offered" if session.tls is None else "")
-        if trouble:
-            proof = replace(proof, pkix=False, detail=proof.detail or trouble)
-    return proof
+def completed(session: Session, host_tlsa: HostTlsa, fault: str) -> TlsEvidence:
+    """Return what `session` proves and what it lacks; `fault` says why, if it lacks any."""
+    evidence = session.evidence
+    if evidence.dane is None and host_tlsa.dane is not DaneState.MATCHED:
+        evidence = replace(evidence, dane=host_tlsa.dane)
+    if evidence.pkix is None:
+        fault = fault or ("TLS is not offered" if session.tls is None else "")
+        if fault:
+            evidence = replace(evidence, pkix=False, detail=evidence.detail or fault)
+    return evidence

@@ -2,7 +2,7 @@
 
 A lane carries mail for many domains whose hosts are the same. So it is neither the lane nor its
 connections that have a policy but each message: its `TlsRequirement`. A session tells what it has
-proved (`postroad_smtp.client.proof`), and carries the messages whose requirement that meets.
+proved (`postroad_smtp.client.evidence`), and carries the messages whose requirement that meets.
 `dialer` opens sessions so that they meet a requirement.
 """
 
@@ -17,9 +17,9 @@ from postroad_common.mail.reply import Reply
 from postroad_sender import metrics
 from postroad_sender.routes.routes import Route
 from postroad_sender.tls.mta_sts import Mode, Policy
-from postroad_smtp.client.proof import DaneState
+from postroad_smtp.client.evidence import DaneState
 from postroad_smtp.client.session import NOT_OFFERED, Session, TlsWish
-from postroad_smtp.client.stage import Stage, Trouble, WireError
+from postroad_smtp.client.stage import Fault, Stage, WireError
 
 Facts = Mapping[str, Any]
 """The policy's part in the facts of an attempt: kind, mode, result, detail."""
@@ -109,24 +109,24 @@ class TlsRequirement:
 
     def lack(self, session: Session) -> tuple[Kind, str] | None:
         """Return what `session` lacks to carry such a message, and who asks for it, or None."""
-        proof = session.proof
+        evidence = session.evidence
         if self.wish is TlsWish.REQUIRED and session.tls is None:
             return Kind.ROUTE, NOT_OFFERED
-        if self.verify and not proof.pkix:
+        if self.verify and not evidence.pkix:
             return Kind.ROUTE, "the certificate is not good"
         matched = False
         if self.dane:
-            if proof.dane is None:
+            if evidence.dane is None:
                 return Kind.DANE, "TLSA records were not looked up"
-            if proof.dane is not DaneState.ABSENT and session.tls is None:
+            if evidence.dane is not DaneState.ABSENT and session.tls is None:
                 return Kind.DANE, NOT_OFFERED
             matched = self._is_matched(session)
-            if proof.dane is DaneState.MATCHED and not matched:
+            if evidence.dane is DaneState.MATCHED and not matched:
                 return Kind.DANE, "the certificate is for another domain"
         if self.sts is not None and not matched:
-            if proof.pkix is None:
+            if evidence.pkix is None:
                 return Kind.MTA_STS, "the certificate was not checked"
-            if self.enforces and (self.objection(session.host) or not proof.pkix):
+            if self.enforces and (self.objection(session.host) or not evidence.pkix):
                 text = self.objection(session.host) or "the certificate is not good"
                 return Kind.MTA_STS, text
         if self.requiretls:
@@ -137,7 +137,7 @@ class TlsRequirement:
         host = session.host
         if not session.capabilities.requiretls:
             return Kind.REQUIRETLS, f"{host} does not support REQUIRETLS"
-        if not matched and not session.proof.pkix:
+        if not matched and not session.evidence.pkix:
             return Kind.REQUIRETLS, f"the certificate of {host} is not good"
         if not self.knows(host):
             return Kind.REQUIRETLS, f"{host} is vouched for by neither DNSSEC nor MTA-STS"
@@ -169,8 +169,8 @@ class TlsRequirement:
         return replace(self, dane="", sts=None, waived=kind)
 
     def _is_matched(self, session: Session) -> bool:
-        proof = session.proof
-        return proof.dane is DaneState.MATCHED and proof.name in {
+        evidence = session.evidence
+        return evidence.dane is DaneState.MATCHED and evidence.name in {
             "",
             session.host.rstrip("."),
             self.dane,
@@ -178,12 +178,12 @@ class TlsRequirement:
 
     def verdict(self, session: Session) -> Facts:
         """Return what an attempt over `session`, which meets the requirement, tells of policies."""
-        proof = session.proof
-        if self.dane and proof.dane is DaneState.MATCHED:
-            facts = _facts(Kind.DANE, "enforce", "ok", f"TLSA {proof.detail}")
+        evidence = session.evidence
+        if self.dane and evidence.dane is DaneState.MATCHED:
+            facts = _facts(Kind.DANE, "enforce", "ok", f"TLSA {evidence.detail}")
         elif self.sts is not None:
             facts = self._sts_verdict(session, self.sts)
-        elif self.dane and proof.dane is DaneState.UNUSABLE:
+        elif self.dane and evidence.dane is DaneState.UNUSABLE:
             facts = _facts(Kind.DANE, "encrypt", "ok", "no usable TLSA record")
         elif self.waived:
             facts = _facts(self.waived, "enforce", "waived", "TLS-Required: No")
@@ -197,12 +197,12 @@ class TlsRequirement:
         if policy.mode is Mode.ENFORCE:
             return _facts(Kind.MTA_STS, "enforce", "ok")
         if not policy.covers(session.host):
-            trouble = f"{session.host} is not in the policy"
-        elif session.proof.pkix:
+            fault = f"{session.host} is not in the policy"
+        elif session.evidence.pkix:
             return _facts(Kind.MTA_STS, policy.mode.value, "ok")
         else:
-            trouble = session.proof.detail or "no valid certificate"
-        return _facts(Kind.MTA_STS, policy.mode.value, "would-fail", trouble)
+            fault = session.evidence.detail or "no valid certificate"
+        return _facts(Kind.MTA_STS, policy.mode.value, "would-fail", fault)
 
     def refusal(self, kind: Kind, detail: str, *, definite: bool = False) -> WireError:
         """Return the error of a host that does not do what `kind` asks, with the facts.
@@ -210,7 +210,7 @@ class TlsRequirement:
         It is tried again, unless it is `definite` that there is no REQUIRETLS.
         """
         mode = "enforce"
-        error = WireError(Stage.STARTTLS, Trouble.TLS, f"{_TITLES[kind]}{detail}")
+        error = WireError(Stage.STARTTLS, Fault.TLS, f"{_TITLES[kind]}{detail}")
         if kind is Kind.ROUTE:
             mode = "verify" if self.verify else self.wish.value
         elif kind is Kind.REQUIRETLS and definite:

@@ -14,7 +14,7 @@ from postroad_common.errors import BrokerAway
 PATIENCE_SECONDS = 5.0
 
 
-class SpareQueues:
+class DynamicQueues:
     """Each call has a channel of its own: asking for a queue that is not there closes it."""
 
     def __init__(self, link: BrokerLink) -> None:

@@ -13,7 +13,7 @@ class DaneState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class TlsEvidence:
     """What is None was not looked at.
 
     `pkix`: the certificate is good for the host's name by the public authorities. `name`: the name
@@ -27,4 +27,4 @@ class Proof:
     detail: str = ""
 
 
-UNCHECKED = Proof()
+UNCHECKED = TlsEvidence()
