@@ -100,6 +100,18 @@ def test_changing_any_character_of_a_bounce_address_makes_it_forged(data: st.Dat
         assert ADDRESSES.verify(changed, 1e9).message_id is None
 
 
+def test_address_on_a_customers_host_is_ours_there_and_nowhere_else() -> None:
+    message = new_id(1e9)
+    address = ADDRESSES.address(message, "Bounces.Shop.example")
+    assert address.endswith("@bounces.shop.example")
+    assert ADDRESSES.verify(address.upper(), 1e9).message_id == message
+    local = address.partition("@")[0]
+    assert ADDRESSES.verify(f"{local}@elsewhere.example", 1e9).refused == "foreign"
+    assert ADDRESSES.verify(f"{local}@{ADDRESSES.domain}", 1e9).refused == "forged"
+    common = ADDRESSES.address(message).partition("@")[0]
+    assert ADDRESSES.verify(f"{common}@bounces.shop.example", 1e9).refused == "foreign"
+
+
 def test_foreign_domain_is_told_apart() -> None:
     assert ADDRESSES.verify("joe@example.com", 1e9).refused == "foreign"
     assert ADDRESSES.verify("joe@bounce.example.com", 1e9).refused == "forged"

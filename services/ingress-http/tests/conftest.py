@@ -145,6 +145,14 @@ async def drop(uri: str) -> None:
     await client.close()
 
 
+@pytest.fixture
+async def own_mongodb(servers: tuple[str, str]) -> AsyncIterator[str]:
+    """Yield the URI of a database for one test alone."""
+    uri = own_database(servers[1])
+    yield uri
+    await drop(uri)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(servers: tuple[str, str]) -> AsyncIterator[Site]:
     """One application for all tests of a module."""

@@ -20,6 +20,7 @@ from postroad_common.tokens import Keyring
 from postroad_ingress_http.access.secondfactor import STEP_SECONDS, SecondFactor
 from postroad_ingress_http.dashboard.passwords import PasswordCheck
 from postroad_ingress_http.http.errors import ApiError
+from postroad_testing.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NEW = "a new password of ours"
@@ -123,6 +124,46 @@ async def test_limits_of_an_account_bound_what_it_has(site: Any, api: httpx.Asyn
         assert (await small.post("/v1/credentials", json={})).status_code == 201
     wrong = await api.patch("/v1/accounts/small", json={"limits": {"ponies": 1}})
     assert wrong.json()["error"]["field"] == "limits.ponies"
+
+
+async def test_account_of_verified_senders_is_refused_with_the_field_that_is_wrong(
+    site: Any, api: httpx.AsyncClient
+):
+    await api.post("/v1/accounts", json={"id": "strict"})
+    async with site.client(**{"X-Postroad-Account": "strict"}) as client:
+        mail = {"recipient": "x@y.example", "from": "a@strict.example", "text": "hello"}
+        refused = await client.post("/v1/send", json=mail)
+        assert refused.status_code == 403
+        error = refused.json()["error"]
+        assert (error["code"], error["field"]) == ("sender_not_verified", "from")
+        added = await client.post("/v1/domains", json={"domain": "strict.example", "trusted": True})
+        assert added.status_code == 201, added.text
+        assert {key["state"] for key in added.json()["keys"]} == {"active"}
+        await until(lambda: _is_taken(client, mail))
+    await site.empty()
+
+
+async def _is_taken(client: httpx.AsyncClient, mail: dict[str, str]) -> bool:
+    return (await client.post("/v1/send", json=mail)).status_code == 200
+
+
+async def test_only_the_operator_vouches_for_a_domain(site: Any):
+    secret = "pr_domains_of_one_account"
+    await site.database.tokens.create(
+        account="main", name="d", scopes=("*",), secret_hash=hash_token(secret)
+    )
+    async with site.client(Authorization=f"Bearer {secret}") as client:
+        body = {"domain": "vouched.example", "trusted": True}
+        assert (await client.post("/v1/domains", json=body)).status_code == 403
+        body["trusted"] = False
+        made = await client.post("/v1/domains", json=body)
+        assert {key["state"] for key in made.json()["keys"]} == {"pending"}
+        path = "/v1/domains/vouched.example/keys"
+        assert (await client.post(path, json={"active": True})).status_code == 403
+        assert (await client.post(path)).status_code == 200
+        zone = await client.get("/v1/domains/vouched.example/zone")
+        assert zone.headers["content-type"].startswith("text/plain")
+        assert "$ORIGIN vouched.example." in zone.text
 
 
 async def test_account_is_deleted_with_what_gives_access_to_it(site: Any, api: httpx.AsyncClient):

@@ -64,11 +64,12 @@ async def test_token_hands_out_no_scope_that_it_lacks(site: Any):
 
 async def test_domain_is_answered_with_the_records_to_publish(site: Any):
     known = site.dependencies.domains
-    found = await domains.add(ADMIN, DomainFields(domain="Handlers.example"), known)
+    accounts = site.dependencies.account_administration
+    found = await domains.add(ADMIN, DomainFields(domain="Handlers.example"), known, accounts)
     assert found.domain == "handlers.example"
     assert {record.status for record in found.records} == {None}
     with pytest.raises(ApiError) as caught:
-        await domains.add(ADMIN, DomainFields(domain="handlers.example"), known)
+        await domains.add(ADMIN, DomainFields(domain="handlers.example"), known, accounts)
     assert caught.value.status == 409
 
 

@@ -63,6 +63,18 @@ NOUN_OF_PATH = {
     "content": "messages",
     "raw": "messages",
     "template": "templates",
+    "recent-tags": "messages",
+    "tag": "messages",
+    "domain": "domains",
+    "dns": "domains",
+    "dkimkey": "domains",
+    "dkimkeys": "domains",
+    "spf": "domains",
+    "webhook": "webhooks",
+    "feedbackloop": "webhooks",
+    "feedbackloops": "webhooks",
+    "datarequest": "addresses",
+    "installation": "accounts",
 }
 NOUN_OF_PAGE = {
     "": "messages",

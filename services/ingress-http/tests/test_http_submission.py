@@ -1,12 +1,15 @@
 """From fields to a submission: precedence, names, times, and every refusal with its field."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.submission import Client
+from postroad_common.store.sendingrights import SendingRights
 from postroad_ingress_http.http.errors import ApiError, from_exception
+from postroad_ingress_http.sending.permissions import check_account, check_sender
 from postroad_ingress_http.sending.request import read_send
 from postroad_ingress_http.sending.submission import Origin, Prepared, SubmissionRules, prepare
 
@@ -281,3 +284,46 @@ def test_message_above_the_limit_is_413():
     with pytest.raises(ApiError) as caught:
         prepared({**WHOLE, "mime": MIME + "x\n" * 5000})
     assert caught.value.status == 413
+
+
+RESTRICTED = SendingRights(domains=frozenset({"a.example"}))
+BOUND = replace(ORIGIN, sender_domains=("a.example", "*.a.example"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "field"),
+    [
+        (WHOLE, None, None),
+        (BUILT, None, None),
+        ({**BUILT, "envelope": "x@sub.a.example"}, None, None),
+        ({**BUILT, "from": "x@bank.example"}, "sender_not", "from"),
+        ({**BUILT, "envelope": "x@bank.example"}, "sender_not", "envelope"),
+        ({**WHOLE, "mime": MIME.replace("a@a", "a@b")}, "sender_not", "mime"),
+        ({**WHOLE, "mime": MIME.replace("a@a.example", "a@a.example, b@bank.example")},
+         "sender_not", "mime"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("bound", ["account", "token"])
+def test_mail_is_from_domains_that_account_and_token_may_send_from(
+    fields: dict[str, Any], code: str | None, field: str | None, bound: str
+):
+    rights = RESTRICTED if bound == "account" else SendingRights()
+    origin = BOUND if bound == "token" else ORIGIN
+    if code is None:
+        check_sender(rights, origin, prepared(fields))
+        return
+    with pytest.raises(ApiError) as caught:
+        check_sender(rights, origin, prepared(fields))
+    assert (caught.value.status, caught.value.field) == (403, field)
+    assert caught.value.code.startswith(code)
+
+
+def test_account_that_is_suspended_or_at_its_limit_sends_nothing():
+    for rights, status in (
+        (SendingRights(suspended=True), 403),
+        (SendingRights(left_today=2), 429),
+    ):
+        with pytest.raises(ApiError) as caught:
+            check_account(rights, 3)
+        assert caught.value.status == status
+    check_account(SendingRights(left_today=3), 3)

@@ -27,6 +27,7 @@ from postroad_common.broker.link import BrokerLink
 from postroad_common.broker.publisher import Publisher
 from postroad_common.health import Health
 from postroad_common.mail.feedbackloop import FeedbackAddresses
+from postroad_common.mail.identifiers import new_id
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.framing import decode
@@ -34,7 +35,9 @@ from postroad_common.schemas.returns import Return
 from postroad_common.schemas.submission import Submission
 from postroad_common.service import ServiceContext
 from postroad_common.settings import load
+from postroad_common.store.accounts import Account
 from postroad_common.store.database import Database
+from postroad_common.store.rollups import RollupKey
 from postroad_common.tokens import Keyring
 from postroad_ingress_smtp.main import open_listeners
 from postroad_ingress_smtp.settings import Settings
@@ -134,6 +137,24 @@ def new_login(servers: Servers) -> Callable[..., Login]:
         return login
 
     return make
+
+
+@pytest.fixture(scope="session")
+def strict_accounts(servers: Servers) -> None:
+    """Make an account that sends from what it has verified, one suspended, one at its limit."""
+
+    async def create(database: Database) -> None:
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        tomorrow = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 86_400))
+        await database.accounts.create(Account("strict", verified_senders_only=True))
+        await database.accounts.create(Account("suspended", suspended=True))
+        await database.accounts.create(Account("limited", limits={"messages_per_day": 2}))
+        for day in (today, tomorrow):
+            await database.rollups.add(new_id(), {RollupKey("limited", day, ""): {"accepted": 2}})
+        await database.domains.create("strict", "verified.example", "proof", [], trusted=True)
+        await database.domains.create("strict", "pending.example", "proof", [])
+
+    _in_database(servers.mongodb_uri, create)
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,7 @@ def variables(
     new_login: Any,
     bounce_addresses: BounceAddresses,
     feedback_addresses: FeedbackAddresses,
+    strict_accounts: None,  # noqa: ARG001 - they are there
 ) -> dict[str, str]:
     user, password = login.username, login.password
     genuine = bounce_addresses.address(new_id())
@@ -60,6 +61,9 @@ def variables(
         "restricted": new_login(
             sender_domains=("shop.example", "*.shop.example"), allowed_networks=("127.0.0.0/8",)
         ).plain,
+        "strict": new_login(account="strict").plain,
+        "suspended": new_login(account="suspended").plain,
+        "limited": new_login(account="limited").plain,
         "bounce": genuine,
         "another": bounce_addresses.address(new_id()),
         "forged": forger.address(new_id()),

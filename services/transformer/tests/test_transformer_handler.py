@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from yarl import URL
 
 from postroad_common.broker import BrokerLink, Consumer, EventWriter, Publisher, topology
+from postroad_common.mail.identifiers import id_time
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.schemas.events import Event, EventBatch, EventName
 from postroad_common.schemas.features import Features
@@ -23,7 +24,7 @@ from postroad_common.schemas.returns import SUPPRESSION, DeliveryFailure
 from postroad_common.schemas.submission import Submission
 from postroad_common.store.archive import NotKept
 from postroad_common.store.database import Database
-from postroad_common.store.domains import DkimKey
+from postroad_common.store.domains import RETURN_PATH, DkimKey
 from postroad_common.store.suppressions import Suppression
 from postroad_common.tokens import Keyring, LinkSigner
 from postroad_testing.waiting import until
@@ -307,7 +308,12 @@ async def test_a_domain_with_a_key_signs_also_for_its_subdomains(
 ):
     private = generate_private_key(65537, 2048)
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    keys = [DkimKey("s1", "rsa", "", 0.0, pem), DkimKey("s2", "rsa", "", 0.0, "broken")]
+    keys = [
+        DkimKey("s1", "rsa", "", 0.0, pem),
+        DkimKey("s2", "rsa", "", 0.0, "broken"),
+        DkimKey("s3", "rsa", "", 0.0, pem, state="pending"),
+        DkimKey("s4", "rsa", "", 0.0, pem, state="retired"),
+    ]
     await database.domains.create("main", "example.com", "v", keys)
     await road.submit(make_submission())
     ((_, raw),) = await road.outbound(1)
@@ -478,11 +484,12 @@ async def test_when_the_broker_breaks_off_the_rest_follows_and_little_comes_twic
 
 async def test_a_verified_domain_tracks_by_way_of_its_own_host(road: Road, make_submission: Make):
     domains = road.database.domains
-    await domains.create("main", "example.com", "proof", [])
-    await domains.set_tracking_host("main", "example.com", "links.example.com")
+    made = await domains.create("main", "example.com", "proof", [])
+    assert made is not None
+    await domains.set_hosts("main", "example.com", {"tracking_host": "links.example.com"})
     await domains.create("other", "news.example.com", "proof", [])
-    await domains.set_tracking_host("other", "news.example.com", "unproved.example.com")
-    await domains.set_checks("main", "example.com", {}, verified=True)
+    await domains.set_hosts("other", "news.example.com", {"tracking_host": "no.example.com"})
+    await domains.set_checks(made, {}, verified=True, keys=(), due=0.0)
     features = Features(clicktracking=True)
     await road.submit(make_submission(features=features))
     await road.submit(make_submission(features=features, account="other"))
@@ -493,6 +500,26 @@ async def test_a_verified_domain_tracks_by_way_of_its_own_host(road: Road, make_
         token = LINKS.read_path(URL(url.decode()).path)
         assert token is not None
         assert token.target == b"http://a.test/x"
+
+
+async def test_bounces_come_back_to_the_domains_own_host_once_its_record_was_seen(
+    road: Road, make_submission: Make
+):
+    domains = road.database.domains
+    for account, status in (("main", "ok"), ("other", "missing")):
+        made = await domains.create(account, f"{account}.example.com", "proof", [])
+        assert made is not None
+        checks = {RETURN_PATH: status}
+        await domains.set_checks(made, checks, verified=True, keys=(), due=0.0)
+        await road.submit(
+            make_submission(account=account, features=Features(bouncetracking=True)),
+            f"From: shop@{account}.example.com\r\n\r\nhello\r\n".encode(),
+        )
+    found = {message.account: message for message, _ in await road.outbound(2)}
+    assert found["main"].mail_from.endswith("@bounces.main.example.com")
+    assert found["other"].mail_from.endswith(f"@{BOUNCES.domain}")
+    for message in found.values():
+        assert BOUNCES.verify(message.mail_from, id_time(message.id)).message_id == message.id
 
 
 PICTURE = b"\x89PNG\r\n\x1a\n picture"

@@ -1,6 +1,7 @@
 """Starts ingress-http, and is the one place where its objects are built."""
 
 import time
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -10,6 +11,7 @@ from postroad_common.listener import HttpListener
 from postroad_common.mail.feedbackloop import FeedbackAddresses
 from postroad_common.schemas.submission import Client
 from postroad_common.service import ServiceContext, run
+from postroad_common.store.sendingrights import SendingRules
 from postroad_common.tokenbucket import TokenBuckets
 from postroad_common.tokens import Keyring, LinkSigner
 from postroad_ingress_http import application
@@ -26,6 +28,7 @@ from postroad_ingress_http.dependencies import Dependencies
 from postroad_ingress_http.domains.dnscheck import DnsChecker
 from postroad_ingress_http.domains.dnsrecords import DnsRules
 from postroad_ingress_http.domains.senderdomains import SenderDomains
+from postroad_ingress_http.domains.watch import DomainWatch
 from postroad_ingress_http.exports.logfiles import LogFiles
 from postroad_ingress_http.exports.originals import OriginalEvents
 from postroad_ingress_http.history.feeds import ComplaintFeeds
@@ -74,6 +77,8 @@ async def build(context: ServiceContext[Settings]) -> None:
     )
     context.health.add_check("first-account", bootstrap.check)
     context.spawn(bootstrap.run(), "bootstrap")
+    watch = DomainWatch(database.domains, dependencies.domains, dependencies.clock)
+    context.spawn(watch.run(), "domains")
     context.spawn(QueueWatch(QueueDepths(context.link), database.backlogs).run(), "queues")
     await listener.start()
     context.on_drain(listener.stop)
@@ -101,7 +106,8 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
     context.on_drain(renderer.close)
     templates = TemplateLibrary(database.templates, renderer)
     personaliser = Personaliser(templates, renderer, settings.max_recipients)
-    acceptance = Acceptance(rules, injector, database.idempotency, personaliser, clock)
+    sending = SendingRules(database.accounts, database.domains, database.rollups)
+    acceptance = Acceptance(rules, injector, database.idempotency, personaliser, sending, clock)
     return Dependencies(
         acceptance=acceptance,
         account_administration=AccountAdministration(database.accounts, clock),
@@ -117,7 +123,7 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
         clock=clock,
         credentials=database.credentials,
         domains=SenderDomains(
-            database.domains, DnsChecker(settings.dns), DnsRules(settings.hostname), clock
+            database.domains, DnsChecker(settings.dns), build_dns_rules(settings), clock
         ),
         events=database.events,
         feeds=ComplaintFeeds(
@@ -152,6 +158,16 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
             notify=build_notices(settings, acceptance),
         ),
         users=database.users,
+    )
+
+
+def build_dns_rules(settings: Settings) -> DnsRules:
+    """Return the names of this installation."""
+    return DnsRules(
+        hostname=settings.hostname,
+        bounce_domain=settings.bounce_domain,
+        tracking_host=urlsplit(settings.tracking_url).hostname or settings.hostname,
+        senders=settings.spf_senders,
     )
 
 

@@ -22,6 +22,7 @@ from postroad_common.settings import (
     Port,
     ProxySettings,
     ServiceSettings,
+    TrackingSettings,
 )
 
 
@@ -76,7 +77,9 @@ def _explain(error: ValidationError) -> str:
     return f"{where}: {text}" if where else text
 
 
-class Settings(ServiceSettings, MessageSettings, DnsSettings, ProxySettings, BounceSettings):
+class Settings(
+    ServiceSettings, MessageSettings, DnsSettings, ProxySettings, BounceSettings, TrackingSettings
+):
     """The settings of ingress-http."""
 
     http_port: Port = Field(default=8080, title="HTTP port", description="REST API and dashboard")
@@ -84,6 +87,12 @@ class Settings(ServiceSettings, MessageSettings, DnsSettings, ProxySettings, Bou
         default=None,
         title="Public URL",
         description="of the REST API and dashboard; https makes the session cookie Secure",
+    )
+    spf_senders: str = Field(
+        default="",
+        title="Where mail is sent from",
+        description="SPF mechanisms of the addresses that the sender uses, as in ip4:192.0.2.1 "
+        "ip6:2001:db8::1; for the record that domains include. Empty: a:HOSTNAME",
     )
     notice_sender: str | None = Field(
         default=None,

@@ -14,6 +14,7 @@ from postroad_common.mail.parameters import RcptParameters
 from postroad_common.mail.reply import Reply
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.store.credentials import Credential
+from postroad_common.store.sendingrights import SendingRules
 from postroad_common.tokenbucket import TokenBuckets
 from postroad_ingress_smtp import replies
 from postroad_ingress_smtp.content import ContentRules, Message
@@ -21,7 +22,7 @@ from postroad_ingress_smtp.envelope import Envelope, EnvelopeRecipient
 from postroad_ingress_smtp.handler import Arrival, accept, accept_return
 from postroad_ingress_smtp.injector import Injector
 from postroad_ingress_smtp.logins import Logins
-from postroad_ingress_smtp.permissions import check_network, check_sender
+from postroad_ingress_smtp.permissions import check_from, check_network, check_rights, check_sender
 from postroad_ingress_smtp.session import Session
 
 
@@ -37,6 +38,7 @@ class SubmissionBackend:
         *,
         events: EventWriter,
         logins: Logins,
+        sending: SendingRules,
         message_rates: TokenBuckets[str] | None,
         recipient_rates: TokenBuckets[str] | None,
         rules: ContentRules,
@@ -45,6 +47,7 @@ class SubmissionBackend:
         self._injector = injector
         self._events = events
         self._logins = logins
+        self._sending = sending
         self._message_rates = message_rates
         self._recipient_rates = recipient_rates
         self._clock = clock
@@ -74,7 +77,11 @@ class SubmissionBackend:
             session.credential = credential = now
             if check_network(credential, session.address) is not None:
                 return replies.LOGIN_GONE
-        refusal = check_sender(credential, sender)
+        try:
+            rights = await self._sending.of(credential.account)
+        except (StoreAway, TimeoutError):
+            return replies.UNREADY
+        refusal = check_sender(credential, sender) or check_rights(rights, sender)
         if refusal is not None:
             return refusal
         return self._too_fast("messages", self._message_rates, credential)
@@ -98,8 +105,16 @@ class SubmissionBackend:
 
     async def accept(self, session: Session, envelope: Envelope, message: Message) -> Reply:
         """See `Backend`."""
+        credential = _credential(session)
+        try:
+            rights = await self._sending.of(credential.account)
+        except (StoreAway, TimeoutError):
+            return replies.UNREADY
+        refusal = check_from(rights, message.octets)
+        if refusal is not None:
+            return refusal
         arrival = Arrival(session, envelope, message, dot=self._clock())
-        return await accept(arrival, _credential(session), self._injector, self._events)
+        return await accept(arrival, credential, self._injector, self._events)
 
 
 class ReturnBackend:

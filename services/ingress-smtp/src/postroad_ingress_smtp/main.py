@@ -12,6 +12,7 @@ from postroad_common.errors import PostroadError
 from postroad_common.mail.feedbackloop import FeedbackAddresses
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.service import ServiceContext, run
+from postroad_common.store.sendingrights import SendingRules
 from postroad_common.tokens import Keyring
 from postroad_ingress_smtp import metrics
 from postroad_ingress_smtp.admission import Admissions, ConnectionLimiter, Memory, rates
@@ -92,6 +93,9 @@ async def open_listeners(context: ServiceContext[Settings]) -> list[Listener]:
         injector,
         events=context.events,
         logins=logins,
+        sending=SendingRules(
+            context.database.accounts, context.database.domains, context.database.rollups
+        ),
         message_rates=rates(limits.messages_per_minute, 60),
         recipient_rates=rates(limits.recipients_per_minute, 60),
         rules=ContentRules(limits.line_length, limits.header_size, limits.received_headers),

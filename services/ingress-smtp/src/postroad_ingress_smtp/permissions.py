@@ -1,10 +1,12 @@
-"""What a login may do: from which networks it may be used, and from which domains it may send."""
+"""What a login and its account may do: from which networks, and from which domains they send."""
 
 from ipaddress import ip_network
 
 from postroad_common.mail.address import domain_of
 from postroad_common.mail.reply import Reply
+from postroad_common.mail.senders import from_addresses, is_within
 from postroad_common.store.credentials import Credential
+from postroad_common.store.sendingrights import SendingRights
 from postroad_ingress_smtp import replies
 from postroad_ingress_smtp.proxy import in_networks
 
@@ -23,7 +25,25 @@ def check_sender(credential: Credential, sender: str) -> Reply | None:
     if not domains or not sender:
         return None
     domain = domain_of(sender)
-    for allowed in map(str.lower, domains):
-        if domain == allowed or (allowed.startswith("*.") and domain.endswith(allowed[1:])):
-            return None
-    return replies.sender_not_allowed(domain, domains)
+    return None if is_within(domain, domains) else replies.sender_not_allowed(domain, domains)
+
+
+def check_rights(rights: SendingRights, sender: str) -> Reply | None:
+    """Return the refusal of any mail of an account, or of the envelope address `sender`."""
+    if rights.suspended:
+        return replies.ACCOUNT_SUSPENDED
+    if rights.left_today == 0:
+        return replies.ACCOUNT_LIMIT
+    domain = rights.unverified(sender)
+    return replies.sender_not_verified(domain) if domain else None
+
+
+def check_from(rights: SendingRights, message: bytes) -> Reply | None:
+    """Return the refusal of a message whose From field names what the account has not verified."""
+    if rights.domains is None:
+        return None
+    addresses = from_addresses(message)
+    if addresses is None:
+        return replies.FROM_UNCLEAR
+    domain = rights.unverified(*addresses)
+    return replies.sender_not_verified(domain) if domain else None

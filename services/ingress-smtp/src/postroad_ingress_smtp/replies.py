@@ -59,6 +59,12 @@ AUTH_AGAIN = Reply(503, "5.5.1", "Already authenticated")
 AUTH_IN_MAIL = Reply(503, "5.5.1", "AUTH is not permitted during a mail transaction")
 LOGIN_GONE = Reply(421, "4.7.0", "The login was disabled or its password changed; log in again")
 
+ACCOUNT_SUSPENDED = Reply(550, "5.7.1", "This account is suspended and may not send")
+ACCOUNT_LIMIT = Reply(452, "4.7.1", "This account has sent what it may today; go on tomorrow (UTC)")
+FROM_UNCLEAR = Reply(
+    550, "5.7.1", "This account needs exactly one From header, with addresses of verified domains"
+)
+
 # MAIL and RCPT
 MAIL_SYNTAX = Reply(501, "5.5.4", "Syntax: MAIL FROM:<address> [parameters]")
 RCPT_SYNTAX = Reply(501, "5.5.4", "Syntax: RCPT TO:<address> [parameters]")
@@ -164,6 +170,11 @@ def sender_not_allowed(domain: str, allowed: Sequence[str]) -> Reply:
     return Reply(
         550, "5.7.1", f"This login may not send from {domain}; allowed: {', '.join(allowed)}"
     )
+
+
+def sender_not_verified(domain: str) -> Reply:
+    """Refuse a sender whose domain the account has not verified."""
+    return Reply(550, "5.7.1", f"This account may not send from {domain}; verify the domain first")
 
 
 def queued(submission: str, recipients: Sequence[tuple[str, str]]) -> Reply:

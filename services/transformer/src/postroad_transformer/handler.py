@@ -199,8 +199,10 @@ class Transformer:
                 [("", FAILURES.name, frame) for frame in frames]
             )
         if wanted:
+            sender = _signer(job)
+            host = self._needs.keys.return_path(sender) if sender else None
             try:
-                await self._publications.publish(submission, composer, wanted, job.entry)
+                await self._publications.publish(submission, composer, wanted, job.entry, host)
             except StoreAway as error:
                 await job.delivery.retry(
                     RequeueReason.BODY_UNAVAILABLE, f"its body cannot be stored: {error}"

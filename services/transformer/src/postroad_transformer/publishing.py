@@ -63,8 +63,11 @@ class Publications:
         composer: Composer,
         recipients: Sequence[Recipient],
         entry: Entry | None,
+        return_path: str | None = None,
     ) -> None:
         """Publish what of a submission is not published yet, and note it in its archive's `entry`.
+
+        Bounce addresses are at the host `return_path`, if there is one.
 
         Raises:
             StoreAway: the body cannot be stored; nothing is published.
@@ -73,7 +76,9 @@ class Publications:
         progress = self._recall(submission.id)
         if progress.stored is None and self._is_stored(submission, composer):
             progress.stored = await self._store(submission, composer, entry)
-        envelopes = Envelopes(submission, composer, self._policy.bounces, progress.stored)
+        envelopes = Envelopes(
+            submission, composer, self._policy.bounces, progress.stored, return_path
+        )
         personal = composer.template.is_personal
         todo = [
             group

@@ -28,7 +28,11 @@ class VerpResult:
 
 
 class BounceAddresses:
-    """Makes and checks the bounce addresses of one domain."""
+    """Makes and checks bounce addresses, those of one domain and those on hosts of customers.
+
+    On another host than `domain` the MAC covers the host too: only hosts that were once chosen
+    here make an address ours.
+    """
 
     def __init__(
         self, keyring: Keyring, domain: str, max_age_seconds: float = 60 * 86400.0
@@ -37,23 +41,27 @@ class BounceAddresses:
         self._keyring = keyring
         self._max_age = max_age_seconds
 
-    def address(self, message_id: str) -> str:
-        """Return the bounce address of `message_id`."""
+    def address(self, message_id: str, host: str | None = None) -> str:
+        """Return the bounce address of `message_id`, at a host of its sender's if given."""
         keyring = self._keyring
-        mac = _chars(keyring.mac(_PURPOSE, message_id.encode(), _MAC_SIZE))
-        return f"b{message_id}-{keyring.key_id:02x}{mac}@{self.domain}"
+        where = (host or self.domain).lower()
+        mac = _chars(keyring.mac(_PURPOSE, self._signed(message_id, where), _MAC_SIZE))
+        return f"b{message_id}-{keyring.key_id:02x}{mac}@{where}"
+
+    def _signed(self, message_id: str, host: str) -> bytes:
+        return (message_id if host == self.domain else f"{message_id}@{host}").encode()
 
     def verify(self, address: str, now: float) -> VerpResult:
         """Whether `address` is ours, genuine and still valid at `now` (Unix seconds)."""
         local, _, domain = address.lower().rpartition("@")
-        if domain != self.domain:
-            return VerpResult(None, "foreign")
+        wrong: Literal["foreign", "forged"] = "forged" if domain == self.domain else "foreign"
         match = _LOCAL.fullmatch(local)
         if not match:
-            return VerpResult(None, "forged")
+            return VerpResult(None, wrong)
         message_id, key_id, mac = match[1], int(match[2], 16), match[3]
-        if not self._keyring.verify(_PURPOSE, key_id, message_id.encode(), _octets(mac)):
-            return VerpResult(None, "forged")
+        signed = self._signed(message_id, domain)
+        if not self._keyring.verify(_PURPOSE, key_id, signed, _octets(mac)):
+            return VerpResult(None, wrong)
         age = now - id_time(message_id)
         if not -_CLOCK_SKEW <= age <= self._max_age:
             return VerpResult(None, "expired")

@@ -84,7 +84,13 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION),
     ],
     "templates": [IndexModel([("account", ASCENDING), ("name", ASCENDING)], unique=True)],
-    "domains": [IndexModel([("account", ASCENDING)])],
+    "domains": [
+        IndexModel([("account", ASCENDING)]),
+        IndexModel([("domain", ASCENDING)]),
+        IndexModel([("due", ASCENDING)]),
+        # Set with `verified`: a domain is verified in one account only.
+        IndexModel([("held", ASCENDING)], unique=True, sparse=True),
+    ],
     "suppressions": [
         IndexModel([("account", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=0),

@@ -14,13 +14,14 @@ from postroad_common.store.domains import DkimKey, SenderDomain
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import needs
 from postroad_ingress_http.api.answers import REFUSALS
-from postroad_ingress_http.dependencies import DomainsOf
+from postroad_ingress_http.dependencies import AccountsOf, DomainsOf
 from postroad_ingress_http.domains.senderdomains import CheckedRecord
 from postroad_ingress_http.http.errors import ApiError, not_found
 
 router = APIRouter(prefix="/v1", tags=["original"], responses=REFUSALS)
 Reader = Annotated[Token, needs("domains:read")]
 Writer = Annotated[Token, needs("domains")]
+_KINDS = {"ownership": "validation", "return-path": "mx"}
 _PARTS = ("publickey", "algorithm", "selector")
 
 
@@ -59,7 +60,8 @@ def _view(domain: SenderDomain) -> OriginalDomain:
 
 def _record(checked: CheckedRecord) -> OriginalRecord:
     record = checked.record
-    return OriginalRecord(name=record.name, type=record.type, value=record.value)
+    value = record.value if record.priority is None else f"{record.priority} {record.value}"
+    return OriginalRecord(name=record.name, type=record.type, value=value)
 
 
 def _keys(domain: SenderDomain) -> list[OriginalKey]:
@@ -83,9 +85,12 @@ async def domain(name: str, token: Reader, domains: DomainsOf) -> OriginalDomain
 
 
 @router.post("/domain/{name}", summary="Add a domain, or check it")
-async def add(name: str, token: Writer, domains: DomainsOf) -> OriginalRecord | OriginalDomain:
+async def add(
+    name: str, token: Writer, domains: DomainsOf, accounts: AccountsOf
+) -> OriginalRecord | OriginalDomain:
     """Answer the first call with the record that proves the domain, further ones with its state."""
     try:
+        await accounts.check_room(token.account, "domains")
         made = await domains.add(token.account, name)
     except ApiError as error:
         if error.status != 409:
@@ -122,7 +127,10 @@ async def status(name: str, token: Reader, domains: DomainsOf) -> dict[str, str]
     """Return `ok` or `error` by kind of record, as the last check found them."""
     found: dict[str, str] = {}
     for one in domains.records(await domains.find(token.account, name)):
-        kind = "validation" if one.record.key == "ownership" else one.record.key.split(" ")[0]
+        if not one.record.needed:
+            continue
+        kind = one.record.key.split(" ")[0]
+        kind = _KINDS.get(kind, kind)
         good = one.status == "ok" and found.get(kind, "ok") == "ok"
         found[kind] = "ok" if good else "error"
     return found

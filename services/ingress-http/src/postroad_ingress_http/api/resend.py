@@ -48,5 +48,5 @@ async def resend(
         ip=request.client.host if request.client else "",
         protocol="HTTPS" if request.url.scheme == "https" else "HTTP",
     )
-    origin = Origin(token.account, token.id, client)
+    origin = Origin(token.account, token.id, client, token.sender_domains)
     return await sending.resend(record, archived, raw, origin, acceptance)

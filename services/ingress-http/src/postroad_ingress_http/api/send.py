@@ -125,4 +125,4 @@ def _origin(request: Request, token: Token) -> Origin:
         ip=request.client.host if request.client else "",
         protocol="HTTPS" if request.url.scheme == "https" else "HTTP",
     )
-    return Origin(token.account, token.id, client)
+    return Origin(token.account, token.id, client, token.sender_domains)

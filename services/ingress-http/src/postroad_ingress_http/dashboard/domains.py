@@ -8,8 +8,9 @@ from starlette.responses import Response
 from postroad_common.store.domains import SenderDomain
 from postroad_ingress_http.dashboard.forms import see_other, text
 from postroad_ingress_http.dashboard.visitor import Form, Pages, PagesOf, SignedIn
-from postroad_ingress_http.dependencies import DomainsOf
+from postroad_ingress_http.dependencies import AccountsOf, DomainsOf
 from postroad_ingress_http.domains.senderdomains import CheckedRecord
+from postroad_ingress_http.domains.zonefile import write_zone
 
 router = APIRouter(prefix="/dashboard/domains", include_in_schema=False)
 
@@ -21,8 +22,11 @@ async def listing(session: SignedIn, pages: PagesOf, domains: DomainsOf) -> Resp
 
 
 @router.post("")
-async def add(session: SignedIn, fields: Form, domains: DomainsOf) -> Response:
+async def add(
+    session: SignedIn, fields: Form, domains: DomainsOf, accounts: AccountsOf
+) -> Response:
     """Add a domain."""
+    await accounts.check_room(session.account, "domains")
     made = await domains.add(session.account, text(fields, "name"))
     return see_other(f"/dashboard/domains/{made.domain}")
 
@@ -42,9 +46,18 @@ async def verify(
     return _show(pages, *await domains.verify(session.account, name))
 
 
+@router.post("/{name}/hosts")
+async def hosts(name: str, session: SignedIn, fields: Form, domains: DomainsOf) -> Response:
+    """Change the hosts of the domain, and where DMARC reports go."""
+    names = ("tracking_host", "bounce_host", "dmarc_reports")
+    changes = {field: text(fields, field).strip() or None for field in names}
+    changed = await domains.change(session.account, name, changes)
+    return see_other(f"/dashboard/domains/{changed.domain}")
+
+
 @router.post("/{name}/keys")
 async def keys(name: str, session: SignedIn, _: Form, domains: DomainsOf) -> Response:
-    """Replace the DKIM keys."""
+    """Make new DKIM keys."""
     changed = await domains.replace_keys(session.account, name)
     return see_other(f"/dashboard/domains/{changed.domain}")
 
@@ -57,4 +70,6 @@ async def delete(name: str, session: SignedIn, _: Form, domains: DomainsOf) -> R
 
 
 def _show(pages: Pages, domain: SenderDomain, records: Iterable[CheckedRecord]) -> Response:
-    return pages.answer("domain.html", domain=domain, records=list(records))
+    shown = list(records)
+    zone = write_zone(domain.domain, [checked.record for checked in shown])
+    return pages.answer("domain.html", domain=domain, records=shown, zone=zone)

@@ -1,14 +1,32 @@
-"""Asks DNS for TXT records, through the resolver that POSTROAD_DNS names."""
+"""Asks DNS for TXT, MX and CNAME records, through the resolver that POSTROAD_DNS names."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
 
 import dns.asyncresolver
 import dns.exception
+import dns.rdata
 import dns.resolver
 
 LIFETIME_SECONDS = 4.0
 _AT_ONCE = 8
+
+RecordType = Literal["TXT", "MX", "CNAME"]
+
+
+class Question(NamedTuple):
+    """What DNS is asked."""
+
+    name: str
+    type: RecordType
+
+
+Answers = Mapping[Question, list[str] | None]
+"""The records found for each question: texts, or host names in lower case without their dot.
+
+None where DNS gave no answer.
+"""
 
 
 class DnsChecker:
@@ -30,22 +48,25 @@ class DnsChecker:
             self._resolver = resolver
         return self._resolver
 
-    async def texts(self, names: Iterable[str]) -> dict[str, list[str] | None]:
-        """Return the TXT records at each of `names`; None where DNS gave no answer."""
-        wanted = list(dict.fromkeys(names))
-        found = await asyncio.gather(*(self._ask(name) for name in wanted))
+    async def answers(self, questions: Iterable[Question]) -> Answers:
+        """Ask all the questions; return what was found."""
+        wanted = list(dict.fromkeys(questions))
+        found = await asyncio.gather(*(self._ask(question) for question in wanted))
         return dict(zip(wanted, found, strict=True))
 
-    async def _ask(self, name: str) -> list[str] | None:
+    async def _ask(self, question: Question) -> list[str] | None:
         try:
             async with self._slots:
-                answer = await self._make().resolve(name, "TXT", search=False)
+                answer = await self._make().resolve(question.name, question.type, search=False)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return []
         except (dns.exception.DNSException, OSError, ValueError):
             return None
-        return [
-            b"".join(record.strings).decode("utf-8", "replace")
-            for record in answer
-            if hasattr(record, "strings")
-        ]
+        return [text for record in answer if (text := _read(record)) is not None]
+
+
+def _read(record: dns.rdata.Rdata) -> str | None:
+    if hasattr(record, "strings"):
+        return b"".join(record.strings).decode("utf-8", "replace")
+    host = getattr(record, "exchange", None) or getattr(record, "target", None)
+    return None if host is None else str(host.to_text(omit_final_dot=True)).lower()

@@ -16,8 +16,10 @@ from typing import Any
 from postroad_common.errors import Transient
 from postroad_common.mail.identifiers import derived_id, new_id
 from postroad_common.store.idempotency import Claim, Idempotency
+from postroad_common.store.sendingrights import SendingRules
 from postroad_ingress_http.http.errors import ApiError, bad_field
 from postroad_ingress_http.sending.injector import Injector
+from postroad_ingress_http.sending.permissions import check_account, check_sender
 from postroad_ingress_http.sending.personalise import Personaliser
 from postroad_ingress_http.sending.request import SendFields
 from postroad_ingress_http.sending.submission import (
@@ -62,13 +64,18 @@ async def _inject(
     """
     mails = await acceptance.personaliser.mails(mail, origin.account)
     now = acceptance.clock()
+    rights = await acceptance.sending.of(origin.account)
+    check_account(rights, len(mails))
     if len(mails) == 1:
         prepared = prepare(mails[0], origin, acceptance.rules, now, identify)
+        check_account(rights, len(prepared.submission.recipients))
+        check_sender(rights, origin, prepared)
         await acceptance.injector.inject(prepared)
         return prepared.answer()
     everything = []
     for number, one in enumerate(mails):
         everything.append(prepare(one, origin, acceptance.rules, now, _apart(identify, one)))
+        check_sender(rights, origin, everything[-1])
         if number % _AT_ONCE == _AT_ONCE - 1:
             await asyncio.sleep(0)
     await _inject_all(everything, acceptance.injector)
@@ -195,4 +202,5 @@ class Acceptance:
     injector: Injector
     idempotency: Idempotency
     personaliser: Personaliser
+    sending: SendingRules
     clock: Callable[[], float]

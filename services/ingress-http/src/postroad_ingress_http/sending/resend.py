@@ -11,6 +11,7 @@ from postroad_common.schemas.submission import NotifyWish, Recipient, RetWish, S
 from postroad_common.store.messages import MessageRecord
 from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.sending.accept import Acceptance
+from postroad_ingress_http.sending.permissions import check_account, check_sender
 from postroad_ingress_http.sending.submission import Origin, Prepared
 
 _NOTIFY: dict[str, NotifyWish] = {
@@ -32,10 +33,14 @@ async def resend(
     """Inject the message of `record` again; return its new id and its recipient.
 
     Raises:
-        ApiError: 409, it is mail that Postroad wrote itself, or its address has been erased.
+        ApiError: 403, token or account may not send it; 409, it is mail that Postroad wrote itself,
+            or its address has been erased.
         BrokerAway, StoreAway: it may not be safe; the client must be told so.
     """
     prepared = _prepare(record, archived, raw, origin, acceptance)
+    rights = await acceptance.sending.of(origin.account)
+    check_account(rights, 1)
+    check_sender(rights, origin, prepared)
     await acceptance.injector.inject(prepared)
     return prepared.answer()
 
@@ -80,7 +85,7 @@ def _prepare(
         subject=record.subject,
         size=len(raw),
     )
-    return Prepared(submission, raw)
+    return Prepared(submission, raw, whole=True)
 
 
 def _address(text: str) -> str:

@@ -33,6 +33,8 @@ class Origin:
     account: str
     credential: str
     client: Client
+    sender_domains: tuple[str, ...] = ()
+    """Domains that the token may send from; none: any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Prepared:
 
     submission: Submission
     message: bytes
+    whole: bool = False
+    """Whether the client gave the message whole, as MIME."""
 
     def answer(self) -> dict[str, str]:
         """Return what the client gets: each message id and its recipient."""
@@ -112,7 +116,7 @@ def prepare(
         template=request.template or "",
         size=len(message),
     )
-    return Prepared(submission, message)
+    return Prepared(submission, message, whole=request.mime is not None)
 
 
 def _message(request: SendFields, identifier: str, rules: SubmissionRules, now: float) -> bytes:

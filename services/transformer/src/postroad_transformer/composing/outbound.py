@@ -58,7 +58,10 @@ class Envelopes:
         composer: Composer,
         bounces: BounceAddresses,
         stored: Stored | None,
+        return_path: str | None = None,
     ) -> None:
+        """`return_path`: the host of the bounce addresses; None for the common one."""
+        self._return_path = return_path
         self._submission = submission
         self._composer = composer
         self._bounces = bounces
@@ -103,7 +106,7 @@ class Envelopes:
         message_id = group[0].id
         mail_from = self._submission.envelope
         if self._has_bounce_address:
-            mail_from = self._bounces.address(message_id)
+            mail_from = self._bounces.address(message_id, self._return_path)
         patches: tuple[Patch, ...] = ()
         if self._stored is not None:
             patches = tuple(

@@ -25,6 +25,7 @@ class _Entry(NamedTuple):
     stored: tuple[DkimKey, ...] | None
     keys: tuple[SigningKey, ...]
     tracking_host: str | None = None
+    return_path: str | None = None
 
 
 class SigningKeys:
@@ -70,12 +71,15 @@ class SigningKeys:
             if domain is None:
                 self._cache.put(pair, _Entry(now, None, ()))
                 continue
-            host = domain.tracking_host if domain.verified else None
+            tracking = domain.tracking_host if domain.verified else None
+            path = domain.return_path if domain.uses_return_path else None
             if old is not None and old.stored == domain.keys:
-                self._cache.put(pair, old._replace(at=now, tracking_host=host))
+                self._cache.put(
+                    pair, old._replace(at=now, tracking_host=tracking, return_path=path)
+                )
             else:  # loading an RSA key costs tens of milliseconds
                 keys = await asyncio.to_thread(_load_keys, domain)
-                self._cache.put(pair, _Entry(now, domain.keys, keys, host))
+                self._cache.put(pair, _Entry(now, domain.keys, keys, tracking, path))
 
     def tracking_host(self, pair: Pair) -> str | None:
         """Return the tracking host of the domain or its nearest parent; ask for it first."""
@@ -83,6 +87,14 @@ class SigningKeys:
             entry = self._cache.get(candidate)
             if entry is not None and entry.tracking_host:
                 return entry.tracking_host
+        return None
+
+    def return_path(self, pair: Pair) -> str | None:
+        """Return the bounce host of the domain or its nearest parent; ask for it first."""
+        for candidate in _with_parents(pair):
+            entry = self._cache.peek(candidate)
+            if entry is not None and entry.return_path:
+                return entry.return_path
         return None
 
     def _nearest(self, candidates: Iterable[Pair]) -> tuple[SigningKey, ...]:
@@ -104,6 +116,8 @@ def _with_parents(pair: Pair) -> Iterable[Pair]:
 def _load_keys(domain: SenderDomain) -> tuple[SigningKey, ...]:
     keys = []
     for stored in domain.keys:
+        if stored.state != "active":  # its record was not seen yet, or it has been replaced
+            continue
         try:
             keys.append(SigningKey(domain.domain, stored.selector, load_key(stored.private)))
         except KeyUnusable as error:
