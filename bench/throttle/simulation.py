@@ -212,14 +212,14 @@ def simulate(
     caps: Caps | None = None,
     seed: int = 1,
     letters: Sequence[Letter] | None = None,
-    dry_run: Collection[EffectKind] = (),
+    simulated: Collection[EffectKind] = (),
 ) -> Result:
     """Our rules: a backlog for `receiver`, through kept connections, for `seconds`.
 
     The backlog is endless, or `letters`, each of which arrives at its `since`.
     """
     caps = caps or Caps()
-    run = Simulation(receiver, seconds, caps=caps, seed=seed, letters=letters, dry_run=dry_run)
+    run = Simulation(receiver, seconds, caps=caps, seed=seed, letters=letters, simulated=simulated)
     return run.run()
 
 
@@ -234,14 +234,14 @@ class Simulation:
         caps: Caps,
         seed: int,
         letters: Sequence[Letter] | None = None,
-        dry_run: Collection[EffectKind] = (),
+        simulated: Collection[EffectKind] = (),
     ) -> None:
         self._clock = Clock()
         self._receiver = receiver
         self._seconds = seconds
         self._dice = random.Random(seed)
         self.controller = Controller(caps, 0.0, self._dice)
-        self.controller.set_dry_run(dry_run)
+        self.controller.simulate(simulated)
         self._lane: Lane[Letter] | None = None
         if letters is not None:
             self._lane = Lane(LaneKey("", "receiver"), self.controller, 0.0)

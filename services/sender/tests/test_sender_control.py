@@ -294,7 +294,9 @@ def test_what_was_learnt_survives_a_restart_on_another_clock():
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["took", "objected", "refused", "closed", "policy", "dry", "cancel"]),
+            st.sampled_from(
+                ["took", "objected", "refused", "closed", "policy", "simulated", "cancel"]
+            ),
             st.floats(0, 20),
             st.floats(0, 3),
         ),
@@ -323,28 +325,28 @@ def test_whatever_happens_the_lane_goes_on_within_its_caps(
         elif what in {"refused", "closed"}:
             working = allowed if what == "refused" else 0
             controller.on_connect_failed(working, Signal.CONNECTIONS, "421", now)
-        elif what == "dry":
-            controller.set_dry_run({EffectKind.RATE} if ago > 1.5 else ())
+        elif what == "simulated":
+            controller.simulate({EffectKind.RATE} if ago > 1.5 else ())
         else:
             controller.cancel(EffectKind.RATE, now)
         assert all(effect.value >= 0.0 for effect in controller.effects(now))
     stored(controller, now, 1e9)
     now += 4000.0
-    controller.set_dry_run(())
+    controller.simulate(())
     assert controller.wait(now) == 0.0
     assert controller.connections(now) >= 1
 
 
-# -- dry runs
+# -- simulations
 
 
 def shown(controller: Controller, now: float) -> dict[EffectKind, Effect]:
     return {effect.kind: effect for effect in controller.effects(now)}
 
 
-def test_dry_run_shows_what_it_would_do_and_does_nothing():
+def test_simulation_shows_what_it_would_do_and_does_nothing():
     controller = Controller(Caps(connections=15), 0.0)
-    controller.set_dry_run(set(EffectKind))
+    controller.simulate(set(EffectKind))
     controller.on_connected(9, 1.0)
     for tick in range(300):
         now = 1.0 + tick / 10
@@ -363,22 +365,22 @@ def test_dry_run_shows_what_it_would_do_and_does_nothing():
     assert controller.connections(33.0) == 15
 
 
-def test_what_was_learnt_in_a_dry_run_holds_behind_it():
+def test_what_was_learnt_in_a_simulation_holds_after_it():
     controller = Controller(Caps(), 0.0)
-    controller.set_dry_run({EffectKind.RATE})
+    controller.simulate({EffectKind.RATE})
     for _ in range(2):
         controller.on_throttled(Signal.RATE, "450", 1.0, 1.0)
     assert controller.wait(1.0) == 0.0
-    controller.set_dry_run(())
+    controller.simulate(())
     (effect,) = controller.effects(2.0)
     assert not effect.simulated
     controller.on_sent(2.0)
     assert controller.wait(2.0) == pytest.approx(1 / effect.value, abs=0.03)
 
 
-def test_dry_run_keeps_to_caps_and_pins():
+def test_simulation_keeps_to_caps_and_pins():
     controller = Controller(Caps(connections=3, messages_per_second=2.0), 0.0)
-    controller.set_dry_run(set(EffectKind))
+    controller.simulate(set(EffectKind))
     controller.on_sent(1.0)
     assert controller.wait(1.0) > 0.4
     assert controller.connections(1.0) == 3
@@ -387,9 +389,9 @@ def test_dry_run_keeps_to_caps_and_pins():
     assert not shown(controller, 1.0)[EffectKind.PAUSE].simulated
 
 
-def test_dry_run_does_not_call_a_closed_site_or_a_full_one_in_a_loop():
+def test_simulation_does_not_call_a_closed_site_or_a_full_one_in_a_loop():
     controller = Controller(Caps(connections=5), 0.0)
-    controller.set_dry_run(set(EffectKind))
+    controller.simulate(set(EffectKind))
     for _ in range(9):
         controller.on_connect_failed(0, Signal.REFUSED, "refused", 10.0)
     assert 0.9 <= controller.closed_for(10.0) <= 1.2
@@ -399,8 +401,8 @@ def test_dry_run_does_not_call_a_closed_site_or_a_full_one_in_a_loop():
     assert controller.connections(21.5) == 5
 
 
-def test_dry_run_leaves_the_receiver_to_its_own_devices():
-    free = simulate(Receiver(connections=always(5), rate=always(20)), 20, dry_run=set(EffectKind))
+def test_simulation_leaves_the_receiver_to_its_own_devices():
+    free = simulate(Receiver(connections=always(5), rate=always(20)), 20, simulated=set(EffectKind))
     held = simulate(Receiver(connections=always(5), rate=always(20)), 20)
     assert free.deferred_share > 0.4 > held.deferred_share
 

@@ -14,7 +14,7 @@ FOR_EVER = 10 * 365 * 86_400.0  # seconds, of a pause without end
 def apply_directives(
     lane: Lane[Job], directives: StoredDirectives, now: float, wall: float
 ) -> None:
-    """Apply `directives` to `lane`: pins, pauses and dry runs hold from now on."""
+    """Apply `directives` to `lane`: pins, pauses and simulations hold from now on."""
     lane.directives = directives
     controller = lane.controller
     shift = now - wall
@@ -30,6 +30,6 @@ def apply_directives(
             controller.pin(kind, float(value), directives.why, since)
         else:
             controller.unpin(kind)
-    controller.set_dry_run(directives.simulate)
+    controller.simulate(directives.simulate)
     for kind, moment in directives.cancel.items():
         controller.cancel_learnt(kind, now, since=moment + shift)

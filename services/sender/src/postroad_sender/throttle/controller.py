@@ -3,7 +3,7 @@
 Two loops, for connections (`window`) and for messages per second (`rate`), and pauses. It knows
 no clock and no network: the time comes in as an argument, so that it runs in simulations as it
 does in service. Every restriction it makes is an effect with a reason, which an operator can
-cancel or replace by a pinned one, or first look at without it being acted upon (a dry run).
+cancel or replace by a pinned one, or first look at without its being acted upon (`acting`).
 """
 
 import random
@@ -11,13 +11,21 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from postroad_common.schemas.lanes import EffectKind, LearntLimits
-from postroad_sender.throttle.gcra import Gcra
+from postroad_sender.throttle.acting import (
+    CLOSED_FIRST,
+    Closure,
+    Connections,
+    Pause,
+    SimulatedConnections,
+    SimulatedPause,
+    SimulatedSpeed,
+    Speed,
+)
 from postroad_sender.throttle.rate import DEEP_CUT, Rate
 from postroad_sender.throttle.signals import Signal
 from postroad_sender.throttle.utilisation_probe import UtilisationProbe
 from postroad_sender.throttle.window import Window
 
-CLOSED_FIRST = 1.0  # seconds; doubled with each failure in a row
 CLOSED_LONGEST = 300.0
 OBJECTION_PAUSE = 0.25
 POLICY_PAUSE = 15.0
@@ -61,16 +69,15 @@ class Controller:
         self.window = Window(most=caps.connections)
         self.utilisation = UtilisationProbe()
         self.rate = Rate(now, caps.messages_per_second)
-        self._gcra = Gcra()
-        self._closed_until = 0.0
+        self._closure = Closure()
+        self._connections = Connections(self.window, self.utilisation)
+        self._speed = Speed(self.rate, caps.messages_per_second)
+        self._pause = Pause(self._closure)
         self._failures = 0  # in a row, with nothing working
         self._strikes = 0  # policy and reputation, forgotten by successes
         self._doubt = 0.0  # objections, less what was taken since
         self._reasons: dict[EffectKind, tuple[str, float]] = {}
         self._pins: dict[EffectKind, Effect] = {}
-        self._dry: frozenset[EffectKind] = frozenset()
-        self._brief_until = 0.0  # what is left of a pause in a dry run
-        self._refused_at = (-1.0, 0)  # when a connection was, and how many worked: for a dry run
 
     # -- questions
 
@@ -81,10 +88,7 @@ class Controller:
         pin = self._pins.get(EffectKind.CONNECTIONS)
         if pin:
             return int(pin.value)
-        if EffectKind.CONNECTIONS in self._dry:
-            at, working = self._refused_at
-            return working if now - at < CLOSED_FIRST else self._caps.connections
-        return self.utilisation.allowed(self.window.allowed())
+        return self._connections.allowed(now)
 
     def wait(self, now: float) -> float:
         """Seconds until the next message may be sent; 0.0 if it may now."""
@@ -93,9 +97,9 @@ class Controller:
             return closed
         if self._limit() is None:
             return 0.0
-        left = self._gcra.wait(now)
-        if left > 0.0 and EffectKind.RATE not in self._dry:
-            self.rate.held(now)
+        left = self._speed.spacing.wait(now)
+        if left > 0.0:
+            self._speed.held(now)
         return left
 
     def closed_for(self, now: float) -> float:
@@ -120,16 +124,16 @@ class Controller:
         if utilisation is not None and (window is None or utilisation < window):
             window = utilisation
             reasons[EffectKind.CONNECTIONS] = self.utilisation.reason, self.utilisation.since
-        learnt: list[tuple[EffectKind, float | None]] = [
-            (EffectKind.CONNECTIONS, window),
-            (EffectKind.RATE, self.rate.limit),
-            (EffectKind.PAUSE, self._closed_until if self._closed_until > now else None),
+        closed = self._closure.until
+        learnt: list[tuple[EffectKind, float | None, bool]] = [
+            (EffectKind.CONNECTIONS, window, self._connections.simulated),
+            (EffectKind.RATE, self.rate.limit, self._speed.simulated),
+            (EffectKind.PAUSE, closed if closed > now else None, self._pause.simulated),
         ]
-        for kind, value in learnt:
+        for kind, value, simulated in learnt:
             if value is not None and kind not in self._pins:
                 reason, since = reasons.get(kind, ("", now))
-                dry = kind in self._dry
-                found.append(Effect(kind, float(value), reason, since, simulated=dry))
+                found.append(Effect(kind, float(value), reason, since, simulated=simulated))
         return found
 
     # -- what happened
@@ -139,9 +143,9 @@ class Controller:
         self.rate.on_sent(now)
         limit = self._limit()
         if limit is not None:
-            self._gcra.spend(now, limit)
-            if self.rate.is_careful and self._acts_on(EffectKind.RATE):
-                self._gcra.hold(now + AHEAD)
+            self._speed.spacing.spend(now, limit)
+            if self.rate.is_careful and EffectKind.RATE not in self._pins:
+                self._speed.hold(now + AHEAD)
 
     def on_connected(self, count: int, now: float) -> None:
         """Take up that a connection was opened; `count` work now."""
@@ -156,8 +160,8 @@ class Controller:
         self._grow(busy, seconds, now)
         careful = self.rate.limit is not None and self.rate.is_careful
         self.rate.on_success(now, now - seconds)
-        if careful and not self.rate.is_careful and self._acts_on(EffectKind.RATE):
-            self._gcra.release(now)
+        if careful and not self.rate.is_careful and EffectKind.RATE not in self._pins:
+            self._speed.go_on(now)
         self._doubt = max(0.0, self._doubt - FORGIVEN)
         reason, closed_at = self._reasons.get(EffectKind.PAUSE, ("", 0.0))
         if self._strikes and now - closed_at > POLICY_PAUSE * 4:
@@ -172,7 +176,6 @@ class Controller:
             self._on_policy(signal, reason, now, delay)
         elif working > 0:
             self.window.exceeded(working, now)
-            self._refused_at = now, working
             self._reasons[EffectKind.CONNECTIONS] = (reason, now)
         else:
             self._failures += 1
@@ -196,8 +199,8 @@ class Controller:
             return
         self._doubt += 1.0
         if self._doubt < CONVINCED and not self.rate.is_binding(now):
-            if self._acts_on(EffectKind.RATE):
-                self._gcra.hold(now + OBJECTION_PAUSE)
+            if EffectKind.RATE not in self._pins:
+                self._speed.hold(now + OBJECTION_PAUSE)
             return
         self._doubt = CONVINCED / 2
         if signal in {Signal.POLICY, Signal.REPUTATION}:
@@ -206,13 +209,9 @@ class Controller:
         if delay is not None:
             self._close(delay, reason, now)
         self._reasons[EffectKind.RATE] = (reason, now)
-        if EffectKind.RATE in self._dry:
-            self.rate.suppose(now)
-        else:
-            self.rate.on_throttled(sent_at, now)
-            if self._acts_on(EffectKind.RATE):
-                self._gcra.release(now)
-                self._gcra.hold(now + self.rate.penalty.pause)
+        self._speed.objected(sent_at, now)
+        if EffectKind.RATE not in self._pins:
+            self._speed.back_off(now)
 
     # -- the operator
 
@@ -232,9 +231,9 @@ class Controller:
             self.window.free()
         elif kind is EffectKind.RATE:
             self.rate.free()
-            self._gcra.release(now)
+            self._speed.spacing.release(now)
         else:
-            self._closed_until = 0.0
+            self._closure.until = 0.0
             self._failures = 0
             self._strikes = 0
 
@@ -246,17 +245,22 @@ class Controller:
         """Fix a restriction until it is cancelled, whatever is learnt meanwhile."""
         self._pins[kind] = Effect(kind, value, reason, now, pinned=True)
 
-    def set_dry_run(self, kinds: Collection[EffectKind]) -> None:
-        """Restrictions of these `kinds` are learnt and shown from here on, but not acted upon.
+    def simulate(self, kinds: Collection[EffectKind]) -> None:
+        """Only show restrictions of these `kinds` from here on, and act on the others.
 
-        Caps and pins hold. What was learnt before is kept, and holds again behind the dry run.
-        What is shown is what the lane would do next, not where it would end: the server answers
-        to what is really sent. A refused connection and a closed site keep their first second, so
-        that nobody is called in a loop.
+        Caps and pins hold. What was learnt before is kept.
         """
-        if EffectKind.RATE in set(kinds) - self._dry:
-            self._gcra = Gcra()
-        self._dry = frozenset(kinds)
+        simulated = EffectKind.CONNECTIONS in kinds
+        if simulated is not self._connections.simulated:
+            connections = SimulatedConnections if simulated else Connections
+            self._connections = connections(self.window, self.utilisation)
+        simulated = EffectKind.RATE in kinds
+        if simulated is not self._speed.simulated:
+            speed = SimulatedSpeed if simulated else Speed
+            self._speed = speed(self.rate, self._caps.messages_per_second)
+        simulated = EffectKind.PAUSE in kinds
+        if simulated is not self._pause.simulated:
+            self._pause = (SimulatedPause if simulated else Pause)(self._closure)
 
     # -- across restarts
 
@@ -272,7 +276,7 @@ class Controller:
             allowance=rate.bucket.allowance if rate.bucket.is_known else None,
             penalty=rate.penalty.length,
             utilisation=(utilisation.limit, utilisation.reason, utilisation.since + shift),
-            closed_until=self._closed_until + shift if self._closed_until > now else None,
+            closed_until=self._closure.until + shift if self._closure.until > now else None,
             strikes=self._strikes,
             reasons={kind: (text, at + shift) for kind, (text, at) in self._reasons.items()},
             pins={
@@ -291,7 +295,7 @@ class Controller:
             worth, reason, since = learnt.utilisation
             if worth is not None:
                 self.utilisation.restore(worth, reason, since + shift)
-        self._closed_until = learnt.closed_until + shift if learnt.closed_until else 0.0
+        self._closure.until = learnt.closed_until + shift if learnt.closed_until else 0.0
         self._strikes = learnt.strikes
         self._reasons = {kind: (text, at + shift) for kind, (text, at) in learnt.reasons.items()}
         for kind, (value, reason, since) in learnt.pins.items():
@@ -299,40 +303,26 @@ class Controller:
 
     # -- inside
 
-    def _acts_on(self, kind: EffectKind) -> bool:
-        return kind not in self._dry and kind not in self._pins
-
     def _grow(self, busy: int, seconds: float, now: float) -> None:
+        held = EffectKind.CONNECTIONS in self._pins or self.rate.is_binding(now)
+        self._connections.learn(busy, seconds, now, held=held)
         size = self.window.allowed()
-        if EffectKind.CONNECTIONS in self._dry:
-            self.utilisation.suppose(busy, seconds, now)
-        elif EffectKind.CONNECTIONS in self._pins or self.rate.is_binding(now):
-            self.utilisation.stop()
-        else:
-            self.utilisation.on_success(size, busy, seconds, now)
         if self.utilisation.allowed(size) >= size:
             self.window.grow(busy, now)
 
     def _limit(self) -> float | None:
         pin = self._pins.get(EffectKind.RATE)
-        if pin:
-            return pin.value
-        if EffectKind.RATE in self._dry:
-            return self._caps.messages_per_second
-        return self.rate.current()
+        return pin.value if pin else self._speed.limit()
 
     def _pause_left(self, now: float) -> float:
         pin = self._pins.get(EffectKind.PAUSE)
-        if pin:
-            return max(0.0, pin.value - now)
-        until = self._brief_until if EffectKind.PAUSE in self._dry else self._closed_until
-        return max(0.0, until - now)
+        return max(0.0, pin.value - now) if pin else self._pause.left(now)
 
     def _close(self, seconds: float, reason: str, now: float) -> None:
         seconds = min(PAUSE_LONGEST, seconds) * self._dice.uniform(1.0, 1.1)
-        self._brief_until = now + min(CLOSED_FIRST, seconds)
-        if now + seconds > self._closed_until:
-            self._closed_until = now + seconds
+        self._closure.brief_until = now + min(CLOSED_FIRST, seconds)
+        if now + seconds > self._closure.until:
+            self._closure.until = now + seconds
             self._reasons[EffectKind.PAUSE] = (reason, now)
 
     def _on_policy(self, signal: Signal, reason: str, now: float, delay: float | None) -> None:
@@ -341,10 +331,7 @@ class Controller:
         pause = delay if delay is not None else first * 2.0 ** min(self._strikes, 10)
         self._strikes += 1
         self.window.shrink(0.5, now)
-        if EffectKind.RATE in self._dry:
-            self.rate.suppose(now)
-        else:
-            self.rate.on_throttled(now, now, cut=DEEP_CUT)
+        self._speed.objected(now, now, cut=DEEP_CUT)
         self._reasons[EffectKind.CONNECTIONS] = self._reasons[EffectKind.RATE] = (reason, now)
         self._close(pause, reason, now)
 

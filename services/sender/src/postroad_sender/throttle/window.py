@@ -26,6 +26,9 @@ class Window:
     probe_at: float = 0.0
     probe_wait: float = PROBE_FIRST
     probe_step: int = 1
+    exceeded_at: float = -1.0
+    """When there was last one connection too many; `left_open` went on then."""
+    left_open: int = 0
 
     def allowed(self) -> int:
         """How many connections there may be now."""
@@ -64,6 +67,7 @@ class Window:
         else:
             self.probe_wait = PROBE_FIRST
         self.probe_at = now + self.probe_wait
+        self.exceeded_at, self.left_open = now, working
 
     def shrink(self, share: float, now: float) -> None:
         """Use only `share` of what is used now; find the way up as behind a limit."""
