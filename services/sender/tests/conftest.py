@@ -13,13 +13,13 @@ import pytest
 
 from postroad_common.broker import BrokerLink, EventWriter, Publisher, topology
 from postroad_common.health import Health
+from postroad_common.publicaddress import is_public_text
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_common.schemas.returns import DeliveryFailure
 from postroad_common.service import ServiceContext
 from postroad_common.store.database import Database
-from postroad_sender.dns.addresses import is_public
 from postroad_sender.main import build
 from postroad_sender.settings import Settings
 from postroad_sender.timings import Timings
@@ -75,7 +75,7 @@ class Senders:
 
     def __init__(self, amqp_url: str, mongodb_uri: str, spool: Path) -> None:
         self.timings = Timings()
-        self.permits: Callable[[str], bool] = is_public
+        self.permits: Callable[[str], bool] = is_public_text
         self.settings: dict[str, Any] = {
             "amqp_url": amqp_url,
             "mongodb_uri": mongodb_uri,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from postroad_common.mail.reply import Reply
 from postroad_sender.delivery.outcome import Status, expired, of_answer, of_error
 from postroad_sender.delivery.schedule import SLACK, RetrySchedule, tier_for
-from postroad_sender.dns.addresses import is_public, literal
+from postroad_sender.dns.addresses import literal
 from postroad_sender.dns.site import MAX_NAME, site_name
 from postroad_sender.routes.routes import DIRECT, RouteError, Routes
 from postroad_sender.throttle.signals import MAX_STATED_DELAY, RULES, Signal, classify, stated_delay
@@ -82,36 +82,6 @@ def test_site_names_are_bounded_and_tell_sets_apart(hosts: list[str]):
 
 
 # -- addresses
-
-
-@pytest.mark.parametrize(
-    ("address", "public"),
-    [
-        ("8.8.8.8", True),
-        ("2606:4700::1111", True),
-        ("127.0.0.1", False),
-        ("10.1.2.3", False),
-        ("172.16.0.1", False),
-        ("192.168.1.1", False),
-        ("169.254.169.254", False),
-        ("100.64.0.1", False),
-        ("0.0.0.0", False),
-        ("224.0.0.1", False),
-        ("255.255.255.255", False),
-        ("::1", False),
-        ("::", False),
-        ("fe80::1", False),
-        ("fc00::1", False),
-        ("::ffff:127.0.0.1", False),
-        ("64:ff9b::7f00:1", False),
-        ("64:ff9b::808:808", True),
-        ("2002:7f00:1::", False),
-        ("ff02::1", False),
-        ("nonsense", False),
-    ],
-)
-def test_only_public_addresses_are_public(address: str, public: object):
-    assert is_public(address) is public
 
 
 def test_domain_literals_give_their_address():

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from postroad_common.errors import StoreAway
+from postroad_common.publicaddress import is_public_text
 from postroad_common.store.database import Database
 from postroad_common.store.policies import PolicyRecord
-from postroad_sender.dns.addresses import is_public
 from postroad_sender.dns.resolver import Resolver
 from postroad_sender.tls.fetch import MOST_OCTETS, FetchError, PolicyFetcher
 from postroad_sender.tls.mta_sts import Mode, Policy
@@ -186,7 +186,7 @@ async def test_certificate_of_an_unknown_authority_is_refused(dns: Any, policy_h
 
 async def test_private_address_is_never_called(dns: Any, policy_host: PolicyHost, authority: Any):
     with pytest.raises(FetchError, match="not sent to"):
-        await fetcher(dns, policy_host, authority, permits=is_public).fetch("d.test")
+        await fetcher(dns, policy_host, authority, permits=is_public_text).fetch("d.test")
     assert policy_host.asked == []
 
 

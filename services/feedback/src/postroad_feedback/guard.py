@@ -9,62 +9,18 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from urllib.parse import urlsplit
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+from postroad_common.publicaddress import IPAddress, IPNetwork, carried, is_public
+
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 """Return the addresses of a host name; raises OSError when there are none."""
 
 MAX_URL = 2048
 _LOWEST_FREE_PORT = 1024
 _WEB_PORTS = frozenset({80, 443})
-_NEVER = tuple(
-    ipaddress.ip_network(text)
-    for text in (
-        "0.0.0.0/8",
-        "100.64.0.0/10",  # carrier-grade NAT, also some clouds' metadata
-        "192.0.0.0/24",
-        "192.88.99.0/24",  # 6to4 relays
-        "198.18.0.0/15",
-        "224.0.0.0/4",
-        "240.0.0.0/4",
-        "::/96",  # IPv4-compatible, unspecified, loopback
-        "64:ff9b:1::/48",  # local-use NAT64
-        "100::/64",
-        "2001::/23",  # protocol assignments, Teredo among them
-        "2001:db8::/32",
-        "fc00::/7",
-        "fe80::/10",
-        "fec0::/10",
-        "ff00::/8",
-    )
-)
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_6TO4 = ipaddress.IPv6Network("2002::/16")
 
 
 class CallRefusedError(Exception):
     """This URL may not be called; the text says why."""
-
-
-def carried(address: IPAddress) -> IPAddress:
-    """Return the IPv4 address that an IPv6 address stands for, if it is of such a kind."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-    if address in _6TO4:
-        return ipaddress.IPv4Address((int(address) >> 80) & 0xFFFF_FFFF)
-    return address
-
-
-def is_public(address: IPAddress) -> bool:
-    """Whether everybody may reach it; by RFC 6890 and its registries."""
-    inner = carried(address)
-    if any(ip in network for ip in {address, inner} for network in _NEVER):
-        return False
-    return inner.is_global and not inner.is_multicast
 
 
 class Guard:

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
+from postroad_common.publicaddress import IPNetwork
 from postroad_common.settings import DnsSettings, ServiceSettings
-from postroad_feedback.guard import IPNetwork
 
 
 class Settings(ServiceSettings, DnsSettings):

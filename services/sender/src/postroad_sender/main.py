@@ -10,6 +10,7 @@ from postroad_common.broker import Consumer, DynamicQueues, topology
 from postroad_common.broker.topology import Queue
 from postroad_common.errors import StoreAway
 from postroad_common.mail.identifiers import new_id
+from postroad_common.publicaddress import is_public_text
 from postroad_common.service import ServiceContext, run
 from postroad_sender import metrics
 from postroad_sender.connect.destination import Destination, Destinations
@@ -22,7 +23,6 @@ from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.journal import Journal
 from postroad_sender.delivery.schedule import RetrySchedule
 from postroad_sender.delivery.under_way import JobsUnderWay
-from postroad_sender.dns.addresses import is_public
 from postroad_sender.dns.resolver import Resolver
 from postroad_sender.drain import Drain
 from postroad_sender.handler import Handler
@@ -54,7 +54,7 @@ Context = ServiceContext[Settings]
 async def build(
     context: Context,
     timings: Timings = DEFAULT_TIMINGS,
-    permits: Callable[[str], bool] = is_public,
+    permits: Callable[[str], bool] = is_public_text,
 ) -> None:
     """Make everything, start to consume, and say how to stop."""
     settings = context.settings

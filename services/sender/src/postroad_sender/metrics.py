@@ -19,6 +19,7 @@ _SIGNALS = (
     "greylist",
     "mailbox",
     "recipient",
+    "recipients",
     "other",
 )
 
@@ -70,8 +71,9 @@ WAIT = histogram(
 CONNECTIONS = gauge("postroad_sender_connections", "Open connections to receiving servers")
 OPENED = counter(
     "postroad_sender_connections_opened_total",
-    "Attempts to open a session; `in vain`: it ended before it carried a message",
-    {"result": ("opened", "failed", "in vain")},
+    "Attempts to open a session; `in vain`: it ended before it carried a message; `next host`: in "
+    "the middle of an attempt, because a host did not take the message",
+    {"result": ("opened", "failed", "in vain", "next host")},
 )
 TLS_POLICIES = counter(
     "postroad_sender_tls_policies_total",

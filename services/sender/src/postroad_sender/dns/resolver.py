@@ -21,7 +21,7 @@ import dns.rdatatype
 import dns.resolver
 
 from postroad_common.mail.reply import Reply
-from postroad_sender.dns.addresses import is_public
+from postroad_common.publicaddress import is_public_text
 from postroad_smtp.client.stage import Fault, Stage, WireError
 
 LIFETIME = 10.0  # seconds for one question, repetitions included
@@ -108,7 +108,7 @@ class Resolver:
         hostname: str,
         *,
         dnssec: bool = False,
-        permits: Callable[[str], bool] = is_public,
+        permits: Callable[[str], bool] = is_public_text,
         lifetime: float = LIFETIME,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
