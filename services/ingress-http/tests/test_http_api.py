@@ -530,11 +530,7 @@ async def test_document_describes_every_path_with_scope_and_errors(api: httpx.As
     references = set(_references(document))
     assert references <= {f"#/components/schemas/{name}" for name in schemas}
     send = document["paths"]["/v1/send"]["post"]["requestBody"]["content"]
-    assert set(send) == {
-        "application/json",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data",
-    }
+    assert set(send) == {"application/json"}
     assert "trackclicks" in schemas["SendFields"]["properties"]["clicktracking"]["description"]
 
 

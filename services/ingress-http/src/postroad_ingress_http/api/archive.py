@@ -6,7 +6,7 @@ served as HTML, so that no browser runs it here.
 # ruff: noqa: FAST003 - the dependency `Found` takes the message id of each path
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query
@@ -65,13 +65,24 @@ async def _find(message_id: str, token: Reader, history: HistoryOf) -> MessageRe
 Found = Annotated[MessageRecord, Depends(_find)]
 
 
-@router.get("/recipient/{message_id}", summary="Recipient of a message")
+def _only(kind: str, schema: dict[str, str]) -> dict[str, Any]:
+    """Return what says that an operation answers with this media type."""
+    content = {kind: {"schema": schema}}
+    return {"response_class": Response, "responses": {200: {"content": content}}}
+
+
+TEXT = _only(_PLAIN.partition(";")[0], {"type": "string"})
+SOURCE = _only("message/rfc822", {"type": "string", "format": "binary"})
+FILE = _only("application/octet-stream", {"type": "string", "format": "binary"})
+
+
+@router.get("/recipient/{message_id}", summary="Recipient of a message", **TEXT)
 async def recipient(record: Found) -> Response:
     """As plain text."""
     return PlainTextResponse(record.recipient)
 
 
-@router.get("/envelope/{message_id}", summary="Envelope address of a message")
+@router.get("/envelope/{message_id}", summary="Envelope address of a message", **TEXT)
 async def envelope(record: Found) -> Response:
     """As it was submitted; empty for the null sender."""
     return PlainTextResponse(record.envelope)
@@ -93,7 +104,7 @@ async def listing(record: Found, history: HistoryOf, version: WantedVersion = No
     )
 
 
-@router.get("/messages/{message_id}/source", summary="Source of a message")
+@router.get("/messages/{message_id}/source", summary="Source of a message", **SOURCE)
 async def source(record: Found, history: HistoryOf, version: WantedVersion = None) -> Response:
     """Return the whole message, octet for octet, as a file of the type `message/rfc822`."""
     found = await history.read_source(record, version)
@@ -104,25 +115,27 @@ async def source(record: Found, history: HistoryOf, version: WantedVersion = Non
     )
 
 
-@router.get("/messages/{message_id}/headers", summary="Headers of a message")
-@router.get("/headers/{message_id}", name="original_headers", summary="Headers of a message")
-@router.get("/header/{message_id}", name="original_header", summary="Headers of a message")
+@router.get("/messages/{message_id}/headers", summary="Headers of a message", **TEXT)
+@router.get(
+    "/headers/{message_id}", name="original_headers", summary="Headers of a message", **TEXT
+)
+@router.get("/header/{message_id}", name="original_header", summary="Headers of a message", **TEXT)
 async def headers(record: Found, history: HistoryOf, version: WantedVersion = None) -> Response:
     """Return the header block as it is."""
     content, shown = await history.read_content(record, version)
     return _answer(content.header_block, shown)
 
 
-@router.get("/messages/{message_id}/text", summary="Text version of a message")
-@router.get("/text/{message_id}", name="original_text", summary="Text version of a message")
+@router.get("/messages/{message_id}/text", summary="Text version of a message", **TEXT)
+@router.get("/text/{message_id}", name="original_text", summary="Text version of a message", **TEXT)
 async def text(record: Found, history: HistoryOf, version: WantedVersion = None) -> Response:
     """404 when it has none."""
     content, shown = await history.read_content(record, version)
     return _text("text", content.text, shown)
 
 
-@router.get("/messages/{message_id}/html", summary="HTML version of a message")
-@router.get("/html/{message_id}", name="original_html", summary="HTML version of a message")
+@router.get("/messages/{message_id}/html", summary="HTML version of a message", **TEXT)
+@router.get("/html/{message_id}", name="original_html", summary="HTML version of a message", **TEXT)
 async def html(record: Found, history: HistoryOf, version: WantedVersion = None) -> Response:
     """As source text; 404 when it has none."""
     content, shown = await history.read_content(record, version)
@@ -139,8 +152,10 @@ async def attachments(
     return await _views(content.attachments)
 
 
-@router.get("/messages/{message_id}/attachments/{file:path}", summary="One attachment")
-@router.get("/attachments/{message_id}/{file:path}", name="original_attachment", summary="One")
+@router.get("/messages/{message_id}/attachments/{file:path}", summary="One attachment", **FILE)
+@router.get(
+    "/attachments/{message_id}/{file:path}", name="original_attachment", summary="One", **FILE
+)
 async def attachment(
     record: Found, file: str, history: HistoryOf, version: WantedVersion = None
 ) -> Response:
@@ -159,8 +174,10 @@ async def embeds(
     return await _views(content.embeds)
 
 
-@router.get("/messages/{message_id}/embeds/{file:path}", summary="One embedded file")
-@router.get("/embeds/{message_id}/{file:path}", name="original_embed", summary="One embedded file")
+@router.get("/messages/{message_id}/embeds/{file:path}", summary="One embedded file", **FILE)
+@router.get(
+    "/embeds/{message_id}/{file:path}", name="original_embed", summary="One embedded file", **FILE
+)
 async def embed(
     record: Found, file: str, history: HistoryOf, version: WantedVersion = None
 ) -> Response:

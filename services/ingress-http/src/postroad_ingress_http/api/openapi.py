@@ -12,12 +12,14 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from postroad_ingress_http.api.access import BodyNeeded
-from postroad_ingress_http.api.answers import refusals
+from postroad_ingress_http.api.answers import ErrorBody, refusals
 
-DESCRIPTION = "Submit mail, follow it, and manage logins, domains and webhooks."
+DESCRIPTION = (
+    "Submit mail, follow it, and manage logins, domains and webhooks. Bodies may also be sent as "
+    "`application/x-www-form-urlencoded` or `multipart/form-data`."
+)
 _REFS = "#/components/schemas/{model}"
 _QUERY = {"type": "apiKey", "in": "query", "name": "access_token"}
-_TYPES = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
 
 
 def build(routes: Sequence[APIRoute]) -> dict[str, Any]:
@@ -48,14 +50,27 @@ def _complete(operation: dict[str, Any], route: APIRoute, schemas: dict[str, Any
         if isinstance(dependency.call, BodyNeeded):
             schema = {"$ref": _add_schema(schemas, dependency.call.model)}
             operation["requestBody"] = {
-                "required": True,
-                "content": {kind: {"schema": schema} for kind in _TYPES},
+                "required": not _takes_nothing(dependency.call),
+                # Forms are taken as well, but generated clients that know of several types send
+                # one body in all of them at once.
+                "content": {"application/json": {"schema": schema}},
             }
-            more += [409, 413, 415]
-    reference = answers["400"]["content"]
+            more += [413, 415]
+    if route.methods and not route.methods & {"GET", "HEAD"}:
+        more.append(409)
+    reference = {"application/json": {"schema": {"$ref": _REFS.format(model=ErrorBody.__name__)}}}
+    schemas.setdefault(ErrorBody.__name__, ErrorBody.model_json_schema(ref_template=_REFS))
+    for status, answer in answers.items():
+        if int(status) >= 400:
+            answer["content"] = reference
     for status, refusal in refusals(*more).items():
         answers[str(status)] = {"description": refusal["description"], "content": reference}
     operation["responses"] = dict(sorted(answers.items()))
+
+
+def _takes_nothing(needed: BodyNeeded[Any]) -> bool:
+    """Tell whether a request may leave the body away."""
+    return not any(field.is_required() for field in needed.model.model_fields.values())
 
 
 def _add_schema(schemas: dict[str, Any], model: type[BaseModel]) -> str:

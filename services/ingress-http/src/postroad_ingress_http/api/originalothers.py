@@ -84,7 +84,7 @@ class DataAnswer(BaseModel):
     data: list[Any]
 
 
-@router.get("/templates/{start}/{length}", summary="Templates, a part of the list")
+@router.get("/templates/{start:int}/{length:int}", summary="Templates, a part of the list")
 async def templates(
     start: int, length: int, token: Templates, library: TemplatesOf
 ) -> list[OriginalTemplate]:

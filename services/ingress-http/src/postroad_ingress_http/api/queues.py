@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from postroad_common.broker.deadletters import MOST
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import body, needs
-from postroad_ingress_http.api.answers import REFUSALS
+from postroad_ingress_http.api.answers import REFUSALS, refusals
 from postroad_ingress_http.dependencies import QueuesOf
 from postroad_ingress_http.http.paging import Page
 
@@ -76,7 +76,7 @@ async def one(name: str, _: Reader, queues: QueuesOf) -> QueueView:
     return QueueView.model_validate(await queues.find(name))
 
 
-@router.get("/{name}/messages", summary="Look at dead letters")
+@router.get("/{name}/messages", responses=refusals(409), summary="Look at dead letters")
 async def look(
     name: str,
     _: Reader,

@@ -1,6 +1,7 @@
 """`POST /v1/send` and `POST /v1/send/batch`."""
 
 import json
+from hashlib import sha256
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -14,7 +15,7 @@ from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.answers import REFUSALS, ErrorDetail, refusals
 from postroad_ingress_http.dependencies import AcceptanceOf
-from postroad_ingress_http.http.errors import ApiError, from_exception
+from postroad_ingress_http.http.errors import ApiError, bad_field, from_exception
 from postroad_ingress_http.sending.accept import Acceptance, Once, accept
 from postroad_ingress_http.sending.request import SendFields, read_send
 from postroad_ingress_http.sending.submission import Origin
@@ -22,11 +23,12 @@ from postroad_ingress_http.sending.submission import Origin
 router = APIRouter(tags=["send"], responses=REFUSALS)
 Sender = Annotated[Token, needs("send")]
 MAX_BATCH = 500
+_MAX_KEY = 255
 _KEY_HEADER = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "maxLength": 255},
+    "schema": {"type": "string", "maxLength": _MAX_KEY},
     "description": "The same key and body are accepted once within a day.",
 }
 
@@ -98,11 +100,16 @@ async def batch(
     """
     origin = _origin(request, token)
     key = request.headers.get("idempotency-key")
+    if key is not None and len(key) > _MAX_KEY:
+        raise bad_field("Idempotency-Key", f"At most {_MAX_KEY} characters.")
     items = []
     for number, mail in enumerate(fields.mails):
         once = None
         if key is not None:
-            once = Once.of(f"{key}/{number}", json.dumps(mail, sort_keys=True).encode())
+            once = Once.of(
+                f"{sha256(key.encode()).hexdigest()}/{number}",
+                json.dumps(mail, sort_keys=True).encode(),
+            )
         items.append(await _accept_one(mail, origin, once, acceptance))
     return BatchAnswer(items=items)
 
