@@ -2,8 +2,8 @@
 
 import asyncio
 import base64
-import dataclasses
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import aio_pika
@@ -15,6 +15,7 @@ from yarl import URL
 
 from postroad_common.broker import BrokerLink, Consumer, EventWriter, Publisher, topology
 from postroad_common.mail.identifiers import id_time
+from postroad_common.mail.requeue import RequeueReason
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.schemas.events import Event, EventBatch, EventName
 from postroad_common.schemas.features import Features
@@ -27,21 +28,25 @@ from postroad_common.store.database import Database
 from postroad_common.store.domains import RETURN_PATH, DkimKey
 from postroad_common.store.suppressions import Suppression
 from postroad_common.tokens import Keyring, LinkSigner
+from postroad_testing.pace import timed
 from postroad_testing.waiting import until
 from postroad_transformer.archive import Archive
 from postroad_transformer.composing.headers import HeaderRules
 from postroad_transformer.composing.rules import Rules
-from postroad_transformer.handler import Dependencies, Transformer
+from postroad_transformer.handler import SUSPICIOUS, Dependencies, Transformer
 from postroad_transformer.lookups.images import ImageStore
 from postroad_transformer.lookups.signing_keys import SigningKeys
 from postroad_transformer.lookups.suppressions import SuppressionCheck
 from postroad_transformer.publishing import GROUPS_AT_ONCE, Policy
+from postroad_transformer.templates import TemplateMaker
+from postroad_transformer.workers.pool import WorkerPool
 
 BASE = "https://track.example.com"
 KEYRING = Keyring(["a secret of sufficient length"])
 LINKS = LinkSigner(KEYRING, BASE)
 BOUNCES = BounceAddresses(KEYRING, "bounce.example.net", 1e10)
 PLAIN = Features()
+RULES = Rules(HeaderRules("mx.example.net"), BASE)
 NOW = 1_780_000_000.0
 RAW = (
     b"From: Shop <shop@news.example.com>\r\nTo: r@d.test\r\nBcc: secret@d.test\r\nSubject: Hi\r\n"
@@ -61,6 +66,7 @@ class Road:
         self.incoming = BrokerLink(amqp_url, "test consume")
         self.publisher = Publisher(self.outgoing)
         self.events = EventWriter(self.publisher)
+        self.workers = WorkerPool()
         needs = Dependencies(
             self.publisher,
             self.events,
@@ -69,10 +75,11 @@ class Road:
             SuppressionCheck(database.suppressions),
             ImageStore(database.images),
             Archive(self.publisher, database.archive, database.bodies, 7.0),
+            self.workers,
         )
-        policy = Policy(Rules(HeaderRules("mx.example.net"), BASE), LINKS, BOUNCES, 4096)
+        policy = Policy(RULES, LINKS, BOUNCES, 4096)
         self.transformer = Transformer(needs, policy)
-        self.consumer = Consumer(self.incoming, self.publisher, topology.ACCEPTED)
+        self.consumer = Consumer(self.incoming, self.publisher, topology.ACCEPTED, ends_later=True)
 
     async def start(self) -> None:
         self.outgoing.start()
@@ -83,6 +90,8 @@ class Road:
 
     async def stop(self) -> None:
         await self.consumer.stop()
+        await self.transformer.close()
+        await self.workers.close()
         await self.events.close()
         await self.incoming.close()
         await self.outgoing.close()
@@ -546,11 +555,97 @@ async def test_a_hosted_image_is_stored_before_its_mail_goes_out(road: Road, mak
 
 async def test_images_stay_in_the_mail_while_the_store_is_away(road: Road, make_submission: Make):
     away = Database("mongodb://127.0.0.1:1/none", patience=0.3)
-    needs = road.transformer._needs
-    road.transformer._needs = dataclasses.replace(needs, images=ImageStore(away.images))
+    images = ImageStore(away.images)
+    road.transformer._templates = TemplateMaker(RULES, images, road.workers)
     await road.submit(make_submission(features=PLAIN, images_hosted=True), WITH_PICTURE)
     ((_, body),) = await road.outbound(1)
     assert body.endswith(WITH_PICTURE.partition(b"\r\n\r\n")[2])
     (event,) = await road.told(1)
     assert event.facts["changes"]["hosting"] == "left embedded: the images could not be stored"
     await away.close()
+
+
+# Every selector matches every element, which the engine takes quadratic time for: many seconds.
+SLOW = RAW.partition(b"\r\n\r\n")[0] + (
+    b"\r\n\r\n<style>" + b"p{a:b}" * 1_500 + b"</style>" + b"<p>x</p>" * 1_500
+)
+# As many tracked links and images as a mail may have, made anew for each recipient.
+MANY = RAW.partition(b"\r\n\r\n")[0] + (
+    b"\r\n\r\n" + b"<a href=http://a.test/x>x</a><img src=http://a.test/y>" * 2_000
+)
+
+
+async def test_heavy_mail_is_overtaken_and_goes_out_as_it_came(road: Road, make_submission: Make):
+    heavy, light = make_submission(credential="bad"), make_submission()
+    await road.submit(heavy, SLOW)
+    await road.submit(light)
+    ((message, _),) = await road.outbound(1)
+    assert message.submission == light.id
+    ((message, raw),) = await road.outbound(1)
+    assert message.submission == heavy.id
+    assert message.body is not None
+    whole = assembled(message, raw, await road.database.bodies.get(message.body))
+    assert whole.endswith(SLOW.partition(b"\r\n\r\n")[2])
+    changes = [event.facts["changes"] for event in await road.told(2)]
+    reasons = [reason for change in changes for reason in change.get("mime", ())]
+    assert reasons == ["HTML left as it is: it takes more than 1.5 s of a processor"]
+    assert await road.depth(topology.ACCEPTED.name) == 0
+
+
+async def test_what_came_back_again_and_again_is_worked_on_in_another_process(
+    road: Road, make_submission: Make
+):
+    await road.consumer.pause(RequeueReason.PAUSED)
+    await road.submit(make_submission())
+    connection = await aio_pika.connect(road.url)
+    async with connection:
+        channel = await connection.channel()
+        queue = await channel.get_queue(topology.ACCEPTED.name)
+        for _ in range(SUSPICIOUS):
+            message = await queue.get(timeout=30)
+            assert message is not None
+            await message.nack(requeue=True)
+    assert not road.workers._idle
+    await road.consumer.resume()
+    ((_, raw),) = await road.outbound(1)
+    assert b'<p style="color: red">' in raw
+    assert road.workers._idle
+
+
+@timed(1.0)
+async def test_hostile_mail_of_one_login_does_not_delay_anothers(
+    limit: float | None, road: Road, make_submission: Make
+):
+    readers, mails = (64, 5) if limit else (2, 1)
+    bad = [make_submission(credential="bad") for _ in range(mails)]
+    crowds = [
+        make_submission(*[f"r{n}@d{n}.test" for n in range(readers)], credential=f"bad{number}")
+        for number in range(mails)
+    ]
+    for submission in bad:
+        await road.submit(submission, SLOW)
+    for submission in crowds:
+        await road.submit(submission, MANY)
+    good = [make_submission(credential="good") for _ in range(20)]
+    sent: dict[str, float] = {}
+    seen: dict[str, float] = {}
+    all_seen = asyncio.Event()
+
+    async def take(message: AbstractIncomingMessage) -> None:
+        seen.setdefault(decode(OutboundMessage, message.body)[0].submission, time.monotonic())
+        if all(submission.id in seen for submission in (*good, *crowds, *bad)):
+            all_seen.set()
+
+    connection = await aio_pika.connect(road.url)
+    async with connection, asyncio.timeout(90):
+        channel = await connection.channel()
+        for shard in topology.SHARD_QUEUES:
+            await (await channel.get_queue(shard.name)).consume(take, no_ack=True)
+        for submission in good:
+            sent[submission.id] = time.monotonic()
+            await road.submit(submission)
+            await until(lambda submission=submission: submission.id in seen, seconds=60)
+        await all_seen.wait()
+    latencies = [seen[key] - sent[key] for key in sent]
+    if limit is not None:
+        assert max(latencies) < limit

@@ -13,7 +13,7 @@ from postroad_common.tokens import Keyring, LinkKind, LinkSigner
 from postroad_transformer.composing.rewrite import Outcome, Rewriter, State
 from postroad_transformer.html.urls import target_of
 from postroad_transformer.segments import Hole, Segment
-from postroad_transformer.tracking.links import LinkRules
+from postroad_transformer.tracking.links import MAX_LINKS, LinkRules
 
 BASE = "https://track.example.com"
 SIGNER = LinkSigner(Keyring(["a secret of sufficient length"]), BASE)
@@ -234,3 +234,17 @@ def test_putting_the_targets_back_gives_the_original_text(html: str):
 def test_a_target_is_printable_ascii_or_nothing(text: str):
     target = target_of("http://" + text)
     assert target is None or re.fullmatch(r"https?://[!-~]+", target, re.IGNORECASE)
+
+
+def test_links_and_images_beyond_their_number_stay_as_they_are_and_are_told():
+    html = '<a href="http://a.test/">x</a><img src="http://a.test/y">' * (MAX_LINKS + 5)
+    segments, findings = rewrite(html, clicktracking=True, openstracking=True)
+    assert findings.links == {"tracked": MAX_LINKS, "too_many": 5}
+    assert findings.images == {"tracked": MAX_LINKS, "too_many": 5}
+    assert len(targets(segments)) == 2 * MAX_LINKS
+
+
+def test_a_tag_with_too_many_attributes_is_told():
+    attributes = " ".join(f"a{number}" for number in range(300))
+    findings = rewrite(f"<style>p{{color:red}}</style><p {attributes}>x", inlinecss=True)[1]
+    assert findings.css == "left as it is: an element has too many attributes"

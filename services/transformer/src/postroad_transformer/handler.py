@@ -4,9 +4,11 @@ Per batch one query for suppressions and one for unknown sender domains; per sub
 template; per recipient one frame, published and confirmed. Then the facts are told and the content
 goes to the archive, confirmed too, and only then is the submission acknowledged. Content that
 cannot be changed goes out as it came; only a submission that is no submission is set aside.
+Heavy mail, whose HTML takes long, is transformed beside the batches.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,20 +18,23 @@ import structlog
 
 from postroad_common.broker.delivery import Delivery
 from postroad_common.broker.eventwriter import EventWriter
+from postroad_common.broker.handling import FAILURES_ALLOWED
 from postroad_common.broker.publisher import Publisher
 from postroad_common.broker.topology import FAILURES
-from postroad_common.errors import StoreAway
+from postroad_common.errors import StoreAway, Transient
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas import events
 from postroad_common.schemas.framing import FrameError, decode
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.bodies import Bodies, BodyGone
 from postroad_common.store.suppressions import Suppression
+from postroad_common.tasks import BackgroundTasks
 from postroad_transformer import metrics
 from postroad_transformer.archive import Archive, Entry
+from postroad_transformer.budget import HeavyError
 from postroad_transformer.composing.composer import Composer
 from postroad_transformer.composing.outbound import wants_bounce_address
-from postroad_transformer.composing.template import Template, make_template
+from postroad_transformer.composing.template import Template
 from postroad_transformer.lookups import Pair
 from postroad_transformer.lookups.images import ImageStore
 from postroad_transformer.lookups.signing_keys import SigningKeys
@@ -38,9 +43,14 @@ from postroad_transformer.publishing import Policy, Publications, run_all
 from postroad_transformer.reading.sender import peek_sender_domain
 from postroad_transformer.refusals import refused
 from postroad_transformer.signing.keys import SigningKey
+from postroad_transformer.templates import TemplateMaker
+from postroad_transformer.workers.pool import WorkerPool
 
-IN_THREAD = 65_536  # octets; the template of a larger message is made beside the event loop
+IN_THREAD = 65_536  # octets of a body that is hashed beside the event loop
+SUSPICIOUS = 3  # deliveries without an outcome, after which no HTML is worked on in this process
 MAX_HEADER = 65_536  # octets in which the From field is looked for
+
+Signers = Mapping[Pair, Sequence[SigningKey]]
 
 _log = structlog.get_logger("transformer")
 
@@ -68,6 +78,7 @@ class Dependencies:
     suppressions: SuppressionCheck
     images: ImageStore
     archive: Archive
+    workers: WorkerPool
 
 
 class Transformer:
@@ -76,6 +87,9 @@ class Transformer:
     def __init__(self, dependencies: Dependencies, policy: Policy) -> None:
         self._needs = dependencies
         self._policy = policy
+        self._templates = TemplateMaker(policy.rules, dependencies.images, dependencies.workers)
+        self._heavy = BackgroundTasks("heavy mail")
+        self._under_way: set[Delivery] = set()  # heavy, in this process already
         self._publications = Publications(
             dependencies.publisher, dependencies.bodies, dependencies.archive, policy
         )
@@ -83,12 +97,21 @@ class Transformer:
     async def transform(self, deliveries: list[Delivery]) -> None:
         """Transform a batch of submissions and end each delivery: the second function of one mail.
 
-        What is published here goes to the shards of the sender, whose function is `place`.
+        What is published here goes to the shards of the sender, whose function is `place`. Heavy
+        mail ends later, so that it does not hold up the next batch.
         """
-        jobs = [job for delivery in deliveries if (job := await self._read(delivery))]
+        jobs = [
+            job
+            for delivery in deliveries
+            if delivery not in self._under_way and (job := await self._read(delivery))
+        ]
         inline = [job for job in jobs if job.submission.body is None]
         stored = [job for job in jobs if job.submission.body is not None]
         await run_all([self._transform_read(inline), *map(self._fetch_and_transform, stored)])
+
+    async def close(self) -> None:
+        """Stop working on heavy mail; its submissions go back to the queue."""
+        await self._heavy.close()
 
     async def _fetch_and_transform(self, job: _Job) -> None:
         """Apart from the rest, so that waiting for the store holds up nobody else."""
@@ -105,13 +128,40 @@ class Transformer:
             domain = peek_sender_domain(bytes(job.body[:MAX_HEADER]))
             job.sender = None if domain is None else (job.submission.account, domain)
         # Asked before, for the tracking hosts; the peek and the parser differ on odd headers only.
-        peeked = {job.sender for job in jobs if job.sender}
-        signers = await self._needs.keys.find_many(peeked)
+        signers = await self._needs.keys.find_many({job.sender for job in jobs if job.sender})
+        light = [job for job in jobs if await self._make_template(job)]
         for job in jobs:
-            job.template = await self._template(job)
-        others = {pair for job in jobs if (pair := _signer(job)) and pair not in peeked}
+            if job.template is None:
+                self._under_way.add(job.delivery)
+                self._heavy.spawn(self._transform_heavy(job, suppressed, signers))
+        await self._sign_and_send(light, suppressed, signers)
+
+    async def _transform_heavy(
+        self, job: _Job, suppressed: Mapping[Pair, Suppression], signers: Signers
+    ) -> None:
+        """Transform what took too long for the event loop, and end its delivery."""
+        delivery = job.delivery
+        try:
+            raw, job.body = bytes(job.body), b""
+            job.template = await self._templates.make_heavy(raw, job.submission, self._host(job))
+            if delivery.stale:
+                delivery.leave(RequeueReason.CONNECTION_LOST)
+            else:
+                await self._sign_and_send([job], suppressed, signers)
+        except Transient as error:
+            await delivery.retry(RequeueReason.DEPENDENCY_AWAY, str(error))
+        except Exception as error:  # noqa: BLE001 - one bad message must not stay for ever
+            _log.exception("heavy mail failed", submission=job.submission.id)
+            await _retry_or_bury(delivery, f"handler failed: {error!r}")
+        finally:
+            self._under_way.discard(delivery)
+
+    async def _sign_and_send(
+        self, jobs: Sequence[_Job], suppressed: Mapping[Pair, Suppression], signers: Signers
+    ) -> None:
+        others = {pair for job in jobs if (pair := _signer(job)) and pair not in signers}
         if others:
-            signers |= await self._needs.keys.find_many(others)
+            signers = {**signers, **await self._needs.keys.find_many(others)}
         await run_all(
             self._send(job, suppressed, signers.get(_signer(job) or ("", ""), ())) for job in jobs
         )
@@ -141,31 +191,22 @@ class Transformer:
             return True
         return False
 
-    async def _template(self, job: _Job) -> Template:
-        started = time.perf_counter()
+    async def _make_template(self, job: _Job) -> bool:
+        """Make the template of a job; False if that is more than the event loop may do."""
         raw = bytes(job.body)
-        job.body = b""
         job.entry = self._needs.archive.entry(job.submission, raw)
-        host = self._needs.keys.tracking_host(job.sender) if job.sender else None
-        template = await self._make_template(raw, job.submission, host)
-        if template.images and not await self._needs.images.keep(template.images):
-            embedding = job.submission.model_copy(update={"images_hosted": False})
-            template = await self._make_template(raw, embedding, host)
-            template.facts["hosting"] = "left embedded: the images could not be stored"
-        metrics.TEMPLATE_SECONDS.observe(time.perf_counter() - started)
-        if template.body_at >= 0:
-            metrics.UNCHANGED.inc()
-        return template
+        # What came back again and again may have ended this process each time.
+        if int(job.delivery.headers.get("x-delivery-count", 0)) >= SUSPICIOUS:
+            return False
+        try:
+            job.template = await self._templates.make_light(raw, job.submission, self._host(job))
+        except HeavyError:
+            return False
+        job.body = b""
+        return True
 
-    async def _make_template(
-        self, raw: bytes, submission: Submission, host: str | None
-    ) -> Template:
-        rules = self._policy.rules.at(host)
-        if len(raw) > IN_THREAD:
-            return await asyncio.to_thread(make_template, raw, submission, rules)
-        template = make_template(raw, submission, rules)
-        await asyncio.sleep(0)  # let publications and confirms through between messages
-        return template
+    def _host(self, job: _Job) -> str | None:
+        return self._needs.keys.tracking_host(job.sender) if job.sender else None
 
     async def _send(
         self,
@@ -240,6 +281,14 @@ class Transformer:
         if template.body_size > IN_THREAD:  # it hashes the body
             return await asyncio.to_thread(Composer, template, links, keys, now)
         return Composer(template, links, keys, now)
+
+
+async def _retry_or_bury(delivery: Delivery, reason: str) -> None:
+    if delivery.tries + 1 >= FAILURES_ALLOWED:
+        with contextlib.suppress(Transient):
+            await delivery.dead(reason)
+            return
+    await delivery.retry(RequeueReason.HANDLER_FAILED, reason)
 
 
 def _signer(job: _Job) -> Pair | None:

@@ -14,6 +14,7 @@ from postroad_transformer.lookups.signing_keys import SigningKeys
 from postroad_transformer.lookups.suppressions import SuppressionCheck
 from postroad_transformer.publishing import Policy
 from postroad_transformer.settings import Settings
+from postroad_transformer.workers.pool import WorkerPool
 
 
 def make_policy(settings: Settings) -> Policy:
@@ -39,6 +40,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     archive = Archive(
         context.publisher, database.archive, database.bodies, context.settings.archive_days
     )
+    workers = WorkerPool()
     dependencies = Dependencies(
         publisher=context.publisher,
         events=context.events,
@@ -47,6 +49,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         suppressions=SuppressionCheck(database.suppressions),
         images=ImageStore(database.images),
         archive=archive,
+        workers=workers,
     )
     transformer = Transformer(dependencies, make_policy(context.settings))
     consumer = Consumer(
@@ -56,9 +59,12 @@ async def build(context: ServiceContext[Settings]) -> None:
         batch=32,
         prefetch=256,
         parallel=4,
+        ends_later=True,
     )
     await consumer.start(transformer.transform)
     context.on_drain(consumer.stop)
+    context.on_drain(transformer.close)
+    context.on_drain(workers.close)
     context.on_drain(archive.close)
 
 

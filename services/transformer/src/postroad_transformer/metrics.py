@@ -37,3 +37,14 @@ ARCHIVED_PACKED = ARCHIVED_BYTES.labels("packed")
 AGE = QUEUE_AGE.labels(ACCEPTED.label)
 SENT = MESSAGES.labels("outbound")
 SUPPRESSED = MESSAGES.labels("suppressed")
+HEAVY_SECONDS = histogram(
+    "postroad_transformer_heavy_seconds",
+    "Time that heavy mail takes in a process of its own",
+    (0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 20.0),
+)
+GIVEN_UP = counter(
+    "postroad_transformer_given_up_total",
+    "Heavy mail whose HTML was left as it was, because it took too much: `crowded` is for a login "
+    "whose mail did so again and again",
+    {"reason": ("time", "memory", "crowded", "no_process")},
+)

@@ -17,11 +17,14 @@ from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.bodies import Bodies
 from postroad_common.tokens import LinkSigner
 from postroad_transformer.archive import Archive, Entry
-from postroad_transformer.composing.composer import Composer
+from postroad_transformer.composing.composer import Composer, Content
 from postroad_transformer.composing.outbound import Envelopes, Group, Stored, groups
 from postroad_transformer.composing.rules import Rules
+from postroad_transformer.fairness import FairTurns
+from postroad_transformer.templates import login_of
 
 GROUPS_AT_ONCE = 16  # messages that are made in one go, and published together
+SLICE = 0.01  # seconds, about, for which messages are made without a pause
 KEEP_BODY = 86_400.0  # seconds that a stored body outlives its message
 MAX_REMEMBERED = 1_000  # submissions in part published
 
@@ -56,6 +59,7 @@ class Publications:
         self._archive = archive
         self._policy = policy
         self._progress: Cache[str, _Progress] = Cache(MAX_REMEMBERED)
+        self._turns = FairTurns(1, 1)
 
     async def publish(
         self,
@@ -87,11 +91,18 @@ class Publications:
         ]
         if entry is not None:
             await self._begin(entry, progress, composer)
-        for at in range(0, len(todo), GROUPS_AT_ONCE):
+        cost = composer.cost
+        together = max(1, min(GROUPS_AT_ONCE, int(SLICE / cost)))
+        for at in range(0, len(todo), together):
+            some = todo[at : at + together]
+            if cost * len(todo) <= SLICE:
+                made = [_make(group, composer, envelopes) for group in some]
+            else:
+                async with self._turns.take(login_of(submission)):
+                    made = await _make_in_turn(some, composer, envelopes)
             work: list[Coroutine[Any, Any, None]] = []
-            for group in todo[at : at + GROUPS_AT_ONCE]:
-                content = composer.content(group[0].id)
-                work.append(self._publish_one(group, envelopes.frame(group, content), progress))
+            for group, content, frame in made:
+                work.append(self._publish_one(group, frame, progress))
                 if entry is not None:
                     entry.add(group, content)
             if entry is not None and entry.is_full:
@@ -141,6 +152,29 @@ class Publications:
         keep = max(submission.expires + KEEP_BODY, entry.expires if entry else 0.0)
         reference = await self._bodies.put(composer.skeleton(), keep)
         return Stored(reference, 0)
+
+
+_Made = tuple[Group, Content, tuple[str, bytes]]
+
+
+def _make(group: Group, composer: Composer, envelopes: Envelopes) -> _Made:
+    """Return the content of the message to `group`, and its frame."""
+    content = composer.content(group[0].id)
+    return group, content, envelopes.frame(group, content)
+
+
+async def _make_in_turn(
+    some: Sequence[Group], composer: Composer, envelopes: Envelopes
+) -> list[_Made]:
+    """Return the messages to `some`, and give other work a turn of the event loop.
+
+    Hashing a large body lets other threads run, so that is done in one.
+    """
+    if composer.cost > SLICE:
+        return [await asyncio.to_thread(_make, group, composer, envelopes) for group in some]
+    made = [_make(group, composer, envelopes) for group in some]
+    await asyncio.sleep(0)
+    return made
 
 
 async def run_all(work: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -6,6 +6,7 @@ header and body move as they are.
 
 import binascii
 
+from postroad_transformer import budget
 from postroad_transformer.html.text import text_of
 from postroad_transformer.reading.decoding import Undecodable, decode
 from postroad_transformer.reading.fields import Block
@@ -14,18 +15,21 @@ from postroad_transformer.reading.mime import HtmlPart, Malformed, html_parts
 MAX_HTML = 2 * 1024 * 1024  # octets of the encoded HTML
 
 
-def with_text(raw: bytes, block: Block, boundary: str) -> bytes | None:
+def with_text(raw: bytes, block: Block, boundary: str, *, light: bool = False) -> bytes | None:
     """Return `raw`, whose header is `block`, with a text; None if it has or cannot have one.
 
     Raises:
         Malformed: the mail makes no sense; it is to stay as it is.
         Undecodable: the HTML cannot be read.
+        HeavyError: with `light`, it is more than the event loop may do.
     """
     structure = html_parts(raw, block)
     octets = boundary.encode("ascii")
     if structure.has_text or structure.reasons or not structure.parts or octets in raw:
         return None
     part = structure.parts[0]
+    if light:
+        budget.check_octets(part.end - part.body)
     if part.end - part.body > MAX_HTML:
         raise Undecodable("larger than 2 MiB")
     html = decode(raw[part.body : part.end], part.encoding, part.charset).text

@@ -36,7 +36,14 @@ class Composer:
         self._fields = template.header.static
         self._body_hash = BodyHash(template.body) if keys else None
         self._signatures = self._prepare(self._fields) if self._fields is not None else []
+        self._offsets = tuple(accumulate(map(len, self._static[:-1])))
         self._shared: Content | None = None
+
+    @property
+    def cost(self) -> float:
+        """About how many seconds the message for one recipient takes."""
+        size = self.template.body_size
+        return 5e-5 + len(self._holes) * 1.2e-5 + size * 8e-9 + len(self._keys) * 8e-4
 
     def content(self, message_id: str) -> Content:
         """Return the content for the recipient whose message id that is.
@@ -84,11 +91,11 @@ class Composer:
 
     def hole_offsets(self) -> tuple[int, ...]:
         """Return where in the skeleton its holes are, ascending."""
-        return tuple(accumulate(map(len, self._static[:-1])))
+        return self._offsets
 
     def patches(self, content: Content) -> list[tuple[int, bytes]]:
         """Where the fills of `content` go into the skeleton: ascending offsets."""
-        return list(zip(self.hole_offsets(), content.fills, strict=True)) if content.fills else []
+        return list(zip(self._offsets, content.fills, strict=True)) if content.fills else []
 
     def _prepare(self, fields: Sequence[bytes]) -> list[Signature]:
         if not self._keys:

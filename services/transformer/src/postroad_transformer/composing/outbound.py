@@ -110,7 +110,7 @@ class Envelopes:
         patches: tuple[Patch, ...] = ()
         if self._stored is not None:
             patches = tuple(
-                Patch(at=self._stored.skip + at, data=fill)
+                Patch.model_construct(at=self._stored.skip + at, data=fill)
                 for at, fill in self._composer.patches(content)
             )
         message = OutboundMessage(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from postroad_common.store.images import HostedImage
+from postroad_transformer import budget
 from postroad_transformer.composing.encoding import Encoded, encode
 from postroad_transformer.composing.pieces import Piece, removed_images, replacements
 from postroad_transformer.composing.rewrite import (
@@ -29,8 +30,11 @@ def rewrite_parts(
 
     Raises:
         Malformed: nothing should be changed.
+        HeavyError: it is more than the event loop may do, where that is asked for.
     """
     structure = html_parts(raw, block)
+    if rewriter.light:
+        budget.check_octets(sum(part.end - part.body for part in structure.parts))
     images = read_images(raw, structure.images) if hosts and structure.parts else {}
     if images:
         digests = tuple((cid, image.digest) for cid, image in images.items())

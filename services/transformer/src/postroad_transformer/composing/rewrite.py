@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from postroad_common.schemas.features import Features
+from postroad_transformer import budget
 from postroad_transformer.css.engines import CssRefused, EngineName
 from postroad_transformer.css.inlining import inline_styles
 from postroad_transformer.html.page import Page
@@ -47,12 +48,16 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Rewriter:
-    """Rewrites the HTML texts of one message as its features ask."""
+    """Rewrites the HTML texts of one message as its features ask.
+
+    With `light` it does no more than the event loop may do.
+    """
 
     features: Features
     rules: LinkRules
     engine: EngineName = "css-inline"
     hosting: Hosting | None = None
+    light: bool = False
 
     @property
     def is_idle(self) -> bool:
@@ -67,12 +72,15 @@ class Rewriter:
 
         Raises:
             Undecodable: it is no text at all.
+            HeavyError: it is more than the event loop may do.
         """
         if not text or text.isspace():
             return Outcome(None, "", {}, {}, pixel=False, state=state)
         page = Page(text)
         if not page.has_room:
             raise Undecodable("full of control characters")
+        if self.light:
+            budget.check_tags(len(page.names))
         css = self._styles(page) if self.features.inlinecss else ""
         links: Counter[str] = Counter()
         images: Counter[str] = Counter()
@@ -103,7 +111,9 @@ class Rewriter:
 
     def _styles(self, page: Page) -> str:
         try:
-            return INLINED if inline_styles(page, self.engine) else NOTHING_TO_INLINE
+            return (
+                INLINED if inline_styles(page, self.engine, light=self.light) else NOTHING_TO_INLINE
+            )
         except CssRefused as refused:
             return f"left as it is: {refused}"
 

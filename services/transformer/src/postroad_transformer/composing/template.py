@@ -63,17 +63,23 @@ class Template:
         )
 
 
-def make_template(raw: bytes, submission: Submission, rules: Rules) -> Template:
-    """Make the template of the message `raw`, submitted as `submission`."""
+def make_template(
+    raw: bytes, submission: Submission, rules: Rules, *, light: bool = False
+) -> Template:
+    """Make the template of the message `raw`, submitted as `submission`.
+
+    Raises:
+        HeavyError: with `light`, it is more than the event loop may do.
+    """
     facts: dict[str, Any] = {}
     message, block = _read_message(raw, facts)
     if submission.text_from_html:
-        message, block = _with_text(message, block, submission, facts)
+        message, block = _with_text(message, block, submission, facts, light=light)
     header = build_header(message, block, submission, rules.for_header(submission))
     features = submission.features
     unsubscribe = unsubscribe_urls(message, block) if features.clicktracking else ()
     link_rules = LinkRules(rules.base_url.rstrip("/"), features.preventscam, frozenset(unsubscribe))
-    rewriter = Rewriter(features, link_rules, rules.engine)
+    rewriter = Rewriter(features, link_rules, rules.engine, light=light)
     pieces: list[Piece] = []
     images: tuple[HostedImage, ...] = ()
     if not rewriter.is_idle or submission.images_hosted:
@@ -118,11 +124,11 @@ def _read_message(raw: bytes, facts: dict[str, Any]) -> tuple[bytes, Block]:
 
 
 def _with_text(
-    raw: bytes, block: Block, submission: Submission, facts: dict[str, Any]
+    raw: bytes, block: Block, submission: Submission, facts: dict[str, Any], *, light: bool
 ) -> tuple[bytes, Block]:
     """Return the message with a plain text made from its HTML, if it has none."""
     try:
-        changed = with_text(raw, block, f"=_text_{submission.id}")
+        changed = with_text(raw, block, f"=_text_{submission.id}", light=light)
     except (Malformed, Undecodable) as error:
         facts["text"] = f"not made: {error}"
         return raw, block

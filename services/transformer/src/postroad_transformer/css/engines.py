@@ -5,17 +5,11 @@ into the `style` attribute of the element. Neither reads a file or opens a conne
 """
 
 import functools
-import logging
 import re
 from collections.abc import Callable
-from html import unescape
-from typing import Any, Literal
+from typing import Literal
 
 import css_inline
-import cssutils  # type: ignore[import-untyped] # has none
-from lxml import etree  # type: ignore[import-untyped] # the same
-from premailer import Premailer
-from premailer.premailer import PremailerError
 
 EngineName = Literal["css-inline", "premailer"]
 Engine = Callable[[str, str], dict[int, str]]
@@ -23,11 +17,6 @@ Engine = Callable[[str, str], dict[int, str]]
 # Behind the mark. The engines may move attributes that stood before it behind it. Atomic groups,
 # not `)*+`: see `html.page` about Python before 3.11.5.
 _DECLARED = re.compile(r'"\d+"(?>(?: (?!style=)[^\s="]+(?:="[^"]*")?)*) style="([^"]*)"')
-# lxml writes single quotes around a value that has double quotes in it.
-_DECLARED_BY_LXML = (
-    r"""="(\d+)"(?>(?: (?!style=)[^\s="'>]+(?:="[^"]*"|='[^']*')?)*)"""
-    r""" style=(?:"([^"]*)"|'([^']*)')"""
-)
 
 
 class CssRefused(ValueError):  # noqa: N818 - says what happened to the stylesheet
@@ -59,37 +48,11 @@ def _match_by_css_inline(feed: str, mark: str) -> dict[int, str]:
     return declared
 
 
-class _OfflinePremailer(Premailer):  # type: ignore[misc] # premailer has no types
-    """Premailer whose CSS parser cannot fetch what a stylesheet imports."""
-
-    def _parse_css_string(self, css_body: str, validate: bool = True) -> Any:  # noqa: FBT001, FBT002 - the parent's signature
-        parser = cssutils.CSSParser(
-            loglevel=logging.CRITICAL, validate=validate, fetcher=lambda _url: (None, b"")
-        )
-        return parser.parseString(css_body)
-
-
 def _match_by_premailer(feed: str, mark: str) -> dict[int, str]:
-    try:
-        document = _OfflinePremailer(
-            feed,
-            keep_style_tags=False,
-            remove_classes=False,
-            strip_important=False,
-            allow_network=False,
-            allow_loading_external_files=False,
-            disable_validation=True,
-            disable_basic_attributes=["width", "height", "align", "valign", "bgcolor"],
-            cssutils_logging_level=logging.CRITICAL,
-            cache_css_parsing=False,
-        ).transform(pretty_print=False)
-    except (PremailerError, etree.LxmlError, ValueError, LookupError, TypeError) as error:
-        raise CssRefused(f"premailer: {str(error)[:200]}") from error
-    return {
-        int(number): unescape(one or other)
-        for number, one, other in reversed(re.findall(mark + _DECLARED_BY_LXML, document))
-        if one or other
-    }
+    # Three libraries, 15 MB of memory: only where it is asked for.
+    from postroad_transformer.css import offline  # noqa: PLC0415
+
+    return offline.match(feed, mark)
 
 
 ENGINES: dict[EngineName, Engine] = {

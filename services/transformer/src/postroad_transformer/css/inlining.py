@@ -15,10 +15,11 @@ import functools
 import re
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from postroad_common.caching import Cache
+from postroad_transformer import budget
 from postroad_transformer.css.cascade import Cascade, Declared, cascade_of
 from postroad_transformer.css.engines import ENGINES, CssRefused, EngineName
 from postroad_transformer.css.feed import MARK, make_feed
@@ -33,6 +34,9 @@ MAX_REOPENED = 200_000  # elements times formatting elements left open, which HT
 MAX_GROWTH = 4  # what is added, as a multiple of the HTML
 MAX_ADDED = 4 * 1024 * 1024  # characters that are added
 
+MAX_ATTRIBUTES = 256  # of one tag; the parser takes quadratic time in them
+
+_WEIGHTS: Mapping[EngineName, int] = {"css-inline": 1, "premailer": 50}
 _STYLE_ELEMENT = frozenset({"<style"})
 _FORMATTING = frozenset(
     # as in the HTML standard, 13.2.4.3
@@ -52,11 +56,12 @@ def inline(html: str, engine: EngineName = "css-inline") -> str:
     return "".join(part for part in page.segments() if isinstance(part, str))
 
 
-def inline_styles(page: Page, engine: EngineName) -> bool:
+def inline_styles(page: Page, engine: EngineName, *, light: bool = False) -> bool:
     """Inline the CSS of `page`; whether there was any that applies to its elements.
 
     Raises:
         CssRefused: beyond the limits, or the engine gave up; nothing has changed then.
+        HeavyError: with `light`, it is more than the event loop may do; the same.
     """
     sheets = tuple(
         page.content(number)
@@ -65,12 +70,17 @@ def inline_styles(page: Page, engine: EngineName) -> bool:
     )
     if not any("{" in css for css in sheets):
         return False
-    if sum(map(len, sheets)) > MAX_STYLE:
+    size = sum(map(len, sheets))
+    if size > MAX_STYLE:
         raise CssRefused("the style elements are too large")
+    if light:
+        budget.check_sheets(size)
     cascade = cascade_of(sheets)
     if not cascade:
         return False
-    _check_limits(page.names, cascade)
+    _check_limits(page, cascade)
+    if light:
+        budget.check_matching(len(page.names), len(cascade) * _WEIGHTS[engine])
     mark = MARK
     if MARK in "".join(page.pieces).lower():
         mark = f"data-{secrets.token_hex(8)}"
@@ -131,7 +141,13 @@ def _applies(found: Attributes) -> bool:
     return kind in {"", "text/css"} and not medias.isdisjoint({"", "all", "screen"})
 
 
-def _check_limits(names: Sequence[str], cascade: Cascade) -> None:
+def _check_limits(page: Page, cascade: Cascade) -> None:
+    names = page.names
+    for number, inside in enumerate(page.pieces[2::3]):
+        if len(inside) > 2 * MAX_ATTRIBUTES and names[number][1:2].isalpha():
+            count = len(page.attributes(number).names)
+            if count > MAX_ATTRIBUTES:
+                raise CssRefused("an element has too many attributes")
     if len(names) * len(cascade) > MAX_MATCHES:
         raise CssRefused("too many rules for so many elements")
     if len(names) <= MAX_DEPTH and len(names) ** 2 <= MAX_REOPENED:

@@ -23,6 +23,7 @@ MAX_DEPTH = 20
 MAX_PARTS = 1_000
 _MAX_LINE = 1_000
 _MAX_BOUNDARY = 250  # octets; RFC 2046 allows 70, senders use more
+_MAX_SEEN = 20_000  # places that look like a delimiter
 _CLOSED = frozenset({"signed", "encrypted", "report", "digest", "form-data", "byteranges"})
 _PGP = b"-----BEGIN PGP "
 _DEFAULT = ContentType("text", "plain", {})
@@ -153,7 +154,11 @@ class _Walk:
         opened = before = -1
         # The first delimiter may stand at the very start, which is behind a CRLF of its own.
         position = raw.find(delimiter, start, end)
+        seen = 0
         while position >= 0:
+            seen += 1
+            if seen > _MAX_SEEN:
+                raise Malformed("a boundary that is everywhere")
             after = position + len(delimiter)
             if position != start and raw[position - 2 : position] != b"\r\n":
                 position = raw.find(delimiter, after, end)

@@ -112,7 +112,11 @@ def track_links(page: Page, rules: LinkRules, first: int = 0) -> tuple[Counter[s
     """
     counts: Counter[str] = Counter()
     number = first
-    for tag in page.find(_LINKS):
+    tags = page.find(_LINKS)
+    for index, tag in enumerate(tags):
+        if number >= MAX_LINKS:
+            counts["too_many"] = len(tags) - index
+            break
         found = page.attributes(tag)
         href = found.text("href")
         if href is None:
@@ -122,8 +126,6 @@ def track_links(page: Page, rules: LinkRules, first: int = 0) -> tuple[Counter[s
             is_area = page.names[tag] == "<area"
             visible = "" if is_area else page.visible(tag, _LINK_ENDS, _MAX_FRAGMENT)
             refusal = rules.refusal(found, target, visible)
-            if number >= MAX_LINKS:
-                refusal = "too_many"
             if refusal is None:
                 page.put_url(tag, "href", rules.tracked(LinkKind.CLICK, number, target))
             counts[refusal or "tracked"] += 1

@@ -30,7 +30,11 @@ def track_images(page: Page, rules: LinkRules, first: int = 0) -> tuple[Counter[
     counts: Counter[str] = Counter()
     number = first
     in_picture = False
-    for tag in page.find(_IMAGES):
+    tags = page.find(_IMAGES)
+    for index, tag in enumerate(tags):
+        if number >= MAX_LINKS:
+            counts["too_many"] = len(tags) - index
+            break
         name = page.names[tag]
         if name != "<img":
             in_picture = name == "<picture"
@@ -42,8 +46,6 @@ def track_images(page: Page, rules: LinkRules, first: int = 0) -> tuple[Counter[
         target = target_of(src)
         if target is not None:
             refusal = _refusal(found, target, rules)
-            if number >= MAX_LINKS:
-                refusal = "too_many"
             if refusal is None:
                 page.put_url(tag, "src", rules.tracked(LinkKind.IMAGE, number, target))
                 counts[MEASURED] += not (in_picture or "srcset" in found)

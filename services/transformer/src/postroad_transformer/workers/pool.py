@@ -1,0 +1,181 @@
+"""Templates of heavy mail, made in processes that are kept warm, bounded in time and memory.
+
+The first starts with the first heavy mail: who sends none pays nothing. A login holds one process
+less than there are, so that its mail delays only itself. One whose mail has been given up several
+times within a minute gets less time, and then none for the rest of it.
+"""
+
+import asyncio
+import contextlib
+import os
+import pickle
+import signal
+import sys
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from postroad_common.caching import Cache
+from postroad_common.schemas.submission import Submission
+from postroad_transformer import metrics
+from postroad_transformer.composing.rules import Rules
+from postroad_transformer.composing.template import Template
+from postroad_transformer.fairness import FairTurns
+from postroad_transformer.workers.messages import LENGTH, Answer, Request, pack
+
+_MODULE = "postroad_transformer.workers.process"
+_SHORTER = 3  # times given up within a minute, after which a login gets a tenth of the time
+_NONE = 10  # the same, after which it gets none
+_MINUTE = 60.0
+_MAX_LOGINS = 1_000
+_MAX_REQUESTS = 1_000  # of one process, which is then ended: what has leaked goes with it
+
+_log = structlog.get_logger("workers")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What heavy mail may take: processes, octets of memory, seconds of processor and in all."""
+
+    processes: int = 2
+    memory: int = 400 << 20
+    cpu_seconds: float = 1.5
+    patience: float = 20.0
+
+
+class GivenUpError(Exception):
+    """The mail took too much; the message is the reason for the timeline."""
+
+
+class WorkerPool:
+    """Makes templates, for every login in its turn."""
+
+    def __init__(self, bounds: Bounds | None = None) -> None:
+        self._bounds = bounds or Bounds()
+        processes = self._bounds.processes
+        self._turns = FairTurns(processes, max(1, processes - 1))
+        self._idle: list[_Worker] = []
+        self._given_up: Cache[str, int] = Cache(_MAX_LOGINS, seconds=_MINUTE)
+
+    async def make_template(
+        self, login: str, raw: bytes, submission: Submission, rules: Rules
+    ) -> Template:
+        """Return the template of the message `raw`.
+
+        Raises:
+            GivenUpError: it takes too much time or memory.
+        """
+        async with self._turns.take(login):
+            times = self._given_up.get(login, 0)
+            if times >= _NONE:
+                metrics.GIVEN_UP.labels("crowded").inc()
+                raise GivenUpError("too much of this login's mail took too long within a minute")
+            seconds = self._bounds.cpu_seconds * (0.1 if times >= _SHORTER else 1.0)
+            began = time.perf_counter()
+            try:
+                return await self._ask(Request(raw, submission, rules, seconds))
+            except GivenUpError as error:
+                self._given_up.put(login, self._given_up.get(login, 0) + 1)
+                _log.warning("heavy mail given up", submission=submission.id, reason=str(error))
+                raise
+            finally:
+                metrics.HEAVY_SECONDS.observe(time.perf_counter() - began)
+
+    async def _ask(self, request: Request) -> Template:
+        try:
+            worker = await self._worker()
+        except OSError as error:
+            metrics.GIVEN_UP.labels("no_process").inc()
+            raise GivenUpError("no process can be started for it") from error
+        try:
+            async with asyncio.timeout(self._bounds.patience):
+                answer = await worker.ask(request)
+        except TimeoutError:
+            await worker.end()
+            metrics.GIVEN_UP.labels("time").inc()
+            raise GivenUpError(f"it takes more than {self._bounds.patience:g} s") from None
+        except (OSError, EOFError):
+            await worker.end()
+            answer = Answer(None, "memory")
+        except BaseException:
+            await worker.end()
+            raise
+        else:
+            await self._put_back(worker)
+        return _template_of(answer, request.seconds)
+
+    async def _put_back(self, worker: "_Worker") -> None:
+        if worker.served < _MAX_REQUESTS:
+            self._idle.append(worker)
+        else:
+            await worker.end()
+
+    async def _worker(self) -> "_Worker":
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.lives:
+                return worker
+        return await _Worker.start(self._bounds.memory)
+
+    async def close(self) -> None:
+        """End the processes."""
+        while self._idle:
+            await self._idle.pop().end()
+
+
+def _template_of(answer: Answer, seconds: float) -> Template:
+    if answer.template is not None:
+        return answer.template
+    if answer.cause == "error":
+        raise RuntimeError(answer.error)
+    metrics.GIVEN_UP.labels(answer.cause).inc()
+    if answer.cause == "time":
+        raise GivenUpError(f"it takes more than {seconds:g} s of a processor")
+    raise GivenUpError("it takes too much memory")
+
+
+class _Worker:
+    """One process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.served = 0
+
+    @property
+    def lives(self) -> bool:
+        return self._process.returncode is None
+
+    @classmethod
+    async def start(cls, memory: int) -> "_Worker":
+        pipe = asyncio.subprocess.PIPE
+        return cls(
+            await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-I",
+                "-m",
+                _MODULE,
+                str(memory),
+                stdin=pipe,
+                stdout=pipe,
+                env={},
+                start_new_session=True,
+            )
+        )
+
+    async def ask(self, request: Request) -> Answer:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise EOFError
+        self.served += 1
+        stdin.write(pack(request))
+        await stdin.drain()
+        length = LENGTH.unpack(await stdout.readexactly(LENGTH.size))[0]
+        answer: Answer = pickle.loads(await stdout.readexactly(length))  # noqa: S301 - our own process
+        return answer
+
+    async def end(self) -> None:
+        """End the process and its child."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
