@@ -203,7 +203,8 @@ async def test_body_that_does_not_come_is_given_up(listener: HttpListener):
 
 
 async def test_bodies_beyond_the_memory_for_all_are_503(listener: HttpListener):
-    head = b"POST /v1/send HTTP/1.1\r\nHost: x\r\nContent-Length: 99000\r\n\r\n"
+    head = b"POST /v1/send HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n"
+    head += b"Content-Length: 99000\r\n\r\n"
     first = asyncio.create_task(talk(listener.port, head + b"x" * 98_000))
     second = asyncio.create_task(talk(listener.port, head + b"x" * 98_000))
     answers = sorted(answer[9:12] for answer in await asyncio.gather(first, second))

@@ -210,6 +210,8 @@ def build_limits(settings: Settings) -> Limits:
     return Limits(
         send_body=send_body,
         requests=limits.requests,
+        unknown_requests=limits.requests_without_token,
+        unknown_per_address=limits.requests_without_token_per_address,
         bodies_in_memory=max(limits.memory, send_body),
     )
 

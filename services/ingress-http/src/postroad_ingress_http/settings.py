@@ -32,6 +32,12 @@ class HttpLimits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     requests: int = Field(1000, ge=1, description="Requests in work at once.")
+    requests_without_token: int = Field(
+        200, ge=1, description="The same of those without a token or a session; apart from them."
+    )
+    requests_without_token_per_address: int = Field(
+        50, ge=1, description="The same of one address or IPv6 /64, their bodies included."
+    )
     rate: float = Field(1000.0, gt=0, description="Requests per second with one token, lasting.")
     burst: int = Field(2000, ge=1, description="Requests with one token at once.")
     memory: int = Field(268_435_456, ge=1 << 20, description="Octets of bodies in memory.")

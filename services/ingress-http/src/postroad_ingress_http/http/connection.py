@@ -1,21 +1,25 @@
 """The HTTP connection with bounds that uvicorn leaves to whatever stands in front of it.
 
-Bounds on the octets and the time a request head may take, and on the number of connections;
-what is no HTTP is answered in the shape of every other error. Bodies are bounded in `limits`.
+Bounds on the octets and the time a request head may take, and on the number of connections, of
+which those that wait (`waiting`) go first; what is no HTTP is answered in the shape of every other
+error. Bodies are bounded in `guard`.
 """
 
 import asyncio
 import json
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from postroad_common.mail.identifiers import new_id
+from postroad_ingress_http.http.places import network_of, shows_credentials
+from postroad_ingress_http.http.waiting import WaitingConnections
 
 MAX_HEAD = 65_536  # octets of request line and headers
-HEAD_SECONDS = 15.0
-MAX_CONNECTIONS = 4096
+_waiting: "WeakKeyDictionary[ServerState, WaitingConnections[GuardedHttp]]" = WeakKeyDictionary()
 
 _log = structlog.get_logger(__name__)
 
@@ -23,22 +27,34 @@ _log = structlog.get_logger(__name__)
 class GuardedHttp(HttpToolsProtocol):
     """One connection."""
 
+    head_seconds = 10.0
+    max_connections = 4096
+    max_waiting_per_address = 512
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_head = False
         self._head_octets = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._address = ""
+        waiting = _waiting.get(self.server_state)
+        if waiting is None:
+            waiting = _waiting[self.server_state] = WaitingConnections(self.max_waiting_per_address)
+        self._waiting = waiting
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """As uvicorn, unless there are too many."""
+        """As uvicorn; if there are too many, the one that has waited longest goes."""
         super().connection_made(transport)
+        self._address = network_of(self.client[0] if self.client else "")
         self._begin_head()
-        if len(self.connections) > MAX_CONNECTIONS:
-            self._refuse(503, "unavailable", "Too many connections; try again soon.")
+        self._wait()
+        if len(self.connections) > self.max_connections:
+            (self._waiting.longest() or self).make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """As uvicorn."""
         self._end_head()
+        self._waiting.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -60,16 +76,47 @@ class GuardedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Its head is complete."""
         self._end_head()
+        query = bytes(self.url).partition(b"?")[2]
+        if shows_credentials(self.headers, query):
+            self._waiting.discard(self)
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Wait no longer: the whole request is there."""
+        self._waiting.discard(self)
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Rest until the next request."""
+        super().on_response_complete()
+        if not self.transport.is_closing() and not self._is_busy():
+            self._wait()
+
+    def make_room(self) -> None:
+        """Close, because there are too many connections; say so unless nothing was asked."""
+        if not self._in_head and not self._is_busy():
+            self._waiting.discard(self)
+            self.transport.close()
+            return
+        self._refuse(503, "unavailable", "Too many connections; try again soon.")
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - as in uvicorn
         """Refuse what is no HTTP."""
         self._refuse(400, "bad_request", "This is not a valid HTTP request.")
 
+    def _is_busy(self) -> bool:
+        """Whether another request is in work, which came behind the last one."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait(self) -> None:
+        longest = self._waiting.add(self, self._address)
+        if longest is not None:
+            longest.make_room()
+
     def _begin_head(self) -> None:
         self._in_head = True
         self._head_octets = 0
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+        self._head_timer = self.loop.call_later(self.head_seconds, self._too_slow)
 
     def _end_head(self) -> None:
         self._in_head = False
@@ -92,4 +139,5 @@ class GuardedHttp(HttpToolsProtocol):
             % (status, len(body), request_id.encode(), body)
         )
         self._end_head()
+        self._waiting.discard(self)
         self.transport.close()

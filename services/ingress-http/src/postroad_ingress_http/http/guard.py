@@ -19,6 +19,7 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.metrics import counter, gauge, histogram
 from postroad_common.store.audit import nobody_acts
 from postroad_ingress_http.http.errors import ApiError, from_exception, unavailable
+from postroad_ingress_http.http.places import Place, Places
 from postroad_ingress_http.http.rates import Rate
 
 HUNG_UP = 499
@@ -58,6 +59,12 @@ class Limits:
     requests: int = 1000
     body_seconds: float = 60.0
     idle_seconds: float = 20.0
+    unknown_requests: int = 200
+    """Requests without a token or session in work at once."""
+    unknown_per_address: int = 50
+    """The same of one address, those included whose body is still on its way."""
+    unknown_body: int = 8192
+    unknown_seconds: float = 10.0
 
 
 def area_of(path: str) -> str:
@@ -77,7 +84,7 @@ class Guard:
         self._app = app
         self._limits = limits
         self._render = render
-        self._in_work = 0
+        self._places = Places(limits.requests, limits.unknown_requests, limits.unknown_per_address)
         self._octets = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,8 +97,7 @@ class Guard:
         request_id = new_id()
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, scope["state"], bare=scope["method"] == "HEAD")
-        body = _Body(receive, self._limits, self, self._size_limit(area))
-        self._in_work += 1
+        body = _Body(receive, self, self._limits, self._size_limit(area))
         _IN_WORK.inc()
         try:
             with structlog.contextvars.bound_contextvars(request_id=request_id), nobody_acts():
@@ -100,7 +106,7 @@ class Guard:
             answer.status = answer.status or HUNG_UP
             _log.info("client hung up", path=scope["path"], request_id=request_id)
         finally:
-            self._in_work -= 1
+            body.close()
             _IN_WORK.dec()
             self._octets -= body.counted
             _REQUESTS.labels(area, str(answer.status)).inc()
@@ -111,7 +117,7 @@ class Guard:
 
     async def _run(self, scope: Scope, body: "_Body", answer: "_Answer") -> None:
         try:
-            self._check_room()
+            body.begin(scope, self._places)
             _check_characters(scope)
             body.check_announced(scope)
             await self._app(scope, body, answer)
@@ -127,10 +133,6 @@ class Guard:
             if not body.complete:
                 refusal.headers["Connection"] = "close"
             await self._render(scope, refusal)(scope, body, answer)
-
-    def _check_room(self) -> None:
-        if self._in_work > self._limits.requests:
-            raise unavailable("Too many requests are being worked on; try again soon.")
 
     def count(self, octets: int) -> None:
         """Add to the octets of all bodies in memory.
@@ -159,23 +161,47 @@ def _check_characters(scope: Scope) -> None:
 
 
 class _Body:
-    """`receive` with a bound on size and time."""
+    """`receive` with a bound on size and time, which takes the place when all is there."""
 
-    def __init__(self, receive: Receive, limits: Limits, guard: Guard, limit: int) -> None:
+    def __init__(self, receive: Receive, guard: Guard, limits: Limits, limit: int) -> None:
         self._receive = receive
-        self._limits = limits
         self._guard = guard
+        self._limits = limits
         self._limit = limit
+        self._seconds = limits.body_seconds
         self._deadline: float | None = None
+        self._place: Place | None = None
         self.counted = 0
         self.complete = False
 
+    def begin(self, scope: Scope, places: Places) -> None:
+        """Find out what the request may use up.
+
+        Raises:
+            ApiError: 429, too many come from its address.
+        """
+        self._place = places.open(scope)
+        if not self._place.known:
+            self._limit = min(self._limit, self._limits.unknown_body)
+            self._seconds = min(self._seconds, self._limits.unknown_seconds)
+
+    def close(self) -> None:
+        """Give the place back."""
+        if self._place is not None:
+            self._place.close()
+
     def check_announced(self, scope: Scope) -> None:
-        """Refuses a body whose Content-Length is too large before any of it is read."""
+        """Take the place if there is no body; refuse one too large before any of it is read.
+
+        Raises:
+            ApiError: 413, it is too large; 503, there is no place.
+        """
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
         self.complete = length in {b"", b"0"} and not any(
             name == b"transfer-encoding" for name, _ in scope["headers"]
         )
+        if self.complete:
+            self._take_place()
         if length.isdigit() and (len(length) > 15 or int(length) > self._limit):
             raise self._too_large()
 
@@ -187,7 +213,7 @@ class _Body:
             return await self._receive()
         now = asyncio.get_running_loop().time()
         if self._deadline is None:
-            self._deadline = now + self._limits.body_seconds
+            self._deadline = now + self._seconds
         wait = min(self._limits.idle_seconds, self._deadline - now)
         try:
             async with asyncio.timeout(max(wait, 0)):
@@ -201,7 +227,13 @@ class _Body:
             self._guard.count(size)
             self.counted += size
             self.complete = not message.get("more_body", False)
+            if self.complete:
+                self._take_place()
         return message
+
+    def _take_place(self) -> None:
+        if self._place is not None:
+            self._place.take()
 
 
 class _Answer:
