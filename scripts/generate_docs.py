@@ -134,7 +134,8 @@ def metrics_page() -> str:
         "Every service answers `/metrics` on its operations port, in the format of Prometheus,",
         "with these and those of the process and of Python (`process_*`, `python_*`). All values",
         "of a label that are known at the start have their series from the start. No label holds",
-        "an address, a login or a domain. What to do when one looks bad: [runbook](runbook.md).",
+        "an address, a login or a domain. What to do when one looks bad: [runbook](runbook.md),",
+        "[monitoring](../deploy/monitoring/README.md).",
     ]
     for service in (None, *SERVICES):
         prefix = "" if service is None else f"postroad_{service.replace('-', '_')}_"

@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from postroad_cli.commands import SUBCOMMANDS, load
 from postroad_common.settings_names import KNOWN_SETTINGS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,3 +63,18 @@ def test_flow_names_the_five_functions_of_a_mail_in_their_order() -> None:
                 body = found.body
             assert method == name
             assert first_public(body) == name, f"{function} is not the first function in {path}"
+
+
+_COMMAND = re.compile(r"(?:`|^)postroad ([a-z]+)(?: ([a-z]+)\b)?", re.MULTILINE)
+
+
+def test_commands_that_pages_name_exist() -> None:
+    """A runbook that is read at night must not send anybody to a command that is not there."""
+    missing = []
+    for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")]:
+        for name, verb in _COMMAND.findall(page.read_text(encoding="utf-8")):
+            command = load(name) if name in SUBCOMMANDS else None
+            verbs = getattr(command, "commands", None)
+            if command is None or (verb and verbs is not None and verb not in verbs):
+                missing.append(f"{page.name}: postroad {name} {verb}")
+    assert not missing, "\n".join(missing)
