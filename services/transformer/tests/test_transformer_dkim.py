@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import dkim
@@ -20,7 +21,11 @@ from dkim.canonicalization import CanonicalizationPolicy
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from postroad_common.tokens import LinkKind
+from postroad_common.schemas.submission import Submission
+from postroad_common.tokens import LinkKind, LinkSigner
+from postroad_transformer.composing.composer import Composer
+from postroad_transformer.composing.rules import Rules
+from postroad_transformer.composing.template import make_template
 from postroad_transformer.segments import Hole
 from postroad_transformer.signing.body import BodyHash
 from postroad_transformer.signing.keys import KeyUnusable, SigningKey, load_key
@@ -181,3 +186,55 @@ def test_keys_load_from_pem_and_bad_ones_are_refused_without_showing_them():
 
 def test_the_private_key_does_not_show_in_representations(rsa_key: SigningKey):
     assert "RSA" not in repr(rsa_key)
+
+
+FROM_LINE = b"From shop@a.test Sat Jan  3 01:05:34 2026\r\n"
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize(
+    ("before", "among"),
+    [
+        (b"", b""),
+        (FROM_LINE, b""),
+        (b">" + FROM_LINE, b""),
+        (MARK, b""),
+        (MARK + FROM_LINE, b""),
+        (MARK + b">" + FROM_LINE, b""),
+        (b"", b"no field at all\r\n"),
+        (FROM_LINE, b"no field at all\r\n"),
+        (b"", b">" + FROM_LINE),
+        (b"", MARK + b"\r\n"),
+        (b"no field at all\r\n", b""),
+        (FROM_LINE + FROM_LINE, b""),
+        (FROM_LINE.replace(b"\r", b""), b""),
+    ],
+)
+@pytest.mark.parametrize("html", [b"<p>Hi <a href='https://ex.test/'>x</a></p>\r\n", b"Hi\r\n"])
+def test_a_header_with_a_line_that_is_none_is_signed_whole_and_bcc_stays_secret(
+    before: bytes,
+    among: bytes,
+    html: bytes,
+    make_submission: Callable[..., Submission],
+    rules: Rules,
+    links: LinkSigner,
+    rsa_key: SigningKey,
+):
+    raw = (
+        before + b"From: Shop <shop@example.com>\r\nTo: Ann <ann@dest.test>\r\n" + among
+        + b"Bcc: secret@dest.test,\r\n secret2@dest.test\r\nSubject: case\r\n"
+        b"MIME-Version: 1.0\r\nContent-Type: text/html; charset=utf-8\r\n\r\n" + html
+    )  # fmt: skip
+    submission = make_submission()
+    template = make_template(raw, submission, rules)
+    assert template.sender_domain == "example.com"
+    composer = Composer(template, links, (rsa_key,), 1_780_000_000.0)
+    content = composer.content(submission.recipients[0].id)
+    message = content.head + composer.body(content)
+    assert verifies(message, rsa_key)
+    assert b"secret" not in message
+    header, _, body = message.partition(b"\r\n\r\n")
+    names = [line.partition(b":")[0] for line in header.split(b"\r\n") if line[:1] not in b" \t"]
+    assert set(names) >= {b"DKIM-Signature", b"From", b"To", b"Subject", b"Content-Type"}
+    assert not [name for name in names if b" " in name], "no line is anything but a field"
+    assert body.startswith(html[:6])
