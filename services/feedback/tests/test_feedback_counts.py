@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import TIMELINE_ONLY, Event, EventName, happened
 from postroad_common.store.rollups import RollupKey
-from postroad_feedback.counts import additions, is_reaction, mark_of
+from postroad_feedback.counts import additions, hourly_additions, is_reaction, mark_of
 from postroad_feedback.message_cache import MessageInfo
 
 NOON = 1_795_262_400.0  # 2026-11-21 12:00 UTC
@@ -89,8 +89,33 @@ def test_order_does_not_matter_and_sums_add_up(events: list[Event], chance: rand
         for key, counts in counted.items()
         if key.tag == ""
         for name, number in counts.items()
-        if not name.endswith("_unique")
+        if not name.endswith(("_unique", "_hard", "_soft"))
     )
     assert total == sum(
         event.message in FACTS and event.event not in TIMELINE_ONLY for event in events
     )
+
+
+def test_messages_are_told_from_attempts_and_hard_bounces_from_soft():
+    events = [
+        *(happened(EventName.DEFERRED, "m2", NOON + n, {"attempt": n}) for n in range(3)),
+        happened(EventName.BOUNCED, "m2", NOON, {"hard": True}),
+        happened(EventName.BOUNCED, "m2", NOON, {"hard": False}),
+    ]
+    assert additions(events, FACTS, ())[RollupKey("acme", "2026-11-21", "")] == Counter(
+        deferred=3, deferred_unique=1, bounced=2, bounced_hard=1, bounced_soft=1
+    )
+
+
+def test_hours_count_the_same_over_all_tags():
+    events = [
+        happened(EventName.DELIVERED, "m1", NOON - 1, {}),
+        happened(EventName.OPENED, "m1", NOON, {"machine": True}),
+        happened(EventName.OPENED, "m1", NOON + 1, {"machine": False}),
+    ]
+    assert hourly_additions(events, FACTS, ["m1.opened"]) == {
+        RollupKey("acme", "2026-11-21T11", ""): Counter(delivered=1),
+        RollupKey("acme", "2026-11-21T12", ""): Counter(
+            opened=1, opened_unique=1, opened_machine=1
+        ),
+    }

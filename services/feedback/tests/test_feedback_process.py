@@ -128,6 +128,10 @@ async def test_counters_are_right_however_often_the_process_is_killed(
     )
     assert await counts(database) == expected
     assert (await counts(database, "even"))["accepted"] == 450
+    hours: Counter[str] = Counter()
+    for rollup in await database.hours.read("acme", "2000-01-01T00", "2999-01-01T00"):
+        hours.update(rollup.counts)
+    assert hours == expected
     record = await database.messages.get("acme", stories[1][0].message)
     assert record is not None
     assert (record.state, record.opens, record.clicks) == ("delivered", 1, 1)
@@ -145,7 +149,7 @@ async def test_without_the_database_events_wait_and_nothing_is_lost(
     await until_stored(mongodb_uri, 300)
     await line.close()
     await publish(amqp_url, events[600:], 10)
-    await until(lambda: "held: something is away" in feedback.text())
+    await until(lambda: "dependency_away" in feedback.text())
     await line.open()
     await until_stored(mongodb_uri, len(events))
     # What was stored when the line was cut comes again, with the facts of its messages.

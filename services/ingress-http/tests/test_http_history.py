@@ -16,7 +16,7 @@ from postroad_common.schemas.features import Features
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.deliveries import WebhookDelivery
-from postroad_common.store.rollups import RollupKey
+from postroad_common.store.rollups import RollupKey, hour_of
 from postroad_common.store.strikes import Strike
 from postroad_common.store.suppressions import Suppression
 
@@ -86,6 +86,25 @@ async def test_overview_of_a_week_shows_the_counters_of_a_tag(
     page = (await browser.get("/dashboard?period=month&tag=tag%261")).text
     assert "1,234" in page
     assert "4,321" not in page
+
+
+async def test_overview_of_a_day_is_made_of_the_counters_of_its_hours(
+    browser: httpx.AsyncClient, site: Any
+):
+    now = time.time()
+    await site.database.hours.add(
+        new_id(),
+        {
+            RollupKey("main", hour_of(now), ""): {"accepted": 3000, "deferred_unique": 77},
+            RollupKey("main", hour_of(now - 3600), ""): {"accepted": 4000, "opened_machine": 5555},
+            RollupKey("main", hour_of(now - 40 * 3600), ""): {"accepted": 123_456},
+            RollupKey("other", hour_of(now), ""): {"accepted": 123_456},
+        },
+    )
+    page = (await browser.get("/dashboard")).text
+    assert "7,000" in page
+    assert "5,555 by machines" in page
+    assert ">77<" in page
 
 
 async def test_log_files_of_a_day_in_every_form(api: httpx.AsyncClient, site: Any):

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from postroad_common.mail.identifiers import id_time, new_id
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.store.database import Database
-from postroad_common.store.rollups import RollupKey
+from postroad_common.store.rollups import Counts, RollupKey
 from postroad_common.store.suppressions import Suppression
 from postroad_feedback import counts, metrics
 from postroad_feedback.message_cache import MessageCache, MessageInfo
@@ -87,11 +87,14 @@ class Ingest:
         )
         await self._database.ledger.close(batch)
         if time.time() - id_time(batch) < PROMPT_SECONDS:
-            self._database.rollups.finished(batch, additions)
+            days, hours = additions
+            self._database.rollups.finished(batch, days)
+            self._database.hours.finished(batch, hours)
 
     async def _roll_up(
         self, batch: str, new: Sequence[Event], facts: Mapping[str, MessageInfo]
-    ) -> Mapping[RollupKey, Mapping[str, int]]:
+    ) -> tuple[Mapping[RollupKey, Counts], Mapping[RollupKey, Counts]]:
+        """Add to the counters of the days and of the hours; return what was added to each."""
         marks = {
             counts.mark_of(event): event.time
             for event in new
@@ -100,9 +103,12 @@ class Ingest:
         firsts: set[str] = set()
         if marks:
             firsts = await self._database.ledger.first_of(batch, marks, max(marks.values()))
-        additions = counts.additions(new, facts, firsts)
-        await self._database.rollups.add(batch, additions)
-        return additions
+        days = counts.additions(new, facts, firsts)
+        hours = counts.hourly_additions(new, facts, firsts)
+        await asyncio.gather(
+            self._database.rollups.add(batch, days), self._database.hours.add(batch, hours)
+        )
+        return days, hours
 
     async def _update_records(self, events: Sequence[Event]) -> None:
         """Bring the records of the messages up to date.

@@ -72,6 +72,7 @@ class Dependencies:
     privacy: Privacy
     queues: QueueOperations
     rollups: Rollups
+    hours: Rollups
     sessions: SessionRecords
     strikes: Strikes
     suppressions: Suppressions
@@ -111,6 +112,7 @@ OriginalEventsOf = Annotated[OriginalEvents, given(lambda its: its.originals)]
 PersonaliserOf = Annotated[Personaliser, given(lambda its: its.personaliser)]
 PrivacyStore = Annotated[Privacy, given(lambda its: its.privacy)]
 QueuesOf = Annotated[QueueOperations, given(lambda its: its.queues)]
+HourStore = Annotated[Rollups, given(lambda its: its.hours)]
 RollupStore = Annotated[Rollups, given(lambda its: its.rollups)]
 SessionStore = Annotated[SessionRecords, given(lambda its: its.sessions)]
 StrikeStore = Annotated[Strikes, given(lambda its: its.strikes)]

@@ -143,6 +143,7 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
         privacy=database.privacy,
         queues=QueueOperations(depths, DeadLetters(context.link, context.publisher)),
         rollups=database.rollups,
+        hours=database.hours,
         sessions=database.sessions,
         strikes=database.strikes,
         personaliser=personaliser,

@@ -167,6 +167,11 @@ class Database:
         return Rollups(self._database["rollups"])
 
     @cached_property
+    def hours(self) -> Rollups:
+        """Open the counters by hour."""
+        return Rollups(self._database["rollups_hours"])
+
+    @cached_property
     def lanes(self) -> Lanes:
         """Open the repository of lanes."""
         return Lanes(self._audited("lanes"))

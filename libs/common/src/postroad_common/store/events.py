@@ -173,36 +173,3 @@ class Events:
             query["event"] = {"$in": wanted}
         cursor = self._events.find(query).sort([("time", 1), ("_id", 1)]).limit(limit)
         return [read_event(found) async for found in cursor]
-
-    @guarded
-    async def count_by_hour(self, account: str, start: float) -> dict[tuple[int, str], int]:
-        """Numbers of events since `start`, by hour (Unix seconds, rounded down) and name."""
-        cursor = await self._events.aggregate(
-            [
-                {
-                    "$match": {
-                        "account": account,
-                        "time": {"$gte": start},
-                        "data.kind": {"$nin": list(OWN_MAIL)},
-                    }
-                },
-                {
-                    "$group": {
-                        "_id": {
-                            "hour": {
-                                "$subtract": [
-                                    {"$floor": "$time"},
-                                    {"$mod": [{"$floor": "$time"}, 3600]},
-                                ]
-                            },
-                            "event": "$event",
-                        },
-                        "count": {"$sum": 1},
-                    }
-                },
-            ]
-        )
-        return {
-            (int(found["_id"]["hour"]), found["_id"]["event"]): found["count"]
-            async for found in cursor
-        }

@@ -8,6 +8,7 @@ _DAY = 86_400
 RETENTION = 90 * _DAY
 """Seconds that messages and events are kept."""
 ROLLUP_RETENTION = 800 * _DAY
+HOURS_RETENTION = 14 * _DAY
 DELIVERY_RETENTION = 14 * _DAY
 IMAGE_RETENTION = 365 * _DAY
 """Seconds that a hosted image is kept after the last mail that shows it."""
@@ -65,6 +66,10 @@ INDEXES: dict[str, list[IndexModel]] = {
     "rollups": [
         IndexModel([("account", ASCENDING), ("tag", ASCENDING), ("day", ASCENDING)]),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=ROLLUP_RETENTION),
+    ],
+    "rollups_hours": [
+        IndexModel([("account", ASCENDING), ("tag", ASCENDING), ("day", ASCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=HOURS_RETENTION),
     ],
     "webhook_deliveries": [
         IndexModel([("webhook", ASCENDING), ("state", ASCENDING), ("due", ASCENDING)]),

@@ -312,24 +312,3 @@ class Messages:
             query["_id"] = {"$lt": before}
         cursor = self._messages.find(query).sort("_id", -1).limit(limit)
         return [_read(found) async for found in cursor]
-
-    @guarded
-    async def count_by_state(self, account: str, since: float) -> dict[str, int]:
-        """How many messages that came in since `since` are in which state."""
-        cursor = await self._messages.aggregate(
-            [
-                {
-                    "$match": {
-                        "account": account,
-                        "source": {"$in": list(HANDED_IN)},
-                        "created": {"$gte": since},
-                    }
-                },
-                {"$group": {"_id": "$rank", "count": {"$sum": 1}}},
-            ]
-        )
-        return {
-            _STATES[found["_id"]]: found["count"]
-            async for found in cursor
-            if found["_id"] in _STATES
-        }

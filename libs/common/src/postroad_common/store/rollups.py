@@ -1,4 +1,13 @@
-"""Numbers of events per account, day and tag, exact whatever crashes.
+"""Numbers of events per account, day and tag, and per account and hour, exact whatever crashes.
+
+One definition of each number, for pages, REST and log files alike:
+
+- `accepted`, `delivered`, `failed` (of which `expired`), `suppressed`, `complained`,
+  `unsubscribed`, `response`: messages, but for the last three events.
+- `deferred`: attempts that are to be repeated; `deferred_unique`: messages of which one was.
+- `bounced`: reports that came back, of which `bounced_hard` and `bounced_soft`.
+- `opened`, `clicked`: by people; `opened_unique`, `clicked_unique`: messages with at least one;
+  `opened_machine`, `clicked_machine`: by scanners and the like, in none of the others.
 
 A batch of events changes each document at most once: the document remembers the batches that
 changed it while these may still be repeated (`ledger`).
@@ -18,8 +27,13 @@ _MAX_REMEMBERED = 10_000
 Counts = Mapping[str, int]
 
 
+def hour_of(seconds: float) -> str:
+    """Return the hour of a moment (Unix seconds) as the counters name it: `2026-11-21T14`."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H}"
+
+
 class RollupKey(NamedTuple):
-    """`day` is a date in UTC, `2026-11-21`; the tag is empty for the sum over all messages."""
+    """`day` is a date in UTC, `2026-11-21`, or an hour; the tag is empty for all messages."""
 
     account: str
     day: str
@@ -61,7 +75,7 @@ def _operation(
 
 
 class Rollups:
-    """The collection `rollups`."""
+    """The collection `rollups`; or `rollups_hours`, in which each day is an hour."""
 
     def __init__(self, collection: Collection) -> None:
         self._rollups = collection

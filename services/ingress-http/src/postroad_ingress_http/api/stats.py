@@ -15,7 +15,8 @@ router = APIRouter(prefix="/v1/stats", tags=["statistics"], responses=REFUSALS)
 Reader = Annotated[Token, needs("messages:read")]
 _COUNTS_TEXT = (
     "By event name; also `opened_unique`, `clicked_unique` (messages), `opened_machine`, "
-    "`clicked_machine` (not in `opened` and `clicked`), `expired` (also in `failed`)."
+    "`clicked_machine` (not in `opened` and `clicked`), `expired` (also in `failed`), "
+    "`deferred_unique` (messages; `deferred` are attempts), `bounced_hard` and `bounced_soft`."
 )
 Day = Annotated[str | None, Query(pattern=r"^\d{4}-\d\d-\d\d$", description="A date in UTC.")]
 

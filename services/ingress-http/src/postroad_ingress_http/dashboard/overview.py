@@ -14,8 +14,8 @@ from postroad_ingress_http.dashboard.charts import Period, Series, bars
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
 from postroad_ingress_http.dependencies import (
     ClockOf,
-    EventStore,
     HooksOf,
+    HourStore,
     MessageStore,
     RollupStore,
 )
@@ -31,6 +31,15 @@ _PERIODS = {
 _LABELS = (("day", "24 hours"), ("week", "7 days"), ("month", "30 days"), ("quarter", "90 days"))
 _TAG_LENGTH = 200
 _MAIL = (EventName.ACCEPTED, EventName.DELIVERED, EventName.DEFERRED, EventName.FAILED)
+_SHOWN = frozenset(
+    {
+        *map(str, EventName),
+        "deferred_unique",
+        "bounced_hard",
+        "bounced_soft",
+        *(f"{name}_{who}" for name in ("opened", "clicked") for who in ("unique", "machine")),
+    }
+)
 _LATEST = 8
 
 
@@ -49,8 +58,8 @@ async def overview(  # noqa: PLR0917 - FastAPI passes them by name
     session: SignedIn,
     pages: PagesOf,
     messages: MessageStore,
-    events: EventStore,
     rollups: RollupStore,
+    hours: HourStore,
     hooks: HooksOf,
     clock: ClockOf,
 ) -> Response:
@@ -60,18 +69,14 @@ async def overview(  # noqa: PLR0917 - FastAPI passes them by name
     period = Period.until(clock(), seconds, step)
     by_day = step == _DAY
     tag = request.query_params.get("tag", "")[:_TAG_LENGTH] if by_day else ""
-    counts = (
-        await _count_by_day(rollups, session.account, period, tag)
-        if by_day
-        else await events.count_by_hour(session.account, period.start)
-    )
-    sums = {event: period.sums(counts, event) for event in map(str, EventName)}
+    counts = await _count(rollups if by_day else hours, session.account, period, tag)
+    sums = {name: period.sums(counts, name) for name in {name for _, name in counts} | _SHOWN}
     first = f"{datetime.fromtimestamp(period.start, UTC):%Y-%m-%d}"
     return pages.answer(
         "overview.html",
         period=name if name in _PERIODS else "day",
         periods=_LABELS,
-        tiles=_tiles({event: sum(values) for event, values in sums.items()}),
+        tiles=_tiles({name: sum(values) for name, values in sums.items()}),
         mail_chart=bars(
             "Mail over time", period, [Series(str(event), sums[event]) for event in _MAIL]
         ),
@@ -87,12 +92,13 @@ async def overview(  # noqa: PLR0917 - FastAPI passes them by name
     )
 
 
-async def _count_by_day(
+async def _count(
     rollups: Rollups, account: str, period: Period, tag: str
 ) -> Mapping[tuple[int, str], int]:
-    """Return the numbers by the day's first second and the event's name."""
+    """Return the numbers by the first second of their day or hour, and by name."""
+    form = "%Y-%m-%d" if period.step == _DAY else "%Y-%m-%dT%H"
     start, end = (
-        f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d}"
+        f"{datetime.fromtimestamp(moment, UTC):{form}}"
         for moment in (period.start, period.start + (period.count - 1) * period.step)
     )
     return {
@@ -102,17 +108,29 @@ async def _count_by_day(
     }
 
 
-def _tiles(totals: dict[str, int]) -> list[Tile]:
+def _tiles(totals: Mapping[str, int]) -> list[Tile]:
     accepted, delivered = totals["accepted"], totals["delivered"]
-    failed = totals["failed"] + totals["bounced"]
+    failed = totals["failed"]
+    hard, soft = totals["bounced_hard"], totals["bounced_soft"]
+    bounced = totals["bounced"]
     return [
         Tile("Accepted", accepted, "messages"),
         Tile("Delivered", delivered, _share(delivered, accepted, "of accepted")),
-        Tile("Deferred", totals["deferred"], "attempts to repeat"),
-        Tile("Failed and bounced", failed, _share(failed, accepted, "of accepted")),
-        Tile("Opened", totals["opened"], "times"),
-        Tile("Clicked", totals["clicked"], "times"),
+        Tile("Deferred", totals["deferred_unique"], f"messages; {totals['deferred']:,} attempts"),
+        Tile("Failed", failed, _share(failed, accepted, "of accepted")),
+        Tile("Bounced", bounced, f"{hard:,} hard, {soft:,} soft"),
+        Tile(
+            "Complained",
+            totals["complained"],
+            _share(totals["complained"], delivered, "of delivered"),
+        ),
+        Tile("Opened", totals["opened_unique"], _reactions(totals, "opened")),
+        Tile("Clicked", totals["clicked_unique"], _reactions(totals, "clicked")),
     ]
+
+
+def _reactions(totals: Mapping[str, int], name: str) -> str:
+    return f"messages; {totals[name]:,} times, and {totals[f'{name}_machine']:,} by machines"
 
 
 def _share(part: int, whole: int, text: str) -> str:
