@@ -55,6 +55,7 @@ def _traces(raw: bytes) -> Traces:
         ),
         (f'\r\n<img src="{LINKS.open(MESSAGE)}">', "", "link in the text"),
     ],
+    ids=["return path", "mail from", "other mail from", "unsubscribe", "click", "open"],
 )
 @pytest.mark.parametrize("kind", ["message/rfc822", "text/rfc822-headers"])
 def test_a_signature_names_the_message(inside: str, report: str, by: str, kind: str):
@@ -98,7 +99,9 @@ def test_forged_signatures_name_nothing():
 
 
 @pytest.mark.parametrize(
-    "header", [TRACE, f"Message-ID: <{SUBMISSION}@relay.example>\r\n", TRACE.replace("\r\n\t", " ")]
+    "header",
+    [TRACE, f"Message-ID: <{SUBMISSION}@relay.example>\r\n", TRACE.replace("\r\n\t", " ")],
+    ids=["Received", "Message-ID", "Received on one line"],
 )
 def test_the_submission_is_found_in_our_own_fields(header: str):
     assert _traces(_complaint(f"{header}Subject: x\r\n")).submissions == (SUBMISSION,)
