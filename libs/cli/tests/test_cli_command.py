@@ -160,6 +160,10 @@ def test_domains_suppressions_and_webhooks_are_administered(stack: Stack):
     made = answer(stack, "domains", "create", "shop.test")
     assert any(record["type"] == "TXT" for record in made["records"])
     assert "shop.test" in {row["domain"] for row in answer(stack, "domains", "list")}
+    shown = postroad(stack, "domains", "show", "shop.test")
+    assert (shown.returncode, "shop.test: not verified" in shown.stdout) == (1, True)
+    assert "type   TXT" in shown.stdout.replace("  type ", "type ")
+    assert answer(stack, "domains", "keys", "shop.test")
     assert postroad(stack, "domains", "delete", "shop.test").returncode == 0
 
     answer(stack, "suppressions", "create", "no+more@example.test", "--reason", "asked us")
@@ -172,6 +176,50 @@ def test_domains_suppressions_and_webhooks_are_administered(stack: Stack):
     assert answer(stack, "webhooks", "rotate", hook["id"])["secret"] != hook["secret"]
     assert postroad(stack, "webhooks", "delete", hook["id"]).returncode == 0
     assert hook["id"] not in {row["id"] for row in answer(stack, "webhooks", "list")}
+
+
+def test_mail_is_sent_from_a_template_and_found_in_events_and_numbers(stack: Stack, tmp_path: Path):
+    page = tmp_path / "page.html"
+    page.write_text("<p>Dear {$name}</p>", encoding="utf-8")
+    made = answer(stack, "templates", "create", "letter", "--from", "shop@shop.test",
+                  "--subject", "Hi {$name}", "--html", str(page))  # fmt: skip
+    assert made["version"] == 1
+    filled = answer(stack, "templates", "fill", "letter", "--data", '{"name": "Bo"}')
+    assert filled["html"] == "<p>Dear Bo</p>"
+    sent = answer(stack, "send", "bo@receiver.test", "--template", "letter",
+                  "--data", '{"name": "Bo"}', "--tag", "letters")  # fmt: skip
+    (message,) = sent
+    deadline = time.monotonic() + 90
+    while not answer(stack, "events", "--message", message, "--event", "delivered"):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert message in postroad(stack, "events", "--message", message).stdout
+    assert "accepted" in postroad(stack, "stats", "--tag", "letters").stdout
+    assert postroad(stack, "logs").returncode == 0
+    assert answer(stack, "templates", "change", "letter", "--html", str(page))["version"] == 2
+    assert len(answer(stack, "templates", "versions", "letter")) == 2
+    assert postroad(stack, "templates", "delete", "letter").returncode == 0
+    whole = json.loads(postroad(stack, "addresses", "export", "bo@receiver.test").stdout)
+    assert [one["id"] for one in whole["messages"]] == [message]
+    assert answer(stack, "addresses", "erase", "bo@receiver.test")["messages"] == 1
+
+
+def test_suppressions_are_exported_and_imported(stack: Stack, tmp_path: Path):
+    listed = tmp_path / "listed.csv"
+    listed.write_text("address,reason\none@csv.test,left\nnone\ntwo@csv.test,\n", encoding="utf-8")
+    done = postroad(stack, "suppressions", "import", str(listed))
+    assert (done.returncode, done.stdout) == (1, "2 suppressed, 1 refused\n")
+    assert done.stderr.startswith("line 3: ")
+    exported = postroad(stack, "suppressions", "export").stdout
+    assert "one@csv.test,manual,left," in exported
+    assert "two@csv.test,manual,," in exported
+
+
+def test_accounts_are_made_suspended_and_deleted(stack: Stack):
+    assert answer(stack, "accounts", "create", "second", "--name", "Second")["name"] == "Second"
+    assert answer(stack, "accounts", "change", "second", "--suspended")["suspended"] is True
+    assert "second" in postroad(stack, "accounts", "list").stdout
+    assert postroad(stack, "accounts", "delete", "second").returncode == 0
 
 
 def test_lane_is_given_orders_and_dead_letters_are_looked_at(stack: Stack):

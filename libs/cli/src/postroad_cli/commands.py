@@ -41,13 +41,22 @@ SUBCOMMANDS = {
         "demo.command",
         "Send a real mail through a whole Postroad and show everything that happens to it.",
     ),
+    "send": Place("api.send", "Send a mail to RECIPIENTS; prints the id of each one's message."),
     "messages": Place("api.messages", "Find messages."),
     "trace": Place("api.trace", "Show the life of one message, event by event."),
+    "events": Place("api.events", "Find events."),
+    "stats": Place("api.stats", "Show numbers per day, of all mail or of one tag."),
+    "logs": Place(
+        "api.logs", "Show daily log files: the days, the files of a day, or one file as CSV."
+    ),
+    "templates": Place("api.templates", "Keep mails with tags."),
     "credentials": Place("api.credentials", "SMTP logins and their features."),
     "tokens": Place("api.tokens", "REST tokens."),
     "domains": Place("api.domains", "Sender domains: DNS records, DKIM keys."),
     "suppressions": Place("api.suppressions", "Addresses that get no mail."),
     "webhooks": Place("api.webhooks", "URLs that are called for events."),
+    "addresses": Place("api.addresses", "Show or erase all that is stored of one address."),
+    "accounts": Place("api.accounts", "Accounts, for the operator of a deployment."),
     "lanes": Place("api.lanes", "Delivery lanes: why they are slow, and directives for them."),
     "queues": Place("api.queues", "Queues of the broker, and what to do with dead letters."),
 }

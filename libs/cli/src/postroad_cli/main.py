@@ -24,9 +24,8 @@ def postroad() -> None:
 def main() -> None:
     """Run the command; known errors end in a message and exit code 1, never in a traceback."""
     try:
-        postroad(standalone_mode=False)
-    except click.exceptions.Exit as ending:
-        sys.exit(ending.exit_code)
+        # What a command ends with (`click.exceptions.Exit`) comes back as its code.
+        sys.exit(postroad(standalone_mode=False) or 0)
     except click.Abort:
         echo("interrupted", err=True)
         sys.exit(130)

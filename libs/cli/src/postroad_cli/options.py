@@ -1,5 +1,6 @@
 """Options that several subcommands share."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +23,25 @@ def state_dir_option(command: F) -> F:
         show_default=True,
         callback=lambda _context, _parameter, value: StateDir(value),
         help="Folder with everything of one stack.",
+    )(command)
+
+
+def confirmed(context: click.Context, _parameter: click.Parameter, value: bool) -> bool:  # noqa: FBT001
+    """Ask before a command that destroys something, where somebody is there to answer.
+
+    Raises:
+        click.Abort: the answer is no.
+    """
+    if not value and not context.resilient_parsing and sys.stdin.isatty():
+        what = " ".join(str(name) for name in context.params.values() if isinstance(name, str))
+        click.confirm(f"{context.info_name} {what}?".replace(" ?", "?"), abort=True, err=True)
+    return value
+
+
+def yes_option(command: F) -> F:
+    """Add `--yes`, which answers the question that a destructive command asks on a terminal."""
+    return click.option(
+        "--yes", is_flag=True, callback=confirmed, expose_value=False, help="Do not ask."
     )(command)
 
 

@@ -1,11 +1,14 @@
 """`postroad domains`: sender domains, with their DNS records and DKIM keys."""
 
+from typing import Any
+
 import click
 
 from postroad_cli.api.deployment import with_api
-from postroad_cli.api.nouns import add_delete, add_list, add_show, path
-from postroad_cli.api.rows import show_one
+from postroad_cli.api.nouns import add_delete, add_list, path
+from postroad_cli.api.rows import show_rows
 from postroad_cli.options import json_option
+from postroad_cli.terminal import echo, echo_json
 from postroad_stack.rest import RestClient
 
 
@@ -15,7 +18,15 @@ def domains() -> None:
 
 
 add_list(domains, "domains", ("domain", "verified", "created", "checked"))
-add_show(domains, "domains", "DOMAIN")
+
+
+@domains.command("show")
+@click.argument("domain")
+@json_option
+@with_api
+def show_domain(api: RestClient, /, *, domain: str, as_json: bool) -> None:
+    """Show a domain with the DNS records to publish; exit code 1 while it is not verified."""
+    _show(api.get(path("domains", domain)), as_json=as_json)
 
 
 @domains.command("create")
@@ -24,7 +35,11 @@ add_show(domains, "domains", "DOMAIN")
 @with_api
 def create_domain(api: RestClient, /, *, domain: str, as_json: bool) -> None:
     """Add a domain; shows the DNS records to publish."""
-    show_one(api.post(path("domains"), {"domain": domain}), as_json=as_json)
+    made = api.post(path("domains"), {"domain": domain})
+    if as_json:
+        echo_json(made)
+    else:
+        _tell(made)
 
 
 @domains.command("verify")
@@ -32,8 +47,45 @@ def create_domain(api: RestClient, /, *, domain: str, as_json: bool) -> None:
 @json_option
 @with_api
 def verify_domain(api: RestClient, /, *, domain: str, as_json: bool) -> None:
-    """Look the records up in the DNS now."""
-    show_one(api.post(path("domains", domain, "verify")), as_json=as_json)
+    """Look the records up in the DNS now; exit code 1 unless the domain is verified."""
+    _show(api.post(path("domains", domain, "verify")), as_json=as_json)
+
+
+@domains.command("keys")
+@click.argument("domain")
+@click.option("--new", is_flag=True, help="Make new keys, which sign once DNS has them.")
+@json_option
+@with_api
+def domain_keys(api: RestClient, /, *, domain: str, new: bool, as_json: bool) -> None:
+    """Show the DKIM keys of a domain."""
+    found = api.post(path("domains", domain, "keys")) if new else api.get(path("domains", domain))
+    show_rows(found["keys"], ("selector", "algorithm", "state", "created", "seen"), as_json=as_json)
+
+
+def _show(domain: dict[str, Any], *, as_json: bool) -> None:
+    """Print the domain; end with exit code 1 if it is not verified."""
+    if as_json:
+        echo_json(domain)
+    else:
+        _tell(domain)
+    if not domain["verified"]:
+        raise click.exceptions.Exit(1)
+
+
+def _tell(domain: dict[str, Any]) -> None:
+    """Print the records one under the other, each part on a line of its own for copying."""
+    state = "verified" if domain["verified"] else "not verified"
+    echo(f"{domain['domain']}: {state}", bold=True)
+    for record in domain["records"]:
+        status = record.get("status") or "not checked"
+        colour = "green" if status == "ok" else "yellow"
+        echo()
+        echo(f"{record['purpose']}: {status}", fg=colour)
+        for name in ("type", "name", "value"):
+            echo(f"  {name:<5}  {record[name]}")
+        for found in record.get("found") or ():
+            if status != "ok":
+                echo(f"  found  {found}", dim=True)
 
 
 add_delete(domains, "domains", "DOMAIN")

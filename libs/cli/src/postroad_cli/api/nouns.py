@@ -11,7 +11,7 @@ import click
 
 from postroad_cli.api.deployment import with_api
 from postroad_cli.api.rows import fetch, show_one, show_rows
-from postroad_cli.options import json_option
+from postroad_cli.options import json_option, yes_option
 from postroad_cli.terminal import echo
 from postroad_stack.rest import RestClient
 
@@ -51,7 +51,8 @@ def add_delete(group: click.Group, kind: str, name: str) -> None:
     """Add `delete`; `name` is what identifies one, in the help."""
 
     @group.command("delete")
-    @click.argument("name", metavar=name)
+    @click.argument("name", metavar=name, is_eager=True)
+    @yes_option
     @with_api
     def delete(api: RestClient, /, *, name: str) -> None:
         """Delete one, for good."""

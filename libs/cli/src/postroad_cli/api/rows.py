@@ -12,7 +12,7 @@ from postroad_cli.times import moment
 from postroad_stack.rest import Json, RestClient
 
 _PAGE = 200
-_TIMES = frozenset({"created", "updated", "expires", "checked", "time"})
+_TIMES = frozenset({"created", "updated", "changed", "due", "expires", "checked", "time"})
 
 
 def fetch(api: RestClient, path: str, *, limit: int, **query: str | int) -> Iterator[Json]:

@@ -5,9 +5,17 @@ from typing import Any
 import click
 
 from postroad_cli.api.deployment import with_api
-from postroad_cli.api.nouns import add_delete, add_list, add_show, path, without_none
-from postroad_cli.api.rows import show_one
+from postroad_cli.api.nouns import (
+    add_delete,
+    add_list,
+    add_show,
+    limit_option,
+    path,
+    without_none,
+)
+from postroad_cli.api.rows import fetch, show_one, show_rows
 from postroad_cli.options import json_option
+from postroad_cli.terminal import echo
 from postroad_stack.rest import RestClient
 
 
@@ -51,6 +59,49 @@ def change_webhook(api: RestClient, /, *, name: str, as_json: bool, **options: A
 def rotate_webhook(api: RestClient, /, *, name: str, as_json: bool) -> None:
     """Replace the signing secret; the new one is shown this once."""
     show_one(api.post(path("webhooks", name, "rotate")), as_json=as_json)
+
+
+@webhooks.command("verify")
+@click.argument("name", metavar="ID")
+@with_api
+def verify_webhook(api: RestClient, /, *, name: str) -> None:
+    """Have it called with a challenge that it must repeat."""
+    api.post(path("webhooks", name, "verify"))
+    echo("called; see: postroad webhooks deliveries " + name)
+
+
+@webhooks.command("test")
+@click.argument("name", metavar="ID")
+@with_api
+def test_webhook(api: RestClient, /, *, name: str) -> None:
+    """Have it called with an event of the type `test`."""
+    api.post(path("webhooks", name, "test"))
+    echo("called; see: postroad webhooks deliveries " + name)
+
+
+@webhooks.command("deliveries")
+@click.argument("name", metavar="ID")
+@limit_option
+@json_option
+@with_api
+def list_deliveries(api: RestClient, /, *, name: str, limit: int, as_json: bool) -> None:
+    """Show its calls, newest first."""
+    rows = list(fetch(api, path("webhooks", name, "deliveries"), limit=limit))
+    show_rows(rows, ("id", "event", "state", "tries", "created", "due"), as_json=as_json)
+
+
+@webhooks.command("replay")
+@click.argument("name", metavar="ID")
+@click.option("--start", required=True, help="A date or time in UTC.")
+@click.option("--end", default=None, help="A date or time in UTC; now without it.")
+@json_option
+@with_api
+def replay_webhook(
+    api: RestClient, /, *, name: str, start: str, end: str | None, as_json: bool
+) -> None:
+    """Have the events of a range of time posted once more."""
+    body = without_none({"start": start, "end": end})
+    show_one(api.post(path("webhooks", name, "replay"), body), as_json=as_json)
 
 
 add_delete(webhooks, "webhooks", "ID")
