@@ -40,7 +40,7 @@ from postroad_common.store.strikes import Strikes
 from postroad_common.store.suppressions import Suppressions
 from postroad_common.store.templates import Templates
 from postroad_common.store.tokens import Tokens
-from postroad_common.store.turns import Turns
+from postroad_common.store.turns import EndPointTurns
 from postroad_common.store.users import Users
 from postroad_common.store.webhooks import Webhooks
 
@@ -144,7 +144,7 @@ class Database:
     def outbox(self) -> Outbox:
         """Open the repository of what is to be posted to end points."""
         deliveries = self._database["webhook_deliveries"]
-        return Outbox(deliveries, Turns(self._database["webhook_turns"], deliveries))
+        return Outbox(deliveries, EndPointTurns(self._database["webhook_turns"], deliveries))
 
     @cached_property
     def replays(self) -> Replays:

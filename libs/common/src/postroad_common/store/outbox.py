@@ -24,14 +24,14 @@ from postroad_common.store.deliveries import (
     write,
     write_try,
 )
-from postroad_common.store.turns import Turns
+from postroad_common.store.turns import EndPointTurns
 from postroad_common.store.webhooks import Webhook
 
 _KEPT_TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Backlog:
+class OutboxBacklog:
     """What waits in all: deliveries, end points that rest, and for how long one is overdue."""
 
     waiting: int
@@ -42,7 +42,7 @@ class Backlog:
 class Outbox:
     """The collection `webhook_deliveries`, and the `turns` in which they are made."""
 
-    def __init__(self, deliveries: Collection, turns: Turns) -> None:
+    def __init__(self, deliveries: Collection, turns: EndPointTurns) -> None:
         self._deliveries = deliveries
         self.turns = turns
 
@@ -164,7 +164,7 @@ class Outbox:
         await self.turns.notify({delivery.webhook: delivery.due for delivery in deliveries})
 
     @guarded
-    async def backlog(self, now: float, limit: int) -> Backlog:
+    async def backlog(self, now: float, limit: int) -> OutboxBacklog:
         """Return what waits for all end points together, counted up to `limit` of each.
 
         What waits for an end point that rests is not overdue: nobody may post it.
@@ -174,7 +174,7 @@ class Outbox:
         )
         resting = await self.turns.count_resting(now, limit)
         late = await self.turns.overdue_seconds(now)
-        return Backlog(waiting, resting, late)
+        return OutboxBacklog(waiting, resting, late)
 
     @guarded
     async def count_waiting(self, webhook: str, limit: int) -> int:

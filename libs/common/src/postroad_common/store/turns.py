@@ -25,7 +25,7 @@ class Turn:
     failing_since: float | None
 
 
-class Turns:
+class EndPointTurns:
     """The collection `webhook_turns`; when something is due stands in `deliveries`."""
 
     def __init__(self, turns: Collection, deliveries: Collection) -> None:

@@ -31,14 +31,14 @@ def fair_level(counts: Sequence[int], room: int) -> int:
     return max(1, max(counts, default=1))
 
 
-class Waiting(Protocol):
+class LaneMessage(Protocol):
     """What a lane needs to know of a message."""
 
     account: str
     since: float
 
 
-W = TypeVar("W", bound=Waiting)
+W = TypeVar("W", bound=LaneMessage)
 
 SLOW_AFTER = 1.0  # seconds that the first in the queue has waited
 SWIFT = 200.0  # messages per second for which it may be a second more
