@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import aio_pika
 import pytest
 from prometheus_client import REGISTRY
+from pymongo import AsyncMongoClient
 from structlog.testing import capture_logs
 
 from postroad_common.broker import (
@@ -15,10 +16,12 @@ from postroad_common.broker import (
     Publisher,
     topology,
 )
+from postroad_common.broker.suspects import MARKS_ALLOWED, REDELIVERIES, Marks
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.events import EventBatch, EventName, happened
 from postroad_common.schemas.framing import decode
+from postroad_common.store.database import Database
 from postroad_testing.waiting import until
 
 
@@ -285,6 +288,102 @@ async def test_what_waits_at_a_pause_or_a_stop_goes_back_with_its_reason(broker:
         return await broker.depth(topology.ACCEPTED.name) == 1
 
     await until(has_one)
+
+
+class Process:
+    """A process that consumes, and dies of a message that is `poison`."""
+
+    def __init__(self, broker: Broker, marks: Marks) -> None:
+        self._link = BrokerLink(broker.url, "test process")
+        self._consumer = Consumer(
+            self._link, broker.publisher, topology.ACCEPTED, marks=marks, batch=3, parallel=1
+        )
+        self.taken: list[bytes] = []
+        self.dying = asyncio.Event()
+
+    async def handle(self, deliveries: list[Delivery]) -> None:
+        """End everything, until there is poison."""
+        for delivery in deliveries:
+            if delivery.body == b"poison":
+                self.dying.set()
+                await asyncio.Event().wait()
+            self.taken.append(delivery.body)
+            delivery.ack()
+
+    async def start(self) -> None:
+        """Begin to consume."""
+        self._link.start()
+        await asyncio.wait_for(self._link.up.wait(), 90)
+        await self._consumer.start(self.handle)
+
+    async def die(self) -> None:
+        """Be gone, with nothing ended or tidied up."""
+        await self._link.close()
+
+    async def stop(self) -> None:
+        """End in good order."""
+        await self._consumer.stop()
+        await self._link.close()
+
+
+async def test_message_that_kills_each_process_is_set_aside_and_takes_nobody_with_it(
+    broker: Broker, mongodb_uri: str
+) -> None:
+    database = Database(mongodb_uri)
+    await publish(broker, b"before", b"poison", b"after")
+    taken: list[bytes] = []
+    for _ in range(REDELIVERIES + MARKS_ALLOWED):
+        process = Process(broker, database.marks)
+        await process.start()
+        await asyncio.wait_for(process.dying.wait(), 90)
+        await process.die()
+        taken += process.taken
+    assert b"after" not in taken  # it waits for its turn, alone, after the poison
+    last = Process(broker, database.marks)
+    await last.start()
+    await until(lambda: last.taken == [b"after"])
+    await last.stop()
+    assert not last.dying.is_set()
+
+    async def set_aside() -> bool:
+        return await broker.depth("transformer.accepted.dead") == 1
+
+    await until(set_aside)
+    connection = await aio_pika.connect(broker.url)
+    async with connection:
+        queue = await (await connection.channel()).get_queue("transformer.accepted.dead")
+        message = await queue.get(timeout=90)
+        assert message.body == b"poison"
+        assert message.headers["x-postroad-reason"] == "redelivered 4 times without an outcome"
+        await message.ack()
+    await database.close()
+
+
+async def test_suspects_that_end_leave_no_mark(broker: Broker, mongodb_uri: str) -> None:
+    database = Database(mongodb_uri)
+    await publish(broker, b"poison", b"one", b"two")
+    for _ in range(REDELIVERIES):
+        process = Process(broker, database.marks)
+        await process.start()
+        await asyncio.wait_for(process.dying.wait(), 90)
+        await process.die()
+    suspects: list[int] = []
+
+    async def handler(deliveries: list[Delivery]) -> None:
+        suspects.append(len(deliveries))
+        for delivery in deliveries:
+            delivery.ack()
+
+    consumer = Consumer(
+        broker.incoming, broker.publisher, topology.ACCEPTED, marks=database.marks, batch=3
+    )
+    await consumer.start(handler)
+    await until(lambda: suspects == [1, 1, 1])
+    await consumer.stop()
+    client: AsyncMongoClient[dict[str, object]] = AsyncMongoClient(mongodb_uri)
+    assert await client.get_default_database()["marks"].count_documents({}) == 0
+    await client.close()
+    await database.close()
 
 
 async def test_message_without_a_queue_is_unroutable(broker: Broker) -> None:

@@ -56,6 +56,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         context.link,
         context.publisher,
         ACCEPTED,
+        marks=database.marks,
         batch=32,
         prefetch=256,
         parallel=4,

@@ -20,6 +20,7 @@ from postroad_common.broker.inbox import Inbox
 from postroad_common.broker.link import BrokerLink
 from postroad_common.broker.publisher import Publisher
 from postroad_common.broker.requeued import note_requeued
+from postroad_common.broker.suspects import Marks, Suspects
 from postroad_common.broker.topology import Queue
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.metrics import CONSUMED, DEAD_LETTERED, ENDINGS, QUEUE_AGE
@@ -36,7 +37,8 @@ class Consumer:
 
     `prefetch` bounds what is in this process at once; `parallel` is how many handlers run at the
     same time. With `ends_later` the handler may return before its deliveries have ended. After a
-    first message a worker waits `linger` seconds for more, where larger batches save work.
+    first message a worker waits `linger` seconds for more, where larger batches save work. With
+    `marks`, a message that kills its process again and again is set aside (`suspects`).
 
     Where the queue has a single active consumer, stopping and pausing keep the place until what was
     begun has ended: the broker gives the queue to the next consumer only then.
@@ -53,6 +55,7 @@ class Consumer:
         parallel: int = 2,
         ends_later: bool = False,
         linger: float = 0.0,
+        marks: Marks | None = None,
     ) -> None:
         self._link = link
         self._publisher = publisher
@@ -65,6 +68,7 @@ class Consumer:
         self._lost: Callable[[], None] | None = None
         self._keeps_place = bool(queue.declaration.get("x-single-active-consumer"))
         self._inbox = Inbox()
+        self._suspects = None if marks is None else Suspects(queue.name, self._inbox, marks)
         self._stop_called = asyncio.Event()
         self._channel: ConsumerChannel | None = None
         self._wrapper: AbstractChannel | None = None
@@ -255,4 +259,7 @@ class Consumer:
 
     async def _work(self, handling: Handling) -> None:
         while batch := await self._inbox.take(self._batch, self._linger):
-            await handling.run(batch)
+            if self._suspects is None:
+                await handling.run(batch)
+            else:
+                await self._suspects.run(handling, batch)

@@ -95,6 +95,12 @@ class Delivery:
         return bool(self._message.redelivered)
 
     @property
+    def redeliveries(self) -> int:
+        """How often the broker has brought it before, as far as it counts that."""
+        count = self.headers.get("x-delivery-count")
+        return count if isinstance(count, int) else 0
+
+    @property
     def routing_key(self) -> str:
         """The key it was published with."""
         return self._message.routing_key or ""

@@ -14,6 +14,7 @@ class Inbox:
     def __init__(self) -> None:
         self._waiting: deque[Delivery] = deque()
         self._open: set[Delivery] = set()
+        self._settled: dict[Delivery, asyncio.Future[None]] = {}
         self._later: dict[asyncio.TimerHandle, Delivery] = {}
         self._wake = asyncio.Event()
         self._closed = False
@@ -38,6 +39,7 @@ class Inbox:
 
     def put_later(self, delivery: Delivery, seconds: float) -> None:
         """Let `delivery` wait for a handler again, after about `seconds`."""
+        self._settle(delivery)
         handle: asyncio.TimerHandle
 
         def again() -> None:
@@ -74,8 +76,20 @@ class Inbox:
     def forget(self, delivery: Delivery) -> None:
         """Wait no longer for the end of `delivery`."""
         self._open.discard(delivery)
+        self._settle(delivery)
         if not self._open:
             self._all_ended.set()
+
+    async def settled(self, delivery: Delivery) -> None:
+        """Wait until `delivery` has ended, was forgotten, or waits for another try."""
+        if delivery in self._open and delivery not in self._later.values():
+            future = self._settled.setdefault(delivery, asyncio.get_running_loop().create_future())
+            await future
+
+    def _settle(self, delivery: Delivery) -> None:
+        future = self._settled.pop(delivery, None)
+        if future is not None and not future.done():
+            future.set_result(None)
 
     def drop_waiting(self) -> int:
         """Forget what waits for a handler; returns how many those were."""

@@ -26,6 +26,7 @@ from postroad_common.store.invitations import Invitations
 from postroad_common.store.lanes import Lanes
 from postroad_common.store.leases import Leases
 from postroad_common.store.ledger import Ledger
+from postroad_common.store.marks import Marks
 from postroad_common.store.measuring import CommandTimes
 from postroad_common.store.messages import Messages
 from postroad_common.store.outbox import Outbox
@@ -129,6 +130,11 @@ class Database:
     def suppressions(self) -> Suppressions:
         """Open the repository of suppressions."""
         return Suppressions(self._audited("suppressions"))
+
+    @cached_property
+    def marks(self) -> Marks:
+        """Open the repository of marks."""
+        return Marks(self._database["marks"])
 
     @cached_property
     def strikes(self) -> Strikes:

@@ -100,6 +100,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("account", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=0),
     ],
+    "marks": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
     "strikes": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
     "webhooks": [IndexModel([("account", ASCENDING)])],
     "lanes": [
