@@ -118,3 +118,10 @@ def test_text_that_no_blank_line_parts_from_the_header_holds_no_controls(end: by
     controls = read_controls(raw)
     assert controls.tags == ()
     assert controls.stripped == raw
+
+
+def test_list_is_named_in_lower_case_without_odd_spaces() -> None:
+    assert read_controls(b"X-Postroad-List:  Weekly\r\n  News \r\n\r\n").list == "weekly news"
+    assert read_controls(b"X-SMTPeter-Tags: a\r\n\r\n").list is None
+    with pytest.raises(ControlError):
+        read_controls(b"X-Postroad-List: " + b"x" * 201 + b"\r\n\r\n")

@@ -1,6 +1,7 @@
 import itertools
 import random
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from postroad_common.schemas.submission import BodyReference, Recipient, Submiss
 from postroad_common.store import Database
 from postroad_common.store.bodies import BodyGone
 from postroad_common.store.events import CONVERSATIONS
-from postroad_common.store.suppressions import Suppression
+from postroad_common.store.suppressions import Addressed, Suppression, key_of
 
 
 @pytest.fixture
@@ -205,19 +206,110 @@ async def test_body_is_kept_until_it_expires(database: Database) -> None:
             await database.bodies.get(reference)
 
 
+def addressed(address: str, list_name: str = "", account: str = "main") -> Addressed:
+    return Addressed(account, address, list_name)
+
+
 async def test_suppression_holds_in_any_case_until_it_expires(database: Database) -> None:
     await database.suppressions.add(
         [
             Suppression("main", "Bob@B.test", "no such user", "hard", 1.0, None, "m1"),
             Suppression("main", "eve@b.test", "mailbox full", "soft", 1.0, 500.0),
-        ]
+        ],
+        now=1.0,
     )
-    pairs = [("main", "BOB@b.test"), ("main", "eve@b.test"), ("other", "bob@b.test")]
-    found = await database.suppressions.find_many(pairs, now=400.0)
-    assert set(found) == {("main", "bob@b.test"), ("main", "eve@b.test")}
-    assert set(await database.suppressions.find_many(pairs, now=600.0)) == {("main", "bob@b.test")}
+    bob, eve = addressed("bob@b.test"), addressed("eve@b.test")
+    asked = [bob, eve, addressed("bob@b.test", account="other")]
+    assert set(await database.suppressions.find_many(asked, now=400.0)) == {bob, eve}
+    assert set(await database.suppressions.find_many(asked, now=600.0)) == {bob}
     assert await database.suppressions.remove("main", "bob@b.test")
     assert not await database.suppressions.remove("main", "bob@b.test")
+
+
+async def test_suppression_of_a_list_or_a_domain_holds_for_that_alone(database: Database) -> None:
+    await database.suppressions.add(
+        [
+            Suppression("main", "ann@c.test", "had enough", "unsubscribe", 1.0, None, list="news"),
+            Suppression("main", "@d.test", "competitor", "manual", 1.0, None),
+            Suppression("main", "bob@d.test", "complained", "complaint", 1.0, None),
+        ]
+    )
+    news, other, domain, bob = asked = (
+        addressed("ann@c.test", "news"),
+        addressed("ann@c.test", "offers"),
+        addressed("any@d.test", "news"),
+        addressed("bob@d.test"),
+    )
+    found = await database.suppressions.find_many([*asked, addressed("ann@c.test")])
+    assert set(found) == {news, domain, bob}
+    assert found[bob].kind == "complaint"  # the strongest is told
+    assert found[domain].reason == "competitor"
+    assert other not in found
+    assert await database.suppressions.remove("main", "ann@c.test", "offers") is False
+    assert await database.suppressions.remove("main", "ann@c.test")  # off all lists
+    assert await database.suppressions.get("main", "ann@c.test", "news") is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kept"),
+    [
+        (("complaint", None), ("manual", None), ("complaint", None)),
+        (("manual", None), ("complaint", None), ("complaint", None)),
+        (("hard", 900.0), ("unsubscribe", None), ("hard", None)),
+        (("manual", None), ("hard", 900.0), ("hard", None)),
+        (("hard", 900.0), ("hard", 500.0), ("hard", 900.0)),
+        (("hard", 500.0), ("hard", 900.0), ("hard", 900.0)),
+        (("complaint", 50.0), ("manual", None), ("manual", None)),  # it is over
+    ],
+)
+async def test_stronger_suppression_stays_until_the_later_end(
+    database: Database,
+    old: tuple[str, float | None],
+    new: tuple[str, float | None],
+    kept: tuple[str, float | None],
+) -> None:
+    address = f"{new_id()}@weak.test"
+    for kind, expires in (old, new):
+        entry = Suppression("main", address, f"as {kind}", kind, 1.0, expires)
+        await database.suppressions.add([entry], now=100.0)
+    found = await database.suppressions.get("main", address)
+    assert found is not None
+    assert (found.kind, found.expires) == kept
+    assert found.reason == f"as {kept[0]}"
+
+
+async def test_suppressions_are_found_by_address_domain_kind_and_list(database: Database) -> None:
+    await database.suppressions.add(
+        Suppression("search", address, "r", kind, 1.0, None, list=list_name)
+        for address, kind, list_name in (
+            ("ann@a.test", "hard", ""),
+            ("ann@a.test", "unsubscribe", "news"),
+            ("anna@b.test", "complaint", ""),
+            ("bob@a.test", "manual", "offers"),
+        )
+    )
+
+    async def found(**filters: Any) -> list[tuple[str, str]]:
+        entries = await database.suppressions.list("search", **filters)
+        return [(entry.address, entry.list) for entry in entries]
+
+    everything = [
+        ("ann@a.test", ""),
+        ("ann@a.test", "news"),
+        ("anna@b.test", ""),
+        ("bob@a.test", "offers"),
+    ]
+    assert await found() == everything
+    assert await found(prefix="ANN") == everything[:3]
+    assert await found(prefix="ann@") == everything[:2]
+    assert await found(domain="A.test") == [everything[0], everything[1], everything[3]]
+    assert await found(kind="complaint") == [everything[2]]
+    assert await found(list_name="news") == [everything[1]]
+    assert await found(list_name="") == [everything[0], everything[2]]
+    pages: list[tuple[str, str]] = []
+    while page := await found(limit=1, after=key_of(*pages[-1]) if pages else "", prefix="a"):
+        pages += page
+    assert pages == everything[:3]
 
 
 async def test_directives_merge_and_are_taken_back(database: Database) -> None:

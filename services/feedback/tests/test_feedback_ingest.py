@@ -224,6 +224,20 @@ async def test_unsubscribing_puts_the_recipient_on_the_accounts_list(desk: Desk)
     assert found.kind == "unsubscribe"
 
 
+async def test_unsubscribing_from_a_list_leaves_other_mail_alone(desk: Desk):
+    sent = submission(("news",)).model_copy(update={"list": "weekly news"})
+    recipient = sent.recipients[0].model_copy(update={"address": "weekly@example.com"})
+    first = accepted(sent, recipient)
+    await desk.ingest.record([first, happened(EventName.UNSUBSCRIBED, first.message, 1e9, {})])
+    assert await desk.database.suppressions.get("acme", "weekly@example.com") is None
+    found = await desk.database.suppressions.get("acme", "weekly@example.com", "weekly news")
+    assert found is not None
+    assert found.kind == "unsubscribe"
+    record = await desk.database.messages.get("acme", first.message)
+    assert record is not None
+    assert record.list == "weekly news"
+
+
 async def test_each_subscribed_end_point_gets_an_event_once(desk: Desk):
     webhooks = desk.database.webhooks
     wants_all = await webhooks.create(account="acme", url="http://a", events=(), secret="whsec_")

@@ -312,6 +312,31 @@ async def test_suppressed_recipients_are_failures_for_the_bounce_processor(
     assert await road.depth(topology.FAILURES.name) == 0
 
 
+async def test_who_unsubscribed_from_a_list_gets_no_more_of_it_and_all_other_mail(
+    road: Road, database: Database, make_submission: Make
+):
+    for list_name in ("news", "shop@example.com"):
+        entry = Suppression("main", "sub@one.test", "no", "unsubscribe", NOW, None, list=list_name)
+        await database.suppressions.add([entry])
+    sender = {"sender": "shop@example.com"}
+    mails = {
+        "of the list": {"list": "news", **sender},
+        "of another list": {"list": "offers", **sender},
+        "of its sender, with a link": {"list_unsubscribe": True, **sender},
+        "of its sender, with a field of its own": sender,
+        "a receipt": {"list_unsubscribe": False, **sender},
+        "of another sender": {"list_unsubscribe": True, "sender": "news@example.com"},
+    }
+    names = {}
+    for name, fields in mails.items():
+        submission = make_submission("sub@one.test", **fields)
+        names[submission.id] = name
+        own = b"List-Unsubscribe: <https://shop.test/u>\r\n" if "own" in name else b""
+        await road.submit(submission, own + RAW)
+    sent = {names[message.submission] for message, _ in await road.outbound(3)}
+    assert sent == {"of another list", "a receipt", "of another sender"}
+
+
 async def test_a_domain_with_a_key_signs_also_for_its_subdomains(
     road: Road, database: Database, make_submission: Make
 ):

@@ -128,7 +128,7 @@ class Ingest:
             await self._database.messages.count_reactions(reactions, latest)
 
     async def _suppress(self, events: Sequence[Event], facts: Mapping[str, MessageInfo]) -> None:
-        """Put those who unsubscribed on the list of the account they unsubscribed from."""
+        """Suppress those who unsubscribed for the list that they unsubscribed from."""
         await self._database.suppressions.add(
             Suppression(
                 account=facts[event.message].account,
@@ -138,6 +138,7 @@ class Ingest:
                 created=event.time,
                 expires=None,
                 message=event.message,
+                list=facts[event.message].list,
             )
             for event in events
             if event.event is EventName.UNSUBSCRIBED and facts[event.message].recipient

@@ -26,6 +26,7 @@ class MessageInfo:
     tags: tuple[str, ...]
     metadata: Mapping[str, str] = field(default_factory=dict)
     template: str = ""
+    list: str = ""
 
 
 def info_in(event: Event) -> MessageInfo | None:
@@ -40,6 +41,7 @@ def info_in(event: Event) -> MessageInfo | None:
         tags=tuple(data.tags or ()),
         metadata=data.metadata,
         template=data.template,
+        list=data.list,
     )
 
 

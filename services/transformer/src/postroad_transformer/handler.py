@@ -27,7 +27,7 @@ from postroad_common.schemas import events
 from postroad_common.schemas.framing import FrameError, decode
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.bodies import Bodies, BodyGone
-from postroad_common.store.suppressions import Suppression
+from postroad_common.store.suppressions import Addressed, Suppression
 from postroad_common.tasks import BackgroundTasks
 from postroad_transformer import metrics
 from postroad_transformer.archive import Archive, Entry
@@ -40,7 +40,7 @@ from postroad_transformer.lookups.images import ImageStore
 from postroad_transformer.lookups.signing_keys import SigningKeys
 from postroad_transformer.lookups.suppressions import SuppressionCheck
 from postroad_transformer.publishing import Policy, Publications, run_all
-from postroad_transformer.reading.sender import peek_sender_domain
+from postroad_transformer.reading.sender import list_of, peek_sender_domain
 from postroad_transformer.refusals import refused
 from postroad_transformer.signing.keys import SigningKey
 from postroad_transformer.templates import TemplateMaker
@@ -62,6 +62,7 @@ class _Job:
     delivery: Delivery
     submission: Submission
     body: memoryview | bytes
+    list: str = ""  # what its recipients may have unsubscribed from
     sender: Pair | None = None  # account, and domain of the From address at a first look
     template: Template | None = None
     entry: Entry | None = None  # of the archive; None if its content is not kept
@@ -119,10 +120,12 @@ class Transformer:
             await self._transform_read([job])
 
     async def _transform_read(self, jobs: Sequence[_Job]) -> None:
+        offered = self._policy.rules.header.unsubscribe_url is not None
+        for job in jobs:
+            head = bytes(job.body[:MAX_HEADER])
+            job.list = list_of(job.submission, head, offered=offered)
         suppressed = await self._needs.suppressions.find_many(
-            (job.submission.account, recipient.address.lower())
-            for job in jobs
-            for recipient in job.submission.recipients
+            _addressed(job, recipient) for job in jobs for recipient in job.submission.recipients
         )
         for job in jobs:
             domain = peek_sender_domain(bytes(job.body[:MAX_HEADER]))
@@ -137,7 +140,7 @@ class Transformer:
         await self._sign_and_send(light, suppressed, signers)
 
     async def _transform_heavy(
-        self, job: _Job, suppressed: Mapping[Pair, Suppression], signers: Signers
+        self, job: _Job, suppressed: Mapping[Addressed, Suppression], signers: Signers
     ) -> None:
         """Transform what took too long for the event loop, and end its delivery."""
         delivery = job.delivery
@@ -157,7 +160,7 @@ class Transformer:
             self._under_way.discard(delivery)
 
     async def _sign_and_send(
-        self, jobs: Sequence[_Job], suppressed: Mapping[Pair, Suppression], signers: Signers
+        self, jobs: Sequence[_Job], suppressed: Mapping[Addressed, Suppression], signers: Signers
     ) -> None:
         others = {pair for job in jobs if (pair := _signer(job)) and pair not in signers}
         if others:
@@ -211,7 +214,7 @@ class Transformer:
     async def _send(
         self,
         job: _Job,
-        suppressed: Mapping[Pair, Suppression],
+        suppressed: Mapping[Addressed, Suppression],
         keys: Sequence[SigningKey],
     ) -> None:
         """Publish the messages of one submission, tell the facts, acknowledge."""
@@ -224,7 +227,7 @@ class Transformer:
         unwanted: list[tuple[Recipient, Suppression]] = []
         now = time.time()
         for recipient in submission.recipients:
-            entry = suppressed.get((submission.account, recipient.address.lower()))
+            entry = suppressed.get(_addressed(job, recipient))
             if entry is None:
                 wanted.append(recipient)
             else:
@@ -289,6 +292,10 @@ async def _retry_or_bury(delivery: Delivery, reason: str) -> None:
             await delivery.dead(reason)
             return
     await delivery.retry(RequeueReason.HANDLER_FAILED, reason)
+
+
+def _addressed(job: _Job, recipient: Recipient) -> Addressed:
+    return Addressed(job.submission.account, recipient.address.lower(), job.list)
 
 
 def _signer(job: _Job) -> Pair | None:

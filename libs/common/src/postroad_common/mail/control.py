@@ -31,6 +31,7 @@ MAX_INVALID_LINES = 20
 """Lines in a row that are no header field, as bad lines of a header; more of them are text."""
 MAX_TAGS = 32
 MAX_TAG_LENGTH = 128
+MAX_LIST_LENGTH = 200
 
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
@@ -64,6 +65,7 @@ class Controls:
     images_hosted: bool | None = None
     text_from_html: bool | None = None
     list_unsubscribe: bool | None = None
+    list: str | None = None
     keep_content: bool | None = None
 
 
@@ -79,6 +81,18 @@ def parse_switch(name: str, value: str) -> bool:
     if lowered in _FALSE:
         return False
     raise ControlError(name, "must be true or false (also 1, 0, yes, no, on, off)")
+
+
+def parse_list(name: str, value: str) -> str:
+    """Return the name of a list, in lower case.
+
+    Raises:
+        ControlError: it is too long, or has control characters.
+    """
+    text = " ".join(value.split()).lower()
+    if len(text) > MAX_LIST_LENGTH or not text.isprintable():
+        raise ControlError(name, f"at most {MAX_LIST_LENGTH} printable characters")
+    return text
 
 
 def parse_tags(name: str, values: list[str]) -> tuple[str, ...]:
@@ -131,6 +145,7 @@ def read_controls(raw: bytes) -> Controls:
     features: dict[str, bool] = {}
     tags: list[str] = []
     images_hosted = None
+    list_name = None
     switches: dict[str, bool] = {}
     found = False
     for match in _HEADER.finditer(block):
@@ -144,6 +159,8 @@ def read_controls(raw: bytes) -> Controls:
             switches[_SWITCHES[suffix]] = parse_switch(header, value)
         elif suffix == "tags":
             tags.extend(re.split("[,;]", value))
+        elif suffix == "list":
+            list_name = parse_list(header, value)
         elif suffix == "images":
             images_hosted = _parse_images(header, value)
     if not found:
@@ -155,6 +172,7 @@ def read_controls(raw: bytes) -> Controls:
         images_hosted=images_hosted,
         text_from_html=switches.get("text_from_html"),
         list_unsubscribe=switches.get("list_unsubscribe"),
+        list=list_name,
         keep_content=switches.get("keep_content"),
     )
 

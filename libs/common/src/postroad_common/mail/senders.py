@@ -33,6 +33,12 @@ def from_addresses(raw: bytes) -> tuple[str, ...] | None:
         return None
 
 
+def first_sender(raw: bytes) -> str:
+    """Return the first From address of the message in lower case; empty where it has none."""
+    addresses = from_addresses(raw)
+    return addresses[0].lower() if addresses else ""
+
+
 def is_within(domain: str, allowed: Iterable[str]) -> bool:
     """Whether `domain` is one of those allowed; `*.example.com` allows all below example.com."""
     wanted = domain.lower()

@@ -122,6 +122,7 @@ class MessageFacts(EventData):
     forward_bounces: bool = False
     tags: list[str] | None = None
     metadata: dict[str, str] = {}
+    list: str = ""
     template: str = ""
     subject: str = ""
     size: int = 0

@@ -86,6 +86,8 @@ def _facts(submission: Submission, recipient: Recipient) -> dict[str, Any]:
     seldom: dict[str, Any] = {}
     if submission.body is not None:
         seldom["body"] = submission.body.model_dump()
+    if of_list := submission.list or submission.sender:
+        seldom["list"] = of_list
     if submission.metadata:
         seldom["metadata"] = submission.metadata
     if submission.template:

@@ -62,6 +62,8 @@ class Submission(Schema):
     tags: tuple[str, ...] = ()
     images_hosted: bool = False
     text_from_html: bool = False
+    list: str = ""  # as it is named; else a mail that can be unsubscribed from is of its sender's
+    sender: str = ""  # the (first) From address, in lower case
     list_unsubscribe: bool | None = None  # None: as the transformer is set
     keep_content: bool = True  # in the archive, where there is one
     expires: float

@@ -258,6 +258,7 @@ class Database:
             try:
                 for name, indexes in INDEXES.items():
                     await self._database[name].create_indexes(indexes)
+                await self._name_domains()
             except PyMongoError as error:
                 _log.warning(
                     "database not ready, trying again", error=str(error)[:200], seconds=pause
@@ -267,6 +268,13 @@ class Database:
             else:
                 _log.info("database ready")
                 return
+
+    async def _name_domains(self) -> None:
+        """Give suppressions their domain that were made before it was looked for."""
+        domain = {"$arrayElemAt": [{"$split": ["$address", "@"]}, -1]}
+        await self._database["suppressions"].update_many(
+            {"domain": None}, [{"$set": {"domain": domain}}]
+        )
 
     async def close(self) -> None:
         """Close the connections."""

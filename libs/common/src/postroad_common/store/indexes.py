@@ -98,6 +98,9 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
     "suppressions": [
         IndexModel([("account", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("account", ASCENDING), ("domain", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("account", ASCENDING), ("kind", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("account", ASCENDING), ("list", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=0),
     ],
     "marks": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],

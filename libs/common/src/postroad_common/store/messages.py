@@ -48,6 +48,7 @@ FACTS = (
     "forward_bounces",
     "tags",
     "metadata",
+    "list",
     "template",
     "subject",
     "size",
@@ -86,6 +87,7 @@ class MessageRecord:
     created: float
     updated: float
     metadata: Mapping[str, str] = field(default_factory=dict)
+    list: str = ""  # what its recipient unsubscribes from
     template: str = ""
     body: BodyReference | None = None  # where the content is kept; inline bodies are not
 
@@ -115,6 +117,7 @@ def _read(found: Document) -> MessageRecord:
         created=found.get("created", 0.0),
         updated=found.get("updated", 0.0),
         metadata=found.get("metadata") or {},
+        list=found.get("list", ""),
         template=found.get("template", ""),
         body=BodyReference.model_validate(found["body"]) if found.get("body") else None,
     )

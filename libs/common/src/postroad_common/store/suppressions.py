@@ -1,29 +1,56 @@
-"""Addresses that an account does not want (or is not wanted) to write to."""
+"""Addresses, and whole domains, that an account does not want (or is not wanted) to write to.
+
+An entry holds for all mail of the account, or for one list: that is what somebody unsubscribes
+from, and other mail goes on. Nothing weakens an entry but its removal: of two for the same address
+and list the stronger kind stays, until the later of their ends.
+"""
 
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from pymongo import UpdateOne
 
-from postroad_common.store.access import Collection, Document, guarded, to_date
+from postroad_common.store.access import Collection, Document, guarded
+
+KINDS = ("soft", "manual", "unsubscribe", "hard", "complaint")
+"""From the weakest to the strongest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """An address on the list; `expires` is None for good. `reason` is for people to read."""
+    """An address on the list, or with `@example.com` a domain. `reason` is for people to read.
+
+    `expires` is None for good. `list` is empty where the entry holds for all mail of the account.
+    """
 
     account: str
     address: str
     reason: str
-    kind: str  # hard, soft, complaint, unsubscribe, manual
+    kind: str  # one of KINDS
     created: float
     expires: float | None
     message: str | None = None  # the message id that led to it
+    list: str = ""
 
 
-def _key(account: str, address: str) -> str:
-    return f"{account}/{address.lower()}"
+class Addressed(NamedTuple):
+    """Mail of an account to an address (in lower case); `list` is its list, if it has one."""
+
+    account: str
+    address: str
+    list: str = ""
+
+
+def key_of(address: str, list_name: str = "") -> str:
+    """Return the name of an entry within its account; its place in the order of the list."""
+    # An address has no space after its @, so that no two entries have the same name.
+    return f"{address.lower()} {list_name}" if list_name else address.lower()
+
+
+def _id(account: str, address: str, list_name: str = "") -> str:
+    return f"{account}/{key_of(address, list_name)}"
 
 
 def _read(found: Document) -> Suppression:
@@ -35,6 +62,7 @@ def _read(found: Document) -> Suppression:
         created=found["created"],
         expires=found.get("expires"),
         message=found.get("message"),
+        list=found.get("list", ""),
     )
 
 
@@ -45,61 +73,132 @@ class Suppressions:
         self._suppressions = collection
 
     @guarded
-    async def add(self, suppressions: Iterable[Suppression]) -> None:
-        """Add or renew; the last reason counts."""
-        operations = []
-        for item in suppressions:
-            values: Document = {
-                "account": item.account,
-                "address": item.address.lower(),
-                "reason": item.reason,
-                "kind": item.kind,
-                "created": item.created,
-                "expires": item.expires,
-                "message": item.message,
-            }
-            if item.expires is not None:
-                values["at"] = to_date(item.expires)
-            update: Document = {"$set": values}
-            if item.expires is None:
-                update["$unset"] = {"at": ""}
-            operations.append(
-                UpdateOne({"_id": _key(item.account, item.address)}, update, upsert=True)
-            )
+    async def add(self, suppressions: Iterable[Suppression], now: float | None = None) -> None:
+        """Add or renew; what is there already is never weakened. `now` is Unix seconds."""
+        moment = time.time() if now is None else now
+        operations = [_operation(item, moment) for item in suppressions]
         if operations:
             await self._suppressions.bulk_write(operations, ordered=True)
 
     @guarded
     async def find_many(
-        self, pairs: Iterable[tuple[str, str]], now: float | None = None
-    ) -> dict[tuple[str, str], Suppression]:
-        """Those of the (account, address) pairs that are suppressed, by pair in lower case."""
-        keys = [_key(account, address) for account, address in pairs]
+        self, wanted: Iterable[Addressed], now: float | None = None
+    ) -> dict[Addressed, Suppression]:
+        """Return for each of `wanted` that is suppressed the strongest entry."""
+        keys = {mail: _keys(mail) for mail in wanted}
         if not keys:
             return {}
         moment = time.time() if now is None else now
-        cursor = self._suppressions.find({"_id": {"$in": keys}})
-        found = [_read(document) async for document in cursor]
-        return {
-            (item.account, item.address): item
-            for item in found
-            if item.expires is None or item.expires > moment
-        }
+        asked = {key for several in keys.values() for key in several}
+        cursor = self._suppressions.find({"_id": {"$in": list(asked)}})
+        found = {document["_id"]: _read(document) async for document in cursor}
+        strongest: dict[Addressed, Suppression] = {}
+        for mail, several in keys.items():
+            entries = [found[key] for key in several if key in found]
+            held = [item for item in entries if item.expires is None or item.expires > moment]
+            if held:
+                strongest[mail] = max(held, key=lambda item: _rank(item.kind))
+        return strongest
 
     @guarded
-    async def list(self, account: str, *, after: str = "", limit: int = 100) -> list[Suppression]:
-        """Return the list of `account` after the address `after`, in the order of addresses."""
-        cursor = self._suppressions.find({"account": account, "_id": {"$gt": _key(account, after)}})
+    async def list(
+        self,
+        account: str,
+        *,
+        after: str = "",
+        limit: int = 100,
+        prefix: str = "",
+        domain: str | None = None,
+        kind: str | None = None,
+        list_name: str | None = None,
+    ) -> list[Suppression]:
+        """Return entries of `account` after the name `after` (`key_of`), in their order.
+
+        `prefix` is how the address begins, `domain` its domain; `list_name` is empty for entries
+        that hold for all mail.
+        """
+        start = f"{account}/{prefix.lower()}"
+        bounds: Document = {"$gte": start, "$lt": f"{start}\U0010ffff"}
+        if after:
+            bounds["$gt"] = f"{account}/{after}"
+        query: Document = {"account": account, "_id": bounds}
+        if domain is not None:
+            query["domain"] = domain.lower()
+        if kind is not None:
+            query["kind"] = kind
+        if list_name is not None:
+            query["list"] = list_name or {"$in": ["", None]}
+        cursor = self._suppressions.find(query)
         return [_read(document) async for document in cursor.sort("_id", 1).limit(limit)]
 
     @guarded
-    async def get(self, account: str, address: str) -> Suppression | None:
-        """Return the entry of one address."""
-        found = await self._suppressions.find_one({"_id": _key(account, address)})
+    async def get(self, account: str, address: str, list_name: str = "") -> Suppression | None:
+        """Return the entry of one address, for all mail or for one list."""
+        found = await self._suppressions.find_one({"_id": _id(account, address, list_name)})
         return None if found is None else _read(found)
 
     @guarded
-    async def remove(self, account: str, address: str) -> bool:
-        """Take the address off the list; False when it was not on it."""
-        result = await self._suppressions.delete_one({"_id": _key(account, address)})
-        return result.deleted_count == 1
+    async def remove(self, account: str, address: str, list_name: str | None = None) -> bool:
+        """Take the address off the list, None: off all lists; False when it was on none."""
+        key = _id(account, address)
+        chosen: Any = _id(account, address, list_name or "")
+        if list_name is None:
+            chosen = {"$gte": key, "$lt": f"{key}!"}
+        result = await self._suppressions.delete_many({"account": account, "_id": chosen})
+        return result.deleted_count > 0
+
+
+def _keys(mail: Addressed) -> tuple[str, ...]:
+    """Return the ids of the entries that hold for the mail."""
+    domain = f"@{mail.address.rpartition('@')[2]}"
+    wide = (_id(mail.account, mail.address), _id(mail.account, domain))
+    if not mail.list:
+        return wide
+    return (*wide, _id(mail.account, mail.address, mail.list), _id(mail.account, domain, mail.list))
+
+
+def _rank(kind: str) -> int:
+    return KINDS.index(kind) if kind in KINDS else -1
+
+
+def _operation(item: Suppression, now: float) -> UpdateOne:
+    """Return the write of one entry: what is stored decides in the database what remains."""
+    key = _id(item.account, item.address, item.list)
+    new: Document = {
+        "_id": key,
+        "account": item.account,
+        "address": item.address.lower(),
+        "domain": item.address.rpartition("@")[2].lower(),
+        "list": item.list,
+        "reason": item.reason,
+        "kind": item.kind,
+        "created": item.created,
+        "expires": item.expires,
+        "message": item.message,
+    }
+    old = {"$ifNull": ["$expires", None]}
+    is_held = {
+        "$and": [
+            {"$ne": [{"$type": "$kind"}, "missing"]},
+            {"$or": [{"$eq": [old, None]}, {"$gt": [old, now]}]},
+        ]
+    }
+    is_stronger = {"$gt": [{"$indexOfArray": [list(KINDS), "$kind"]}, _rank(item.kind)]}
+    later: Any = None
+    if item.expires is not None:
+        later = {"$cond": [{"$eq": [old, None]}, None, {"$max": [old, item.expires]}]}
+    merged = {
+        "$mergeObjects": [
+            {"$cond": [is_stronger, "$$ROOT", {"$literal": new}]},
+            {"expires": later},
+        ]
+    }
+    end = {"$toDate": {"$toLong": {"$multiply": ["$expires", 1000]}}}
+    return UpdateOne(
+        {"_id": key},
+        [
+            {"$replaceWith": {"$cond": [is_held, merged, {"$literal": new}]}},
+            {"$set": {"at": {"$cond": [{"$eq": ["$expires", None]}, "$$REMOVE", end]}}},
+        ],
+        upsert=True,
+    )

@@ -149,6 +149,13 @@ class SendFields(BaseModel):
     textfromhtml: bool | None = Field(
         None, description="Add a plain-text part, made from the HTML, where there is none."
     )
+    list_name: str | None = Field(
+        None,
+        alias="list",
+        max_length=200,
+        description="What a recipient unsubscribes from, such as `newsletter`; else the From "
+        "address stands for it.",
+    )
     listunsubscribe: bool | None = Field(
         None, description="Add a one-click List-Unsubscribe header (RFC 8058), or do not."
     )

@@ -6,6 +6,7 @@ happens later belongs to that.
 
 from postroad_common.mail.address import AddressError, parse_mailbox
 from postroad_common.mail.identifiers import new_id
+from postroad_common.mail.senders import first_sender
 from postroad_common.schemas.archive import ArchivedMail
 from postroad_common.schemas.submission import NotifyWish, Recipient, RetWish, Submission
 from postroad_common.store.messages import MessageRecord
@@ -79,6 +80,8 @@ def _prepare(
         template=record.template,
         images_hosted=archived.images_hosted,
         text_from_html=archived.text_from_html,
+        list="" if record.list == first_sender(raw) else record.list,
+        sender=first_sender(raw),
         list_unsubscribe=archived.list_unsubscribe,
         expires=now + acceptance.rules.deliver_seconds,
         client=origin.client,

@@ -7,7 +7,14 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from postroad_common.mail.control import ControlError, header_end, parse_tags, read_controls
+from postroad_common.mail.control import (
+    ControlError,
+    header_end,
+    parse_list,
+    parse_tags,
+    read_controls,
+)
+from postroad_common.mail.senders import first_sender
 from postroad_common.schemas.features import REST_DEFAULTS, Features
 from postroad_common.schemas.submission import Client, Recipient, Submission
 from postroad_ingress_http.http.errors import ApiError, bad_field
@@ -106,6 +113,8 @@ def prepare(
         tags=_merge_tags(tags, controls.tags),
         images_hosted=_images(request, controls.images_hosted),
         text_from_html=bool(_first(controls.text_from_html, request.textfromhtml)),
+        list=_list(request, controls.list),
+        sender=first_sender(message),
         list_unsubscribe=_first(controls.list_unsubscribe, request.listunsubscribe),
         keep_content=_first(controls.keep_content, request.keep_content) is not False,
         expires=expires,
@@ -140,6 +149,15 @@ def _too_large(limit: int) -> ApiError:
 def _asked(request: SendFields) -> Mapping[str, bool]:
     values = {name: getattr(request, name) for name in _FEATURES}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _list(request: SendFields, header: str | None) -> str:
+    if header is not None:
+        return header
+    try:
+        return parse_list("list", request.list_name or "")
+    except ControlError as error:
+        raise bad_field("list", f"{error}.".removeprefix("list: ")) from None
 
 
 def _tags(request: SendFields) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import re
 import idna
 
 from postroad_common.mail.control import header_end
+from postroad_common.schemas.submission import Submission
 from postroad_transformer.reading.fields import Block, value_of
 
 _URL = re.compile(rb"<\s*(https?://[^<>]+)>", re.IGNORECASE)
@@ -14,6 +15,7 @@ _BARE = re.compile(rb"(?<![^\s<>@,;:])[^\s<>@,;:]++@([^\s<>@,;]++)")
 _FROM = re.compile(
     rb"^from[ \t]*+:([^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*+)", re.IGNORECASE | re.MULTILINE
 )
+_UNSUBSCRIBE = re.compile(rb"^list-unsubscribe[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _MAX_VALUE = 10_000  # octets of a From or List-Unsubscribe value that are looked at
 
@@ -33,6 +35,21 @@ def sender_domain(raw: bytes, block: Block) -> str | None:
         if field.name == b"from":
             return _domain_in(value_of(raw, field))
     return None
+
+
+def list_of(submission: Submission, head: bytes, *, offered: bool) -> str:
+    """Return what recipients of the mail may have unsubscribed from; empty: from nothing.
+
+    It is the list that the mail names, else its From address, if the mail can be unsubscribed
+    from: its header, at the start of `head`, says how, or one is added (`offered`: to all mail).
+    Other mail, receipts and the like, goes on whatever somebody has unsubscribed from.
+    """
+    if submission.list:
+        return submission.list
+    adds = submission.list_unsubscribe
+    if adds or (adds is None and offered) or _UNSUBSCRIBE.search(head, 0, header_end(head)):
+        return submission.sender
+    return ""
 
 
 def _domain_in(value: bytes) -> str | None:
