@@ -44,6 +44,20 @@ def test_tls_1_1_is_refused_and_1_2_is_taken(ingress: Any):
         assert client.socket.version() == "TLSv1.2"
 
 
+@pytest.mark.parametrize("ciphers", ["ECDHE+AES:!AESGCM:!AESCCM", "AESGCM:!ECDHE:!DHE"])
+def test_suites_with_cbc_or_without_forward_secrecy_are_refused(ingress: Any, ciphers: str):
+    with ingress.client() as client:
+        client.expect("220")
+        client.ask("STARTTLS", "220")
+        with pytest.raises(ssl.SSLError):
+            client.start_tls(ssl.TLSVersion.TLSv1_2, ciphers)
+    with ingress.client() as client:
+        client.expect("220")
+        client.ask("STARTTLS", "220")
+        client.start_tls(ssl.TLSVersion.TLSv1_2, "ECDHE+AESGCM")
+        client.ask("EHLO client.test", "250")
+
+
 def test_a_renewed_certificate_is_used_for_new_connections(start_ingress: Any, tmp_path: Path):
     for name in ("first", "second"):
         (tmp_path / name).mkdir()

@@ -1,11 +1,13 @@
 """Hosts that talk and do not take mail, and mail with more recipients than a transaction takes."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_sender.connect.destination import Destinations
@@ -42,6 +44,7 @@ class Host:
         self.taken: list[list[str]] = []
         self.messages: list[bytes] = []
         self.commands: list[str] = []
+        self.logins: list[str] = []
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -71,11 +74,15 @@ class Host:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         recipients: list[str] = []
+        login = ""
         while True:
             line = (await reader.readuntil(b"\r\n")).decode().removesuffix("\r\n")
             verb, address = line[:4].upper(), line.partition("<")[2].partition(">")[0]
             reply = self.answers.get(verb, "250 2.0.0 ok")
-            if verb == "MAIL":
+            if verb == "AUTH":
+                login = base64.b64decode(line.split()[2]).split(b"\0")[1].decode()
+                reply = "235 2.7.0 ok"
+            elif verb == "MAIL":
                 recipients = []
                 self.commands.append(line)
             elif verb == "RCPT":
@@ -94,6 +101,7 @@ class Host:
                 if reply.startswith("2"):
                     self.taken.append(recipients)
                     self.messages.append(message)
+                    self.logins.append(login)
                 if not await self._say(writer, reply):
                     return
 
@@ -140,7 +148,8 @@ class Site:
         self.port = 0
         self.hosts: list[Host] = []
 
-    async def open(self, *hosts: Host) -> None:
+    async def open(self, *hosts: Host, logins: Sequence[str] = (), openings: float = 50.0) -> None:
+        """Start `hosts`; with `logins`, each is that of the route to `<login>.test`."""
         self.hosts = list(hosts)
         for number, host in enumerate(hosts, 1):
             self.port = await host.start(f"127.0.0.{number}", self.port)
@@ -154,6 +163,11 @@ class Site:
             resolver, "me.test", Contexts.make(), timeouts=Timeouts(2.0, 2.0, 2.0, 2.0, 2.0)
         )
         route = Route(domain="*", port=self.port, tls=TlsWish.NONE)
+        smart = {"host": "127.0.0.1", "username": "", "password": "x"}
+        routes = [
+            route.model_copy(update=smart | {"domain": f"{login}.test", "username": login})
+            for login in logins
+        ]
         means = Means(
             dialer=dialer,
             connection_limit=ConnectionLimit(100),
@@ -162,9 +176,10 @@ class Site:
             idle_seconds=5.0,
             most_messages=1000,
             work=work,
+            openings_per_second=openings,
         )
         self.dispatcher = Dispatcher(
-            Destinations(Routes((route,)), resolver),
+            Destinations(Routes((*routes, route)), resolver),
             self.ended,  # type: ignore[arg-type]
             lambda lane, destination, *, home, requeue: ConnectionPool(
                 lane, destination, means, home=home, requeue=requeue
@@ -191,7 +206,8 @@ class Site:
             "eightbit": not octets.isascii(),
         }
         message = OutboundMessage(**values | changes)
-        self.dispatcher.place(_Job(message, memoryview(octets), "site.test", Shard("x", 100)))
+        domain = addresses[0].partition("@")[2]
+        self.dispatcher.place(_Job(message, memoryview(octets), domain, Shard("x", 100)))
         await until(lambda: all(address in self.ended.outcomes for address in addresses))
         return [self.ended.outcomes[address][-1] for address in addresses]
 
@@ -350,6 +366,33 @@ async def test_objection_to_how_many_an_hour_is_not_taken_for_too_many_at_once(s
     taken, left = await site.send("a@site.test", "b@site.test")
     assert (taken.status, left.status) == (Status.DELIVERED, Status.DEFERRED)
     assert host.taken == [["a@site.test"]]
+
+
+# -- connections
+
+
+async def test_routes_to_one_host_with_different_logins_share_no_connection(site: Site):
+    host = Host(EHLO="250-host\r\n250 AUTH PLAIN")
+    await site.open(host, logins=["anna", "bert"])
+    for domain in ("anna.test", "bert.test", "anna.test", "bert.test"):
+        await site.send(f"u@{domain}")
+        site.ended.outcomes.clear()
+    assert host.logins == ["anna", "bert", "anna", "bert"]
+    assert host.sessions == 2
+    keys = [str(lane.key) for lane in site.dispatcher.lanes()]
+    assert keys == [f"|{login}@127.0.0.1:{site.port}" for login in ("anna", "bert")]
+
+
+async def test_connections_of_a_lane_are_opened_no_faster_than_it_may(site: Site):
+    host = Host(DOT="250 2.0.0 queued\r\n421 4.3.2 one message each")  # a new session for each
+    await site.open(host, openings=4.0)
+    held = REGISTRY.get_sample_value("postroad_sender_openings_held_total") or 0.0
+    began = asyncio.get_running_loop().time()
+    await asyncio.gather(*(site.send(f"u{number}@site.test") for number in range(12)))
+    seconds = asyncio.get_running_loop().time() - began
+    assert host.sessions >= 12
+    assert host.sessions <= 1 + 4.0 * (1.0 + seconds)
+    assert (REGISTRY.get_sample_value("postroad_sender_openings_held_total") or 0.0) > held
 
 
 # -- servers without 8BITMIME

@@ -39,14 +39,19 @@ class LineClient:
         if tls:
             self.start_tls()
 
-    def start_tls(self, minimum: ssl.TLSVersion | None = None) -> None:
-        """Do the TLS handshake, with exactly the version `minimum` if it is given."""
+    def start_tls(self, minimum: ssl.TLSVersion | None = None, ciphers: str = "") -> None:
+        """Do the TLS handshake, with exactly the version `minimum` if it is given.
+
+        `ciphers` are those offered up to TLS 1.2, in OpenSSL's words.
+        """
         context = ssl.create_default_context(cafile=self._ca and str(self._ca))
         if self._ca is None:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if minimum is not None:
             context.minimum_version = context.maximum_version = minimum
+        if ciphers:
+            context.set_ciphers(ciphers)
         self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
 
     def send(self, octets: bytes) -> None:

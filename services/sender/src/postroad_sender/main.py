@@ -198,6 +198,7 @@ def _means(settings: Settings, dialer: Dialer, delivery: _Delivery) -> Means:
         work=work,
         idle_seconds=settings.sender_connection_idle,
         most_messages=settings.sender_connection_messages,
+        openings_per_second=settings.sender_lane_openings,
     )
 
 

@@ -69,6 +69,10 @@ WAIT = histogram(
     (0.001, 0.01, 0.05, 0.25, 1, 5, 15, 60, 300),
 )
 CONNECTIONS = gauge("postroad_sender_connections", "Open connections to receiving servers")
+OPENINGS_HELD = counter(
+    "postroad_sender_openings_held_total",
+    "Times that a lane wanted another connection and had opened too many in the last second",
+)
 OPENED = counter(
     "postroad_sender_connections_opened_total",
     "Attempts to open a session; `in vain`: it ended before it carried a message; `next host`: in "

@@ -61,6 +61,14 @@ class Settings(ServiceSettings, DnsSettings, SpoolSettings, MessageSettings):
         title="Connections in all",
         description="most connections of one sender process",
     )
+    sender_lane_openings: float = Field(
+        default=50.0,
+        ge=0.1,
+        le=10_000.0,
+        title="Openings per lane",
+        description="most connections opened in a second to one site from one source address, "
+        "whatever the reason",
+    )
     sender_connection_messages: int = Field(
         default=200,
         ge=1,

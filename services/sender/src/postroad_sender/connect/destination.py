@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import hashlib
 from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 from postroad_common.mail.address import AddressError, normalise_domain
 from postroad_common.schemas.lanes import RedirectDirective
@@ -16,6 +18,8 @@ from postroad_sender.routes.sources import SYSTEM, Source, Sources
 from postroad_sender.tls.policies import Known, StsPolicies
 from postroad_sender.tls.requirement import TlsRequirement
 from postroad_smtp.client.session import TlsWish
+
+MAX_LOGIN = 80  # characters of a login in the name of a site
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,19 @@ class Destination:
         return replace(self, route=route, hosts=(MxHost(0, to.host),), port=to.port, asked=None)
 
 
+def _login_in_site(route: Route) -> str:
+    """Return what tells apart the lanes of routes that log in as different users at one host.
+
+    A connection belongs to whoever has logged in on it: mail of another route must not use it.
+    """
+    if route.username is None:
+        return ""
+    name = quote(route.username, safe="@+=")
+    if len(name) > MAX_LOGIN:
+        name = name[:32] + "~" + hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{name}@"
+
+
 class Destinations:
     """Finds the destination of a domain."""
 
@@ -79,17 +96,17 @@ class Destinations:
         self._providers = providers or Providers()
         self._routes = routes
         self._resolver = resolver
-        self._fixed: dict[tuple[str, int, str], Destination] = {}
+        self._fixed: dict[tuple[str, str], Destination] = {}
 
     def known(self, domain: str) -> Destination | None:
         """Return the destination, if no question to DNS is needed for it."""
         route = self._routes.find(domain)
         if route.host is None:
             return None
-        key = (route.host, route.port, route.domain)
+        site = f"{_login_in_site(route)}{route.host}:{route.port}"
+        key = (site, route.domain)
         found = self._fixed.get(key)
         if found is None:
-            site = f"{route.host}:{route.port}"
             found = self._made(site, route, (MxHost(0, route.host),), None)
             self._fixed[key] = found
         return found

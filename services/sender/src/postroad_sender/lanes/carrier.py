@@ -132,6 +132,8 @@ class Carrier:
     async def _open(self, session: Session, attempt: Attempt) -> Session | None:
         """Open another session in place of `session`; None if that fails."""
         pool = self._pool
+        if not pool.may_open():
+            return None
         session.quit()
         attempt.sessions += 1
         try:

@@ -13,12 +13,14 @@ import structlog
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.lanes import NO_DIRECTIVES, BounceDirective, Directives
 from postroad_common.tasks import BackgroundTasks
+from postroad_sender import metrics
 from postroad_sender.connect.destination import Destination
 from postroad_sender.connect.dialer import Dialer
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.outcome import Outcome, directed
 from postroad_sender.lanes.lane import Lane
 from postroad_sender.limits.connection_limit import ConnectionLimit
+from postroad_sender.throttle.gcra import Gcra
 from postroad_sender.tls.requirement import TlsRequirement, with_requiretls
 from postroad_smtp.client.session import Session
 
@@ -65,7 +67,10 @@ Pieces = Callable[[Job], Awaitable["tuple[bytes | memoryview, ...] | None"]]
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What all pools of a process share. `work` is what one connection does until it ends."""
+    """What all pools of a process share. `work` is what one connection does until it ends.
+
+    `openings_per_second` are those of each lane, and as many at once.
+    """
 
     dialer: Dialer
     connection_limit: ConnectionLimit
@@ -74,6 +79,7 @@ class Means:
     work: "Callable[[ConnectionPool], Coroutine[Any, Any, None]]"
     idle_seconds: float
     most_messages: int
+    openings_per_second: float = 50.0
 
 
 class ConnectionPool:
@@ -98,6 +104,7 @@ class ConnectionPool:
         self._requeue = requeue
         self.idle: dict[IdleWorker, None] = {}
         self._tasks = BackgroundTasks("connection")
+        self._openings = Gcra(tolerance=1.0)
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._logged = 0.0
@@ -145,6 +152,11 @@ class ConnectionPool:
             if worker.wake():
                 return  # it takes a message and looks again whether there is more to do
         for _ in range(lane.connections_wanted(now)):
+            held = self._openings.wait(now)
+            if held > 0.0:
+                metrics.OPENINGS_HELD.inc()
+                self._wake_in(held)
+                return
             if limits is not None and not limits.take(self):
                 return
             if not self.means.connection_limit.acquire(self):
@@ -152,7 +164,17 @@ class ConnectionPool:
                     limits.give_back()
                 return
             lane.opening += 1
+            self._openings.spend(now, self.means.openings_per_second)
             self._tasks.spawn(self.means.work(self), name=f"connection {lane.key}")
+
+    def may_open(self) -> bool:
+        """Whether one more connection may be opened now, in place of one that was closed."""
+        now = self._loop.time()
+        if self._openings.wait(now) > 0.0:
+            metrics.OPENINGS_HELD.inc()
+            return False
+        self._openings.spend(now, self.means.openings_per_second)
+        return True
 
     async def stop(self, patience: float | None = None) -> None:
         """Let transactions under way finish, for `patience` seconds; begin no more."""
