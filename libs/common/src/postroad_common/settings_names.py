@@ -48,6 +48,7 @@ KNOWN_SETTINGS = frozenset(
         "sender_connection_messages",
         "sender_connections",
         "sender_lane_connections",
+        "sender_lane_openings",
         "sender_shard_prefetch",
         "smtp_port",
         "smtps_port",
