@@ -113,7 +113,6 @@ def measure(name: str, octets: bytes, key: SigningKey | None, *, again: bool = F
         if not again:
             parts._rewrite_part.cache_clear()  # noqa: SLF001 - measures without it
             inlining._answers.clear()  # noqa: SLF001 - the same
-            inlining._attribute.cache_clear()  # noqa: SLF001 - the same
             inlining._merge.cache_clear()  # noqa: SLF001 - the same
         started = time.perf_counter()
         count = 0

@@ -44,23 +44,21 @@ class Template:
     facts: dict[str, Any] = field(default_factory=dict)
     images: tuple[HostedImage, ...] = ()
 
-    @property
-    def holes(self) -> tuple[Hole, ...]:
-        """The holes of the body, in order."""
-        return tuple(chunk for chunk in self.body if isinstance(chunk, Hole))
+    holes: tuple[Hole, ...] = field(init=False)
+    """The holes of the body, in order."""
+    body_size: int = field(init=False)
+    """The size of the filled body, in octets."""
+
+    def __post_init__(self) -> None:
+        holes = tuple([chunk for chunk in self.body if isinstance(chunk, Hole)])
+        octets = sum([len(chunk) for chunk in self.body if isinstance(chunk, bytes)])
+        object.__setattr__(self, "holes", holes)
+        object.__setattr__(self, "body_size", octets + len(holes) * LinkSigner.HEAD_LENGTH)
 
     @property
     def is_personal(self) -> bool:
         """Whether the content differs between recipients."""
-        return self.header.static is None or any(isinstance(chunk, Hole) for chunk in self.body)
-
-    @property
-    def body_size(self) -> int:
-        """The size of the filled body, in octets."""
-        return sum(
-            len(chunk) if isinstance(chunk, bytes) else LinkSigner.HEAD_LENGTH
-            for chunk in self.body
-        )
+        return bool(self.holes) or self.header.static is None
 
 
 def make_template(
@@ -112,15 +110,17 @@ def _read_message(raw: bytes, facts: dict[str, Any]) -> tuple[bytes, Block]:
     if not count == raw.count(b"\r") == raw.count(b"\r\n"):
         raw = _NEWLINE.sub(b"\r\n", raw)
         facts["line_ends"] = "made CRLF"
-    mended = mend_header(raw)
-    if mended is not raw:
-        facts["header"] = "mended: a line that was no field"
-        raw = mended
     try:
-        return raw, read_block(raw, 0, len(raw))
+        block = read_block(raw, 0, len(raw))
+        if not block.separated:
+            mended = mend_header(raw)
+            if mended is not raw:
+                facts["header"] = "mended: a line that was no field"
+                raw, block = mended, read_block(mended, 0, len(mended))
     except ValueError as error:  # no mail has that many fields: all of it is body
         facts["mime"] = [f"left as it is: {error}"]
         return raw, Block((), 0, separated=False)
+    return raw, block
 
 
 def _with_text(

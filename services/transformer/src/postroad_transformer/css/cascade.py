@@ -26,6 +26,8 @@ class Declared(NamedTuple):
 
     normal: str
     important: str
+    attribute: str
+    """Both, as a whole attribute for an element without a style of its own."""
 
 
 class Cascade:
@@ -71,7 +73,9 @@ class Cascade:
         rules = [self._matched[ranks[order][1]][2] for order in order_of]
         reset: set[str] = set()
         important = _declarations(rules, reset, important=True)
-        return Declared(_declarations(rules, reset, important=False), important)
+        normal = _declarations(rules, reset, important=False)
+        style = escape("; ".join(filter(None, (normal, important))), '"')
+        return Declared(normal, important, f' style="{style}"')
 
 
 def _declarations(rules: Sequence[Rule], reset: set[str], *, important: bool) -> str:
@@ -88,6 +92,12 @@ def _declarations(rules: Sequence[Rule], reset: set[str], *, important: bool) ->
     return "; ".join(reversed(kept))
 
 
+def escape(css: str, quote: str) -> str:
+    """Return `css` as it stands in an attribute within this quote."""
+    css = css.replace("&", "&amp;")
+    return css.replace("'", "&#39;") if quote == "'" else css.replace('"', "&quot;")
+
+
 def _resets(declaration: Declaration) -> frozenset[str]:
     if not is_known_everywhere(declaration.name, declaration.value):
         return frozenset()
@@ -95,7 +105,7 @@ def _resets(declaration: Declaration) -> frozenset[str]:
 
 
 def _size(declared: Declared) -> int:
-    return len(declared.normal) + len(declared.important) + 100
+    return 2 * len(declared.attribute) + 100
 
 
 _cascades: Cache[tuple[str, ...], Cascade] = Cache(

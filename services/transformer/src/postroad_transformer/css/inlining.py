@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from postroad_common.caching import Cache
 from postroad_transformer import budget
-from postroad_transformer.css.cascade import Cascade, Declared, cascade_of
+from postroad_transformer.css.cascade import Cascade, Declared, cascade_of, escape
 from postroad_transformer.css.engines import ENGINES, CssRefused, EngineName
 from postroad_transformer.css.feed import MARK, make_feed
 from postroad_transformer.html.attributes import Attributes, attribute_text
@@ -85,52 +85,45 @@ def inline_styles(page: Page, engine: EngineName, *, light: bool = False) -> boo
     if MARK in "".join(page.pieces).lower():
         mark = f"data-{secrets.token_hex(8)}"
     feed, own = make_feed(page, cascade, mark)
-    declared = {
-        number: cascade.declare(markers) for number, markers in _match(engine, feed, mark).items()
-    }
-    _check_growth(page, declared)
+    answer = _match(engine, cascade, sheets, feed, mark)
+    _check_growth(page, answer.added)
     page.insert(
-        {
-            number: _attribute(declarations)
-            for number, declarations in declared.items()
-            if number not in own
-        }
+        {number: found.attribute for number, found in answer.declared.items() if number not in own}
     )
     for number, attributes in own.items():
-        found = declared.get(number)
+        found = answer.declared.get(number)
         if found:
-            style = _merge(attributes.raw("style") or "", attributes.quote("style"), found)
-            page.put(number, "style", style)
-    return bool(declared)
+            work = (
+                _merge if len(inside := attributes.raw("style") or "") < 500 else _merge.__wrapped__
+            )
+            page.put(number, "style", work(inside, attributes.quote("style"), found))
+    return bool(answer.declared)
 
 
 class _Answer(NamedTuple):
-    markers: Mapping[int, str]
-    size: int
+    declared: Mapping[int, Declared]
+    added: int  # characters of all attributes
 
 
-# Mails of one template differ in what the feed leaves out.
-_answers: Cache[tuple[str, str, str], _Answer] = Cache(
-    1 << 23, weigh=lambda answer: answer.size, heaviest=1 << 18
+# Mails of one template differ in what the feed leaves out. The feed has no declarations.
+_answers: Cache[tuple[str, str, tuple[str, ...], str], _Answer] = Cache(
+    1 << 23, weigh=lambda answer: 3 * answer.added + 1_000, heaviest=1 << 18
 )
 
 
-def _match(engine: EngineName, feed: str, mark: str) -> Mapping[int, str]:
-    """Return the engine's answer, which may be remembered."""
-    key = (engine, feed, mark)
+def _match(
+    engine: EngineName, cascade: Cascade, sheets: tuple[str, ...], feed: str, mark: str
+) -> _Answer:
+    """Return what the elements of the feed are declared, which may be remembered."""
+    key = (engine, mark, sheets, feed)
     answer = _answers.get(key)
     if answer is None:
         markers = ENGINES[engine](feed, mark)
-        answer = _Answer(markers, len(feed) + sum(map(len, markers.values())))
+        declared = {number: cascade.declare(found) for number, found in markers.items()}
+        answer = _Answer(declared, sum(len(each.attribute) for each in declared.values()))
         if len(feed) <= MAX_REMEMBERED:
             _answers.put(key, answer)
-    return answer.markers
-
-
-@functools.lru_cache(maxsize=2048)
-def _attribute(declared: Declared) -> str:
-    style = "; ".join(filter(None, declared))
-    return f' style="{_escape(style, "")}"'
+    return answer
 
 
 def _applies(found: Attributes) -> bool:
@@ -143,11 +136,13 @@ def _applies(found: Attributes) -> bool:
 
 def _check_limits(page: Page, cascade: Cascade) -> None:
     names = page.names
-    for number, inside in enumerate(page.pieces[2::3]):
-        if len(inside) > 2 * MAX_ATTRIBUTES and names[number][1:2].isalpha():
-            count = len(page.attributes(number).names)
-            if count > MAX_ATTRIBUTES:
-                raise CssRefused("an element has too many attributes")
+    insides = page.pieces[2::3]
+    if max(map(len, insides)) > 2 * MAX_ATTRIBUTES:
+        for number, inside in enumerate(insides):
+            if len(inside) > 2 * MAX_ATTRIBUTES and names[number][1:2].isalpha():
+                count = len(page.attributes(number).names)
+                if count > MAX_ATTRIBUTES:
+                    raise CssRefused("an element has too many attributes")
     if len(names) * len(cascade) > MAX_MATCHES:
         raise CssRefused("too many rules for so many elements")
     if len(names) <= MAX_DEPTH and len(names) ** 2 <= MAX_REOPENED:
@@ -169,12 +164,10 @@ def _check_limits(page: Page, cascade: Cascade) -> None:
         raise CssRefused("too many formatting elements are never closed")
 
 
-def _check_growth(page: Page, declared: Mapping[int, Declared]) -> None:
-    added = sum(len(each.normal) + len(each.important) + 10 for each in declared.values())
+def _check_growth(page: Page, added: int) -> None:
     if added <= MAX_ADDED // 64:
         return
-    limit = min(MAX_ADDED, MAX_GROWTH * sum(map(len, page.pieces)))
-    if added > limit:
+    if added > min(MAX_ADDED, MAX_GROWTH * sum(map(len, page.pieces))):
         raise CssRefused("the styles would be several times as large as the text")
 
 
@@ -185,11 +178,6 @@ def _merge(own: str, quote: str, declared: Declared) -> str:
     kept = kept.strip()
     if attribute_text(kept).rstrip().endswith(";") and not _REFERENCE_END.search(kept):
         kept = kept[:-1].rstrip()  # one only: the one before it may end a reference
-    parts = (_escape(declared.normal, quote), kept, _escape(declared.important, quote))
+    parts = (escape(declared.normal, quote), kept, escape(declared.important, quote))
     style = "; ".join([part for part in parts if part])
     return style if quote else f'"{style}"'
-
-
-def _escape(css: str, quote: str) -> str:
-    css = css.replace("&", "&amp;")
-    return css.replace("'", "&#39;") if quote == "'" else css.replace('"', "&quot;")

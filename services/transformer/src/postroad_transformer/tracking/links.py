@@ -21,6 +21,7 @@ from postroad_transformer.tracking.scam import shows_address
 MAX_TARGET = 3_000  # octets; the tracked URL is a third longer and stays below 4,096 + its base
 MAX_LINKS = 2_000  # tracked of one mail, and as many images: each costs a token per recipient
 MAX_NUMBER = (1 << 24) - 1  # what a token holds
+_REMEMBERED = 200  # characters of visible text up to which the look of a link is remembered
 _MAX_FRAGMENT = 20_000  # characters of HTML inside one link that are looked at
 
 _LINKS = frozenset({"<a", "<area"})
@@ -73,8 +74,8 @@ class LinkRules:
 
     def tracked(self, kind: LinkKind, number: int, target: str) -> Url:
         """Return the URL that leads to `target` by way of the tracking host."""
-        octets = target.encode("ascii")
-        return self.base_url + "/", Hole(kind, number, octets), tail(kind, octets)
+        octets, end = _url_parts(kind, target)
+        return self.base_url + "/", Hole(kind, number, octets), end
 
     def refusal(self, found: Attributes, target: str, visible: str) -> str | None:
         """Why the link to `target` is left alone, in one word; None if it is tracked."""
@@ -84,15 +85,27 @@ class LinkRules:
             return "own"
         if len(target) > MAX_TARGET:
             return "too_long"
-        if target in self.unsubscribe or _has(target, _UNSUBSCRIBE_URL):
+        if target in self.unsubscribe:
             return "unsubscribe"
         if "rel" in found and "unsubscribe" in (found.text("rel") or "").lower().split():
             return "unsubscribe"
-        if _has(visible, _UNSUBSCRIBE_TEXT):
-            return "unsubscribe"
-        if self.preventscam and shows_address(visible, target):
-            return "preventscam"
-        return None
+        look = _look if len(visible) < _REMEMBERED else _look.__wrapped__
+        return look(target, visible, preventscam=self.preventscam)
+
+
+@functools.lru_cache(maxsize=1024)
+def _url_parts(kind: LinkKind, target: str) -> tuple[bytes, str]:
+    """Return the octets of the target and the end of its URL: mails of one mailing share them."""
+    octets = target.encode("ascii")
+    return octets, tail(kind, octets)
+
+
+@functools.lru_cache(maxsize=1024)
+def _look(target: str, visible: str, *, preventscam: bool) -> str | None:
+    """Return why a link is left alone by how it looks."""
+    if _has(target, _UNSUBSCRIBE_URL) or _has(visible, _UNSUBSCRIBE_TEXT):
+        return "unsubscribe"
+    return "preventscam" if preventscam and shows_address(visible, target) else None
 
 
 def _has(text: str, words: tuple[str, ...]) -> bool:
