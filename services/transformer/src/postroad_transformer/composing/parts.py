@@ -1,9 +1,9 @@
 """The HTML parts of one message, each decoded, rewritten and encoded."""
 
-import functools
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from postroad_common.caching import Cache
 from postroad_common.store.images import HostedImage
 from postroad_transformer import budget
 from postroad_transformer.composing.encoding import Encoded, encode
@@ -21,6 +21,20 @@ from postroad_transformer.reading.mime import HtmlPart, html_parts
 from postroad_transformer.tracking.hosting import Hosting, read_images
 
 MAX_REMEMBERED = 65_536  # octets of a part
+REMEMBERED = 1 << 24  # octets of parts and of what became of them
+
+
+class _Rewritten(NamedTuple):
+    """What became of a part; `encoded` is None where it stays as it is. `size` is in octets."""
+
+    outcome: Outcome
+    encoded: Encoded | None
+    size: int
+
+
+_rewritten: Cache[tuple[Any, ...], _Rewritten] = Cache(
+    REMEMBERED, weigh=lambda found: found.size + 2_000
+)
 
 
 def rewrite_parts(
@@ -45,7 +59,7 @@ def rewrite_parts(
     state = State()
     for index, part in enumerate(structure.parts):
         try:
-            outcome, encoded = _part(raw, part, rewriter, state, pixel=index == 0)
+            outcome, encoded, _ = _part(raw, part, rewriter, state, pixel=index == 0)
         except Undecodable as error:
             reasons[f"HTML left as it is: {error}"] = None
             continue
@@ -69,33 +83,32 @@ def rewrite_parts(
 
 def _part(
     raw: bytes, part: HtmlPart, rewriter: Rewriter, state: State, *, pixel: bool
-) -> tuple[Outcome, Encoded | None]:
+) -> _Rewritten:
     size = part.end - part.body
     if size > 3 * MAX_HTML:  # quoted-printable may take three octets for one
         raise Undecodable("larger than 2 MiB")
-    work = _rewrite_part if size <= MAX_REMEMBERED else _rewrite_part.__wrapped__
-    text = _PartText(raw[part.body : part.end], part.encoding, part.charset)
-    return work(text, rewriter, state, pixel=pixel)
+    body = raw[part.body : part.end]
+    if size > MAX_REMEMBERED:
+        return _rewrite_part(body, part, rewriter, state, pixel=pixel)
+    # Senders often hand in one mail many times, once for each recipient.
+    key = (body, part.encoding, part.charset, rewriter, state, pixel)
+    found = _rewritten.get(key)
+    if found is None:
+        found = _rewrite_part(body, part, rewriter, state, pixel=pixel)
+        _rewritten.put(key, found)
+    return found
 
 
-class _PartText(NamedTuple):
-    body: bytes
-    encoding: str
-    charset: str
-
-
-@functools.lru_cache(maxsize=128)
 def _rewrite_part(
-    part: _PartText, rewriter: Rewriter, state: State, *, pixel: bool
-) -> tuple[Outcome, Encoded | None]:
-    """Return what becomes of a part's body.
-
-    Remembered, because senders often hand in one mail many times, once for each recipient.
-    """
-    text, codec = decode(part.body, part.encoding, part.charset)
+    body: bytes, part: HtmlPart, rewriter: Rewriter, state: State, *, pixel: bool
+) -> _Rewritten:
+    """Return what becomes of a part's body."""
+    text, codec = decode(body, part.encoding, part.charset)
     if len(text) > MAX_HTML:
         raise Undecodable("larger than 2 MiB")
     outcome = rewriter.rewrite(text, state, pixel=pixel)
     if outcome.segments is None:
-        return outcome, None
-    return outcome._replace(segments=[]), encode(outcome.segments, codec, part.encoding)
+        return _Rewritten(outcome, None, len(body))
+    encoded = encode(outcome.segments, codec, part.encoding)
+    octets = sum(len(chunk) for chunk in encoded.chunks if isinstance(chunk, bytes))
+    return _Rewritten(outcome._replace(segments=[]), encoded, len(body) + octets)

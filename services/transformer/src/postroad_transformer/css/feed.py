@@ -8,7 +8,7 @@ links and images lead, unless there are attribute selectors for that.
 from collections.abc import Mapping, Sequence
 
 from postroad_transformer.css.cascade import Cascade
-from postroad_transformer.html.attributes import Attributes
+from postroad_transformer.html.attributes import Attributes, without
 from postroad_transformer.html.page import Page
 
 MARK = "data-node"  # the attribute with the number, in texts that do not use the name themselves
@@ -56,10 +56,10 @@ def make_feed(page: Page, cascade: Cascade, mark: str) -> tuple[str, Mapping[int
             found = page.attributes(number)
             if "style" in found:
                 own[number] = found
-                insides[number] = found.without(left_out, _STYLE)
+                insides[number] = without(insides[number], left_out, _STYLE)
     if left_out:
         for number in page.find(_LEADING):
-            insides[number] = page.attributes(number).without(left_out, _STYLE)
+            insides[number] = without(insides[number], left_out, _STYLE)
     feed[1::3] = insides
     if ":empty" in cascade.looks_at:
         feed[2::3] = [
