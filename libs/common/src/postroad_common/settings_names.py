@@ -24,6 +24,7 @@ KNOWN_SETTINGS = frozenset(
         "http_port",
         "http_url",
         "notice_sender",
+        "smtp_address",
         "spf_senders",
         "inline_body_max",
         "limits",

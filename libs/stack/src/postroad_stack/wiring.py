@@ -234,6 +234,8 @@ class Wiring:
         }
         for name, variable in LISTENER_PORTS.items():
             settings[variable] = str(self._ports.port(name))
+        smtp, smtps = settings["POSTROAD_SMTP_PORT"], settings["POSTROAD_SMTPS_PORT"]
+        settings["POSTROAD_SMTP_ADDRESS"] = f"localhost:{smtp}:{smtps}"
         if SINK in self._plan.only:
             route = {
                 "domain": "*",

@@ -20,6 +20,7 @@ from postroad_ingress_http.access.authentication import Authenticator
 from postroad_ingress_http.access.bootstrap import Bootstrap
 from postroad_ingress_http.access.secondfactor import SecondFactor
 from postroad_ingress_http.access.users import Notify, UserAdministration
+from postroad_ingress_http.dashboard.clients import SmtpPlace
 from postroad_ingress_http.dashboard.frame import Frame
 from postroad_ingress_http.dashboard.passwords import PasswordCheck
 from postroad_ingress_http.dashboard.sessions import Sessions
@@ -199,6 +200,7 @@ def build_dashboard(context: ServiceContext[Settings]) -> Dashboard:
         sessions=Sessions(keyring, database.sessions, time.time),
         passwords=PasswordCheck(database.users, _failures(settings.limits.http)),
         second_factor=SecondFactor(database.users, keyring, time.time),
+        smtp=SmtpPlace.of(settings.smtp_address, settings.hostname),
         secure=(settings.http_url or "").startswith("https://"),
     )
 

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from typing import Annotated, Any
 
 from pydantic import (
@@ -94,6 +95,12 @@ class Settings(
         title="Public URL",
         description="of the REST API and dashboard; https makes the session cookie Secure",
     )
+    smtp_address: str = Field(
+        default="",
+        title="SMTP address",
+        description="that applications are told on the page of a login, as HOST:PORT:TLSPORT. "
+        "Empty: HOSTNAME:587:465",
+    )
     spf_senders: str = Field(
         default="",
         title="Where mail is sent from",
@@ -138,6 +145,13 @@ class Settings(
             raise ValueError(f"is not JSON: {error}") from error
         except ValidationError as error:
             raise ValueError(_explain(error)) from error
+
+    @field_validator("smtp_address")
+    @classmethod
+    def _check_smtp_address(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[A-Za-z0-9.-]+(:\d{1,5}){0,2}", value, re.ASCII):
+            raise ValueError("must be HOST:PORT:TLSPORT, as in mail.example.com:587:465")
+        return value
 
     @field_validator("notice_sender")
     @classmethod

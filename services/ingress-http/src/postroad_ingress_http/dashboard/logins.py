@@ -6,8 +6,9 @@ from starlette.responses import Response
 from postroad_common.schemas.features import REST_DEFAULTS
 from postroad_ingress_http.access import logins
 from postroad_ingress_http.access.rights import read_domains, read_networks
+from postroad_ingress_http.dashboard.clients import settings_for
 from postroad_ingress_http.dashboard.forms import see_other, switches, text, words
-from postroad_ingress_http.dashboard.visitor import Form, PagesOf, SignedIn
+from postroad_ingress_http.dashboard.visitor import Form, PagesOf, SignedIn, SmtpPlaceOf
 from postroad_ingress_http.dependencies import AccountsOf, CredentialStore
 from postroad_ingress_http.http.errors import not_found
 
@@ -61,15 +62,21 @@ async def create(
 
 @router.get("/{username}")
 async def one(
-    username: str, session: SignedIn, pages: PagesOf, credentials: CredentialStore
+    username: str,
+    session: SignedIn,
+    pages: PagesOf,
+    credentials: CredentialStore,
+    place: SmtpPlaceOf,
 ) -> Response:
-    """Show a login with its settings."""
+    """Show a login with its settings, and those of programs that use it."""
     login = await credentials.get(session.account, username)
     if login is None:
         raise not_found("login")
     return pages.answer(
         "login_edit.html",
         login=login,
+        place=place,
+        clients=settings_for(place, login.username),
         features=login.features.model_dump(),
         forward_bounces=login.forward_bounces,
         keep_content=login.keep_content,

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from postroad_common.store.audit import Actor, act_as
 from postroad_ingress_http.access.scopes import require, scopes_of
 from postroad_ingress_http.access.secondfactor import SecondFactor
+from postroad_ingress_http.dashboard.clients import SmtpPlace
 from postroad_ingress_http.dashboard.frame import Frame
 from postroad_ingress_http.dashboard.passwords import PasswordCheck
 from postroad_ingress_http.dashboard.permissions import needed_for
@@ -30,6 +31,7 @@ class Dashboard:
     sessions: Sessions
     passwords: PasswordCheck
     second_factor: SecondFactor
+    smtp: SmtpPlace
     secure: bool
 
 
@@ -43,6 +45,7 @@ def _given(read: Callable[[Dashboard], object]) -> Any:
 SessionsOf = Annotated[Sessions, _given(lambda its: its.sessions)]
 PasswordsOf = Annotated[PasswordCheck, _given(lambda its: its.passwords)]
 SecondFactorOf = Annotated[SecondFactor, _given(lambda its: its.second_factor)]
+SmtpPlaceOf = Annotated[SmtpPlace, _given(lambda its: its.smtp)]
 SecureCookies = Annotated[bool, _given(lambda its: its.secure)]
 
 
