@@ -23,6 +23,7 @@ from postroad_common.schemas.submission import BodyReference, Recipient, Submiss
 from postroad_common.store import Database
 from postroad_common.store.bodies import BodyGone
 from postroad_common.store.events import CONVERSATIONS
+from postroad_common.store.messages import Criteria
 from postroad_common.store.suppressions import Addressed, Suppression, key_of
 
 
@@ -117,11 +118,11 @@ async def test_search_finds_by_every_filter_and_pages_newest_first(database: Dat
     first = await search("main", limit=3)
     rest = await search("main", limit=3, before=first[-1].id)
     assert [record.id for record in itertools.chain(first, rest)] == ids
-    assert len(await search("main", recipient="bob@b.test", tag="news", state="delivered")) == 5
-    assert len(await search("main", recipient="@b.test")) == 5
-    assert await search("main", state="failed") == []
-    assert await search("main", tag="olds") == []
-    assert await search("main", end=1000.0) == []
+    assert len(await search("main", Criteria("bob@b.test", tag="news", state="delivered"))) == 5
+    assert len(await search("main", Criteria("@b.test"))) == 5
+    assert await search("main", Criteria(state="failed")) == []
+    assert await search("main", Criteria(tag="olds")) == []
+    assert await search("main", Criteria(end=1000.0)) == []
 
 
 async def test_event_told_twice_is_kept_once_and_the_new_ones_are_returned(

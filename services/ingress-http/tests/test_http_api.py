@@ -417,10 +417,11 @@ async def test_webhook_secret_is_told_once_and_rotates(api: httpx.AsyncClient, s
 
 
 def submission_to(*addresses: str, tags: tuple[str, ...] = ()) -> Submission:
+    now = 1_790_000_000.0
     return Submission(
-        id=new_id(), account="main", credential="c", source="smtp", received=1_790_000_000.0,
+        id=new_id(now), account="main", credential="c", source="smtp", received=now,
         envelope="a@a.example", subject="S", tags=tags, features=Features(), expires=2e9, size=10,
-        recipients=tuple(Recipient(id=new_id(), address=address) for address in addresses),
+        recipients=tuple(Recipient(id=new_id(now), address=address) for address in addresses),
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from postroad_common.schemas.events import Event
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_common.store.database import Database
+from postroad_common.store.messages import Criteria
 from postroad_common.store.reports import UnmatchedReport
 from postroad_common.store.strikes import Strike
 from postroad_common.store.suppressions import Suppression
@@ -140,7 +141,6 @@ class Committer:
 
     async def _works(self, bounce: SoftBounce, since: float) -> bool:
         """Whether the address took another message since its first soft bounce."""
-        delivered = await self._database.messages.search(
-            bounce.account, recipient=bounce.address, state="delivered", start=since, limit=2
-        )
+        wanted = Criteria(recipient=bounce.address, state="delivered", start=since)
+        delivered = await self._database.messages.search(bounce.account, wanted, limit=2)
         return any(record.id != bounce.message for record in delivered)

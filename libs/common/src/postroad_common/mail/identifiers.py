@@ -32,6 +32,11 @@ def new_id(now: float | None = None) -> str:
     )
 
 
+def id_at(now: float) -> str:
+    """Return what all identifiers of the time `now` (Unix seconds) and after are not less than."""
+    return _encode(int(now * 1000), TIME_CHARS)
+
+
 def derived_id(now: float, *origin: str) -> str:
     """Return the identifier that follows from `origin`, always the same one.
 

@@ -1,8 +1,10 @@
 """The indexes of the collections, and how long their documents are kept."""
 
+from typing import Any
+
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
-from postroad_common.store.messages import TAGGED, UNUSUAL
+from postroad_common.store.searching import UNUSUAL
 
 _DAY = 86_400
 RETENTION = 90 * _DAY
@@ -15,6 +17,8 @@ IMAGE_RETENTION = 365 * _DAY
 
 AUDIT_RETENTION = 400 * _DAY
 """Seconds that the audit log is kept."""
+
+REACTED: dict[str, Any] = {"opens": {"$gt": 0}, "clicks": {"$gt": 0}, "complained": True}
 
 INDEXES: dict[str, list[IndexModel]] = {
     "users": [IndexModel([("account", ASCENDING)])],
@@ -40,17 +44,21 @@ INDEXES: dict[str, list[IndexModel]] = {
     "messages": [
         IndexModel([("account", ASCENDING), ("_id", DESCENDING)]),
         IndexModel([("recipient", ASCENDING), ("_id", DESCENDING)]),
-        # The two below leave out what is usual and would cost every message its upkeep: messages
-        # without a tag, and those delivered, which most are by the time their events are written.
-        IndexModel(
-            [("tags", ASCENDING), ("_id", DESCENDING)],
-            name="tagged",
-            partialFilterExpression=TAGGED,
-        ),
+        IndexModel([("account", ASCENDING), ("terms", ASCENDING), ("_id", DESCENDING)]),
+        # Those below leave out what is usual and would cost every message its upkeep: messages
+        # delivered, which most are by the time their events are written, and not reacted to.
         IndexModel(
             [("account", ASCENDING), ("rank", ASCENDING), ("_id", DESCENDING)],
             name="unusual",
             partialFilterExpression={"rank": {"$in": list(UNUSUAL)}},
+        ),
+        *(
+            IndexModel(
+                [("account", ASCENDING), ("_id", DESCENDING), (name, ASCENDING)],
+                name=name,
+                partialFilterExpression={name: value},
+            )
+            for name, value in REACTED.items()
         ),
         IndexModel([("template", ASCENDING), ("_id", DESCENDING)], sparse=True),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION),

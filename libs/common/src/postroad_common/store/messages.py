@@ -5,10 +5,8 @@ highest rank seen, facts are set to what they always are, counts are maxima. So 
 in which order, or how often, events arrive.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from pymongo import UpdateOne
 
@@ -18,22 +16,11 @@ from postroad_common.schemas.events import Event, EventName
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.submission import BodyReference
 from postroad_common.store.access import Collection, Document, guarded, to_date
+from postroad_common.store.searching import HANDED_IN, RANKS, Criteria, terms_of
 
-RANKS = {
-    "accepted": 10,
-    "transforming": 15,
-    "queued": 20,
-    "deferred": 30,
-    "suppressed": 40,
-    "expired": 50,
-    "failed": 60,
-    "delivered": 70,
-    "bounced": 80,
-}
+__all__ = ["FACTS", "HANDED_IN", "RANKS", "Criteria", "MessageRecord", "Messages"]
+
 _STATES = {rank: state for state, rank in RANKS.items()}
-UNUSUAL = tuple(rank for state, rank in RANKS.items() if state != "delivered")
-"""The states that are few and looked for: they have an index."""
-TAGGED: Mapping[str, Any] = {"tags.0": {"$exists": True}}
 FACTS = (
     "submission",
     "credential",
@@ -56,8 +43,7 @@ FACTS = (
     "body",
 )
 """The parts of an accepted event's data that describe the message."""
-HANDED_IN = ("smtp", "rest")
-"""The sources of mail that applications handed in; Postroad's own has its kind as its source."""
+EVERYTHING = Criteria()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +134,14 @@ def _rank(event: Event) -> int:
 class _Update:
     """What the events of one batch change in one record."""
 
-    __slots__ = ("account", "attempts", "created", "facts", "rank", "updated")
+    __slots__ = ("account", "attempts", "complained", "created", "facts", "rank", "updated")
 
     def __init__(self) -> None:
         self.account = ""
         self.facts: Document = {}
         self.rank = 0
         self.attempts = 0
+        self.complained = False
         self.created: float | None = None
         self.updated = 0.0
 
@@ -162,6 +149,7 @@ class _Update:
         self.account = self.account or event.account
         self.rank = max(self.rank, _rank(event))
         self.updated = max(self.updated, event.time)
+        self.complained = self.complained or event.event is EventName.COMPLAINED
         data = event.data
         if isinstance(data, MessageFacts):
             told = data.facts
@@ -178,6 +166,10 @@ class _Update:
             values["account"] = self.account
         if self.created is not None:
             values["created"] = self.created
+        if "recipient" in values:
+            values["terms"] = terms_of(values)
+        if self.complained:
+            values["complained"] = True
         maxima: Document = {"rank": self.rank, "updated": self.updated}
         if self.attempts:
             maxima["attempts"] = self.attempts
@@ -271,47 +263,15 @@ class Messages:
     async def search(
         self,
         account: str,
+        criteria: Criteria = EVERYTHING,
         *,
-        recipient: str | None = None,
-        tag: str | None = None,
-        state: str | None = None,
-        envelope: str | None = None,
-        submission: str | None = None,
-        template: str | None = None,
-        sources: Sequence[str] = HANDED_IN,
-        start: float | None = None,
-        end: float | None = None,
         before: str | None = None,
         limit: int = 50,
     ) -> list[MessageRecord]:
         """Return records of `account`, newest first; `before` is the last id of the page before.
 
-        `recipient` is an address, or `@domain` for all addresses of a domain; `start` is
-        inclusive and `end` exclusive. A record is found as soon as it is complete.
+        A record is found as soon as it is complete.
         """
-        query: dict[str, Any] = {"account": account, "source": {"$in": list(sources)}}
-        if recipient is not None:
-            query["recipient"] = (
-                {"$regex": f"{re.escape(recipient.lower())}$"}
-                if recipient.startswith("@")
-                else recipient
-            )
-        if tag is not None:
-            query |= {"tags": tag, **TAGGED}
-        if state is not None:
-            query["rank"] = RANKS.get(state, -1)
-        if envelope is not None:
-            query["envelope"] = envelope
-        if submission is not None:
-            query["submission"] = submission
-        if template is not None:
-            query["template"] = template
-        if start is not None or end is not None:
-            query["created"] = {
-                **({"$gte": start} if start is not None else {}),
-                **({"$lt": end} if end is not None else {}),
-            }
-        if before is not None:
-            query["_id"] = {"$lt": before}
+        query = criteria.query(account, before)
         cursor = self._messages.find(query).sort("_id", -1).limit(limit)
         return [_read(found) async for found in cursor]

@@ -87,7 +87,13 @@ class Privacy:
         await self._messages.update_many(
             {"_id": {"$in": ids}},
             {
-                "$set": {"recipient": ERASED, "subject": "", "orcpt": None, "erased": True},
+                "$set": {
+                    "recipient": ERASED,
+                    "subject": "",
+                    "orcpt": None,
+                    "erased": True,
+                    "terms": [],
+                },
                 "$unset": {"body": ""},
             },
         )

@@ -1,10 +1,11 @@
 """What every handler of the API asks for: the token with the right scope, and the body's fields."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from fastapi import Depends, Security
+from fastapi.dependencies.models import Dependant
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.routing import APIRoute
 from fastapi.security import SecurityScopes
@@ -92,13 +93,20 @@ def _refuse_unknown(request: Request) -> None:
         "access_token",
         "limit",
         "cursor",
-        *(field.alias for field in route.dependant.query_params),
+        *_query_names(route.dependant),
     }
     for name in request.query_params:
         if name not in known:
             raise ApiError(
                 400, "This query parameter is not known.", code="unknown_field", field=name
             )
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    """Yield the names of the query parameters of a handler and of its dependencies."""
+    yield from (field.alias for field in dependant.query_params)
+    for dependency in dependant.dependencies:
+        yield from _query_names(dependency)
 
 
 def needs(scope: str) -> Any:

@@ -1,21 +1,25 @@
 """`/v1/messages`: mail, one message for each recipient."""
 
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict
+from starlette.responses import Response, StreamingResponse
 
-from postroad_common.schemas.events import OWN_MAIL, Event
+from postroad_common.schemas.events import Event
 from postroad_common.schemas.features import Features
 from postroad_common.store.events import TIMELINE
-from postroad_common.store.messages import HANDED_IN, RANKS, MessageRecord
+from postroad_common.store.messages import MessageRecord
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import needs
 from postroad_ingress_http.api.answers import REFUSALS
 from postroad_ingress_http.dependencies import EventStore, HistoryOf, MessageStore
-from postroad_ingress_http.http.errors import bad_field
-from postroad_ingress_http.http.moments import Moment, read_moment
+from postroad_ingress_http.exports import messages as exports
+from postroad_ingress_http.exports.messages import Form
+from postroad_ingress_http.history.search import read_criteria
+from postroad_ingress_http.http.moments import Moment
 from postroad_ingress_http.http.paging import (
     DEFAULT_PAGE,
     Cursor,
@@ -28,7 +32,6 @@ from postroad_ingress_http.http.paging import (
 
 router = APIRouter(prefix="/v1/messages", tags=["messages"], responses=REFUSALS)
 Reader = Annotated[Token, needs("messages:read")]
-_SOURCES = (*HANDED_IN, *OWN_MAIL)
 
 
 class MessageView(BaseModel):
@@ -90,42 +93,49 @@ def view_with_timeline(record: MessageRecord, events: Iterable[Event]) -> Messag
     )
 
 
-@router.get("", summary="Search messages")
-async def search(  # noqa: PLR0917 - FastAPI passes them by name
-    token: Reader,
-    messages: MessageStore,
+@dataclass(frozen=True, slots=True)
+class SearchFields:
+    """The query parameters of a search; FastAPI fills them in."""
+
     recipient: Annotated[
         str | None, Query(max_length=320, description="An address, or @domain.")
-    ] = None,
-    tag: SearchText = None,
-    state: SearchText = None,
-    envelope: SearchText = None,
-    submission: SearchText = None,
+    ] = None
+    tag: SearchText = None
+    state: SearchText = None
+    envelope: SearchText = None
+    submission: SearchText = None
+    template: SearchText = None
+    login: Annotated[str | None, Query(max_length=320, description="A login or token.")] = None
+    subject: Annotated[
+        str | None, Query(max_length=320, description="Some words of the first eight.")
+    ] = None
+    opened: Annotated[str | None, Query(max_length=5, description="`true`: by people.")] = None
+    clicked: Annotated[str | None, Query(max_length=5, description="`true`: by people.")] = None
+    complained: Annotated[str | None, Query(max_length=5, description="`true`")] = None
     source: Annotated[
         str | None,
         Query(description="smtp, rest; or dsn, forward: mail that Postroad wrote itself."),
-    ] = None,
-    start: Moment = None,
-    end: Moment = None,
+    ] = None
+    start: Moment = None
+    end: Moment = None
+
+
+Searched = Annotated[SearchFields, Depends()]
+
+
+@router.get("", summary="Search messages")
+async def search(
+    token: Reader,
+    messages: MessageStore,
+    fields: Searched,
     cursor: Cursor = None,
     limit: PageSize = DEFAULT_PAGE,
 ) -> Page[MessageView]:
     """Newest first. What Postroad wrote itself is found by its source only."""
-    if source is not None and source not in _SOURCES:
-        raise bad_field("source", f"One of {', '.join(_SOURCES)}.")
-    if state is not None and state not in RANKS:
-        raise bad_field("state", f"One of {', '.join(RANKS)}.")
     position = read_cursor(cursor, str)
     found = await messages.search(
         token.account,
-        recipient=recipient,
-        tag=tag,
-        state=state,
-        envelope=envelope,
-        submission=submission,
-        sources=HANDED_IN if source is None else (source,),
-        start=read_moment("start", start),
-        end=read_moment("end", end),
+        read_criteria(asdict(fields)),
         before=position[0] if position else None,
         limit=limit + 1,
     )
@@ -133,6 +143,18 @@ async def search(  # noqa: PLR0917 - FastAPI passes them by name
         items=[MessageView.model_validate(record) for record in found[:limit]],
         cursor=write_cursor(found[limit - 1].id) if len(found) > limit else None,
     )
+
+
+@router.get("/export", summary="Export messages", response_class=Response)
+async def export(
+    token: Reader,
+    messages: MessageStore,
+    fields: Searched,
+    form: Annotated[Form, Query(alias="format")] = "csv",
+) -> Response:
+    """Return what a search finds as CSV or JSON lines, newest first, at most 100,000 messages."""
+    pieces = exports.export(messages, token.account, read_criteria(asdict(fields)), form)
+    return StreamingResponse(pieces, media_type=exports.MEDIA_TYPES[form])
 
 
 @router.get("/{message_id}", summary="One message")

@@ -80,6 +80,7 @@ class Frame:
             "octets": texts.octets,
             "feature_labels": texts.feature_labels,
             "with_cursor": texts.with_cursor,
+            "with_filter": texts.with_filter,
         }
 
     def answer(

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from postroad_common.mail.identifiers import is_id
 from postroad_common.schemas.events import Event
@@ -14,13 +15,17 @@ from postroad_ingress_http.dashboard import texts
 from postroad_ingress_http.dashboard.forms import see_other
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
 from postroad_ingress_http.dependencies import EventStore, MessageStore
-from postroad_ingress_http.http.moments import read_moment
+from postroad_ingress_http.exports import messages as exports
+from postroad_ingress_http.exports.messages import Form
+from postroad_ingress_http.history.search import NAMES, read_criteria
+from postroad_ingress_http.http.errors import ApiError, bad_field
 from postroad_ingress_http.http.paging import read_cursor, write_cursor
 
 router = APIRouter(prefix="/dashboard", include_in_schema=False)
 _PAGE = 40
 _FAULTS = ("bounced", "failed", "complained", "suppressed")
-_FILTERS = ("recipient", "id", "tag", "state", "start", "end")
+_FILTERS = ("id", *NAMES)
+_Format = Annotated[Form, Query(alias="format")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +45,53 @@ async def search(
 ) -> Response:
     """List the messages that the filters leave, newest first."""
     query = {name: request.query_params.get(name, "").strip() for name in _FILTERS}
-    if is_id(query["id"]):
-        return see_other(f"/dashboard/messages/{query['id']}")
-    position = read_cursor(request.query_params.get("cursor"), str)
-    found = await messages.search(
-        session.account,
-        recipient=query["recipient"] or None,
-        tag=query["tag"] or None,
-        state=query["state"] if query["state"] in RANKS else None,
-        start=read_moment("start", query["start"]),
-        end=read_moment("end", query["end"]),
-        before=position[0] if position else None,
-        limit=_PAGE + 1,
-    )
+    found: Sequence[MessageRecord] = ()
+    error = None
+    try:
+        if query["id"]:
+            return see_other(f"/dashboard/messages/{_checked_id(query['id'])}")
+        position = read_cursor(request.query_params.get("cursor"), str)
+        found = await messages.search(
+            session.account,
+            read_criteria(query, whole_days=True),
+            before=position[0] if position else None,
+            limit=_PAGE + 1,
+        )
+    except ApiError as refusal:
+        if refusal.status != 400:
+            raise
+        error = refusal
     return pages.answer(
         "messages.html",
+        status=400 if error else 200,
+        error=error,
         messages=found[:_PAGE],
+        searched=any(query.values()),
         filter=query,
         states=list(RANKS),
         cursor=write_cursor(found[_PAGE - 1].id) if len(found) > _PAGE else None,
     )
+
+
+@router.get("/messages/export")
+async def export(
+    request: Request, session: SignedIn, messages: MessageStore, form: _Format = "csv"
+) -> Response:
+    """Return what a search finds as a file."""
+    criteria = read_criteria(
+        {name: request.query_params.get(name, "").strip() for name in NAMES}, whole_days=True
+    )
+    return StreamingResponse(
+        exports.export(messages, session.account, criteria, form),
+        media_type=exports.MEDIA_TYPES[form],
+        headers={"Content-Disposition": f"attachment; filename=messages.{form}"},
+    )
+
+
+def _checked_id(text: str) -> str:
+    if not is_id(text):
+        raise bad_field("id", "A message id has 21 characters; this is none.")
+    return text
 
 
 @router.get("/bounces")

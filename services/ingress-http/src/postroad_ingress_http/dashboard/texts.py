@@ -159,6 +159,11 @@ def feature_labels(features: Features) -> list[str]:
     return [label for name, label in _SHORT.items() if getattr(features, name)]
 
 
+def with_filter(query: Mapping[str, str], **more: str) -> str:
+    """Return the query string of the same search, with more in it."""
+    return urlencode({name: value for name, value in (dict(query) | more).items() if value})
+
+
 def with_cursor(query: Mapping[str, str], cursor: str) -> str:
     """Return the query string of the next page."""
     return urlencode({**{key: value for key, value in query.items() if value}, "cursor": cursor})

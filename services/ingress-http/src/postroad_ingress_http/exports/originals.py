@@ -10,7 +10,7 @@ from typing import Any
 
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.store.events import Events
-from postroad_common.store.messages import MessageRecord, Messages
+from postroad_common.store.messages import Criteria, MessageRecord, Messages
 from postroad_ingress_http.exports.columns import KINDS, as_mapping
 
 MONTH = 31 * 86_400.0
@@ -68,19 +68,17 @@ class OriginalEvents:
 
     async def search(self, account: str, wanted: Wanted) -> AsyncIterator[dict[str, Any]]:
         """Yield the events that are wanted."""
+        criteria = Criteria(
+            recipient=wanted.recipient,
+            tag=wanted.tags[0] if wanted.tags else None,
+            template=wanted.template,
+            # What happens to a message may happen long after it was made.
+            start=wanted.start - MONTH,
+            end=wanted.end,
+        )
         before = None
         while True:
-            records = await self._messages.search(
-                account,
-                recipient=wanted.recipient,
-                tag=wanted.tags[0] if wanted.tags else None,
-                template=wanted.template,
-                # What happens to a message may happen long after it was made.
-                start=wanted.start - MONTH,
-                end=wanted.end,
-                before=before,
-                limit=_MESSAGES,
-            )
+            records = await self._messages.search(account, criteria, before=before, limit=_MESSAGES)
             fitting = {
                 record.id: record for record in records if set(wanted.tags) <= set(record.tags)
             }

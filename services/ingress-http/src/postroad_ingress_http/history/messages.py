@@ -8,7 +8,7 @@ from typing import Literal
 from postroad_common.mail.identifiers import is_id
 from postroad_common.schemas.archive import ArchivedMail
 from postroad_common.store.archive import Archive, NotKept
-from postroad_common.store.messages import MessageRecord, Messages
+from postroad_common.store.messages import Criteria, MessageRecord, Messages
 from postroad_ingress_http.history.content import MailContent
 from postroad_ingress_http.http.errors import ApiError, not_found
 
@@ -95,12 +95,8 @@ class MessageHistory:
         wanted = [tag for tag in tags if tag]
         if not recipient and not wanted:
             return None
-        found = await self._messages.search(
-            account,
-            recipient=recipient or None,
-            tag=wanted[0] if wanted else None,
-            limit=MESSAGES_PER_EVENT_SEARCH,
-        )
+        criteria = Criteria(recipient=recipient or None, tag=wanted[0] if wanted else None)
+        found = await self._messages.search(account, criteria, limit=MESSAGES_PER_EVENT_SEARCH)
         return [record.id for record in found if set(wanted) <= set(record.tags)]
 
 

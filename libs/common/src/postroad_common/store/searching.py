@@ -1,0 +1,136 @@
+"""How messages are found: by the terms of each, all in one index, and by the time in their ids.
+
+A term is a letter and a text: to whom, which domain, from whom, by which login, with which tags,
+and the words of the subject. Whatever is searched for, the index gives the messages with that term
+newest first, so a page costs about as many reads as it has lines.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from postroad_common.mail.address import AddressError, domain_of, parse_mailbox
+from postroad_common.mail.identifiers import id_at, id_time, is_id
+from postroad_common.store.access import Document
+
+RANKS = {
+    "accepted": 10,
+    "transforming": 15,
+    "queued": 20,
+    "deferred": 30,
+    "suppressed": 40,
+    "expired": 50,
+    "failed": 60,
+    "delivered": 70,
+    "bounced": 80,
+}
+UNUSUAL = tuple(rank for state, rank in RANKS.items() if state != "delivered")
+"""The states that are few and looked for: they have an index."""
+HANDED_IN = ("smtp", "rest")
+"""The sources of mail that applications handed in; Postroad's own has its kind as its source."""
+MAX_WORDS = 8
+_TOGETHER = 60.0  # seconds within which the messages of one submission get their ids
+_WORD = re.compile(r"\w{2,24}")
+
+
+def terms_of(facts: Mapping[str, Any]) -> list[str]:
+    """Return the terms by which a message with these facts is found."""
+    recipient = str(facts.get("recipient") or "").lower()
+    terms = [f"a:{recipient}", f"d:{domain_of(recipient)}"] if recipient else []
+    if envelope := facts.get("envelope"):
+        terms.append(f"e:{envelope.lower()}")
+    if login := facts.get("credential"):
+        terms.append(f"l:{login}")
+    terms += [f"t:{tag}" for tag in facts.get("tags") or ()]
+    terms += [f"s:{word}" for word in words_of(str(facts.get("subject") or ""))]
+    return terms
+
+
+def words_of(subject: str) -> list[str]:
+    """Return the words of a subject that are searched for: the first eight, in lower case."""
+    return list(dict.fromkeys(_WORD.findall(subject.lower())))[:MAX_WORDS]
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What is searched for; all of it must be so. Times are Unix seconds, `end` exclusive.
+
+    `recipient` is an address in any case, or `@domain`; `subject` some of its words.
+    """
+
+    recipient: str | None = None
+    tag: str | None = None
+    state: str | None = None
+    envelope: str | None = None
+    submission: str | None = None
+    template: str | None = None
+    login: str | None = None
+    subject: str | None = None
+    opened: bool = False
+    clicked: bool = False
+    complained: bool = False
+    sources: Sequence[str] = HANDED_IN
+    start: float | None = None
+    end: float | None = None
+
+    def query(self, account: str, before: str | None = None) -> Document:
+        """Return the query for the messages of `account`, those before an id where one is given."""
+        query: Document = {"account": account, "source": {"$in": list(self.sources)}}
+        terms = self._terms()
+        if len(terms) == 1:
+            query["terms"] = terms[0]
+        elif terms:
+            query["terms"] = {"$all": terms}
+        if self.state is not None:
+            query["rank"] = RANKS.get(self.state, -1)
+        for name in ("submission", "template"):
+            if (value := getattr(self, name)) is not None:
+                query[name] = value
+        for name, number in (("opened", "opens"), ("clicked", "clicks")):
+            if getattr(self, name):
+                query[number] = {"$gt": 0}
+        if self.complained:
+            query["complained"] = True
+        if span := self._span(before):
+            query["_id"] = span
+        return query
+
+    def _terms(self) -> list[str]:
+        """Return the terms, those that are the rarest first: the index begins with the first."""
+        terms: list[str] = []
+        if self.recipient is not None and not self.recipient.startswith("@"):
+            terms.append(f"a:{_address(self.recipient)}")
+        if self.envelope is not None:
+            terms.append(f"e:{_address(self.envelope)}")
+        if self.subject is not None:
+            words = sorted(words_of(self.subject), key=len, reverse=True)
+            terms += [f"s:{word}" for word in words] or ["s:"]
+        if self.tag is not None:
+            terms.append(f"t:{self.tag}")
+        if self.recipient is not None and self.recipient.startswith("@"):
+            terms.append(f"d:{domain_of(_address(f'x{self.recipient}'))}")
+        if self.login is not None:
+            terms.append(f"l:{self.login}")
+        return terms
+
+    def _span(self, before: str | None) -> dict[str, str]:
+        """Return the bounds of the ids, which begin with the time."""
+        lower = [] if self.start is None else [id_at(max(0.0, self.start))]
+        upper = [] if self.end is None else [id_at(self.end)]
+        if self.submission is not None and is_id(self.submission):
+            accepted = id_time(self.submission)
+            lower.append(id_at(max(0.0, accepted - 1.0)))
+            upper.append(id_at(accepted + _TOGETHER))
+        if before is not None:
+            upper.append(before)
+        span = {"$gte": max(lower)} if lower else {}
+        return span | {"$lt": min(upper)} if upper else span
+
+
+def _address(text: str) -> str:
+    """Return the address as terms have it: in lower case, the domain in A-labels."""
+    try:
+        return parse_mailbox(text.strip(), smtputf8=True).text.lower()
+    except AddressError:
+        return text.strip().lower()

@@ -1,0 +1,128 @@
+"""Searching many messages: each filter finds exactly its own, and reads little more than that."""
+
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from postroad_common.mail.identifiers import new_id
+from postroad_common.schemas import events
+from postroad_common.schemas.events import EventName, happened
+from postroad_common.schemas.features import Features
+from postroad_common.schemas.submission import Recipient, Submission
+from postroad_common.store.database import Database
+from postroad_common.store.messages import Criteria
+from postroad_common.store.searching import terms_of, words_of
+
+NOW = 1_790_000_000.0
+COUNT = 1500
+LIMIT = 20
+
+
+def message(number: int, account: str = "main") -> tuple[Submission, Recipient]:
+    """Return a message; every thirtieth differs from the others in all that is searched for."""
+    now = NOW + number
+    rare = number % 30 == 0
+    address = "Rare.Reader@rare.example" if rare else f"r{number}@often.example"
+    recipient = Recipient(id=new_id(now), address=address)
+    submission = Submission(
+        id=new_id(now), account=account, credential="rare" if rare else "often", source="smtp",
+        received=now, envelope="Rare@a.example" if rare else "often@a.example",
+        recipients=(recipient,), features=Features(), tags=("rare",) if rare else ("often",),
+        subject="Your rare order, Übung" if rare else "Your order", expires=now + 1, size=1,
+    )  # fmt: skip
+    return submission, recipient
+
+
+@pytest.fixture
+async def database(mongodb_uri: str) -> AsyncIterator[Database]:
+    database = Database(mongodb_uri)
+    await database.prepare()
+    told: list[events.Event] = []
+    reacted: dict[str, tuple[int, int]] = {}
+    for number in range(COUNT):
+        for account in ("main", "other") if number % 3 else ("main",):
+            submission, recipient = message(number, account)
+            told.append(events.accepted(submission, recipient))
+            rare = number % 30 == 0
+            name = EventName.FAILED if rare else EventName.DELIVERED
+            told.append(happened(name, recipient.id, NOW + number, {}, account=account))
+            if rare:
+                told.append(happened(EventName.COMPLAINED, recipient.id, NOW, {}, account=account))
+                reacted[recipient.id] = (1, 1)
+    random.Random(1).shuffle(told)
+    for start in range(0, len(told), 1000):
+        await database.messages.apply(told[start : start + 1000])
+    await database.messages.count_reactions(reacted)
+    yield database
+    await database.close()
+
+
+async def examined(database: Database, criteria: Criteria, before: str | None = None) -> int:
+    """Return how many documents the database looks at for one page."""
+    cursor = database.messages._messages.find(criteria.query("main", before))
+    told: dict[str, Any] = await cursor.sort("_id", -1).limit(LIMIT).explain()
+    return int(told["executionStats"]["totalDocsExamined"])
+
+
+RARE = (
+    Criteria(recipient="rare.reader@RARE.example"),
+    Criteria(recipient="@rare.example"),
+    Criteria(envelope="rare@A.example"),
+    Criteria(login="rare"),
+    Criteria(tag="rare"),
+    Criteria(state="failed"),
+    Criteria(subject="rare"),
+    Criteria(subject="RARE übung"),
+    Criteria(opened=True),
+    Criteria(clicked=True),
+    Criteria(complained=True),
+    Criteria(recipient="@rare.example", state="failed", start=NOW),
+)
+
+
+async def test_every_filter_finds_its_own_and_reads_little_more(database: Database):
+    for criteria in RARE:
+        found = await database.messages.search("main", criteria, limit=LIMIT)
+        assert len(found) == LIMIT, criteria
+        assert {record.recipient for record in found} == {"Rare.Reader@rare.example"}, criteria
+        assert [record.id for record in found] == sorted(
+            (record.id for record in found), reverse=True
+        )
+        assert await examined(database, criteria) <= 2 * LIMIT + 50, criteria
+        rest = await database.messages.search("main", criteria, before=found[-1].id, limit=LIMIT)
+        assert len(rest) == min(LIMIT, COUNT // 30 - LIMIT), criteria
+        assert await examined(database, criteria, found[-1].id) <= 2 * LIMIT + 50, criteria
+
+
+async def test_times_are_found_by_the_ids(database: Database):
+    criteria = Criteria(start=NOW + 1000, end=NOW + 1010)
+    found = await database.messages.search("main", criteria, limit=LIMIT)
+    assert [record.created for record in found] == [NOW + n for n in range(1009, 999, -1)]
+    assert await examined(database, criteria) <= 2 * len(found) + 50
+    assert await database.messages.search("main", Criteria(end=1000.0)) == []
+    one = found[0]
+    assert [
+        record.id
+        for record in await database.messages.search("main", Criteria(submission=one.submission))
+    ] == [one.id]
+
+
+async def test_what_nothing_has_is_not_found(database: Database):
+    for criteria in (
+        Criteria(recipient="nobody@rare.example"),
+        Criteria(recipient="@example"),
+        Criteria(subject="nothing"),
+        Criteria(subject="!"),
+        Criteria(tag="rar"),
+    ):
+        assert await database.messages.search("main", criteria) == []
+        assert await examined(database, criteria) <= 50, criteria
+
+
+def test_terms_are_bounded_whatever_the_subject():
+    assert len(words_of("word " * 1000 + "ä b " * 1000)) == 1
+    assert len(words_of(" ".join(f"w{number}" for number in range(1000)))) == 8
+    assert all(len(term) <= 26 for term in terms_of({"subject": "x" * 10_000}))
+    assert terms_of({}) == []

@@ -1,0 +1,70 @@
+"""A search for messages, as REST and the dashboard ask for it: every value checked or refused."""
+
+import re
+from collections.abc import Mapping
+
+from postroad_common.mail.address import AddressError, parse_mailbox
+from postroad_common.schemas.events import OWN_MAIL
+from postroad_common.store.messages import HANDED_IN, RANKS, Criteria
+from postroad_ingress_http.http.errors import bad_field
+from postroad_ingress_http.http.moments import read_moment
+
+SOURCES = (*HANDED_IN, *OWN_MAIL)
+TEXTS = ("recipient", "tag", "state", "envelope", "submission", "template", "login", "subject")
+SWITCHES = ("opened", "clicked", "complained")
+NAMES = (*TEXTS, *SWITCHES, "source", "start", "end")
+_DAY = 86_400.0
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off", ""}
+
+
+def read_criteria(fields: Mapping[str, str | None], *, whole_days: bool = False) -> Criteria:
+    """Return what the fields ask for; a field that is missing or empty asks for nothing.
+
+    With `whole_days` an `end` that is a date is the last day that is searched, as people mean it;
+    without, it is its first moment, which is not searched any more.
+
+    Raises:
+        ApiError: 400, naming the field.
+    """
+    given = {name: text for name, text in fields.items() if text}
+    state, source, recipient = (given.get(name) for name in ("state", "source", "recipient"))
+    if state and state not in RANKS:
+        raise bad_field("state", f"One of {', '.join(RANKS)}.")
+    if source and source not in SOURCES:
+        raise bad_field("source", f"One of {', '.join(SOURCES)}.")
+    if recipient:
+        _check_recipient(recipient)
+    end = read_moment("end", given.get("end"))
+    if end is not None and whole_days and _DATE.fullmatch(given["end"]):
+        end += _DAY
+    opened, clicked, complained = (_read_switch(name, given.get(name, "")) for name in SWITCHES)
+    return Criteria(
+        recipient=recipient,
+        tag=given.get("tag"),
+        state=state,
+        envelope=given.get("envelope"),
+        submission=given.get("submission"),
+        template=given.get("template"),
+        login=given.get("login"),
+        subject=given.get("subject"),
+        opened=opened,
+        clicked=clicked,
+        complained=complained,
+        sources=HANDED_IN if not source else (source,),
+        start=read_moment("start", given.get("start")),
+        end=end,
+    )
+
+
+def _check_recipient(text: str) -> None:
+    try:
+        parse_mailbox(f"x{text.strip()}" if text.startswith("@") else text.strip(), smtputf8=True)
+    except AddressError as error:
+        raise bad_field("recipient", f"Give an address, or @domain: {error}.") from None
+
+
+def _read_switch(name: str, text: str) -> bool:
+    if text.lower() not in _TRUE | _FALSE:
+        raise bad_field(name, "Give true or false.")
+    return text.lower() in _TRUE

@@ -1,0 +1,142 @@
+"""Searching messages over REST and in the dashboard, and taking what was found along."""
+
+import csv
+import io
+import json
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from postroad_common.mail.identifiers import new_id
+from postroad_common.schemas import events
+from postroad_common.schemas.events import EventName, happened
+from postroad_testing.factories import recipient, submission
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def accept(site: Any, address: str, **changes: Any) -> str:
+    """Let a message to that address be accepted now; return its id."""
+    now = changes.pop("received", time.time())
+    one = submission(
+        recipients=(recipient(address, id=new_id(now)),),
+        **{"account": "main", "received": now, "id": new_id(now), **changes},
+    )
+    await site.database.messages.apply([events.accepted(one, one.recipients[0])])
+    return one.recipients[0].id
+
+
+async def found(api: httpx.AsyncClient, **query: Any) -> list[str]:
+    answer = await api.get("/v1/messages", params=query)
+    assert answer.status_code == 200, answer.text
+    return [item["id"] for item in answer.json()["items"]]
+
+
+async def test_messages_are_found_by_what_people_remember(api: httpx.AsyncClient, site: Any):
+    message = await accept(
+        site, "Ann@Search.example", subject="Your Order 4711 is on its way", credential="shop9",
+        envelope="bounces@shop9.example", tags=("s9",),
+    )  # fmt: skip
+    other = await accept(site, "bob@elsewhere.example", subject="Your order", credential="shop8")
+    for query in (
+        {"recipient": "ann@SEARCH.example"},
+        {"recipient": "@search.example"},
+        {"subject": "order 4711"},
+        {"login": "shop9"},
+        {"envelope": "BOUNCES@shop9.example"},
+        {"tag": "s9", "state": "accepted"},
+    ):
+        assert await found(api, **query) == [message], query
+    assert await found(api, subject="order", login="shop8") == [other]
+    assert await found(api, subject="4711", login="shop8") == []
+
+
+async def test_reactions_are_filters(api: httpx.AsyncClient, site: Any):
+    message = await accept(site, "react@react.example")
+    await accept(site, "quiet@react.example")
+    query = {"recipient": "@react.example"}
+    for name in ("opened", "clicked", "complained"):
+        assert await found(api, **query, **{name: "true"}) == []
+    await site.database.messages.count_reactions({message: (2, 1)})
+    complaint = happened(EventName.COMPLAINED, message, time.time(), {}, account="main")
+    await site.database.messages.apply([complaint])
+    for name in ("opened", "clicked", "complained"):
+        assert await found(api, **query, **{name: "true"}) == [message]
+        assert len(await found(api, **query, **{name: "false"})) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("state", "lost"),
+        ("recipient", "no address"),
+        ("recipient", "@"),
+        ("opened", "maybe"),
+        ("source", "fax"),
+        ("start", "yesterday"),
+    ],
+)
+async def test_what_cannot_be_searched_for_is_refused_by_name(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, name: str, value: str
+):
+    answer = await api.get("/v1/messages", params={name: value})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["field"] == name
+    page = await browser.get("/dashboard/messages", params={name: value})
+    assert page.status_code == 400
+    assert 'role="alert"' in page.text
+
+
+async def test_search_of_the_dashboard_finds_today_and_says_when_nothing_matches(
+    browser: httpx.AsyncClient, site: Any
+):
+    await accept(site, "today@today.example")
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    page = (await browser.get("/dashboard/messages", params={"start": today, "end": today})).text
+    assert "today@today.example" in page
+    page = (await browser.get("/dashboard/messages", params={"recipient": "@none.example"})).text
+    assert "No message matches." in page
+    assert "No messages yet" not in page
+    wrong = await browser.get("/dashboard/messages", params={"id": "12345"})
+    assert wrong.status_code == 400
+    assert 'value="12345"' in wrong.text
+    message = new_id()
+    there = await browser.get("/dashboard/messages", params={"id": message})
+    assert there.headers["location"] == f"/dashboard/messages/{message}"
+
+
+async def test_what_was_found_is_exported_whole(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, site: Any
+):
+    told = []
+    for number in range(1100):
+        now = time.time()
+        one = submission(
+            recipients=(recipient(f"r{number}@export.example", id=new_id(now)),),
+            account="main", received=now, subject="=1+1" if number else 'with "quotes", ü',
+        )  # fmt: skip
+        told.append(events.accepted(one, one.recipients[0]))
+    await site.database.messages.apply(told)
+    query = {"recipient": "@export.example"}
+    answer = await api.get("/v1/messages/export", params={**query, "format": "jsonl"})
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert {line["id"] for line in lines} == {event.message for event in told}
+    assert len(lines) == 1100
+    for client, path in ((api, "/v1/messages/export"), (browser, "/dashboard/messages/export")):
+        answer = await client.get(path, params={**query, "format": "csv"})
+        assert answer.headers["content-type"].startswith("text/csv")
+        rows = list(csv.DictReader(io.StringIO(answer.text)))
+        assert len(rows) == 1100
+        assert {row["subject"] for row in rows} == {"'=1+1", 'with "quotes", ü'}
+    assert (await api.get("/v1/messages/export", params={"state": "x"})).status_code == 400
+    assert (await api.get("/v1/messages/export", params={"format": "pdf"})).status_code == 400
+    assert (await api.get("/v1/messages/export", params={"unknown": "x"})).status_code == 400
+
+
+async def test_messages_of_another_account_are_not_found(api: httpx.AsyncClient, site: Any):
+    await accept(site, "x@foreign.example", account="other", subject="foreign")
+    assert await found(api, recipient="@foreign.example") == []
+    assert await found(api, subject="foreign") == []
+    assert (await api.get("/v1/messages/export?subject=foreign&format=jsonl")).text == ""
