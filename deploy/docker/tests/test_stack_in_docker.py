@@ -123,8 +123,9 @@ def test_containers_are_gone_when_the_stack_has_stopped(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TESTCONTAINERS_RYUK_DISABLED", "true")
     before = names(docker)
-    with Stack.start(tmp_path, servers=Preference.DOCKER, only=("rabbitmq", "mongod")) as started:
+    folder = tmp_path / "stack"
+    with Stack.start(folder, servers=Preference.DOCKER, only=("rabbitmq", "mongod")) as started:
         assert len(names(docker) - before) == 2
         started.stop(wipe=True)
     assert names(docker) == before
-    assert not any(tmp_path.iterdir())
+    assert not folder.exists()

@@ -3,9 +3,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aio_pika
 import pytest
+from aio_pika.abc import AbstractConnection
 from prometheus_client import REGISTRY
 from pymongo import AsyncMongoClient
 from structlog.testing import capture_logs
+from yarl import URL
 
 from postroad_common.broker import (
     BrokerLink,
@@ -22,6 +24,7 @@ from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.events import EventBatch, EventName, happened
 from postroad_common.schemas.framing import decode
 from postroad_common.store.database import Database
+from postroad_testing.forwarder import Forwarder
 from postroad_testing.waiting import until
 
 
@@ -539,3 +542,55 @@ async def test_publisher_whose_channel_was_closed_by_the_broker_publishes_again(
         return True
 
     await until(works)
+
+
+@pytest.fixture
+async def frozen(amqp_url: str) -> AsyncIterator[Forwarder]:
+    """Yield a line to the broker that can be frozen."""
+    line, _ = Forwarder.to(amqp_url, 5672)
+    await line.open()
+    try:
+        yield line
+    finally:
+        await line.close()
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+async def test_a_node_that_confirms_nothing_is_left_where_there_is_another(
+    frozen: Forwarder, amqp_url: str, nodes: int
+):
+    through = str(URL(amqp_url).with_host("127.0.0.1").with_port(frozen.port))
+    link = BrokerLink(",".join([through] * nodes), "test publish", declare=True)
+    publisher = Publisher(link)
+    link.start()
+    try:
+        await asyncio.wait_for(link.up.wait(), 90)
+        await publisher.publish("", topology.EVENTS.name, b"before")
+        frozen.freeze()
+        with pytest.raises(BrokerAway, match="did not confirm in time"):
+            await publisher.publish("", topology.EVENTS.name, b"after", timeout=0.5)
+        assert link.up.is_set() == (nodes == 1)
+    finally:
+        await link.close()
+
+
+async def test_processes_begin_with_different_nodes(amqp_url: str):
+    ports = set()
+    for _ in range(20):
+        lines = [Forwarder.to(amqp_url, 5672) for _ in range(2)]
+        await asyncio.gather(*(line.open() for line, _ in lines))
+        link = BrokerLink(",".join(url for _, url in lines), "test publish")
+        seen: list[int] = []
+
+        async def note(connection: AbstractConnection, seen: list[int] = seen) -> None:
+            seen.append(int(str(connection.transport.connection.url.port)))  # type: ignore[union-attr]
+
+        link.on_connect(note)
+        link.start()
+        await asyncio.wait_for(link.up.wait(), 90)
+        ports.add([line.port for line, _ in lines].index(seen[0]))
+        await link.close()
+        await asyncio.gather(*(line.close() for line, _ in lines))
+        if len(ports) == 2:
+            return
+    pytest.fail("all began with the same one")

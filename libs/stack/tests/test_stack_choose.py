@@ -12,7 +12,13 @@ import pytest
 from postroad_stack.errors import StackError
 from postroad_stack.plan import Plan, ServerChoice, Source
 from postroad_stack.servers import debian, docker_engine, mongod_wheel
-from postroad_stack.servers.choose import Preference, choose_servers, continued
+from postroad_stack.servers.choose import (
+    Preference,
+    check_cluster,
+    choose_servers,
+    continued,
+    continued_nodes,
+)
 from postroad_stack.state_dir import StateDir
 
 MACHINE = platform.machine()
@@ -170,3 +176,37 @@ def test_packages_that_are_there_are_not_asked_for(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(debian, "BROKER", Path("/nowhere"))
     assert debian.missing(broker_needed=True, wheel_needed=False) == ("rabbitmq-server",)
     assert debian.missing(broker_needed=False, wheel_needed=False) == ()
+
+
+def plan(nodes: int) -> Plan:
+    server = ServerChoice(source=Source.PROGRAM, where="/bin/true")
+    return Plan(rabbitmq=server, mongod=server, nodes=nodes)
+
+
+@pytest.mark.parametrize(("before", "wanted", "runs"), [(3, 1, 3), (3, 3, 3), (1, 1, 1)])
+def test_a_stack_goes_on_with_the_nodes_its_data_were_made_for(
+    tmp_path: Path, before: int, wanted: int, runs: int
+):
+    state = StateDir(tmp_path / "stack")
+    state.create()
+    assert continued_nodes(state, wanted) == wanted
+    state.plan.write_text(plan(before).model_dump_json())
+    assert continued_nodes(state, wanted) == runs
+
+
+def test_data_of_one_node_do_not_become_those_of_a_cluster(tmp_path: Path):
+    state = StateDir(tmp_path / "stack")
+    state.create()
+    state.plan.write_text(plan(1).model_dump_json())
+    with pytest.raises(StackError, match="of 1 node"):
+        continued_nodes(state, 3)
+
+
+@pytest.mark.parametrize("source", [Source.GIVEN, Source.DOCKER])
+def test_a_cluster_is_made_of_local_programs_only(source: Source):
+    local = ServerChoice(source=Source.PROGRAM, where="/bin/true")
+    other = ServerChoice(source=source, where="x")
+    check_cluster(3, local, local)
+    check_cluster(1, local, other)
+    with pytest.raises(StackError, match="programs of this machine"):
+        check_cluster(3, local, other)

@@ -17,10 +17,12 @@ import aio_pika
 import psutil
 import pytest
 from pymongo import MongoClient
+from yarl import URL
 
 from postroad_stack.document import StackDocument
-from postroad_stack.errors import StartFailedError
+from postroad_stack.errors import NotReadyError, StartFailedError
 from postroad_stack.processes.child import born
+from postroad_stack.servers.rabbitmq import check_broker
 from postroad_stack.stack import Stack, wait_until
 from postroad_stack.state_dir import StateDir
 
@@ -227,6 +229,25 @@ def test_service_runs_on_servers_given_by_url(stack: Stack, tmp_path: Path):
         assert set(service.document.pids) == {"supervisor", "tracker"}
         gone = service.kill("tracker")
         service.wait_back("tracker", gone)
+
+
+def test_of_several_given_brokers_one_that_answers_is_enough(stack: Stack, tmp_path: Path):
+    given = {
+        "POSTROAD_AMQP_URL": f"amqp://nobody:here@127.0.0.1:9/,{stack.document.amqp}",
+        "POSTROAD_MONGODB_URI": stack.document.mongodb,
+    }
+    with Stack.start(tmp_path / "stack", env=given, only=("tracker",)) as service:
+        assert service.document.amqp == given["POSTROAD_AMQP_URL"]
+
+
+async def test_a_given_broker_that_refuses_the_login_says_so(stack: Stack):
+    wrong = URL(stack.document.amqp).with_password("wrong")
+    with pytest.raises(NotReadyError, match="Login was refused"):
+        await check_broker(str(wrong))
+    with pytest.raises(NotReadyError, match=r"Connect call failed.*; .*Login was refused"):
+        await check_broker(f"amqp://127.0.0.1:9/,{wrong}")
+    with pytest.raises(NotReadyError, match="the broker does not let us in"):
+        await check_broker("nonsense")
 
 
 def command(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

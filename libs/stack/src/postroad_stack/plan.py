@@ -19,6 +19,8 @@ SERVICES = (
 )
 SERVERS = ("rabbitmq", "mongod")
 SINK = "sink"
+CLUSTER = 3
+"""Nodes of a cluster: two are a majority when one is gone."""
 EVERYTHING = (*SERVERS, *SERVICES, SINK)
 
 
@@ -54,7 +56,8 @@ class ServerChoice(BaseModel):
 class Plan(BaseModel):
     """Everything the supervisor needs to know beside ports and secrets.
 
-    `prometheus` is the path of its program, None where it is not wanted.
+    `prometheus` is the path of its program, None where it is not wanted. `nodes`: how many of the
+    broker, and as many of the database.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,6 +69,7 @@ class Plan(BaseModel):
     only: tuple[str, ...] = EVERYTHING
     prometheus: str | None = None
     scrape_seconds: float = 5.0
+    nodes: int = 1
 
     @field_validator("replicas")
     @classmethod

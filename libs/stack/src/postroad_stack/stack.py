@@ -24,7 +24,13 @@ from postroad_stack.errors import StackError
 from postroad_stack.plan import EVERYTHING, SINK, Plan
 from postroad_stack.processes.child import same_process
 from postroad_stack.rest import RestClient
-from postroad_stack.servers.choose import Preference, choose_servers, continued
+from postroad_stack.servers.choose import (
+    Preference,
+    check_cluster,
+    choose_servers,
+    continued,
+    continued_nodes,
+)
 from postroad_stack.servers.prometheus import find_program
 from postroad_stack.state_dir import StateDir
 from postroad_stack.status import ProcessState, ProcessStatus, StackStatus
@@ -51,6 +57,7 @@ class Stack:
         servers: Preference = Preference.AUTO,
         follow: bool = True,
         scrape_seconds: float | None = None,
+        nodes: int = 1,
     ) -> "Stack":
         """Start a stack, or take the one that runs in this state dir; returns when all is ready.
 
@@ -63,6 +70,7 @@ class Stack:
             sink: whether the mail sink runs and takes all mail.
             servers: where RabbitMQ and MongoDB come from.
             follow: stop the stack when this process ends, however it ends.
+            nodes: nodes of RabbitMQ, and members of MongoDB's replica set.
             scrape_seconds: run Prometheus, which looks this often; None for no Prometheus.
 
         Raises:
@@ -76,6 +84,8 @@ class Stack:
             broker, database = choose_servers(
                 environment, continued(state, servers), lambda _text: None
             )
+            nodes = continued_nodes(state, nodes)
+            check_cluster(nodes, broker, database)
             names = EVERYTHING if only is None else tuple(only)
             plan = Plan(
                 rabbitmq=broker,
@@ -85,6 +95,7 @@ class Stack:
                 only=tuple(name for name in names if sink or name != SINK),
                 prometheus=None if scrape_seconds is None else find_program(lambda _text: None),
                 scrape_seconds=scrape_seconds or 5.0,
+                nodes=nodes,
             )
             launching.start(state, plan, follow_parent=follow)
         try:

@@ -25,6 +25,7 @@ from postroad_stack.processes.monitor import ProcessMonitor
 from postroad_stack.processes.program import Program
 from postroad_stack.processes.readiness import HealthPages
 from postroad_stack.secrets import Secrets, load_secrets
+from postroad_stack.servers import rabbitmq
 from postroad_stack.servers.given import wait_for_given
 from postroad_stack.state_dir import StateDir, write_atomically
 from postroad_stack.status import Failure, Phase, ProcessState, StackStatus
@@ -109,7 +110,10 @@ class Supervisor:
         for notice in self._ports.notices:
             log.warning("%s", notice)
         await wait_for_given(self._plan, self._wiring.amqp, self._wiring.mongodb)
-        self._servers = self._monitor(self._wiring.servers())
+        if self._plan.nodes > 1:
+            await self._start_cluster()
+        else:
+            self._servers = self._monitor(self._wiring.servers())
         # At once: a service that finds no broker or database yet waits for it.
         self._services = self._monitor(self._wiring.services(self._pages))
         await self._all_ready([*self._servers, *self._services])
@@ -118,6 +122,27 @@ class Supervisor:
         self._phase = Phase.READY
         log.info("ready after %.1f s", time.time() - self._since)
         self._write()
+
+    async def _start_cluster(self) -> None:
+        """Start the servers, and return when all nodes are there.
+
+        A new node joins one that runs; nodes that know their cluster wait for each other. A queue
+        is kept by as many nodes as there are when it is declared, so no service is early.
+        """
+        programs = self._wiring.servers()
+        waits = [
+            program
+            for program in programs
+            if program.name == "rabbitmq"
+            and program.replica
+            and not rabbitmq.has_data(self._state, program.replica)
+        ]
+        self._servers = self._monitor([each for each in programs if each not in waits])
+        await self._all_ready(self._servers)
+        for program in waits:
+            joined = self._monitor([program])
+            self._servers += joined
+            await self._all_ready(joined)
 
     def _monitor(self, programs: list[Program]) -> list[ProcessMonitor]:
         monitors = [ProcessMonitor(program, self._changed) for program in programs]

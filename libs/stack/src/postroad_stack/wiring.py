@@ -66,8 +66,8 @@ class Wiring:
         self._certificates = certificates
         self._inherited = {k: v for k, v in inherited.items() if not k.startswith("POSTROAD_")}
         given = plan.environment
-        self.amqp = given.get(AMQP_URL) or rabbitmq.url(secrets, ports)
-        self.mongodb = given.get(MONGODB_URI) or mongodb.url(secrets, ports)
+        self.amqp = given.get(AMQP_URL) or rabbitmq.url(secrets, ports, plan.nodes)
+        self.mongodb = given.get(MONGODB_URI) or mongodb.url(secrets, ports, plan.nodes)
         self.http = self._web("http")
         self.tracker = self._web("tracker")
         self.admin_token = given.get("POSTROAD_ADMIN_TOKEN", secrets.admin_token)
@@ -76,10 +76,11 @@ class Wiring:
         """Return the programs of RabbitMQ and MongoDB that the stack runs itself."""
         found: list[Program] = []
         common = (self._state, self._secrets, self._ports, self._inherited)
+        nodes = self._plan.nodes
         if "rabbitmq" in self._plan.only:
-            found += rabbitmq.programs(self._plan.rabbitmq, *common)
+            found += rabbitmq.programs(self._plan.rabbitmq, *common, nodes=nodes)
         if "mongod" in self._plan.only:
-            found += mongodb.programs(self._plan.mongod, *common)
+            found += mongodb.programs(self._plan.mongod, *common, nodes=nodes)
         return found
 
     def services(self, pages: HealthPages) -> list[Program]:
@@ -118,7 +119,7 @@ class Wiring:
             if name in SERVICES
         }
         if self._plan.rabbitmq.source is not Source.GIVEN and "rabbitmq" in runs:
-            metrics["rabbitmq"] = [rabbitmq.metrics_url(self._ports)]
+            metrics["rabbitmq"] = self._broker_metrics()
         smtp, api = "ingress-smtp" in runs, "ingress-http" in runs
         return StackDocument(
             smtp=self._listener("smtp", "starttls") if smtp else None,
@@ -202,8 +203,10 @@ class Wiring:
             if service in self._plan.only
         }
         if self._plan.rabbitmq.source is not Source.GIVEN and "rabbitmq" in self._plan.only:
-            address = rabbitmq.metrics_url(self._ports)
-            targets["rabbitmq"] = [address.removeprefix("http://").partition("/")[0]]
+            targets["rabbitmq"] = [
+                address.removeprefix("http://").partition("/")[0]
+                for address in self._broker_metrics()
+            ]
         return prometheus.program(
             where,
             self._state,
@@ -213,6 +216,9 @@ class Wiring:
             pages=pages,
             interval=self._plan.scrape_seconds,
         )
+
+    def _broker_metrics(self) -> list[str]:
+        return [rabbitmq.metrics_url(self._ports, node) for node in range(self._plan.nodes)]
 
     def _common(self) -> dict[str, str]:
         """Return the settings that every service gets, and that `--env` may replace."""

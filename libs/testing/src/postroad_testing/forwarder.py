@@ -17,6 +17,8 @@ class Forwarder:
         self.port = free_port()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._flows = asyncio.Event()
+        self._flows.set()
 
     @classmethod
     def to(cls, url: str, default_port: int) -> tuple["Forwarder", str]:
@@ -38,6 +40,10 @@ class Forwarder:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def freeze(self) -> None:
+        """Let nothing through any more, and close nothing: as where a server has lost its power."""
+        self._flows.clear()
+
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is None:
@@ -46,7 +52,9 @@ class Forwarder:
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._target)
             try:
-                await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+                await asyncio.gather(
+                    _copy(reader, far_writer, self._flows), _copy(far_reader, writer, self._flows)
+                )
             finally:
                 far_writer.transport.abort()
         except (OSError, asyncio.CancelledError):
@@ -56,8 +64,11 @@ class Forwarder:
             self._tasks.discard(task)
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flows: asyncio.Event
+) -> None:
     while data := await reader.read(_OCTETS):
+        await flows.wait()
         writer.write(data)
         await writer.drain()
     writer.close()

@@ -11,7 +11,13 @@ from postroad_stack import launching
 from postroad_stack.document import StackDocument
 from postroad_stack.errors import StackError
 from postroad_stack.plan import EVERYTHING, Plan
-from postroad_stack.servers.choose import Preference, choose_servers, continued
+from postroad_stack.servers.choose import (
+    Preference,
+    check_cluster,
+    choose_servers,
+    continued,
+    continued_nodes,
+)
 from postroad_stack.servers.prometheus import find_program
 from postroad_stack.state_dir import StateDir
 
@@ -26,6 +32,7 @@ def bring_up(
     preference: Preference,
     only: tuple[str, ...] = EVERYTHING,
     prometheus: bool = False,
+    nodes: int = 1,
     follow: bool,
 ) -> tuple[bool, StackDocument]:
     """Start a stack, or find it running; return whether it was started, and its document.
@@ -37,6 +44,7 @@ def bring_up(
         preference: where servers come from.
         only: names of what to run.
         prometheus: whether Prometheus runs, too.
+        nodes: nodes of RabbitMQ, and members of MongoDB's replica set.
         follow: whether the stack shall end with this process, however that ends.
 
     Raises:
@@ -50,12 +58,15 @@ def bring_up(
             broker, database = choose_servers(
                 environment, continued(state, preference), progress.say
             )
+            nodes = continued_nodes(state, nodes)
+            check_cluster(nodes, broker, database)
             plan = Plan(
                 rabbitmq=broker,
                 mongod=database,
                 environment=environment,
                 replicas=replicas,
                 only=only,
+                nodes=nodes,
                 prometheus=find_program(progress.say) if prometheus else None,
             )
             launching.start(state, plan, follow_parent=follow)

@@ -9,7 +9,7 @@ from postroad_cli.local.options import ambient_settings, counts, servers_option,
 from postroad_cli.local.starting import bring_up, stay_until_interrupted
 from postroad_cli.options import state_dir_option
 from postroad_cli.terminal import echo, echo_json
-from postroad_stack.plan import EVERYTHING, SINK
+from postroad_stack.plan import CLUSTER, EVERYTHING, SINK
 from postroad_stack.servers.choose import Preference
 from postroad_stack.state_dir import StateDir
 
@@ -30,6 +30,7 @@ from postroad_stack.state_dir import StateDir
     help="Run a service N times; may be repeated.",
 )
 @servers_option
+@click.option("--cluster", is_flag=True, help="Run three nodes of RabbitMQ and three of MongoDB.")
 @click.option("--prometheus", is_flag=True, help="Run Prometheus, which reads every process.")
 @click.option("--only", metavar="NAME,…", hidden=True)
 def up(
@@ -42,6 +43,7 @@ def up(
     replicas: dict[str, int],
     servers: str,
     prometheus: bool,
+    cluster: bool,
     only: str | None,
 ) -> None:
     """Start RabbitMQ, MongoDB, every service and a mail sink.
@@ -59,6 +61,7 @@ def up(
         preference=Preference(servers),
         only=runs,
         prometheus=prometheus,
+        nodes=CLUSTER if cluster else 1,
         follow=stay,
     )
     if as_json:

@@ -20,7 +20,7 @@ from postroad_common.metrics import BROKER_CONNECTED, BROKER_CONNECTS, BROKER_LO
 from postroad_common.tasks import BackgroundTasks
 
 CONNECT_TIMEOUT = 5.0  # seconds
-HEARTBEAT = 15  # seconds; a dead peer is noticed after two
+HEARTBEAT = 5  # seconds; a dead peer is noticed after three
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 5.0
 
@@ -29,9 +29,11 @@ _log = structlog.get_logger("broker")
 
 
 class BrokerLink:
-    """Keeps one connection to the first node of `urls` that answers.
+    """Keeps one connection to a node of `urls` that answers.
 
-    `role` names the connection in RabbitMQ's list and in the logs.
+    Each begins with one of them by chance, so that the processes of an installation spread over
+    the nodes; when that does not answer, the next is tried. `role` names the connection in
+    RabbitMQ's list and in the logs.
     """
 
     def __init__(self, urls: str, role: str, *, declare: bool = False) -> None:
@@ -48,6 +50,11 @@ class BrokerLink:
     def is_used(self) -> bool:
         """Whether anything has registered a hook."""
         return bool(self._hooks)
+
+    @property
+    def has_choice(self) -> bool:
+        """Whether there is another node to go to."""
+        return len(self._urls) > 1
 
     def on_connect(self, hook: Hook) -> None:
         """Run `hook(connection)` after each connect; for a link that is up, call `add` instead."""
@@ -103,7 +110,7 @@ class BrokerLink:
 
     async def _run(self) -> None:
         pause = _FIRST_PAUSE
-        attempt = 0
+        attempt = random.randrange(len(self._urls))
         while True:
             url = self._urls[attempt % len(self._urls)]
             attempt += 1

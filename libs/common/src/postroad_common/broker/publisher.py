@@ -43,6 +43,7 @@ class Publisher:
         self._channel: RawChannel | None = None
         self._connection: AbstractConnection | None = None
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._heard = 0.0  # when the last confirm came
         link.on_connect(self._attach)
 
     async def _attach(self, connection: AbstractConnection) -> None:
@@ -90,11 +91,13 @@ class Publisher:
         began = time.perf_counter()
         with _counted(), _translated(where):
             channel = self._open_channel()
-            async with asyncio.timeout(timeout), self._slots:
-                async with channel.lock:
-                    confirmation = await _send(channel, one, headers)
-                await confirmation
-        PUBLISH_SECONDS.observe(time.perf_counter() - began)
+            with self._suspecting(began):
+                async with asyncio.timeout(timeout), self._slots:
+                    async with channel.lock:
+                        confirmation = await _send(channel, one, headers)
+                    await confirmation
+        self._heard = time.perf_counter()
+        PUBLISH_SECONDS.observe(self._heard - began)
 
     async def publish_many(
         self, publications: Iterable[Publication | tuple[str, str, bytes]]
@@ -122,12 +125,13 @@ class Publisher:
         try:
             with _translated("one of several messages"):
                 channel = self._open_channel()
-                async with asyncio.timeout(PUBLISH_TIMEOUT), self._slots:
-                    async with channel.lock:
-                        for one in wanted:
-                            confirmations.append(await _send(channel, one, None))  # noqa: PERF401
-                    if confirmations:
-                        await asyncio.wait(confirmations)
+                with self._suspecting(began):
+                    async with asyncio.timeout(PUBLISH_TIMEOUT), self._slots:
+                        async with channel.lock:
+                            for one in wanted:
+                                confirmations.append(await _send(channel, one, None))  # noqa: PERF401
+                        if confirmations:
+                            await asyncio.wait(confirmations)
         except BrokerAway as error:
             trouble = error
         finally:
@@ -137,11 +141,26 @@ class Publisher:
         missing = BrokerAway("not published") if trouble is None else trouble
         failures += [missing] * (len(wanted) - len(failures))
         if wanted and not any(failures):
-            PUBLISH_SECONDS.observe(time.perf_counter() - began)
+            self._heard = time.perf_counter()
+            PUBLISH_SECONDS.observe(self._heard - began)
         for failure in failures:
             if failure is not None:
                 _count(failure)
         return failures
+
+    @contextlib.contextmanager
+    def _suspecting(self, began: float) -> Iterator[None]:
+        """Leave a node that has confirmed nothing since `began` when a confirm is overdue.
+
+        It has vanished without closing (power, network): heartbeats would take longer to tell.
+        Where there is no other node, leaving it would help nobody.
+        """
+        try:
+            yield
+        except TimeoutError:
+            if self._heard < began and self._link.has_choice:
+                self._link.renew("this node does not confirm any more")
+            raise
 
     def _open_channel(self) -> RawChannel:
         channel = self._channel

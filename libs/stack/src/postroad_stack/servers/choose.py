@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 
+from postroad_stack.errors import StackError
 from postroad_stack.plan import Plan, ServerChoice, Source
 from postroad_stack.servers import debian, docker_engine, mongod_wheel
 from postroad_stack.state_dir import StateDir
@@ -42,6 +43,37 @@ def continued(state: StateDir, preference: Preference) -> Preference:
     if Source.DOCKER in sources:
         return Preference.DOCKER
     return Preference.LOCAL if Source.PROGRAM in sources else preference
+
+
+def continued_nodes(state: StateDir, wanted: int) -> int:
+    """Return how many nodes the servers of a state dir have, or `wanted` where it has no data.
+
+    Raises:
+        StackError: more are wanted than its data were made for.
+    """
+    try:
+        before = Plan.model_validate_json(state.plan.read_bytes()).nodes
+    except (OSError, ValueError):
+        return wanted
+    if wanted > before:
+        raise StackError(
+            f"the data in {state.root} are those of {before} node",
+            advice="choose another folder with --state-dir, or remove it with down --wipe",
+        )
+    return before
+
+
+def check_cluster(nodes: int, *choices: ServerChoice) -> None:
+    """Refuse several nodes of servers that are not run from a program of this machine.
+
+    Raises:
+        StackError: one is given by URL, or comes from Docker.
+    """
+    if nodes > 1 and any(choice.source is not Source.PROGRAM for choice in choices):
+        raise StackError(
+            "a cluster is made of programs of this machine only",
+            advice="use --servers local, and give no URL",
+        )
 
 
 def choose_servers(

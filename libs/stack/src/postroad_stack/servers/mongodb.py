@@ -1,11 +1,12 @@
-"""MongoDB as a private one-node replica set: its command line, its set-up, its readiness.
+"""MongoDB as a private replica set, of one node or several: command line, set-up, readiness.
 
 A replica set, because transactions, change streams and majority write concern need one. Works for
 MongoDB 6 to 8. The product's own use of the database is in `postroad_common.store`; here is only
 the administration that brings a new server up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -24,6 +25,7 @@ _SET = "postroad"
 _PATIENCE = 90.0
 _GRACE = 30.0
 _TRY_MS = 3000
+_ELECTING = "the replica set is electing its primary"
 
 # Server error codes (src/mongo/base/error_codes.yml).
 _UNAUTHORIZED = 13
@@ -33,13 +35,18 @@ _NOT_YET_INITIALIZED = 94
 _USER_EXISTS = 51003
 
 
-def url(secrets: Secrets, ports: PortBook) -> str:
+def url(secrets: Secrets, ports: PortBook, nodes: int = 1) -> str:
     """Return the URL of the stack's own database, with the database in its path."""
     password = quote(secrets.database_password, safe="")
+    hosts = ",".join(f"127.0.0.1:{port}" for port in _ports(ports, nodes))
     return (
-        f"mongodb://{secrets.database_user}:{password}@127.0.0.1:{ports.port('mongodb')}"
+        f"mongodb://{secrets.database_user}:{password}@{hosts}"
         f"/{DATABASE}?authSource=admin&replicaSet={_SET}"
     )
+
+
+def _ports(ports: PortBook, nodes: int) -> list[int]:
+    return [ports.port(f"mongodb.{node}" if node else "mongodb") for node in range(nodes)]
 
 
 def programs(
@@ -48,68 +55,75 @@ def programs(
     secrets: Secrets,
     ports: PortBook,
     inherited: Mapping[str, str],
+    *,
+    nodes: int = 1,
 ) -> list[Program]:
-    """Return the server; nothing when the database was given by URL."""
+    """Return the members of the set; nothing when the database was given by URL."""
     if choice.source is Source.GIVEN:
         return []
-    port = ports.port("mongodb")
-    data = state.mongodb / "data"
-    data.mkdir(exist_ok=True, mode=0o700)
-    key = state.mongodb / "key"
-    write_atomically(key, secrets.database_key)
-    image = choice.where if choice.source is Source.DOCKER else None
-    env = {name: inherited[name] for name in ("PATH", "LANG", "LC_ALL") if name in inherited}
-    env["HOME"] = str(state.mongodb)
-    if choice.library_path is not None:
-        env["LD_LIBRARY_PATH"] = choice.library_path
-
-    async def ready() -> None:
-        await ensure_replica_set(port, secrets)
-
-    return [
-        Program(
-            name="mongod",
-            argv=(
-                "mongod" if image else choice.where,
-                *("--bind_ip", "127.0.0.1"),
-                *("--port", str(port)),
-                *("--dbpath", str(data)),
-                *("--replSet", _SET),
-                *("--keyFile", str(key)),
-                *("--wiredTigerCacheSizeGB", "0.5"),
-                *("--oplogSize", "512"),
-                *("--setParameter", "diagnosticDataCollectionEnabled=false"),
-                "--nounixsocket",
-                "--quiet",
-            ),
-            env=env,
-            log=state.log_of("mongod"),
-            ready=ready,
-            patience=_PATIENCE,
-            grace=_GRACE,
-            folder=state.mongodb,
-            image=image,
+    members = _ports(ports, nodes)
+    found = []
+    for node, port in enumerate(members):
+        folder = state.mongodb / f"node{node}" if node else state.mongodb
+        folder.mkdir(exist_ok=True, mode=0o700)
+        data = folder / "data"
+        data.mkdir(exist_ok=True, mode=0o700)
+        key = folder / "key"
+        write_atomically(key, secrets.database_key)
+        image = choice.where if choice.source is Source.DOCKER else None
+        env = {name: inherited[name] for name in ("PATH", "LANG", "LC_ALL") if name in inherited}
+        env["HOME"] = str(folder)
+        if choice.library_path is not None:
+            env["LD_LIBRARY_PATH"] = choice.library_path
+        found.append(
+            Program(
+                name="mongod",
+                replica=node,
+                argv=(
+                    "mongod" if image else choice.where,
+                    *("--bind_ip", "127.0.0.1"),
+                    *("--port", str(port)),
+                    *("--dbpath", str(data)),
+                    *("--replSet", _SET),
+                    *("--keyFile", str(key)),
+                    *("--wiredTigerCacheSizeGB", "0.5" if nodes == 1 else "0.25"),
+                    *("--oplogSize", "512"),
+                    *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+                    "--nounixsocket",
+                    "--quiet",
+                ),
+                env=env,
+                log=state.log_of(f"mongod.{node}" if node else "mongod"),
+                ready=partial(ensure_replica_set, members, node, secrets),
+                patience=_PATIENCE,
+                grace=_GRACE,
+                folder=folder,
+                image=image,
+            )
         )
-    ]
+    return found
 
 
-async def ensure_replica_set(port: int, secrets: Secrets) -> None:
-    """Make the server a one-node replica set with our user, whatever of it is there already.
+async def ensure_replica_set(members: Sequence[int], node: int, secrets: Secrets) -> None:
+    """Make the servers on these ports a replica set with our user, whatever is there already.
+
+    The first makes it, and is its primary unless it was away; the others wait to be taken in.
 
     Raises:
-        NotReadyError: it does not answer, or is not primary yet.
+        NotReadyError: `node` does not answer, or is neither primary nor secondary yet.
     """
     user, password = secrets.database_user, secrets.database_password
+    port = members[node]
     try:
         async with _client(port, username=user, password=password) as client:
             try:
-                await _ensure_primary(client, port)
+                await _ensure_member(client, members, node)
             except OperationFailure as error:
-                if error.code != _AUTHENTICATION_FAILED:
+                if error.code != _AUTHENTICATION_FAILED or node:
                     raise
-                await _first_start(port, user, password)
+                await _first_start(members, user, password)
     except PyMongoError as error:
-        raise NotReadyError(f"the database is not primary yet: {_first_line(error)}") from None
+        raise NotReadyError(f"the database is not ready yet: {_first_line(error)}") from None
 
 
 async def check_database(address: str) -> None:
@@ -127,18 +141,18 @@ async def check_database(address: str) -> None:
         raise NotReadyError(f"the database does not let us in: {_first_line(error)}") from None
 
 
-async def _first_start(port: int, user: str, password: str) -> None:
+async def _first_start(members: Sequence[int], user: str, password: str) -> None:
     """Initiate the set and make the user, by the exception that a server without users grants."""
-    async with _client(port) as client:
+    async with _client(members[0]) as client:
         try:
-            await _ensure_primary(client, port)
+            await _ensure_member(client, members, 0)
         except OperationFailure as error:
             if error.code not in {_UNAUTHORIZED, _NOT_YET_INITIALIZED}:
                 raise
-            await _initiate(client, port)
+            await _initiate(client, members)
         hello = await client.admin.command("hello")
         if not hello.get("isWritablePrimary"):
-            raise NotReadyError("the replica set is electing its primary")
+            raise NotReadyError(_ELECTING)
         try:
             await client.admin.command("createUser", user, pwd=password, roles=["root"])
         except OperationFailure as error:
@@ -146,27 +160,36 @@ async def _first_start(port: int, user: str, password: str) -> None:
                 raise
 
 
-async def _initiate(client: AsyncMongoClient[dict[str, Any]], port: int) -> None:
-    member = {"_id": 0, "host": f"127.0.0.1:{port}"}
+async def _initiate(client: AsyncMongoClient[dict[str, Any]], members: Sequence[int]) -> None:
+    found = [
+        # The first is elected at the start, since only there the user can be made.
+        {"_id": node, "host": f"127.0.0.1:{port}", "priority": 1 if node else 2}
+        for node, port in enumerate(members)
+    ]
     try:
-        await client.admin.command("replSetInitiate", {"_id": _SET, "members": [member]})
+        await client.admin.command("replSetInitiate", {"_id": _SET, "members": found})
     except OperationFailure as error:
         if error.code != _ALREADY_INITIALIZED:
             raise
 
 
-async def _ensure_primary(client: AsyncMongoClient[dict[str, Any]], port: int) -> None:
-    answer = await client.admin.command("replSetGetConfig")
-    config = answer["config"]
-    host = f"127.0.0.1:{port}"
-    if [member["host"] for member in config["members"]] != [host]:
-        # The port was chosen anew: the set knows this node by its old address and must be told.
-        config["members"][0]["host"] = host
-        config["version"] += 1
-        await client.admin.command("replSetReconfig", config, force=True)
+async def _ensure_member(
+    client: AsyncMongoClient[dict[str, Any]], members: Sequence[int], node: int
+) -> None:
+    if len(members) == 1:
+        answer = await client.admin.command("replSetGetConfig")
+        config = answer["config"]
+        host = f"127.0.0.1:{members[0]}"
+        if [member["host"] for member in config["members"]] != [host]:
+            # The port was chosen anew: the set knows this node by its old address.
+            config["members"][0]["host"] = host
+            config["version"] += 1
+            await client.admin.command("replSetReconfig", config, force=True)
+    elif node == 0:
+        await client.admin.command("replSetGetConfig")  # says where there is none yet
     hello = await client.admin.command("hello")
-    if not hello.get("isWritablePrimary"):
-        raise NotReadyError("the replica set is electing its primary")
+    if not (hello.get("isWritablePrimary") or (len(members) > 1 and hello.get("secondary"))):
+        raise NotReadyError(_ELECTING)
 
 
 def _client(

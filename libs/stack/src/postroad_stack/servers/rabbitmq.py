@@ -5,6 +5,7 @@ on loopback only. Works for RabbitMQ 3.10 to 4.x.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -35,15 +36,29 @@ _SAVE_REGISTER = (
 )
 
 
-def url(secrets: Secrets, ports: PortBook) -> str:
-    """Return the AMQP URL of the stack's own broker."""
+def url(secrets: Secrets, ports: PortBook, nodes: int = 1) -> str:
+    """Return the AMQP URLs of the nodes of the stack's own broker, separated by commas."""
+    return ",".join(_url(secrets, ports, node) for node in range(nodes))
+
+
+def _url(secrets: Secrets, ports: PortBook, node: int) -> str:
     password = quote(secrets.broker_password, safe="")
-    return f"amqp://{secrets.broker_user}:{password}@127.0.0.1:{ports.port('amqp')}/"
+    port = ports.port(_named("amqp", node))
+    return f"amqp://{secrets.broker_user}:{password}@127.0.0.1:{port}/"
 
 
-def metrics_url(ports: PortBook) -> str:
-    """Return where the stack's own broker shows its Prometheus metrics."""
-    return f"http://127.0.0.1:{ports.port('amqp-metrics')}/metrics"
+def metrics_url(ports: PortBook, node: int = 0) -> str:
+    """Return where a node of the stack's own broker shows its Prometheus metrics."""
+    return f"http://127.0.0.1:{ports.port(_named('amqp-metrics', node))}/metrics"
+
+
+def _named(name: str, node: int) -> str:
+    """Return the name of something that each node has; the first has it without a number."""
+    return f"{name}.{node}" if node else name
+
+
+def _node_name(node: int) -> str:
+    return f"postroad{node or ''}@localhost"
 
 
 def programs(
@@ -52,62 +67,78 @@ def programs(
     secrets: Secrets,
     ports: PortBook,
     inherited: Mapping[str, str],
+    *,
+    nodes: int = 1,
 ) -> list[Program]:
-    """Return the broker and its name daemon; nothing when the broker was given by URL."""
+    """Return the nodes of the broker and their name daemon; nothing when it was given by URL."""
     if choice.source is Source.GIVEN:
         return []
-    folder = state.rabbitmq
     image = choice.where if choice.source is Source.DOCKER else None
-    _write_files(folder, secrets, ports)
-    env = _environment(folder, ports, inherited)
-    arguments = f"{_CALM} {_SAVE_REGISTER} -kernel inet_dist_use_interface {{127,0,0,1}}"
     found = []
     if image is None:
-        # The node would start a daemon that outlives it; a supervised one ends with the stack.
-        arguments += " -start_epmd false"
-        found.append(_name_daemon(state, ports, env))
-    env["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"] = arguments
-    address = url(secrets, ports)
-
-    async def ready() -> None:
-        await check_broker(address)
-
-    found.append(
-        Program(
-            name="rabbitmq",
-            argv=("rabbitmq-server",) if image else (choice.where,),
-            env=env,
-            log=state.log_of("rabbitmq"),
-            ready=ready,
-            patience=_PATIENCE,
-            grace=_GRACE,
-            folder=folder,
-            image=image,
+        found.append(
+            _name_daemon(state, ports, _environment(state.rabbitmq, ports, inherited, node=0))
         )
-    )
+    for node in range(nodes):
+        folder = state.rabbitmq / f"node{node}" if node else state.rabbitmq
+        folder.mkdir(exist_ok=True, mode=0o700)
+        _write_files(folder, secrets, ports, node=node, nodes=nodes)
+        env = _environment(folder, ports, inherited, node=node)
+        arguments = f"{_CALM} {_SAVE_REGISTER} -kernel inet_dist_use_interface {{127,0,0,1}}"
+        if image is None:
+            # The node would start a daemon that outlives it; a supervised one ends with the stack.
+            arguments += " -start_epmd false"
+        env["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"] = arguments
+        found.append(
+            Program(
+                name="rabbitmq",
+                replica=node,
+                argv=("rabbitmq-server",) if image else (choice.where,),
+                env=env,
+                log=state.log_of(_named("rabbitmq", node)),
+                ready=partial(check_broker, _url(secrets, ports, node)),
+                patience=_PATIENCE * nodes,
+                grace=_GRACE,
+                folder=folder,
+                image=image,
+            )
+        )
     return found
 
 
-async def check_broker(address: str) -> None:
-    """Return when a broker lets us in at this URL.
+def has_data(state: StateDir, node: int) -> bool:
+    """Tell whether a node has run before, and knows its cluster."""
+    folder = state.rabbitmq / f"node{node}" if node else state.rabbitmq
+    return any((folder / "data").glob("*"))
+
+
+async def check_broker(addresses: str) -> None:
+    """Return when a broker lets us in at this URL, or at one of several, separated by commas.
 
     Raises:
-        NotReadyError: it does not answer, or refuses the login.
+        NotReadyError: none answers, or they refuse the login.
     """
-    try:
-        connection = await aio_pika.connect(address, timeout=_TRY)
-        await connection.close()
-    except (OSError, AMQPException, TimeoutError) as error:
-        raise NotReadyError(f"the broker does not let us in yet: {error}") from None
+    reasons = []
+    for address in addresses.split(","):
+        try:
+            connection = await aio_pika.connect(address.strip(), timeout=_TRY)
+            await connection.close()
+        except (OSError, AMQPException, TimeoutError, ValueError) as error:
+            reasons.append(str(error) or type(error).__name__)
+        else:
+            return
+    raise NotReadyError(f"the broker does not let us in yet: {'; '.join(reasons)}")
 
 
-def _environment(folder: Path, ports: PortBook, inherited: Mapping[str, str]) -> dict[str, str]:
+def _environment(
+    folder: Path, ports: PortBook, inherited: Mapping[str, str], *, node: int
+) -> dict[str, str]:
     return {
         **{name: inherited[name] for name in ("PATH", "LANG", "LC_ALL") if name in inherited},
         "HOME": str(folder),
-        "RABBITMQ_NODENAME": "postroad@localhost",
-        "RABBITMQ_NODE_PORT": str(ports.port("amqp")),
-        "RABBITMQ_DIST_PORT": str(ports.port("amqp-distribution")),
+        "RABBITMQ_NODENAME": _node_name(node),
+        "RABBITMQ_NODE_PORT": str(ports.port(_named("amqp", node))),
+        "RABBITMQ_DIST_PORT": str(ports.port(_named("amqp-distribution", node))),
         "RABBITMQ_MNESIA_BASE": str(folder / "data"),
         "RABBITMQ_LOG_BASE": str(folder / "log"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
@@ -122,15 +153,15 @@ def _environment(folder: Path, ports: PortBook, inherited: Mapping[str, str]) ->
     }
 
 
-def _write_files(folder: Path, secrets: Secrets, ports: PortBook) -> None:
+def _write_files(folder: Path, secrets: Secrets, ports: PortBook, *, node: int, nodes: int) -> None:
     for name in ("data", "log"):
         (folder / name).mkdir(exist_ok=True, mode=0o700)
     write_atomically(
         folder / "rabbitmq.conf",
         f"""\
-listeners.tcp.1 = 127.0.0.1:{ports.port("amqp")}
+listeners.tcp.1 = 127.0.0.1:{ports.port(_named("amqp", node))}
 prometheus.tcp.ip = 127.0.0.1
-prometheus.tcp.port = {ports.port("amqp-metrics")}
+prometheus.tcp.port = {ports.port(_named("amqp-metrics", node))}
 default_user = {secrets.broker_user}
 default_pass = {secrets.broker_password}
 log.file = false
@@ -139,7 +170,8 @@ log.console.level = info
 log.connection.level = error
 raft.wal_max_size_bytes = 67108864
 disk_free_limit.absolute = 256MB
-""",
+"""
+        + (_cluster(nodes) if nodes > 1 else ""),
     )
     write_atomically(folder / "enabled_plugins", f"[{','.join(PLUGINS)}].\n")
     write_atomically(folder / "advanced.config", "[].\n")
@@ -148,6 +180,22 @@ disk_free_limit.absolute = 256MB
     if not cookie.exists():
         write_atomically(cookie, secrets.erlang_cookie)
         cookie.chmod(0o400)
+
+
+def _cluster(nodes: int) -> str:
+    """Return what makes a node join the others; a vanished one is noticed within seconds."""
+    names = "".join(
+        f"cluster_formation.classic_config.nodes.{node + 1} = {_node_name(node)}\n"
+        for node in range(nodes)
+    )
+    return f"""\
+cluster_formation.peer_discovery_backend = classic_config
+{names}\
+cluster_partition_handling = pause_minority
+queue_leader_locator = balanced
+net_ticktime = 8
+heartbeat = 5
+"""
 
 
 def _name_daemon(state: StateDir, ports: PortBook, env: Mapping[str, str]) -> Program:
