@@ -4,7 +4,8 @@ import asyncio
 import base64
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 
 import aio_pika
 import pytest
@@ -14,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from yarl import URL
 
 from postroad_common.broker import BrokerLink, Consumer, EventWriter, Publisher, topology
-from postroad_common.mail.identifiers import id_time
+from postroad_common.errors import StoreAway
+from postroad_common.mail.identifiers import id_time, new_id
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.schemas.events import Event, EventBatch, EventName
@@ -22,12 +24,13 @@ from postroad_common.schemas.features import Features
 from postroad_common.schemas.framing import decode, encode
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_common.schemas.returns import SUPPRESSION, DeliveryFailure
-from postroad_common.schemas.submission import Submission
+from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.archive import NotKept
 from postroad_common.store.database import Database
 from postroad_common.store.domains import RETURN_PATH, DkimKey
 from postroad_common.store.suppressions import Suppression
 from postroad_common.tokens import Keyring, LinkSigner
+from postroad_testing.forwarder import Forwarder
 from postroad_testing.pace import timed
 from postroad_testing.waiting import until
 from postroad_transformer.archive import Archive
@@ -36,6 +39,7 @@ from postroad_transformer.composing.rules import Rules
 from postroad_transformer.handler import SUSPICIOUS, Dependencies, Transformer
 from postroad_transformer.lookups.images import ImageStore
 from postroad_transformer.lookups.signing_keys import SigningKeys
+from postroad_transformer.lookups.snapshot import SuppressionSnapshot
 from postroad_transformer.lookups.suppressions import SuppressionCheck
 from postroad_transformer.publishing import GROUPS_AT_ONCE, Policy
 from postroad_transformer.templates import TemplateMaker
@@ -67,12 +71,13 @@ class Road:
         self.publisher = Publisher(self.outgoing)
         self.events = EventWriter(self.publisher)
         self.workers = WorkerPool()
+        self.snapshot = SuppressionSnapshot(database.suppressions)
         needs = Dependencies(
             self.publisher,
             self.events,
             database.bodies,
             SigningKeys(database.domains),
-            SuppressionCheck(database.suppressions),
+            SuppressionCheck(database.suppressions, self.snapshot),
             ImageStore(database.images),
             Archive(self.publisher, database.archive, database.bodies, 7.0),
             self.workers,
@@ -441,12 +446,16 @@ async def test_delayed_mail_carries_the_time_before_which_it_must_not_leave(
 
 
 async def test_without_the_database_small_mail_flows_and_large_mail_waits(
-    amqp_url: str, make_submission: Make
+    amqp_url: str, mongodb_uri: str, make_submission: Make
 ):
-    database = Database("mongodb://127.0.0.1:1/none", patience=0.3)
+    line, uri = Forwarder.to(mongodb_uri, 27017)
+    await line.open()
+    database = Database(_direct(uri), patience=1.0)
     road = Road(amqp_url, database)
     await road.start()
     try:
+        await until(lambda: _is_done(road.snapshot.reload))
+        await line.close()
         lost = {"file": "0" * 24, "size": 9}
         waiting = make_submission(body=lost)
         await road.submit(waiting)
@@ -459,6 +468,49 @@ async def test_without_the_database_small_mail_flows_and_large_mail_waits(
         await road.stop()
         await database.close()
     assert await road.depth(topology.ACCEPTED.name) == 1
+
+
+async def test_mail_that_may_be_suppressed_waits_until_the_database_is_back(
+    amqp_url: str, mongodb_uri: str, make_submission: Make
+):
+    line, uri = Forwarder.to(mongodb_uri, 27017)
+    await line.open()
+    database = Database(_direct(uri), patience=1.0)
+    road = Road(amqp_url, database)
+    await road.start()
+    try:
+        unwilling = make_submission(recipients=(Recipient(id=new_id(), address="No@x.test"),))
+        entry = Suppression(unwilling.account, "no@x.test", "asked", "unsubscribe", 1.0, None)
+        await until(lambda: _is_done(partial(database.suppressions.add, [entry])))
+        await until(lambda: _is_done(road.snapshot.reload))
+        await line.close()
+        await road.submit(unwilling)
+        willing = make_submission()
+        await road.submit(willing)
+        ((message, _),) = await road.outbound(1)
+        assert message.submission == willing.id
+        await road.told(1)
+        await line.open()
+        (event,) = await road.told(1)
+        assert event.event is EventName.SUPPRESSED
+        assert event.message == unwilling.recipients[0].id
+    finally:
+        await road.stop()
+        await database.close()
+        await line.close()
+
+
+def _direct(uri: str) -> str:
+    """Return `uri` so that the client asks no member of the replica set for the others."""
+    return re.sub(r"replicaSet=\w+", "directConnection=true", uri)
+
+
+async def _is_done(act: Callable[[], Awaitable[None]]) -> bool:
+    try:
+        await act()
+    except StoreAway:
+        return False
+    return True
 
 
 class Line:

@@ -1,9 +1,13 @@
-"""Look-ups while the database is away: mail goes on, and what was skipped is counted."""
+"""Look-ups while the database is away: mail goes on unless it may be suppressed."""
+
+import time
 
 from prometheus_client import REGISTRY
 
 from postroad_common.store import Database
+from postroad_common.store.suppressions import Addressed, Suppression
 from postroad_transformer.lookups.signing_keys import SigningKeys
+from postroad_transformer.lookups.snapshot import PAGE, SuppressionSnapshot
 from postroad_transformer.lookups.suppressions import SuppressionCheck
 
 NOWHERE = "mongodb://127.0.0.1:9/postroad?serverSelectionTimeoutMS=50"
@@ -14,15 +18,67 @@ def skipped(lookup: str) -> float:
     return REGISTRY.get_sample_value(name, {"lookup": lookup}) or 0.0
 
 
-async def test_addresses_that_are_not_checked_are_counted_also_while_the_database_is_left_alone():
-    database = Database(NOWHERE, patience=0.2)
+def doubted() -> float:
+    name = "postroad_transformer_suppression_doubts_total"
+    return REGISTRY.get_sample_value(name) or 0.0
+
+
+def suppression(address: str, list_name: str = "") -> Suppression:
+    return Suppression("acme", address, "asked", "unsubscribe", time.time(), None, list=list_name)
+
+
+async def test_without_the_database_only_mail_that_may_be_suppressed_is_in_doubt(
+    mongodb_uri: str,
+):
+    present, away = Database(mongodb_uri), Database(NOWHERE, patience=0.2)
     try:
-        check = SuppressionCheck(database.suppressions)
-        before = skipped("suppressions")
-        assert await check.find_many([("acme", "a@x.test"), ("acme", "b@x.test")]) == {}
-        assert skipped("suppressions") == before + 2
-        assert await check.find_many([("acme", "c@x.test")]) == {}
-        assert skipped("suppressions") == before + 3
+        await present.suppressions.add(
+            [suppression("a@x.test"), suppression("@y.test"), suppression("b@x.test", "news")]
+        )
+        snapshot = SuppressionSnapshot(present.suppressions)
+        check = SuppressionCheck(away.suppressions, snapshot)
+        clear = [
+            Addressed("acme", "c@x.test"),
+            Addressed("other", "a@x.test"),
+            Addressed("acme", "b@x.test"),
+            Addressed("acme", "b@x.test", "offers"),
+        ]
+        unclear = [
+            Addressed("acme", "a@x.test"),
+            Addressed("acme", "a@x.test", "news"),
+            Addressed("acme", "any@y.test"),
+            Addressed("acme", "b@x.test", "news"),
+        ]
+        findings = await check.find_many([*clear, *unclear])
+        assert findings.doubt == {*clear, *unclear}  # nothing is known yet
+        await snapshot.reload()
+        before = doubted(), skipped("suppressions")
+        findings = await check.find_many([*clear, *unclear])
+        assert (findings.suppressed, findings.doubt) == ({}, set(unclear))
+        assert (doubted(), skipped("suppressions")) == (before[0] + 4, before[1] + 8)
+        await present.suppressions.add([suppression("c@x.test")])
+        await snapshot.refresh()
+        assert (await check.find_many(clear)).doubt == {clear[0]}
+    finally:
+        await present.close()
+        await away.close()
+
+
+async def test_snapshot_knows_all_entries_of_a_long_list_and_forgets_those_that_were_removed(
+    mongodb_uri: str,
+):
+    database = Database(mongodb_uri)
+    try:
+        addresses = [f"u{number}@x.test" for number in range(PAGE + 10)]
+        await database.suppressions.add(map(suppression, addresses))
+        snapshot = SuppressionSnapshot(database.suppressions)
+        await snapshot.reload()
+        assert all(snapshot.may_be_suppressed(Addressed("acme", one)) for one in addresses)
+        strangers = [Addressed("acme", f"v{number}@z.test") for number in range(2000)]
+        assert sum(map(snapshot.may_be_suppressed, strangers)) < 20
+        await database.suppressions.remove("acme", addresses[0])
+        await snapshot.reload()
+        assert not snapshot.may_be_suppressed(Addressed("acme", addresses[0]))
     finally:
         await database.close()
 

@@ -124,9 +124,12 @@ class Transformer:
         for job in jobs:
             head = bytes(job.body[:MAX_HEADER])
             job.list = list_of(job.submission, head, offered=offered)
-        suppressed = await self._needs.suppressions.find_many(
+        findings = await self._needs.suppressions.find_many(
             _addressed(job, recipient) for job in jobs for recipient in job.submission.recipients
         )
+        suppressed = findings.suppressed
+        if findings.doubt:
+            jobs = await _without_doubt(jobs, findings.doubt)
         for job in jobs:
             domain = peek_sender_domain(bytes(job.body[:MAX_HEADER]))
             job.sender = None if domain is None else (job.submission.account, domain)
@@ -284,6 +287,18 @@ class Transformer:
         if template.body_size > IN_THREAD:  # it hashes the body
             return await asyncio.to_thread(Composer, template, links, keys, now)
         return Composer(template, links, keys, now)
+
+
+async def _without_doubt(jobs: Sequence[_Job], doubt: frozenset[Addressed]) -> list[_Job]:
+    """Return the jobs that go on; those with a recipient in `doubt` wait for the database."""
+    clear = []
+    for job in jobs:
+        if any(_addressed(job, recipient) in doubt for recipient in job.submission.recipients):
+            text = "a recipient may be suppressed, and the database is away"
+            await job.delivery.retry(RequeueReason.DEPENDENCY_AWAY, text)
+        else:
+            clear.append(job)
+    return clear
 
 
 async def _retry_or_bury(delivery: Delivery, reason: str) -> None:

@@ -11,6 +11,7 @@ from postroad_transformer.composing.rules import Rules
 from postroad_transformer.handler import Dependencies, Transformer
 from postroad_transformer.lookups.images import ImageStore
 from postroad_transformer.lookups.signing_keys import SigningKeys
+from postroad_transformer.lookups.snapshot import SuppressionSnapshot
 from postroad_transformer.lookups.suppressions import SuppressionCheck
 from postroad_transformer.publishing import Policy
 from postroad_transformer.settings import Settings
@@ -41,12 +42,13 @@ async def build(context: ServiceContext[Settings]) -> None:
         context.publisher, database.archive, database.bodies, context.settings.archive_days
     )
     workers = WorkerPool()
+    snapshot = SuppressionSnapshot(database.suppressions)
     dependencies = Dependencies(
         publisher=context.publisher,
         events=context.events,
         bodies=database.bodies,
         keys=SigningKeys(database.domains),
-        suppressions=SuppressionCheck(database.suppressions),
+        suppressions=SuppressionCheck(database.suppressions, snapshot),
         images=ImageStore(database.images),
         archive=archive,
         workers=workers,
@@ -62,6 +64,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         parallel=4,
         ends_later=True,
     )
+    context.spawn(snapshot.run(), "suppressions")
     await consumer.start(transformer.transform)
     context.on_drain(consumer.stop)
     context.on_drain(transformer.close)

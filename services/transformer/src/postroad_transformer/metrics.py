@@ -16,10 +16,15 @@ TEMPLATE_SECONDS = histogram(
     "Time to make the template of a submission",
     (0.0005, 0.001, 0.002, 0.005, 0.02, 0.1, 0.5, 2.0),
 )
+DOUBTED = counter(
+    "postroad_transformer_suppression_doubts_total",
+    "Mails that were held, once for each look, because they may be suppressed and MongoDB was away",
+)
 SKIPPED = counter(
     "postroad_transformer_lookups_skipped_total",
-    "What was not looked up or stored because MongoDB was away: addresses that were not checked "
-    "against the suppression list, sender domains signed for with the keys at hand, images",
+    "What was not looked up or stored because MongoDB was away: addresses that were checked "
+    "by the snapshot of the suppression list, sender domains signed for with the keys at hand, "
+    "images",
     {"lookup": ("suppressions", "keys", "images")},
 )
 ARCHIVED = counter("postroad_transformer_archived_total", "Entries handed to the archive")

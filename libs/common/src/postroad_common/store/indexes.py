@@ -109,6 +109,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("account", ASCENDING), ("domain", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("account", ASCENDING), ("kind", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("account", ASCENDING), ("list", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("created", ASCENDING)]),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=0),
     ],
     "marks": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],

@@ -6,7 +6,7 @@ and list the stronger kind stays, until the later of their ends.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -85,7 +85,7 @@ class Suppressions:
         self, wanted: Iterable[Addressed], now: float | None = None
     ) -> dict[Addressed, Suppression]:
         """Return for each of `wanted` that is suppressed the strongest entry."""
-        keys = {mail: _keys(mail) for mail in wanted}
+        keys = {mail: names_of(mail) for mail in wanted}
         if not keys:
             return {}
         moment = time.time() if now is None else now
@@ -132,6 +132,18 @@ class Suppressions:
         return [_read(document) async for document in cursor.sort("_id", 1).limit(limit)]
 
     @guarded
+    async def names(self, *, after: str = "", limit: int) -> Sequence[str]:
+        """Return names (`names_of`) of entries of all accounts after `after`, in their order."""
+        cursor = self._suppressions.find({"_id": {"$gt": after}}, {"_id": 1})
+        return [document["_id"] async for document in cursor.sort("_id", 1).limit(limit)]
+
+    @guarded
+    async def names_since(self, created: float) -> Sequence[str]:
+        """Return the names of the entries made since `created` (Unix seconds)."""
+        cursor = self._suppressions.find({"created": {"$gte": created}}, {"_id": 1})
+        return [document["_id"] async for document in cursor]
+
+    @guarded
     async def get(self, account: str, address: str, list_name: str = "") -> Suppression | None:
         """Return the entry of one address, for all mail or for one list."""
         found = await self._suppressions.find_one({"_id": _id(account, address, list_name)})
@@ -148,8 +160,8 @@ class Suppressions:
         return result.deleted_count > 0
 
 
-def _keys(mail: Addressed) -> tuple[str, ...]:
-    """Return the ids of the entries that hold for the mail."""
+def names_of(mail: Addressed) -> tuple[str, ...]:
+    """Return the names of the entries that hold for the mail, with its account."""
     domain = f"@{mail.address.rpartition('@')[2]}"
     wide = (_id(mail.account, mail.address), _id(mail.account, domain))
     if not mail.list:
