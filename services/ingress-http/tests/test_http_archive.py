@@ -149,7 +149,7 @@ async def test_mail_is_sent_again_with_its_settings(api: httpx.AsyncClient, site
     await site.empty()
     one, message = await keep(
         site, features=Features(inlinecss=True, bouncetracking=True), tags=("a", "b"),
-        subject="Grüße", ret="hdrs", envid="e1",
+        subject="Grüße", ret="hdrs", envid="e1", list="news", metadata={"order": "7"},
     )  # fmt: skip
     answer = await api.post("/v1/resend", json={"message": message})
     ((new, address),) = answer.json().items()
@@ -158,7 +158,17 @@ async def test_mail_is_sent_again_with_its_settings(api: httpx.AsyncClient, site
     again, raw = await site.last()
     assert raw == RAW
     assert [(each.id, each.address) for each in again.recipients] == [(new, address)]
-    same = ("account", "envelope", "features", "tags", "subject", "ret", "envid", "smtputf8")
+    same = (
+        "account",
+        "envelope",
+        "features",
+        "tags",
+        "subject",
+        "ret",
+        "envid",
+        "list",
+        "metadata",
+    )
     assert all(getattr(again, name) == getattr(one, name) for name in same)
     assert again.id != one.id
     assert again.eightbit

@@ -37,7 +37,7 @@ async def found(api: httpx.AsyncClient, **query: Any) -> list[str]:
 async def test_messages_are_found_by_what_people_remember(api: httpx.AsyncClient, site: Any):
     message = await accept(
         site, "Ann@Search.example", subject="Your Order 4711 is on its way", credential="shop9",
-        envelope="bounces@shop9.example", tags=("s9",),
+        envelope="bounces@shop9.example", tags=("s9",), sender="news@shop9.example",
     )  # fmt: skip
     other = await accept(site, "bob@elsewhere.example", subject="Your order", credential="shop8")
     for query in (
@@ -46,6 +46,7 @@ async def test_messages_are_found_by_what_people_remember(api: httpx.AsyncClient
         {"subject": "order 4711"},
         {"login": "shop9"},
         {"envelope": "BOUNCES@shop9.example"},
+        {"sender": "News@shop9.example"},
         {"tag": "s9", "state": "accepted"},
     ):
         assert await found(api, **query) == [message], query

@@ -113,6 +113,7 @@ class MessageFacts(EventData):
     source: str = ""
     received: float = 0.0
     envelope: str = ""
+    sender: str = ""
     recipient: str = ""
     notify: list[str] = []
     orcpt: str | None = None

@@ -88,6 +88,8 @@ def _facts(submission: Submission, recipient: Recipient) -> dict[str, Any]:
         seldom["body"] = submission.body.model_dump()
     if of_list := submission.list or submission.sender:
         seldom["list"] = of_list
+    if submission.sender:
+        seldom["sender"] = submission.sender
     if submission.metadata:
         seldom["metadata"] = submission.metadata
     if submission.template:

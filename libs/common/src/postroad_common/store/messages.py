@@ -26,6 +26,7 @@ FACTS = (
     "credential",
     "source",
     "envelope",
+    "sender",
     "recipient",
     "notify",
     "orcpt",

@@ -40,6 +40,8 @@ def terms_of(facts: Mapping[str, Any]) -> list[str]:
     terms = [f"a:{recipient}", f"d:{domain_of(recipient)}"] if recipient else []
     if envelope := facts.get("envelope"):
         terms.append(f"e:{envelope.lower()}")
+    if sender := facts.get("sender"):
+        terms.append(f"f:{sender.lower()}")
     if login := facts.get("credential"):
         terms.append(f"l:{login}")
     terms += [f"t:{tag}" for tag in facts.get("tags") or ()]
@@ -56,13 +58,15 @@ def words_of(subject: str) -> list[str]:
 class Criteria:
     """What is searched for; all of it must be so. Times are Unix seconds, `end` exclusive.
 
-    `recipient` is an address in any case, or `@domain`; `subject` some of its words.
+    `recipient` is an address in any case, or `@domain`; `sender` that of the From field; `subject`
+    some of its words.
     """
 
     recipient: str | None = None
     tag: str | None = None
     state: str | None = None
     envelope: str | None = None
+    sender: str | None = None
     submission: str | None = None
     template: str | None = None
     login: str | None = None
@@ -103,6 +107,8 @@ class Criteria:
             terms.append(f"a:{_address(self.recipient)}")
         if self.envelope is not None:
             terms.append(f"e:{_address(self.envelope)}")
+        if self.sender is not None:
+            terms.append(f"f:{_address(self.sender)}")
         if self.subject is not None:
             words = sorted(words_of(self.subject), key=len, reverse=True)
             terms += [f"s:{word}" for word in words] or ["s:"]

@@ -103,6 +103,9 @@ class SearchFields:
     tag: SearchText = None
     state: SearchText = None
     envelope: SearchText = None
+    sender: Annotated[
+        str | None, Query(max_length=320, description="The address of the From field.")
+    ] = None
     submission: SearchText = None
     template: SearchText = None
     login: Annotated[str | None, Query(max_length=320, description="A login or token.")] = None

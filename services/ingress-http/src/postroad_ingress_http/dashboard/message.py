@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.store.events import TIMELINE, Events
 from postroad_common.store.messages import MessageRecord
+from postroad_common.store.suppressions import Addressed
 from postroad_ingress_http.dashboard import changes, texts
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
 from postroad_ingress_http.dependencies import (
@@ -122,7 +123,8 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
         values |= await _content(record, view, history)
     if view.tab == "links" and values["content"] is not None:
         values["links"] = await _links(record, values["content"], events, signer)
-    entry = await suppressions.get(record.account, record.recipient.lower())
+    addressed = Addressed(record.account, record.recipient.lower(), record.list)
+    entry = (await suppressions.find_many([addressed])).get(addressed)
     return pages.answer(
         "message.html",
         message=record,

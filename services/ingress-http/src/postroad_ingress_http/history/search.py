@@ -10,7 +10,9 @@ from postroad_ingress_http.http.errors import bad_field
 from postroad_ingress_http.http.moments import read_moment
 
 SOURCES = (*HANDED_IN, *OWN_MAIL)
-TEXTS = ("recipient", "tag", "state", "envelope", "submission", "template", "login", "subject")
+TEXTS = (
+    "recipient", "tag", "state", "envelope", "sender", "submission", "template", "login", "subject",
+)  # fmt: skip
 SWITCHES = ("opened", "clicked", "complained")
 NAMES = (*TEXTS, *SWITCHES, "source", "start", "end")
 _DAY = 86_400.0
@@ -44,6 +46,7 @@ def read_criteria(fields: Mapping[str, str | None], *, whole_days: bool = False)
         tag=given.get("tag"),
         state=state,
         envelope=given.get("envelope"),
+        sender=given.get("sender"),
         submission=given.get("submission"),
         template=given.get("template"),
         login=given.get("login"),
