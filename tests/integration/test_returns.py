@@ -7,7 +7,6 @@ from collections.abc import Callable
 from email.message import EmailMessage
 from typing import Any
 
-import aio_pika
 import httpx
 import pytest
 
@@ -15,7 +14,8 @@ from postroad_common.broker.topology import ACCEPTED
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.framing import encode
-from postroad_common.schemas.submission import Recipient, Submission
+from postroad_testing import factories
+from postroad_testing.queues import Queues
 
 Make = Callable[..., EmailMessage]
 
@@ -250,24 +250,25 @@ def test_delay_is_notified_after_hours(road: Any) -> None:
     owner, recipient = address("owner"), address("slow")
     road.sink.behave({"recipient": recipient, "reply": "450 4.2.0 Not now", "times": 2})
     received = time.time() - 5 * 3600
-    submission = Submission(
-        id=new_id(received), account="main", credential="test", source="smtp", received=received,
-        envelope=owner, envid="order-8", recipients=(Recipient(
-            id=new_id(received), address=recipient, notify=("delay", "failure")),),
-        features=Features(inlinecss=False, clicktracking=False, openstracking=False,
-                          preventscam=False, bouncetracking=False),
-        expires=time.time() + 3600, size=30,
-    )  # fmt: skip
+    submission = factories.submission(
+        account="main",
+        received=received,
+        expires=time.time() + 3600,
+        envelope=owner,
+        envid="order-8",
+        recipients=(factories.recipient(recipient, notify=("delay", "failure")),),
+        features=Features(
+            inlinecss=False,
+            clicktracking=False,
+            openstracking=False,
+            preventscam=False,
+            bouncetracking=False,
+        ),
+    )
     message = submission.recipients[0].id
 
-    async def hand_in() -> None:
-        connection = await aio_pika.connect(road.stack.document.amqp)
-        async with connection:
-            channel = await connection.channel()
-            frame = encode(submission, b"Subject: five hours old\r\n\r\nhello\r\n")
-            await channel.default_exchange.publish(aio_pika.Message(frame), ACCEPTED.name)
-
-    asyncio.run(hand_in())
+    frame = encode(submission, b"Subject: five hours old\r\n\r\nhello\r\n")
+    asyncio.run(Queues(road.stack.document.amqp).put(ACCEPTED.name, [frame]))
     road.wait_event(message, "deferred")
     check_notification(road, message, owner, {"delayed"}, b"order-8")
     assert road.wait_state(message, "delivered")["attempts"] == 3

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import aio_pika
 import pytest
@@ -25,6 +26,7 @@ from postroad_common.schemas.events import EventBatch, EventName, happened
 from postroad_common.schemas.framing import decode
 from postroad_common.store.database import Database
 from postroad_testing.forwarder import Forwarder
+from postroad_testing.queues import Queues
 from postroad_testing.waiting import until
 
 
@@ -50,16 +52,12 @@ class Broker:
         return consumer
 
     async def depth(self, queue: str) -> int:
-        connection = await aio_pika.connect(self.url)
-        async with connection:
-            channel = await connection.channel()
-            declared = await channel.declare_queue(queue, passive=True)
-            return declared.declaration_result.message_count or 0
+        return await Queues(self.url).depth(queue)
 
 
-@pytest.fixture
-async def broker(amqp_url: str) -> AsyncIterator[Broker]:
-    broker = Broker(amqp_url)
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Broker]:
+    broker = Broker(url)
     broker.outgoing.start()
     broker.incoming.start()
     await asyncio.wait_for(broker.outgoing.up.wait(), 90)
@@ -69,6 +67,12 @@ async def broker(amqp_url: str) -> AsyncIterator[Broker]:
         await consumer.stop()
     await broker.incoming.close()
     await broker.outgoing.close()
+
+
+@pytest.fixture
+async def broker(amqp_url: str) -> AsyncIterator[Broker]:
+    async with connected(amqp_url) as broker:
+        yield broker
 
 
 async def publish(broker: Broker, *bodies: bytes) -> None:
@@ -424,7 +428,9 @@ async def test_publishing_without_a_broker_fails_at_once() -> None:
         await publisher.publish("", topology.ACCEPTED.name, b"x")
 
 
-async def test_connection_lost_is_made_again_and_consuming_goes_on(broker: Broker) -> None:
+async def test_connection_lost_is_made_again_and_consuming_goes_on(amqp_url: str) -> None:
+    line, url = Forwarder.to(amqp_url, 5672)
+    await line.open()
     seen: set[bytes] = set()
 
     async def handler(deliveries: list[Delivery]) -> None:
@@ -432,16 +438,17 @@ async def test_connection_lost_is_made_again_and_consuming_goes_on(broker: Broke
             seen.add(delivery.body)
             delivery.ack()
 
-    await broker.consume(handler)
-    await publish(broker, b"before")
-    await until(lambda: b"before" in seen)
-    for link in (broker.incoming, broker.outgoing):
-        assert link._connection is not None
-        await link._connection.close()
-    await until(lambda: not broker.outgoing.up.is_set())
-    await asyncio.wait_for(broker.outgoing.up.wait(), 90)
-    await publish(broker, b"after")
-    await until(lambda: b"after" in seen)
+    async with connected(url) as broker:
+        await broker.consume(handler)
+        await publish(broker, b"before")
+        await until(lambda: b"before" in seen)
+        await line.close()
+        await until(lambda: not broker.outgoing.up.is_set())
+        await line.open()
+        await until(broker.outgoing.up.is_set)
+        await publish(broker, b"after")
+        await until(lambda: b"after" in seen)
+    await line.close()
 
 
 async def test_retry_tier_returns_a_message_to_the_shard_of_its_destination(

@@ -6,8 +6,9 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import EventBatch, accepted, read_event
 from postroad_common.schemas.features import REST_DEFAULTS, Features
 from postroad_common.schemas.framing import FrameError, decode, encode
-from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient, Patch
+from postroad_common.schemas.outbound import OutboundMessage, Patch
 from postroad_common.schemas.submission import Recipient, Submission
+from postroad_testing import factories
 
 
 def submission(**changes: object) -> Submission:
@@ -66,18 +67,7 @@ def test_field_of_a_newer_version_is_ignored() -> None:
 
 
 def test_patches_keep_their_octets() -> None:
-    message = OutboundMessage(
-        id=new_id(),
-        submission=new_id(),
-        account="main",
-        envelope="a@b.test",
-        mail_from="c@d.test",
-        recipients=(OutboundRecipient(id=new_id(), address="x@y.test"),),
-        received=1.0,
-        expires=2.0,
-        size=3,
-        patches=(Patch(at=3, data=b"\x00\xff\r\n"),),
-    )
+    message = factories.outbound(patches=(Patch(at=3, data=b"\x00\xff\r\n"),))
     assert decode(OutboundMessage, encode(message))[0] == message
 
 

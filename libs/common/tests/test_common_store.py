@@ -18,13 +18,13 @@ from postroad_common.schemas.events import (
 )
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.lanes import LaneState, StoredDirectives
-from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
-from postroad_common.schemas.submission import BodyReference, Recipient, Submission
+from postroad_common.schemas.submission import BodyReference
 from postroad_common.store import Database
 from postroad_common.store.bodies import BodyGone
 from postroad_common.store.events import CONVERSATIONS
 from postroad_common.store.messages import Criteria
 from postroad_common.store.suppressions import Addressed, Suppression, key_of
+from postroad_testing import factories
 
 
 @pytest.fixture
@@ -36,13 +36,10 @@ async def database(mongodb_uri: str) -> AsyncIterator[Database]:
 
 
 def life_of_a_message() -> tuple[str, list[Event]]:
-    message = new_id(1000.0)
-    recipient = Recipient(id=message, address="bob@b.test")
-    submission = Submission(
-        id=new_id(1000.0),
+    recipient = factories.recipient("bob@b.test", id=new_id(1000.0))
+    message = recipient.id
+    submission = factories.submission(
         account="main",
-        credential="login",
-        source="smtp",
         received=1000.0,
         envelope="alice@a.test",
         recipients=(recipient,),
@@ -50,18 +47,14 @@ def life_of_a_message() -> tuple[str, list[Event]]:
         tags=("news",),
         subject="Hello",
         expires=2000.0,
-        size=10,
     )
-    outbound = OutboundMessage(
-        id=message,
-        submission=submission.id,
+    outbound = factories.outbound(
         account="main",
+        submission=submission.id,
         envelope="alice@a.test",
-        mail_from="alice@a.test",
-        recipients=(OutboundRecipient(id=message, address="bob@b.test"),),
+        recipients=(factories.outbound_recipient("bob@b.test", id=message),),
         received=1000.0,
         expires=2000.0,
-        size=10,
     )
     again = outbound.model_copy(update={"attempt": 1})
     return message, [
@@ -140,10 +133,7 @@ async def test_event_told_twice_is_kept_once_and_the_new_ones_are_returned(
 async def test_only_the_last_attempts_of_a_message_keep_their_conversation(
     database: Database,
 ) -> None:
-    outbound = OutboundMessage(
-        id="m", submission="s", account="main", envelope="", mail_from="", recipients=(),
-        received=1000.0, expires=2000.0, size=10,
-    )  # fmt: skip
+    outbound = factories.outbound(id="m", account="main")
     for attempt in range(CONVERSATIONS + 2):
         message = outbound.model_copy(update={"attempt": attempt})
         name = EventName.DELIVERED if attempt == CONVERSATIONS + 1 else EventName.DEFERRED

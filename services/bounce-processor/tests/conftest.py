@@ -1,11 +1,9 @@
 """The running bounce-processor for tests: real RabbitMQ and MongoDB, its own main.build."""
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import aio_pika
@@ -23,11 +21,12 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import Event, EventBatch, EventName, accepted, is_own_mail
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.framing import decode, encode
-from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
+from postroad_common.schemas.outbound import OutboundMessage
 from postroad_common.schemas.returns import DeliveryFailure, Return
-from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.service import ServiceContext
 from postroad_common.store.database import Database
+from postroad_testing import factories
+from postroad_testing.process import ServiceProcess
 
 BOUNCE_DOMAIN = "bounce.example"
 WAIT = 90.0
@@ -60,25 +59,16 @@ class Bench:
 
     async def message(self, **changes: Any) -> str:
         """Put a message into the store, as feedback would; returns its id."""
-        now = time.time()
-        recipient = Recipient(
-            id=new_id(now),
-            address=changes.pop("recipient", "kim@example.net"),
-            notify=changes.pop("notify", ()),
+        recipient = factories.recipient(
+            changes.pop("recipient", "kim@example.net"), notify=changes.pop("notify", ())
         )
         values: dict[str, Any] = {
-            "id": new_id(now),
             "account": "acc",
-            "credential": "login",
-            "source": "smtp",
-            "received": now,
             "envelope": "orders@sender.example",
             "recipients": (recipient,),
             "features": Features(bouncetracking=True),
-            "expires": now + 3600,
-            "size": 100,
         }
-        submission = Submission(**(values | changes))
+        submission = factories.submission(**(values | changes))
         event = accepted(submission, recipient)
         await self.database.messages.apply([event])
         return recipient.id
@@ -101,30 +91,14 @@ class Bench:
         self, quoted: bytes = b"Subject: x\r\n\r\n", **changes: Any
     ) -> DeliveryFailure:
         """Put a failure on the queue."""
-        now = time.time()
         message: dict[str, Any] = {
-            "id": new_id(now),
-            "submission": new_id(now),
             "account": "acc",
             "envelope": "orders@sender.example",
             "mail_from": "orders@sender.example",
-            "recipients": (OutboundRecipient(id=new_id(now), address="kim@example.net"),),
-            "received": now,
-            "expires": now + 3600,
-            "size": 100,
+            "recipients": (factories.outbound_recipient("kim@example.net"),),
         }
-        values: dict[str, Any] = {
-            "id": new_id(now),
-            "outbound": OutboundMessage(**(message | changes.pop("message", {}))),
-            "outcome": "failed",
-            "reply": "550 5.1.1 User unknown",
-            "code": 550,
-            "enhanced": "5.1.1",
-            "host": "mx.example.net",
-            "stage": "rcpt",
-            "time": now,
-        }
-        item = DeliveryFailure(**(values | changes))
+        outbound = factories.outbound(**(message | changes.pop("message", {})))
+        item = factories.failure(outbound, **({"host": "mx.example.net"} | changes))
         await self.put(FAILURES.name, encode(item, quoted))
         return item
 
@@ -155,9 +129,22 @@ class Bench:
         return int(declared.declaration_result.message_count or 0)
 
     async def idle(self) -> None:
-        """Wait until the service has ended everything: a marker passes through both queues."""
+        """Wait until the service has ended everything.
+
+        A marker passes through both queues, so that all before it has been begun; then the service
+        stops, which ends what was begun, and goes on.
+        """
         for put in (self._returned_marker, self._failed_marker):
             await put()
+        if self.context.drain_hooks:  # it runs in this process
+            await self.stop()
+            await build(self.context)
+
+    async def stop(self) -> None:
+        """End the service in this process as at SIGTERM; its connections stay."""
+        for hook in self.context.drain_hooks:
+            await hook()
+        self.context.drain_hooks.clear()
 
     async def _returned_marker(self) -> None:
         marker = await self.message(forward_bounces=False)
@@ -182,18 +169,23 @@ class Bench:
         return [event for event in self.events if event.event is name]
 
 
-@pytest.fixture
-async def bench(
-    amqp_url: str, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Bench]:
-    for name, value in {
+def settings_of(amqp_url: str, mongodb_uri: str) -> dict[str, str]:
+    """Return the settings of the service, by name without the prefix."""
+    return {
         "AMQP_URL": amqp_url,
         "MONGODB_URI": mongodb_uri,
         "SECRET": "0123456789abcdef",
         "HOSTNAME": "relay.example",
         "BOUNCE_DOMAIN": BOUNCE_DOMAIN,
         "INLINE_BODY_MAX": "65536",
-    }.items():
+    }
+
+
+@pytest.fixture
+async def bench(
+    amqp_url: str, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Bench]:
+    for name, value in settings_of(amqp_url, mongodb_uri).items():
         monkeypatch.setenv(f"POSTROAD_{name}", value)
     settings = Settings()
     outgoing = BrokerLink(amqp_url, "test publish")
@@ -220,8 +212,7 @@ async def bench(
     try:
         yield bench
     finally:
-        for hook in context.drain_hooks:
-            await hook()
+        await bench.stop()
         await events.close()
         await incoming.close()
         await outgoing.close()
@@ -230,27 +221,11 @@ async def bench(
 
 
 @pytest.fixture
-async def start(bench: Bench) -> AsyncIterator[Callable[[], subprocess.Popen[bytes]]]:
-    """Start the service as a process of its own, which from then on does the work alone."""
-    for hook in bench.context.drain_hooks:
-        await hook()
-    bench.context.drain_hooks.clear()
-    # POSTROAD_TEST_* speak to the tests; the service would refuse to start with them.
-    given = {n: v for n, v in os.environ.items() if not n.startswith("POSTROAD_TEST_")}
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin() -> subprocess.Popen[bytes]:
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "postroad_bounce_processor"],
-                env={**given, "POSTROAD_METRICS_PORT": "0"},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-        )
-        return started[-1]
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.wait(10)
+async def process(
+    bench: Bench, amqp_url: str, mongodb_uri: str, tmp_path: Path
+) -> AsyncIterator[ServiceProcess]:
+    """Yield the service as a process of its own, which does the work alone once it is started."""
+    await bench.stop()
+    settings = settings_of(amqp_url, mongodb_uri)
+    with ServiceProcess("bounce-processor", tmp_path / "log", **settings) as process:
+        yield process

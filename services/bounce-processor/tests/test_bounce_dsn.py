@@ -13,8 +13,9 @@ from postroad_bounce_processor.understanding.record import Kind
 from postroad_bounce_processor.understanding.understand import understand
 from postroad_common.mail.identifiers import new_id
 from postroad_common.mail.mime import read
-from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
+from postroad_common.schemas.outbound import OutboundRecipient
 from postroad_common.schemas.returns import DeliveryFailure, Outcome
+from postroad_testing import factories
 
 HEADER = (
     b"From: shop@sender.example\r\nTo: kim@example.net\r\nSubject: Your order\r\n"
@@ -25,35 +26,23 @@ NOW = 1_800_000_000.0
 
 
 def _failure(**changes: Any) -> DeliveryFailure:
+    recipient = factories.outbound_recipient("kim@example.net", orcpt="rfc822;Kim+1@example.net")
     message: dict[str, Any] = {
-        "id": new_id(NOW),
-        "submission": new_id(NOW),
         "account": "acc",
         "envelope": "orders@sender.example",
         "mail_from": "orders@sender.example",
-        "recipients": (
-            OutboundRecipient(
-                id=new_id(NOW), address="kim@example.net", orcpt="rfc822;Kim+1@example.net"
-            ),
-        ),
+        "recipients": (recipient,),
         "envid": "QQ314159",
         "received": NOW - 60,
         "expires": NOW + 86_400,
-        "size": 100,
     }
-    message |= changes.pop("message", {})
     failure: dict[str, Any] = {
-        "id": new_id(NOW),
-        "outbound": OutboundMessage(**message),
-        "outcome": "failed",
         "reply": "550 5.1.1 <kim@example.net>: User unknown",
-        "code": 550,
-        "enhanced": "5.1.1",
         "host": "mx.example.net",
-        "stage": "rcpt",
         "time": NOW,
     }
-    return DeliveryFailure(**(failure | changes))
+    outbound = factories.outbound(**(message | changes.pop("message", {})))
+    return factories.failure(outbound, **(failure | changes))
 
 
 def _write(failure: DeliveryFailure, quoted: bytes = HEADER + b"\r\n" + BODY) -> Notification:

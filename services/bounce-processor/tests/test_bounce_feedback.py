@@ -13,8 +13,9 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.schemas.events import EventName, accepted
 from postroad_common.schemas.features import Features
-from postroad_common.schemas.submission import Recipient, Submission
+from postroad_common.schemas.submission import Submission
 from postroad_common.tokens import Keyring, LinkSigner
+from postroad_testing import factories
 
 if TYPE_CHECKING:
     from conftest import Bench  # the service's own, beside this file
@@ -47,17 +48,8 @@ def _trace(submission: str) -> str:
 async def _submission(bench: "Bench", *addresses: str, account: str = "acc") -> Submission:
     """Put a submission of a minute ago into the store."""
     then = time.time() - 60
-    submission = Submission(
-        id=new_id(then),
-        account=account,
-        credential="login",
-        source="smtp",
-        received=then,
-        envelope="orders@sender.example",
-        recipients=tuple(Recipient(id=new_id(then), address=address) for address in addresses),
-        features=Features(),
-        expires=then + 3600,
-        size=100,
+    submission = factories.submission(
+        *addresses, account=account, received=then, envelope="orders@sender.example"
     )
     await bench.database.messages.apply(
         accepted(submission, recipient) for recipient in submission.recipients

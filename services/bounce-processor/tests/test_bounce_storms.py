@@ -1,9 +1,7 @@
 """Loops and storms: two systems that bounce at each other, floods of returns, one huge return."""
 
 import asyncio
-import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +12,7 @@ from postroad_common.schemas.events import EventName
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.returns import Return
 from postroad_testing.pace import at_most, timed
+from postroad_testing.process import ServiceProcess
 
 if TYPE_CHECKING:
     from conftest import Bench  # the service's own, beside this file
@@ -72,7 +71,7 @@ async def test_responders_that_answer_every_forward_are_cut_short(bench: "Bench"
     assert len(bench.outbound) <= 25
 
 
-def _memory(process: subprocess.Popen[bytes], name: str) -> int:
+def _memory(process: ServiceProcess, name: str) -> int:
     """VmRSS (now) or VmHWM (the peak) in MiB, see proc(5)."""
     for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
@@ -81,12 +80,12 @@ def _memory(process: subprocess.Popen[bytes], name: str) -> int:
 
 
 async def test_storm_is_worked_off_with_bounded_memory_while_other_mail_goes_on(
-    bench: "Bench", start: Callable[[], subprocess.Popen[bytes]]
+    bench: "Bench", process: ServiceProcess
 ):
     """The storm is larger than the memory that the process may take for it."""
     raw = HARD + b"X" * 32 * 1024
     messages = [await bench.message(envelope="one@sender.example") for _ in range(150)]
-    process = start()
+    process.start()
     await bench.idle()
     before = _memory(process, "VmRSS")
     storm = [

@@ -18,14 +18,12 @@ from postroad_common.schemas.events import (
     notified,
     written,
 )
-from postroad_common.schemas.features import Features
-from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
-from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store import Database
 from postroad_feedback.ingest import Ingest
 from postroad_feedback.message_cache import MessageCache
 from postroad_feedback.recovery import ABANDONED_SECONDS, GIVE_UP_SECONDS, Recovery
 from postroad_feedback.subscriptions import Subscriptions
+from postroad_testing import factories
 
 LATER = ABANDONED_SECONDS + 1
 
@@ -61,27 +59,8 @@ def desk(database: Database) -> Desk:
     return Desk(database)
 
 
-def submission(tags: tuple[str, ...] = ("news",)) -> Submission:
-    now = time.time()
-    return Submission(
-        id=new_id(),
-        account="acme",
-        credential="login",
-        source="smtp",
-        received=now,
-        envelope="sender@acme.test",
-        recipients=(Recipient(id=new_id(), address="reader@example.com"),),
-        features=Features(),
-        forward_bounces=True,
-        tags=tags,
-        expires=now + 3600,
-        subject="Hello",
-        size=100,
-    )
-
-
 def news(tags: tuple[str, ...] = ("news",)) -> Event:
-    sent = submission(tags)
+    sent = factories.submission(tags=tags, subject="Hello")
     return accepted(sent, sent.recipients[0])
 
 
@@ -219,13 +198,13 @@ async def test_many_batches_at_once_lose_no_count_and_leave_few_marks(desk: Desk
 async def test_unsubscribing_puts_the_recipient_on_the_accounts_list(desk: Desk):
     first = news()
     await desk.ingest.record([first, happened(EventName.UNSUBSCRIBED, first.message, 1e9, {})])
-    found = await desk.database.suppressions.get("acme", "reader@example.com")
+    found = await desk.database.suppressions.get("acme", "reader@receiver.test")
     assert found is not None
     assert found.kind == "unsubscribe"
 
 
 async def test_unsubscribing_from_a_list_leaves_other_mail_alone(desk: Desk):
-    sent = submission(("news",)).model_copy(update={"list": "weekly news"})
+    sent = factories.submission(tags=("news",), list="weekly news")
     recipient = sent.recipients[0].model_copy(update={"address": "weekly@example.com"})
     first = accepted(sent, recipient)
     await desk.ingest.record([first, happened(EventName.UNSUBSCRIBED, first.message, 1e9, {})])
@@ -267,16 +246,11 @@ async def test_own_mail_has_a_record_and_is_neither_counted_nor_posted(desk: Des
     await desk.database.webhooks.create(
         account="acme", url="http://127.0.0.1:9/", events=(), secret="whsec_QUJD"
     )
-    own = new_id()
-    notification = OutboundMessage(
-        id=own, submission=own, account="acme", kind="dsn", envelope="", mail_from="",
-        recipients=(OutboundRecipient(id=own, address="sender@acme.test"),), subject="No",
-        received=time.time(), expires=2e9, size=5,
-    )  # fmt: skip
-    message = OutboundMessage(
-        id=first.message, submission="s", account="acme", envelope="sender@acme.test",
-        mail_from="", recipients=(), received=0.0, expires=2e9, size=5,
-    )  # fmt: skip
+    notification = factories.outbound(
+        "sender@acme.test", kind="dsn", envelope="", mail_from="", subject="No"
+    )
+    own = notification.id
+    message = factories.outbound(id=first.message, envelope="sender@acme.test")
     await desk.ingest.record(
         [
             first,

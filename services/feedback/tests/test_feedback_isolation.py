@@ -12,15 +12,14 @@ from postroad_common.broker import BrokerLink, Consumer, Publisher
 from postroad_common.broker.topology import EVENTS
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import Event, EventBatch, EventName, accepted, happened
-from postroad_common.schemas.features import Features
 from postroad_common.schemas.framing import decode, encode
-from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store import Database
 from postroad_feedback.handler import Handler
 from postroad_feedback.ingest import Ingest
 from postroad_feedback.message_cache import MessageCache
 from postroad_feedback.recovery import Recovery
 from postroad_feedback.subscriptions import Subscriptions
+from postroad_testing import factories
 
 
 class Bench:
@@ -171,10 +170,5 @@ async def test_counters_are_right_although_a_batch_was_halved(bench: Bench):
 
 
 def news() -> Event:
-    now = time.time()
-    recipient = Recipient(id=new_id(now), address="reader@example.com")
-    submission = Submission(
-        id=new_id(), account="acme", credential="c", source="smtp", received=now, envelope="",
-        recipients=(recipient,), features=Features(), expires=now + 60, size=1,
-    )  # fmt: skip
-    return accepted(submission, recipient)
+    submission = factories.submission()
+    return accepted(submission, submission.recipients[0])

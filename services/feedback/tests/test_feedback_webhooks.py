@@ -16,8 +16,6 @@ from standardwebhooks import Webhook as Verifier
 
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import Event, EventName, accepted, happened
-from postroad_common.schemas.features import Features
-from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store import Database
 from postroad_common.store.deliveries import DeliveryState, Try, WebhookDelivery
 from postroad_common.store.webhooks import Webhook
@@ -31,6 +29,7 @@ from postroad_feedback.payload import body_of
 from postroad_feedback.replaying import Replayer
 from postroad_feedback.resolver import Resolver
 from postroad_feedback.subscriptions import delivery_of
+from postroad_testing import factories
 from postroad_testing.certificates import Authority
 from postroad_testing.waiting import until
 
@@ -492,13 +491,10 @@ async def happenings(database: Database, count: int, account: str = "acme") -> l
     base = time.time() - 40 * 86_400
     found = []
     for number in range(count):
-        recipient = Recipient(id=new_id(base + number), address="reader@example.com")
-        submission = Submission(
-            id=new_id(), account=account, credential="c", source="smtp", received=base + number,
-            envelope="s@acme.test", recipients=(recipient,), features=Features(),
-            expires=base + 1e6, size=1,
-        )  # fmt: skip
-        found.append(accepted(submission, recipient))
+        submission = factories.submission(
+            account=account, received=base + number, expires=base + 1e6
+        )
+        found.append(accepted(submission, submission.recipients[0]))
     await database.events.insert(found)
     await database.messages.apply(found)
     return found

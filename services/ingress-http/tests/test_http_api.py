@@ -8,13 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
-from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas import events
 from postroad_common.schemas.events import Event, EventName
-from postroad_common.schemas.features import Features
 from postroad_common.schemas.lanes import LaneState
-from postroad_common.schemas.submission import Recipient, Submission
+from postroad_common.schemas.submission import Submission
 from postroad_common.secrets import verify_password
+from postroad_testing import factories
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -417,12 +416,15 @@ async def test_webhook_secret_is_told_once_and_rotates(api: httpx.AsyncClient, s
 
 
 def submission_to(*addresses: str, tags: tuple[str, ...] = ()) -> Submission:
-    now = 1_790_000_000.0
-    return Submission(
-        id=new_id(now), account="main", credential="c", source="smtp", received=now,
-        envelope="a@a.example", subject="S", tags=tags, features=Features(), expires=2e9, size=10,
-        recipients=tuple(Recipient(id=new_id(now), address=address) for address in addresses),
-    )  # fmt: skip
+    return factories.submission(
+        *addresses,
+        account="main",
+        received=1_790_000_000.0,
+        envelope="a@a.example",
+        subject="S",
+        tags=tags,
+        expires=2e9,
+    )
 
 
 async def record(site: Any, *happened: Event) -> None:

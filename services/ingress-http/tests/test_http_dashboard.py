@@ -6,13 +6,12 @@ from typing import Any
 import httpx
 import pytest
 
-from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas import events
 from postroad_common.schemas.events import EventName
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.lanes import EffectKind, LaneEffect, LaneState, Phase
-from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.secrets import hash_password, hash_token, verify_password
+from postroad_testing import factories
 from postroad_testing.factories import archived
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -243,12 +242,17 @@ async def test_message_with_hostile_content_is_shown_harmlessly(
 ):
     evil = "<script>alert(1)</script>"
     raw = f"Content-Type: text/html\r\n\r\n{evil}<img src=http://x.example/>".encode()
-    recipient = Recipient(id=new_id(), address="evil@x.example")
-    submission = Submission(
-        id=new_id(), account="main", credential=evil, source="smtp", received=1_790_000_000.0,
-        envelope=evil, subject=evil, features=Features(), expires=2e9, size=10, tags=(evil,),
-        recipients=(recipient,),
-    )  # fmt: skip
+    submission = factories.submission(
+        "evil@x.example",
+        account="main",
+        credential=evil,
+        received=1_790_000_000.0,
+        envelope=evil,
+        subject=evil,
+        expires=2e9,
+        tags=(evil,),
+    )
+    recipient = submission.recipients[0]
     await site.database.archive.add([archived(submission, raw)])
     failed = events.happened(
         EventName.FAILED, recipient.id, 1_790_000_001.0,

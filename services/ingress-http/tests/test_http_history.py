@@ -13,12 +13,12 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas import events
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.schemas.features import Features
-from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
-from postroad_common.schemas.submission import Recipient, Submission
+from postroad_common.schemas.outbound import OutboundMessage
 from postroad_common.store.deliveries import WebhookDelivery
 from postroad_common.store.rollups import RollupKey, hour_of
 from postroad_common.store.strikes import Strike
 from postroad_common.store.suppressions import Suppression
+from postroad_testing import factories
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -33,14 +33,33 @@ async def record(site: Any, *found: Event) -> None:
 
 
 def sent(address: str, **changes: Any) -> tuple[Event, str]:
-    recipient = Recipient(id=new_id(NOON), address=address)
-    submission = Submission(
-        id=new_id(), account="main", credential="c", source="smtp", received=NOON,
-        envelope="a@a.example", subject="Dear Ann", tags=("news", "x"), expires=2e9, size=10,
-        features=Features(inlinecss=True, bouncetracking=True),
-        recipients=(recipient,),
-    ).model_copy(update=changes)  # fmt: skip
+    values: dict[str, Any] = {
+        "account": "main",
+        "received": NOON,
+        "envelope": "a@a.example",
+        "subject": "Dear Ann",
+        "tags": ("news", "x"),
+        "expires": 2e9,
+        "features": Features(inlinecss=True, bouncetracking=True),
+    }
+    submission = factories.submission(address, **(values | changes))
+    recipient = submission.recipients[0]
     return events.accepted(submission, recipient), recipient.id
+
+
+def own_mail(subject: str) -> OutboundMessage:
+    """Return a notification that Postroad writes."""
+    recipient = factories.outbound_recipient("a@a.example", id=new_id(NOON), notify=("never",))
+    return factories.outbound(
+        account="main",
+        kind="dsn",
+        envelope="",
+        mail_from="",
+        recipients=(recipient,),
+        subject=subject,
+        received=NOON,
+        expires=2e9,
+    )
 
 
 def fact(name: EventName, message: str, **data: Any) -> Event:
@@ -178,12 +197,8 @@ async def test_own_mail_is_complete_and_apart_from_the_mail_handed_in(
     api: httpx.AsyncClient, site: Any
 ):
     first, message = sent("about@x.example")
-    own = new_id(NOON)
-    notification = OutboundMessage(
-        id=own, submission=own, account="main", kind="dsn", envelope="", mail_from="",
-        recipients=(OutboundRecipient(id=own, address="a@a.example", notify=("never",)),),
-        subject="Not delivered: your mail", received=NOON, expires=2e9, size=5,
-    )  # fmt: skip
+    notification = own_mail("Not delivered: your mail")
+    own = notification.id
     delivered = events.attempted(EventName.DELIVERED, notification, own, NOON + 1, {"reply": "250"})
     await record(site, first, events.written(notification, message), delivered)
     half = new_id(NOON)
@@ -257,12 +272,8 @@ async def test_erased_address_is_nowhere_any_more(api: httpx.AsyncClient, site: 
     database = site.database
     body = await database.bodies.put(b"Subject: Dear Ann\r\n\r\nsecret", 2e9)
     first, message = sent(address, body=body)
-    own = new_id(NOON)
-    notice = OutboundMessage(
-        id=own, submission=own, account="main", kind="dsn", envelope="", mail_from="",
-        recipients=(OutboundRecipient(id=own, address="a@a.example"),), received=NOON,
-        expires=2e9, size=5, subject=f"Not delivered: your mail to {address}",
-    )  # fmt: skip
+    notice = own_mail(f"Not delivered: your mail to {address}")
+    own = notice.id
     await record(
         site,
         first,

@@ -14,8 +14,8 @@ from postroad_common.broker.topology import parked_queue
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.lanes import NO_DIRECTIVES, LaneState, Phase
-from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.store.backlogs import BacklogRecord
+from postroad_testing import factories
 from postroad_testing.queues import channel
 from postroad_testing.waiting import until
 
@@ -189,12 +189,8 @@ async def test_lane_is_shown_with_the_same_octets_as_by_every_version_before(
 
 
 def outbound(address: str = "u@replay.test") -> tuple[str, bytes]:
-    found = new_id()
-    message = OutboundMessage(
-        id=found, submission=found, account="main", envelope="", mail_from="", received=1.0,
-        expires=2e9, size=1, recipients=(OutboundRecipient(id=found, address=address),),
-    )  # fmt: skip
-    return found, encode(message, b"secret content")
+    message = factories.outbound(address, account="main", expires=2e9)
+    return message.id, encode(message, b"secret content")
 
 
 async def bury(site: Any, body: bytes, **headers: Any) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 import httpx
 import pytest
 
-from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas import events
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.schemas.features import Features
-from postroad_common.schemas.submission import Recipient, Submission
+from postroad_common.schemas.submission import Submission
+from postroad_testing import factories
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -19,11 +19,15 @@ RANGE = {"start": "2026-09-20", "end": "2026-09-25"}
 
 def submission_to(address: str, moment: float = MOMENT, **more: Any) -> Submission:
     """Return a submission that was taken at `moment`."""
-    return Submission(
-        id=new_id(moment), account="main", credential="c", source="rest", received=moment,
-        envelope="a@a.example", recipients=(Recipient(id=new_id(moment), address=address),),
-        features=Features(clicktracking=True), expires=moment + 86_400, size=10, **more,
-    )  # fmt: skip
+    return factories.submission(
+        address,
+        account="main",
+        source="rest",
+        envelope="a@a.example",
+        received=moment,
+        features=Features(clicktracking=True),
+        **more,
+    )
 
 
 async def record(site: Any, *happened: Event) -> None:

@@ -5,29 +5,17 @@ import time
 from prometheus_client import REGISTRY
 
 from postroad_common.mail.classification import Classification
-from postroad_common.mail.identifiers import new_id
 from postroad_common.mail.reply import Reply
-from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_sender.delivery.counts import count_outcome, make_series
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.outcome import Outcome, Status
 from postroad_sender.throttle.signals import Signal
 from postroad_smtp.client.stage import Stage
+from postroad_testing.factories import outbound
 
 
 def job(provider: str, received: float) -> Job:
-    found = new_id()
-    message = OutboundMessage(
-        id=found,
-        submission=found,
-        account="acme",
-        envelope="",
-        mail_from="",
-        recipients=(OutboundRecipient(id=found, address="a@b.test"),),
-        received=received,
-        expires=received + 600,
-        size=1,
-    )
+    message = outbound("a@b.test", received=received)
     return Job(message, memoryview(b""), "b.test", Shard("", 1), provider=provider)
 
 

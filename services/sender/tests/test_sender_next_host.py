@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_sender.connect.destination import Destinations
 from postroad_sender.connect.dialer import Contexts, Dialer
 from postroad_sender.delivery.job import Job, Shard
@@ -22,6 +21,7 @@ from postroad_sender.limits.connection_limit import ConnectionLimit
 from postroad_sender.routes.routes import Route, Routes
 from postroad_sender.throttle.controller import Caps
 from postroad_smtp.client.session import Timeouts, TlsWish
+from postroad_testing.factories import outbound, outbound_recipient
 from postroad_testing.waiting import until
 
 MIME = b"Subject: hello\r\n\r\nhello\r\n"
@@ -158,9 +158,9 @@ class Site:
         self._dns.zone[("site.test", "MX")] = [
             f"{number} mx{number}.test." for number in range(1, len(hosts) + 1)
         ]
-        resolver = Resolver(self._dns.address, "me.test", permits=lambda _: True, lifetime=2.0)
+        resolver = Resolver(self._dns.address, "me.test", permits=lambda _: True, lifetime=60.0)
         dialer = Dialer(
-            resolver, "me.test", Contexts.make(), timeouts=Timeouts(2.0, 2.0, 2.0, 2.0, 2.0)
+            resolver, "me.test", Contexts.make(), timeouts=Timeouts(60.0, 60.0, 60.0, 60.0, 60.0)
         )
         route = Route(domain="*", port=self.port, tls=TlsWish.NONE)
         smart = {"host": "127.0.0.1", "username": "", "password": "x"}
@@ -194,18 +194,11 @@ class Site:
     async def send(self, *addresses: str, octets: bytes = MIME, **changes: Any) -> list[Outcome]:
         """Hand in one message for `addresses`; returns what came of each."""
         values: dict[str, Any] = {
-            "id": addresses[0],
-            "submission": "s",
-            "account": "a",
-            "envelope": "",
-            "mail_from": "a@b.test",
-            "recipients": tuple(OutboundRecipient(id=one, address=one) for one in addresses),
-            "received": 0.0,
-            "expires": 1e12,
+            "recipients": tuple(outbound_recipient(one, id=one) for one in addresses),
             "size": len(octets),
             "eightbit": not octets.isascii(),
         }
-        message = OutboundMessage(**values | changes)
+        message = outbound(**values | changes)
         domain = addresses[0].partition("@")[2]
         self.dispatcher.place(_Job(message, memoryview(octets), domain, Shard("x", 100)))
         await until(lambda: all(address in self.ended.outcomes for address in addresses))

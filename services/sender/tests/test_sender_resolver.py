@@ -131,7 +131,9 @@ async def test_nonsense_names_are_faults_and_not_exceptions(resolver: Resolver):
 
 
 def dialer(resolver: Resolver) -> Dialer:
-    return Dialer(resolver, "me.test", Contexts.make(), timeouts=Timeouts(2.0, 2.0, 2.0, 2.0, 2.0))
+    return Dialer(
+        resolver, "me.test", Contexts.make(), timeouts=Timeouts(60.0, 60.0, 60.0, 60.0, 60.0)
+    )
 
 
 async def test_domains_with_the_same_mx_hosts_share_a_lane(name_server: Any, resolver: Resolver):

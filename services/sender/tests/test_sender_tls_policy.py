@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from prometheus_client import REGISTRY
 
 from postroad_common.mail.requeue import RequeueReason
-from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_sender.connect.destination import Destinations
 from postroad_sender.connect.dialer import Contexts, Dialer
 from postroad_sender.delivery.facts import facts_of
@@ -32,6 +31,7 @@ from postroad_sender.tls.policies import StsPolicies
 from postroad_sender.tls.records import PolicyRecords
 from postroad_sender.tls.requirement import is_waived
 from postroad_smtp.client.session import Timeouts, TlsWish
+from postroad_testing.factories import outbound, outbound_recipient
 
 MIME = b"Subject: hello\r\n\r\nhello\r\n"
 
@@ -78,14 +78,14 @@ class Relay:
         self.policies: dict[str, str] = {}
         self._dns = name_server
         resolver = Resolver(
-            name_server.address, "me.test", dnssec=dnssec, permits=lambda _: True, lifetime=2.0
+            name_server.address, "me.test", dnssec=dnssec, permits=lambda _: True, lifetime=60.0
         )
         records = PolicyRecords(resolver)
         lax = ssl.create_default_context()
         lax.check_hostname = False
         lax.verify_mode = ssl.CERT_NONE
         contexts = Contexts(lax=lax, strict=authority.trusting())
-        timeouts = Timeouts(2.0, 2.0, 2.0, 2.0, 2.0)
+        timeouts = Timeouts(60.0, 60.0, 60.0, 60.0, 60.0)
         self.dialer = Dialer(resolver, "me.test", contexts, records=records, timeouts=timeouts)
         route = Route(**({"domain": "*", "port": port} | changes))
         self.destinations = Destinations(
@@ -145,15 +145,9 @@ class Relay:
     def job(self, address: str, octets: bytes = MIME, *, requiretls: bool = False) -> Job:
         """Return a message; its account is the local part of `address`."""
         account, _, domain = address.partition("@")
-        message = OutboundMessage(
-            id=address,
-            submission="s",
+        message = outbound(
             account=account,
-            envelope="",
-            mail_from="a@b.test",
-            recipients=(OutboundRecipient(id=address, address=address),),
-            received=0.0,
-            expires=1e12,
+            recipients=(outbound_recipient(address, id=address),),
             size=len(octets),
             requiretls=requiretls,
         )

@@ -7,10 +7,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.features import Features
-from postroad_common.schemas.submission import Client, Recipient, Submission
+from postroad_common.schemas.submission import Client, Submission
 from postroad_common.tokens import Keyring, LinkSigner
+from postroad_testing import factories
 from postroad_transformer.composing.headers import HeaderRules
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.signing.keys import SigningKey
@@ -40,24 +40,16 @@ def rules() -> Rules:
 @pytest.fixture
 def make_submission() -> Callable[..., Submission]:
     def make(*addresses: str, features: Features = ALL, **values: Any) -> Submission:
-        recipients = tuple(
-            Recipient(id=new_id(NOW), address=address)
-            for address in addresses or ("reader@destination.test",)
-        )
         defaults: dict[str, Any] = {
-            "id": new_id(NOW),
             "account": "main",
-            "credential": "login",
-            "source": "smtp",
             "received": NOW,
             "envelope": "sender@example.com",
-            "recipients": recipients,
-            "features": features,
             "expires": NOW + 86400,
             "client": Client(ip="192.0.2.7", helo="app.example.com", tls="TLSv1.3"),
             "size": 0,
         }
-        return Submission(**(defaults | values))
+        to = addresses or ("reader@destination.test",)
+        return factories.submission(*to, features=features, **(defaults | values))
 
     return make
 

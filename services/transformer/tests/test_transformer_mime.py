@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.features import Features
-from postroad_common.schemas.submission import Recipient, Submission
+from postroad_common.schemas.submission import Submission
 from postroad_common.tokens import Keyring, LinkSigner
+from postroad_testing import factories
 from postroad_transformer.composing.composer import Composer
 from postroad_transformer.composing.headers import HeaderRules
 from postroad_transformer.composing.rules import Rules
@@ -33,11 +33,7 @@ Make = Callable[..., Submission]
 
 
 def submission(features: Features = LINKS_ONLY) -> Submission:
-    return Submission(
-        id=new_id(1.78e9), account="main", credential="login", source="smtp", received=1.78e9,
-        envelope="s@example.com", recipients=(Recipient(id=new_id(1.78e9), address="r@d.test"),),
-        features=features, expires=1.79e9, size=0,
-    )  # fmt: skip
+    return factories.submission(account="main", received=1.78e9, features=features)
 
 
 def template_of(raw: bytes, features: Features = LINKS_ONLY) -> Template:
