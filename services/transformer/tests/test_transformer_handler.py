@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from yarl import URL
 
 from postroad_common.broker import BrokerLink, Consumer, EventWriter, Publisher, topology
+from postroad_common.broker.suspects import REDELIVERIES
 from postroad_common.errors import StoreAway
 from postroad_common.mail.identifiers import id_time, new_id
 from postroad_common.mail.requeue import RequeueReason
@@ -36,7 +37,7 @@ from postroad_testing.waiting import until
 from postroad_transformer.archive import Archive
 from postroad_transformer.composing.headers import HeaderRules
 from postroad_transformer.composing.rules import Rules
-from postroad_transformer.handler import SUSPICIOUS, Dependencies, Transformer
+from postroad_transformer.handler import Dependencies, Transformer
 from postroad_transformer.lookups.images import ImageStore
 from postroad_transformer.lookups.signing_keys import SigningKeys
 from postroad_transformer.lookups.snapshot import SuppressionSnapshot
@@ -678,7 +679,7 @@ async def test_what_came_back_again_and_again_is_worked_on_in_another_process(
     async with connection:
         channel = await connection.channel()
         queue = await channel.get_queue(topology.ACCEPTED.name)
-        for _ in range(SUSPICIOUS):
+        for _ in range(REDELIVERIES):
             message = await queue.get(timeout=30)
             assert message is not None
             await message.nack(requeue=True)

@@ -20,6 +20,7 @@ from postroad_common.broker.delivery import Delivery
 from postroad_common.broker.eventwriter import EventWriter
 from postroad_common.broker.handling import FAILURES_ALLOWED
 from postroad_common.broker.publisher import Publisher
+from postroad_common.broker.suspects import REDELIVERIES
 from postroad_common.broker.topology import FAILURES
 from postroad_common.errors import StoreAway, Transient
 from postroad_common.mail.requeue import RequeueReason
@@ -47,7 +48,6 @@ from postroad_transformer.templates import TemplateMaker
 from postroad_transformer.workers.pool import WorkerPool
 
 IN_THREAD = 65_536  # octets of a body that is hashed beside the event loop
-SUSPICIOUS = 3  # deliveries without an outcome, after which no HTML is worked on in this process
 MAX_HEADER = 65_536  # octets in which the From field is looked for
 
 Signers = Mapping[Pair, Sequence[SigningKey]]
@@ -202,7 +202,7 @@ class Transformer:
         raw = bytes(job.body)
         job.entry = self._needs.archive.entry(job.submission, raw)
         # What came back again and again may have ended this process each time.
-        if int(job.delivery.headers.get("x-delivery-count", 0)) >= SUSPICIOUS:
+        if job.delivery.redeliveries >= REDELIVERIES:
             return False
         try:
             job.template = await self._templates.make_light(raw, job.submission, self._host(job))

@@ -1,6 +1,7 @@
 """Which URL a browser would open for the value of an attribute."""
 
 import re
+from functools import lru_cache
 from urllib.parse import quote
 
 import idna
@@ -10,6 +11,7 @@ _PLAIN = re.compile(r"https?://[A-Za-z0-9.-]+(?:[/?#:][!-~]*)?")
 _EDGES = "".join(map(chr, range(33)))
 _NEWLINES = str.maketrans("", "", "\t\r\n")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_MAX_HOST = 255  # characters; its A-labels are no shorter
 
 
 def target_of(value: str) -> str | None:
@@ -30,13 +32,22 @@ def target_of(value: str) -> str | None:
     if not authority.isascii():
         userinfo, at, host = authority.rpartition("@")
         host, colon, port = host.partition(":")
-        try:
-            host = idna.encode(host, uts46=True, transitional=False).decode("ascii")
-        except (idna.IDNAError, UnicodeError):
+        name = _with_a_labels(host) if len(host) <= _MAX_HOST else None
+        if name is None:
             return None
+        host = name
         authority = quote(userinfo, safe="%:!$&'()*+,;=") + at + host + colon + port
     try:
         rest = "".join(char if "!" <= char <= "~" else quote(char) for char in rest)
     except UnicodeEncodeError:  # a lone surrogate
         return None
     return match[1] + authority + rest if authority.isascii() else None
+
+
+@lru_cache(512)
+def _with_a_labels(host: str) -> str | None:
+    """Return the host name in ASCII, None if it is none. Remembered: it takes 0.1 ms."""
+    try:
+        return idna.encode(host, uts46=True, transitional=False).decode("ascii")
+    except (idna.IDNAError, UnicodeError):
+        return None
