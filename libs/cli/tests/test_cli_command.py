@@ -211,8 +211,11 @@ def test_suppressions_are_exported_and_imported(stack: Stack, tmp_path: Path):
     assert (done.returncode, done.stdout) == (1, "2 suppressed, 1 refused\n")
     assert done.stderr.startswith("line 3: ")
     exported = postroad(stack, "suppressions", "export").stdout
-    assert "one@csv.test,manual,left," in exported
-    assert "two@csv.test,manual," in exported
+    assert "one@csv.test,manual,,left," in exported
+    assert "two@csv.test,manual,," in exported
+    listed.write_text(exported, encoding="utf-8")
+    again = postroad(stack, "suppressions", "import", str(listed))
+    assert (again.returncode, again.stdout.split()[-2:]) == (0, ["0", "refused"])
 
 
 def test_accounts_are_made_suspended_and_deleted(stack: Stack):
@@ -220,6 +223,31 @@ def test_accounts_are_made_suspended_and_deleted(stack: Stack):
     assert answer(stack, "accounts", "change", "second", "--suspended")["suspended"] is True
     assert "second" in postroad(stack, "accounts", "list").stdout
     assert postroad(stack, "accounts", "delete", "second").returncode == 0
+
+
+def test_operator_acts_in_an_account_and_what_was_done_is_told(stack: Stack):
+    answer(stack, "accounts", "create", "third")
+    here = ("--account", "third")
+    invited = answer(stack, "users", "invite", "ann@third.test", "--role", "owner", *here)
+    assert "/dashboard/join?key=" in invited["link"]
+    assert "ann@third.test" in postroad(stack, "users", "list", *here).stdout
+    assert "ann@third.test" not in postroad(stack, "users", "list").stdout
+    made = answer(stack, "domains", "create", "third.test", "--trusted", *here)
+    assert made["verified"] is True
+    assert postroad(stack, "domains", "show", "third.test", *here).returncode == 0
+    zone = postroad(stack, "domains", "zone", "third.test", *here).stdout
+    assert "$ORIGIN third.test." in zone
+    assert "bounces\tIN\tMX\t10 " in zone
+    token = answer(
+        stack, "tokens", "create", "shop", "--scope", "send", "--from", "third.test",
+        "--network", "127.0.0.0/8", "--expires", "2099-01-01", *here,
+    )  # fmt: skip
+    assert (token["sender_domains"], token["networks"]) == (["third.test"], ["127.0.0.0/8"])
+    done = answer(stack, "audit", "--noun", "domains", *here)
+    assert ("domains.create", "third.test") in {(row["action"], row["target"]) for row in done}
+    assert "third.test" in postroad(stack, "audit", *here).stdout
+    refused = postroad(stack, "users", "list", "--account", "nowhere")
+    assert (refused.returncode, "no such account" in refused.stderr) == (1, True)
 
 
 def test_lane_is_given_orders_and_dead_letters_are_looked_at(stack: Stack):

@@ -29,16 +29,23 @@ class RestClient:
         url: base of the API, such as `http://127.0.0.1:8080`.
         token: a REST token.
         timeout: seconds.
+        account: the account to act in, if the token is an operator's; else the token's own.
 
     Raises:
         ValueError: the URL is not one of HTTP.
     """
 
-    def __init__(self, url: str, token: str, *, timeout: float = _TIMEOUT) -> None:
+    def __init__(
+        self, url: str, token: str, *, timeout: float = _TIMEOUT, account: str | None = None
+    ) -> None:
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"{url!r} is no URL of HTTP")
         self.url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        self._headers = {
+            "Authorization": f"Bearer {token}",
+            "Accept": "application/json, */*;q=0.5",
+            **({"X-Postroad-Account": account} if account else {}),
+        }
         self._timeout = timeout
 
     def call(

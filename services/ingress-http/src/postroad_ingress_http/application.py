@@ -18,6 +18,7 @@ from postroad_ingress_http.api import openapi
 from postroad_ingress_http.dashboard.frame import StaticPages
 from postroad_ingress_http.dashboard.visitor import Dashboard, LogInFirst, to_log_in
 from postroad_ingress_http.dependencies import AuthenticatorOf, Dependencies
+from postroad_ingress_http.http.compression import Deflating
 from postroad_ingress_http.http.errors import ApiError, from_exception
 from postroad_ingress_http.http.guard import Guard, Limits
 
@@ -47,7 +48,7 @@ def build(dependencies: Dependencies, pages: Dashboard, limits: Limits) -> ASGIA
             return pages.frame.problem(scope, error)
         return error.response()
 
-    return Guard(app, limits, render)
+    return Guard(Deflating(app), limits, render)
 
 
 async def _raise(request: Request, error: Exception) -> Response:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
+import click
+
 from postroad_cli.options import state_dir_option
 from postroad_stack.errors import StackError
 from postroad_stack.rest import RestClient
@@ -14,7 +16,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def connect(state: StateDir) -> RestClient:
+_account_option = click.option(
+    "--account",
+    "account_to_act_in",
+    metavar="ID",
+    default=None,
+    help="The account to act in, for the operator; without it, the token's own.",
+)
+
+
+def connect(state: StateDir, account: str | None = None) -> RestClient:
     """Return a client for POSTROAD_URL with POSTROAD_TOKEN, else for the stack of the state dir.
 
     Raises:
@@ -23,7 +34,7 @@ def connect(state: StateDir) -> RestClient:
     url, token = os.environ.get("POSTROAD_URL"), os.environ.get("POSTROAD_TOKEN")
     if url and token:
         try:
-            return RestClient(url, token)
+            return RestClient(url, token, account=account)
         except ValueError as error:
             raise StackError(f"POSTROAD_URL: {error}") from None
     if url or token:
@@ -36,17 +47,17 @@ def connect(state: StateDir) -> RestClient:
             f"no stack runs in {state.root}",
             advice="start one (postroad up), or set POSTROAD_URL and POSTROAD_TOKEN",
         )
-    return RestClient(document.http, document.token)
+    return RestClient(document.http, document.token, account=account)
 
 
 def with_api(command: Callable[Concatenate[RestClient, P], R]) -> Callable[P, R]:
-    """Give a command a connected client as its first argument, and the option `--state-dir`."""
+    """Give a command a connected client, and the options `--state-dir` and `--account`."""
 
     @wraps(command)
     def connected(*args: P.args, **kwargs: P.kwargs) -> R:
-        state = kwargs.pop("state")
+        state, account = kwargs.pop("state"), kwargs.pop("account_to_act_in")
         if not isinstance(state, StateDir):
             raise TypeError("--state-dir gives a StateDir")
-        return command(connect(state), *args, **kwargs)
+        return command(connect(state, str(account) if account else None), *args, **kwargs)
 
-    return state_dir_option(connected)
+    return state_dir_option(_account_option(connected))

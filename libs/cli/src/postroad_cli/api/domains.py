@@ -31,11 +31,12 @@ def show_domain(api: RestClient, /, *, domain: str, as_json: bool) -> None:
 
 @domains.command("create")
 @click.argument("domain")
+@click.option("--trusted", is_flag=True, help="Vouch for it, as the operator: needs no DNS.")
 @json_option
 @with_api
-def create_domain(api: RestClient, /, *, domain: str, as_json: bool) -> None:
+def create_domain(api: RestClient, /, *, domain: str, trusted: bool, as_json: bool) -> None:
     """Add a domain; shows the DNS records to publish."""
-    made = api.post(path("domains"), {"domain": domain})
+    made = api.post(path("domains"), {"domain": domain, "trusted": trusted})
     if as_json:
         echo_json(made)
     else:
@@ -62,6 +63,14 @@ def domain_keys(api: RestClient, /, *, domain: str, new: bool, as_json: bool) ->
     show_rows(found["keys"], ("selector", "algorithm", "state", "created", "seen"), as_json=as_json)
 
 
+@domains.command("zone")
+@click.argument("domain")
+@with_api
+def domain_zone(api: RestClient, /, *, domain: str) -> None:
+    """Print the records to publish as a zone file."""
+    echo(api.get(path("domains", domain, "zone")).rstrip())
+
+
 def _show(domain: dict[str, Any], *, as_json: bool) -> None:
     """Print the domain; end with exit code 1 if it is not verified."""
     if as_json:
@@ -81,8 +90,10 @@ def _tell(domain: dict[str, Any]) -> None:
         colour = "green" if status == "ok" else "yellow"
         echo()
         echo(f"{record['purpose']}: {status}", fg=colour)
-        for name in ("type", "name", "value"):
+        priority = "" if record["priority"] is None else f"{record['priority']} "
+        for name in ("type", "name"):
             echo(f"  {name:<5}  {record[name]}")
+        echo(f"  value  {priority}{record['value']}")
         for found in record.get("found") or ():
             if status != "ok":
                 echo(f"  found  {found}", dim=True)

@@ -12,7 +12,19 @@ from postroad_cli.times import moment
 from postroad_stack.rest import Json, RestClient
 
 _PAGE = 200
-_TIMES = frozenset({"created", "updated", "changed", "due", "expires", "checked", "time"})
+_TIMES = frozenset(
+    {
+        "created",
+        "updated",
+        "changed",
+        "due",
+        "expires",
+        "checked",
+        "time",
+        "last_used",
+        "last_login",
+    }
+)
 
 
 def fetch(api: RestClient, path: str, *, limit: int, **query: str | int) -> Iterator[Json]:

@@ -14,18 +14,30 @@ def tokens() -> None:
     """REST tokens."""
 
 
-add_list(tokens, "tokens", ("id", "name", "scopes", "created"))
+add_list(tokens, "tokens", ("id", "name", "scopes", "created", "expires", "last_used"))
 
 
 @tokens.command("create")
 @click.argument("name")
 @click.option("--scope", "scopes", multiple=True, required=True, help="May be repeated; * is all.")
+@click.option("--from", "sender_domains", multiple=True, help="A domain it may send from; all.")
+@click.option("--network", "networks", multiple=True, help="A network it may be used from; all.")
+@click.option("--expires", default=None, help="Until when, such as 2027-12-31; for good.")
 @json_option
 @with_api
-def create_token(api: RestClient, /, *, name: str, scopes: tuple[str, ...], as_json: bool) -> None:
+def create_token(
+    api: RestClient,
+    /,
+    *,
+    name: str,
+    expires: str | None,
+    as_json: bool,
+    **several: tuple[str, ...],
+) -> None:
     """Make a token; it is shown this once."""
-    made = api.post(path("tokens"), {"name": name, "scopes": list(scopes)})
-    show_one(made, as_json=as_json)
+    fields = {field: list(values) for field, values in several.items()}
+    body = {"name": name, **fields, **({"expires": expires} if expires else {})}
+    show_one(api.post(path("tokens"), body), as_json=as_json)
 
 
 add_delete(tokens, "tokens", "ID")

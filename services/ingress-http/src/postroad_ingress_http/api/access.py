@@ -18,11 +18,13 @@ from postroad_common.store.tokens import Token
 from postroad_ingress_http.access.accounts import is_account_id
 from postroad_ingress_http.access.scopes import require
 from postroad_ingress_http.dependencies import Dependencies
+from postroad_ingress_http.http.acceptable import check_acceptable
 from postroad_ingress_http.http.errors import ApiError, not_found
 from postroad_ingress_http.http.fields import read_fields
 
 ACCOUNT_HEADER = "x-postroad-account"
 """Names the account that a token of the operator acts in."""
+_EVERYTHING_TAKEN = frozenset({None, "", "*/*"})
 _LOOKING = frozenset({"GET", "HEAD"})
 M = TypeVar("M", bound=BaseModel)
 
@@ -47,6 +49,8 @@ class CurrentToken(SecurityBase):
         token = await dependencies.authenticator.authenticate(request, needed.scope_str)
         if request.scope["query_string"]:
             _refuse_unknown(request)
+        if (accept := request.headers.get("accept")) not in _EVERYTHING_TAKEN:
+            check_acceptable(request.scope["route"], accept or "")
         if (account := request.headers.get(ACCOUNT_HEADER)) is not None:
             token = await _in_account(token, account, dependencies)
         if request.method not in _LOOKING:

@@ -9,6 +9,7 @@ EXPLANATIONS = {
     401: "No valid token.",
     403: "The token lacks the scope.",
     404: "There is no such thing.",
+    406: "`Accept` excludes what this answers with.",
     409: "It conflicts with what is there.",
     413: "The body is too large.",
     415: "The body has a content type that is not taken.",
@@ -42,4 +43,4 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-REFUSALS = refusals(400, 401, 403, 429, 503)
+REFUSALS = refusals(400, 401, 403, 406, 429, 503)

@@ -40,7 +40,7 @@ async def read_fields(request: Request) -> Fields:
         return {}
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
-        raise ApiError(415, "Bodies are taken as they are; send it without Content-Encoding.")
+        raise ApiError(415, "The only Content-Encoding that is taken is gzip.")
     fields = _parse(request, body)
     for name, value in fields.items():
         if name.lower() not in MESSAGE_FIELDS:

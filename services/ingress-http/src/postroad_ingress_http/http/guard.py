@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from postroad_common.mail.identifiers import new_id
 from postroad_common.metrics import counter, gauge, histogram
 from postroad_common.store.audit import nobody_acts
+from postroad_ingress_http.http.compression import Inflated, is_gzip, without_encoding
 from postroad_ingress_http.http.errors import ApiError, from_exception, unavailable
 from postroad_ingress_http.http.places import Place, Places
 from postroad_ingress_http.http.rates import Rate
@@ -108,7 +109,7 @@ class Guard:
         finally:
             body.close()
             _IN_WORK.dec()
-            self._octets -= body.counted
+            self._octets -= body.counted + body.inflated
             _REQUESTS.labels(area, str(answer.status)).inc()
             _SECONDS.labels(area).observe(time.perf_counter() - started)
 
@@ -120,7 +121,10 @@ class Guard:
             body.begin(scope, self._places)
             _check_characters(scope)
             body.check_announced(scope)
-            await self._app(scope, body, answer)
+            if is_gzip(scope):
+                await self._app(without_encoding(scope), Inflated(body, body.inflate), answer)
+            else:
+                await self._app(scope, body, answer)
         except ClientDisconnect:
             raise
         except Exception as error:  # the one place where a request may not take the service along
@@ -172,6 +176,7 @@ class _Body:
         self._deadline: float | None = None
         self._place: Place | None = None
         self.counted = 0
+        self.inflated = 0
         self.complete = False
 
     def begin(self, scope: Scope, places: Places) -> None:
@@ -204,6 +209,17 @@ class _Body:
             self._take_place()
         if length.isdigit() and (len(length) > 15 or int(length) > self._limit):
             raise self._too_large()
+
+    def inflate(self, octets: int) -> None:
+        """Count octets of the body that it has more when inflated.
+
+        Raises:
+            ApiError: 413, they are too many; 503, there is no room for them.
+        """
+        if self.inflated + octets > self._limit:
+            raise self._too_large()
+        self._guard.count(octets)
+        self.inflated += octets
 
     def _too_large(self) -> ApiError:
         return ApiError(413, f"The body is larger than {self._limit} bytes, the most taken here.")
