@@ -108,7 +108,9 @@ async def test_query_parameter_that_is_not_known_is_refused(api: httpx.AsyncClie
     assert answer.json()["error"]["code"] == "unknown_field"
 
 
-async def test_body_with_another_content_encoding_than_gzip_is_refused_as_such(api: httpx.AsyncClient):
+async def test_body_with_another_content_encoding_than_gzip_is_refused_as_such(
+    api: httpx.AsyncClient,
+):
     headers = {"Content-Type": "application/json", "Content-Encoding": "br"}
     answer = await api.post("/v1/send", content=b"\x1f\x8b", headers=headers)
     assert answer.status_code == 415
