@@ -40,6 +40,7 @@ async def test_gzip_body_is_inflated(site: Any, api: httpx.AsyncClient):
         zlib.compress(b"{}"),
         b"\x1f\x8b",
     ],
+    ids=["plain", "cut off", "with more", "twice", "zlib", "only its first octets"],
 )
 async def test_what_is_no_whole_gzip_is_refused(api: httpx.AsyncClient, body: bytes):
     answer = await api.post("/v1/credentials", content=body, headers=GZIP)
