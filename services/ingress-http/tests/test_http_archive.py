@@ -134,6 +134,16 @@ async def test_content_of_another_account_is_not_shown(api: httpx.AsyncClient, s
     assert answer.status_code == 404
 
 
+async def test_export_of_an_address_names_the_content_that_is_kept(
+    api: httpx.AsyncClient, site: Any
+):
+    _, message = await keep(site)
+    told = (await api.get("/v1/addresses/r@x.example")).json()["messages"]
+    paths = {one["id"]: one["content"] for one in told}
+    assert paths[message] == f"/v1/messages/{message}/source"
+    assert (await api.get(paths[message])).content.endswith(RAW)
+
+
 async def test_erased_address_has_no_content_any_more(api: httpx.AsyncClient, site: Any):
     one, message = await keep(site)
     assert (await api.delete("/v1/addresses/r@x.example")).status_code == 200

@@ -14,6 +14,7 @@ from postroad_ingress_http.api.suppressions import SuppressionView
 from postroad_ingress_http.dependencies import (
     AuditOf,
     EventStore,
+    HistoryOf,
     MessageStore,
     PrivacyStore,
     StrikeStore,
@@ -32,13 +33,19 @@ ROUNDS = 10
 """One request erases at most a thousand messages."""
 
 
+class ExportedMessage(MessageWithTimeline):
+    """A message; `content` is the path of its source, where its content is still kept."""
+
+    content: str | None = None
+
+
 class AddressView(BaseModel):
     """What is stored. `soft_bounces` are the days (Unix seconds) of its soft bounces."""
 
     address: str
     suppression: SuppressionView | None
     soft_bounces: list[float]
-    messages: list[MessageWithTimeline]
+    messages: list[ExportedMessage]
     cursor: str | None = None
 
 
@@ -61,6 +68,7 @@ async def export(  # noqa: PLR0917 - FastAPI passes them by name
     events: EventStore,
     suppressions: SuppressionStore,
     strikes: StrikeStore,
+    history: HistoryOf,
     cursor: Cursor = None,
 ) -> AddressView:
     """Its suppression, its soft bounces, and messages with all their events, newest first."""
@@ -70,11 +78,12 @@ async def export(  # noqa: PLR0917 - FastAPI passes them by name
         token.account, exact, before=position[0] if position else None, limit=PAGE + 1
     )
     records = await messages.find_many(ids[:PAGE])
-    shown: list[MessageWithTimeline] = []
-    for message_id in ids[:PAGE]:
-        if message_id in records:
-            timeline = await events.timeline(message_id)
-            shown.append(view_with_timeline(records[message_id], timeline))
+    shown: list[ExportedMessage] = []
+    for record in (records[message_id] for message_id in ids[:PAGE] if message_id in records):
+        view = view_with_timeline(record, await events.timeline(record.id))
+        is_kept = await history.kept_until(record) is not None
+        content = f"/v1/messages/{record.id}/source" if is_kept else None
+        shown.append(ExportedMessage(**view.model_dump(), content=content))
     entry = await suppressions.get(token.account, listed)
     days = await strikes.days(token.account, listed)
     return AddressView(
