@@ -89,3 +89,20 @@ def test_any_html_arrives_with_only_its_line_ends_changed(html: str):
     assert isinstance(payload, bytes)
     arrived = payload.decode().replace("\r\n", "\n").rstrip("\n")
     assert arrived == html.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 200_000,
+        "é x " * 50_000,
+        "a line \r\n" * 20_000 + "y" * 150_000 + " ",
+        "=" * 65_535 + "\r\n" + "z" * 65_536 + "\tü",
+        "\r\n" * 70_000 + "w" * 2000,
+        "q" * 65_535 + "\r\n" + "r" * 65_534 + "\r\n" + "ß" * 40_000,
+    ],
+)
+def test_long_texts_are_encoded_in_pieces_that_read_as_one(text: str):
+    raw = built(subject="Hi", text=text)
+    assert parse(raw).get_content().removesuffix("\r\n") == text.removesuffix("\r\n")
+    assert max(map(len, raw.split(b"\r\n"))) <= 78

@@ -20,7 +20,7 @@ from postroad_ingress_http.access.scopes import require
 from postroad_ingress_http.dependencies import Dependencies
 from postroad_ingress_http.http.acceptable import check_acceptable
 from postroad_ingress_http.http.errors import ApiError, not_found
-from postroad_ingress_http.http.fields import read_fields
+from postroad_ingress_http.http.fields import beside_the_loop, read_fields
 
 ACCOUNT_HEADER = "x-postroad-account"
 """Names the account that a token of the operator acts in."""
@@ -132,7 +132,9 @@ class BodyNeeded(Generic[M]):
 
     async def __call__(self, request: Request) -> M:
         """Read. Raises ApiError, or pydantic.ValidationError, which becomes one."""
-        return self._reader(await read_fields(request))
+        fields = await read_fields(request)
+        size = len(await request.body()) if fields else 0
+        return await beside_the_loop(size, self._reader, fields)
 
 
 def body(model: type[M], reader: Callable[[dict[str, object]], M] | None = None) -> Any:

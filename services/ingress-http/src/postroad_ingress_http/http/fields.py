@@ -5,8 +5,13 @@ thing; what the fields mean is said by the models in `api` and in `sendrequest`.
 is limited before it comes here, in `limits`.
 """
 
+import asyncio
 import base64
+import re
+from collections.abc import Callable
 from email.message import Message
+from itertools import islice
+from typing import ParamSpec, TypeVar
 from urllib.parse import parse_qsl
 
 import pydantic_core
@@ -18,12 +23,18 @@ from postroad_ingress_http.http.errors import ApiError, bad_field
 from postroad_ingress_http.http.forms import collect
 
 MAX_FORM_FIELDS = 10_000
+MAX_VALUES = 300_000
+"""Strings and commas outside of them in the JSON of one request."""
+IN_THREAD = 65_536  # octets of a body above which it is read beside the event loop
+_VALUE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|,', re.DOTALL)
 ATTACHMENTS = "attachments"
 """The field whose files are the attachments of a mail."""
 MESSAGE_FIELDS = frozenset({"mime", "body"})
 """Fields that may hold octets in any charset."""
 
 Fields = dict[str, object]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 async def read_fields(request: Request) -> Fields:
@@ -41,15 +52,28 @@ async def read_fields(request: Request) -> Fields:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
         raise ApiError(415, "The only Content-Encoding that is taken is gzip.")
-    fields = _parse(request, body)
+    content_type = request.headers.get("content-type", "")
+    return await beside_the_loop(len(body), _read, content_type, body)
+
+
+async def beside_the_loop(
+    octets: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Return what `work` does; in a thread where it is about many octets of a request."""
+    if octets > IN_THREAD:
+        return await asyncio.to_thread(work, *args, **kwargs)
+    return work(*args, **kwargs)
+
+
+def _read(content_type: str, body: bytes) -> Fields:
+    fields = _parse(content_type, body)
     for name, value in fields.items():
         if name.lower() not in MESSAGE_FIELDS:
             _require_text(name, {name: value})
     return fields
 
 
-def _parse(request: Request, body: bytes) -> Fields:
-    content_type = request.headers.get("content-type", "")
+def _parse(content_type: str, body: bytes) -> Fields:
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "application/json" or media_type.endswith("+json"):
         return parse_json(body)
@@ -68,6 +92,7 @@ def parse_json(body: bytes) -> Fields:
     Raises:
         ApiError: 400, the body is no JSON object.
     """
+    _check_count(body)
     try:
         fields = pydantic_core.from_json(body, allow_inf_nan=False)
     except ValueError as error:
@@ -75,6 +100,18 @@ def parse_json(body: bytes) -> Fields:
     if not isinstance(fields, dict):
         raise ApiError(400, "The body must be a JSON object.", code="invalid_json")
     return fields
+
+
+def _check_count(body: bytes) -> None:
+    """Refuse JSON of too many values before it becomes objects: they take much more room and time.
+
+    Raises:
+        ApiError: 400.
+    """
+    if body.count(b",") < MAX_VALUES // 2:
+        return
+    if sum(1 for _ in islice(_VALUE.finditer(body), MAX_VALUES)) == MAX_VALUES:
+        raise ApiError(400, f"The body has more than {MAX_VALUES} values.", code="invalid_json")
 
 
 def parse_form(body: bytes) -> Fields:

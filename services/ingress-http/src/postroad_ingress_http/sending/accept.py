@@ -18,6 +18,7 @@ from postroad_common.mail.identifiers import derived_id, new_id
 from postroad_common.store.idempotency import Claim, Idempotency
 from postroad_common.store.sendingrights import SendingRules
 from postroad_ingress_http.http.errors import ApiError, bad_field
+from postroad_ingress_http.http.fields import beside_the_loop
 from postroad_ingress_http.sending.injector import Injector
 from postroad_ingress_http.sending.permissions import check_account, check_sender
 from postroad_ingress_http.sending.personalise import Personaliser
@@ -67,14 +68,19 @@ async def _inject(
     rights = await acceptance.sending.of(origin.account)
     check_account(rights, len(mails))
     if len(mails) == 1:
-        prepared = prepare(mails[0], origin, acceptance.rules, now, identify)
+        prepared = await beside_the_loop(
+            mails[0].octets, prepare, mails[0], origin, acceptance.rules, now, identify
+        )
         check_account(rights, len(prepared.submission.recipients))
         check_sender(rights, origin, prepared)
         await acceptance.injector.inject(prepared)
         return prepared.answer()
     everything = []
     for number, one in enumerate(mails):
-        everything.append(prepare(one, origin, acceptance.rules, now, _apart(identify, one)))
+        prepared = await beside_the_loop(
+            one.octets, prepare, one, origin, acceptance.rules, now, _apart(identify, one)
+        )
+        everything.append(prepared)
         check_sender(rights, origin, everything[-1])
         if number % _AT_ONCE == _AT_ONCE - 1:
             await asyncio.sleep(0)

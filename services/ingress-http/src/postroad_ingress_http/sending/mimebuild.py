@@ -16,6 +16,7 @@ from email.utils import formatdate
 from postroad_ingress_http.sending.headers import address_header, parameter, raw_header, text_header
 from postroad_ingress_http.sending.mailboxes import NamedMailbox
 
+_PIECE = 65_536  # octets that are encoded at once
 _MAX_LINE = 998  # octets without CRLF, RFC 5322 section 2.1.1
 _BASE64_LINE = 57  # octets that make one line of 76 characters
 _NEWLINE = re.compile(r"\r\n|\r|\n")
@@ -147,7 +148,25 @@ def _encode(octets: bytes) -> tuple[str, bytes]:
     ascii_size = sum(octets.count(chunk) for chunk in (b" ", b"e", b"a", b"<", b"="))
     if not octets.isascii() and ascii_size * 20 < len(octets):
         return "base64", _base64(octets)  # hardly any ASCII: quoted-printable would triple it
-    return "quoted-printable", binascii.b2a_qp(octets, istext=True)
+    return "quoted-printable", _quoted_printable(octets)
+
+
+def _quoted_printable(octets: bytes) -> bytes:
+    """Encode text that ends with CRLF: piece by piece, so that other threads get their turns."""
+    pieces: list[bytes] = []
+    start = 0
+    while start < len(octets):
+        end = start + _PIECE
+        if end < len(octets):
+            line_end = octets.rfind(b"\r\n", start, end)
+            end = line_end + 2 if line_end >= 0 else end - (octets[end - 1] == 13)
+        piece = octets[start:end]
+        start = end
+        if piece.endswith(b"\r\n"):
+            pieces.append(binascii.b2a_qp(piece, istext=True))
+        else:  # within a line: a soft line break
+            pieces.append(binascii.b2a_qp(piece + b"\r\n", istext=True)[:-2] + b"=\r\n")
+    return b"".join(pieces)
 
 
 def _attachment_part(attachment: Attachment) -> bytes:

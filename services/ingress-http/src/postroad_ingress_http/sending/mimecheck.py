@@ -7,7 +7,6 @@ from postroad_common.mail.decoding import decode_words
 from postroad_ingress_http.http.errors import bad_field
 
 MAX_LINE = 998  # octets without CRLF, RFC 5321 section 4.5.3.1.6
-_BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 _FROM = re.compile(rb"^from[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _SUBJECT = re.compile(rb"^subject[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE | re.MULTILINE)
@@ -45,7 +44,8 @@ def normalise(message: bytes) -> bytes:
 def to_crlf(message: bytes) -> bytes:
     """Return `message` with every line end as CRLF."""
     if not message.count(b"\r\n") == message.count(b"\n") == message.count(b"\r"):
-        message = _BARE.sub(b"\r\n", message)
+        lines = message.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        message = lines.replace(b"\n", b"\r\n")
     return message
 
 

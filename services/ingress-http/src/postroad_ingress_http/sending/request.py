@@ -179,6 +179,12 @@ class SendFields(BaseModel):
         None, ge=1, description="The version of the template; without it, the one in use."
     )
 
+    @property
+    def octets(self) -> int:
+        """About how much there is to read and to encode."""
+        files = sum(len(file.data or "") for file in self.attachments or ())
+        return len(self.mime or b"") + len(self.html or "") + len(self.text or "") + files
+
 
 def read_send(fields: Fields) -> SendFields:
     """Return the request in `fields`.
