@@ -16,7 +16,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(
     r"""
       (?P<space>\s+)
-    | (?P<quoted>"(?:[^"\\]|\\.)*")
+    | (?P<quoted>"(?:[^"\\]|\\.)*+")
     | (?P<angle><[^<>]*>)
     | (?P<comma>[,;])
     | (?P<word>[^\s"<>,;]+)

@@ -21,7 +21,7 @@ from postroad_ingress_http.templating.renderer import Source
 _SEALED = frozenset({"multipart/signed", "multipart/encrypted"})
 _ADDRESSES = frozenset({"from", "to", "cc", "reply-to", "sender"})
 _TAGS = ("{$", "{{", "{%", "{if ", "{foreach ", "{assign ")
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:((?:[^\r\n]|\r\n[ \t])*)\r\n")
+_FIELD = re.compile(rb"(?<![^\n])([!-9;-~]++)[ \t]*+:((?:[^\r\n]|\r\n[ \t])*+)\r\n")
 _MAX_PARTS = 100
 _MAX_DEPTH = 10
 

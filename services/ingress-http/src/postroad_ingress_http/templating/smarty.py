@@ -23,7 +23,7 @@ _BARE = {
 }
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
-    |(?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
+    |(?P<text>"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+')
     |(?P<number>\d+(?:\.\d+)?)
     |\$(?P<variable>[A-Za-z][\w-]*)
     |\.(?P<member>[A-Za-z_][\w-]*|\d+)
@@ -64,10 +64,11 @@ _RESERVED = frozenset(
     {"and", "else", "if", "in", "is", "loop", "not", "or", "true", "false", "none", "self", "range"}
 )
 _IN = re.compile(r"^\s*\$([A-Za-z]\w*)\s+in\s+(.+)$", re.ASCII | re.DOTALL)
+# Looked for from the end of a value, which is what stands before: linear whatever that holds.
 _AS = re.compile(
-    r"^\s*(.+?)\s+as\s+\$([A-Za-z]\w*)(?:\s*=>\s*\$([A-Za-z]\w*))?\s*$", re.ASCII | re.DOTALL
+    r"(?<=\S)\s++as\s++\$([A-Za-z]\w*+)(?:\s*+=>\s*+\$([A-Za-z]\w*+))?\s*+\Z", re.ASCII
 )
-_TO = re.compile(r"^\s*(.+?)\s+to\s+\$([A-Za-z]\w*)\s*$", re.ASCII | re.DOTALL)
+_TO = re.compile(r"(?<=\S)\s++to\s++\$([A-Za-z]\w*+)\s*+\Z", re.ASCII)
 
 ALL_DATA = "_data"
 """The variable that holds all data, for names that Jinja's syntax cannot say."""
@@ -132,10 +133,11 @@ def _tag(word: str | None, inner: str, offset: int) -> str:
         case "elseif":
             return f"{{% elif {_expression(inner, offset)}{lines} %}}"
         case "assign":
-            parts = _TO.match(inner)
+            parts = _TO.search(inner)
             if not parts:
                 raise SmartySyntaxError("write `{assign value to $name}`", offset)
-            return f"{{% set {parts[2]} = {_expression(parts[1], offset)}{lines} %}}"
+            value = _expression(inner[: parts.start()].strip(), offset)
+            return f"{{% set {parts[1]} = {value}{lines} %}}"
         case _:
             return f"{{% for {_loop(inner, offset)}{lines} %}}"
 
@@ -143,10 +145,11 @@ def _tag(word: str | None, inner: str, offset: int) -> str:
 def _loop(inner: str, offset: int) -> str:
     if parts := _IN.match(inner):
         return f"{parts[1]} in {_expression(parts[2], offset)}|values"
-    if parts := _AS.match(inner):
-        if parts[3]:
-            return f"{parts[2]}, {parts[3]} in {_expression(parts[1], offset)}|pairs"
-        return f"{parts[2]} in {_expression(parts[1], offset)}|values"
+    if parts := _AS.search(inner):
+        value = _expression(inner[: parts.start()].strip(), offset)
+        if parts[2]:
+            return f"{parts[1]}, {parts[2]} in {value}|pairs"
+        return f"{parts[1]} in {value}|values"
     raise SmartySyntaxError("write `{foreach $item in $list}`", offset)
 
 

@@ -35,7 +35,7 @@ _NTH = re.compile(
 )
 _LANGUAGE = rf"{_GAP}(?:\*?{_NAME}|{_STRING})"
 _LANGUAGES = re.compile(rf"{_LANGUAGE}(?:{_GAP},{_LANGUAGE})*+", re.DOTALL | re.ASCII)
-_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)  # CSS Syntax 3 4.3.2: open ends too
 
 _STRUCTURE = frozenset(
     "root empty first-child last-child only-child first-of-type last-of-type only-of-type "  # noqa: SIM905 - a list of words

@@ -17,7 +17,7 @@ _INVISIBLE = re.compile(
     "\u2060-\u206f\ufe00-\ufe0f\ufeff]"
 )
 _AROUND = " \t\r\n\"'<>()[]{}«»‹›“”„‘’‚,;:!?…|*_-–—→➔➜►▶·•."  # noqa: RUF001 - as typed around addresses
-_SCHEME = re.compile(r"(?:https?|ftp)\s*:\s*/{0,2}\s*(?=[^\s/])", re.IGNORECASE)
+_SCHEME = re.compile(r"(?:https?|ftp)\s*+:\s*+/{0,2}+\s*+(?=[^\s/])", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Za-z0-9 \r\n-]*")  # no dot and no colon, and seen as written
 _LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
 _HOST = re.compile(
