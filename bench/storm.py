@@ -57,7 +57,7 @@ class Storm:
     async def prepare(self, database: Database) -> None:
         """Put the messages into the store."""
         for block in self._blocks():
-            await database.messages.apply(self._message(number) for number in block)
+            await database.messages.apply(self.message(number) for number in block)
 
     async def blow(self, publisher: Publisher, seconds: float) -> None:
         """Put the returns on the queue, evenly within `seconds`."""
@@ -65,13 +65,14 @@ class Storm:
         for block in self._blocks():
             due = began + seconds * block[0] / len(self._ids)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            await publisher.publish_many(("", RETURNS.name, self._frame(n)) for n in block)
+            await publisher.publish_many(("", RETURNS.name, self.frame(n)) for n in block)
 
     def _blocks(self) -> Iterator[range]:
         size = len(self._ids)
         return (range(first, min(size, first + _BLOCK)) for first in range(0, size, _BLOCK))
 
-    def _message(self, number: int) -> Event:
+    def message(self, number: int) -> Event:
+        """Return the acceptance of the message that this mail is about."""
         recipient = Recipient(id=self._ids[number], address=f"r{number}@storm.test")
         submission = Submission(
             id=self._ids[number],
@@ -88,7 +89,8 @@ class Storm:
         )
         return accepted(submission, recipient)
 
-    def _frame(self, number: int) -> bytes:
+    def frame(self, number: int) -> bytes:
+        """Return this mail as it is put on the queue."""
         mail = self._mails[number % len(self._mails)]
         raw = mail.replace(_RECIPIENT, b"r%d@storm.test" % number)
         returned = Return(

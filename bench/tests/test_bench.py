@@ -153,8 +153,8 @@ def test_processor_time_of_descendants_counts_for_the_process_that_was_named():
 
 def test_storm_is_a_hundred_mails_of_the_corpus_each_about_a_message_of_its_own():
     storm = Storm(size=100, senders=7, forward=True)
-    messages = [storm._message(number) for number in range(100)]
-    returns = [decode(Return, storm._frame(number)) for number in range(100)]
+    messages = [storm.message(number) for number in range(100)]
+    returns = [decode(Return, storm.frame(number)) for number in range(100)]
     assert [found.message_id for found, _ in returns] == [event.message for event in messages]
     assert len({event.message for event in messages}) == 100
     kinds = Counter(

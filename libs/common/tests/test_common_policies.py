@@ -8,6 +8,7 @@ import pytest
 from postroad_common.store.database import Database
 from postroad_common.store.indexes import INDEXES
 from postroad_common.store.policies import PolicyRecord
+from postroad_testing.documents import documents
 
 RECORD = PolicyRecord("d.test", "1", "enforce", ("mx.d.test", "*.d.test"), 1000, time.time())
 
@@ -29,9 +30,12 @@ async def test_policy_is_found_again_as_it_was_and_the_last_one_counts(database:
     assert await database.policies.get("e.test") is None
 
 
-async def test_policy_is_removed_by_the_database_when_it_has_expired(database: Database):
+async def test_policy_is_removed_by_the_database_when_it_has_expired(
+    database: Database, mongodb_uri: str
+):
     await database.policies.put(RECORD)
-    stored = await database._database["policies"].find_one({"_id": "d.test"})
+    async with documents(mongodb_uri) as collections:
+        stored = await collections["policies"].find_one({"_id": "d.test"})
     assert stored is not None
     expires = stored["at"].replace(tzinfo=UTC).timestamp()
     assert expires == pytest.approx(RECORD.expires, abs=0.01)

@@ -103,4 +103,4 @@ def test_fallback_takes_no_line_of_uuencoded_data_for_an_address():
 def test_fallback_keeps_mailboxes_only():
     kept = {"kim@example.net", "<Kim.Lee+x@Example.NET>"}
     dropped = {"m4&]s=')o860@<f5p", "kim@localhost", "kim lee@example.net", "@example.net"}
-    assert fallback._mailboxes(kept | dropped) == {"kim@example.net", "kim.lee+x@example.net"}
+    assert fallback.mailboxes(kept | dropped) == {"kim@example.net", "kim.lee+x@example.net"}

@@ -24,6 +24,7 @@ from postroad_feedback.message_cache import MessageCache
 from postroad_feedback.recovery import ABANDONED_SECONDS, GIVE_UP_SECONDS, Recovery
 from postroad_feedback.subscriptions import Subscriptions
 from postroad_testing import factories
+from postroad_testing.documents import documents
 
 LATER = ABANDONED_SECONDS + 1
 
@@ -153,7 +154,7 @@ async def test_death_after_counting_does_not_count_again(desk: Desk):
     facts = await desk.cache.find([event])
     await desk.database.ledger.open(batch, [event.id])
     new = await desk.database.events.insert([event], batch=batch)
-    await desk.ingest._roll_up(batch, new, facts)
+    await desk.ingest.roll_up(batch, new, facts)
     # The process dies here, with its ledger entry open.
     other = Desk(desk.database)
     await other.recovery.run_once(time.time() + LATER)
@@ -176,7 +177,7 @@ async def test_death_after_claiming_is_made_good(desk: Desk):
     assert await desk.counts() == {"accepted": 1, "clicked": 1, "clicked_unique": 1}
 
 
-async def test_many_batches_at_once_lose_no_count_and_leave_few_marks(desk: Desk):
+async def test_many_batches_at_once_lose_no_count_and_leave_few_marks(desk: Desk, mongodb_uri: str):
     first = news()
     await desk.ingest.record([first])
     desks = [desk, Desk(desk.database), Desk(desk.database)]
@@ -190,7 +191,8 @@ async def test_many_batches_at_once_lose_no_count_and_leave_few_marks(desk: Desk
         )
     assert (await desk.counts())["clicked"] == 300
     day = datetime.now(UTC).date().isoformat()
-    document = await desk.database.rollups._rollups.find_one({"_id": f"acme/{day}/"})
+    async with documents(mongodb_uri) as collections:
+        document = await collections["rollups"].find_one({"_id": f"acme/{day}/"})
     assert document is not None
     assert len(document["batches"]) <= 20
 
@@ -273,12 +275,16 @@ async def test_own_mail_has_a_record_and_is_neither_counted_nor_posted(desk: Des
     assert [item.event for item in await desk.database.outbox.log("acme", hook.id)] == ["accepted"]
 
 
-async def test_a_batch_that_can_never_be_finished_does_not_stop_those_behind_it(desk: Desk):
+async def test_a_batch_that_can_never_be_finished_does_not_stop_those_behind_it(
+    desk: Desk, mongodb_uri: str
+):
     database = desk.database
     poison = new_id()
-    await database.messages._messages.insert_one(
-        {"_id": poison, "account": "acme", "submission": "s", "features": {"inlinecss": "perhaps"}}
-    )
+    features = {"inlinecss": "perhaps"}
+    async with documents(mongodb_uri) as collections:
+        await collections["messages"].insert_one(
+            {"_id": poison, "account": "acme", "submission": "s", "features": features}
+        )
     sound = news()
     for event in (click(poison), sound):
         batch = new_id()
@@ -306,16 +312,18 @@ async def test_a_batch_found_before_its_messages_come_again_waits_for_them(desk:
     assert await database.ledger.abandoned(time.time() + LATER) == []
 
 
-async def test_database_forgets_the_log_after_90_days_the_counters_later(desk: Desk):
+async def test_database_forgets_the_log_after_90_days_the_counters_later(
+    desk: Desk, mongodb_uri: str
+):
     old = news().model_copy(update={"time": 1_700_000_000.0})
     await desk.database.prepare()
     await desk.ingest.record([old])
-    names = desk.database._database
-    document = await names["events"].find_one({"_id": old.id})
-    assert document is not None
-    assert document["at"].replace(tzinfo=UTC).timestamp() == old.time
-    lives = {"events": 90, "messages": 90, "rollups": 800, "webhook_deliveries": 14}
-    for name, days in lives.items():
-        indexes = (await names[name].index_information()).values()
-        [life] = [one for one in indexes if "expireAfterSeconds" in one]
-        assert (life["key"], life["expireAfterSeconds"]) == ([("at", 1)], days * 86_400)
+    async with documents(mongodb_uri) as names:
+        document = await names["events"].find_one({"_id": old.id})
+        assert document is not None
+        assert document["at"].replace(tzinfo=UTC).timestamp() == old.time
+        lives = {"events": 90, "messages": 90, "rollups": 800, "webhook_deliveries": 14}
+        for name, days in lives.items():
+            indexes = (await names[name].index_information()).values()
+            [life] = [one for one in indexes if "expireAfterSeconds" in one]
+            assert (life["key"], life["expireAfterSeconds"]) == ([("at", 1)], days * 86_400)

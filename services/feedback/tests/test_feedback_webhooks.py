@@ -31,6 +31,7 @@ from postroad_feedback.resolver import Resolver
 from postroad_feedback.subscriptions import delivery_of
 from postroad_testing import factories
 from postroad_testing.certificates import Authority
+from postroad_testing.documents import documents
 from postroad_testing.waiting import until
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -48,6 +49,11 @@ class EndPoint:
     most_at_once: int = 0
     port: int = 0
     delay: float = 0.0
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def release(self) -> None:
+        """Answer all that it has been silent about."""
+        self._released.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -62,7 +68,7 @@ class EndPoint:
                 self.most_at_once = max(self.most_at_once, self.at_once)
                 self.got.append((headers, body))
                 if self.silent:
-                    await reader.read()
+                    await self._released.wait()
                 await asyncio.sleep(self.delay)
                 self.at_once -= 1
                 writer.write(self.answer)
@@ -200,8 +206,7 @@ async def test_a_dead_end_point_delays_nobody(database: Database, listening: Ope
         await until(all_are(database, to_alive, DeliveryState.DELIVERED))
         assert len(dead.got) < 200  # it still hangs with the first of them
         assert dead.most_at_once <= 8
-        dispatcher._stopping = True
-        dispatcher._serving.cancel()
+        dead.release()
 
 
 async def test_concurrency_per_end_point_is_limited_across_replicas(
@@ -217,7 +222,7 @@ async def test_concurrency_per_end_point_is_limited_across_replicas(
 
 
 async def test_failures_are_tried_later_and_then_the_end_point_rests(
-    database: Database, listening: Open
+    database: Database, mongodb_uri: str, listening: Open
 ):
     end_point = await listening(EndPoint(b"HTTP/1.1 500 Oops\r\nContent-Length: 3\r\n\r\nno!"))
     webhook = await subscribe(database, end_point)
@@ -226,7 +231,8 @@ async def test_failures_are_tried_later_and_then_the_end_point_rests(
         dispatcher.notify()
 
         async def rests() -> bool:
-            turn = await database.outbox.turns._turns.find_one({"_id": webhook.id})
+            async with documents(mongodb_uri) as collections:
+                turn = await collections["webhook_turns"].find_one({"_id": webhook.id})
             return turn is not None and turn["hold"] > time.time() and turn["lease"] == 0
 
         await until(rests)
@@ -249,15 +255,16 @@ async def test_failures_are_tried_later_and_then_the_end_point_rests(
 
 
 async def test_after_three_days_of_failures_the_end_point_is_disabled(
-    database: Database, listening: Open
+    database: Database, mongodb_uri: str, listening: Open
 ):
     end_point = await listening(EndPoint(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"))
     webhook = await subscribe(database, end_point)
     old = time.time() - backoff.GIVE_UP_SECONDS - 60
     await database.outbox.add([delivery(webhook, old), delivery(webhook)])
-    await database.outbox.turns._turns.update_one(
-        {"_id": webhook.id}, {"$set": {"failures": 50, "failing_since": old}}
-    )
+    async with documents(mongodb_uri) as collections:
+        await collections["webhook_turns"].update_one(
+            {"_id": webhook.id}, {"$set": {"failures": 50, "failing_since": old}}
+        )
     async with dispatching(database):
         await until(all_are(database, webhook, DeliveryState.FAILED))
     found = await database.webhooks.get("acme", webhook.id)

@@ -94,7 +94,7 @@ class Relay:
         self._dispatcher: Dispatcher = Dispatcher(
             self.destinations,
             self.ended,  # type: ignore[arg-type]
-            self._make_pool,
+            self.make_pool,
             caps=Caps(connections=changes.get("connections", 5)),
         )
 
@@ -114,7 +114,7 @@ class Relay:
         lines = ["version: STSv1", f"mode: {mode}", "max_age: 900", *(f"mx: {p}" for p in patterns)]
         return parse("\n".join(lines).encode())
 
-    def _make_pool(
+    def make_pool(
         self,
         lane: Lane[Job],
         destination: Any,
@@ -398,7 +398,7 @@ async def test_unproven_connection_leaves_what_it_may_not_carry_to_the_one_that_
     strict = await sending.destinations.find("strict.test")
     assert lax.key == strict.key
     lane: Lane[Job] = Lane(lax.key, Controller(Caps(), 0.0), 0.0)
-    pool = sending._make_pool(lane, lax, home=None, requeue=None)
+    pool = sending.make_pool(lane, lax, home=None, requeue=None)
     pool.thorough = True
     session = await sending.dialer.open(lax)
     jobs = [sending.job("a@strict.test"), sending.job("b@lax.test"), sending.job("c@lax.test")]

@@ -12,6 +12,7 @@ from postroad_common.schemas.events import EventName
 from postroad_common.store.database import Database
 from postroad_common.store.images import HostedImage
 from postroad_common.tokens import Keyring, LinkKind, LinkSigner
+from postroad_testing.documents import documents
 from postroad_tracker import pages
 from postroad_tracker.burst_detector import BurstDetector
 from postroad_tracker.client_address import ClientAddresses
@@ -138,13 +139,17 @@ async def test_the_memory_holds_no_more_than_it_may(database: Database):
     assert list(image_cache.digests) == [image.digest for image in images[-3:]]
 
 
-async def test_an_image_is_stored_once_and_lives_longer_with_each_mail(database: Database):
+async def test_an_image_is_stored_once_and_lives_longer_with_each_mail(
+    database: Database, mongodb_uri: str
+):
     image = hosted(PNG)
     await database.images.put_many([image, hosted(b"GIF89a", "image/gif")])
-    first = await database._database["images"].find_one({"_id": image.digest.hex()})
-    await database.images.put_many([image])
-    assert await database._database["images"].count_documents({}) == 2
-    second = await database._database["images"].find_one({"_id": image.digest.hex()})
+    async with documents(mongodb_uri) as collections:
+        stored = collections["images"]
+        first = await stored.find_one({"_id": image.digest.hex()})
+        await database.images.put_many([image])
+        assert await stored.count_documents({}) == 2
+        second = await stored.find_one({"_id": image.digest.hex()})
     assert first is not None
     assert second is not None
     assert second["at"] > first["at"]

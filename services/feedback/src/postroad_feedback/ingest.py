@@ -80,7 +80,7 @@ class Ingest:
         """
         known = [event for event in events if event.message in facts]
         additions, *_ = await asyncio.gather(
-            self._roll_up(batch, new, facts),
+            self.roll_up(batch, new, facts),
             self._update_records(events),
             self._suppress(known, facts),
             self._subscriptions.enqueue(known, facts),
@@ -91,7 +91,7 @@ class Ingest:
             self._database.rollups.finished(batch, days)
             self._database.hours.finished(batch, hours)
 
-    async def _roll_up(
+    async def roll_up(
         self, batch: str, new: Sequence[Event], facts: Mapping[str, MessageInfo]
     ) -> tuple[Mapping[RollupKey, Counts], Mapping[RollupKey, Counts]]:
         """Add to the counters of the days and of the hours; return what was added to each."""

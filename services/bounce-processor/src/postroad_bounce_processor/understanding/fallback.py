@@ -36,10 +36,11 @@ def ask_fallback(raw: bytes) -> tuple[set[str], set[str]]:
         temporary, permanent = all_failures(mail)
     except Exception:  # noqa: BLE001 - a foreign parser over hostile bytes: any failure is its own
         return set(), set()
-    return _mailboxes(temporary), _mailboxes(permanent)
+    return mailboxes(temporary), mailboxes(permanent)
 
 
-def _mailboxes(addresses: object) -> set[str]:
+def mailboxes(addresses: object) -> set[str]:
+    """Return those of `addresses`, a set of text or octets, that are mailboxes, in lower case."""
     found: set[str] = set()
     for address in list(addresses)[:100] if isinstance(addresses, frozenset | set) else []:
         text = address.decode("utf-8", "replace") if isinstance(address, bytes) else str(address)
