@@ -67,7 +67,7 @@ async def test_without_the_database_only_mail_that_may_be_suppressed_is_in_doubt
 async def test_snapshot_knows_all_entries_of_a_long_list_and_forgets_those_that_were_removed(
     mongodb_uri: str,
 ):
-    database = Database(mongodb_uri)
+    database = Database(mongodb_uri, patience=60.0)  # thousands of entries at once
     try:
         addresses = [f"u{number}@x.test" for number in range(PAGE + 10)]
         await database.suppressions.add(map(suppression, addresses))
