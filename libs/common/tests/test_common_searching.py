@@ -12,6 +12,7 @@ from postroad_common.schemas.events import EventName, happened
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.database import Database
+from postroad_common.store.indexes import FAULTS
 from postroad_common.store.messages import Criteria
 from postroad_common.store.searching import terms_of, words_of
 
@@ -126,3 +127,23 @@ def test_terms_are_bounded_whatever_the_subject():
     assert len(words_of(" ".join(f"w{number}" for number in range(1000)))) == 8
     assert all(len(term) <= 26 for term in terms_of({"subject": "x" * 10_000}))
     assert terms_of({}) == []
+
+
+async def test_what_went_wrong_is_found_without_reading_what_went_well(mongodb_uri: str):
+    database = Database(mongodb_uri)
+    await database.prepare()
+    told = [
+        happened(
+            EventName.FAILED if number % 50 == 0 else EventName.DELIVERED,
+            new_id(NOW + number), NOW + number, {}, account="main",
+        )
+        for number in range(2000)
+    ]  # fmt: skip
+    await database.events.insert(told)
+    found = await database.events.search("main", names=FAULTS, limit=LIMIT)
+    assert [event.time for event in found] == [NOW + 1950 - 50 * n for n in range(LIMIT)]
+    query = {"account": "main", "event": {"$in": list(FAULTS)}, "data.kind": {"$nin": ["dsn"]}}
+    cursor = database.events._events.find(query).sort([("time", -1), ("_id", -1)]).limit(LIMIT)
+    told_of = await cursor.explain()
+    assert told_of["executionStats"]["totalDocsExamined"] <= 2 * LIMIT + 50
+    await database.close()

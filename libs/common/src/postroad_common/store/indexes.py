@@ -18,6 +18,8 @@ IMAGE_RETENTION = 365 * _DAY
 AUDIT_RETENTION = 400 * _DAY
 """Seconds that the audit log is kept."""
 
+FAULTS = ("bounced", "failed", "complained", "suppressed")
+"""The events of mail that did not arrive as it should: they have an index."""
 REACTED: dict[str, Any] = {"opens": {"$gt": 0}, "clicks": {"$gt": 0}, "complained": True}
 
 INDEXES: dict[str, list[IndexModel]] = {
@@ -67,6 +69,17 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("message", ASCENDING), ("time", ASCENDING)]),
         IndexModel([("data.about", ASCENDING)], sparse=True),
         IndexModel([("account", ASCENDING), ("time", DESCENDING), ("_id", DESCENDING)]),
+        # What went wrong, which is little and looked for; delivered mail costs it nothing.
+        IndexModel(
+            [
+                ("account", ASCENDING),
+                ("event", ASCENDING),
+                ("time", DESCENDING),
+                ("_id", DESCENDING),
+            ],
+            name="faults",
+            partialFilterExpression={"event": {"$in": list(FAULTS)}},
+        ),
         IndexModel([("waiting", ASCENDING), ("time", ASCENDING)], sparse=True),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION),
     ],

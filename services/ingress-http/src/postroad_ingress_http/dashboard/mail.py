@@ -10,6 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from postroad_common.mail.identifiers import is_id
 from postroad_common.schemas.events import Event
+from postroad_common.store.indexes import FAULTS
 from postroad_common.store.messages import RANKS, MessageRecord
 from postroad_ingress_http.dashboard import texts
 from postroad_ingress_http.dashboard.forms import see_other
@@ -23,7 +24,6 @@ from postroad_ingress_http.http.paging import read_cursor, write_cursor
 
 router = APIRouter(prefix="/dashboard", include_in_schema=False)
 _PAGE = 40
-_FAULTS = ("bounced", "failed", "complained", "suppressed")
 _FILTERS = ("id", *NAMES)
 _Format = Annotated[Form, Query(alias="format")]
 
@@ -106,7 +106,7 @@ async def bounces(
     position = read_cursor(request.query_params.get("cursor"), float, str)
     found = await events.search(
         session.account,
-        names=_FAULTS,
+        names=FAULTS,
         before=(position[0], position[1]) if position else None,
         limit=_PAGE + 1,
     )
