@@ -451,6 +451,30 @@ async def test_connection_lost_is_made_again_and_consuming_goes_on(amqp_url: str
     await line.close()
 
 
+async def test_what_is_added_while_a_connection_is_set_up_has_its_turn(amqp_url: str) -> None:
+    link = BrokerLink(amqp_url, "test")
+    begun, goes_on, turns = asyncio.Event(), asyncio.Event(), []
+
+    async def first(_: object) -> None:
+        turns.append("first")
+        begun.set()
+        await goes_on.wait()
+
+    async def second(_: object) -> None:
+        turns.append("second")
+
+    link.on_connect(first)
+    link.start()
+    await asyncio.wait_for(begun.wait(), 90)
+    link.remove(first)  # as a consumer that is paused and resumed meanwhile
+    await link.add(first)
+    await link.add(second)
+    goes_on.set()
+    await asyncio.wait_for(link.up.wait(), 90)
+    assert turns == ["first", "first", "second"]
+    await link.close()
+
+
 async def test_retry_tier_returns_a_message_to_the_shard_of_its_destination(
     broker: Broker,
 ) -> None:
@@ -573,10 +597,13 @@ async def test_a_node_that_confirms_nothing_is_left_where_there_is_another(
     try:
         await asyncio.wait_for(link.up.wait(), 90)
         await publisher.publish("", topology.EVENTS.name, b"before")
+        await publisher.check()
         frozen.freeze()
         with pytest.raises(BrokerAway, match="did not confirm in time"):
             await publisher.publish("", topology.EVENTS.name, b"after", timeout=0.5)
         assert link.up.is_set() == (nodes == 1)
+        with pytest.raises(ConnectionError):
+            await publisher.check()
     finally:
         await link.close()
 

@@ -119,7 +119,7 @@ async def _serve(
         health=health,
     )
     if needs_broker:
-        health.add_check("rabbitmq", outgoing.check)
+        health.add_check("rabbitmq", publisher.check)
     if needs_database:
         health.add_check("mongodb", database.check)
     loop = asyncio.get_running_loop()

@@ -173,6 +173,7 @@ class Consumer:
 
     async def _attach(self, connection: AbstractConnection) -> None:
         if self._channel is not None:
+            self._on_close(self._channel)  # one that vanished was never closed
             self._detach(self._channel)
         wrapper = await connection.channel(publisher_confirms=False)
         raw = await wrapper.get_underlay_channel()

@@ -41,6 +41,7 @@ class BrokerLink:
         self._role = role
         self._declare = declare
         self._hooks: list[Hook] = []
+        self._due: list[Hook] = []  # those that the connection being made has not run yet
         self._connection: AbstractConnection | None = None
         self._tasks = BackgroundTasks("broker link")
         self.up = asyncio.Event()
@@ -63,7 +64,9 @@ class BrokerLink:
     async def add(self, hook: Hook) -> None:
         """Register `hook` and, when the link is up, run it at once."""
         self._hooks.append(hook)
-        if self._connection is not None and self.up.is_set():
+        if self._connection is None or not self.up.is_set():
+            self._due.append(hook)
+        else:
             try:
                 await hook(self._connection)
             except (OSError, TimeoutError, aio_pika.exceptions.AMQPError) as error:
@@ -72,8 +75,9 @@ class BrokerLink:
 
     def remove(self, hook: Hook) -> None:
         """Forget `hook`."""
-        with contextlib.suppress(ValueError):
-            self._hooks.remove(hook)
+        for hooks in (self._hooks, self._due):
+            with contextlib.suppress(ValueError):
+                hooks.remove(hook)
 
     def start(self) -> None:
         """Begin to connect, and go on for ever."""
@@ -158,8 +162,9 @@ class BrokerLink:
         async with asyncio.timeout(6 * CONNECT_TIMEOUT):
             if self._declare:
                 await declare(connection)
-            for hook in list(self._hooks):
-                await hook(connection)
+            self._due = list(self._hooks)
+            while self._due:  # one that is added meanwhile has its turn, too
+                await self._due.pop(0)(connection)
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -20,6 +20,8 @@ from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.metrics import PUBLISH_FAILURES, PUBLISH_SECONDS
 
 PUBLISH_TIMEOUT = 4.5  # seconds; SMTP and REST clients are promised an answer within 5
+CONFIRMS_MISSED = 10.0
+"""Seconds after an overdue confirm, and until another one comes, in which it is not ready."""
 MAX_IN_FLIGHT = 2000
 _PERSISTENT = 2
 _AWAY = PUBLISH_FAILURES.labels("away")
@@ -44,6 +46,7 @@ class Publisher:
         self._connection: AbstractConnection | None = None
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._heard = 0.0  # when the last confirm came
+        self._missed = -CONFIRMS_MISSED  # when one was last overdue
         link.on_connect(self._attach)
 
     async def _attach(self, connection: AbstractConnection) -> None:
@@ -66,6 +69,12 @@ class Publisher:
     def is_up(self) -> bool:
         """Whether a publication would be tried now."""
         return self._link.up.is_set() and self._channel is not None and not self._channel.is_closed
+
+    async def check(self) -> None:
+        """Raise ConnectionError while publications are not confirmed: a readiness check."""
+        await self._link.check()
+        if self._missed > max(self._heard, time.perf_counter() - CONFIRMS_MISSED):
+            raise ConnectionError("RabbitMQ does not confirm what is published")
 
     async def publish(
         self,
@@ -158,6 +167,7 @@ class Publisher:
         try:
             yield
         except TimeoutError:
+            self._missed = time.perf_counter()
             if self._heard < began and self._link.has_choice:
                 self._link.renew("this node does not confirm any more")
             raise
