@@ -21,6 +21,7 @@ from postroad_common.broker import (
 )
 from postroad_common.broker.suspects import MARKS_ALLOWED, REDELIVERIES, Marks
 from postroad_common.errors import BrokerAway, Unroutable
+from postroad_common.mail.identifiers import new_id
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.events import EventBatch, EventName, happened
 from postroad_common.schemas.framing import decode
@@ -449,6 +450,29 @@ async def test_connection_lost_is_made_again_and_consuming_goes_on(amqp_url: str
         await publish(broker, b"after")
         await until(lambda: b"after" in seen)
     await line.close()
+
+
+async def test_consumer_of_a_backlog_that_is_gone_leaves_the_connection_to_the_others(
+    broker: Broker,
+) -> None:
+    seen: set[bytes] = set()
+    losses: list[int] = []
+
+    async def handler(deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            seen.add(delivery.body)
+            delivery.ack()
+
+    shard = topology.SHARD_QUEUES[0]
+    consumer = Consumer(broker.incoming, broker.publisher, shard)
+    broker.consumers.append(consumer)
+    await consumer.start(handler, lost=lambda: losses.append(1))
+    with capture_logs() as logs:
+        await broker.consume(handler, topology.parked_queue(f"|{new_id()}.test"))
+    assert [line["event"] for line in logs] == ["there is no such queue"]
+    await broker.publisher.publish("", shard.name, b"goes on")
+    await until(lambda: b"goes on" in seen)
+    assert losses == []
 
 
 async def test_what_is_added_while_a_connection_is_set_up_has_its_turn(amqp_url: str) -> None:

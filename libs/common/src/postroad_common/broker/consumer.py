@@ -21,7 +21,7 @@ from postroad_common.broker.link import BrokerLink
 from postroad_common.broker.publisher import Publisher
 from postroad_common.broker.requeued import note_requeued
 from postroad_common.broker.suspects import Marks, Suspects
-from postroad_common.broker.topology import Queue
+from postroad_common.broker.topology import QUEUES, Queue
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.metrics import CONSUMED, DEAD_LETTERED, ENDINGS, QUEUE_AGE
 from postroad_common.tasks import BackgroundTasks
@@ -187,9 +187,18 @@ class Consumer:
         async def on_cancel(_: object) -> None:
             self._link.renew(f"the broker cancelled the consumer of {self._queue.name}")
 
-        raw.closing.add_done_callback(lambda _: self._on_close(channel))
         raw.on_consumer_cancel_callbacks.add(on_cancel)
-        answer = await raw.basic_consume(self._queue.name, on_message)
+        try:
+            answer = await raw.basic_consume(self._queue.name, on_message)
+        except aiormq.exceptions.ChannelNotFoundEntity:
+            channel.stale = True
+            if self._queue in QUEUES:
+                raise  # it is declared with the next connection
+            # One that comes and goes is no reason to give up the connection that others use.
+            self._link.remove(self._attach)
+            _log.warning("there is no such queue", queue=self._queue.name)
+            return
+        raw.closing.add_done_callback(lambda _: self._on_close(channel))
         self._tag = answer.consumer_tag
         self.attached_at = asyncio.get_running_loop().time()
         if not self._takes and self._channel is channel:  # paused meanwhile
