@@ -20,6 +20,7 @@ from postroad_common.metrics import BROKER_CONNECTED, BROKER_CONNECTS, BROKER_LO
 from postroad_common.tasks import BackgroundTasks
 
 CONNECT_TIMEOUT = 5.0  # seconds
+SET_UP_TIMEOUT = 30.0  # seconds for the topology, and for each hook: a broker may be very busy
 HEARTBEAT = 5  # seconds; a dead peer is noticed after three
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 5.0
@@ -159,11 +160,12 @@ class BrokerLink:
                 lost.set_result(error)
 
         connection.close_callbacks.add(on_close)
-        async with asyncio.timeout(6 * CONNECT_TIMEOUT):
-            if self._declare:
+        if self._declare:
+            async with asyncio.timeout(SET_UP_TIMEOUT):
                 await declare(connection)
-            self._due = list(self._hooks)
-            while self._due:  # one that is added meanwhile has its turn, too
+        self._due = list(self._hooks)
+        while self._due:  # one that is added meanwhile has its turn, too
+            async with asyncio.timeout(SET_UP_TIMEOUT):
                 await self._due.pop(0)(connection)
 
     async def _drop(self) -> None:
