@@ -347,6 +347,7 @@ async def test_mail_that_waits_at_a_start_is_not_sent_round_the_shards(sender: A
         await sender.hand_in(f"u@d{number}.test")
     await until(lambda: _is(sender.queues.depth(*SHARDS), 40))
     before = rerouted()
+    sender.timings = replace(sender.timings, settling=60.0)
     await sender.start([to(sink)])
     await sender.told(EventName.DELIVERED, 40)
     assert rerouted() == before

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from prometheus_client import REGISTRY
 
 from postroad_sender.connect.destination import Destinations
 from postroad_sender.connect.dialer import Contexts, Dialer
@@ -173,7 +172,7 @@ class Site:
             connection_limit=ConnectionLimit(100),
             disposition=self.ended,  # type: ignore[arg-type]
             pieces=self._pieces,
-            idle_seconds=5.0,
+            idle_seconds=600.0,
             most_messages=1000,
             work=work,
             openings_per_second=openings,
@@ -379,13 +378,11 @@ async def test_routes_to_one_host_with_different_logins_share_no_connection(site
 async def test_connections_of_a_lane_are_opened_no_faster_than_it_may(site: Site):
     host = Host(DOT="250 2.0.0 queued\r\n421 4.3.2 one message each")  # a new session for each
     await site.open(host, openings=4.0)
-    held = REGISTRY.get_sample_value("postroad_sender_openings_held_total") or 0.0
     began = asyncio.get_running_loop().time()
     await asyncio.gather(*(site.send(f"u{number}@site.test") for number in range(12)))
     seconds = asyncio.get_running_loop().time() - began
     assert host.sessions >= 12
     assert host.sessions <= 1 + 4.0 * (1.0 + seconds)
-    assert (REGISTRY.get_sample_value("postroad_sender_openings_held_total") or 0.0) > held
 
 
 # -- servers without 8BITMIME

@@ -3,6 +3,8 @@
 import asyncio
 from itertools import pairwise
 
+from prometheus_client import REGISTRY
+
 from postroad_common.broker import BrokerLink, EventWriter, Publisher
 from postroad_sender.connect.destination import Destinations
 from postroad_sender.connect.dialer import Contexts, Dialer
@@ -24,17 +26,15 @@ from postroad_testing.factories import MIME, outbound
 from postroad_testing.waiting import until
 
 
-async def test_session_that_ends_before_it_carried_a_message_closes_the_lane_for_a_while(
-    dialog: Start,
-):
-    server = await dialog("ehlo_answered_twice")
-    route = Route(domain="*", host="127.0.0.1", port=server.port, tls=TlsWish.NONE)
+def pool_to(port: int, *, openings: float = 50.0) -> ConnectionPool:
+    """Return the pool of a lane to a receiver on this machine."""
+    route = Route(domain="*", host="127.0.0.1", port=port, tls=TlsWish.NONE)
     resolver = Resolver("127.0.0.1:9", "me.test")
     destination = Destinations(Routes((route,)), resolver).known("receiver.test")
     assert destination is not None
     publisher = Publisher(BrokerLink("amqp://127.0.0.1:9/", "test"))
-    loop = asyncio.get_running_loop()
-    lane: Lane[Job] = Lane(destination.key, Controller(Caps(), loop.time()), loop.time())
+    now = asyncio.get_running_loop().time()
+    lane: Lane[Job] = Lane(destination.key, Controller(Caps(), now), now)
 
     async def pieces(job: Job) -> tuple[memoryview]:
         return (job.body,)
@@ -53,14 +53,34 @@ async def test_session_that_ends_before_it_carried_a_message_closes_the_lane_for
         work=work,
         idle_seconds=5.0,
         most_messages=10,
+        openings_per_second=openings,
     )
-    pool = ConnectionPool(lane, destination, means)
+    return ConnectionPool(lane, destination, means)
+
+
+async def test_session_that_ends_before_it_carried_a_message_closes_the_lane_for_a_while(
+    dialog: Start,
+):
+    server = await dialog("ehlo_answered_twice")
+    loop = asyncio.get_running_loop()
+    pool = pool_to(server.port)
+    lane = pool.lane
     lane.put(Job(outbound(), memoryview(MIME), "receiver.test", Shard("", 1), since=loop.time()))
     pool.schedule()
     await until(lambda: lane.closed_for(loop.time()) > 0.0)
     assert "before it carried a message" in lane.why_closed(loop.time())
     assert len(lane) == 1
     await pool.stop(1.0)
+
+
+async def test_opening_too_many_is_counted():
+    def held() -> float:
+        return REGISTRY.get_sample_value("postroad_sender_openings_held_total") or 0.0
+
+    pool, before = pool_to(9, openings=0.001), held()
+    assert pool.may_open()
+    assert not pool.may_open()
+    assert held() == before + 1
 
 
 def test_openings_that_carry_nothing_are_further_apart_each_time():
