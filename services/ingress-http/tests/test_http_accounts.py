@@ -230,6 +230,18 @@ async def test_admin_makes_nobody_an_owner(site: Any):
     assert (await site.database.users.find("boss@ranks.example")).role == "owner"
 
 
+async def test_owner_of_the_first_account_has_no_power_over_an_operator(site: Any):
+    await make_user(site, "chief@main.example", "main", role="owner")
+    path = f"/dashboard/users/{site.email}"
+    async with logged_in(site, "chief@main.example") as client:
+        for act, data in (("role", {"role": "reader"}), ("reset", {})):
+            answer = await send(client, "/dashboard/users", f"{path}/{act}", **data)
+            assert answer.status_code == 403, act
+        removed = await send(client, "/dashboard/users", f"{path}/delete")
+        assert removed.status_code == 409
+    assert (await site.database.users.find(site.email)).role == "owner"
+
+
 async def test_admin_cannot_take_over_an_owner_by_a_link_for_a_new_password(site: Any):
     await make_user(site, "boss@reset.example", "reset", role="owner")
     await make_user(site, "admin@reset.example", "reset", role="admin")

@@ -175,6 +175,8 @@ class UserAdministration:
     async def set_role(self, account: str, email: str, role: str, scopes: Iterable[str]) -> User:
         """Give the user another role; `scopes` are those of whoever does so.
 
+        Only an operator changes an operator.
+
         Raises:
             ApiError: 400, 403, 404; 409, the account would have no owner.
         """
@@ -182,6 +184,8 @@ class UserAdministration:
         user = await self.find(account, email)
         check_role(held, user.role)
         check_role(held, role)
+        if user.operator and OPERATOR not in held:
+            raise ApiError(403, "Only an operator changes the role of an operator.")
         if role != "owner":
             await self._keep_an_owner(user)
         await self._users.set_role(account, user.email, role)
