@@ -130,6 +130,8 @@ async def test_json_without_its_header_is_told_what_it_looks_like(api: httpx.Asy
         ("/v1/credentials", "GET, HEAD, OPTIONS, POST"),
         ("/v1/credentials/abc", "DELETE, GET, HEAD, OPTIONS, PATCH"),
         ("/v1/send", "OPTIONS, POST"),
+        ("/v1/suppressions/import", "OPTIONS, POST"),
+        ("/v1/suppressions/export", "GET, HEAD, OPTIONS"),
         ("/dashboard/logins", "GET, HEAD, OPTIONS, POST"),
     ],
 )

@@ -66,11 +66,19 @@ async def _raise(request: Request, error: Exception) -> Response:
 
 
 def methods_at(request: Request) -> list[str]:
-    """Return the methods that the path of `request` takes, by name."""
+    """Return the methods that the path of `request` takes, by name.
+
+    A path that is written out takes those of its own, not of one with a name in its place.
+    """
+    routes = [
+        route
+        for route in request.app.router.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+    ]
+    written_out = [route for route in routes if route.path == request.url.path]
     found = {"OPTIONS"}
-    for route in request.app.router.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            found |= route.methods or set()
+    for route in written_out or routes:
+        found |= route.methods or set()
     return sorted(found | {"HEAD"} if "GET" in found else found)
 
 
