@@ -106,7 +106,7 @@ async def test_a_login_whose_mail_is_given_up_again_and_again_gets_less_time_and
     assert ["0.2 s" in reason for reason in reasons] == [True] * 3 + [False] * 8
     assert ["0.02 s" in reason for reason in reasons] == [False] * 3 + [True] * 7 + [False]
     assert "within a minute" in reasons[-1]
-    made = await pool.make_template("good", LARGE, submission, rules)
+    made = await pool.make_template("good", PLAIN, submission, rules)
     assert made.facts["css"] == "inlined"
 
 

@@ -41,7 +41,7 @@ class Bounds:
     processes: int = 2
     memory: int = 400 << 20
     cpu_seconds: float = 1.5
-    patience: float = 20.0
+    patience: float = 60.0
 
 
 class GivenUpError(Exception):
