@@ -143,7 +143,7 @@ def of_fault(fault: Fault) -> Signal:
 
 _CLOCK = re.compile(r"\b(\d{1,2}):(\d{2}):(\d{2})\b")
 _SPAN = re.compile(
-    r"(?:again|retry|wait|come back|list\w*|delay\w*|after|\bin|\bfor)\D{0,24}?"
+    r"(?:again|retry|wait|come back|list\w{0,8}|delay\w{0,8}|after|\bin|\bfor)\D{0,24}?"
     r"\b(\d{1,5})\s*(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?)\b"
 )
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
