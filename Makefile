@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 CODE := $(wildcard libs/*/src services/*/src) bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-speed test-cluster fuzz test-deploy lint bench setup clean images test-images
+.PHONY: help run demo test test-speed test-cluster fuzz test-deploy lint generate bench setup clean images test-images
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,14 @@ lint: $(READY) ## formatting, lint, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(CODE)
 	$(BIN)/lint-imports
+
+generate: ## write what is made of other files: pages, dashboards, rules, chart, golden renders
+	@scripts/bootstrap.sh deploy
+	@touch $(READY)
+	@$(BIN)/python scripts/generate_docs.py
+	@$(BIN)/python deploy/monitoring/generate
+	@$(BIN)/python deploy/helm/generate
+	@UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q deploy/tests/test_k8s_schemas.py -k is_the_one_that_was_read
 
 bench: $(READY) ## the project's own benchmark: a table, and one JSON line per row
 	@$(BIN)/python -m bench $(BENCH_ARGS)

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from expressions import MONITORING
 
 from postroad_stack.certificates import ensure_certificates
 from postroad_stack.plan import SERVICES
+from postroad_testing.ports import free_port
 from postroad_testing.waiting import wait_until
 
 HERE = MONITORING.parent / "systemd"
@@ -128,9 +128,7 @@ def running(
         for service in SERVICES:
             given = settings(etc / "postroad.env") | settings(etc / f"{service}.env")
             for name in [name for name in given if name.endswith("_PORT")]:
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", 0))
-                    given[name] = str(probe.getsockname()[1])
+                given[name] = str(free_port())
             ports[service] = int(given["POSTROAD_METRICS_PORT"])
             spool = root / "var/lib/postroad" / service
             spool.mkdir(parents=True)
