@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from pydantic import ValidationError
+from pymongo import AsyncMongoClient
 
 from postroad_common.broker import BrokerLink, EventWriter, Publisher, topology
 from postroad_common.schemas.events import EventName
@@ -333,7 +334,7 @@ async def test_caps_of_a_provider_and_of_a_domain_hold_over_all_their_lanes(
 
 
 async def test_caps_of_a_source_hold_over_two_replicas_and_both_send(
-    senders: Any, receiver: Receiver
+    senders: Any, receiver: Receiver, mongodb_uri: str
 ):
     senders.timings = replace(
         senders.timings, heartbeat=0.2, exchange_every=0.2, allocation_turn=1.0
@@ -350,6 +351,14 @@ async def test_caps_of_a_source_hold_over_two_replicas_and_both_send(
     }
     await senders.start(routes, name="one.test", **more)
     await senders.start(routes, name="two.test", **more)
+    # Mail that comes before both own shards may all go by way of the first.
+    async with AsyncMongoClient[dict[str, Any]](mongodb_uri) as client:
+        alive = client.get_default_database()["replicas"]
+
+        async def both_own_shards() -> bool:
+            return await alive.count_documents({"holds.0": {"$exists": True}}) == 2
+
+        await until(both_own_shards, what="both own shards")
     addresses = [f"u{number}@d{number % 5}.s{number % sites}.test" for number in range(130)]
     await senders.put(*addresses)
     await until(lambda: len({taken.ehlo for taken in receiver.taken}) == 2)
