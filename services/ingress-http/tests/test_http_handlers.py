@@ -16,6 +16,7 @@ from postroad_ingress_http.api.domains import DomainFields
 from postroad_ingress_http.api.suppressions import SuppressionFields
 from postroad_ingress_http.api.tokens import TokenFields
 from postroad_ingress_http.dashboard import logins as login_pages
+from postroad_ingress_http.dashboard.clients import SmtpPlace
 from postroad_ingress_http.dashboard.frame import Frame
 from postroad_ingress_http.dashboard.passwords import PasswordCheck
 from postroad_ingress_http.dashboard.sessions import Session
@@ -105,7 +106,8 @@ async def test_page_of_a_new_login_shows_its_password_once(site: Any):
     shown = re.findall(r'data-copy="([^"]+)"', bytes(page.body).decode())
     assert shown[0] == login.username
     assert verify_password(login.password_hash, shown[1])
-    again = await login_pages.one(login.username, SESSION, pages, store)
+    place = SmtpPlace("mail.example.com", 587, 465)
+    again = await login_pages.one(login.username, SESSION, pages, store, place)
     assert shown[1] not in bytes(again.body).decode()
 
 

@@ -58,7 +58,7 @@ SUBCOMMANDS = {
     "addresses": Place("api.addresses", "Show or erase all that is stored of one address."),
     "accounts": Place("api.accounts", "Accounts, for the operator of a deployment."),
     "users": Place("api.users", "Users of the dashboard, and their roles."),
-    "audit": Place("api.audit", "Who changed what, when and from where."),
+    "audit": Place("api.audit", "Show who changed what, when and from where."),
     "lanes": Place("api.lanes", "Delivery lanes: why they are slow, and directives for them."),
     "queues": Place("api.queues", "Queues of the broker, and what to do with dead letters."),
 }

@@ -16,7 +16,10 @@ from postroad_stack.rest import RestClient
 @json_option
 @with_api
 def audit(api: RestClient, /, *, limit: int, as_json: bool, **filters: str | None) -> None:
-    """Show who changed what, when and from where; with --json before and after, too."""
+    """Show who changed what, when and from where.
+
+    With --json also how it was before and after.
+    """
     query = {name: value for name, value in filters.items() if value}
     rows = [
         {**row, "who": row["actor"]["id"], "from": row["actor"]["address"]}
