@@ -124,15 +124,14 @@ class Transformer:
         for job in jobs:
             head = bytes(job.body[:MAX_HEADER])
             job.list = list_of(job.submission, head, offered=offered)
+            domain = peek_sender_domain(head)
+            job.sender = None if domain is None else (job.submission.account, domain)
         findings = await self._needs.suppressions.find_many(
             _addressed(job, recipient) for job in jobs for recipient in job.submission.recipients
         )
         suppressed = findings.suppressed
         if findings.doubt:
             jobs = await _without_doubt(jobs, findings.doubt)
-        for job in jobs:
-            domain = peek_sender_domain(bytes(job.body[:MAX_HEADER]))
-            job.sender = None if domain is None else (job.submission.account, domain)
         # Asked before, for the tracking hosts; the peek and the parser differ on odd headers only.
         signers = await self._needs.keys.find_many({job.sender for job in jobs if job.sender})
         light = [job for job in jobs if await self._make_template(job)]

@@ -111,15 +111,10 @@ async def delete(name: str, token: Writer, domains: DomainsOf) -> None:
 
 
 @router.get("/dns/{name}/recommended", summary="DNS records to publish")
+@router.get("/dns/{name}/selfhosted", name="selfhosted", summary="DNS records to publish")
 async def recommended(name: str, token: Reader, domains: DomainsOf) -> list[OriginalRecord]:
-    """Return those that `/v1/domains/{domain}` lists."""
+    """Return those that `/v1/domains/{domain}` lists; all have direct values."""
     return [_record(one) for one in domains.records(await domains.find(token.account, name))]
-
-
-@router.get("/dns/{name}/selfhosted", summary="DNS records to publish yourself")
-async def selfhosted(name: str, token: Reader, domains: DomainsOf) -> list[OriginalRecord]:
-    """Return the same as `recommended`: all records here are direct values."""
-    return await recommended(name, token, domains)
 
 
 @router.get("/dns/{name}/status", summary="What is right and wrong in DNS")

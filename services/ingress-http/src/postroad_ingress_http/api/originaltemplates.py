@@ -1,0 +1,55 @@
+"""`/v1/template`, `/v1/templates/{start}/{length}`: templates as the original shows them."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.responses import PlainTextResponse, Response
+
+from postroad_common.store.tokens import Token
+from postroad_ingress_http.api.access import needs
+from postroad_ingress_http.api.answers import REFUSALS
+from postroad_ingress_http.dependencies import TemplatesOf
+from postroad_ingress_http.http.errors import ApiError, not_found
+
+router = APIRouter(prefix="/v1", tags=["original"], responses=REFUSALS)
+Templates = Annotated[Token, needs("templates:read")]
+_MOST = 1000
+
+
+class OriginalTemplate(BaseModel):
+    """A template."""
+
+    id: str
+    name: str
+
+
+@router.get("/templates/{start:int}/{length:int}", summary="Templates, a part of the list")
+async def templates(
+    start: int, length: int, token: Templates, library: TemplatesOf
+) -> list[OriginalTemplate]:
+    """By name, `length` of them behind the first `start`."""
+    if not (0 <= start <= _MOST and 0 <= length <= _MOST):
+        raise ApiError(400, f"Give numbers from 0 to {_MOST}.")
+    found = await library.list(token.account, "", start + length)
+    return [OriginalTemplate(id=one.id, name=one.name) for one in found[start:]]
+
+
+@router.get("/template/{template}", summary="A template as JSON")
+async def template(template: str, token: Templates, library: TemplatesOf) -> dict[str, Any]:
+    """Return what it says."""
+    stored = await library.read(token.account, template)
+    return {"id": stored.template.id, "name": stored.template.name, **stored.content}
+
+
+@router.get(
+    "/template/{template}/{form}", summary="A part of a template", response_class=PlainTextResponse
+)
+async def template_part(
+    template: str, form: str, token: Templates, library: TemplatesOf
+) -> Response:
+    """Return its `html`, `text` or `mime`, with its tags."""
+    stored = await library.read(token.account, template)
+    if form not in {"html", "text", "mime"} or not stored.content.get(form):
+        raise not_found("part of this template")
+    return PlainTextResponse(stored.content[form])
