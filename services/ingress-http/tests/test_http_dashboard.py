@@ -20,6 +20,7 @@ PAGES = (
     "",
     "/messages",
     "/bounces",
+    "/jobs",
     "/suppressions",
     "/feeds",
     "/feeds/deployment",

@@ -81,11 +81,12 @@ NOUN_OF_PAGE = {
     "bounces": "messages",
     "feeds": "messages",
     "feeds/deployment": "queues",
+    "jobs": "messages",
     "logins": "credentials",
 }
 LOOKING = {("POST", "/v1/templates/{template}/fill")}
 """What changes nothing though it is no GET."""
-OF_EVERYBODY = {"profile", "logout", "leave"}
+OF_EVERYBODY = {"profile", "searches", "logout", "leave"}
 OF_VISITORS = {"login", "join", "reset", "forgot"}
 
 

@@ -19,6 +19,7 @@ from postroad_common.store.events import Events
 from postroad_common.store.messages import Messages
 from postroad_common.store.privacy import Privacy
 from postroad_common.store.rollups import Rollups
+from postroad_common.store.searches import SavedSearches
 from postroad_common.store.sessions import SessionRecords
 from postroad_common.store.strikes import Strikes
 from postroad_common.store.suppressions import Suppressions
@@ -35,6 +36,7 @@ from postroad_ingress_http.history.feeds import ComplaintFeeds
 from postroad_ingress_http.history.messages import MessageHistory
 from postroad_ingress_http.hooks.calls import WebhookCalls
 from postroad_ingress_http.hooks.registry import WebhookRegistry
+from postroad_ingress_http.jobs.orders import JobOrders
 from postroad_ingress_http.operations.lanes import LaneOperations
 from postroad_ingress_http.operations.queues import QueueOperations
 from postroad_ingress_http.sending.accept import Acceptance
@@ -64,6 +66,7 @@ class Dependencies:
     history: MessageHistory
     link_signer: LinkSigner
     hooks: WebhookRegistry
+    jobs: JobOrders
     lanes: LaneOperations
     log_files: LogFiles
     messages: Messages
@@ -73,6 +76,7 @@ class Dependencies:
     queues: QueueOperations
     rollups: Rollups
     hours: Rollups
+    searches: SavedSearches
     sessions: SessionRecords
     strikes: Strikes
     suppressions: Suppressions
@@ -105,6 +109,7 @@ FeedsOf = Annotated[ComplaintFeeds, given(lambda its: its.feeds)]
 HistoryOf = Annotated[MessageHistory, given(lambda its: its.history)]
 LinkSignerOf = Annotated[LinkSigner, given(lambda its: its.link_signer)]
 HooksOf = Annotated[WebhookRegistry, given(lambda its: its.hooks)]
+JobsOf = Annotated[JobOrders, given(lambda its: its.jobs)]
 LanesOf = Annotated[LaneOperations, given(lambda its: its.lanes)]
 LogFilesOf = Annotated[LogFiles, given(lambda its: its.log_files)]
 MessageStore = Annotated[Messages, given(lambda its: its.messages)]
@@ -114,6 +119,7 @@ PrivacyStore = Annotated[Privacy, given(lambda its: its.privacy)]
 QueuesOf = Annotated[QueueOperations, given(lambda its: its.queues)]
 HourStore = Annotated[Rollups, given(lambda its: its.hours)]
 RollupStore = Annotated[Rollups, given(lambda its: its.rollups)]
+SearchStore = Annotated[SavedSearches, given(lambda its: its.searches)]
 SessionStore = Annotated[SessionRecords, given(lambda its: its.sessions)]
 StrikeStore = Annotated[Strikes, given(lambda its: its.strikes)]
 SuppressionStore = Annotated[Suppressions, given(lambda its: its.suppressions)]

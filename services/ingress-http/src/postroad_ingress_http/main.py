@@ -38,6 +38,9 @@ from postroad_ingress_http.hooks.calls import WebhookCalls
 from postroad_ingress_http.hooks.registry import WebhookRegistry
 from postroad_ingress_http.http.connection import GuardedHttp
 from postroad_ingress_http.http.guard import Limits
+from postroad_ingress_http.jobs.acts import JobActs
+from postroad_ingress_http.jobs.orders import JobOrders
+from postroad_ingress_http.jobs.worker import JobWorker
 from postroad_ingress_http.operations.lanes import LaneOperations
 from postroad_ingress_http.operations.queue_watch import QueueWatch
 from postroad_ingress_http.operations.queues import QueueOperations
@@ -80,6 +83,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     context.spawn(bootstrap.run(), "bootstrap")
     watch = DomainWatch(database.domains, dependencies.domains, dependencies.clock)
     context.spawn(watch.run(), "domains")
+    context.spawn(build_worker(context, dependencies).run(), "jobs")
     context.spawn(QueueWatch(QueueDepths(context.link), database.backlogs).run(), "queues")
     await listener.start()
     context.on_drain(listener.stop)
@@ -137,6 +141,7 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
         history=MessageHistory(database.messages, database.archive, clock),
         link_signer=LinkSigner(Keyring(settings.secret), ""),
         hooks=hooks,
+        jobs=JobOrders(database.jobs, database.messages, clock),
         lanes=LaneOperations(database.lanes, database.backlogs, depths, clock),
         log_files=LogFiles(database.events, database.messages, database.rollups, clock),
         messages=database.messages,
@@ -145,6 +150,7 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
         queues=QueueOperations(depths, DeadLetters(context.link, context.publisher)),
         rollups=database.rollups,
         hours=database.hours,
+        searches=database.searches,
         sessions=database.sessions,
         strikes=database.strikes,
         personaliser=personaliser,
@@ -161,6 +167,12 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
         ),
         users=database.users,
     )
+
+
+def build_worker(context: ServiceContext[Settings], its: Dependencies) -> JobWorker:
+    """Return what works off jobs."""
+    acts = JobActs(its.history, its.acceptance, its.suppressions, its.clock)
+    return JobWorker(context.database.jobs, its.messages, acts, its.clock)
 
 
 def build_dns_rules(settings: Settings) -> DnsRules:

@@ -90,8 +90,15 @@ class AuditLog:
     async def erase(self, account: str, address: str) -> None:
         """Take an address out of the log: that something was changed stays, not what."""
         name = re.escape(address.lower())
+        searched = {"$regex": f"^{name}$", "$options": "i"}
         await self._entries.update_many(
-            {"account": account, "target": {"$regex": f"^{name}(?: |$)"}},
+            {
+                "account": account,
+                "$or": [
+                    {"target": {"$regex": f"^{name}(?: |$)"}},
+                    {"action": "jobs.create", "after.search.recipient": searched},
+                ],
+            },
             {"$set": {"target": "erased", "before": None, "after": None}},
         )
 

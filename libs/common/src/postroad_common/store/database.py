@@ -23,6 +23,7 @@ from postroad_common.store.idempotency import Idempotency
 from postroad_common.store.images import Images
 from postroad_common.store.indexes import IMAGE_RETENTION, INDEXES
 from postroad_common.store.invitations import Invitations
+from postroad_common.store.jobs import Jobs
 from postroad_common.store.lanes import Lanes
 from postroad_common.store.leases import Leases
 from postroad_common.store.ledger import Ledger
@@ -36,6 +37,7 @@ from postroad_common.store.replays import Replays
 from postroad_common.store.replicas import Replicas
 from postroad_common.store.reports import UnmatchedReports
 from postroad_common.store.rollups import Rollups
+from postroad_common.store.searches import SavedSearches
 from postroad_common.store.sessions import SessionRecords
 from postroad_common.store.strikes import Strikes
 from postroad_common.store.suppressions import Suppressions
@@ -74,7 +76,7 @@ class Database:
     @cached_property
     def accounts(self) -> Accounts:
         """Open the repository of accounts."""
-        names = (*BELONGINGS, "sessions", "invitations")
+        names = (*BELONGINGS, "sessions", "invitations", "jobs", "saved_searches")
         return Accounts(self._audited("accounts"), {name: self._audited(name) for name in names})
 
     @cached_property
@@ -156,6 +158,16 @@ class Database:
     def replays(self) -> Replays:
         """Open the repository of replays."""
         return Replays(self._database["webhook_replays"])
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """Open the repository of jobs."""
+        return Jobs(self._audited("jobs"), self._database["jobs"], self._database["job_messages"])
+
+    @cached_property
+    def searches(self) -> SavedSearches:
+        """Open the repository of saved searches."""
+        return SavedSearches(self._database["saved_searches"])
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -242,6 +254,7 @@ class Database:
             events=names["events"],
             deliveries=names["webhook_deliveries"],
             reports=names["feedback_reports"],
+            searches=(names["jobs"], names["saved_searches"]),
             bodies=self.bodies,
             archive=self.archive,
         )

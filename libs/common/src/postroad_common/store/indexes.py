@@ -15,6 +15,8 @@ DELIVERY_RETENTION = 14 * _DAY
 IMAGE_RETENTION = 365 * _DAY
 """Seconds that a hosted image is kept after the last mail that shows it."""
 
+JOB_RETENTION = 30 * _DAY
+"""Seconds that a job and what it did are kept."""
 AUDIT_RETENTION = 400 * _DAY
 """Seconds that the audit log is kept."""
 
@@ -103,6 +105,18 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("finished", ASCENDING), ("lease", ASCENDING)]),
         IndexModel([("webhook", ASCENDING), ("_id", DESCENDING)]),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=DELIVERY_RETENTION),
+    ],
+    "jobs": [
+        IndexModel([("finished", ASCENDING), ("lease", ASCENDING)]),
+        IndexModel([("account", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=JOB_RETENTION),
+    ],
+    "job_messages": [
+        IndexModel([("job", ASCENDING), ("ending", ASCENDING), ("message", DESCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=JOB_RETENTION),
+    ],
+    "saved_searches": [
+        IndexModel([("account", ASCENDING), ("email", ASCENDING), ("name", ASCENDING)], unique=True)
     ],
     "feedback_reports": [
         IndexModel([("account", ASCENDING), ("_id", DESCENDING)]),

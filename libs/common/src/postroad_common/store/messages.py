@@ -276,3 +276,8 @@ class Messages:
         query = criteria.query(account, before)
         cursor = self._messages.find(query).sort("_id", -1).limit(limit)
         return [_read(found) async for found in cursor]
+
+    @guarded
+    async def count(self, account: str, criteria: Criteria, *, most: int) -> int:
+        """Return how many records a search finds; of more than `most` it is `most`."""
+        return await self._messages.count_documents(criteria.query(account), limit=most)

@@ -46,6 +46,7 @@ class Privacy:
         events: Collection,
         deliveries: Collection,
         reports: Collection,
+        searches: Sequence[Collection],
         bodies: Bodies,
         archive: Archive,
     ) -> None:
@@ -53,6 +54,7 @@ class Privacy:
         self._events = events
         self._deliveries = deliveries
         self._reports = reports
+        self._searches = searches
         self._bodies = bodies
         self._archive = archive
 
@@ -75,6 +77,12 @@ class Privacy:
         """
         query = {"account": account, "recipient": {"$in": _spellings(address)}}
         await self._reports.delete_many(query)
+        asked = {
+            "account": account,
+            "search.recipient": re.compile(f"^{re.escape(address)}$", re.IGNORECASE),
+        }
+        for searches in self._searches:
+            await searches.update_many(asked, {"$set": {"search.recipient": ERASED}})
         records = [found async for found in self._messages.find(query).limit(limit)]
         ids = [found["_id"] for found in records]
         if not ids:

@@ -29,6 +29,7 @@ NAVIGATION = (
         (
             ("/dashboard", "Overview"),
             ("/dashboard/messages", "Messages"),
+            ("/dashboard/jobs", "Jobs"),
             ("/dashboard/bounces", "Bounces"),
             ("/dashboard/suppressions", "Suppressions"),
             ("/dashboard/feeds", "Complaint feeds"),

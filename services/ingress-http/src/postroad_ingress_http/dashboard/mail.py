@@ -12,19 +12,24 @@ from postroad_common.mail.identifiers import is_id
 from postroad_common.schemas.events import Event
 from postroad_common.store.indexes import FAULTS
 from postroad_common.store.messages import RANKS, MessageRecord
+from postroad_ingress_http.access.scopes import allows
 from postroad_ingress_http.dashboard import texts
 from postroad_ingress_http.dashboard.forms import see_other
+from postroad_ingress_http.dashboard.searching import page_of
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
-from postroad_ingress_http.dependencies import EventStore, MessageStore
+from postroad_ingress_http.dependencies import EventStore, MessageStore, SearchStore
 from postroad_ingress_http.exports import messages as exports
 from postroad_ingress_http.exports.messages import Form
 from postroad_ingress_http.history.search import NAMES, read_criteria
 from postroad_ingress_http.http.errors import ApiError, bad_field
 from postroad_ingress_http.http.paging import read_cursor, write_cursor
+from postroad_ingress_http.jobs.acts import ACTS
 
 router = APIRouter(prefix="/dashboard", include_in_schema=False)
 _PAGE = 40
+_COUNTED = 5_000  # of more it is not said how many there are
 _FILTERS = ("id", *NAMES)
+_NOTICES = {"saved": "The search is saved.", "forgotten": "The saved search is removed."}
 _Format = Annotated[Form, Query(alias="format")]
 
 
@@ -41,22 +46,32 @@ class FaultRow:
 
 @router.get("/messages")
 async def search(
-    request: Request, session: SignedIn, pages: PagesOf, messages: MessageStore
+    request: Request,
+    session: SignedIn,
+    pages: PagesOf,
+    messages: MessageStore,
+    searches: SearchStore,
 ) -> Response:
     """List the messages that the filters leave, newest first."""
     query = {name: request.query_params.get(name, "").strip() for name in _FILTERS}
+    asked = any(query[name] for name in NAMES)
     found: Sequence[MessageRecord] = ()
+    total = 0
     error = None
     try:
         if query["id"]:
             return see_other(f"/dashboard/messages/{_checked_id(query['id'])}")
         position = read_cursor(request.query_params.get("cursor"), str)
+        criteria = read_criteria(query, whole_days=True)
         found = await messages.search(
             session.account,
-            read_criteria(query, whole_days=True),
+            criteria,
             before=position[0] if position else None,
             limit=_PAGE + 1,
         )
+        total = len(found)
+        if asked and (position or total > _PAGE):
+            total = await messages.count(session.account, criteria, most=_COUNTED + 1)
     except ApiError as refusal:
         if refusal.status != 400:
             raise
@@ -66,7 +81,14 @@ async def search(
         status=400 if error else 200,
         error=error,
         messages=found[:_PAGE],
-        searched=any(query.values()),
+        asked=asked,
+        total=f"more than {_COUNTED:,}" if total > _COUNTED else f"{total:,}",
+        acts=[act for act in ACTS.values() if allows(session.scopes, act.scope)],
+        saved=[
+            (saved, page_of(saved.search))
+            for saved in await searches.list(session.account, session.email)
+        ],
+        notice=_NOTICES.get(request.query_params.get("done", "")),
         filter=query,
         states=list(RANKS),
         cursor=write_cursor(found[_PAGE - 1].id) if len(found) > _PAGE else None,

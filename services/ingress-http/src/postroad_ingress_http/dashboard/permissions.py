@@ -14,11 +14,12 @@ _NOUNS = {
     "bounces": "messages",
     "feeds": "messages",
     "feeds/deployment": "queues",
+    "jobs": "messages",
     "logins": "credentials",
     "stats": "messages",
     "start": "messages",
 }
-_OF_EVERYBODY = frozenset({"profile", "logout", "leave"})
+_OF_EVERYBODY = frozenset({"profile", "searches", "logout", "leave"})
 
 
 def needed_for(path: str, method: str) -> str | None:

@@ -13,7 +13,7 @@ from postroad_common.store.messages import MessageRecord
 from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.sending.accept import Acceptance
 from postroad_ingress_http.sending.permissions import check_account, check_sender
-from postroad_ingress_http.sending.submission import Origin, Prepared
+from postroad_ingress_http.sending.submission import Identify, Origin, Prepared
 
 _NOTIFY: dict[str, NotifyWish] = {
     "never": "never",
@@ -24,21 +24,29 @@ _NOTIFY: dict[str, NotifyWish] = {
 _RET: dict[str, RetWish] = {"full": "full", "hdrs": "hdrs"}
 
 
+def _new(_: str) -> str:
+    return new_id()
+
+
 async def resend(
     record: MessageRecord,
     archived: ArchivedMail,
     raw: bytes,
     origin: Origin,
     acceptance: Acceptance,
+    *,
+    identify: Identify = _new,
 ) -> dict[str, str]:
     """Inject the message of `record` again; return its new id and its recipient.
+
+    `identify` makes the ids: who may have to do it twice gives the same ones.
 
     Raises:
         ApiError: 403, token or account may not send it; 409, it is mail that Postroad wrote itself,
             or its address has been erased.
         BrokerAway, StoreAway: it may not be safe; the client must be told so.
     """
-    prepared = _prepare(record, archived, raw, origin, acceptance)
+    prepared = _prepare(record, archived, raw, origin, acceptance, identify=identify)
     rights = await acceptance.sending.of(origin.account)
     check_account(rights, 1)
     check_sender(rights, origin, prepared)
@@ -52,16 +60,18 @@ def _prepare(
     raw: bytes,
     origin: Origin,
     acceptance: Acceptance,
+    *,
+    identify: Identify,
 ) -> Prepared:
     now = acceptance.clock()
     recipient = Recipient(
-        id=new_id(now),
+        id=identify(record.recipient),
         address=_address(record.recipient),
         notify=tuple(_NOTIFY[wish] for wish in record.notify if wish in _NOTIFY),
         orcpt=record.orcpt,
     )
     submission = Submission(
-        id=new_id(now),
+        id=identify(""),
         account=origin.account,
         credential=origin.credential,
         source="rest",

@@ -1,0 +1,250 @@
+"""Acts on all messages of a search: confirmed, done once each, told of, and stopped."""
+
+import itertools
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from postroad_common.mail.identifiers import new_id
+from postroad_common.schemas import events
+from postroad_common.schemas.submission import Submission
+from postroad_common.store.accounts import Account
+from postroad_common.store.audit import Actor
+from postroad_common.store.jobs import Job, Marker
+from postroad_common.store.suppressions import Suppression
+from postroad_ingress_http.jobs.acts import JobActs
+from postroad_ingress_http.jobs.worker import PAGE, JobWorker
+from postroad_testing.factories import MIME, archived, submission
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def keep(site: Any, tag: str, *addresses: str, account: str = "main") -> Submission:
+    """Have messages with the tag, whose content is kept."""
+    one = submission(*addresses, account=account, tags=(tag,))
+    happened = [events.accepted(one, recipient) for recipient in one.recipients]
+    await site.database.messages.apply(happened)
+    await site.database.archive.add([archived(one, MIME)])
+    return one
+
+
+def hurried() -> Callable[[], float]:
+    """Return a clock by which a job has never to wait."""
+    seconds = itertools.count(time.time(), 100.0)
+    return lambda: next(seconds)
+
+
+def worker_of(site: Any) -> JobWorker:
+    its = site.dependencies
+    acts = JobActs(its.history, its.acceptance, its.suppressions, its.clock)
+    return JobWorker(site.database.jobs, its.messages, acts, hurried())
+
+
+async def work_off(site: Any, account: str, job_id: str) -> Job:
+    worker = worker_of(site)
+    while await worker.work():
+        pass
+    job = await site.database.jobs.find(account, job_id)
+    assert job is not None
+    return job
+
+
+async def order(browser: httpx.AsyncClient, site: Any, act: str, **search: str) -> str:
+    """Confirm an act on what a search finds; return the page of its job."""
+    asked = await browser.get("/dashboard/jobs/new", params={"act": act, **search})
+    assert asked.status_code == 200, asked.text
+    found = re.search(r'name="job" value="(\w+)"', asked.text)
+    assert found
+    form = {"csrf": site.csrf_of(asked.text), "act": act, "job": found[1], **search}
+    for _ in range(2):  # a page that is sent twice orders once
+        answer = await browser.post("/dashboard/jobs", data=form)
+        assert answer.status_code == 303, answer.text
+    return answer.headers["location"]
+
+
+async def test_all_of_a_search_is_sent_again_once(browser: httpx.AsyncClient, site: Any):
+    tag = new_id()[-12:]
+    addresses = [f"r{number}@jobs.example" for number in range(PAGE + 3)]
+    await keep(site, tag, *addresses)
+    lost = submission("lost@jobs.example", account="main", tags=(tag,))
+    await site.database.messages.apply([events.accepted(lost, lost.recipients[0])])
+    entry = Suppression("main", addresses[0], "entered", "manual", time.time(), None)
+    await site.database.suppressions.add([entry])
+    await site.empty()
+
+    listed = await browser.get("/dashboard/messages", params={"tag": tag})
+    assert f"{PAGE + 4} match" in listed.text
+    assert f"/dashboard/jobs/new?tag={tag}&amp;act=resend" in listed.text
+    confirmed = await browser.get("/dashboard/jobs/new", params={"act": "resend", "tag": tag})
+    assert f"Send again: {PAGE + 4} messages" in confirmed.text
+    page = await order(browser, site, "resend", tag=tag)
+    begun = await browser.get(page)
+    assert f"0 of {PAGE + 4} messages" in begun.text
+    assert begun.headers["refresh"]
+
+    await keep(site, tag, "later@jobs.example")
+    job = await work_off(site, "main", page.rpartition("/")[2])
+    assert job.counts == {"done": PAGE + 2, "skipped": 2, "failed": 0}
+    assert {(reason.code, reason.number) for reason in job.reasons} == {
+        ("suppressed", 1),
+        ("not_kept", 1),
+    }
+    sent = [one for one, _ in await site.submissions()]
+    assert sorted(one.recipients[0].address for one in sent) == sorted(addresses[1:])
+    assert {one.credential for one in sent} == {site.email}
+
+    shown = await browser.get(page)
+    assert "refresh" not in shown.headers
+    assert "The recipient is suppressed." in shown.text
+    done = await browser.get(page, params={"ending": "done"})
+    assert set(re.findall(r">(\w{21})<", done.text)) <= {one.recipients[0].id for one in sent}
+    assert 'rel="next"' in done.text
+    assert "Send again" in (await browser.get("/dashboard/jobs")).text
+    told = await site.database.audit.list("main", noun="jobs", target=job.id)
+    assert [entry.action for entry in told] == ["jobs.update", "jobs.create"]
+    assert {entry.actor.id for entry in told} == {site.email}
+    assert told[0].after["result"] == dict(job.counts)
+
+
+async def test_a_job_that_was_broken_off_is_taken_up_and_does_nothing_twice(
+    browser: httpx.AsyncClient, site: Any
+):
+    tag = new_id()[-12:]
+    await keep(site, tag, *(f"r{number}@broken.example" for number in range(8)))
+    await site.empty()
+    page = await order(browser, site, "resend", tag=tag)
+    job = await site.database.jobs.find("main", page.rpartition("/")[2])
+    worker = worker_of(site)
+    records = await site.dependencies.messages.search("main", limit=8, before=job.position)
+    markers = await site.database.jobs.begin(job, [one.id for one in records], time.time())
+    for number in range(4):  # a process that dies after the act: two ends are written, two not
+        ended = await worker.acts.do(job, records[number], markers[number])
+        if number < 2:
+            await site.database.jobs.end(job, ended)
+    dead = {one.recipients[0].id for one, _ in await site.submissions()}
+    assert dead == {marker.made for marker in markers[:4]}
+
+    job = await work_off(site, "main", job.id)
+    assert job.counts["done"] == 8
+    repeated = [one.recipients[0].id for one, _ in await site.submissions()]
+    assert sorted(repeated) == sorted(marker.made for marker in markers[2:])
+    # Two processes that did the same page count it once.
+    await site.database.jobs.progress(
+        job, [Marker(records[0].id, "", "done")], lease=time.time() + 100
+    )
+    first = Job(**{**{name: getattr(job, name) for name in Job.__slots__}, "position": "0"})
+    await site.database.jobs.progress(first, [Marker("0", "", "done")], lease=0.0)
+    again = await site.database.jobs.find("main", job.id)
+    assert again.counts["done"] == 9
+
+
+async def test_addresses_are_suppressed_and_freed_but_for_those_that_complained(
+    browser: httpx.AsyncClient, site: Any
+):
+    tag = new_id()[-12:]
+    addresses = [f"{name}@freed.example" for name in ("ann", "bob", "cem")]
+    await keep(site, tag, *addresses)
+    complaint = Suppression("main", addresses[2], "spam", "complaint", time.time(), None)
+    await site.database.suppressions.add([complaint])
+    await site.empty()
+
+    async def held() -> list[str]:
+        found = await site.database.suppressions.list("main", domain="freed.example")
+        return [entry.address for entry in found]
+
+    page = await order(browser, site, "suppress", tag=tag)
+    job = await work_off(site, "main", page.rpartition("/")[2])
+    assert job.counts == {"done": 2, "skipped": 1, "failed": 0}
+    assert await held() == addresses
+    entry = await site.database.suppressions.get("main", addresses[0])
+    assert entry.reason == f"suppressed by {site.email}"
+    told = await site.database.audit.list("main", noun="suppressions", target=addresses[0])
+    assert told[0].actor.id == site.email
+
+    page = await order(browser, site, "lift-and-resend", tag=tag)
+    job = await work_off(site, "main", page.rpartition("/")[2])
+    assert job.counts == {"done": 2, "skipped": 1, "failed": 0}
+    assert await held() == addresses[2:]
+    sent = {one.recipients[0].address for one, _ in await site.submissions()}
+    assert sent == set(addresses[:2])
+    assert "The recipient has complained." in (await browser.get(page)).text
+
+    page = await order(browser, site, "lift", tag=tag)
+    job = await work_off(site, "main", page.rpartition("/")[2])
+    assert job.counts == {"done": 0, "skipped": 3, "failed": 0}
+
+
+async def test_a_job_is_stopped(browser: httpx.AsyncClient, site: Any):
+    tag = new_id()[-12:]
+    await keep(site, tag, *(f"r{number}@stopped.example" for number in range(PAGE + 5)))
+    page = await order(browser, site, "suppress", tag=tag)
+    assert await worker_of(site).work()
+    csrf = {"csrf": site.csrf_of((await browser.get(page)).text)}
+    assert (await browser.post(f"{page}/stop", data=csrf)).status_code == 303
+    job = await work_off(site, "main", page.rpartition("/")[2])
+    assert job.finished is not None
+    assert job.handled == PAGE
+    assert (await browser.post(f"{page}/stop", data=csrf)).status_code == 409
+    assert "stopped" in (await browser.get(page)).text
+
+
+async def test_a_job_of_an_account_that_may_not_send_waits(site: Any):
+    account = f"paused-{new_id()[-6:]}".lower()
+    await site.database.accounts.create(Account(account, suspended=True))
+    await keep(site, "t", "r@paused.example", account=account)
+    job_id = new_id()
+    actor = Actor("user", "boss@paused.example", account)
+    now = time.time()
+    await site.database.jobs.order(job_id, actor, "resend", {"tag": "t"}, total=1, now=now + 1)
+    assert await worker_of(site).work()
+    job = await site.database.jobs.find(account, job_id)
+    assert "suspended" in job.note
+    assert job.finished is None
+    assert job.handled == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ({"act": "resend"}, "Search for something first"),
+        ({"act": "resend", "state": "lost"}, "One of accepted"),
+        ({"act": "explode", "tag": "t"}, "One of resend"),
+    ],
+)
+async def test_an_act_that_cannot_be_meant_is_refused(
+    browser: httpx.AsyncClient, query: dict[str, str], told: str
+):
+    answer = await browser.get("/dashboard/jobs/new", params=query)
+    assert answer.status_code == 400
+    assert told in answer.text
+
+
+async def test_an_old_confirmation_is_refused(browser: httpx.AsyncClient, site: Any):
+    csrf = site.csrf_of((await browser.get("/dashboard/profile")).text)
+    form = {"csrf": csrf, "act": "resend", "tag": "t", "job": new_id(time.time() - 7200)}
+    assert (await browser.post("/dashboard/jobs", data=form)).status_code == 409
+    form["job"] = "' or 1"
+    assert (await browser.post("/dashboard/jobs", data=form)).status_code == 409
+
+
+async def test_a_search_is_saved_by_name_and_removed(browser: httpx.AsyncClient, site: Any):
+    csrf = site.csrf_of((await browser.get("/dashboard/profile")).text)
+    form = {"csrf": csrf, "name": "Bounces <of> the shop", "state": "bounced", "tag": "shop"}
+    saved = await browser.post("/dashboard/searches", data=form)
+    assert saved.status_code == 303
+    shown = await browser.get(saved.headers["location"])
+    assert "The search is saved." in shown.text
+    assert "Bounces &lt;of&gt; the shop" in shown.text
+    assert '<a href="/dashboard/messages?tag=shop&amp;state=bounced">' in shown.text
+    for wrong in ({"csrf": csrf, "name": "x"}, {**form, "name": " "}, {**form, "state": "lost"}):
+        assert (await browser.post("/dashboard/searches", data=wrong)).status_code == 400
+    found = re.search(r"/dashboard/searches/\w+/delete", shown.text)
+    assert found
+    removed = await browser.post(found[0], data={"csrf": csrf})
+    assert removed.headers["location"] == "/dashboard/messages?done=forgotten"
+    assert "the shop" not in (await browser.get("/dashboard/messages")).text
+    assert (await browser.post(found[0], data={"csrf": csrf})).status_code == 404
