@@ -25,8 +25,8 @@ from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.database import Database
 from postroad_common.tokens import LinkSigner
 from postroad_stack.stack import Stack
-from postroad_transformer.archive import Archive
-from postroad_transformer.composing.composer import Composer, Content
+from postroad_transformer.archive import ArchiveWriter
+from postroad_transformer.composing.composer import ComposedContent, Composer
 from postroad_transformer.composing.headers import HeaderRules
 from postroad_transformer.composing.outbound import Group
 from postroad_transformer.composing.rules import Rules
@@ -37,7 +37,7 @@ MAILS = 4000
 AT_ONCE = 128  # four handlers with 32 submissions each
 WARM_UP = 400
 
-Mail = tuple[Submission, bytes, Composer, Group, Content]
+Mail = tuple[Submission, bytes, Composer, Group, ComposedContent]
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ async def _measure(stack: Stack) -> dict[str, float]:
     mails = [_transformed(number, key) for number in range(MAILS)]
     database = Database(stack.document.mongodb)
     await database.prepare()
-    archive = Archive(
+    archive = ArchiveWriter(
         Publisher(BrokerLink(stack.document.amqp, "bench")),
         database.archive,
         database.bodies,
@@ -78,7 +78,7 @@ async def _measure(stack: Stack) -> dict[str, float]:
     }
 
 
-async def _keep(archive: Archive, mails: Sequence[Mail]) -> None:
+async def _keep(archive: ArchiveWriter, mails: Sequence[Mail]) -> None:
     """Hand in all, `AT_ONCE` at a time."""
     todo = iter(mails)
 

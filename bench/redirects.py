@@ -26,7 +26,7 @@ from postroad_tracker.burst_detector import BurstDetector
 from postroad_tracker.client_address import ClientAddresses
 from postroad_tracker.handler import Handler
 from postroad_tracker.image_cache import ImageCache
-from postroad_tracker.listener import Listener
+from postroad_tracker.listener import TrackerListener
 from postroad_tracker.recorder import Recorder
 from postroad_tracker.spool import Spool
 
@@ -59,7 +59,7 @@ def tracker(folder: Path) -> Application:
 async def serve(name: str, folder: Path) -> None:
     """Serve until standard input ends, then print the processor time used."""
     application = bare if name == "bare" else tracker(folder)
-    listener = Listener(application, "127.0.0.1", 0, reuse_port=False)
+    listener = TrackerListener(application, "127.0.0.1", 0, reuse_port=False)
     await listener.start()
     sys.stdout.write(f"{listener.port}\n")
     sys.stdout.flush()

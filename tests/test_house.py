@@ -1,4 +1,4 @@
-"""The house keeps its measure: modules that can be read in one sitting, requeues with a reason."""
+"""The house keeps its measure: short modules, requeues with a reason, names with one meaning."""
 
 import ast
 import inspect
@@ -20,6 +20,19 @@ LONGEST, MEDIAN = 400, 120
 # Still to be parted; nothing may be added.
 TOO_LONG = {
     "libs/common/src/postroad_common/schemas/events.py",
+}
+# The same part in several packages, so the same name; every other name has one meaning.
+SAME_PART = {
+    "Dependencies",
+    "Envelope",
+    "Handler",
+    "IngressLimits",
+    "Injector",
+    "MailCommand",
+    "RcptCommand",
+    "Resolver",
+    "Settings",
+    "TlsFacts",
 }
 
 
@@ -87,6 +100,18 @@ def test_nothing_goes_back_to_a_queue_but_through_a_call_that_has_a_reason():
         and not any("reason" in ast.unparse(argument).lower() for argument in call.args)
     ]
     assert found == []
+
+
+def test_class_name_has_one_meaning_in_the_whole_house():
+    owners: dict[str, list[str]] = {}
+    for name, text in modules().items():
+        if "/src/" in name:
+            for node in ast.parse(text).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    owners.setdefault(node.name, []).append(name)
+    repeated = {name: where for name, where in owners.items() if len(where) > 1}
+    assert {name: where for name, where in repeated.items() if name not in SAME_PART} == {}
+    assert set(repeated) >= SAME_PART, "a name in SAME_PART is not shared any more"
 
 
 def test_free_text_is_no_reason():

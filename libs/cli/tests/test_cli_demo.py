@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from postroad_cli.demo.failure import DemoFailedError
-from postroad_cli.demo.mails import Mail, nobody, parcel_mail
+from postroad_cli.demo.mails import DemoMail, nobody, parcel_mail
 from postroad_cli.demo.received import compare
 from postroad_cli.demo.returned import DIAGNOSTIC, delivery_report
 from postroad_cli.demo.screen import Screen, duration
@@ -18,11 +18,11 @@ ENVELOPE = "b123-abc@bounces.postroad.test"
 
 
 @pytest.fixture
-def mail() -> Mail:
+def mail() -> DemoMail:
     return parcel_mail("reader@example.test", "Your parcel")
 
 
-def html_of(mail: Mail) -> str:
+def html_of(mail: DemoMail) -> str:
     message = email.message_from_bytes(mail.raw, policy=email.policy.default)
     body = message.get_body(("html",))
     assert body is not None
@@ -33,7 +33,7 @@ def wrapped(html: str) -> bytes:
     return b"Subject: x\r\nContent-Type: text/html; charset=utf-8\r\n\r\n" + html.encode()
 
 
-def rewritten(mail: Mail) -> str:
+def rewritten(mail: DemoMail) -> str:
     """Return the page as it should arrive."""
     html = html_of(mail).replace("<h1>", '<h1 style="font-size: 24px; color: #1d4e5f">')
     for number, url in enumerate(mail.tracked):
@@ -43,14 +43,14 @@ def rewritten(mail: Mail) -> str:
     return html
 
 
-def test_mail_is_seven_bit_clean_with_crlf_and_names_every_url(mail: Mail):
+def test_mail_is_seven_bit_clean_with_crlf_and_names_every_url(mail: DemoMail):
     assert mail.raw.isascii()
     assert b"\n" not in mail.raw.replace(b"\r\n", b"")
     html = html_of(mail).replace("&amp;", "&")
     assert all(f'"{url}"' in html for url in (*mail.tracked, *mail.untouched, *mail.images))
 
 
-def test_mail_as_it_should_arrive_is_accepted_with_its_changes(mail: Mail):
+def test_mail_as_it_should_arrive_is_accepted_with_its_changes(mail: DemoMail):
     changes = compare(mail, wrapped(rewritten(mail)), ENVELOPE, TRACKER)
     assert changes.clicks == tuple(
         (f"{TRACKER}/c/{number}", url) for number, url in enumerate(mail.tracked)
@@ -75,24 +75,24 @@ def test_mail_as_it_should_arrive_is_accepted_with_its_changes(mail: Mail):
         ("mailto:", "mail:", "must stay"),
     ],
 )
-def test_change_that_did_not_happen_is_noticed(mail: Mail, old: str, new: str, said: str):
+def test_change_that_did_not_happen_is_noticed(mail: DemoMail, old: str, new: str, said: str):
     page = rewritten(mail)
     assert old in page
     with pytest.raises(DemoFailedError, match=said):
         compare(mail, wrapped(page.replace(old, new)), ENVELOPE, TRACKER)
 
 
-def test_envelope_that_was_not_replaced_is_noticed(mail: Mail):
+def test_envelope_that_was_not_replaced_is_noticed(mail: DemoMail):
     with pytest.raises(DemoFailedError, match="envelope"):
         compare(mail, wrapped(rewritten(mail)), mail.envelope, TRACKER)
 
 
-def test_mail_without_its_html_is_noticed(mail: Mail):
+def test_mail_without_its_html_is_noticed(mail: DemoMail):
     with pytest.raises(DemoFailedError, match="HTML"):
         compare(mail, b"Subject: x\r\n\r\ntext\r\n", ENVELOPE, TRACKER)
 
 
-def test_report_is_read_as_rfc_3464_asks(mail: Mail):
+def test_report_is_read_as_rfc_3464_asks(mail: DemoMail):
     raw = delivery_report(ENVELOPE, "gone@example.test", mail.raw)
     report = email.message_from_bytes(raw, policy=email.policy.default)
     assert report.get_content_type() == "multipart/report"

@@ -19,7 +19,7 @@ from postroad_common.broker import (
     Publisher,
     topology,
 )
-from postroad_common.broker.suspects import MARKS_ALLOWED, REDELIVERIES, Marks
+from postroad_common.broker.suspects import MARKS_ALLOWED, REDELIVERIES, MarkStore
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.mail.identifiers import new_id
 from postroad_common.mail.requeue import RequeueReason
@@ -301,7 +301,7 @@ async def test_what_waits_at_a_pause_or_a_stop_goes_back_with_its_reason(broker:
 class Process:
     """A process that consumes, and dies of a message that is `poison`."""
 
-    def __init__(self, broker: Broker, marks: Marks) -> None:
+    def __init__(self, broker: Broker, marks: MarkStore) -> None:
         self._link = BrokerLink(broker.url, "test process")
         self._consumer = Consumer(
             self._link, broker.publisher, topology.ACCEPTED, marks=marks, batch=3, parallel=1

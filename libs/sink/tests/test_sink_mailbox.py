@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad_sink import mime
-from postroad_sink.mailbox import Filter, KeptMessage, Mailbox, Origin
+from postroad_sink.mailbox import ConnectionOrigin, KeptMessage, MessageFilter, SinkMailbox
 
-ORIGIN = Origin("127.0.0.1", 1, "127.0.0.1", 1, "c", "ESMTP", None, None)
+ORIGIN = ConnectionOrigin("127.0.0.1", 1, "127.0.0.1", 1, "c", "ESMTP", None, None)
 
 
 def message(number: int, raw: bytes = b"x") -> KeptMessage:
@@ -15,26 +15,26 @@ def message(number: int, raw: bytes = b"x") -> KeptMessage:
 
 
 def test_oldest_messages_go_when_there_are_too_many():
-    mailbox = Mailbox(max_messages=3, max_bytes=1000)
+    mailbox = SinkMailbox(max_messages=3, max_bytes=1000)
     for number in range(1, 6):
         mailbox.add(message(number))
-    assert [kept.number for kept in mailbox.find(Filter())] == [5, 4, 3]
+    assert [kept.number for kept in mailbox.find(MessageFilter())] == [5, 4, 3]
     assert mailbox.dropped == 2
 
 
 def test_oldest_messages_go_when_they_are_too_large_together():
-    mailbox = Mailbox(max_messages=100, max_bytes=1000)
+    mailbox = SinkMailbox(max_messages=100, max_bytes=1000)
     for number in range(1, 6):
         mailbox.add(message(number, b"x" * 400))
-    assert [kept.number for kept in mailbox.find(Filter())] == [5, 4]
+    assert [kept.number for kept in mailbox.find(MessageFilter())] == [5, 4]
     assert mailbox.bytes == 800
 
 
 def test_message_larger_than_the_bound_is_kept_alone():
-    mailbox = Mailbox(max_messages=100, max_bytes=10)
+    mailbox = SinkMailbox(max_messages=100, max_bytes=10)
     mailbox.add(message(1))
     mailbox.add(message(2, b"x" * 400))
-    assert [kept.number for kept in mailbox.find(Filter())] == [2]
+    assert [kept.number for kept in mailbox.find(MessageFilter())] == [2]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from postroad_sink.harness import RunningSink, running_sink, until
-from postroad_sink.server import Limits, Sink
+from postroad_sink.server import Sink, SinkLimits
 from postroad_sink.session import SinkSession
 
 
@@ -224,14 +224,14 @@ async def test_connection_lost_in_mid_message_leaves_nothing_behind(running: Run
 
 
 async def test_silent_client_is_told_and_closed():
-    async with running_sink(limits=Limits(idle_seconds=0.2)) as running:
+    async with running_sink(limits=SinkLimits(idle_seconds=0.2)) as running:
         client = await running.greeted()
         assert (await client.reply()).startswith("421 4.4.2")
         assert await client.ended()
 
 
 async def test_connection_above_the_bound_of_the_sink_gets_421():
-    async with running_sink(limits=Limits(connections=1)) as running:
+    async with running_sink(limits=SinkLimits(connections=1)) as running:
         await running.greeted()
         assert (await (await running.connect()).reply()).startswith("421 4.3.2")
 

@@ -8,7 +8,13 @@ import pytest
 
 from postroad_smtp.client.commands import Envelope, Rcpt
 from postroad_smtp.client.connection import Connection
-from postroad_smtp.client.session import Login, Session, Timeouts, TlsWish, open_session
+from postroad_smtp.client.session import (
+    ClientSession,
+    SmarthostLogin,
+    Timeouts,
+    TlsWish,
+    open_session,
+)
 from postroad_smtp.client.stage import Fault, Stage, WireError
 from postroad_smtp.client.transaction import transact
 from postroad_testing.certificates import Issued
@@ -26,10 +32,10 @@ async def connect(
     *,
     tls: TlsWish = TlsWish.NONE,
     context: ssl.SSLContext | None = None,
-    login: Login | None = None,
+    login: SmarthostLogin | None = None,
     timeouts: Timeouts = PATIENT,
     host: str = "localhost",
-) -> Session:
+) -> ClientSession:
     loop = asyncio.get_running_loop()
     _, connection = await loop.create_connection(
         lambda: Connection(timeouts.greeting), "127.0.0.1", server.port
@@ -389,7 +395,7 @@ async def test_required_tls_that_is_not_offered_ends_it(dialog: Start):
 async def test_auth_login_under_tls(dialog: Start):
     server = await dialog("auth_login_under_tls")
     session = await connect(
-        server, tls=TlsWish.REQUIRED, context=lax(), login=Login("me", "secret")
+        server, tls=TlsWish.REQUIRED, context=lax(), login=SmarthostLogin("me", "secret")
     )
     (answer,) = await transact(session, ONE, MESSAGE)
     assert answer.is_delivered
@@ -398,7 +404,7 @@ async def test_auth_login_under_tls(dialog: Start):
 async def test_auth_plain_refused_tells_the_reply(dialog: Start):
     server = await dialog("auth_plain_refused")
     with pytest.raises(WireError) as caught:
-        await connect(server, login=Login("me", "secret"))
+        await connect(server, login=SmarthostLogin("me", "secret"))
     assert caught.value.stage is Stage.AUTH
     assert str(caught.value.reply) == "535 5.7.8 no"
 
@@ -406,10 +412,12 @@ async def test_auth_plain_refused_tells_the_reply(dialog: Start):
 async def test_password_is_never_sent_in_clear_unless_the_route_says_no_tls(dialog: Start):
     server = await dialog("opened_and_left")
     with pytest.raises(WireError) as caught:
-        await connect(server, tls=TlsWish.OPPORTUNISTIC, context=lax(), login=Login("me", "x"))
+        await connect(
+            server, tls=TlsWish.OPPORTUNISTIC, context=lax(), login=SmarthostLogin("me", "x")
+        )
     assert (caught.value.stage, caught.value.fault) == (Stage.AUTH, Fault.TLS)
     await server.finished()
 
 
 def test_password_is_not_in_the_text_of_a_login():
-    assert "secret" not in repr(Login("me", "secret"))
+    assert "secret" not in repr(SmarthostLogin("me", "secret"))

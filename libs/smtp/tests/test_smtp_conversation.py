@@ -12,7 +12,13 @@ from postroad_smtp.client import conversation
 from postroad_smtp.client.commands import Envelope, Rcpt
 from postroad_smtp.client.connection import Connection
 from postroad_smtp.client.conversation import Conversation, bounded, of_server
-from postroad_smtp.client.session import Login, Session, Timeouts, TlsWish, open_session
+from postroad_smtp.client.session import (
+    ClientSession,
+    SmarthostLogin,
+    Timeouts,
+    TlsWish,
+    open_session,
+)
 from postroad_smtp.client.stage import WireError
 from postroad_smtp.client.transaction import transact
 from postroad_testing.dialogserver import DialogServer, Start
@@ -22,7 +28,7 @@ ONE = Envelope("a@b.test", (Rcpt("c@d.test"),), size=20)
 MESSAGE = (b"Subject: x\r\n\r\nhello\r\n",)
 
 
-async def connect(server: DialogServer, **more: Any) -> Session:
+async def connect(server: DialogServer, **more: Any) -> ClientSession:
     loop = asyncio.get_running_loop()
     _, connection = await loop.create_connection(
         lambda: Connection(PATIENT.greeting), "127.0.0.1", server.port
@@ -95,7 +101,7 @@ async def test_message_that_the_server_cannot_take_shows_what_it_offered(dialog:
 async def test_credentials_are_not_in_the_conversation(dialog: Start, mechanism: str):
     server = await dialog(f"auth_{mechanism}_refused")
     with pytest.raises(WireError) as caught:
-        await connect(server, login=Login("me", "secret"))
+        await connect(server, login=SmarthostLogin("me", "secret"))
     said = caught.value.said
     assert "(credentials)" in said
     assert said.endswith("S: 535 5.7.8 no")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad_common.mail.reply import Reply
-from postroad_smtp.client.replies import MAX_FLOOD, MAX_REPLY, FloodError, ReplyReader
+from postroad_smtp.client.replies import MAX_FLOOD, MAX_REPLY, ReplyFloodError, ReplyReader
 
 
 def read(octets: bytes) -> tuple[list[Reply], ReplyReader]:
@@ -89,7 +89,7 @@ def test_octets_without_end_are_a_flood():
     reader = ReplyReader()
     for _ in range(MAX_FLOOD // 10_000):
         assert not reader.feed(b"250-" + b"x" * 9_996)
-    with pytest.raises(FloodError):
+    with pytest.raises(ReplyFloodError):
         reader.feed(b"x" * 10_000)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from postroad_stack.errors import StackError
-from postroad_stack.plan import Plan, ServerChoice, Source
+from postroad_stack.plan import ServerChoice, ServerSource, StackPlan
 from postroad_stack.servers import debian, docker_engine, mongod_wheel
 from postroad_stack.servers.choose import (
     Preference,
@@ -109,8 +109,8 @@ def test_machine_without_a_wheel_is_told_what_else_to_do(
 
 def test_given_urls_win_over_everything_else():
     broker, database = choose_servers(GIVEN, Preference.AUTO, pytest.fail)
-    assert (broker.source, broker.where) == (Source.GIVEN, "amqp://a@b/")
-    assert (database.source, database.where) == (Source.GIVEN, "mongodb://c/d")
+    assert (broker.source, broker.where) == (ServerSource.GIVEN, "amqp://a@b/")
+    assert (database.source, database.where) == (ServerSource.GIVEN, "mongodb://c/d")
 
 
 def test_program_on_the_path_is_used_without_fetching_anything(
@@ -147,16 +147,16 @@ def test_docker_that_does_not_answer_is_an_error_only_when_it_was_asked_for(
 
 @pytest.mark.parametrize(
     ("source", "preference"),
-    [(Source.DOCKER, Preference.DOCKER), (Source.PROGRAM, Preference.LOCAL)],
+    [(ServerSource.DOCKER, Preference.DOCKER), (ServerSource.PROGRAM, Preference.LOCAL)],
 )
 def test_state_dir_with_data_stays_with_the_kind_of_server_that_wrote_them(
-    tmp_path: Path, source: Source, preference: Preference
+    tmp_path: Path, source: ServerSource, preference: Preference
 ):
     state = StateDir(tmp_path / "stack")
     state.create()
     assert continued(state, Preference.AUTO) is Preference.AUTO
     choice = ServerChoice(source=source, where="x")
-    state.plan.write_text(Plan(rabbitmq=choice, mongod=choice).model_dump_json())
+    state.plan.write_text(StackPlan(rabbitmq=choice, mongod=choice).model_dump_json())
     assert continued(state, Preference.AUTO) is preference
     assert continued(state, Preference.LOCAL) is Preference.LOCAL
 
@@ -178,9 +178,9 @@ def test_packages_that_are_there_are_not_asked_for(monkeypatch: pytest.MonkeyPat
     assert debian.missing(broker_needed=False, wheel_needed=False) == ()
 
 
-def plan(nodes: int) -> Plan:
-    server = ServerChoice(source=Source.PROGRAM, where="/bin/true")
-    return Plan(rabbitmq=server, mongod=server, nodes=nodes)
+def plan(nodes: int) -> StackPlan:
+    server = ServerChoice(source=ServerSource.PROGRAM, where="/bin/true")
+    return StackPlan(rabbitmq=server, mongod=server, nodes=nodes)
 
 
 @pytest.mark.parametrize(("before", "wanted", "runs"), [(3, 1, 3), (3, 3, 3), (1, 1, 1)])
@@ -202,9 +202,9 @@ def test_data_of_one_node_do_not_become_those_of_a_cluster(tmp_path: Path):
         continued_nodes(state, 3)
 
 
-@pytest.mark.parametrize("source", [Source.GIVEN, Source.DOCKER])
-def test_a_cluster_is_made_of_local_programs_only(source: Source):
-    local = ServerChoice(source=Source.PROGRAM, where="/bin/true")
+@pytest.mark.parametrize("source", [ServerSource.GIVEN, ServerSource.DOCKER])
+def test_a_cluster_is_made_of_local_programs_only(source: ServerSource):
+    local = ServerChoice(source=ServerSource.PROGRAM, where="/bin/true")
     other = ServerChoice(source=source, where="x")
     check_cluster(3, local, local)
     check_cluster(1, local, other)

@@ -4,7 +4,7 @@ import pytest
 
 from postroad_stack.errors import StackError
 from postroad_stack.logs import bound, tail
-from postroad_stack.plan import Plan, ServerChoice, Source, check_replicas, fixed_ports
+from postroad_stack.plan import ServerChoice, ServerSource, StackPlan, check_replicas, fixed_ports
 from postroad_stack.secrets import load_secrets
 from postroad_stack.state_dir import StateDir, write_atomically
 
@@ -107,15 +107,15 @@ def test_replicas_of_no_service_or_no_sensible_number_are_refused(replicas: dict
 
 
 def test_plan_survives_the_way_through_its_file():
-    choice = ServerChoice(source=Source.PROGRAM, where="/usr/bin/mongod", library_path="/lib")
-    plan = Plan(
-        rabbitmq=ServerChoice(source=Source.GIVEN, where="amqp://user:secret@host/"),
+    choice = ServerChoice(source=ServerSource.PROGRAM, where="/usr/bin/mongod", library_path="/lib")
+    plan = StackPlan(
+        rabbitmq=ServerChoice(source=ServerSource.GIVEN, where="amqp://user:secret@host/"),
         mongod=choice,
         environment={"POSTROAD_LOG_LEVEL": "debug"},
         replicas={"sender": 3},
         only=("sender",),
     )
-    assert Plan.model_validate_json(plan.model_dump_json()) == plan
+    assert StackPlan.model_validate_json(plan.model_dump_json()) == plan
     assert plan.count("sender") == 3
     assert plan.count("tracker") == 1
     assert "secret" not in plan.rabbitmq.words

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from postroad_bounce_processor.understanding.record import Kind
+from postroad_bounce_processor.understanding.record import ReturnKind
 from postroad_bounce_processor.understanding.understand import understand
 from postroad_common.mail.mime import Part, read
 
@@ -73,4 +73,4 @@ def test_a_mail_about_somebody_else_never_condemns_the_recipient(name: str):
 def test_nothing_but_a_bounce_is_ever_hard():
     for name in EXPECTED:
         found = _understood(name)
-        assert found.kind is Kind.BOUNCE or not found.hard
+        assert found.kind is ReturnKind.BOUNCE or not found.hard

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad_bounce_processor.reporting.dsn import Notification, write
-from postroad_bounce_processor.understanding.record import Kind
+from postroad_bounce_processor.understanding.record import ReturnKind
 from postroad_bounce_processor.understanding.understand import understand
 from postroad_common.mail.identifiers import new_id
 from postroad_common.mail.mime import read
@@ -221,12 +221,12 @@ def test_what_is_written_is_understood(outcome: str):
     assert (
         found.kind
         is {
-            "failed": Kind.BOUNCE,
-            "expired": Kind.BOUNCE,
-            "delayed": Kind.DELAYED,
-            "delivered": Kind.SUCCESS,
-            "relayed": Kind.SUCCESS,
-            "expanded": Kind.SUCCESS,
+            "failed": ReturnKind.BOUNCE,
+            "expired": ReturnKind.BOUNCE,
+            "delayed": ReturnKind.DELAYED,
+            "delivered": ReturnKind.SUCCESS,
+            "relayed": ReturnKind.SUCCESS,
+            "expanded": ReturnKind.SUCCESS,
         }[outcome]
     )
     assert found.hard == (outcome == "failed")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postroad_bounce_processor.understanding.record import Kind
+from postroad_bounce_processor.understanding.record import ReturnKind
 from postroad_bounce_processor.understanding.report import MAX_RECIPIENTS, find_report
 from postroad_bounce_processor.understanding.understand import understand
 from postroad_common.mail.decoding import decode_text
@@ -53,10 +53,10 @@ _MAILS = st.lists(st.one_of(_PIECES, st.binary(max_size=40)), max_size=60).map(b
 @given(raw=_MAILS, expected=st.sampled_from(["", "kim@example.net", "@", "\u017f@\u0130"]))
 def test_any_bytes_are_understood_without_an_exception(raw: bytes, expected: str):
     found = understand(read(raw), expected=expected)
-    assert found.kind in Kind
+    assert found.kind in ReturnKind
     assert len(found.diagnostic) <= 2000
     assert len(found.recipient) <= 400
-    assert found.kind is Kind.BOUNCE or not found.hard
+    assert found.kind is ReturnKind.BOUNCE or not found.hard
     assert "\n" not in found.diagnostic
 
 

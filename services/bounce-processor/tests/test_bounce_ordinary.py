@@ -13,11 +13,11 @@ from email.header import Header
 
 import pytest
 
-from postroad_bounce_processor.understanding.record import Kind
+from postroad_bounce_processor.understanding.record import ReturnKind
 from postroad_bounce_processor.understanding.understand import understand
 from postroad_common.mail.mime import read
 
-_NONE_OF_THESE = {Kind.BOUNCE, Kind.DELAYED, Kind.SUCCESS, Kind.COMPLAINT}
+_NONE_OF_THESE = {ReturnKind.BOUNCE, ReturnKind.DELAYED, ReturnKind.SUCCESS, ReturnKind.COMPLAINT}
 
 
 @dataclass(frozen=True)

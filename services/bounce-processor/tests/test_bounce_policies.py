@@ -8,7 +8,7 @@ import pytest
 from postroad_bounce_processor.reporting.notify import can_be_told, wants_report, wants_return
 from postroad_bounce_processor.reporting.pace import Pace
 from postroad_bounce_processor.suppression import DAY, day_of, is_persistent
-from postroad_bounce_processor.understanding.record import Kind, Source, Understanding
+from postroad_bounce_processor.understanding.record import RecordSource, ReturnKind, Understanding
 from postroad_bounce_processor.understanding.understand import same_mailbox
 from postroad_common.schemas.returns import Outcome
 
@@ -30,18 +30,18 @@ def test_notify_decides_which_outcomes_are_reported(notify: tuple[str, ...], rep
     assert {outcome for outcome in ALL if wants_report(notify, outcome)} == reported
 
 
-def _return(kind: Kind, *, standard: bool) -> Understanding:
-    return Understanding(kind, Source.REPORT, 0.9, standard=standard)
+def _return(kind: ReturnKind, *, standard: bool) -> Understanding:
+    return Understanding(kind, RecordSource.REPORT, 0.9, standard=standard)
 
 
 def test_standard_reports_are_filtered_by_notify_and_nothing_else_is():
-    assert wants_return((), _return(Kind.BOUNCE, standard=True))
-    assert not wants_return(("never",), _return(Kind.BOUNCE, standard=True))
-    assert not wants_return((), _return(Kind.DELAYED, standard=True))
-    assert wants_return(("delay",), _return(Kind.DELAYED, standard=True))
-    assert not wants_return(("failure",), _return(Kind.SUCCESS, standard=True))
-    assert wants_return(("success",), _return(Kind.SUCCESS, standard=True))
-    for kind in Kind:
+    assert wants_return((), _return(ReturnKind.BOUNCE, standard=True))
+    assert not wants_return(("never",), _return(ReturnKind.BOUNCE, standard=True))
+    assert not wants_return((), _return(ReturnKind.DELAYED, standard=True))
+    assert wants_return(("delay",), _return(ReturnKind.DELAYED, standard=True))
+    assert not wants_return(("failure",), _return(ReturnKind.SUCCESS, standard=True))
+    assert wants_return(("success",), _return(ReturnKind.SUCCESS, standard=True))
+    for kind in ReturnKind:
         assert wants_return(("never",), _return(kind, standard=False))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad_bounce_processor.understanding.record import Kind, Understanding
+from postroad_bounce_processor.understanding.record import ReturnKind, Understanding
 from postroad_bounce_processor.understanding.understand import understand
 from postroad_common.mail.classification import Classification
 from postroad_common.mail.mime import read
@@ -56,11 +56,11 @@ _RIGHT = {
     "undefined": "undetermined",
 }
 _KINDS = {
-    "feedback": {Kind.COMPLAINT},
-    "vacation": {Kind.RESPONSE},
-    "delivered": {Kind.SUCCESS},
+    "feedback": {ReturnKind.COMPLAINT},
+    "vacation": {ReturnKind.RESPONSE},
+    "delivered": {ReturnKind.SUCCESS},
 }
-_FAILURES = {Kind.BOUNCE, Kind.DELAYED}
+_FAILURES = {ReturnKind.BOUNCE, ReturnKind.DELAYED}
 
 
 @dataclass(frozen=True)

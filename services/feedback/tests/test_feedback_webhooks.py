@@ -22,8 +22,8 @@ from postroad_common.store.webhooks import Webhook
 from postroad_feedback import backoff
 from postroad_feedback.batching import batch
 from postroad_feedback.calls import Caller, signed
-from postroad_feedback.dispatch import Dispatcher
-from postroad_feedback.guard import Guard
+from postroad_feedback.dispatch import WebhookDispatcher
+from postroad_feedback.guard import UrlGuard
 from postroad_feedback.message_cache import MessageCache, MessageInfo, info_in
 from postroad_feedback.payload import body_of
 from postroad_feedback.replaying import Replayer
@@ -105,9 +105,9 @@ async def dispatching(
     database: Database,
     allowed: list[ipaddress.IPv4Network | ipaddress.IPv6Network] | None = None,
     tls: ssl.SSLContext | None = None,
-) -> AsyncIterator[Dispatcher]:
-    guard = Guard(LOOPBACK if allowed is None else allowed, Resolver().addresses)
-    dispatcher = Dispatcher(database.outbox, database.webhooks, Caller(guard, tls))
+) -> AsyncIterator[WebhookDispatcher]:
+    guard = UrlGuard(LOOPBACK if allowed is None else allowed, Resolver().addresses)
+    dispatcher = WebhookDispatcher(database.outbox, database.webhooks, Caller(guard, tls))
     task = asyncio.create_task(dispatcher.run())
     yield dispatcher
     await dispatcher.stop()

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Scope
 
 from postroad_common.listener import HttpListener
 from postroad_ingress_http.http.connection import GuardedHttp
-from postroad_ingress_http.http.guard import Guard, Limits
+from postroad_ingress_http.http.guard import RequestGuard, RequestLimits
 from postroad_ingress_http.http.places import network_of, shows_credentials
 
 TOKEN = b"Authorization: Bearer pr_x\r\n"
@@ -36,7 +36,7 @@ class FewInAll(GuardedHttp):
 
 @asynccontextmanager
 async def listening(
-    limits: Limits, http: type[GuardedHttp] = GuardedHttp, gate: asyncio.Event | None = None
+    limits: RequestLimits, http: type[GuardedHttp] = GuardedHttp, gate: asyncio.Event | None = None
 ) -> AsyncIterator[int]:
     """Run a small application behind the guard; requests to /held wait for `gate`."""
 
@@ -65,7 +65,7 @@ async def listening(
         ],
         exception_handlers={Exception: fail},
     )
-    listener = HttpListener(Guard(inner, limits, render), "127.0.0.1", 0, http=http)
+    listener = HttpListener(RequestGuard(inner, limits, render), "127.0.0.1", 0, http=http)
     await listener.start()
     try:
         yield listener.port
@@ -127,7 +127,7 @@ def slow(path: bytes, headers: bytes = b"") -> bytes:
 
 
 async def test_slow_bodies_take_no_place_of_whole_requests():
-    limits = Limits(send_body=1000, requests=3, unknown_requests=3, unknown_per_address=30)
+    limits = RequestLimits(send_body=1000, requests=3, unknown_requests=3, unknown_per_address=30)
     async with listening(limits) as port, AsyncExitStack() as stack:
         for number in range(20):
             client = await stack.enter_async_context(connected(port))
@@ -139,7 +139,7 @@ async def test_slow_bodies_take_no_place_of_whole_requests():
 
 async def test_strangers_in_work_take_no_place_of_customers():
     gate = asyncio.Event()
-    limits = Limits(send_body=1000, requests=3, unknown_requests=3, unknown_per_address=30)
+    limits = RequestLimits(send_body=1000, requests=3, unknown_requests=3, unknown_per_address=30)
     async with listening(limits, gate=gate) as port, AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connected(port)) for _ in range(5)]
         for client in clients:
@@ -156,7 +156,7 @@ async def test_strangers_in_work_take_no_place_of_customers():
 
 
 async def test_of_one_address_only_so_many_strangers_are_listened_to():
-    limits = Limits(send_body=1000, unknown_per_address=4)
+    limits = RequestLimits(send_body=1000, unknown_per_address=4)
     async with listening(limits) as port, AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connected(port)) for _ in range(5)]
         for client in clients:
@@ -168,7 +168,7 @@ async def test_of_one_address_only_so_many_strangers_are_listened_to():
 
 
 async def test_strangers_have_little_room_and_little_time():
-    limits = Limits(send_body=100_000, unknown_seconds=0.3)
+    limits = RequestLimits(send_body=100_000, unknown_seconds=0.3)
     async with listening(limits) as port:
         assert await ask(port, b"/dashboard/login", body=b"x" * 8192) == b"200"
         assert await ask(port, b"/dashboard/login", body=b"x" * 8193) == b"413"
@@ -186,7 +186,7 @@ async def test_strangers_have_little_room_and_little_time():
 async def test_half_requests_displace_each_other_and_no_customer(
     http: type[GuardedHttp], begun: bytes
 ):
-    limits = Limits(send_body=1000, unknown_per_address=100)
+    limits = RequestLimits(send_body=1000, unknown_per_address=100)
     async with listening(limits, http) as port, AsyncExitStack() as stack:
         customer = await stack.enter_async_context(connected(port))
         await customer.send(slow(b"/v1/send", TOKEN))
@@ -202,7 +202,10 @@ async def test_half_requests_displace_each_other_and_no_customer(
 
 
 async def test_idle_connections_are_closed_without_a_word_when_room_is_needed():
-    async with listening(Limits(send_body=1000), FewInAll) as port, AsyncExitStack() as stack:
+    async with (
+        listening(RequestLimits(send_body=1000), FewInAll) as port,
+        AsyncExitStack() as stack,
+    ):
         idle = []
         for _ in range(8):
             client = await stack.enter_async_context(connected(port))

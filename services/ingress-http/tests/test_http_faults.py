@@ -22,7 +22,7 @@ from postroad_common.mail.identifiers import derived_id
 from postroad_common.tokens import Keyring
 from postroad_ingress_http.dashboard.sessions import Sessions
 from postroad_ingress_http.http.connection import GuardedHttp
-from postroad_ingress_http.http.guard import HUNG_UP, Guard, Limits
+from postroad_ingress_http.http.guard import HUNG_UP, RequestGuard, RequestLimits
 from postroad_testing.forwarder import Forwarder
 from postroad_testing.pace import at_most, timed
 from postroad_testing.ports import free_port
@@ -159,8 +159,10 @@ async def listener() -> AsyncIterator[HttpListener]:
         ],
         exception_handlers={Exception: _raise},
     )
-    limits = Limits(send_body=100_000, other_body=1000, bodies_in_memory=150_000, idle_seconds=0.3)
-    running = HttpListener(Guard(inner, limits, render), "127.0.0.1", 0, http=GuardedHttp)
+    limits = RequestLimits(
+        send_body=100_000, other_body=1000, bodies_in_memory=150_000, idle_seconds=0.3
+    )
+    running = HttpListener(RequestGuard(inner, limits, render), "127.0.0.1", 0, http=GuardedHttp)
     await running.start()
     yield running
     await running.stop()

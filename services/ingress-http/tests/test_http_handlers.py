@@ -19,7 +19,7 @@ from postroad_ingress_http.dashboard import logins as login_pages
 from postroad_ingress_http.dashboard.clients import SmtpPlace
 from postroad_ingress_http.dashboard.frame import Frame
 from postroad_ingress_http.dashboard.passwords import PasswordCheck
-from postroad_ingress_http.dashboard.sessions import Session
+from postroad_ingress_http.dashboard.sessions import DashboardSession
 from postroad_ingress_http.dashboard.visitor import Pages
 from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.sending.request import read_send
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ADMIN = Token("id", "handlers", "admin", (EVERYTHING,), 0.0)
 SENDER = Token("id", "handlers", "sender", ("send", "tokens"), 0.0)
-SESSION = Session(
+SESSION = DashboardSession(
     "id", "ann@example.com", "handlers", "handlers", "owner", (EVERYTHING,), csrf="csrf"
 )
 

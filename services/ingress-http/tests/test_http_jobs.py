@@ -14,7 +14,7 @@ from postroad_common.schemas import events
 from postroad_common.schemas.submission import Submission
 from postroad_common.store.accounts import Account
 from postroad_common.store.audit import Actor
-from postroad_common.store.jobs import Job, Marker
+from postroad_common.store.jobs import BulkJob, Marker
 from postroad_common.store.suppressions import Suppression
 from postroad_ingress_http.jobs.acts import JobActs
 from postroad_ingress_http.jobs.worker import PAGE, JobWorker
@@ -44,7 +44,7 @@ def worker_of(site: Any) -> JobWorker:
     return JobWorker(site.database.jobs, its.messages, acts, hurried())
 
 
-async def work_off(site: Any, account: str, job_id: str) -> Job:
+async def work_off(site: Any, account: str, job_id: str) -> BulkJob:
     worker = worker_of(site)
     while await worker.work():
         pass
@@ -136,7 +136,7 @@ async def test_a_job_that_was_broken_off_is_taken_up_and_does_nothing_twice(
     await site.database.jobs.progress(
         job, [Marker(records[0].id, "", "done")], lease=time.time() + 100
     )
-    first = Job(**{**{name: getattr(job, name) for name in Job.__slots__}, "position": "0"})
+    first = BulkJob(**{**{name: getattr(job, name) for name in BulkJob.__slots__}, "position": "0"})
     await site.database.jobs.progress(first, [Marker("0", "", "done")], lease=0.0)
     again = await site.database.jobs.find("main", job.id)
     assert again.counts["done"] == 9

@@ -11,13 +11,18 @@ from postroad_common.store.sendingrights import SendingRights
 from postroad_ingress_http.http.errors import ApiError, from_exception
 from postroad_ingress_http.sending.permissions import check_account, check_sender
 from postroad_ingress_http.sending.request import read_send
-from postroad_ingress_http.sending.submission import Origin, Prepared, SubmissionRules, prepare
+from postroad_ingress_http.sending.submission import (
+    Prepared,
+    RequestOrigin,
+    SubmissionRules,
+    prepare,
+)
 
 NOW = 1_795_000_000.0  # 2026-11-18 11:06:40 UTC
 RULES = SubmissionRules(
     hostname="mail.example", max_message_size=10_000, max_recipients=5, deliver_seconds=86_400
 )
-ORIGIN = Origin("main", "token", Client(ip="192.0.2.1"))
+ORIGIN = RequestOrigin("main", "token", Client(ip="192.0.2.1"))
 MIME = "From: a@a.example\nTo: b@b.example\nSubject: Hi\n\nhello\n"
 WHOLE = {"envelope": "a@a.example", "recipient": "b@b.example", "mime": MIME}
 BUILT = {"recipient": "b@b.example", "from": "a@a.example", "text": "hello"}

@@ -9,7 +9,12 @@ import pytest_asyncio
 from postroad_ingress_http.sending.mimetexts import MimeTemplate
 from postroad_ingress_http.templating.engine import Engine, Escaping
 from postroad_ingress_http.templating.problems import TemplateError
-from postroad_ingress_http.templating.renderer import Bounds, NoWorkerError, Renderer, Source
+from postroad_ingress_http.templating.renderer import (
+    FillBounds,
+    NoWorkerError,
+    Renderer,
+    TemplateSource,
+)
 
 ACCOUNT = "account"
 ENDLESS = "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}"
@@ -122,7 +127,7 @@ Content-Disposition: attachment; filename=a.html\r
 @pytest_asyncio.fixture
 async def renderer() -> AsyncIterator[Renderer]:
     """Yield processes that have little."""
-    made = Renderer(Bounds(max_octets=100_000, room=300_000, cpu_seconds=0.3))
+    made = Renderer(FillBounds(max_octets=100_000, room=300_000, cpu_seconds=0.3))
     yield made
     await made.close()
 
@@ -162,14 +167,17 @@ async def test_greedy_template_is_ended_and_the_next_is_filled(
     renderer: Renderer, text: str, kind: str
 ) -> None:
     with pytest.raises(TemplateError) as raised:
-        await renderer.fill(ACCOUNT, [Source("html", text, "html")], [{}])
+        await renderer.fill(ACCOUNT, [TemplateSource("html", text, "html")], [{}])
     assert raised.value.problem.kind == kind
-    fine = [Source("text", "Hi {$name}", "text")]
+    fine = [TemplateSource("text", "Hi {$name}", "text")]
     assert await renderer.fill(ACCOUNT, fine, [{"name": "Bo"}]) == [["Hi Bo"]]
 
 
 async def test_many_mails_come_in_their_order_and_a_fault_names_its_own(renderer: Renderer) -> None:
-    texts = [Source("text", "Hi {$n}", "text"), Source("subject", "{$n|default:'x'}", "line")]
+    texts = [
+        TemplateSource("text", "Hi {$n}", "text"),
+        TemplateSource("subject", "{$n|default:'x'}", "line"),
+    ]
     data = [{"n": number} for number in range(170)]
     filled = await renderer.fill(ACCOUNT, texts, data)
     assert filled == [[f"Hi {number}", str(number)] for number in range(170)]
@@ -180,17 +188,17 @@ async def test_many_mails_come_in_their_order_and_a_fault_names_its_own(renderer
 
 
 async def test_all_mails_together_are_bounded(renderer: Renderer) -> None:
-    text = [Source("text", "{{ 'x'|center(90000) }}{$n}", "text")]
+    text = [TemplateSource("text", "{{ 'x'|center(90000) }}{$n}", "text")]
     with pytest.raises(TemplateError, match="all mails together"):
         await renderer.fill(ACCOUNT, text, [{"n": 1}] * 60)
 
 
 async def test_account_that_holds_every_turn_delays_only_itself() -> None:
-    slow = [Source("html", ENDLESS, "html")]
-    renderer = Renderer(Bounds(cpu_seconds=30, patience=2, workers=2))
+    slow = [TemplateSource("html", ENDLESS, "html")]
+    renderer = Renderer(FillBounds(cpu_seconds=30, patience=2, workers=2))
     first = asyncio.create_task(renderer.fill("greedy", slow, [{}]))
     second = asyncio.create_task(renderer.fill("greedy", slow, [{}]))
-    fine = [Source("text", "Hi", "text")]
+    fine = [TemplateSource("text", "Hi", "text")]
     assert await renderer.fill("other", fine, [{}]) == [["Hi"]]
     with pytest.raises(TemplateError):
         await first

@@ -14,7 +14,7 @@ from postroad_ingress_smtp import replies
 from postroad_ingress_smtp.admission import ConnectionLimiter, Memory, client_key, rates
 from postroad_ingress_smtp.authentication import Authentication
 from postroad_ingress_smtp.failures import Failures
-from postroad_ingress_smtp.limits import Limits
+from postroad_ingress_smtp.limits import SmtpLimits
 from postroad_ingress_smtp.logins import Logins
 from postroad_ingress_smtp.proxy import in_networks
 from postroad_smtp.server import sasl
@@ -79,14 +79,14 @@ def test_clients_are_counted_by_address_or_by_network(address: str, key: str):
 
 
 def test_delays_double_up_to_the_longest_and_fade():
-    failures = Failures(Limits(auth_delay_seconds=1, auth_delay_max_seconds=10))
+    failures = Failures(SmtpLimits(auth_delay_seconds=1, auth_delay_max_seconds=10))
     delays = [failures.failed("192.0.2.1", "ann", 0.0) for _ in range(6)]
     assert delays == [1, 2, 4, 8, 10, 10]
     assert failures.failed("192.0.2.1", "ann", 1e6) == pytest.approx(1)
 
 
 def test_a_guessed_login_is_blocked_but_not_for_its_owner():
-    failures = Failures(Limits(auth_failures_per_login=3, auth_failures_per_address=100))
+    failures = Failures(SmtpLimits(auth_failures_per_login=3, auth_failures_per_address=100))
     failures.succeeded("192.0.2.1", "ann")
     for host in range(3):
         failures.failed(f"198.51.100.{host}", "ann", 0.0)
@@ -98,7 +98,7 @@ def test_a_guessed_login_is_blocked_but_not_for_its_owner():
 
 
 def test_attempts_in_progress_count_as_failures():
-    failures = Failures(Limits(auth_failures_per_address=3))
+    failures = Failures(SmtpLimits(auth_failures_per_address=3))
     failures.failed("192.0.2.1", "ann", 0.0)
     with failures.trying("192.0.2.1", "ann"):
         assert not failures.blocked("192.0.2.1", "bob", 0.0)
@@ -109,7 +109,7 @@ def test_attempts_in_progress_count_as_failures():
 
 
 async def test_many_attempts_at_once_do_not_pass_the_limit():
-    limits = Limits(auth_failures_per_address=20, auth_delay_seconds=0, auth_waiting=100)
+    limits = SmtpLimits(auth_failures_per_address=20, auth_delay_seconds=0, auth_waiting=100)
     looked_at = 0
 
     async def find(username: str) -> Credential | None:  # noqa: ARG001 - nobody is known
@@ -123,7 +123,7 @@ async def test_many_attempts_at_once_do_not_pass_the_limit():
         authentication = Authentication(logins, Failures(limits), lambda: 0.0)
         answers = await asyncio.gather(
             *(
-                authentication.check(sasl.Credentials(f"guess{number}", "x"), "192.0.2.1")
+                authentication.check(sasl.SaslCredentials(f"guess{number}", "x"), "192.0.2.1")
                 for number in range(60)
             )
         )
@@ -135,7 +135,7 @@ async def test_many_attempts_at_once_do_not_pass_the_limit():
 
 
 def test_a_blocked_address_is_listened_to_again_later():
-    failures = Failures(Limits(auth_failures_per_address=4, auth_window_seconds=100))
+    failures = Failures(SmtpLimits(auth_failures_per_address=4, auth_window_seconds=100))
     for _ in range(4):
         failures.failed("192.0.2.1", "ann", 0.0)
     assert failures.blocked("192.0.2.1", "bob", 0.0)

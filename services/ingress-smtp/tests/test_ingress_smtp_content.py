@@ -11,7 +11,7 @@ from postroad_ingress_smtp.content import (
     examine,
     has_long_line,
 )
-from postroad_smtp.server.lineends import Content
+from postroad_smtp.server.lineends import RepairedContent
 
 RULES = ContentRules(line_length=998, header_size=10_000, received_headers=5)
 
@@ -30,13 +30,13 @@ def test_a_long_line_without_an_end_is_found(size: int, limit: int):
 
 @given(raw=st.binary(max_size=200))
 def test_no_message_breaks_the_examination(raw: bytes):
-    assert isinstance(examine(Content(raw), RULES, sevenbit=False), Message | Reply)
+    assert isinstance(examine(RepairedContent(raw), RULES, sevenbit=False), Message | Reply)
 
 
 @given(value=st.text("=?utf-8QBab_\t é\r\n ", max_size=40))
 def test_no_subject_breaks_the_examination(value: str):
     raw = b"Subject: " + value.replace("\r", "").replace("\n", "\r\n ").encode() + b"\r\n\r\n"
-    facts = examine(Content(raw), RULES, sevenbit=False)
+    facts = examine(RepairedContent(raw), RULES, sevenbit=False)
     assert isinstance(facts, Message)
     assert "\n" not in facts.subject
 
@@ -61,24 +61,24 @@ def test_no_subject_breaks_the_examination(value: str):
     ],
 )
 def test_the_subject_is_read_from_the_header_block(header: bytes, subject: str):
-    facts = examine(Content(header + b"\r\nbody\r\n"), RULES, sevenbit=False)
+    facts = examine(RepairedContent(header + b"\r\nbody\r\n"), RULES, sevenbit=False)
     assert isinstance(facts, Message)
     assert facts.subject == subject
 
 
 def test_received_headers_of_the_body_are_no_loop():
     raw = b"Subject: x\r\n\r\n" + b"Received: by me\r\n" * 10
-    assert isinstance(examine(Content(raw), RULES, sevenbit=False), Message)
+    assert isinstance(examine(RepairedContent(raw), RULES, sevenbit=False), Message)
     raw = b"Received: by me\r\n" * 5 + raw
-    refusal = examine(Content(raw), RULES, sevenbit=False)
+    refusal = examine(RepairedContent(raw), RULES, sevenbit=False)
     assert isinstance(refusal, Reply)
     assert refusal.enhanced == "5.4.6"
 
 
 def test_the_advice_for_a_long_header_line_is_to_fold_it():
-    refusal = examine(Content(b"X: " + b"x" * 999 + b"\r\n\r\n"), RULES, sevenbit=False)
+    refusal = examine(RepairedContent(b"X: " + b"x" * 999 + b"\r\n\r\n"), RULES, sevenbit=False)
     assert isinstance(refusal, Reply)
     assert refusal.text.endswith("fold it")
-    refusal = examine(Content(b"X: x\r\n\r\n" + b"x" * 999), RULES, sevenbit=False)
+    refusal = examine(RepairedContent(b"X: x\r\n\r\n" + b"x" * 999), RULES, sevenbit=False)
     assert isinstance(refusal, Reply)
     assert "quoted-printable" in refusal.text

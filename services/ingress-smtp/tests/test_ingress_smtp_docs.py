@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from postroad_ingress_smtp.limits import Limits
+from postroad_ingress_smtp.limits import SmtpLimits
 
 _HERE = Path(__file__).parent
 _TEXT = (_HERE.parents[2] / "docs" / "smtp.md").read_text(encoding="utf-8")
@@ -17,5 +17,5 @@ def test_every_row_has_its_dialog_and_every_dialog_its_row():
 
 
 def test_every_limit_is_listed_with_its_default():
-    for name, field in Limits.model_fields.items():
+    for name, field in SmtpLimits.model_fields.items():
         assert f"| `{name}` | {field.default:,} | {field.description} |" in _TEXT

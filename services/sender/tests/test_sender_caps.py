@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from postroad_common.errors import StoreAway
 from postroad_common.store.leases import Division, Grant
 from postroad_sender.limits.allocation import divide, targets
-from postroad_sender.limits.caps import CapError, Limits, StaticCaps
+from postroad_sender.limits.caps import CapError, DeliveryLimits, StaticCaps
 from postroad_sender.limits.cluster_limit import ClusterLimit, ClusterLimits
 from postroad_sender.limits.connection_limit import ConnectionLimit
 from postroad_sender.limits.daily_quota import DailyQuota
@@ -648,12 +648,12 @@ def test_of_several_caps_the_smaller_of_each_limit_holds():
         sources,
         Providers(),
     )
-    assert caps.of_domain("a.test") == Limits(3, 1.5, 100)
-    assert caps.of_domain("b.test") == Limits(5, None, 100)
-    assert caps.of_domain("c.example") == Limits()
-    assert caps.of_provider("google") == Limits(None, 10.0, None)
-    assert caps.of_provider("") == Limits()
-    assert caps.of_sources() == {"a": Limits(9, None, 7)}
+    assert caps.of_domain("a.test") == DeliveryLimits(3, 1.5, 100)
+    assert caps.of_domain("b.test") == DeliveryLimits(5, None, 100)
+    assert caps.of_domain("c.example") == DeliveryLimits()
+    assert caps.of_provider("google") == DeliveryLimits(None, 10.0, None)
+    assert caps.of_provider("") == DeliveryLimits()
+    assert caps.of_sources() == {"a": DeliveryLimits(9, None, 7)}
 
 
 @pytest.mark.parametrize(

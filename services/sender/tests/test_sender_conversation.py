@@ -8,14 +8,14 @@ from postroad_sender.connect.lane_key import LaneKey
 from postroad_sender.delivery.outcome import of_error
 from postroad_sender.dns.resolver import MxHost, Resolver
 from postroad_sender.routes.routes import Route
-from postroad_smtp.client.session import Session, Timeouts
+from postroad_smtp.client.session import ClientSession, Timeouts
 from postroad_smtp.client.stage import WireError
 from postroad_testing.dialogserver import DialogServer, Start
 
 PATIENT = Timeouts(connect=60, greeting=60, command=60, block=60, dot=60)
 
 
-async def opened(server: DialogServer) -> Session:
+async def opened(server: DialogServer) -> ClientSession:
     """Open a session where the first of two hosts does not listen."""
     hosts = (MxHost(0, "127.0.0.2"), MxHost(10, "127.0.0.1"))
     route = Route(domain="*", host="127.0.0.1", port=server.port)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_sender.tls.dane import DaneError, Match, TlsaRecord, match, usable
+from postroad_sender.tls.dane import DaneError, TlsaMatch, TlsaRecord, match, usable
 
 NOW = datetime.now(UTC)
 NAMES = ("mx.d.test", "d.test")
@@ -36,7 +36,7 @@ def test_dane_ee_record_fits_the_servers_own_certificate_and_no_other(
 ):
     mine, other = authority.issue("mx.d.test"), authority.issue("mx.d.test")
     record = tlsa(f"3 {selector} {matching}", mine.certificate)
-    assert match([record], mine.chain, NAMES, NOW) == Match(record, "")
+    assert match([record], mine.chain, NAMES, NOW) == TlsaMatch(record, "")
     with pytest.raises(DaneError, match="fits no TLSA record"):
         match([record], other.chain, NAMES, NOW)
 
@@ -58,7 +58,7 @@ def test_dane_ee_record_of_an_authority_fits_nothing(authority: Any):
 def test_dane_ta_record_fits_a_chain_to_that_authority(authority: Any, kind: str, who: str):
     mine = authority.issue("mx.d.test", with_root=True)
     record = tlsa(kind, getattr(authority, who))
-    assert match([record], mine.chain, NAMES, NOW) == Match(record, "mx.d.test")
+    assert match([record], mine.chain, NAMES, NOW) == TlsaMatch(record, "mx.d.test")
 
 
 def test_dane_ta_certificate_in_the_record_need_not_be_presented(authority: Any):

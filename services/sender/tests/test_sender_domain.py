@@ -13,7 +13,7 @@ from postroad_sender.routes.routes import DIRECT, RouteError, Routes
 from postroad_sender.throttle.signals import MAX_STATED_DELAY, RULES, Signal, classify, stated_delay
 from postroad_smtp.client.session import TlsWish
 from postroad_smtp.client.stage import Fault, Stage, WireError
-from postroad_smtp.client.transaction import Answer
+from postroad_smtp.client.transaction import RecipientResult
 
 TIERS = (1, 5, 30, 300, 1800)
 
@@ -176,7 +176,7 @@ def test_any_text_is_classified_and_any_delay_is_bounded(text: str):
 def test_5xx_before_the_message_is_offered_is_no_failure_of_the_message():
     outcome = of_error(WireError(Stage.BANNER, Reply(554, "5.7.1", "go away")))
     assert outcome.status is Status.DEFERRED
-    assert of_answer(Answer(Stage.RCPT, Reply(550, "5.1.1", "no"))).status is Status.FAILED
+    assert of_answer(RecipientResult(Stage.RCPT, Reply(550, "5.1.1", "no"))).status is Status.FAILED
 
 
 def test_definite_answer_of_dns_is_a_failure_and_no_answer_is_not():
@@ -187,14 +187,14 @@ def test_definite_answer_of_dns_is_a_failure_and_no_answer_is_not():
 
 
 def test_connection_lost_behind_the_dot_says_that_it_may_have_arrived():
-    outcome = of_answer(Answer(Stage.DOT, fault=Fault.DROPPED, detail="closed"))
+    outcome = of_answer(RecipientResult(Stage.DOT, fault=Fault.DROPPED, detail="closed"))
     assert (outcome.status, outcome.certain) == (Status.DEFERRED, False)
     assert "may have arrived" in outcome.reply.text
 
 
 def test_positive_reply_in_the_wrong_place_is_not_a_delivery():
-    assert of_answer(Answer(Stage.DOT, Reply(354, "", "go on"))).status is Status.DEFERRED
-    assert of_answer(Answer(Stage.DATA, Reply(250, "", "ok"))).status is Status.DEFERRED
+    assert of_answer(RecipientResult(Stage.DOT, Reply(354, "", "go on"))).status is Status.DEFERRED
+    assert of_answer(RecipientResult(Stage.DATA, Reply(250, "", "ok"))).status is Status.DEFERRED
 
 
 def test_expiry_is_a_failure_that_names_the_last_reason():

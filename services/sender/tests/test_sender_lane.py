@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient, Patch
 from postroad_common.schemas.submission import BodyReference
 from postroad_sender.connect.lane_key import LaneKey
-from postroad_sender.delivery.body import Bodies, PatchError, assemble
+from postroad_sender.delivery.body import BodyReader, PatchError, assemble
 from postroad_sender.delivery.facts import AttemptFacts
 from postroad_sender.delivery.journal import Journal
 from postroad_sender.lanes.lane import Lane
@@ -209,7 +209,7 @@ async def test_stored_body_is_fetched_once_for_many_and_again_after_a_failure():
             raise OSError("away")
         return b"body"
 
-    bodies = Bodies(fetch)
+    bodies = BodyReader(fetch)
     with pytest.raises(OSError, match="away"):
         await bodies.pieces(message(), memoryview(b"h"))
     for _ in range(3):
@@ -224,7 +224,7 @@ async def test_cache_of_bodies_stays_within_its_size():
         fetched.append(reference.file)
         return bytes(40)
 
-    bodies = Bodies(fetch, size=100)
+    bodies = BodyReader(fetch, size=100)
     for name in "abcabc":
         await bodies.pieces(message(body=BodyReference(file=name, size=40)), memoryview(b""))
     assert len(fetched) == 6

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from postroad_sender.tls.mta_sts import MAX_AGE_MOST, Mode, Policy, PolicyError, parse, record_id
+from postroad_sender.tls.mta_sts import (
+    MAX_AGE_MOST,
+    Mode,
+    MtaStsPolicy,
+    PolicyError,
+    parse,
+    record_id,
+)
 
 GOOD = "version: STSv1\nmode: enforce\nmx: mx.d.test\nmax_age: 86400\n"
 
@@ -45,23 +52,23 @@ def test_record_announces_a_policy_only_if_it_is_right_and_alone(
 @pytest.mark.parametrize(
     ("text", "policy"),
     [
-        (GOOD, Policy(Mode.ENFORCE, ("mx.d.test",), 86400)),
-        (GOOD.replace("\n", "\r\n"), Policy(Mode.ENFORCE, ("mx.d.test",), 86400)),
-        (GOOD.rstrip("\n"), Policy(Mode.ENFORCE, ("mx.d.test",), 86400)),
+        (GOOD, MtaStsPolicy(Mode.ENFORCE, ("mx.d.test",), 86400)),
+        (GOOD.replace("\n", "\r\n"), MtaStsPolicy(Mode.ENFORCE, ("mx.d.test",), 86400)),
+        (GOOD.rstrip("\n"), MtaStsPolicy(Mode.ENFORCE, ("mx.d.test",), 86400)),
         (
             "mode:testing\nmx: MX.d.test \nmx:\t*.d.test\nmx: mx.d.test\nmax_age: 1\nversion:STSv1",
-            Policy(Mode.TESTING, ("mx.d.test", "*.d.test"), 1),
+            MtaStsPolicy(Mode.TESTING, ("mx.d.test", "*.d.test"), 1),
         ),
-        ("version: STSv1\nmode: none\nmax_age: 60", Policy(Mode.NONE, (), 60)),
-        (GOOD + "mode: none\nmax_age: 5\n", Policy(Mode.ENFORCE, ("mx.d.test",), 86400)),
-        (GOOD + "\nx-more: \u00e9 b; c\n", Policy(Mode.ENFORCE, ("mx.d.test",), 86400)),
+        ("version: STSv1\nmode: none\nmax_age: 60", MtaStsPolicy(Mode.NONE, (), 60)),
+        (GOOD + "mode: none\nmax_age: 5\n", MtaStsPolicy(Mode.ENFORCE, ("mx.d.test",), 86400)),
+        (GOOD + "\nx-more: \u00e9 b; c\n", MtaStsPolicy(Mode.ENFORCE, ("mx.d.test",), 86400)),
         (
             GOOD.replace("86400", "9999999999"),
-            Policy(Mode.ENFORCE, ("mx.d.test",), MAX_AGE_MOST),
+            MtaStsPolicy(Mode.ENFORCE, ("mx.d.test",), MAX_AGE_MOST),
         ),
     ],
 )
-def test_policy_is_read_as_rfc_8461_has_it(text: str, policy: Policy):
+def test_policy_is_read_as_rfc_8461_has_it(text: str, policy: MtaStsPolicy):
     assert parse(text.encode()) == policy
 
 
@@ -123,7 +130,7 @@ def test_any_texts_announce_a_fitting_id_or_nothing(texts: list[str]):
 )
 def test_every_policy_that_is_written_is_read_again(mode: Mode, mx: list[str], age: int):
     lines = ["version: STSv1", f"mode: {mode}", *(f"mx: {one}" for one in mx), f"max_age: {age}"]
-    assert parse("\r\n".join(lines).encode()) == Policy(mode, tuple(dict.fromkeys(mx)), age)
+    assert parse("\r\n".join(lines).encode()) == MtaStsPolicy(mode, tuple(dict.fromkeys(mx)), age)
 
 
 @pytest.mark.parametrize(
@@ -143,5 +150,5 @@ def test_every_policy_that_is_written_is_read_again(mode: Mode, mx: list[str], a
     ],
 )
 def test_pattern_with_a_star_covers_exactly_one_label(host: str, covered: bool):  # noqa: FBT001
-    policy = Policy(Mode.ENFORCE, ("mx.d.test", "*.wild.test"), 1)
+    policy = MtaStsPolicy(Mode.ENFORCE, ("mx.d.test", "*.wild.test"), 1)
     assert policy.covers(host) is covered

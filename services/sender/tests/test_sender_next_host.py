@@ -13,7 +13,7 @@ from postroad_sender.connect.dialer import Contexts, Dialer
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.outcome import Outcome, Status
 from postroad_sender.dns.resolver import Resolver
-from postroad_sender.lanes.dispatch import Dispatcher
+from postroad_sender.lanes.dispatch import LaneDispatcher
 from postroad_sender.lanes.pool import ConnectionPool, Means
 from postroad_sender.lanes.worker import work
 from postroad_sender.limits.connection_limit import ConnectionLimit
@@ -177,7 +177,7 @@ class Site:
             work=work,
             openings_per_second=openings,
         )
-        self.dispatcher = Dispatcher(
+        self.dispatcher = LaneDispatcher(
             Destinations(Routes((*routes, route)), resolver),
             self.ended,  # type: ignore[arg-type]
             lambda lane, destination, *, home, requeue: ConnectionPool(

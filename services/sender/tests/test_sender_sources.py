@@ -25,7 +25,7 @@ from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.journal import Journal
 from postroad_sender.delivery.schedule import RetrySchedule
 from postroad_sender.dns.resolver import Resolver
-from postroad_sender.lanes.dispatch import Dispatcher
+from postroad_sender.lanes.dispatch import LaneDispatcher
 from postroad_sender.lanes.lane import Lane
 from postroad_sender.lanes.pool import ConnectionPool, Means, Requeue
 from postroad_sender.lanes.worker import work
@@ -206,7 +206,7 @@ async def test_sources_of_a_site_and_sites_of_a_provider_have_one_home(tmp_path:
             schedule=RetrySchedule(),
             ended=lambda _: None,
         )
-        dispatcher = Dispatcher(found, disposition, make, caps=Caps(), shards=shards)
+        dispatcher = LaneDispatcher(found, disposition, make, caps=Caps(), shards=shards)
         for port in ports:
             await dispatcher.find(f"d.s{port}.test", shards[0])
         assert len(pools) == 3 * len(ports)

@@ -14,12 +14,12 @@ from postroad_common.store.database import Database
 from postroad_common.store.policies import PolicyRecord
 from postroad_sender.dns.resolver import Resolver
 from postroad_sender.tls.fetch import MOST_OCTETS, FetchError, PolicyFetcher
-from postroad_sender.tls.mta_sts import Mode, Policy
+from postroad_sender.tls.mta_sts import Mode, MtaStsPolicy
 from postroad_sender.tls.policies import AWAY_FOR, FAILED_FOR, Known, StsPolicies
-from postroad_sender.tls.records import PolicyRecords
+from postroad_sender.tls.records import PolicyLookups
 
 TEXT = "version: STSv1\r\nmode: enforce\r\nmx: mx.d.test\r\nmax_age: 1000\r\n"
-POLICY = Policy(Mode.ENFORCE, ("mx.d.test",), 1000)
+POLICY = MtaStsPolicy(Mode.ENFORCE, ("mx.d.test",), 1000)
 
 
 def answer(body: str, status: str = "200 OK", kind: str = "text/plain", more: str = "") -> bytes:
@@ -109,7 +109,7 @@ def policies(
     """Policies that ask DNS each time that the clock was moved by a minute."""
     resolver = Resolver(dns.address, "me.test", permits=lambda _: True)
     fetcher = PolicyFetcher(resolver, tls=authority.trusting(), port=host.port, seconds=seconds)
-    return StsPolicies(PolicyRecords(resolver, clock), fetcher.fetch, store, clock)
+    return StsPolicies(PolicyLookups(resolver, clock), fetcher.fetch, store, clock)
 
 
 class Away:

@@ -18,7 +18,7 @@ from postroad_sender.delivery.facts import facts_of
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.outcome import Outcome, Status
 from postroad_sender.dns.resolver import Resolver
-from postroad_sender.lanes.dispatch import Dispatcher
+from postroad_sender.lanes.dispatch import LaneDispatcher
 from postroad_sender.lanes.lane import Lane
 from postroad_sender.lanes.pool import ConnectionPool, Means, Requeue
 from postroad_sender.lanes.worker import work
@@ -26,9 +26,9 @@ from postroad_sender.limits.connection_limit import ConnectionLimit
 from postroad_sender.routes.routes import Route, Routes
 from postroad_sender.throttle.controller import Caps, Controller
 from postroad_sender.tls.fetch import FetchError
-from postroad_sender.tls.mta_sts import Policy, parse
+from postroad_sender.tls.mta_sts import MtaStsPolicy, parse
 from postroad_sender.tls.policies import StsPolicies
-from postroad_sender.tls.records import PolicyRecords
+from postroad_sender.tls.records import PolicyLookups
 from postroad_sender.tls.requirement import is_waived
 from postroad_smtp.client.session import Timeouts, TlsWish
 from postroad_testing.factories import outbound, outbound_recipient
@@ -80,7 +80,7 @@ class Relay:
         resolver = Resolver(
             name_server.address, "me.test", dnssec=dnssec, permits=lambda _: True, lifetime=60.0
         )
-        records = PolicyRecords(resolver)
+        records = PolicyLookups(resolver)
         lax = ssl.create_default_context()
         lax.check_hostname = False
         lax.verify_mode = ssl.CERT_NONE
@@ -91,7 +91,7 @@ class Relay:
         self.destinations = Destinations(
             Routes((route,)), resolver, StsPolicies(records, self._policy, None)
         )
-        self._dispatcher: Dispatcher = Dispatcher(
+        self._dispatcher: LaneDispatcher = LaneDispatcher(
             self.destinations,
             self.ended,  # type: ignore[arg-type]
             self.make_pool,
@@ -107,7 +107,7 @@ class Relay:
             self._dns.zone[(f"_mta-sts.{name}", "TXT")] = ['"v=STSv1; id=1"']
             self.policies[name] = policy
 
-    async def _policy(self, domain: str) -> Policy:
+    async def _policy(self, domain: str) -> MtaStsPolicy:
         if domain not in self.policies:
             raise FetchError("none")
         mode, *patterns = self.policies[domain].split()

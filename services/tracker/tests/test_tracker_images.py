@@ -19,7 +19,7 @@ from postroad_tracker.client_address import ClientAddresses
 from postroad_tracker.forwarder import events_of
 from postroad_tracker.handler import Handler
 from postroad_tracker.image_cache import ImageCache
-from postroad_tracker.listener import Listener
+from postroad_tracker.listener import TrackerListener
 from postroad_tracker.recorder import Recorder
 from postroad_tracker.spool import Spool
 
@@ -47,7 +47,7 @@ async def database(mongodb_uri: str) -> AsyncIterator[Database]:
 async def serving(image_cache: ImageCache, spool: Spool) -> AsyncIterator[httpx.AsyncClient]:
     recorder = Recorder(spool, BurstDetector(), lambda: None)
     handler = Handler(SIGNER, recorder, ClientAddresses([]), image_cache)
-    listener = Listener(handler, "127.0.0.1", 0, reuse_port=False)
+    listener = TrackerListener(handler, "127.0.0.1", 0, reuse_port=False)
     await listener.start()
     base = f"http://127.0.0.1:{listener.port}"
     async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=90) as client:

@@ -22,7 +22,7 @@ from postroad_tracker.client_address import ClientAddresses
 from postroad_tracker.forwarder import events_of
 from postroad_tracker.handler import Handler, is_safe
 from postroad_tracker.image_cache import ImageCache
-from postroad_tracker.listener import MAX_HEAD, Listener
+from postroad_tracker.listener import MAX_HEAD, TrackerListener
 from postroad_tracker.recorder import Recorder
 from postroad_tracker.spool import Spool
 
@@ -52,7 +52,7 @@ async def running(
 ) -> AsyncIterator[Tracker]:
     client_addresses = ClientAddresses([ipaddress.ip_network("127.0.0.0/8")])
     recorder = Recorder(spool, burst_detector, lambda: None)
-    listener = Listener(
+    listener = TrackerListener(
         Handler(SIGNER, recorder, client_addresses, ImageCache(AWAY.images), prefix),
         "127.0.0.1",
         0,

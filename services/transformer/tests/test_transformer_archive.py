@@ -16,7 +16,7 @@ from postroad_common.store.archive import NotKept
 from postroad_common.store.database import Database
 from postroad_common.tokens import LinkSigner
 from postroad_testing.queues import Queues
-from postroad_transformer.archive import Archive, Entry
+from postroad_transformer.archive import ArchiveWriter, Entry
 from postroad_transformer.composing.composer import Composer
 from postroad_transformer.composing.outbound import Stored, groups
 from postroad_transformer.composing.rules import Rules
@@ -51,8 +51,8 @@ async def publisher(amqp_url: str) -> AsyncIterator[Publisher]:
 
 
 @pytest.fixture
-async def archive(publisher: Publisher, database: Database) -> AsyncIterator[Archive]:
-    archive = Archive(publisher, database.archive, database.bodies, 7.0)
+async def archive(publisher: Publisher, database: Database) -> AsyncIterator[ArchiveWriter]:
+    archive = ArchiveWriter(publisher, database.archive, database.bodies, 7.0)
     yield archive
     await archive.close()
 
@@ -107,7 +107,7 @@ class Transformed:
         return sent
 
 
-def entry_of(archive: Archive, submission: Submission, raw: bytes) -> Entry:
+def entry_of(archive: ArchiveWriter, submission: Submission, raw: bytes) -> Entry:
     entry = archive.entry(submission, raw)
     assert entry is not None
     return entry
@@ -118,7 +118,7 @@ def entry_of(archive: Archive, submission: Submission, raw: bytes) -> Entry:
 async def test_each_recipient_finds_what_was_submitted_and_what_it_was_sent(
     raw: bytes,
     features: Features | None,
-    archive: Archive,
+    archive: ArchiveWriter,
     kept: Kept,
     make_submission: Make,
     rules: Rules,
@@ -141,7 +141,7 @@ async def test_each_recipient_finds_what_was_submitted_and_what_it_was_sent(
 
 
 async def test_mails_in_work_together_travel_in_one_batch(
-    archive: Archive, kept: Kept, make_submission: Make, rules: Rules, links: LinkSigner
+    archive: ArchiveWriter, kept: Kept, make_submission: Make, rules: Rules, links: LinkSigner
 ):
     entries = []
     for number in range(20):
@@ -161,7 +161,7 @@ async def test_mails_in_work_together_travel_in_one_batch(
 
 
 async def test_a_mail_to_very_many_is_handed_on_in_pieces_and_found_whole(
-    archive: Archive,
+    archive: ArchiveWriter,
     kept: Kept,
     make_submission: Make,
     rules: Rules,
@@ -193,7 +193,7 @@ async def test_a_mail_to_very_many_is_handed_on_in_pieces_and_found_whole(
 
 
 async def test_stored_bodies_are_referred_to_and_the_copy_is_put_together(
-    archive: Archive, kept: Kept, make_submission: Make, rules: Rules, links: LinkSigner
+    archive: ArchiveWriter, kept: Kept, make_submission: Make, rules: Rules, links: LinkSigner
 ):
     bodies = kept.database.bodies
     submitted = await bodies.put(HTML, LATER)
@@ -216,7 +216,7 @@ async def test_stored_bodies_are_referred_to_and_the_copy_is_put_together(
 @pytest.mark.parametrize("features", [Features(), None], ids=["off", "on"])
 async def test_what_is_too_large_for_a_batch_is_stored_apart(
     features: Features | None,
-    archive: Archive,
+    archive: ArchiveWriter,
     kept: Kept,
     make_submission: Make,
     rules: Rules,
@@ -239,9 +239,9 @@ async def test_what_is_too_large_for_a_batch_is_stored_apart(
 async def test_nothing_is_kept_where_there_is_no_archive_or_the_sender_wants_none(
     publisher: Publisher, database: Database, make_submission: Make
 ):
-    off = Archive(publisher, database.archive, database.bodies, 0)
+    off = ArchiveWriter(publisher, database.archive, database.bodies, 0)
     assert off.entry(make_submission("a@one.test"), TEXT) is None
-    on = Archive(publisher, database.archive, database.bodies, 1)
+    on = ArchiveWriter(publisher, database.archive, database.bodies, 1)
     assert on.entry(make_submission("a@one.test", keep_content=False), TEXT) is None
     delayed = on.entry(make_submission("a@one.test", send_at=LATER), TEXT)
     assert delayed is not None
@@ -249,7 +249,7 @@ async def test_nothing_is_kept_where_there_is_no_archive_or_the_sender_wants_non
 
 
 async def test_a_suppressed_mail_is_kept_as_submitted(
-    archive: Archive, kept: Kept, make_submission: Make
+    archive: ArchiveWriter, kept: Kept, make_submission: Make
 ):
     submission = make_submission("a@one.test")
     entry = entry_of(archive, submission, TEXT)
@@ -271,7 +271,7 @@ async def test_without_the_database_content_waits_in_the_queue_and_mail_goes_on(
     publisher: Publisher, database: Database, kept: Kept, make_submission: Make
 ):
     away = Database("mongodb://127.0.0.1:9/none", patience=0.3)
-    archive = Archive(publisher, away.archive, away.bodies, 7.0)
+    archive = ArchiveWriter(publisher, away.archive, away.bodies, 7.0)
     submissions = [make_submission(f"r{number}@d.test") for number in range(3)]
     for submission in submissions:
         await archive.keep(entry_of(archive, submission, TEXT))

@@ -34,7 +34,7 @@ from postroad_common.tokens import Keyring, LinkSigner
 from postroad_testing.forwarder import Forwarder
 from postroad_testing.pace import timed
 from postroad_testing.waiting import until
-from postroad_transformer.archive import Archive
+from postroad_transformer.archive import ArchiveWriter
 from postroad_transformer.composing.headers import HeaderRules
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.handler import Dependencies, Transformer
@@ -42,7 +42,7 @@ from postroad_transformer.lookups.images import ImageStore
 from postroad_transformer.lookups.signing_keys import SigningKeys
 from postroad_transformer.lookups.snapshot import SuppressionSnapshot
 from postroad_transformer.lookups.suppressions import SuppressionCheck
-from postroad_transformer.publishing import GROUPS_AT_ONCE, Policy
+from postroad_transformer.publishing import GROUPS_AT_ONCE, PublishingPolicy
 from postroad_transformer.templates import TemplateMaker
 from postroad_transformer.workers.pool import WorkerPool
 
@@ -80,10 +80,10 @@ class Road:
             SigningKeys(database.domains),
             SuppressionCheck(database.suppressions, self.snapshot),
             ImageStore(database.images),
-            Archive(self.publisher, database.archive, database.bodies, 7.0),
+            ArchiveWriter(self.publisher, database.archive, database.bodies, 7.0),
             self.workers,
         )
-        policy = Policy(RULES, LINKS, BOUNCES, 4096)
+        policy = PublishingPolicy(RULES, LINKS, BOUNCES, 4096)
         self.transformer = Transformer(needs, policy)
         self.consumer = Consumer(self.incoming, self.publisher, topology.ACCEPTED, ends_later=True)
 

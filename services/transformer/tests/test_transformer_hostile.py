@@ -14,7 +14,7 @@ from postroad_transformer.css.selectors import parse_selectors
 from postroad_transformer.css.sheet import parse_sheet
 from postroad_transformer.css.shorthands import is_known_everywhere
 from postroad_transformer.html.attributes import Attributes, attribute_text
-from postroad_transformer.html.page import Page
+from postroad_transformer.html.page import HtmlPage
 from postroad_transformer.html.text import text_of
 from postroad_transformer.html.urls import target_of
 from postroad_transformer.reading.decoding import Undecodable, decode
@@ -34,7 +34,7 @@ SIZE = 256 * 1024
 
 
 def read_page(text: str) -> None:
-    page = Page(text)
+    page = HtmlPage(text)
     for number, name in enumerate(page.names):
         if name[1:2].isalpha():
             page.attributes(number)

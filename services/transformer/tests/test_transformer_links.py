@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.features import Features
 from postroad_common.tokens import Keyring, LinkKind, LinkSigner
-from postroad_transformer.composing.rewrite import Outcome, Rewriter, State
+from postroad_transformer.composing.rewrite import RewriteOutcome, Rewriter, State
 from postroad_transformer.html.urls import target_of
 from postroad_transformer.segments import Hole, Segment
 from postroad_transformer.tracking.links import MAX_LINKS, LinkRules
@@ -22,7 +22,7 @@ ID = new_id(1_780_000_000.0)
 
 def rewrite(
     text: str, *, unsubscribe: tuple[str, ...] = (), pixel: bool = True, **on: bool
-) -> tuple[list[Segment], Outcome]:
+) -> tuple[list[Segment], RewriteOutcome]:
     features = Features(**(on or {"clicktracking": True}))
     rules = LinkRules(BASE, features.preventscam, frozenset(unsubscribe))
     outcome = Rewriter(features, rules).rewrite(text, State(), pixel=pixel)

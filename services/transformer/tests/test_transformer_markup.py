@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad_transformer.html.attributes import Attributes, attribute_text
-from postroad_transformer.html.page import Page
+from postroad_transformer.html.page import HtmlPage
 
 
 def names(text: str) -> list[str]:
-    found = [name.removeprefix("<") for name in Page(text).names]
+    found = [name.removeprefix("<") for name in HtmlPage(text).names]
     return [name for name in found if name[-1] not in "!?/"]
 
 
@@ -21,7 +21,7 @@ def read(attributes: Attributes) -> dict[str, str]:
 
 
 def values(text: str) -> dict[str, str]:
-    page = Page(text)
+    page = HtmlPage(text)
     assert len(page.names) == 1
     return read(page.attributes(0))
 
@@ -126,7 +126,7 @@ def test_hostile_repetition_takes_linear_time(unit: str):
     def seconds(size: int) -> float:
         text = unit * (size // len(unit)) + "&" * 10
         started = time.process_time()
-        page = Page(text)
+        page = HtmlPage(text)
         if page.names:
             page.attributes(0)
             page.visible(0, {"</a"}, 20_000)
@@ -172,7 +172,7 @@ def test_well_formed_tags_agree_with_the_standard_library(text: str):
     reference = Reference()
     reference.feed(text)
     reference.close()
-    page = Page(text)
+    page = HtmlPage(text)
     found = [
         (name[1:], read(page.attributes(number)))
         for number, name in enumerate(page.names)
@@ -183,7 +183,7 @@ def test_well_formed_tags_agree_with_the_standard_library(text: str):
 
 @given(st.text(alphabet="<>/!-='\" abstyle&;\n\t#x1", max_size=300))
 def test_whatever_comes_the_pieces_make_up_the_text(text: str):
-    page = Page(text)
+    page = HtmlPage(text)
     assert "".join(page.pieces) == text
     assert len(page.pieces) == 3 * len(page.names) + 1
     for number, name in enumerate(page.names):
@@ -196,7 +196,7 @@ def test_whatever_comes_the_pieces_make_up_the_text(text: str):
 
 @given(st.lists(words, max_size=20).map("".join), st.integers(0, 19))
 def test_a_changed_value_changes_nothing_else(text: str, place: int):
-    page = Page(text)
+    page = HtmlPage(text)
     tags = [
         number
         for number, name in enumerate(page.names)

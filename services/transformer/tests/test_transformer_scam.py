@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_transformer.html.page import Page
+from postroad_transformer.html.page import HtmlPage
 from postroad_transformer.tracking.scam import shows_address
 
 TARGET = "http://www.example.com/"
@@ -92,7 +92,7 @@ WORDS = [
 
 
 def visible(fragment: str) -> str:
-    return Page(f"<a>{fragment}</a>").visible(0, {"<a", "</a"}, 20_000)
+    return HtmlPage(f"<a>{fragment}</a>").visible(0, {"<a", "</a"}, 20_000)
 
 
 @pytest.mark.parametrize("html", ADDRESSES)

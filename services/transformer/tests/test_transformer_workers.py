@@ -10,7 +10,7 @@ from postroad_transformer.budget import HeavyError
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.composing.template import make_template
 from postroad_transformer.fairness import FairTurns
-from postroad_transformer.workers.pool import Bounds, GivenUpError, WorkerPool
+from postroad_transformer.workers.pool import GivenUpError, HtmlBounds, WorkerPool
 
 Make = Callable[..., Submission]
 HEAD = b"From: a@example.com\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
@@ -25,7 +25,7 @@ async def pools() -> AsyncIterator[Callable[..., WorkerPool]]:
     made: list[WorkerPool] = []
 
     def make(**bounds: float) -> WorkerPool:
-        made.append(WorkerPool(Bounds(**bounds)))  # type: ignore[arg-type]
+        made.append(WorkerPool(HtmlBounds(**bounds)))  # type: ignore[arg-type]
         return made[-1]
 
     yield make

@@ -10,7 +10,7 @@ import click
 from typing_extensions import override
 
 
-class Place(NamedTuple):
+class CommandPlace(NamedTuple):
     """Where a subcommand is defined, and the first line of its help."""
 
     module: str
@@ -18,49 +18,53 @@ class Place(NamedTuple):
 
 
 SUBCOMMANDS = {
-    "up": Place("local.up", "Start RabbitMQ, MongoDB, every service and a mail sink."),
-    "down": Place(
+    "up": CommandPlace("local.up", "Start RabbitMQ, MongoDB, every service and a mail sink."),
+    "down": CommandPlace(
         "local.down",
         "Stop exactly what `up` started; services finish what they have in hand first.",
     ),
-    "status": Place(
+    "status": CommandPlace(
         "local.status", "Show what runs, since when, and how often it was started again."
     ),
-    "prepare": Place(
+    "prepare": CommandPlace(
         "local.prepare",
         "Fetch and install what `up` would, and say where RabbitMQ and MongoDB come from.",
     ),
-    "backup": Place(
+    "backup": CommandPlace(
         "local.backup",
         "Write the whole database into FOLDER, as it is at one moment; mail flows on.",
     ),
-    "restore": Place(
+    "restore": CommandPlace(
         "local.backup", "Put the database of a backup back; what is there already stays as it is."
     ),
-    "demo": Place(
+    "demo": CommandPlace(
         "demo.command",
         "Send a real mail through a whole Postroad and show everything that happens to it.",
     ),
-    "send": Place("api.send", "Send a mail to RECIPIENTS; prints the id of each one's message."),
-    "messages": Place("api.messages", "Find messages."),
-    "trace": Place("api.trace", "Show the life of one message, event by event."),
-    "events": Place("api.events", "Find events."),
-    "stats": Place("api.stats", "Show numbers per day, of all mail or of one tag."),
-    "logs": Place(
+    "send": CommandPlace(
+        "api.send", "Send a mail to RECIPIENTS; prints the id of each one's message."
+    ),
+    "messages": CommandPlace("api.messages", "Find messages."),
+    "trace": CommandPlace("api.trace", "Show the life of one message, event by event."),
+    "events": CommandPlace("api.events", "Find events."),
+    "stats": CommandPlace("api.stats", "Show numbers per day, of all mail or of one tag."),
+    "logs": CommandPlace(
         "api.logs", "Show daily log files: the days, the files of a day, or one file as CSV."
     ),
-    "templates": Place("api.templates", "Keep mails with tags."),
-    "credentials": Place("api.credentials", "SMTP logins and their features."),
-    "tokens": Place("api.tokens", "REST tokens."),
-    "domains": Place("api.domains", "Sender domains: DNS records, DKIM keys."),
-    "suppressions": Place("api.suppressions", "Addresses that get no mail."),
-    "webhooks": Place("api.webhooks", "URLs that are called for events."),
-    "addresses": Place("api.addresses", "Show or erase all that is stored of one address."),
-    "accounts": Place("api.accounts", "Accounts, for the operator of a deployment."),
-    "users": Place("api.users", "Users of the dashboard, and their roles."),
-    "audit": Place("api.audit", "Show who changed what, when and from where."),
-    "lanes": Place("api.lanes", "Delivery lanes: why they are slow, and directives for them."),
-    "queues": Place("api.queues", "Queues of the broker, and what to do with dead letters."),
+    "templates": CommandPlace("api.templates", "Keep mails with tags."),
+    "credentials": CommandPlace("api.credentials", "SMTP logins and their features."),
+    "tokens": CommandPlace("api.tokens", "REST tokens."),
+    "domains": CommandPlace("api.domains", "Sender domains: DNS records, DKIM keys."),
+    "suppressions": CommandPlace("api.suppressions", "Addresses that get no mail."),
+    "webhooks": CommandPlace("api.webhooks", "URLs that are called for events."),
+    "addresses": CommandPlace("api.addresses", "Show or erase all that is stored of one address."),
+    "accounts": CommandPlace("api.accounts", "Accounts, for the operator of a deployment."),
+    "users": CommandPlace("api.users", "Users of the dashboard, and their roles."),
+    "audit": CommandPlace("api.audit", "Show who changed what, when and from where."),
+    "lanes": CommandPlace(
+        "api.lanes", "Delivery lanes: why they are slow, and directives for them."
+    ),
+    "queues": CommandPlace("api.queues", "Queues of the broker, and what to do with dead letters."),
 }
 
 

@@ -15,7 +15,7 @@ from typing import Protocol
 from postroad_common.mail.reply import Reply
 from postroad_sink.counts import Presence
 from postroad_sink.extensions import Offer
-from postroad_sink.rules import MAX_RULES, Drop, Rule, Scope, Stage
+from postroad_sink.rules import MAX_RULES, BehaviourRule, Drop, RuleStage, Scope
 
 _MOST_KEYS = 100_000  # counters kept per rule; the least recently used is forgotten first
 
@@ -39,7 +39,7 @@ class Situation(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class BehaviourVerdict:
     """What happens instead of, or before, the usual answer. `delay` is in seconds."""
 
     reply: Reply | None
@@ -53,7 +53,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ConnectionTraits:
     """What a connection is like: `latency` of every reply in seconds, and the extensions."""
 
     latency: float
@@ -69,7 +69,7 @@ class ActiveRule:
     """A rule in force, with what it has counted so far."""
 
     number: int
-    rule: Rule
+    rule: BehaviourRule
     fired: int = 0
     _times: "OrderedDict[str, int]" = field(default_factory=OrderedDict)
     _tokens: "OrderedDict[str, tuple[float, float]]" = field(default_factory=OrderedDict)
@@ -97,7 +97,7 @@ class ActiveRule:
         key = self._key(situation, recipient)
         if rule.connections is not None:
             # At connect the session itself is not counted yet, later it is.
-            itself = rule.stage is not Stage.CONNECT
+            itself = rule.stage is not RuleStage.CONNECT
             if presence.open(rule.per, key) - itself < rule.connections:
                 return False
         if rule.probability is not None and dice >= rule.probability:
@@ -173,7 +173,7 @@ class Behaviour:
         self._presence = presence
         self._dice = dice
         self._rules: dict[int, ActiveRule] = {}
-        self._by_stage: dict[Stage, tuple[ActiveRule, ...]] = {}
+        self._by_stage: dict[RuleStage, tuple[ActiveRule, ...]] = {}
         self._of_lines: tuple[ActiveRule, ...] = ()
         self._next = 1
 
@@ -182,7 +182,7 @@ class Behaviour:
         """All of them, in the order in which they are asked."""
         return list(self._rules.values())
 
-    def add(self, rules: Iterable[Rule]) -> list[ActiveRule]:
+    def add(self, rules: Iterable[BehaviourRule]) -> list[ActiveRule]:
         """Put rules behind those in force and return them with their numbers.
 
         Raises:
@@ -215,7 +215,7 @@ class Behaviour:
         self._of_lines = tuple(rule for rule in active if rule.rule.shapes_line)
         self._by_stage = {
             stage: rules
-            for stage in Stage
+            for stage in RuleStage
             if (
                 rules := tuple(
                     rule
@@ -226,8 +226,8 @@ class Behaviour:
         }
 
     def judge(
-        self, stage: Stage, situation: Situation, now: float, recipient: str = ""
-    ) -> Verdict | None:
+        self, stage: RuleStage, situation: Situation, now: float, recipient: str = ""
+    ) -> BehaviourVerdict | None:
         """Return what happens at this stage, None for the usual; `now` is a monotonic clock."""
         rules = self._by_stage.get(stage)
         if rules is None:
@@ -238,14 +238,14 @@ class Behaviour:
                 continue
             delay += active.rule.delay
             if active.reply is not None or active.rule.drop is not None:
-                return Verdict(active.reply, active.rule.drop, delay)
-        return Verdict(None, None, delay) if delay else None
+                return BehaviourVerdict(active.reply, active.rule.drop, delay)
+        return BehaviourVerdict(None, None, delay) if delay else None
 
-    def line(self, situation: Situation, offer: Offer, now: float) -> Line:
+    def line(self, situation: Situation, offer: Offer, now: float) -> ConnectionTraits:
         """Return what a new connection is like, beginning with the usual `offer`."""
         latency = 0.0
         for active in self._of_lines:
             if active.fires(situation, "", self._presence, now, self._dice()):
                 latency += active.rule.latency
                 offer = offer.changed(active.rule.extensions or {})
-        return Line(latency, offer)
+        return ConnectionTraits(latency, offer)

@@ -12,12 +12,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from postroad_sink.behaviour import ActiveRule, TooManyRulesError
-from postroad_sink.rules import Rule
+from postroad_sink.rules import BehaviourRule
 from postroad_sink.server import Sink
 
 _MOST_BODY = 1024 * 1024  # bytes
-_RULES: TypeAdapter[list[Rule]] = TypeAdapter(list[Rule])
-_RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
+_RULES: TypeAdapter[list[BehaviourRule]] = TypeAdapter(list[BehaviourRule])
+_RULE: TypeAdapter[BehaviourRule] = TypeAdapter(BehaviourRule)
 
 
 def routes() -> list[Route]:
@@ -100,7 +100,7 @@ async def _count_anew(request: Request) -> Response:
     return JSONResponse({"reset": True})
 
 
-async def _read_rules(request: Request) -> list[Rule]:
+async def _read_rules(request: Request) -> list[BehaviourRule]:
     """One rule, a list of rules, or `{"rules": […]}`."""
     body = bytearray()
     async for piece in request.stream():

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from postroad_common.mail.reply import Reply
-from postroad_sink.behaviour import Verdict
+from postroad_sink.behaviour import BehaviourVerdict
 from postroad_sink.counts import MOST_DOMAINS
-from postroad_sink.mailbox import Origin, TlsFacts
-from postroad_sink.rules import Drop, Scope, Stage
+from postroad_sink.mailbox import ConnectionOrigin, TlsFacts
+from postroad_sink.rules import Drop, RuleStage, Scope
 from postroad_sink.wire import Wire
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class SinkConnection(Wire):
         self._tls: TlsFacts | None = None
         self._login: str | None = None
         self._auth_step: Callable[[bytes], None] | None = None
-        self._origin: Origin | None = None
+        self._origin: ConnectionOrigin | None = None
         self._transactions = 0
         self.client = ""
         self.server = ""
@@ -84,12 +84,12 @@ class SinkConnection(Wire):
         self.server = (transport.get_extra_info("sockname") or ("",))[0]
         sink.sessions.add(self)
         if len(sink.sessions) > sink.limits.connections:
-            self._refuse(Stage.CONNECT, _BUSY)
+            self._refuse(RuleStage.CONNECT, _BUSY)
             self.finish()
             return
         line = sink.behaviour.line(self, sink.offer, self.heard)
         self.latency, self._offer = line.latency, line.offer
-        self._decide(Stage.CONNECT, self._greet)
+        self._decide(RuleStage.CONNECT, self._greet)
 
     def _greet(self, reply: Reply | None) -> None:
         self._admitted = True
@@ -140,18 +140,18 @@ class SinkConnection(Wire):
     def _answer(self, reply: Reply | None, usual: bytes) -> None:
         self.send(usual if reply is None else reply.wire())
 
-    def _refuse(self, stage: Stage, reply: Reply, recipient: str = "") -> None:
+    def _refuse(self, stage: RuleStage, reply: Reply, recipient: str = "") -> None:
         """Answer no, count it, and forget what can no longer be done."""
         counts = self._sink.counts
         counts.refused[stage] += 1
-        concerned = self.recipients if stage in {Stage.DATA, Stage.MESSAGE} else [recipient]
+        concerned = self.recipients if stage in {RuleStage.DATA, RuleStage.MESSAGE} else [recipient]
         for address in filter(None, concerned):
             counts.domain(address.rpartition("@")[2].lower()).refused += 1
-        if stage is Stage.MESSAGE:
+        if stage is RuleStage.MESSAGE:
             self._clear_transaction()
         self._write(reply)
 
-    def _decide(self, stage: Stage, accept: Accept, recipient: str = "") -> None:
+    def _decide(self, stage: RuleStage, accept: Accept, recipient: str = "") -> None:
         """Do what the rules say at this stage, by default `accept(None)`."""
         verdict = self._sink.behaviour.judge(stage, self, self.heard, recipient)
         if verdict is None:
@@ -162,7 +162,9 @@ class SinkConnection(Wire):
         else:
             self._carry_out(stage, verdict, accept, recipient)
 
-    def _carry_out(self, stage: Stage, verdict: Verdict, accept: Accept, recipient: str) -> None:
+    def _carry_out(
+        self, stage: RuleStage, verdict: BehaviourVerdict, accept: Accept, recipient: str
+    ) -> None:
         if verdict.drop is Drop.BEFORE:
             self.flush()
             self.muted = True
@@ -171,8 +173,8 @@ class SinkConnection(Wire):
         if reply is None or reply.is_positive:
             accept(reply)
         else:
-            ends = ends or reply.code == _CLOSING or stage is Stage.CONNECT
-            if stage is Stage.DATA and self._chunked:
+            ends = ends or reply.code == _CLOSING or stage is RuleStage.CONNECT
+            if stage is RuleStage.DATA and self._chunked:
                 # The chunk comes all the same and must not be taken for commands (RFC 3030).
                 self._content_refused = reply
                 accept(None)

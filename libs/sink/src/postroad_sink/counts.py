@@ -6,7 +6,7 @@ Times are Unix seconds.
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from postroad_sink.rules import Scope, Stage
+from postroad_sink.rules import RuleStage, Scope
 
 MOST_DOMAINS = 20_000
 _OTHERS = "(other domains)"
@@ -61,7 +61,7 @@ class Counts:
     bytes: int = 0
     first: float | None = None
     last: float | None = None
-    refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Stage, 0))
+    refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RuleStage, 0))
     connections_max: int = 0
     connections_total: int = 0
     interrupted: int = 0

@@ -13,14 +13,14 @@ from typing import Any
 
 import httpx
 
-from postroad_sink.server import Limits, Sink, SinkServer
+from postroad_sink.server import Sink, SinkLimits, SinkServer
 from postroad_sink.web import web_application
 
 _PATIENCE = 60.0  # seconds
 _LOOK_EVERY = 0.005  # seconds
 
 
-class Dialog:
+class SmtpDialog:
     """One SMTP connection. `say` sends lines in one go and returns one reply for each."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -102,17 +102,17 @@ class RunningSink:
     server: SinkServer
     port: int
     http: httpx.AsyncClient
-    dialogs: list[Dialog] = field(default_factory=list)
+    dialogs: list[SmtpDialog] = field(default_factory=list)
 
-    async def connect(self, host: str = "127.0.0.1", source: str | None = None) -> Dialog:
+    async def connect(self, host: str = "127.0.0.1", source: str | None = None) -> SmtpDialog:
         """Open a connection whose greeting is still to be read."""
         reader, writer = await asyncio.open_connection(
             host, self.port, local_addr=(source, 0) if source else None
         )
-        self.dialogs.append(Dialog(reader, writer))
+        self.dialogs.append(SmtpDialog(reader, writer))
         return self.dialogs[-1]
 
-    async def greeted(self, host: str = "127.0.0.1", source: str | None = None) -> Dialog:
+    async def greeted(self, host: str = "127.0.0.1", source: str | None = None) -> SmtpDialog:
         """Open a connection and say EHLO."""
         dialog = await self.connect(host, source)
         greeting = await dialog.reply()
@@ -139,7 +139,7 @@ class RunningSink:
 @asynccontextmanager
 async def running_sink(
     *,
-    limits: Limits | None = None,
+    limits: SinkLimits | None = None,
     tls_context: ssl.SSLContext | None = None,
     discard: bool = False,
     hosts: tuple[str, ...] = ("127.0.0.1",),
@@ -148,7 +148,7 @@ async def running_sink(
     """Run a sink on a free port of `hosts` in the running loop; STARTTLS only with a context."""
     sink = Sink(
         hostname="sink.test",
-        limits=limits or Limits(),
+        limits=limits or SinkLimits(),
         tls_context=tls_context,
         discard=discard,
         seed=seed,

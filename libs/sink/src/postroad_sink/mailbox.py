@@ -21,7 +21,7 @@ class TlsFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ConnectionOrigin:
     """Where a message came from. `connection` numbers the connections since the start."""
 
     client: str
@@ -48,7 +48,7 @@ class KeptMessage:
     parameters: dict[str, str]
     recipients: tuple[str, ...]
     recipient_parameters: tuple[dict[str, str], ...]
-    origin: Origin
+    origin: ConnectionOrigin
     transaction: int
     raw: bytes
 
@@ -94,7 +94,7 @@ def _pattern(text: str | None) -> Callable[[str], bool]:
 
 
 @dataclass(frozen=True)
-class Filter:
+class MessageFilter:
     """Which messages are wanted. Patterns are those of a shell; `subject` is a part of it."""
 
     recipient: str | None = None
@@ -118,7 +118,7 @@ class Filter:
         )
 
 
-class Mailbox:
+class SinkMailbox:
     """The newest messages, oldest first. Whoever waits for more can `await changed()`."""
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
@@ -158,7 +158,7 @@ class Mailbox:
         """Return the message of that number, None when it is not there any more."""
         return self._messages.get(number)
 
-    def find(self, wanted: Filter) -> Iterator[KeptMessage]:
+    def find(self, wanted: MessageFilter) -> Iterator[KeptMessage]:
         """Yield the messages that a filter takes, newest first."""
         for message in reversed(self._messages.values()):
             if message.number <= wanted.since:

@@ -14,7 +14,7 @@ from pathlib import Path
 import uvloop
 
 from postroad_sink.certificate import server_context
-from postroad_sink.server import Limits, Sink, SinkServer
+from postroad_sink.server import Sink, SinkLimits, SinkServer
 from postroad_sink.web import WebServer, web_application
 
 _log = logging.getLogger("postroad.sink")
@@ -22,7 +22,7 @@ _log = logging.getLogger("postroad.sink")
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; exit with 2 and a message if it is wrong."""
-    limits = Limits()
+    limits = SinkLimits()
     parser = argparse.ArgumentParser(
         prog="python -m postroad_sink",
         description="Takes mail for every address, delivers nothing, shows everything.",
@@ -76,7 +76,7 @@ async def _run(chosen: argparse.Namespace) -> None:
     sink = Sink(
         hostname=chosen.hostname,
         discard=chosen.discard,
-        limits=Limits(messages=chosen.max_messages, kept_bytes=chosen.max_bytes),
+        limits=SinkLimits(messages=chosen.max_messages, kept_bytes=chosen.max_bytes),
         tls_context=None
         if chosen.no_tls
         else server_context(

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from postroad_sink import mime, view
-from postroad_sink.mailbox import Filter, KeptMessage, Mailbox
+from postroad_sink.mailbox import KeptMessage, MessageFilter, SinkMailbox
 from postroad_sink.server import Sink
 
 _LONGEST_WAIT = 60.0  # seconds
@@ -40,7 +40,7 @@ async def _find(request: Request) -> Response:
     if unknown := set(query) - _QUERY:
         name = min(unknown)
         raise _bad(name, f"not known; known are {', '.join(sorted(_QUERY))}")
-    wanted = Filter(
+    wanted = MessageFilter(
         recipient=query.get("recipient"),
         envelope=query.get("envelope"),
         subject=query.get("subject"),
@@ -57,7 +57,7 @@ async def _find(request: Request) -> Response:
 
 
 async def _await_messages(
-    mailbox: Mailbox, wanted: Filter, at_least: int, seconds: float
+    mailbox: SinkMailbox, wanted: MessageFilter, at_least: int, seconds: float
 ) -> list[KeptMessage]:
     """Return the wanted messages, oldest first; wait until there are enough of them."""
     found: list[KeptMessage] = []

@@ -19,7 +19,7 @@ _BARE_CR_OR_LF = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ParsedPart:
     """A leaf of the MIME tree; `number` counts the leaves from 0. `data` is decoded."""
 
     number: int
@@ -40,11 +40,11 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Mail:
+class ParsedMail:
     """A message taken apart. `headers` are unfolded, in order, encoded words decoded."""
 
     headers: list[tuple[str, str]]
-    parts: list[Part]
+    parts: list[ParsedPart]
 
     def body(self, content_type: str) -> str | None:
         """Return the first part of that type that is no attachment."""
@@ -78,7 +78,7 @@ def has_bare_line_ends(raw: bytes) -> bool:
     return _BARE_CR_OR_LF.search(raw) is not None
 
 
-def read(raw: bytes) -> Mail:
+def read(raw: bytes) -> ParsedMail:
     """Take a message apart."""
     try:
         message = email.message_from_bytes(raw)
@@ -92,18 +92,20 @@ def read(raw: bytes) -> Mail:
         ]
     except (RecursionError, MessageError, ValueError, LookupError, AttributeError, TypeError):
         # The parser of the standard library gives up on some hostile input in one of these ways.
-        return Mail([], [Part(0, "text/plain", "utf-8", None, None, attached=False, data=raw)])
-    return Mail(headers, parts)
+        return ParsedMail(
+            [], [ParsedPart(0, "text/plain", "utf-8", None, None, attached=False, data=raw)]
+        )
+    return ParsedMail(headers, parts)
 
 
 def _leaves(message: "Message[str, str]") -> Iterator["Message[str, str]"]:
     return (part for part in message.walk() if not part.is_multipart())
 
 
-def _part(number: int, leaf: "Message[str, str]") -> Part:
+def _part(number: int, leaf: "Message[str, str]") -> ParsedPart:
     data = leaf.get_payload(decode=True)
     filename = leaf.get_filename()
-    return Part(
+    return ParsedPart(
         number=number,
         content_type=leaf.get_content_type(),
         charset=leaf.get_content_charset("utf-8"),

@@ -18,7 +18,7 @@ _REPLY = re.compile(r"[245]\d\d(?: [^\r\x00]*)?")
 _LONGEST_WAIT = 3600.0  # seconds
 
 
-class Stage(StrEnum):
+class RuleStage(StrEnum):
     """Where in a session a rule applies; `message` is the answer to the final dot."""
 
     CONNECT = "connect"
@@ -49,12 +49,12 @@ class Scope(StrEnum):
     RECIPIENT = "recipient"
 
 
-_KNOW_SENDER = {Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.MESSAGE}
-_KNOW_RECIPIENT = {Stage.RCPT, Stage.DATA, Stage.MESSAGE}
+_KNOW_SENDER = {RuleStage.MAIL, RuleStage.RCPT, RuleStage.DATA, RuleStage.MESSAGE}
+_KNOW_RECIPIENT = {RuleStage.RCPT, RuleStage.DATA, RuleStage.MESSAGE}
 _SCOPE_STAGES = {
     Scope.SENDER: _KNOW_SENDER,
     Scope.DOMAIN: _KNOW_RECIPIENT,
-    Scope.RECIPIENT: {Stage.RCPT},
+    Scope.RECIPIENT: {RuleStage.RCPT},
 }
 _CONNECTION_SCOPES = {Scope.ALL, Scope.CLIENT, Scope.SERVER, Scope.DOMAIN}
 
@@ -92,12 +92,12 @@ def _checked_extensions(value: object) -> object:
 Pattern = Annotated[str, Field(max_length=320)]
 
 
-class Rule(BaseModel):
+class BehaviourRule(BaseModel):
     """One misbehaviour. Everything that is left out matches, or does nothing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stage: Stage = Field(default=Stage.RCPT, description="where it applies")
+    stage: RuleStage = Field(default=RuleStage.RCPT, description="where it applies")
     name: str = Field(default="", max_length=100, description="for your own use")
 
     recipient: Pattern | None = Field(
@@ -138,7 +138,11 @@ class Rule(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _pattern_is_of_the_sender_at_mail(cls, value: object) -> object:
-        if isinstance(value, Mapping) and "pattern" in value and value.get("stage") == Stage.MAIL:
+        if (
+            isinstance(value, Mapping)
+            and "pattern" in value
+            and value.get("stage") == RuleStage.MAIL
+        ):
             return {("sender" if key == "pattern" else key): item for key, item in value.items()}
         return value
 
@@ -148,17 +152,17 @@ class Rule(BaseModel):
             raise ValueError(f"no recipient is known at stage {self.stage}")
         if self.sender is not None and self.stage not in _KNOW_SENDER:
             raise ValueError(f"no sender is known at stage {self.stage}")
-        if self.stage not in _SCOPE_STAGES.get(self.per, set(Stage)):
+        if self.stage not in _SCOPE_STAGES.get(self.per, set(RuleStage)):
             raise ValueError(f"per {self.per} cannot be counted at stage {self.stage}")
         if self.connections is not None and self.per not in _CONNECTION_SCOPES:
             raise ValueError(f"connections cannot be counted per {self.per}")
-        if self.shapes_line and self.stage is not Stage.CONNECT:
+        if self.shapes_line and self.stage is not RuleStage.CONNECT:
             raise ValueError("latency and extensions belong to stage connect")
         if self.shapes_line and (self.reply or self.drop or self.delay):
             raise ValueError("latency and extensions stand without reply, drop and delay")
         if self.burst is not None and self.rate is None:
             raise ValueError("burst needs rate")
-        if self.stage is Stage.DATA and self.reply is not None and self.reply[0] == "2":
+        if self.stage is RuleStage.DATA and self.reply is not None and self.reply[0] == "2":
             raise ValueError("DATA can only be refused: 4xx or 5xx")
         if not (self.verdict_reply or self.drop or self.delay or self.shapes_line):
             raise ValueError("nothing would happen: say reply, drop, delay, latency or extensions")

@@ -15,7 +15,7 @@ from postroad_sink.behaviour import Behaviour
 from postroad_sink.connection import SinkConnection
 from postroad_sink.counts import Counts, Presence
 from postroad_sink.extensions import Offer
-from postroad_sink.mailbox import KeptMessage, Mailbox, Origin
+from postroad_sink.mailbox import ConnectionOrigin, KeptMessage, SinkMailbox
 from postroad_sink.session import SinkSession
 
 _SWEEP_SECONDS = 10.0
@@ -23,7 +23,7 @@ _BACKLOG = 1024
 
 
 @dataclass(frozen=True)
-class Limits:
+class SinkLimits:
     """What the sink stands at most. Bytes, seconds."""
 
     messages: int = 20_000
@@ -40,7 +40,7 @@ class Sink:
 
     hostname: str = "sink.postroad.test"
     discard: bool = False
-    limits: Limits = field(default_factory=Limits)
+    limits: SinkLimits = field(default_factory=SinkLimits)
     tls_context: ssl.SSLContext | None = None
     seed: int | None = None
 
@@ -48,7 +48,7 @@ class Sink:
         self.offer = Offer()
         self.counts = Counts()
         self.presence = Presence()
-        self.mailbox = Mailbox(self.limits.messages, self.limits.kept_bytes)
+        self.mailbox = SinkMailbox(self.limits.messages, self.limits.kept_bytes)
         self.behaviour = Behaviour(self.presence, random.Random(self.seed).random)
         self.sessions: set[SinkConnection] = set()
         self.incoming_bytes = 0
@@ -60,7 +60,7 @@ class Sink:
         parameters: dict[str, str],
         recipients: Sequence[str],
         recipient_parameters: Sequence[dict[str, str]],
-        origin: Origin | None,
+        origin: ConnectionOrigin | None,
         transaction: int,
         raw: bytes,
         size: int,

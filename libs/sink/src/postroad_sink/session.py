@@ -22,8 +22,8 @@ from postroad_sink.commands import (
 )
 from postroad_sink.connection import SinkConnection
 from postroad_sink.extensions import ehlo_reply
-from postroad_sink.mailbox import Origin, TlsFacts
-from postroad_sink.rules import Stage
+from postroad_sink.mailbox import ConnectionOrigin, TlsFacts
+from postroad_sink.rules import RuleStage
 from postroad_smtp.server import sasl
 from postroad_smtp.server.lineends import unstuff
 
@@ -95,7 +95,7 @@ class SinkSession(SinkConnection):
                 ehlo_reply(self._offer, hostname, tls=self.under_tls, tls_possible=tls_possible),
             )
 
-        self._decide(Stage.EHLO, greet)
+        self._decide(RuleStage.EHLO, greet)
 
     def _starttls(self, argument: bytes) -> None:
         if argument.strip():
@@ -110,7 +110,7 @@ class SinkSession(SinkConnection):
             self._answer(reply, b"220 2.0.0 Ready to start TLS\r\n")
             self.start_tls(context, self._secured)
 
-        self._decide(Stage.STARTTLS, begin)
+        self._decide(RuleStage.STARTTLS, begin)
 
     def _secured(self, connection: ssl.SSLObject | None) -> None:
         if connection is None:
@@ -172,7 +172,7 @@ class SinkSession(SinkConnection):
             self._origin = None
             self._answer(reply, b"235 2.7.0 Authenticated\r\n")
 
-        self._decide(Stage.AUTH, succeed)
+        self._decide(RuleStage.AUTH, succeed)
 
     def _mail(self, argument: bytes) -> None:
         if not self._helo:
@@ -189,7 +189,7 @@ class SinkSession(SinkConnection):
 
         # Rules look at the sender; if one refuses it, no transaction is open all the same.
         self.sender = command.address
-        self._decide(Stage.MAIL, begin)
+        self._decide(RuleStage.MAIL, begin)
 
     def _rcpt(self, argument: bytes) -> None:
         if not self._has_mail:
@@ -207,7 +207,7 @@ class SinkSession(SinkConnection):
             self._recipient_parameters.append(command.words)
             self._answer(reply, _RCPT_OK)
 
-        self._decide(Stage.RCPT, add, address)
+        self._decide(RuleStage.RCPT, add, address)
 
     def _check_recipients(self) -> None:
         if not self._has_mail:
@@ -226,7 +226,7 @@ class SinkSession(SinkConnection):
             self.expect_content()
             self.send(_GO_AHEAD)
 
-        self._decide(Stage.DATA, begin)
+        self._decide(RuleStage.DATA, begin)
 
     def _bdat(self, argument: bytes) -> None:
         if "CHUNKING" not in self._offer.names:
@@ -242,7 +242,7 @@ class SinkSession(SinkConnection):
             self.expect_chunk(size)
 
         if is_first and self._content_refused is None:
-            self._decide(Stage.DATA, begin)
+            self._decide(RuleStage.DATA, begin)
         else:
             begin(None)
 
@@ -295,9 +295,9 @@ class SinkSession(SinkConnection):
         if self._size > self._offer.size:
             self._content_refused = _TOO_LARGE
         if self._content_refused is not None:
-            self._refuse(Stage.MESSAGE, self._content_refused)
+            self._refuse(RuleStage.MESSAGE, self._content_refused)
             return
-        self._decide(Stage.MESSAGE, partial(self._accept_message, raw))
+        self._decide(RuleStage.MESSAGE, partial(self._accept_message, raw))
 
     def _accept_message(self, raw: bytes, reply: Reply | None) -> None:
         self._transactions += 1
@@ -316,11 +316,11 @@ class SinkSession(SinkConnection):
             reply, _COUNTED if self._sink.discard else b"250 2.0.0 Ok, kept as %d\r\n" % number
         )
 
-    def _describe_origin(self) -> Origin:
+    def _describe_origin(self) -> ConnectionOrigin:
         protocol = self._protocol
         if protocol == "ESMTP":  # RFC 3848: what it is called with TLS and with AUTH
             protocol += "S" * self.under_tls + "A" * self.authenticated
-        self._origin = Origin(
+        self._origin = ConnectionOrigin(
             client=self.client,
             client_port=self._client_port,
             server=self.server,

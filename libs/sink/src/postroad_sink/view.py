@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from postroad_sink.mime import Part
+from postroad_sink.mime import ParsedPart
 
 _PAGE = files("postroad_sink") / "page"
 _FILES = {"page.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8"}
@@ -56,7 +56,7 @@ def mail_html(html: str, *, remote_images: bool) -> Response:
     return _with_policy(response, _MAIL_POLICY.format(images=images))
 
 
-def framed(html: str, parts: Sequence[Part]) -> str:
+def framed(html: str, parts: Sequence[ParsedPart]) -> str:
     """Return the HTML of a mail for the frame: links open elsewhere, its pictures are in it."""
     pictures = {part.content_id: part for part in parts if part.content_id}
     left = _MOST_EMBEDDED

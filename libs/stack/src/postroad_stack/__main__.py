@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 from postroad_stack.errors import StackError
-from postroad_stack.plan import Plan
+from postroad_stack.plan import StackPlan
 from postroad_stack.state_dir import StateDir, write_atomically
-from postroad_stack.status import Failure, Phase, StackStatus
+from postroad_stack.status import Failure, StackPhase, StackStatus
 from postroad_stack.supervisor import Supervisor
 
 log = logging.getLogger("postroad_stack.supervisor")
@@ -37,7 +37,7 @@ def main() -> None:
 def _supervise(state: StateDir, parent: int | None) -> int:
     try:
         with state.held():
-            plan = Plan.model_validate_json(state.plan.read_bytes())
+            plan = StackPlan.model_validate_json(state.plan.read_bytes())
             return asyncio.run(_run(state, plan, parent))
     except StackError as error:
         log.error("%s", error)  # noqa: TRY400  (the message is the whole story)
@@ -45,14 +45,14 @@ def _supervise(state: StateDir, parent: int | None) -> int:
         return 1
 
 
-async def _run(state: StateDir, plan: Plan, parent: int | None) -> int:
+async def _run(state: StateDir, plan: StackPlan, parent: int | None) -> int:
     return await Supervisor(state, plan, parent).run()
 
 
 def _write_failure(state: StateDir, error: StackError) -> None:
     now = time.time()
     status = StackStatus(
-        phase=Phase.FAILED,
+        phase=StackPhase.FAILED,
         supervisor=os.getpid(),
         born=now,
         since=now,

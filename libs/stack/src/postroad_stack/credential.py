@@ -4,7 +4,7 @@ import asyncio
 import time
 from http import HTTPStatus
 
-from postroad_stack.document import Login
+from postroad_stack.document import LoginInfo
 from postroad_stack.errors import RestError, StackError
 from postroad_stack.rest import RestClient
 
@@ -19,7 +19,7 @@ _ALL_FEATURES = {
 }
 
 
-async def ensure_credential(url: str, token: str, known: Login | None) -> Login:
+async def ensure_credential(url: str, token: str, known: LoginInfo | None) -> LoginInfo:
     """Return the demo login; makes one when there is none or somebody deleted it.
 
     Args:
@@ -45,7 +45,7 @@ async def ensure_credential(url: str, token: str, known: Login | None) -> Login:
         await asyncio.sleep(0.3)
 
 
-def _ensure(url: str, token: str, known: Login | None) -> Login:
+def _ensure(url: str, token: str, known: LoginInfo | None) -> LoginInfo:
     api = RestClient(url, token)
     if known is not None:
         try:
@@ -59,4 +59,4 @@ def _ensure(url: str, token: str, known: Login | None) -> Login:
         "/v1/credentials",
         {"name": _NAME, "features": _ALL_FEATURES, "forward_bounces": True},
     )
-    return Login(username=made["username"], password=made["password"])
+    return LoginInfo(username=made["username"], password=made["password"])

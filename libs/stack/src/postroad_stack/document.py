@@ -14,7 +14,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Listener(_Part):
+class ListenerInfo(_Part):
     """An SMTP listener. `tls` is `starttls`, `implicit`, or None where it is only offered."""
 
     host: str
@@ -22,7 +22,7 @@ class Listener(_Part):
     tls: str | None = None
 
 
-class Dashboard(_Part):
+class DashboardInfo(_Part):
     """Where the dashboard is and who may log in."""
 
     url: str
@@ -30,14 +30,14 @@ class Dashboard(_Part):
     password: str
 
 
-class Sink(_Part):
+class SinkInfo(_Part):
     """The local mail sink: takes mail for every address and shows it."""
 
     smtp_port: int
     http: str
 
 
-class Login(_Part):
+class LoginInfo(_Part):
     """An SMTP login."""
 
     username: str
@@ -47,14 +47,14 @@ class Login(_Part):
 class StackDocument(_Part):
     """Addresses, logins and processes of one stack. Parts that do not run are None or missing."""
 
-    smtp: Listener | None = None
-    smtps: Listener | None = None
-    mx: Listener | None = None
+    smtp: ListenerInfo | None = None
+    smtps: ListenerInfo | None = None
+    mx: ListenerInfo | None = None
     http: str | None = None
     tracker: str | None = None
-    dashboard: Dashboard | None = None
-    sink: Sink | None = None
-    credential: Login | None = None
+    dashboard: DashboardInfo | None = None
+    sink: SinkInfo | None = None
+    credential: LoginInfo | None = None
     token: str | None = None
     prometheus: str | None = None
     ca: str

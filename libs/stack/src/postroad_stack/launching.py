@@ -13,10 +13,10 @@ from collections.abc import Callable
 from postroad_stack.errors import StackError, StartFailedError
 from postroad_stack.logs import tail
 from postroad_stack.orphans import end_orphans
-from postroad_stack.plan import Plan
+from postroad_stack.plan import StackPlan
 from postroad_stack.processes.child import end_process, same_process
 from postroad_stack.state_dir import StateDir, write_atomically
-from postroad_stack.status import Failure, Phase, StackStatus
+from postroad_stack.status import Failure, StackPhase, StackStatus
 
 FOR_GOOD = signal.SIGUSR1
 """Asks the supervisor to stop like SIGTERM; the servers need not put their data in order."""
@@ -29,7 +29,7 @@ _APPEAR_LIMIT = 60.0
 Watch = Callable[[StackStatus], None]
 
 
-def start(state: StateDir, plan: Plan, *, follow_parent: bool = False) -> None:
+def start(state: StateDir, plan: StackPlan, *, follow_parent: bool = False) -> None:
     """Start the supervisor; returns once it runs. Does nothing when it runs already.
 
     Args:
@@ -87,7 +87,7 @@ def wait_ready(
             seen = status.written
             if watch is not None:
                 watch(status)
-            if status.phase is Phase.READY:
+            if status.phase is StackPhase.READY:
                 return status
             if status.failure is not None:
                 _await_end(state, status)

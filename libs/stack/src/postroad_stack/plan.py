@@ -24,7 +24,7 @@ CLUSTER = 3
 EVERYTHING = (*SERVERS, *SERVICES, SINK)
 
 
-class Source(StrEnum):
+class ServerSource(StrEnum):
     """Where a server comes from."""
 
     GIVEN = "given"
@@ -37,7 +37,7 @@ class ServerChoice(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    source: Source
+    source: ServerSource
     where: str
     library_path: str | None = None
 
@@ -45,15 +45,15 @@ class ServerChoice(BaseModel):
     def words(self) -> str:
         """Say where it comes from, without passwords."""
         match self.source:
-            case Source.GIVEN:
+            case ServerSource.GIVEN:
                 return "given by URL"
-            case Source.DOCKER:
+            case ServerSource.DOCKER:
                 return f"Docker image {self.where}"
-            case Source.PROGRAM:
+            case ServerSource.PROGRAM:
                 return self.where
 
 
-class Plan(BaseModel):
+class StackPlan(BaseModel):
     """Everything the supervisor needs to know beside ports and secrets.
 
     `prometheus` is the path of its program, None where it is not wanted. `nodes`: how many of the

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from postroad_stack.document import Login
+from postroad_stack.document import LoginInfo
 from postroad_stack.state_dir import write_atomically
 
 
@@ -29,7 +29,7 @@ class Secrets(BaseModel):
     admin_email: str = "admin@postroad.test"
     admin_password: str = Field(default_factory=lambda: secrets.token_urlsafe(12))
     admin_token: str = Field(default_factory=lambda: "pr_" + secrets.token_urlsafe(30))
-    credential: Login | None = None
+    credential: LoginInfo | None = None
 
     def save(self, path: Path) -> None:
         """Write the secrets down."""

@@ -21,7 +21,7 @@ from typing import Self
 from postroad_stack import launching
 from postroad_stack.document import StackDocument
 from postroad_stack.errors import StackError
-from postroad_stack.plan import EVERYTHING, SINK, Plan
+from postroad_stack.plan import EVERYTHING, SINK, StackPlan
 from postroad_stack.processes.child import same_process
 from postroad_stack.rest import RestClient
 from postroad_stack.servers.choose import (
@@ -87,7 +87,7 @@ class Stack:
             nodes = continued_nodes(state, nodes)
             check_cluster(nodes, broker, database)
             names = EVERYTHING if only is None else tuple(only)
-            plan = Plan(
+            plan = StackPlan(
                 rabbitmq=broker,
                 mongod=database,
                 environment=environment,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from postroad_stack.document import StackDocument
 
 
-class Phase(StrEnum):
+class StackPhase(StrEnum):
     """The life of a stack."""
 
     STARTING = "starting"
@@ -69,7 +69,7 @@ class StackStatus(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    phase: Phase
+    phase: StackPhase
     supervisor: int
     born: float
     since: float

@@ -18,7 +18,7 @@ from postroad_stack.certificates import ensure_certificates
 from postroad_stack.credential import ensure_credential
 from postroad_stack.errors import StackError, StartFailedError
 from postroad_stack.launching import FOR_GOOD
-from postroad_stack.plan import Plan, fixed_ports
+from postroad_stack.plan import StackPlan, fixed_ports
 from postroad_stack.ports import PortBook
 from postroad_stack.processes.child import born, same_process
 from postroad_stack.processes.monitor import ProcessMonitor
@@ -28,7 +28,7 @@ from postroad_stack.secrets import Secrets, load_secrets
 from postroad_stack.servers import rabbitmq
 from postroad_stack.servers.given import wait_for_given
 from postroad_stack.state_dir import StateDir, write_atomically
-from postroad_stack.status import Failure, Phase, ProcessState, StackStatus
+from postroad_stack.status import Failure, ProcessState, StackPhase, StackStatus
 from postroad_stack.wiring import Wiring, certificate_names
 
 log = logging.getLogger("postroad_stack.supervisor")
@@ -43,7 +43,7 @@ class Supervisor:
         StackError: on construction, when ports or files cannot be had.
     """
 
-    def __init__(self, state: StateDir, plan: Plan, parent: int | None) -> None:
+    def __init__(self, state: StateDir, plan: StackPlan, parent: int | None) -> None:
         self._parent: tuple[int, float | None] | None = None
         if parent is not None:
             self._parent = (parent, born(parent))
@@ -66,7 +66,7 @@ class Supervisor:
         self._pages = HealthPages()
         self._servers: list[ProcessMonitor] = []
         self._services: list[ProcessMonitor] = []
-        self._phase = Phase.STARTING
+        self._phase = StackPhase.STARTING
         self._failure: Failure | None = None
         self._since = time.time()
         self._born = psutil.Process().create_time()
@@ -92,7 +92,7 @@ class Supervisor:
             starting.cancel()
         log.info("stopping")
         if self._failure is None:
-            self._phase = Phase.STOPPING
+            self._phase = StackPhase.STOPPING
         self._write()
         await self._stop_all()
         for task in (housekeeping, starting, stopping):
@@ -101,7 +101,7 @@ class Supervisor:
         await self._pages.close()
         self._ports.release()
         if self._failure is None:
-            self._phase = Phase.STOPPED
+            self._phase = StackPhase.STOPPED
         self._write()
         log.info("stopped")
         return 1 if self._failure else 0
@@ -119,7 +119,7 @@ class Supervisor:
         await self._all_ready([*self._servers, *self._services])
         if "ingress-http" in self._plan.only:
             self._secrets = await self._with_credential(self._secrets)
-        self._phase = Phase.READY
+        self._phase = StackPhase.READY
         log.info("ready after %.1f s", time.time() - self._since)
         self._write()
 
@@ -184,7 +184,7 @@ class Supervisor:
                 )
             case _:
                 raise error
-        self._phase = Phase.FAILED
+        self._phase = StackPhase.FAILED
         log.error("%s: %s", self._failure.process, self._failure.reason)
 
     async def _stop_all(self) -> None:
@@ -230,7 +230,7 @@ class Supervisor:
             if process.pid is not None and process.state is not ProcessState.STOPPED:
                 running.append(process.pid)
             replicas.setdefault(process.name, []).append(process.replica)
-        ready = self._phase is Phase.READY
+        ready = self._phase is StackPhase.READY
         status = StackStatus(
             phase=self._phase,
             supervisor=os.getpid(),

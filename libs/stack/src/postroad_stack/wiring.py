@@ -10,14 +10,14 @@ import sys
 from collections.abc import Mapping
 
 from postroad_stack.certificates import Certificates
-from postroad_stack.document import Dashboard, Listener, Sink, StackDocument
+from postroad_stack.document import DashboardInfo, ListenerInfo, SinkInfo, StackDocument
 from postroad_stack.plan import (
     LISTENER_PORTS,
     METRICS_PORT,
     SERVICES,
     SINK,
-    Plan,
-    Source,
+    ServerSource,
+    StackPlan,
     metrics_name,
 )
 from postroad_stack.ports import PortBook
@@ -52,7 +52,7 @@ class Wiring:
     def __init__(
         self,
         *,
-        plan: Plan,
+        plan: StackPlan,
         state: StateDir,
         secrets: Secrets,
         ports: PortBook,
@@ -118,7 +118,7 @@ class Wiring:
             for name, replicas in metrics_of.items()
             if name in SERVICES
         }
-        if self._plan.rabbitmq.source is not Source.GIVEN and "rabbitmq" in runs:
+        if self._plan.rabbitmq.source is not ServerSource.GIVEN and "rabbitmq" in runs:
             metrics["rabbitmq"] = self._broker_metrics()
         smtp, api = "ingress-smtp" in runs, "ingress-http" in runs
         return StackDocument(
@@ -127,10 +127,10 @@ class Wiring:
             mx=self._listener("mx", None) if smtp else None,
             http=self.http if api else None,
             tracker=self.tracker if "tracker" in runs else None,
-            dashboard=Dashboard(url=f"{self.http}/", email=email, password=password)
+            dashboard=DashboardInfo(url=f"{self.http}/", email=email, password=password)
             if api
             else None,
-            sink=Sink(smtp_port=self._ports.port("sink-smtp"), http=self._web("sink-http"))
+            sink=SinkInfo(smtp_port=self._ports.port("sink-smtp"), http=self._web("sink-http"))
             if SINK in runs
             else None,
             prometheus=prometheus.url(self._ports) if self._plan.prometheus else None,
@@ -202,7 +202,7 @@ class Wiring:
             for service in SERVICES
             if service in self._plan.only
         }
-        if self._plan.rabbitmq.source is not Source.GIVEN and "rabbitmq" in self._plan.only:
+        if self._plan.rabbitmq.source is not ServerSource.GIVEN and "rabbitmq" in self._plan.only:
             targets["rabbitmq"] = [
                 address.removeprefix("http://").partition("/")[0]
                 for address in self._broker_metrics()
@@ -260,8 +260,8 @@ class Wiring:
     def _web(self, name: str) -> str:
         return f"http://{LOOPBACK}:{self._ports.port(name)}"
 
-    def _listener(self, name: str, tls: str | None) -> Listener:
-        return Listener(host=LOOPBACK, port=self._ports.port(name), tls=tls)
+    def _listener(self, name: str, tls: str | None) -> ListenerInfo:
+        return ListenerInfo(host=LOOPBACK, port=self._ports.port(name), tls=tls)
 
 
 def _number(text: str | None, otherwise: float) -> float:

@@ -34,7 +34,7 @@ _REPEAT = re.compile(r"\{(.)\*(\d+)\}")
 
 
 @dataclass(frozen=True)
-class Step:
+class DialogStep:
     """One line of a dialog; `place` is its file and line."""
 
     place: str
@@ -56,7 +56,7 @@ class Step:
 class Dialog:
     """The steps in their order, and the settings before them as (name, value)."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[DialogStep, ...]
     settings: tuple[tuple[str, str], ...] = ()
 
 
@@ -71,8 +71,10 @@ def read_dialog(path: Path, variables: Mapping[str, str] | None = None) -> Dialo
     return Dialog(tuple(steps), tuple(settings))
 
 
-def _steps(path: Path, variables: Mapping[str, str], settings: list[tuple[str, str]]) -> list[Step]:
-    steps: list[Step] = []
+def _steps(
+    path: Path, variables: Mapping[str, str], settings: list[tuple[str, str]]
+) -> list[DialogStep]:
+    steps: list[DialogStep] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         place = f"{path.name}:{number}"
         if line.startswith("#"):
@@ -87,7 +89,7 @@ def _steps(path: Path, variables: Mapping[str, str], settings: list[tuple[str, s
             if not space:
                 raise ValueError(f"{place}: not a step: {line}")
             verb, _, text = rest.partition(" ")
-            steps.append(Step(place, client, verb, _fill(text, variables)))
+            steps.append(DialogStep(place, client, verb, _fill(text, variables)))
     return steps
 
 

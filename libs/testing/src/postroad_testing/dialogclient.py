@@ -8,7 +8,7 @@ say, is a name in `openers`.
 import re
 from collections.abc import Callable, Mapping
 
-from postroad_testing.dialog import Dialog, Step
+from postroad_testing.dialog import Dialog, DialogStep
 from postroad_testing.lineclient import LineClient
 
 Opener = Callable[[str], LineClient]
@@ -38,7 +38,7 @@ def play(dialog: Dialog, openers: Mapping[str, Opener]) -> None:
             client.close()
 
 
-def _play(step: Step, client: LineClient) -> None:
+def _play(step: DialogStep, client: LineClient) -> None:
     match step.verb:
         case "->":
             client.send(step.text.encode() + b"\r\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from postroad_testing.dialog import Dialog, Step, read_dialog
+from postroad_testing.dialog import Dialog, DialogStep, read_dialog
 from postroad_testing.waiting import PATIENCE
 
 _END = b"\r\n.\r\n"
@@ -94,7 +94,7 @@ class DialogServer:
         await writer.drain()
 
     async def _do(
-        self, step: Step, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, step: DialogStep, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         """Do or check a step, and say whether the connection is still there."""
         await writer.drain()
@@ -123,7 +123,7 @@ class DialogServer:
                 self.mismatches.append(f"{step}\na server cannot play this")
         return True
 
-    async def _secure(self, step: Step, writer: asyncio.StreamWriter) -> bool:
+    async def _secure(self, step: DialogStep, writer: asyncio.StreamWriter) -> bool:
         if self._context is None:
             self.mismatches.append(f"{step}\nthe server has no certificate")
             return False
@@ -133,12 +133,12 @@ class DialogServer:
             return False  # the client did not like the certificate
         return True
 
-    def _check(self, step: Step, good: bool, found: str | bytes) -> None:  # noqa: FBT001
+    def _check(self, step: DialogStep, good: bool, found: str | bytes) -> None:  # noqa: FBT001
         if not good:
             self.mismatches.append(f"{step}\ngot {found!r}")
 
 
-def _octets(step: Step) -> bytes:
+def _octets(step: DialogStep) -> bytes:
     return step.octets if step.verb == "<=" else step.text.encode() + b"\r\n"
 
 

@@ -84,7 +84,7 @@ class Effects:
         self.count(metrics.SUPPRESSED, kind)
 
 
-class Committer:
+class EffectCommitter:
     """Makes effects true."""
 
     def __init__(self, database: Database, events: EventWriter, publisher: Publisher) -> None:

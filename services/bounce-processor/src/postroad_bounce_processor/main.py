@@ -3,7 +3,7 @@
 import time
 
 from postroad_bounce_processor.classification.classifier import built_in
-from postroad_bounce_processor.effects import Committer
+from postroad_bounce_processor.effects import EffectCommitter
 from postroad_bounce_processor.handlers.failures import FailuresHandler
 from postroad_bounce_processor.handlers.feedback import FeedbackReports
 from postroad_bounce_processor.handlers.returns import ReturnsHandler
@@ -30,7 +30,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     settings = context.settings
     classifier = built_in()
     built_in_formats()
-    committer = Committer(context.database, context.events, context.publisher)
+    committer = EffectCommitter(context.database, context.events, context.publisher)
     origins = Pace()
     feedback = FeedbackReports(
         context.database,

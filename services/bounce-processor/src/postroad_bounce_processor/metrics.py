@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from postroad_bounce_processor.understanding.record import Kind, Source
+from postroad_bounce_processor.understanding.record import RecordSource, ReturnKind
 from postroad_common.broker import topology
 from postroad_common.mail.classification import Classification
 from postroad_common.metrics import QUEUE_AGE, counter
@@ -11,7 +11,7 @@ from postroad_common.schemas.returns import Outcome
 RETURNS = counter(
     "postroad_bounce_processor_returns_total",
     "Returned mail, by what it was and which reader understood it",
-    {"kind": Kind, "source": Source},
+    {"kind": ReturnKind, "source": RecordSource},
 )
 BOUNCES = counter(
     "postroad_bounce_processor_bounces_total",

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from postroad_common.store.webhooks import Webhook
 from postroad_feedback.batching import Call
-from postroad_feedback.guard import CallRefusedError, Guard, check_url
+from postroad_feedback.guard import CallRefusedError, UrlGuard, check_url
 
 CONNECT_SECONDS = 5.0
 CALL_SECONDS = 15.0
@@ -31,7 +31,7 @@ _LONGEST_RETRY_AFTER = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CallResult:
     """How a call went: a status, or else an error; `seconds` it took.
 
     `retry_after` are the seconds that the end point asks to be left alone for.
@@ -52,7 +52,7 @@ class Answer:
 class _PinnedBackend(httpcore.AsyncNetworkBackend):
     """Connects to addresses that the guard has checked, whatever the name says a moment later."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: UrlGuard) -> None:
         self._guard = guard
         self._network = httpcore.AnyIOBackend()
 
@@ -82,14 +82,14 @@ class _PinnedBackend(httpcore.AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
 
-class Line:
+class EndpointLine:
     """Open connections to one end point, with its secrets."""
 
     def __init__(self, pool: httpcore.AsyncConnectionPool, webhook: Webhook) -> None:
         self._pool = pool
         self._webhook = webhook
 
-    async def call(self, call: Call) -> Answer:
+    async def call(self, call: Call) -> CallResult:
         """One try; never raises for what the other side does."""
         began = time.monotonic()
         body = call.body.encode()
@@ -110,9 +110,11 @@ class Line:
             error = f"{type(trouble).__name__}: {trouble}"
         except (OSError, ValueError, httpcore.UnsupportedProtocol) as trouble:
             error = f"{type(trouble).__name__}: {trouble}"
-        return Answer(None, error[:300], "", time.monotonic() - began)
+        return CallResult(None, error[:300], "", time.monotonic() - began)
 
-    async def _request(self, headers: list[tuple[str, str]], body: bytes, began: float) -> Answer:
+    async def _request(
+        self, headers: list[tuple[str, str]], body: bytes, began: float
+    ) -> CallResult:
         limits = dict.fromkeys(("connect", "pool"), CONNECT_SECONDS)
         limits |= dict.fromkeys(("read", "write"), CALL_SECONDS)
         async with self._pool.stream(
@@ -126,7 +128,7 @@ class Line:
             retry_after = next(
                 (value for name, value in response.headers if name.lower() == b"retry-after"), None
             )
-            return Answer(
+            return CallResult(
                 status=response.status,
                 error="",
                 text=text[:_ANSWER_BYTES].decode("utf-8", "replace"),
@@ -138,12 +140,12 @@ class Line:
 class Caller:
     """Opens lines to end points; `guard` says where they may lead."""
 
-    def __init__(self, guard: Guard, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, guard: UrlGuard, tls: ssl.SSLContext | None = None) -> None:
         self._backend = _PinnedBackend(guard)
         self._tls = tls or ssl.create_default_context()
 
     @asynccontextmanager
-    async def line(self, webhook: Webhook) -> AsyncIterator[Line]:
+    async def line(self, webhook: Webhook) -> AsyncIterator[EndpointLine]:
         """Open connections for some calls, closed at the end: later calls are checked anew."""
         async with httpcore.AsyncConnectionPool(
             ssl_context=self._tls,
@@ -152,7 +154,7 @@ class Caller:
             http1=True,
             http2=False,
         ) as pool:
-            yield Line(pool, webhook)
+            yield EndpointLine(pool, webhook)
 
 
 def signed(secrets: Sequence[str], call: str, body: str, now: float) -> list[tuple[str, str]]:

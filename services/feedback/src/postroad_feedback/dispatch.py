@@ -21,7 +21,7 @@ from postroad_common.store.webhooks import Webhook, Webhooks
 from postroad_common.tasks import BackgroundTasks
 from postroad_feedback import backoff, metrics
 from postroad_feedback.batching import Call, batch
-from postroad_feedback.calls import CONCURRENCY, Answer, Caller, Line
+from postroad_feedback.calls import CONCURRENCY, Caller, CallResult, EndpointLine
 
 LEASE_SECONDS = 60.0
 """Longer than a round and its last calls take, so a lease is only lost with its process."""
@@ -35,7 +35,7 @@ _GONE = 410
 _log = structlog.get_logger("webhooks")
 
 
-class Dispatcher:
+class WebhookDispatcher:
     """Serves end points, at most `turns` at once."""
 
     def __init__(
@@ -125,7 +125,7 @@ class Dispatcher:
         return calls[:1] if probing else calls
 
     async def _call_all(
-        self, webhook: Webhook, line: Line, calls: Sequence[Call], health: "_Health"
+        self, webhook: Webhook, line: EndpointLine, calls: Sequence[Call], health: "_Health"
     ) -> list[Result]:
         """Make `calls`, some at once; stop where the end point shows to be away."""
         waiting = list(reversed(calls))
@@ -148,7 +148,7 @@ class Dispatcher:
         return results
 
     async def _check_ownership(
-        self, webhook: Webhook, delivery: WebhookDelivery, answer: Answer
+        self, webhook: Webhook, delivery: WebhookDelivery, answer: CallResult
     ) -> None:
         challenge = json.loads(delivery.body)["data"].get("challenge")
         if not answer.succeeded or not challenge or challenge not in answer.text:
@@ -176,7 +176,7 @@ class _Health:
         self.verdict = ""
         self._gone = False
 
-    def take(self, answer: Answer, now: float) -> None:
+    def take(self, answer: CallResult, now: float) -> None:
         """Learns from one answer."""
         metrics.CALL_SECONDS.observe(answer.seconds)
         if answer.succeeded:
@@ -204,7 +204,7 @@ class _Health:
         return since is not None and now - since >= backoff.GIVE_UP_SECONDS
 
 
-def _results(call: Call, answer: Answer, now: float) -> list[Result]:
+def _results(call: Call, answer: CallResult, now: float) -> list[Result]:
     """Return what became of each event of the call; those to be tried again stay together."""
     attempt = Try(
         time=now,

@@ -23,7 +23,7 @@ class CallRefusedError(Exception):
     """This URL may not be called; the text says why."""
 
 
-class Guard:
+class UrlGuard:
     """Decides about URLs and addresses; `allowed` are networks that need not be public."""
 
     def __init__(self, allowed: Iterable[IPNetwork], resolve: Resolve) -> None:

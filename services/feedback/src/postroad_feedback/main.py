@@ -14,8 +14,8 @@ from postroad_common.service import ServiceContext, run
 from postroad_feedback.archiving import ArchiveHandler
 from postroad_feedback.backlog import LOOK_SECONDS, measure_backlog
 from postroad_feedback.calls import Caller
-from postroad_feedback.dispatch import Dispatcher
-from postroad_feedback.guard import Guard
+from postroad_feedback.dispatch import WebhookDispatcher
+from postroad_feedback.guard import UrlGuard
 from postroad_feedback.handler import Handler
 from postroad_feedback.ingest import Ingest
 from postroad_feedback.janitor import ROUND_SECONDS, Janitor
@@ -51,8 +51,8 @@ async def build(context: ServiceContext[Settings]) -> None:
     """Make the objects, start them, and register how they stop."""
     settings, database = context.settings, context.database
     cache = MessageCache(database.messages.find_many)
-    guard = Guard(settings.webhook_allow_networks, Resolver(settings.dns).addresses)
-    dispatcher = Dispatcher(database.outbox, database.webhooks, Caller(guard))
+    guard = UrlGuard(settings.webhook_allow_networks, Resolver(settings.dns).addresses)
+    dispatcher = WebhookDispatcher(database.outbox, database.webhooks, Caller(guard))
     subscriptions = Subscriptions(
         database.webhooks,
         database.outbox,

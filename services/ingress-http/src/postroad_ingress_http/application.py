@@ -20,10 +20,10 @@ from postroad_ingress_http.dashboard.visitor import Dashboard, LogInFirst, to_lo
 from postroad_ingress_http.dependencies import AuthenticatorOf, Dependencies
 from postroad_ingress_http.http.compression import Deflating
 from postroad_ingress_http.http.errors import ApiError, from_exception
-from postroad_ingress_http.http.guard import Guard, Limits
+from postroad_ingress_http.http.guard import RequestGuard, RequestLimits
 
 
-def build(dependencies: Dependencies, pages: Dashboard, limits: Limits) -> ASGIApp:
+def build(dependencies: Dependencies, pages: Dashboard, limits: RequestLimits) -> ASGIApp:
     """Return the whole application."""
     operations = [
         route for router in api.ROUTERS for route in router.routes if isinstance(route, APIRoute)
@@ -48,7 +48,7 @@ def build(dependencies: Dependencies, pages: Dashboard, limits: Limits) -> ASGIA
             return pages.frame.problem(scope, error)
         return error.response()
 
-    return Guard(Deflating(app), limits, render)
+    return RequestGuard(Deflating(app), limits, render)
 
 
 async def _raise(request: Request, error: Exception) -> Response:

@@ -37,7 +37,7 @@ from postroad_ingress_http.history.messages import MessageHistory
 from postroad_ingress_http.hooks.calls import WebhookCalls
 from postroad_ingress_http.hooks.registry import WebhookRegistry
 from postroad_ingress_http.http.connection import GuardedHttp
-from postroad_ingress_http.http.guard import Limits
+from postroad_ingress_http.http.guard import RequestLimits
 from postroad_ingress_http.jobs.acts import JobActs
 from postroad_ingress_http.jobs.orders import JobOrders
 from postroad_ingress_http.jobs.worker import JobWorker
@@ -48,7 +48,7 @@ from postroad_ingress_http.sending.accept import Acceptance, accept
 from postroad_ingress_http.sending.injector import Injector
 from postroad_ingress_http.sending.personalise import Personaliser
 from postroad_ingress_http.sending.request import SendFields
-from postroad_ingress_http.sending.submission import Origin, SubmissionRules
+from postroad_ingress_http.sending.submission import RequestOrigin, SubmissionRules
 from postroad_ingress_http.sending.templates import TemplateLibrary
 from postroad_ingress_http.settings import HttpLimits, Settings
 from postroad_ingress_http.templating.renderer import Renderer
@@ -191,7 +191,7 @@ def build_notices(settings: Settings, acceptance: Acceptance) -> Notify | None:
     if sender is None:
         return None
     client = Client(ip="127.0.0.1", helo=settings.hostname, protocol="HTTP")
-    origin = Origin(account=SYSTEM_ACCOUNT, credential="notices", client=client)
+    origin = RequestOrigin(account=SYSTEM_ACCOUNT, credential="notices", client=client)
 
     async def notify(address: str, subject: str, text: str) -> None:
         mail = SendFields(
@@ -217,12 +217,12 @@ def build_dashboard(context: ServiceContext[Settings]) -> Dashboard:
     )
 
 
-def build_limits(settings: Settings) -> Limits:
+def build_limits(settings: Settings) -> RequestLimits:
     """Return the bounds on requests that follow from the settings."""
     limits = settings.limits.http
     # JSON and forms need up to three octets for one of the message.
     send_body = 3 * settings.max_message_size + _ENVELOPE_ROOM
-    return Limits(
+    return RequestLimits(
         send_body=send_body,
         requests=limits.requests,
         unknown_requests=limits.requests_without_token,

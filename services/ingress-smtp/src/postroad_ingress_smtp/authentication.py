@@ -16,7 +16,7 @@ from postroad_ingress_smtp.admission import Turns, client_key
 from postroad_ingress_smtp.failures import Failures
 from postroad_ingress_smtp.logins import BusyError, Logins
 from postroad_ingress_smtp.permissions import check_network
-from postroad_smtp.server.sasl import Credentials
+from postroad_smtp.server.sasl import SaslCredentials
 
 _TURNS = 4
 """Passwords that are checked at the same time for one address that is not known."""
@@ -33,7 +33,7 @@ class Authentication:
         self._clock = clock
         self._turns = Turns(_TURNS)
 
-    async def check(self, credentials: Credentials, address: str) -> Credential | Reply:
+    async def check(self, credentials: SaslCredentials, address: str) -> Credential | Reply:
         """Return the login that `credentials` from the IP `address` open, or the refusal.
 
         A wrong password is answered late, and later each time.
@@ -61,7 +61,7 @@ class Authentication:
         return stored
 
     async def _is_right(
-        self, credentials: Credentials, stored: Credential | None, address: str
+        self, credentials: SaslCredentials, stored: Credential | None, address: str
     ) -> bool | None:
         """Return whether the password is right; None where it is not even looked at.
 

@@ -20,7 +20,7 @@ from postroad_ingress_smtp import metrics, replies
 from postroad_ingress_smtp.admission import Admissions, ConnectionLimiter, Lease, Memory
 from postroad_ingress_smtp.authentication import Authentication
 from postroad_ingress_smtp.envelope import Envelope
-from postroad_ingress_smtp.limits import Limits
+from postroad_ingress_smtp.limits import SmtpLimits
 from postroad_ingress_smtp.session import Backend, Session
 from postroad_ingress_smtp.watchdog import Watchdog
 from postroad_smtp.server.chunking import Chunks
@@ -47,7 +47,7 @@ class Shared:
     hostname: str
     max_message_size: int
     max_recipients: int
-    limits: Limits
+    limits: SmtpLimits
     memory: Memory
     tls: Callable[[], ssl.SSLContext | None]
     authentication: Authentication

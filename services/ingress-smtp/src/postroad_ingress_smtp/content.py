@@ -10,7 +10,7 @@ from postroad_common.mail.control import header_end
 from postroad_common.mail.decoding import decode_words
 from postroad_common.mail.reply import Reply
 from postroad_ingress_smtp import replies
-from postroad_smtp.server.lineends import Content, LineEnds
+from postroad_smtp.server.lineends import LineEnds, RepairedContent
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UNFOLD = re.compile(rb"\r\n(?=[ \t])")
@@ -39,7 +39,7 @@ class Message:
     line_ends_repaired: int
 
 
-def examine(content: Content, rules: ContentRules, *, sevenbit: bool) -> Message | Reply:
+def examine(content: RepairedContent, rules: ContentRules, *, sevenbit: bool) -> Message | Reply:
     """Return the message with its facts, or the refusal it deserves.
 
     `sevenbit`: the client declared BODY=7BIT. Without any BODY parameter octets above 127 are

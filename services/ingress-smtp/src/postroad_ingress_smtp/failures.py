@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from postroad_common.caching import Cache
 from postroad_ingress_smtp.admission import client_key
-from postroad_ingress_smtp.limits import Limits
+from postroad_ingress_smtp.limits import SmtpLimits
 
 _ENTRIES = 50_000
 """Addresses and logins that are remembered; the oldest are forgotten first."""
@@ -49,7 +49,7 @@ class _Counts:
 class Failures:
     """The failed logins of one process. Times are monotonic seconds."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: SmtpLimits) -> None:
         self._limits = limits
         self._by_address = _Counts(limits.auth_window_seconds)
         self._by_login = _Counts(limits.auth_window_seconds)

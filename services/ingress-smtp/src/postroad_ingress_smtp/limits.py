@@ -20,7 +20,7 @@ def _count(default: int, description: str, *, least: int = 1) -> Any:
     return Field(default=default, ge=least, description=description)
 
 
-class Limits(BaseModel):
+class SmtpLimits(BaseModel):
     """Limits of one process of ingress-smtp.
 
     Times in seconds, sizes in octets; 0 means none where the description says so.
@@ -124,7 +124,7 @@ class Limits(BaseModel):
         description="Age up to which a login may be used while the database is away.",
     )
 
-    def of_mx(self) -> "Limits":
+    def of_mx(self) -> "SmtpLimits":
         """Return the limits of a connection to the MX listener."""
         return self.model_copy(
             update={

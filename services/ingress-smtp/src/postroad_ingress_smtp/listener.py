@@ -61,7 +61,7 @@ class ListenerSpec:
     implicit_tls: bool = False
 
 
-class Listener:
+class SmtpListener:
     """Accepts on one socket until it is closed."""
 
     def __init__(

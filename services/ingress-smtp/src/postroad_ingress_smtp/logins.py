@@ -18,8 +18,8 @@ from postroad_common.caching import Cache
 from postroad_common.errors import StoreAway
 from postroad_common.secrets import DUMMY_HASH, verify_password
 from postroad_common.store.credentials import Credential
-from postroad_ingress_smtp.limits import Limits
-from postroad_smtp.server.sasl import Credentials
+from postroad_ingress_smtp.limits import SmtpLimits
+from postroad_smtp.server.sasl import SaslCredentials
 
 _ENTRIES = 10_000
 _PATIENCE = 1.0
@@ -44,7 +44,7 @@ class _Seen:
 class Logins:
     """The logins of one process."""
 
-    def __init__(self, find: Find, limits: Limits, clock: Clock) -> None:
+    def __init__(self, find: Find, limits: SmtpLimits, clock: Clock) -> None:
         """`find` looks up a username and may raise StoreAway; `clock` is monotonic seconds."""
         self._find = find
         self._limits = limits
@@ -111,12 +111,12 @@ class Logins:
         if not task.cancelled():
             task.exception()  # whoever waited has it; a look-up in the background may fail
 
-    def remembers(self, credentials: Credentials, stored: Credential | None) -> bool:
+    def remembers(self, credentials: SaslCredentials, stored: Credential | None) -> bool:
         """Return whether the password was found right lately, for the login as it is stored now."""
         return stored is not None and self._mac(credentials, stored) in self._right
 
     async def verify(
-        self, credentials: Credentials, stored: Credential | None, *, known: bool
+        self, credentials: SaslCredentials, stored: Credential | None, *, known: bool
     ) -> bool:
         """Return whether the password is right; for no login at all it takes as long to say no.
 
@@ -145,7 +145,7 @@ class Logins:
             self._right.put(mac, None)
         return right
 
-    def _mac(self, credentials: Credentials, stored: Credential | None) -> bytes:
+    def _mac(self, credentials: SaslCredentials, stored: Credential | None) -> bytes:
         """Of name, password and the hash, which changes when the login is rotated."""
         text = "\0".join(
             (credentials.username, credentials.password, stored.password_hash if stored else "")

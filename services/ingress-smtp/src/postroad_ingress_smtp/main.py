@@ -22,7 +22,7 @@ from postroad_ingress_smtp.connection import Shared
 from postroad_ingress_smtp.content import ContentRules
 from postroad_ingress_smtp.failures import Failures
 from postroad_ingress_smtp.injector import Injector
-from postroad_ingress_smtp.listener import Listener, ListenerSpec, open_socket
+from postroad_ingress_smtp.listener import ListenerSpec, SmtpListener, open_socket
 from postroad_ingress_smtp.logins import Logins
 from postroad_ingress_smtp.settings import Settings
 from postroad_ingress_smtp.tls import Certificate
@@ -43,7 +43,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     await open_listeners(context)
 
 
-async def open_listeners(context: ServiceContext[Settings]) -> list[Listener]:
+async def open_listeners(context: ServiceContext[Settings]) -> list[SmtpListener]:
     """Return the listeners, which listen already and are closed when the context drains."""
     settings = context.settings
     limits = settings.limits.smtp
@@ -132,7 +132,7 @@ async def open_listeners(context: ServiceContext[Settings]) -> list[Listener]:
         for spec in specs
     ]
     listeners = [
-        Listener(listening, spec, shared if spec.backend is submission else mx_shared)
+        SmtpListener(listening, spec, shared if spec.backend is submission else mx_shared)
         for listening, spec in zip(sockets, specs, strict=True)
     ]
     for listener in listeners:

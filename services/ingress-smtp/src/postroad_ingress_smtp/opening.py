@@ -165,14 +165,14 @@ class OpeningCommands(SmtpConnection):
         response = await self._stream.line()
         return None if response == sasl.CANCEL else sasl.decode(response)
 
-    async def _ask_plain(self, initial: bytes | None) -> sasl.Credentials | None:
+    async def _ask_plain(self, initial: bytes | None) -> sasl.SaslCredentials | None:
         if initial is not None:
             message: bytes | None = sasl.decode(initial)
         else:
             message = await self._ask(sasl.EMPTY_PROMPT)
         return None if message is None else sasl.plain(message)
 
-    async def _ask_login(self, initial: bytes | None) -> sasl.Credentials | None:
+    async def _ask_login(self, initial: bytes | None) -> sasl.SaslCredentials | None:
         if initial is not None:
             username: bytes | None = sasl.decode(initial)
         else:
@@ -182,7 +182,7 @@ class OpeningCommands(SmtpConnection):
         password = await self._ask(sasl.PASSWORD_PROMPT)
         return None if password is None else sasl.login(username, password)
 
-    async def _log_in(self, credentials: sasl.Credentials) -> None:
+    async def _log_in(self, credentials: sasl.SaslCredentials) -> None:
         self._watchdog.rest()
         await self._flush()
         result = await self._shared.authentication.check(credentials, self._address)

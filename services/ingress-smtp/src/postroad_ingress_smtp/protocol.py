@@ -24,7 +24,7 @@ from postroad_smtp.server.errors import (
     NulError,
     UncleanEndError,
 )
-from postroad_smtp.server.lineends import Content
+from postroad_smtp.server.lineends import RepairedContent
 
 _WITHOUT_TLS = frozenset({"EHLO", "HELO", "NOOP", "RSET", "QUIT", "STARTTLS"})
 
@@ -237,7 +237,7 @@ class SmtpProtocol(OpeningCommands):
         while True:
             await self._stream.take()
 
-    async def _accept(self, content: Content) -> None:
+    async def _accept(self, content: RepairedContent) -> None:
         envelope = self.envelope
         self._watchdog.rest()
         try:

@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_settings import NoDecode
 
 from postroad_common.settings import BounceSettings, MessageSettings, Port, ServiceSettings
-from postroad_ingress_smtp.limits import Limits
+from postroad_ingress_smtp.limits import SmtpLimits
 from postroad_ingress_smtp.proxy import Network
 
 
@@ -26,7 +26,7 @@ class IngressLimits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    smtp: Limits = Limits()
+    smtp: SmtpLimits = SmtpLimits()
     http: Any = None
     """What ingress-http reads, and checks."""
 
@@ -36,7 +36,7 @@ class IngressLimits(BaseModel):
         if not isinstance(value, dict):
             raise ValueError('must be an object with the sections "smtp" and "http"')  # noqa: TRY004 - pydantic reports ValueErrors only
         for name in value:
-            if name in Limits.model_fields:
+            if name in SmtpLimits.model_fields:
                 raise ValueError(f'{name} belongs into "smtp"')
             if name not in cls.model_fields:
                 close = difflib.get_close_matches(str(name), ["smtp", "http"], n=1)
@@ -51,7 +51,7 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     text = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(first["loc"][-1]), list(Limits.model_fields), n=1)
+        close = difflib.get_close_matches(str(first["loc"][-1]), list(SmtpLimits.model_fields), n=1)
         text = "is not known; " + (
             f"did you mean {close[0]}?" if close else "the names are in docs/smtp.md"
         )

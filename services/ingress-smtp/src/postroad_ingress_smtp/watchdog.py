@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from postroad_ingress_smtp.limits import Limits
+from postroad_ingress_smtp.limits import SmtpLimits
 from postroad_smtp.server.stream import SmtpStream
 
 
@@ -21,7 +21,7 @@ class Watchdog:
         self,
         loop: asyncio.AbstractEventLoop,
         stream: SmtpStream,
-        limits: Limits,
+        limits: SmtpLimits,
         expired: Callable[[bool], None],
     ) -> None:
         self._loop = loop

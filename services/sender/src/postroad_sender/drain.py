@@ -16,7 +16,7 @@ from postroad_sender.delivery.disposition import Disposition
 from postroad_sender.delivery.job import Shard
 from postroad_sender.handler import Handler
 from postroad_sender.lanes.backlog_flow import BacklogFlow
-from postroad_sender.lanes.dispatch import PATIENCE, Dispatcher
+from postroad_sender.lanes.dispatch import PATIENCE, LaneDispatcher
 from postroad_sender.lanes.lane_store import LaneStore
 
 _log = structlog.get_logger("shards")
@@ -29,7 +29,7 @@ class Drain:
         self,
         *,
         handler: Handler,
-        dispatcher: Dispatcher,
+        dispatcher: LaneDispatcher,
         backlogs: BacklogFlow,
         lane_store: LaneStore,
         disposition: Disposition,

@@ -24,7 +24,7 @@ from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.journal import Journal
 from postroad_sender.delivery.outcome import expired
 from postroad_sender.delivery.under_way import JobsUnderWay
-from postroad_sender.lanes.dispatch import Dispatcher
+from postroad_sender.lanes.dispatch import LaneDispatcher
 from postroad_sender.lanes.ownership import PROBE
 
 SOON = 1.0  # seconds; shorter waits are not worth another stay in a retry tier
@@ -45,7 +45,7 @@ class Handler:
         under_way: JobsUnderWay,
         journal: Journal,
         disposition: Disposition,
-        dispatcher: Dispatcher,
+        dispatcher: LaneDispatcher,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._under_way = under_way

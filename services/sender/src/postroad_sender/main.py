@@ -15,8 +15,8 @@ from postroad_common.service import ServiceContext, run
 from postroad_sender import metrics
 from postroad_sender.connect.destination import Destination, Destinations
 from postroad_sender.connect.dialer import Contexts, Dialer
-from postroad_sender.delivery.body import Bodies
-from postroad_sender.delivery.content import Content
+from postroad_sender.delivery.body import BodyReader
+from postroad_sender.delivery.content import ContentReader
 from postroad_sender.delivery.counts import make_series
 from postroad_sender.delivery.disposition import Disposition
 from postroad_sender.delivery.job import Job, Shard
@@ -28,7 +28,7 @@ from postroad_sender.drain import Drain
 from postroad_sender.handler import Handler
 from postroad_sender.lanes.backlog import Backlogs
 from postroad_sender.lanes.backlog_flow import BacklogFlow
-from postroad_sender.lanes.dispatch import Dispatcher
+from postroad_sender.lanes.dispatch import LaneDispatcher
 from postroad_sender.lanes.lane import Lane
 from postroad_sender.lanes.lane_store import LaneStore
 from postroad_sender.lanes.ownership import Ownership
@@ -45,7 +45,7 @@ from postroad_sender.throttle.controller import CLOSED_LONGEST, Caps
 from postroad_sender.timings import Timings
 from postroad_sender.tls.fetch import PolicyFetcher
 from postroad_sender.tls.policies import StsPolicies
-from postroad_sender.tls.records import PolicyRecords
+from postroad_sender.tls.records import PolicyLookups
 
 DEFAULT_TIMINGS = Timings()
 Context = ServiceContext[Settings]
@@ -80,7 +80,7 @@ async def build(
         queues, context.database.backlogs, make_consumer, most=settings.sender_backlog_queues
     )
     lane_store = LaneStore(context.database.lanes, asyncio.get_running_loop().time, timings=timings)
-    dispatcher = Dispatcher(
+    dispatcher = LaneDispatcher(
         ways.destinations,
         delivery.disposition,
         partial(_make_pool, lane_store, _means(settings, ways.dialer, delivery)),
@@ -146,7 +146,7 @@ class _Delivery:
 
     under_way: JobsUnderWay
     disposition: Disposition
-    content: Content
+    content: ContentReader
 
 
 def _delivery(context: Context, journal: Journal) -> _Delivery:
@@ -158,7 +158,7 @@ def _delivery(context: Context, journal: Journal) -> _Delivery:
         schedule=RetrySchedule.parse(context.settings.retry_schedule),
         ended=under_way.forget,
     )
-    content = Content(Bodies(context.database.bodies.get), disposition)
+    content = ContentReader(BodyReader(context.database.bodies.get), disposition)
     return _Delivery(under_way, disposition, content)
 
 
@@ -177,7 +177,7 @@ def _ways(context: Context, permits: Callable[[str], bool]) -> _Ways:
     resolver = Resolver(
         settings.dns, settings.hostname, dnssec=settings.dnssec == "trusted", permits=permits
     )
-    records = PolicyRecords(resolver)
+    records = PolicyLookups(resolver)
     policies = StsPolicies(records, PolicyFetcher(resolver).fetch, context.database.policies)
     sources = Sources.parse(settings.sources)
     providers = Providers.parse(settings.providers)
@@ -232,7 +232,7 @@ def _make_consumer(context: Context, queue: Queue, most: int) -> Consumer:
     )
 
 
-async def _begin(handler: Handler, dispatcher: Dispatcher, shard: Shard) -> None:
+async def _begin(handler: Handler, dispatcher: LaneDispatcher, shard: Shard) -> None:
     """Begin to bring the messages of `shard` to `handler`."""
     if shard.consumer is not None:
         lost = partial(dispatcher.lost, shard)

@@ -31,7 +31,7 @@ class _Recent:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ClickVerdict:
     """What the memory says of one click."""
 
     machine: str = ""
@@ -72,7 +72,7 @@ class BurstDetector:
             heads.clear()
         heads[number] = now
 
-    def click(self, message: str, number: int, hit: str, now: float) -> Verdict:
+    def click(self, message: str, number: int, hit: str, now: float) -> ClickVerdict:
         """Remember the click `hit` on link `number`; return what it gives away."""
         recent = self._recent(message, now)
         machine = ""
@@ -87,4 +87,4 @@ class BurstDetector:
             earlier = [(time, place, "") for time, place, _ in earlier]
             hit = ""
         recent.clicks = [*earlier[-_MAX_CLICKS:], (now, number, hit)]
-        return Verdict(machine, amend)
+        return ClickVerdict(machine, amend)

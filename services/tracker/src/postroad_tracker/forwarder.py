@@ -68,7 +68,7 @@ def _event(hit: Hit, machine: str) -> Event:
     return happened(_NAMES[hit.kind], hit.message, hit.time, data, event_id=hit.id)
 
 
-class Forwarder:
+class SpoolForwarder:
     """Empties `spool` with `publish`, which returns when the broker has confirmed the events."""
 
     def __init__(self, spool: Spool, publish: Publish) -> None:

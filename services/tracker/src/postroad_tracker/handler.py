@@ -13,7 +13,7 @@ from postroad_tracker import metrics, pages
 from postroad_tracker.asgi import Receive, Scope, Send
 from postroad_tracker.client_address import ClientAddresses
 from postroad_tracker.image_cache import ImageCache
-from postroad_tracker.pages import Page
+from postroad_tracker.pages import TrackerPage
 from postroad_tracker.recorder import Recorder
 
 _MAX_FORM = 4096
@@ -52,7 +52,7 @@ class Handler:
         await send({"type": "http.response.body", "body": page.body})
         metrics.REQUEST_SECONDS.observe(time.perf_counter() - began)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Page:
+    async def _answer(self, scope: Scope, receive: Receive) -> TrackerPage:
         method: str = scope["method"]
         path: str = scope["path"]
         if path == "/robots.txt":
@@ -76,7 +76,7 @@ class Handler:
             return await self._image(token, scope)
         return _page_for(token)
 
-    async def _image(self, token: LinkToken, scope: Scope) -> Page:
+    async def _image(self, token: LinkToken, scope: Scope) -> TrackerPage:
         known = dict(scope["headers"]).get(b"if-none-match")
         counted = token.kind is LinkKind.HOSTED
         return await self._image_cache.page(token.target or b"", known, counted=counted)
@@ -90,7 +90,7 @@ class Handler:
             metrics.UNRECORDED.inc()
         return kept
 
-    async def _unsubscribe(self, token: LinkToken, scope: Scope, receive: Receive) -> Page:
+    async def _unsubscribe(self, token: LinkToken, scope: Scope, receive: Receive) -> TrackerPage:
         """One-click unsubscription, RFC 8058: a POST that says so; no redirect, no cookies."""
         if scope["method"] != "POST":
             return pages.READ_OR_POST
@@ -125,7 +125,7 @@ def is_safe(token: LinkToken) -> bool:
     return is_web and _CONTROLS.search(target) is None
 
 
-def _page_for(token: LinkToken) -> Page:
+def _page_for(token: LinkToken) -> TrackerPage:
     if token.target is not None:
         return pages.redirect(token.target)
     return pages.ASK_UNSUBSCRIBE if token.kind is LinkKind.UNSUBSCRIBE else pages.PIXEL_PAGE

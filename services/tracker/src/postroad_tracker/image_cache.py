@@ -14,7 +14,7 @@ from postroad_common.errors import StoreAway
 from postroad_common.store.images import HostedImage, Images
 from postroad_common.tasks import BackgroundTasks
 from postroad_tracker import pages
-from postroad_tracker.pages import Page
+from postroad_tracker.pages import TrackerPage
 
 PATIENCE = 2.0  # seconds a reader waits for the store
 LEFT_ALONE = 5.0  # seconds after a failure in which the store is not asked
@@ -37,7 +37,9 @@ class ImageCache:
         self._left_alone_until = 0.0
         self._log = structlog.get_logger("tracker")
 
-    async def page(self, digest: bytes, if_none_match: bytes | None, *, counted: bool) -> Page:
+    async def page(
+        self, digest: bytes, if_none_match: bytes | None, *, counted: bool
+    ) -> TrackerPage:
         """Return the page for the image with this SHA-256.
 
         A `counted` one must be asked for each time it is shown, so that its openings are known,

@@ -64,7 +64,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-class Listener(HttpListener):
+class TrackerListener(HttpListener):
     """Serves `handler` at `host`:`port` from `start` until `stop`.
 
     Raises:

@@ -19,10 +19,10 @@ from postroad_common.tokens import Keyring, LinkSigner
 from postroad_tracker import metrics
 from postroad_tracker.burst_detector import BurstDetector
 from postroad_tracker.client_address import ClientAddresses
-from postroad_tracker.forwarder import Forwarder
+from postroad_tracker.forwarder import SpoolForwarder
 from postroad_tracker.handler import Handler
 from postroad_tracker.image_cache import ImageCache
-from postroad_tracker.listener import Listener
+from postroad_tracker.listener import TrackerListener
 from postroad_tracker.recorder import Recorder
 from postroad_tracker.settings import Settings
 from postroad_tracker.spool import Spool
@@ -48,7 +48,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     metrics.SPOOL_BYTES.set_function(lambda: spool.bytes)
     metrics.SPOOL_LIMIT.set(settings.spool_max_bytes)
     metrics.SPOOL_AGE.set_function(spool.age)
-    forwarder = Forwarder(spool, publish)
+    forwarder = SpoolForwarder(spool, publish)
     handler = Handler(
         LinkSigner(Keyring(settings.secret), settings.tracking_url),
         Recorder(spool, BurstDetector(), forwarder.wake),
@@ -56,7 +56,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         ImageCache(context.database.images),
         urlsplit(settings.tracking_url).path.rstrip("/"),
     )
-    listener = Listener(
+    listener = TrackerListener(
         handler, settings.bind, settings.tracker_port, reuse_port=settings.reuse_port
     )
     await listener.start()

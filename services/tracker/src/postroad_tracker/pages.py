@@ -26,7 +26,7 @@ _FORM = (
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class TrackerPage:
     """A complete answer."""
 
     status: int
@@ -34,17 +34,17 @@ class Page:
     body: bytes
 
 
-def _page(status: int, content_type: bytes, body: bytes, *more: tuple[bytes, bytes]) -> Page:
+def _page(status: int, content_type: bytes, body: bytes, *more: tuple[bytes, bytes]) -> TrackerPage:
     headers = [
         (b"content-type", content_type),
         (b"content-length", b"%d" % len(body)),
         (b"x-content-type-options", b"nosniff"),
         *more,
     ]
-    return Page(status, headers, body)
+    return TrackerPage(status, headers, body)
 
 
-def _html(status: int, title: str, body: str) -> Page:
+def _html(status: int, title: str, body: str) -> TrackerPage:
     policy = b"default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'"
     return _page(
         status,
@@ -57,7 +57,7 @@ def _html(status: int, title: str, body: str) -> Page:
     )
 
 
-def _text(status: int, text: bytes, *more: tuple[bytes, bytes]) -> Page:
+def _text(status: int, text: bytes, *more: tuple[bytes, bytes]) -> TrackerPage:
     return _page(status, b"text/plain; charset=utf-8", text, *more)
 
 
@@ -82,18 +82,18 @@ _ASK_AGAIN = (b"cache-control", b"private, no-cache")
 _SANDBOX = (b"content-security-policy", b"default-src 'none'; sandbox")
 
 
-def image(media_type: bytes, data: bytes, tag: bytes, *, counted: bool) -> Page:
+def image(media_type: bytes, data: bytes, tag: bytes, *, counted: bool) -> TrackerPage:
     """Return an image, to be kept for ever; a `counted` one must be asked for each time."""
     caching = _ASK_AGAIN if counted else _FOR_EVER
     return _page(200, media_type, data, (b"etag", tag), caching, NO_INDEX, _SANDBOX)
 
 
-def not_modified(tag: bytes, *, counted: bool) -> Page:
+def not_modified(tag: bytes, *, counted: bool) -> TrackerPage:
     """Return the answer to a client that has the image already."""
-    return Page(304, [(b"etag", tag), _ASK_AGAIN if counted else _FOR_EVER, NO_INDEX], b"")
+    return TrackerPage(304, [(b"etag", tag), _ASK_AGAIN if counted else _FOR_EVER, NO_INDEX], b"")
 
 
-def redirect(target: bytes) -> Page:
+def redirect(target: bytes) -> TrackerPage:
     """Return a temporary redirection to exactly `target`."""
     headers = [(b"location", target), (b"content-length", b"0"), NO_STORE, NO_INDEX]
-    return Page(302, headers, b"")
+    return TrackerPage(302, headers, b"")

@@ -26,7 +26,7 @@ from postroad_common.schemas.submission import BodyReference, Submission
 from postroad_common.store.archive import Archive as Store
 from postroad_common.store.bodies import Bodies
 from postroad_transformer import metrics
-from postroad_transformer.composing.composer import Composer, Content
+from postroad_transformer.composing.composer import ComposedContent, Composer
 from postroad_transformer.composing.outbound import Group, Stored
 
 BATCH = 2_097_152  # octets, unpacked, after which a batch is full; its last entry may exceed it
@@ -65,7 +65,7 @@ class Entry:
         if stored is not None:
             self._sent_body, self._skip = stored.body, stored.skip
 
-    def add(self, group: Group, content: Content) -> None:
+    def add(self, group: Group, content: ComposedContent) -> None:
         """Add the copy that goes to `group`."""
         fills = sum(map(len, content.fills))
         ids = tuple(recipient.id for recipient in group)
@@ -156,7 +156,7 @@ class _Waiting(NamedTuple):
     done: "asyncio.Future[None]"
 
 
-class Archive:
+class ArchiveWriter:
     """One per process. `days` is how long content is kept; with 0 none is."""
 
     def __init__(self, publisher: Publisher, store: Store, bodies: Bodies, days: float) -> None:

@@ -31,7 +31,7 @@ from postroad_common.store.bodies import Bodies, BodyGone
 from postroad_common.store.suppressions import Addressed, Suppression
 from postroad_common.tasks import BackgroundTasks
 from postroad_transformer import metrics
-from postroad_transformer.archive import Archive, Entry
+from postroad_transformer.archive import ArchiveWriter, Entry
 from postroad_transformer.budget import HeavyError
 from postroad_transformer.composing.composer import Composer
 from postroad_transformer.composing.outbound import wants_bounce_address
@@ -40,7 +40,7 @@ from postroad_transformer.lookups import Pair
 from postroad_transformer.lookups.images import ImageStore
 from postroad_transformer.lookups.signing_keys import SigningKeys
 from postroad_transformer.lookups.suppressions import SuppressionCheck
-from postroad_transformer.publishing import Policy, Publications, run_all
+from postroad_transformer.publishing import Publications, PublishingPolicy, run_all
 from postroad_transformer.reading.sender import list_of, peek_sender_domain
 from postroad_transformer.refusals import refused
 from postroad_transformer.signing.keys import SigningKey
@@ -78,14 +78,14 @@ class Dependencies:
     keys: SigningKeys
     suppressions: SuppressionCheck
     images: ImageStore
-    archive: Archive
+    archive: ArchiveWriter
     workers: WorkerPool
 
 
 class Transformer:
     """The handler of `transformer.accepted`."""
 
-    def __init__(self, dependencies: Dependencies, policy: Policy) -> None:
+    def __init__(self, dependencies: Dependencies, policy: PublishingPolicy) -> None:
         self._needs = dependencies
         self._policy = policy
         self._templates = TemplateMaker(policy.rules, dependencies.images, dependencies.workers)

@@ -5,7 +5,7 @@ from postroad_common.broker.topology import ACCEPTED
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokens import Keyring, LinkSigner
-from postroad_transformer.archive import Archive
+from postroad_transformer.archive import ArchiveWriter
 from postroad_transformer.composing.headers import HeaderRules
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.handler import Dependencies, Transformer
@@ -13,12 +13,12 @@ from postroad_transformer.lookups.images import ImageStore
 from postroad_transformer.lookups.signing_keys import SigningKeys
 from postroad_transformer.lookups.snapshot import SuppressionSnapshot
 from postroad_transformer.lookups.suppressions import SuppressionCheck
-from postroad_transformer.publishing import Policy
+from postroad_transformer.publishing import PublishingPolicy
 from postroad_transformer.settings import Settings
 from postroad_transformer.workers.pool import WorkerPool
 
 
-def make_policy(settings: Settings) -> Policy:
+def make_policy(settings: Settings) -> PublishingPolicy:
     """Return what the settings say about the mail."""
     keyring = Keyring(settings.secret)
     header = HeaderRules(
@@ -27,7 +27,7 @@ def make_policy(settings: Settings) -> Policy:
         feedback_key=keyring.mac("feedback-id", b"", 32),
         unsubscribe_url=settings.tracking_url if settings.list_unsubscribe else None,
     )
-    return Policy(
+    return PublishingPolicy(
         rules=Rules(header, settings.tracking_url, settings.css_engine),
         links=LinkSigner(keyring, settings.tracking_url),
         bounces=BounceAddresses(keyring, settings.bounce_domain),
@@ -38,7 +38,7 @@ def make_policy(settings: Settings) -> Policy:
 async def build(context: ServiceContext[Settings]) -> None:
     """Put the service together and start it."""
     database = context.database
-    archive = Archive(
+    archive = ArchiveWriter(
         context.publisher, database.archive, database.bodies, context.settings.archive_days
     )
     workers = WorkerPool()

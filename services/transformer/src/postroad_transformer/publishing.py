@@ -16,8 +16,8 @@ from postroad_common.mail.verp import BounceAddresses
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.bodies import Bodies
 from postroad_common.tokens import LinkSigner
-from postroad_transformer.archive import Archive, Entry
-from postroad_transformer.composing.composer import Composer, Content
+from postroad_transformer.archive import ArchiveWriter, Entry
+from postroad_transformer.composing.composer import ComposedContent, Composer
 from postroad_transformer.composing.outbound import Envelopes, Group, Stored, groups
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.fairness import FairTurns
@@ -30,7 +30,7 @@ MAX_REMEMBERED = 1_000  # submissions in part published
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class PublishingPolicy:
     """What the handler decides by; `inline_body_max` is in octets."""
 
     rules: Rules
@@ -52,7 +52,7 @@ class Publications:
     """Publishes the messages of submissions and knows which are in part published."""
 
     def __init__(
-        self, publisher: Publisher, bodies: Bodies, archive: Archive, policy: Policy
+        self, publisher: Publisher, bodies: Bodies, archive: ArchiveWriter, policy: PublishingPolicy
     ) -> None:
         self._publisher = publisher
         self._bodies = bodies
@@ -154,7 +154,7 @@ class Publications:
         return Stored(reference, 0)
 
 
-_Made = tuple[Group, Content, tuple[str, bytes]]
+_Made = tuple[Group, ComposedContent, tuple[str, bytes]]
 
 
 def _make(group: Group, composer: Composer, envelopes: Envelopes) -> _Made:

@@ -57,7 +57,7 @@ your parcel is on its way. It left our house at 7:12 and should be with you tomo
 
 
 @dataclass(frozen=True)
-class Mail:
+class DemoMail:
     """A mail to send, with the URLs that are to be tracked and those that are to stay."""
 
     envelope: str
@@ -74,7 +74,7 @@ def nobody() -> str:
     return f"gone-{secrets.token_hex(3)}@example.test"
 
 
-def parcel_mail(recipient: str, subject: str) -> Mail:
+def parcel_mail(recipient: str, subject: str) -> DemoMail:
     """Return the HTML mail of the demo for one recipient, 7-bit clean, CRLF line ends."""
     message = EmailMessage()
     message["From"] = f"The Shop <{SENDER}>"
@@ -85,4 +85,4 @@ def parcel_mail(recipient: str, subject: str) -> Mail:
     message.set_content(_TEXT, cte="quoted-printable")
     message.add_alternative(_HTML, subtype="html", cte="quoted-printable")
     raw = message.as_bytes(policy=message.policy.clone(linesep="\r\n"))
-    return Mail(envelope=SENDER, recipient=recipient, subject=subject, raw=raw)
+    return DemoMail(envelope=SENDER, recipient=recipient, subject=subject, raw=raw)

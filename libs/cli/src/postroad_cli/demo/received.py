@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
 from postroad_cli.demo.failure import DemoFailedError
-from postroad_cli.demo.mails import Mail
+from postroad_cli.demo.mails import DemoMail
 
 _LOG = "transformer"
 
@@ -43,7 +43,7 @@ class _Page(HTMLParser):
             self.heading_style = values.get("style", "")
 
 
-def compare(mail: Mail, raw: bytes, envelope: str, tracker: str) -> Changes:
+def compare(mail: DemoMail, raw: bytes, envelope: str, tracker: str) -> Changes:
     """Return what was changed on the way.
 
     Args:

@@ -9,7 +9,7 @@ import smtplib
 from email.utils import formatdate, make_msgid
 
 from postroad_cli.demo.failure import DemoFailedError
-from postroad_stack.document import Listener
+from postroad_stack.document import ListenerInfo
 
 _TIMEOUT = 60.0
 _OK = 250
@@ -18,7 +18,7 @@ STATUS = "5.1.1"
 DIAGNOSTIC = "550 5.1.1 No such user here"
 
 
-def send_bounce(listener: Listener, envelope: str, failed: str, original: bytes) -> str:
+def send_bounce(listener: ListenerInfo, envelope: str, failed: str, original: bytes) -> str:
     """Return a mail to the address it came from; return the listener's reply.
 
     Args:

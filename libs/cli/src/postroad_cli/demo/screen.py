@@ -13,7 +13,7 @@ _NAME_WIDTH = 12
 _TIME_WIDTH = 9
 
 
-class Step:
+class DemoStep:
     """One step while it is being done; collects the facts to show under its tick."""
 
     def __init__(self) -> None:
@@ -53,12 +53,12 @@ class Screen:
         self._line(Text.assemble((f"  {name:<20}", "dim"), value))
 
     @contextlib.contextmanager
-    def step(self, name: str, doing: str) -> Iterator[Step]:
+    def step(self, name: str, doing: str) -> Iterator[DemoStep]:
         """Do one step: a spinner meanwhile, then a tick with its facts, or a cross.
 
         The time shown is the step's `elapsed` (seconds) where it was set, else how long it took.
         """
-        step = Step()
+        step = DemoStep()
         began = time.monotonic()
         spinning = self._console.status(Text(f"{name}: {doing}"), spinner="dots")
         with spinning if self._console.is_terminal else contextlib.nullcontext():

@@ -7,7 +7,7 @@ from postroad_cli.demo import mails, reader, returned
 from postroad_cli.demo.failure import DemoFailedError
 from postroad_cli.demo.received import Changes, compare
 from postroad_cli.demo.screen import Screen
-from postroad_cli.demo.submission import Accepted, submit
+from postroad_cli.demo.submission import SubmissionReply, submit
 from postroad_sink.client import SinkClient, SinkMessage
 from postroad_stack.document import StackDocument
 from postroad_stack.rest import Json, RestClient
@@ -21,8 +21,8 @@ _POLL = 0.05
 class _Sent:
     """A mail of the demo after it arrived: what was said, and the copy in the sink."""
 
-    mail: mails.Mail
-    accepted: Accepted
+    mail: mails.DemoMail
+    accepted: SubmissionReply
     row: SinkMessage
     raw: bytes
 
@@ -97,7 +97,7 @@ class Demo:
             step.fact(f"the report went on to {mail.envelope}, status {returned.STATUS} in it")
         return message
 
-    def _send(self, mail: mails.Mail, *, show_changes: bool) -> _Sent:
+    def _send(self, mail: mails.DemoMail, *, show_changes: bool) -> _Sent:
         before = self._sink.last_number()
         with self._screen.step("accepted", "SMTP submission with STARTTLS and AUTH") as step:
             accepted = submit(self._document, mail)

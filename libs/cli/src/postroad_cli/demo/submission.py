@@ -5,7 +5,7 @@ import ssl
 from dataclasses import dataclass
 
 from postroad_cli.demo.failure import DemoFailedError
-from postroad_cli.demo.mails import Mail
+from postroad_cli.demo.mails import DemoMail
 from postroad_stack.document import StackDocument
 
 _TIMEOUT = 60.0
@@ -13,7 +13,7 @@ _OK = 250
 
 
 @dataclass(frozen=True)
-class Accepted:
+class SubmissionReply:
     """The reply to the final dot, the message id in it, and how the session was protected."""
 
     reply: str
@@ -21,7 +21,7 @@ class Accepted:
     tls: str
 
 
-def submit(document: StackDocument, mail: Mail) -> Accepted:
+def submit(document: StackDocument, mail: DemoMail) -> SubmissionReply:
     """Send one mail through the submission listener of a stack.
 
     Raises:
@@ -43,7 +43,7 @@ def submit(document: StackDocument, mail: Mail) -> Accepted:
     except (OSError, smtplib.SMTPException) as error:
         raise DemoFailedError(f"SMTP submission failed: {error}", "ingress-smtp") from None
     reply = f"{code} {text.decode(errors='replace')}"
-    return Accepted(reply=reply, message=reply.rsplit(maxsplit=1)[-1], tls=tls or "no TLS")
+    return SubmissionReply(reply=reply, message=reply.rsplit(maxsplit=1)[-1], tls=tls or "no TLS")
 
 
 def _expect(answer: tuple[int, bytes], what: str) -> None:

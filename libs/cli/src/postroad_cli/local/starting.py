@@ -10,7 +10,7 @@ from postroad_cli.terminal import echo, error_console
 from postroad_stack import launching
 from postroad_stack.document import StackDocument
 from postroad_stack.errors import StackError
-from postroad_stack.plan import EVERYTHING, Plan
+from postroad_stack.plan import EVERYTHING, StackPlan
 from postroad_stack.servers.choose import (
     Preference,
     check_cluster,
@@ -60,7 +60,7 @@ def bring_up(
             )
             nodes = continued_nodes(state, nodes)
             check_cluster(nodes, broker, database)
-            plan = Plan(
+            plan = StackPlan(
                 rabbitmq=broker,
                 mongod=database,
                 environment=environment,

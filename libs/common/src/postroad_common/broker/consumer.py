@@ -20,7 +20,7 @@ from postroad_common.broker.inbox import Inbox
 from postroad_common.broker.link import BrokerLink
 from postroad_common.broker.publisher import Publisher
 from postroad_common.broker.requeued import note_requeued
-from postroad_common.broker.suspects import Marks, Suspects
+from postroad_common.broker.suspects import MarkStore, Suspects
 from postroad_common.broker.topology import QUEUES, Queue
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.metrics import CONSUMED, DEAD_LETTERED, ENDINGS, QUEUE_AGE
@@ -55,7 +55,7 @@ class Consumer:
         parallel: int = 2,
         ends_later: bool = False,
         linger: float = 0.0,
-        marks: Marks | None = None,
+        marks: MarkStore | None = None,
     ) -> None:
         self._link = link
         self._publisher = publisher

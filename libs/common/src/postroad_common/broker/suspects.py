@@ -29,7 +29,7 @@ MARKS_ALLOWED = 2
 _log = structlog.get_logger("consumer")
 
 
-class Marks(Protocol):
+class MarkStore(Protocol):
     """What is needed of `store.marks`."""
 
     def begin(self, key: str) -> Awaitable[int]:
@@ -42,7 +42,7 @@ class Marks(Protocol):
 class Suspects:
     """One per consumer: at most one suspect is handled at a time."""
 
-    def __init__(self, queue: str, inbox: Inbox, marks: Marks) -> None:
+    def __init__(self, queue: str, inbox: Inbox, marks: MarkStore) -> None:
         self._queue = queue
         self._inbox = inbox
         self._marks = marks

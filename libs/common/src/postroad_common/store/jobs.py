@@ -47,7 +47,7 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class BulkJob:
     """An order. Times are Unix seconds; `position` is the id of the last message of it done."""
 
     id: str
@@ -113,13 +113,13 @@ class Jobs:
         return await insert_new(self._audited, document)
 
     @guarded
-    async def find(self, account: str, job_id: str) -> Job | None:
+    async def find(self, account: str, job_id: str) -> BulkJob | None:
         """Return a job of the account."""
         found = await self._jobs.find_one({"_id": job_id, "account": account})
         return None if found is None else _read(found)
 
     @guarded
-    async def list(self, account: str, limit: int = 50) -> list[Job]:
+    async def list(self, account: str, limit: int = 50) -> list[BulkJob]:
         """Return the jobs of the account, the latest first."""
         cursor = self._jobs.find({"account": account}).sort("_id", -1).limit(limit)
         return [_read(found) async for found in cursor]
@@ -139,7 +139,7 @@ class Jobs:
         return result.matched_count == 1
 
     @guarded
-    async def take(self, now: float, lease_seconds: float) -> Job | None:
+    async def take(self, now: float, lease_seconds: float) -> BulkJob | None:
         """Lease the job that has waited longest of those nobody works on."""
         found = await self._jobs.find_one_and_update(
             {"finished": None, "lease": {"$lte": now}},
@@ -150,7 +150,7 @@ class Jobs:
         return None if found is None else _read(found)
 
     @guarded
-    async def begin(self, job: Job, messages: Iterable[str], now: float) -> Sequence[Marker]:
+    async def begin(self, job: BulkJob, messages: Iterable[str], now: float) -> Sequence[Marker]:
         """Mark messages, in their order; those marked before are returned as they were."""
         wanted = list(messages)
         documents: list[Document] = [
@@ -178,7 +178,7 @@ class Jobs:
         return [_read_marker(document) for document in documents]
 
     @guarded
-    async def end(self, job: Job, marker: Marker) -> None:
+    async def end(self, job: BulkJob, marker: Marker) -> None:
         """Write down how it ended with a message."""
         await self._markers.update_one(
             {"_id": f"{job.id}/{marker.message}"},
@@ -186,7 +186,7 @@ class Jobs:
         )
 
     @guarded
-    async def progress(self, job: Job, markers: Iterable[Marker], *, lease: float) -> None:
+    async def progress(self, job: BulkJob, markers: Iterable[Marker], *, lease: float) -> None:
         """Count a page whose messages have all ended, once; nobody goes on before `lease`."""
         page = list(markers)
         changes: dict[str, int] = {}
@@ -204,14 +204,14 @@ class Jobs:
         await self._jobs.update_one({"_id": job.id, "position": job.position}, update)
 
     @guarded
-    async def wait(self, job: Job, note: str, *, until: float) -> None:
+    async def wait(self, job: BulkJob, note: str, *, until: float) -> None:
         """Let nobody go on before `until`, and say why."""
         await self._jobs.update_one(
             {"_id": job.id, "stopped": False}, {"$set": {"lease": until, "note": note}}
         )
 
     @guarded
-    async def finish(self, job: Job, now: float, note: str = "") -> None:
+    async def finish(self, job: BulkJob, now: float, note: str = "") -> None:
         """There is nothing more to do."""
         found = await self._jobs.find_one({"_id": job.id}, {"counts": 1})
         ended: Document = {"finished": now, "note": note, "result": (found or {}).get("counts")}
@@ -219,7 +219,7 @@ class Jobs:
 
     @guarded
     async def markers(
-        self, job: Job, ending: Ending, *, before: str = "", limit: int = 50
+        self, job: BulkJob, ending: Ending, *, before: str = "", limit: int = 50
     ) -> Sequence[Marker]:
         """Return messages of the job that ended so, the newest first, those before an id."""
         query: Document = {"job": job.id, "ending": ending}
@@ -254,12 +254,12 @@ def _read_marker(found: Document) -> Marker:
     )
 
 
-def _read(found: Document) -> Job:
+def _read(found: Document) -> BulkJob:
     reasons = []
     for name, value in found["reasons"].items():
         ending, _, code = name.partition("_")
         reasons.append(Reason(ending, code, value["text"], value["number"]))
-    return Job(
+    return BulkJob(
         id=found["_id"],
         account=found["account"],
         actor=Actor(**found["actor"]),

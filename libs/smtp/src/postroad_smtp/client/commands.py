@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from postroad_common.mail import xtext
 from postroad_common.mail.parameters import OriginalRecipient
 from postroad_common.mail.reply import Reply
-from postroad_smtp.client.session import Capabilities, Session
+from postroad_smtp.client.session import Capabilities, ClientSession
 
 _UNFIT = re.compile(r"[\x00-\x20\x7f<>]")
 _UNFIT_QUOTED = re.compile(r"[\x00-\x1f\x7f]")  # a quoted local part may have spaces and brackets
@@ -40,7 +40,7 @@ class Envelope:
     requiretls: bool = False
 
 
-def refusal(envelope: Envelope, session: Session) -> Reply | None:
+def refusal(envelope: Envelope, session: ClientSession) -> Reply | None:
     """Why this server cannot take the message, or None."""
     offered = session.capabilities
     if offered.size and envelope.size > offered.size:

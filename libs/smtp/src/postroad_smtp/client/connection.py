@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from postroad_common.mail.reply import Reply
-from postroad_smtp.client.replies import FloodError, ReplyReader
+from postroad_smtp.client.replies import ReplyFloodError, ReplyReader
 
 
 class ConnectionFault(Exception):  # noqa: N818 - what happened, not whose error it is
@@ -207,7 +207,7 @@ class Connection(asyncio.Protocol):
         try:
             for reply in self._reader.feed(data):
                 self._take(reply)
-        except FloodError:
+        except ReplyFloodError:
             self._fail(Garbled("octets without end instead of a reply"))
 
     def eof_received(self) -> bool:

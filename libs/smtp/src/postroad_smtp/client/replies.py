@@ -23,7 +23,7 @@ _CODED = re.compile(rb"[\x00\t ]*([2-5][0-9]{2})(?![0-9])(.*)", re.DOTALL)
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
 
 
-class FloodError(Exception):
+class ReplyFloodError(Exception):
     """Far more octets than a reply has, and no end of it."""
 
 
@@ -74,7 +74,7 @@ class ReplyReader:
             self._taken += len(rest)
             self._partial = (self._partial + rest)[: MAX_LINE + 1]
         if self._taken > MAX_FLOOD:
-            raise FloodError
+            raise ReplyFloodError
         return replies
 
     def finish(self) -> Reply | None:

@@ -90,7 +90,7 @@ class TlsFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class SmarthostLogin:
     """Credentials of a smart host."""
 
     username: str
@@ -102,7 +102,7 @@ Check = Callable[[ssl.SSLObject], TlsEvidence]
 
 
 @dataclass(slots=True)
-class Session:
+class ClientSession:
     """An open conversation. Read-only for all but `transaction`.
 
     `policy` is the verdict on what the message it carries now demands (`judged`), out of `verdicts`
@@ -158,11 +158,11 @@ async def open_session(
     hostname: str,
     tls: TlsWish,
     context: ssl.SSLContext | None,
-    login: Login | None,
+    login: SmarthostLogin | None,
     timeouts: Timeouts,
     pipelining: bool = True,
     check: Check | None = None,
-) -> Session:
+) -> ClientSession:
     """Greet the server at the other end of `connection` and get ready to send.
 
     `host` is the name the server is known by, `hostname` ours. `context` is used if TLS is,
@@ -179,7 +179,7 @@ async def open_session(
             error.said = opening.told(error)
         connection.abort()
         raise
-    return Session(
+    return ClientSession(
         connection=connection,
         host=host,
         address=opening.address,
@@ -231,7 +231,7 @@ class _Opening:
         return "\n".join(lines)
 
     async def open(
-        self, tls: TlsWish, context: ssl.SSLContext | None, login: Login | None
+        self, tls: TlsWish, context: ssl.SSLContext | None, login: SmarthostLogin | None
     ) -> tuple[Capabilities, TlsFacts | None]:
         capabilities = await self.greet()
         facts = None
@@ -295,7 +295,7 @@ class _Opening:
         self._said.append(f"# {facts}")
         return facts
 
-    async def log_in(self, login: Login, capabilities: Capabilities) -> None:
+    async def log_in(self, login: SmarthostLogin, capabilities: Capabilities) -> None:
         if "PLAIN" in capabilities.auth:
             token = f"\0{login.username}\0{login.password}"
             line = f"AUTH PLAIN {_base64(token)}\r\n"

@@ -15,7 +15,7 @@ from postroad_smtp.client.commands import Envelope, is_sendable, mail_line, rcpt
 from postroad_smtp.client.connection import ConnectionFault, Garbled
 from postroad_smtp.client.conversation import Conversation
 from postroad_smtp.client.dotstuff import Stuffer, stuff
-from postroad_smtp.client.session import Session, fault_of
+from postroad_smtp.client.session import ClientSession, fault_of
 from postroad_smtp.client.stage import Fault, Stage
 
 _CLOSING = 421
@@ -24,7 +24,7 @@ _BAD_ADDRESS = Reply(553, "5.1.3", "the recipient address is not valid")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RecipientResult:
     """What came of one recipient: the `reply` that decided it, or the `fault` instead of one.
 
     `local`: the reply is our own, not the server's.
@@ -45,7 +45,7 @@ class Answer:
 Body = Sequence[bytes | memoryview]
 
 
-async def transact(session: Session, envelope: Envelope, body: Body) -> list[Answer]:
+async def transact(session: ClientSession, envelope: Envelope, body: Body) -> list[RecipientResult]:
     """Send the message in the pieces of `body`; one answer for each recipient, in order.
 
     Never raises for what the server or the network does. Afterwards `session.usable` says whether
@@ -55,7 +55,7 @@ async def transact(session: Session, envelope: Envelope, body: Body) -> list[Ans
     if refused is not None:
         everybody = list(range(len(envelope.recipients)))
         session.conversation = Conversation(everybody, end=str(refused))
-        return [Answer(Stage.MAIL, refused, local=True)] * len(envelope.recipients)
+        return [RecipientResult(Stage.MAIL, refused, local=True)] * len(envelope.recipients)
     transaction = _Transaction(session, envelope, body)
     try:
         await transaction.run()
@@ -78,15 +78,17 @@ def _is_go_ahead(reply: Reply) -> bool:
 class _Transaction:
     """The state of one message on its way."""
 
-    def __init__(self, session: Session, envelope: Envelope, body: Body) -> None:
+    def __init__(self, session: ClientSession, envelope: Envelope, body: Body) -> None:
         self._session = session
         self._connection = session.connection
         self._envelope = envelope
         self._body = body
         self._stage = Stage.MAIL
         self._ends = asyncio.get_running_loop().time() + session.timeouts.transaction
-        self.answers: list[Answer | None] = [
-            None if is_sendable(recipient.address) else Answer(Stage.RCPT, _BAD_ADDRESS, local=True)
+        self.answers: list[RecipientResult | None] = [
+            None
+            if is_sendable(recipient.address)
+            else RecipientResult(Stage.RCPT, _BAD_ADDRESS, local=True)
             for recipient in envelope.recipients
         ]
         self._said = session.conversation = Conversation([])
@@ -113,9 +115,11 @@ class _Transaction:
         self._said.end = str(error)
         last = next((reply for reply in reversed(said) if reply and not reply.is_positive), None)
         if last is not None and (last is self._connection.unasked or last.code == _CLOSING):
-            self._answer_rest(Answer(self._stage, last))
+            self._answer_rest(RecipientResult(self._stage, last))
         else:
-            self._answer_rest(Answer(self._stage, fault=fault_of(error), detail=str(error)))
+            self._answer_rest(
+                RecipientResult(self._stage, fault=fault_of(error), detail=str(error))
+            )
 
     # -- commands
 
@@ -138,16 +142,16 @@ class _Transaction:
             if not replies[0].is_positive:
                 # it cannot even forget the last message; nothing behind it can be trusted
                 session.closing = True
-                self._answer_rest(Answer(Stage.MAIL, replies[0]))
+                self._answer_rest(RecipientResult(Stage.MAIL, replies[0]))
                 return False
             replies = replies[1:]
         mail, data = replies[0], replies[-1]
         if mail.is_positive:
             self._take_recipients(pending, replies[1:-1])
         else:
-            self._answer_rest(Answer(Stage.MAIL, mail))
+            self._answer_rest(RecipientResult(Stage.MAIL, mail))
         if not _is_go_ahead(data):
-            self._answer_rest(Answer(Stage.DATA, data))
+            self._answer_rest(RecipientResult(Stage.DATA, data))
             session.needs_reset = True
             return False
         if any(answer is None for answer in self.answers):
@@ -166,11 +170,11 @@ class _Transaction:
             (reply,) = await self._exchange(b"RSET\r\n")
             if not reply.is_positive:
                 session.closing = True
-                self._answer_rest(Answer(Stage.MAIL, reply))
+                self._answer_rest(RecipientResult(Stage.MAIL, reply))
                 return False
         (mail,) = await self._exchange(mail_line(envelope, offered))
         if not mail.is_positive:
-            self._answer_rest(Answer(Stage.MAIL, mail))
+            self._answer_rest(RecipientResult(Stage.MAIL, mail))
             return False
         session.needs_reset = True
         self._stage = Stage.RCPT
@@ -184,7 +188,7 @@ class _Transaction:
         self._stage = Stage.DATA
         (data,) = await self._exchange(b"DATA\r\n")
         if not _is_go_ahead(data):
-            self._answer_rest(Answer(Stage.DATA, data))
+            self._answer_rest(RecipientResult(Stage.DATA, data))
             return False
         session.needs_reset = False
         return True
@@ -219,7 +223,7 @@ class _Transaction:
         self._said.replies.append(reply)
         if reply.code == _CLOSING:
             self._session.closing = True
-        self._answer_rest(Answer(Stage.DOT, reply))
+        self._answer_rest(RecipientResult(Stage.DOT, reply))
 
     # -- replies
 
@@ -249,9 +253,9 @@ class _Transaction:
     def _take_recipients(self, pending: list[int], replies: Sequence[Reply]) -> None:
         for number, reply in zip(pending, replies, strict=True):
             if not reply.is_positive:
-                self.answers[number] = Answer(Stage.RCPT, reply)
+                self.answers[number] = RecipientResult(Stage.RCPT, reply)
 
-    def _answer_rest(self, answer: Answer) -> None:
+    def _answer_rest(self, answer: RecipientResult) -> None:
         for number, known in enumerate(self.answers):
             if known is None:
                 self.answers[number] = answer

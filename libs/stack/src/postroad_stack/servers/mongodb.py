@@ -14,7 +14,7 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from postroad_stack.errors import NotReadyError
-from postroad_stack.plan import ServerChoice, Source
+from postroad_stack.plan import ServerChoice, ServerSource
 from postroad_stack.ports import PortBook
 from postroad_stack.processes.program import Program
 from postroad_stack.secrets import Secrets
@@ -59,7 +59,7 @@ def programs(
     nodes: int = 1,
 ) -> list[Program]:
     """Return the members of the set; nothing when the database was given by URL."""
-    if choice.source is Source.GIVEN:
+    if choice.source is ServerSource.GIVEN:
         return []
     members = _ports(ports, nodes)
     found = []
@@ -70,7 +70,7 @@ def programs(
         data.mkdir(exist_ok=True, mode=0o700)
         key = folder / "key"
         write_atomically(key, secrets.database_key)
-        image = choice.where if choice.source is Source.DOCKER else None
+        image = choice.where if choice.source is ServerSource.DOCKER else None
         env = {name: inherited[name] for name in ("PATH", "LANG", "LC_ALL") if name in inherited}
         env["HOME"] = str(folder)
         if choice.library_path is not None:

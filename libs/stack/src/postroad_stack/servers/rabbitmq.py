@@ -13,7 +13,7 @@ import aio_pika
 from aio_pika.exceptions import AMQPException
 
 from postroad_stack.errors import NotReadyError
-from postroad_stack.plan import ServerChoice, Source
+from postroad_stack.plan import ServerChoice, ServerSource
 from postroad_stack.ports import PortBook
 from postroad_stack.processes.program import Program
 from postroad_stack.processes.readiness import accepts
@@ -71,9 +71,9 @@ def programs(
     nodes: int = 1,
 ) -> list[Program]:
     """Return the nodes of the broker and their name daemon; nothing when it was given by URL."""
-    if choice.source is Source.GIVEN:
+    if choice.source is ServerSource.GIVEN:
         return []
-    image = choice.where if choice.source is Source.DOCKER else None
+    image = choice.where if choice.source is ServerSource.DOCKER else None
     found = []
     if image is None:
         found.append(

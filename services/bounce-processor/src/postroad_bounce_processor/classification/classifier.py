@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 
-from postroad_bounce_processor.classification.phrases import Text, normalise, split
-from postroad_bounce_processor.classification.rule import STRONG, Rule, read_rule
+from postroad_bounce_processor.classification.phrases import NormalisedText, normalise, split
+from postroad_bounce_processor.classification.rule import STRONG, ClassificationRule, read_rule
 from postroad_common.mail.classification import Classification
 
 REMEMBERED = 500
@@ -27,7 +27,7 @@ _RULES = "postroad_bounce_processor.classification"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ClassVerdict:
     """The class of one failure, and what it rests on."""
 
     classification: Classification
@@ -41,7 +41,7 @@ class Verdict:
 class Classifier:
     """Applies the rules; built once, immutable, cheap to share."""
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    def __init__(self, rules: Iterable[ClassificationRule]) -> None:
         self._rules = tuple(rules)
         self._always: list[int] = []
         self._by_word: dict[str, list[int]] = {}
@@ -51,7 +51,7 @@ class Classifier:
         # In a storm one server says the same thing thousands of times.
         self._known = lru_cache(REMEMBERED)(self._judge)
 
-    def classify(self, code: int | None, enhanced: str, text: str, stage: str = "") -> Verdict:
+    def classify(self, code: int | None, enhanced: str, text: str, stage: str = "") -> ClassVerdict:
         """Return the class of the failure; `undetermined` if no rule fits.
 
         Args:
@@ -64,7 +64,7 @@ class Classifier:
             code = {"5": 550, "4": 450}.get(enhanced[0])
         return self._known(code, enhanced, stage, normalise(text))
 
-    def _index(self, number: int, rule: Rule) -> None:
+    def _index(self, number: int, rule: ClassificationRule) -> None:
         triggers = rule.words.triggers if rule.words else None
         if triggers is None:
             self._always.append(number)
@@ -75,7 +75,7 @@ class Classifier:
         for piece in pieces:
             self._by_piece.setdefault(piece, []).append(number)
 
-    def _candidates(self, text: Text) -> Iterator[Rule]:
+    def _candidates(self, text: NormalisedText) -> Iterator[ClassificationRule]:
         """Yield in order the rules whose words may be in the text: a few of very many."""
         numbers = set(self._always)
         for word in self._by_word.keys() & text.words:
@@ -85,15 +85,15 @@ class Classifier:
                 numbers.update(found)
         return (self._rules[number] for number in sorted(numbers))
 
-    def _judge(self, code: int | None, enhanced: str, stage: str, normal: str) -> Verdict:
+    def _judge(self, code: int | None, enhanced: str, stage: str, normal: str) -> ClassVerdict:
         text = split(normal)
         for rule in self._candidates(text):
             if rule.fits(code, enhanced, stage, text):
                 hard = rule.hard and _is_final(code, enhanced)
                 if hard and rule.classification is Classification.NO_SUCH_USER:
                     hard = not _is_contested(enhanced, stage, normal)
-                return Verdict(rule.classification, hard, rule.weight)
-        return Verdict(Classification.UNDETERMINED, hard=False)
+                return ClassVerdict(rule.classification, hard, rule.weight)
+        return ClassVerdict(Classification.UNDETERMINED, hard=False)
 
 
 def _is_final(code: int | None, enhanced: str) -> bool:
@@ -126,7 +126,7 @@ def built_in() -> Classifier:
     Raises:
         RuleError: a rule file is broken.
     """
-    rules: list[Rule] = []
+    rules: list[ClassificationRule] = []
     for file in sorted((files(_RULES) / "rules").iterdir(), key=lambda entry: entry.name):
         if file.name[:1].isdigit():
             document = tomllib.loads(file.read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ class PhraseError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class NormalisedText:
     """A normalised text and the set of its words."""
 
     text: str
@@ -59,7 +59,7 @@ class Phrases:
     def __bool__(self) -> bool:
         return bool(self._words or self._wordless or self._patterns)
 
-    def found_in(self, text: Text) -> bool:
+    def found_in(self, text: NormalisedText) -> bool:
         """Tell whether any of them is in ``text``."""
         if not self._words.isdisjoint(text.words):
             for word in self._words & text.words:
@@ -72,9 +72,9 @@ class Phrases:
         return any(pattern.search(text.text) for pattern in self._patterns)
 
 
-def split(normal: str) -> Text:
+def split(normal: str) -> NormalisedText:
     """Return a normalised text with its words."""
-    return Text(normal, frozenset(_WORD.findall(normal)))
+    return NormalisedText(normal, frozenset(_WORD.findall(normal)))
 
 
 def normalise(text: str) -> str:

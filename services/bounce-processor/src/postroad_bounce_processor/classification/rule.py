@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from postroad_bounce_processor.classification.phrases import PhraseError, Phrases, Text
+from postroad_bounce_processor.classification.phrases import NormalisedText, PhraseError, Phrases
 from postroad_common.mail.classification import Classification
 
 _KEYS = frozenset(
@@ -34,7 +34,7 @@ class RuleError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ClassificationRule:
     """The class that a failure has if all conditions hold."""
 
     classification: Classification
@@ -47,7 +47,7 @@ class Rule:
     stages: frozenset[str]
     unless: Phrases
 
-    def fits(self, code: int | None, enhanced: str, stage: str, text: Text) -> bool:
+    def fits(self, code: int | None, enhanced: str, stage: str, text: NormalisedText) -> bool:
         """Tell whether all conditions hold."""
         if self.stages and stage not in self.stages:
             return False
@@ -60,7 +60,7 @@ class Rule:
         return not self.unless.found_in(text)
 
 
-def read_rule(origin: str, entry: Mapping[str, Any], weight: int = STRONG) -> Rule:
+def read_rule(origin: str, entry: Mapping[str, Any], weight: int = STRONG) -> ClassificationRule:
     """Return the rule of one TOML table; `weight` is that of its file.
 
     Raises:
@@ -88,4 +88,4 @@ def read_rule(origin: str, entry: Mapping[str, Any], weight: int = STRONG) -> Ru
     hard = classification.hard and bool(entry.get("hard", True))
     if entry.get("general", False):
         weight = min(weight, GENERAL)
-    return Rule(classification, hard, weight, words, codes, enhanced, stages, unless)
+    return ClassificationRule(classification, hard, weight, words, codes, enhanced, stages, unless)

@@ -10,8 +10,12 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from postroad_bounce_processor import metrics
-from postroad_bounce_processor.classification.classifier import Classifier, Verdict, explanations
-from postroad_bounce_processor.effects import Committer, Effects, SoftBounce
+from postroad_bounce_processor.classification.classifier import (
+    Classifier,
+    ClassVerdict,
+    explanations,
+)
+from postroad_bounce_processor.effects import EffectCommitter, Effects, SoftBounce
 from postroad_bounce_processor.reporting.dsn import Notification, write
 from postroad_bounce_processor.reporting.notify import can_be_told, wants_report
 from postroad_bounce_processor.reporting.pace import Pace
@@ -54,7 +58,7 @@ class FailuresHandler:
     def __init__(
         self,
         database: Database,
-        committer: Committer,
+        committer: EffectCommitter,
         classifier: Classifier,
         *,
         hostname: str,
@@ -97,7 +101,7 @@ class FailuresHandler:
         for delivery in done:
             delivery.ack()
 
-    def _suppress(self, failure: DeliveryFailure, verdict: Verdict, effects: Effects) -> None:
+    def _suppress(self, failure: DeliveryFailure, verdict: ClassVerdict, effects: Effects) -> None:
         message = failure.outbound
         reason = f"{verdict.classification}: {failure.reply}"
         for recipient in message.recipients:
@@ -121,7 +125,7 @@ class FailuresHandler:
                 )
 
     async def _notify(
-        self, failure: DeliveryFailure, quoted: bytes, verdict: Verdict, effects: Effects
+        self, failure: DeliveryFailure, quoted: bytes, verdict: ClassVerdict, effects: Effects
     ) -> None:
         message = failure.outbound
         recipients = self._to_report(failure)
@@ -242,13 +246,13 @@ def is_of_delivery(failure: DeliveryFailure) -> bool:
     return failure.outcome in {"failed", "expired"} and failure.stage != SUPPRESSION
 
 
-def _explanation(failure: DeliveryFailure, verdict: Verdict) -> str:
+def _explanation(failure: DeliveryFailure, verdict: ClassVerdict) -> str:
     if failure.stage == SUPPRESSION:
         return _SUPPRESSED
     return explanations()[verdict.classification]
 
 
-def is_hard(failure: DeliveryFailure, verdict: Verdict, recipient: OutboundRecipient) -> bool:
+def is_hard(failure: DeliveryFailure, verdict: ClassVerdict, recipient: OutboundRecipient) -> bool:
     """Tell whether a failure in conversation means that the address is dead.
 
     The reply must be about this recipient, or the domain must be known not to exist.
@@ -260,7 +264,7 @@ def is_hard(failure: DeliveryFailure, verdict: Verdict, recipient: OutboundRecip
     return _names(failure, recipient)
 
 
-def _is_ill(verdict: Verdict) -> bool:
+def _is_ill(verdict: ClassVerdict) -> bool:
     """Tell whether a failure counts against the mailbox: also a dead one that is not proven so."""
     return verdict.classification.counts or verdict.classification.hard
 

@@ -14,7 +14,7 @@ from postroad_bounce_processor import metrics
 from postroad_bounce_processor.effects import Effects
 from postroad_bounce_processor.reporting.pace import Pace
 from postroad_bounce_processor.understanding.complaint import Complaint, find_complaint
-from postroad_bounce_processor.understanding.matching import Match, match
+from postroad_bounce_processor.understanding.matching import ReturnMatch, match
 from postroad_bounce_processor.understanding.notification import find_notification
 from postroad_bounce_processor.understanding.report import human_text
 from postroad_bounce_processor.understanding.traces import Traces, find_traces, login_of
@@ -99,7 +99,7 @@ class FeedbackReports:
         waiting: set[str] = set()
         for report in reports:
             if report.complaint is None:
-                await self._keep(report, Match(reason=NOT_A_COMPLAINT), effects)
+                await self._keep(report, ReturnMatch(reason=NOT_A_COMPLAINT), effects)
                 continue
             if self._must_wait(report, complete):
                 waiting.add(report.returned.id)
@@ -147,7 +147,7 @@ class FeedbackReports:
             )
         _log.debug("complaint matched", id=record.id, returned=returned.id, proof=proof)
 
-    async def _keep(self, report: Feedback, found: Match, effects: Effects) -> None:
+    async def _keep(self, report: Feedback, found: ReturnMatch, effects: Effects) -> None:
         returned = report.returned
         outcome = "unmatched" if report.complaint is not None else "other"
         effects.count(metrics.FEEDBACK, outcome)
@@ -198,7 +198,7 @@ def _event(report: Feedback, complaint: Complaint, record: MessageRecord, proof:
     )
 
 
-def _unmatched(report: Feedback, found: Match, account: str) -> UnmatchedReport:
+def _unmatched(report: Feedback, found: ReturnMatch, account: str) -> UnmatchedReport:
     returned, complaint, traces = report.returned, report.complaint, report.traces
     client = returned.client
     return UnmatchedReport(

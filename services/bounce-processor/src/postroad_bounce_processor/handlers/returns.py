@@ -12,14 +12,14 @@ import structlog
 
 from postroad_bounce_processor import metrics
 from postroad_bounce_processor.classification.classifier import Classifier
-from postroad_bounce_processor.effects import Committer, Effects, SoftBounce
+from postroad_bounce_processor.effects import EffectCommitter, Effects, SoftBounce
 from postroad_bounce_processor.handlers.content import Handled, ReturnContents
 from postroad_bounce_processor.handlers.feedback import Feedback, FeedbackReports
 from postroad_bounce_processor.reporting.forward import forward, is_loop
 from postroad_bounce_processor.reporting.notify import can_be_told, wants_return
 from postroad_bounce_processor.reporting.pace import Pace
 from postroad_bounce_processor.suppression import hard_life
-from postroad_bounce_processor.understanding.record import Kind, Understanding
+from postroad_bounce_processor.understanding.record import ReturnKind, Understanding
 from postroad_bounce_processor.understanding.understand import same_mailbox, understand
 from postroad_common.broker.delivery import Delivery
 from postroad_common.mail.identifiers import derived_id
@@ -42,8 +42,8 @@ OCTETS_PER_TURN = 16 * 1024
 """After how many octets of returned mail other tasks get their turn."""
 
 _EVENTS = {
-    Kind.BOUNCE: EventName.BOUNCED,
-    Kind.COMPLAINT: EventName.COMPLAINED,
+    ReturnKind.BOUNCE: EventName.BOUNCED,
+    ReturnKind.COMPLAINT: EventName.COMPLAINED,
 }
 _log = structlog.get_logger("bounce-processor")
 
@@ -54,7 +54,7 @@ class ReturnsHandler:
     def __init__(
         self,
         database: Database,
-        committer: Committer,
+        committer: EffectCommitter,
         classifier: Classifier,
         feedback: FeedbackReports,
         *,
@@ -205,7 +205,7 @@ class ReturnsHandler:
     def _suppress(
         self, returned: Return, record: MessageRecord, found: Understanding, effects: Effects
     ) -> None:
-        if found.kind is Kind.COMPLAINT:
+        if found.kind is ReturnKind.COMPLAINT:
             effects.suppress(
                 "complaint",
                 account=record.account,
@@ -216,7 +216,7 @@ class ReturnsHandler:
                 life=None,
             )
         reason_class = found.bounce_class
-        if found.kind is not Kind.BOUNCE or reason_class is None:
+        if found.kind is not ReturnKind.BOUNCE or reason_class is None:
             return
         effects.count(metrics.BOUNCES, "return", reason_class, str(found.hard).lower())
         reason = f"{reason_class}: {found.diagnostic or found.enhanced}"
@@ -317,7 +317,7 @@ def _event(
         "size": returned.size,
     }
     if name is EventName.RESPONSE:
-        data["type"] = found.detail if found.kind is Kind.RESPONSE else found.kind.value
+        data["type"] = found.detail if found.kind is ReturnKind.RESPONSE else found.kind.value
     elif name is EventName.COMPLAINED:
         data["type"] = found.detail
     if found.bounce_class:

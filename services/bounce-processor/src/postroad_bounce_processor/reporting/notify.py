@@ -7,7 +7,7 @@ sender only if the login has forwarding switched on.
 
 from collections.abc import Collection
 
-from postroad_bounce_processor.understanding.record import Kind, Understanding
+from postroad_bounce_processor.understanding.record import ReturnKind, Understanding
 from postroad_common.mail.address import domain_of
 
 _WISH = {
@@ -18,7 +18,11 @@ _WISH = {
     "relayed": "success",
     "expanded": "success",
 }
-_WISH_OF_KIND = {Kind.BOUNCE: "failure", Kind.DELAYED: "delay", Kind.SUCCESS: "success"}
+_WISH_OF_KIND = {
+    ReturnKind.BOUNCE: "failure",
+    ReturnKind.DELAYED: "delay",
+    ReturnKind.SUCCESS: "success",
+}
 
 
 def wants_report(notify: Collection[str], outcome: str) -> bool:

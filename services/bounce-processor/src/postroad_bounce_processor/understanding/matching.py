@@ -29,7 +29,7 @@ NOT_PROVEN = "it may be about this message, which anybody could have claimed"
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class ReturnMatch:
     """What was found. Without `record` there is a `reason`, and maybe a `candidate`."""
 
     record: MessageRecord | None = None
@@ -45,7 +45,7 @@ def match(
     *,
     secret: bool,
     account: str,
-) -> Match:
+) -> ReturnMatch:
     """Return the message that a complaint with these traces is about.
 
     Args:
@@ -58,32 +58,32 @@ def match(
     if traces.signed:
         record = records.get(traces.signed)
         if record is None:
-            return Match(reason=UNKNOWN, candidate=traces.signed)
-        return _of_account(Match(record, traces.signed_by), account)
+            return ReturnMatch(reason=UNKNOWN, candidate=traces.signed)
+        return _of_account(ReturnMatch(record, traces.signed_by), account)
     candidates = [record for key in traces.submissions for record in submissions.get(key, ())]
     if len(candidates) == 1:
-        return _of_account(Match(candidates[0], "identifier of the submission"), account)
+        return _of_account(ReturnMatch(candidates[0], "identifier of the submission"), account)
     if not candidates:
-        return Match(reason=NOT_FOUND)
+        return ReturnMatch(reason=NOT_FOUND)
     return _named(traces, candidates, secret=secret, account=account)
 
 
 def _named(
     traces: Traces, candidates: Iterable[MessageRecord], *, secret: bool, account: str
-) -> Match:
+) -> ReturnMatch:
     meant = [
         record
         for record in candidates
         if any(same_mailbox(named, record.recipient) for named in traces.recipients)
     ]
     if len(meant) != 1:
-        return Match(reason=NOT_ONE)
+        return ReturnMatch(reason=NOT_ONE)
     if not secret:
-        return Match(reason=NOT_PROVEN, candidate=meant[0].id)
-    return _of_account(Match(meant[0], "recipient named at a secret address"), account)
+        return ReturnMatch(reason=NOT_PROVEN, candidate=meant[0].id)
+    return _of_account(ReturnMatch(meant[0], "recipient named at a secret address"), account)
 
 
-def _of_account(found: Match, account: str) -> Match:
+def _of_account(found: ReturnMatch, account: str) -> ReturnMatch:
     if account and found.record is not None and found.record.account != account:
-        return Match(reason=OTHER_ACCOUNT)
+        return ReturnMatch(reason=OTHER_ACCOUNT)
     return found

@@ -6,7 +6,7 @@ from enum import StrEnum
 from postroad_common.mail.classification import Classification
 
 
-class Kind(StrEnum):
+class ReturnKind(StrEnum):
     """What a returned mail is."""
 
     BOUNCE = "bounce"
@@ -23,7 +23,7 @@ class Kind(StrEnum):
     """None of these, as far as can be told."""
 
 
-class Source(StrEnum):
+class RecordSource(StrEnum):
     """Which reader understood the mail, from the surest to the least sure."""
 
     REPORT = "report"
@@ -39,8 +39,8 @@ class Source(StrEnum):
 class Understanding:
     """What a returned mail says about the message that it answers."""
 
-    kind: Kind
-    source: Source
+    kind: ReturnKind
+    source: RecordSource
     confidence: float
     """0 (a guess) to 1 (a signed fact)."""
     recipient: str = ""

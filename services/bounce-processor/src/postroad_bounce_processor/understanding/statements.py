@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from postroad_bounce_processor.classification.classifier import Classifier, Verdict
+from postroad_bounce_processor.classification.classifier import Classifier, ClassVerdict
 from postroad_bounce_processor.classification.rule import STRONG
 from postroad_bounce_processor.understanding.passages import Passage, find_passage, own_words
 from postroad_bounce_processor.understanding.report import (
@@ -53,9 +53,9 @@ class Statement:
     """They are about this recipient beyond doubt."""
 
 
-def decide(statements: Iterable[Statement], rules: Classifier) -> tuple[Verdict, Statement]:
+def decide(statements: Iterable[Statement], rules: Classifier) -> tuple[ClassVerdict, Statement]:
     """Return the verdict, and the statement it rests on; statements are made as they are needed."""
-    best: tuple[Verdict, Statement] | None = None
+    best: tuple[ClassVerdict, Statement] | None = None
     for statement in statements:
         verdict = rules.classify(
             statement.code, statement.enhanced, statement.text, statement.stage
@@ -72,7 +72,7 @@ def decide(statements: Iterable[Statement], rules: Classifier) -> tuple[Verdict,
 
 def of_report(
     mail: Part, block: RecipientReport, reporting_host: str, expected: str, rules: Classifier
-) -> tuple[Verdict, Statement]:
+) -> tuple[ClassVerdict, Statement]:
     """Return what the report of a host says about the recipient of one of its blocks."""
     first = _diagnostic(block)
     verdict, statement = decide(_of_block(mail, block, first, expected), rules)

@@ -66,7 +66,7 @@ _ADDRESS_IN = re.compile(r"<?([^\s<>:]{1,64}@[^\s<>]{1,255})>?")
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class SmtpExchange:
     """What was said about one recipient."""
 
     stage: str
@@ -77,19 +77,19 @@ class Exchange:
     """How the reporting server puts it; often empty."""
 
 
-def find_exchange(words: str, address: str) -> Exchange | None:
+def find_exchange(words: str, address: str) -> SmtpExchange | None:
     """Return the last exchange about ``address`` that was refused, or None if there is none."""
     if "<<<" not in words and "..." not in words:
         return None
     wanted = address.lower()
     stage = named = ""
     replies: list[str] = []
-    found: Exchange | None = None
+    found: SmtpExchange | None = None
     for line in words.split("\n", MAX_LINES)[:MAX_LINES]:
         sent = _SENT.match(line)
         if sent is not None:
             if found is None and replies and named == wanted:
-                found = Exchange(stage, " ".join(replies)[:MAX_REPLY], "")
+                found = SmtpExchange(stage, " ".join(replies)[:MAX_REPLY], "")
             stage = _COMMANDS.get(sent[1].lower(), "")
             match = _ADDRESS_IN.search(sent[2]) if stage == "rcpt" else None
             named, replies = (match[1].lower() if match else ""), []
@@ -107,10 +107,12 @@ def find_exchange(words: str, address: str) -> Exchange | None:
             if summary[1].lower() == wanted and (replies or found is None):
                 # Sendmail sums up the answer to one RCPT so, even if DATA had been sent already.
                 answered = "rcpt" if "user unknown" in summary[2].lower() else stage
-                found = Exchange(answered, " ".join(replies)[:MAX_REPLY], line.strip()[:MAX_REPLY])
+                found = SmtpExchange(
+                    answered, " ".join(replies)[:MAX_REPLY], line.strip()[:MAX_REPLY]
+                )
             replies = []
     if replies and named == wanted and (found is None or not found.reply):
-        found = Exchange(stage, " ".join(replies)[:MAX_REPLY], "")
+        found = SmtpExchange(stage, " ".join(replies)[:MAX_REPLY], "")
     return found if found is not None and (_REPLY.match(found.reply) or found.summary) else None
 
 

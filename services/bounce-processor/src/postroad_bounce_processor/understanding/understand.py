@@ -27,7 +27,7 @@ from postroad_bounce_processor.understanding.passages import (
     nameless_passage,
     own_words,
 )
-from postroad_bounce_processor.understanding.record import Kind, Source, Understanding
+from postroad_bounce_processor.understanding.record import RecordSource, ReturnKind, Understanding
 from postroad_bounce_processor.understanding.report import (
     RecipientReport,
     Report,
@@ -66,8 +66,8 @@ def understand(
     complaint = notification if isinstance(notification, Complaint) else find_complaint(mail)
     if complaint is not None:
         return Understanding(
-            kind=Kind.COMPLAINT if complaint.unwanted else Kind.RESPONSE,
-            source=Source.FEEDBACK,
+            kind=ReturnKind.COMPLAINT if complaint.unwanted else ReturnKind.RESPONSE,
+            source=RecordSource.FEEDBACK,
             confidence=0.95,
             recipient=complaint.recipient,
             reporting_host=complaint.reporting_host,
@@ -75,19 +75,21 @@ def understand(
         )
     reply = find_reply(mail)
     if reply:
-        return Understanding(Kind.RESPONSE, Source.REPLY, confidence=0.95, detail=reply)
+        return Understanding(ReturnKind.RESPONSE, RecordSource.REPLY, confidence=0.95, detail=reply)
     found = None
     if from_a_daemon:
         found = _from_format(mail, expected, rules)
     if found is None and declares_itself(mail):
-        return Understanding(Kind.RESPONSE, Source.REPLY, confidence=0.9, detail="automatic")
+        return Understanding(
+            ReturnKind.RESPONSE, RecordSource.REPLY, confidence=0.9, detail="automatic"
+        )
     if found is None and from_a_daemon:
         found = (
             _from_words(mail, report, expected, rules)
             or _from_fallback(mail, expected, rules)
             or _from_subject(mail, report)
         )
-    return found or Understanding(Kind.UNKNOWN, Source.NOTHING, confidence=0.0)
+    return found or Understanding(ReturnKind.UNKNOWN, RecordSource.NOTHING, confidence=0.0)
 
 
 def same_mailbox(one: str, other: str) -> bool:
@@ -113,7 +115,7 @@ def _from_report(mail: Part, report: Report, expected: str, rules: Classifier) -
     ours = not expected or not named or same_mailbox(named, expected)
     verdict, statement = of_report(mail, block, report.reporting_mta, expected, rules)
     common = {
-        "source": Source.REPORT,
+        "source": RecordSource.REPORT,
         "confidence": 0.95 if ours and named else 0.8,
         "recipient": named,
         "code": statement.code,
@@ -124,12 +126,12 @@ def _from_report(mail: Part, report: Report, expected: str, rules: Classifier) -
         "standard": True,
     }
     if block.action in {"delivered", "relayed", "expanded"}:
-        return Understanding(kind=Kind.SUCCESS, detail=block.action, **common)  # type: ignore[arg-type]
-    kind = Kind.DELAYED if block.action == "delayed" else Kind.BOUNCE
+        return Understanding(kind=ReturnKind.SUCCESS, detail=block.action, **common)  # type: ignore[arg-type]
+    kind = ReturnKind.DELAYED if block.action == "delayed" else ReturnKind.BOUNCE
     return Understanding(
         kind=kind,
         bounce_class=verdict.classification,
-        hard=kind is Kind.BOUNCE and verdict.hard and ours and statement.sound,
+        hard=kind is ReturnKind.BOUNCE and verdict.hard and ours and statement.sound,
         **common,  # type: ignore[arg-type]
     )
 
@@ -161,7 +163,7 @@ def _from_format(mail: Part, expected: str, rules: Classifier) -> Understanding 
         return None
     passage = find_passage(words, failed, expected) or nameless_passage(words)
     delayed = known is not None and known.delayed
-    found = _bounce(mail, passage, words, rules, _Reading(Source.FORMAT, 0.85, delayed))
+    found = _bounce(mail, passage, words, rules, _Reading(RecordSource.FORMAT, 0.85, delayed))
     if known is not None and known.classification is not None:
         return replace(found, bounce_class=known.classification, hard=False)
     return found
@@ -188,7 +190,7 @@ def _from_words(
     words = own_words(human_text(mail))
     passage = find_passage(words, "", expected) or nameless_passage(words)
     delayed = subject_of_delay(mail)
-    found = _bounce(mail, passage, words, rules, _Reading(Source.WORDS, 0.6, delayed))
+    found = _bounce(mail, passage, words, rules, _Reading(RecordSource.WORDS, 0.6, delayed))
     return (
         found
         if found.bounce_class is not Classification.UNDETERMINED or found.code or found.enhanced
@@ -201,8 +203,8 @@ def _from_subject(mail: Part, report: Report | None) -> Understanding | None:
     if report is None and not subject_of_failure(mail):
         return None
     return Understanding(
-        kind=Kind.DELAYED if subject_of_delay(mail) else Kind.BOUNCE,
-        source=Source.WORDS,
+        kind=ReturnKind.DELAYED if subject_of_delay(mail) else ReturnKind.BOUNCE,
+        source=RecordSource.WORDS,
         confidence=0.3,
         bounce_class=Classification.UNDETERMINED,
         diagnostic=collapse(own_words(human_text(mail))[:500]),
@@ -220,14 +222,14 @@ def _from_fallback(mail: Part, expected: str, rules: Classifier) -> Understandin
     passage = find_passage(words, address, expected) or Passage(
         address, address.lower() == expected.lower(), words[:1000], ""
     )
-    return _bounce(mail, passage, words, rules, _Reading(Source.FALLBACK, 0.5, not permanent))
+    return _bounce(mail, passage, words, rules, _Reading(RecordSource.FALLBACK, 0.5, not permanent))
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
     """How a text is read: by whom, how surely, and as what."""
 
-    source: Source
+    source: RecordSource
     confidence: float
     delayed: bool
 
@@ -236,9 +238,9 @@ def _bounce(
     mail: Part, passage: Passage, words: str, rules: Classifier, how: _Reading
 ) -> Understanding:
     verdict, statement = decide(of_text(mail, passage, words, delayed=how.delayed), rules)
-    sound = how.source is Source.FORMAT and statement.sound
+    sound = how.source is RecordSource.FORMAT and statement.sound
     return Understanding(
-        kind=Kind.DELAYED if how.delayed else Kind.BOUNCE,
+        kind=ReturnKind.DELAYED if how.delayed else ReturnKind.BOUNCE,
         source=how.source,
         confidence=how.confidence if passage.expected else how.confidence - 0.2,
         recipient=passage.address,

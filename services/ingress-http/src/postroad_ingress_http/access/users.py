@@ -28,7 +28,7 @@ Notify = Callable[[str, str, str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class OneTimeLink:
     """A link that works once; `path` has its secret, and `url` is whole where ours is known."""
 
     invitation: Invitation
@@ -56,7 +56,9 @@ class UserAdministration:
         self._base_url = base_url
         self._notify = notify
 
-    async def invite(self, account: str, email: str, role: str, scopes: Iterable[str]) -> Link:
+    async def invite(
+        self, account: str, email: str, role: str, scopes: Iterable[str]
+    ) -> OneTimeLink:
         """Invite an address to the account; `scopes` are those of whoever invites.
 
         Raises:
@@ -74,7 +76,7 @@ class UserAdministration:
         )
         return link
 
-    async def reset(self, account: str, email: str, scopes: Sequence[str]) -> Link:
+    async def reset(self, account: str, email: str, scopes: Sequence[str]) -> OneTimeLink:
         """Return a link that sets a new password for a user of the account.
 
         Raises:
@@ -97,15 +99,17 @@ class UserAdministration:
                 "Somebody, you hopefully, asked for a new password. Set it within an hour:",
             )
 
-    async def _make(self, kind: Kind, email: str, account: str, role: str, life: float) -> Link:
+    async def _make(
+        self, kind: Kind, email: str, account: str, role: str, life: float
+    ) -> OneTimeLink:
         secret = secrets.token_urlsafe(32)
         now = self._clock()
         made = Invitation(_hash(secret), kind, email, account, role, now, now + life)
         await self._invitations.create(made)
         path = f"{_PAGES[kind]}?key={secret}"
-        return Link(made, path, f"{self._base_url}{path}" if self._base_url else None)
+        return OneTimeLink(made, path, f"{self._base_url}{path}" if self._base_url else None)
 
-    async def _mail(self, link: Link, subject: str, text: str) -> None:
+    async def _mail(self, link: OneTimeLink, subject: str, text: str) -> None:
         if self._notify is not None and link.url:
             await self._notify(link.invitation.email, subject, f"{text}\n\n{link.url}\n")
 

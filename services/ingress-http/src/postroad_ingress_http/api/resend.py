@@ -12,7 +12,7 @@ from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.answers import REFUSALS, refusals
 from postroad_ingress_http.dependencies import AcceptanceOf, HistoryOf
 from postroad_ingress_http.sending import resend as sending
-from postroad_ingress_http.sending.submission import Origin
+from postroad_ingress_http.sending.submission import RequestOrigin
 
 router = APIRouter(tags=["send"], responses={**REFUSALS, **refusals(404, 409)})
 Sender = Annotated[Token, needs("send")]
@@ -48,5 +48,5 @@ async def resend(
         ip=request.client.host if request.client else "",
         protocol="HTTPS" if request.url.scheme == "https" else "HTTP",
     )
-    origin = Origin(token.account, token.id, client, token.sender_domains)
+    origin = RequestOrigin(token.account, token.id, client, token.sender_domains)
     return await sending.resend(record, archived, raw, origin, acceptance)

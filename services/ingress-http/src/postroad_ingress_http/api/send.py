@@ -18,7 +18,7 @@ from postroad_ingress_http.dependencies import AcceptanceOf
 from postroad_ingress_http.http.errors import ApiError, bad_field, from_exception
 from postroad_ingress_http.sending.accept import Acceptance, Once, accept
 from postroad_ingress_http.sending.request import SendFields, read_send
-from postroad_ingress_http.sending.submission import Origin
+from postroad_ingress_http.sending.submission import RequestOrigin
 
 router = APIRouter(tags=["send"], responses=REFUSALS)
 Sender = Annotated[Token, needs("send")]
@@ -115,7 +115,7 @@ async def batch(
 
 
 async def _accept_one(
-    mail: dict[str, Any], origin: Origin, once: Once | None, acceptance: Acceptance
+    mail: dict[str, Any], origin: RequestOrigin, once: Once | None, acceptance: Acceptance
 ) -> BatchItem:
     try:
         accepted = await accept(read_send(mail), origin, once, acceptance)
@@ -127,9 +127,9 @@ async def _accept_one(
     return BatchItem(status=accepted.status, messages=accepted.answer)
 
 
-def _origin(request: Request, token: Token) -> Origin:
+def _origin(request: Request, token: Token) -> RequestOrigin:
     client = Client(
         ip=request.client.host if request.client else "",
         protocol="HTTPS" if request.url.scheme == "https" else "HTTP",
     )
-    return Origin(token.account, token.id, client, token.sender_domains)
+    return RequestOrigin(token.account, token.id, client, token.sender_domains)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from postroad_common.store.tokens import Token
 from postroad_common.store.users import User
 from postroad_ingress_http.access.scopes import ROLES, Role
-from postroad_ingress_http.access.users import Link
+from postroad_ingress_http.access.users import OneTimeLink
 from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.answers import REFUSALS, refusals
 from postroad_ingress_http.dependencies import AccountsOf, UsersOf
@@ -60,7 +60,7 @@ class InvitationView(BaseModel):
     link: str
 
 
-def invitation_view(link: Link) -> InvitationView:
+def invitation_view(link: OneTimeLink) -> InvitationView:
     """Return the link as clients see it."""
     made = link.invitation
     return InvitationView(

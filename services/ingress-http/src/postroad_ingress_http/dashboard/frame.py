@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Scope
 from postroad_ingress_http.access.scopes import allows
 from postroad_ingress_http.dashboard import texts
 from postroad_ingress_http.dashboard.permissions import may_see
-from postroad_ingress_http.dashboard.sessions import Session
+from postroad_ingress_http.dashboard.sessions import DashboardSession
 from postroad_ingress_http.http.errors import ApiError
 
 _HERE = Path(__file__).parent
@@ -89,7 +89,7 @@ class Frame:
     ) -> HTMLResponse:
         """Return the page; `values` beside those that every page has."""
         here = request.url.path
-        session: Session | None = getattr(request.state, "session", None)
+        session: DashboardSession | None = getattr(request.state, "session", None)
         scopes = session.scopes if session else ()
         page = {
             "session": session,

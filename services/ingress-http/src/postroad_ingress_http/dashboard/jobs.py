@@ -6,11 +6,11 @@ from starlette.responses import Response
 
 from postroad_common.mail.identifiers import new_id
 from postroad_common.store.audit import current_actor
-from postroad_common.store.jobs import ENDINGS, Ending, Job
+from postroad_common.store.jobs import ENDINGS, BulkJob, Ending
 from postroad_ingress_http.access.scopes import require
 from postroad_ingress_http.dashboard.forms import see_other, text
 from postroad_ingress_http.dashboard.searching import asked_by, page_of, search_in, told
-from postroad_ingress_http.dashboard.sessions import Session
+from postroad_ingress_http.dashboard.sessions import DashboardSession
 from postroad_ingress_http.dashboard.visitor import Form, PagesOf, SignedIn
 from postroad_ingress_http.dependencies import ClockOf, JobsOf, MessageStore
 from postroad_ingress_http.http.errors import ApiError, bad_field
@@ -102,13 +102,13 @@ async def stop(job_id: str, session: SignedIn, _: Form, jobs: JobsOf) -> Respons
     return see_other(f"/dashboard/jobs/{job_id}")
 
 
-def _allowed(session: Session, name: str) -> Act:
+def _allowed(session: DashboardSession, name: str) -> Act:
     act = find_act(name)
     require(session.scopes, act.scope, f"Your role ({session.role})")
     return act
 
 
-def _first(job: Job) -> Ending:
+def _first(job: BulkJob) -> Ending:
     """Return the list that is shown first: the one that needs looking at."""
     return next((ending for ending in ("failed", "skipped") if job.counts[ending]), "done")
 

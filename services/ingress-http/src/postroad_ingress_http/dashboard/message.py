@@ -169,7 +169,7 @@ def _files(content: MailContent) -> list[tuple[str, StoredFile, int]]:
 
 async def _links(
     record: MessageRecord, content: MailContent, events: Events, signer: LinkSignerOf
-) -> Sequence[preview.Link]:
+) -> Sequence[preview.HtmlLink]:
     clicks = await events.search(
         record.account, names=[EventName.CLICKED], message_ids=[record.id], limit=_CLICKS
     )

@@ -23,7 +23,7 @@ from postroad_ingress_http.dependencies import (
 from postroad_ingress_http.history.messages import MessageHistory
 from postroad_ingress_http.sending.accept import Acceptance
 from postroad_ingress_http.sending.resend import resend
-from postroad_ingress_http.sending.submission import Origin
+from postroad_ingress_http.sending.submission import RequestOrigin
 
 router = APIRouter(prefix="/dashboard/messages/{message_id}", include_in_schema=False)
 
@@ -91,6 +91,6 @@ async def _send_again(
 ) -> Response:
     archived, raw = await history.read_submission(record)
     client = Client(ip=request.client.host if request.client else "", protocol="HTTP")
-    origin = Origin(record.account, user, client)
+    origin = RequestOrigin(record.account, user, client)
     (message_id,) = await resend(record, archived, raw, origin, acceptance)
     return see_other(f"/dashboard/messages/{message_id}?done=resent")

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from postroad_common.store.users import User
 from postroad_ingress_http.dashboard.forms import see_other, text
-from postroad_ingress_http.dashboard.sessions import SESSION_SECONDS, Session
+from postroad_ingress_http.dashboard.sessions import SESSION_SECONDS, DashboardSession
 from postroad_ingress_http.dashboard.visitor import (
     SESSION_COOKIE,
     Form,
@@ -121,14 +121,16 @@ async def end_all(session: SignedIn, _: Form, records: SessionStore) -> Response
     return answer
 
 
-async def _own(session: Session, users: UserStore) -> User:
+async def _own(session: DashboardSession, users: UserStore) -> User:
     user = await users.find(session.email)
     if user is None:
         raise ApiError(403, "This user was removed.")
     return user
 
 
-async def _proved(request: Request, session: Session, fields: Form, passwords: PasswordsOf) -> User:
+async def _proved(
+    request: Request, session: DashboardSession, fields: Form, passwords: PasswordsOf
+) -> User:
     """Return the user, who has given their password once more.
 
     Raises:

@@ -29,7 +29,7 @@ _LONGEST_AGENT = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class DashboardSession:
     """Someone who is logged in, what they may do, and the account they look at.
 
     `home` is their own account; only an operator's may be another than `account`.

@@ -60,7 +60,7 @@ _SPEAKERS = {"C:": "client", "S:": "server"}
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TimelineStep:
     """An event as the timeline shows it."""
 
     label: str
@@ -68,23 +68,23 @@ class Step:
     time: float
     summary: str
     details: tuple[tuple[str, str], ...]
-    conversation: tuple["Line", ...] = ()
+    conversation: tuple["ConversationLine", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ConversationLine:
     """A line of an SMTP conversation. `speaker`: client, server or remark."""
 
     speaker: str
     text: str
 
 
-def step(event: Event) -> Step:
+def step(event: Event) -> TimelineStep:
     """How the timeline shows `event`."""
     label, kind = _STEPS.get(event.event, (str(event.event), "info"))
     if event.event is EventName.FAILED and event.facts.get("expired"):
         label = "Given up: time is over"
-    return Step(
+    return TimelineStep(
         label=label,
         kind=kind,
         time=event.time,
@@ -103,11 +103,11 @@ def _repaired(event: Event) -> str:
     return f"{ends} repaired: the client sent LF without CR"
 
 
-def _conversation(said: object) -> tuple[Line, ...]:
+def _conversation(said: object) -> tuple[ConversationLine, ...]:
     if not isinstance(said, str):
         return ()
     lines = [line.partition(" ") for line in said.split("\n")]
-    return tuple(Line(_SPEAKERS.get(mark, "remark"), text) for mark, _, text in lines)
+    return tuple(ConversationLine(_SPEAKERS.get(mark, "remark"), text) for mark, _, text in lines)
 
 
 def reason(event: Event) -> str:

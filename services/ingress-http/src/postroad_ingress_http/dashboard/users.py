@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from postroad_ingress_http.access.scopes import ROLES
-from postroad_ingress_http.access.users import Link
+from postroad_ingress_http.access.users import OneTimeLink
 from postroad_ingress_http.dashboard.forms import see_other, text
 from postroad_ingress_http.dashboard.visitor import Form, Pages, PagesOf, SignedIn
 from postroad_ingress_http.dependencies import AccountsOf, UsersOf
@@ -58,6 +58,6 @@ async def remove(email: str, session: SignedIn, _: Form, users: UsersOf) -> Resp
     return see_other(_PAGE)
 
 
-def _show(pages: Pages, heading: str, link: Link) -> Response:
+def _show(pages: Pages, heading: str, link: OneTimeLink) -> Response:
     url = link.url or f"{str(pages.request.base_url).rstrip('/')}{link.path}"
     return pages.secret(heading, _PAGE, link_for=link.invitation.email, link=url)

@@ -15,7 +15,7 @@ from postroad_ingress_http.dashboard.clients import SmtpPlace
 from postroad_ingress_http.dashboard.frame import Frame
 from postroad_ingress_http.dashboard.passwords import PasswordCheck
 from postroad_ingress_http.dashboard.permissions import needed_for
-from postroad_ingress_http.dashboard.sessions import Session, Sessions, same
+from postroad_ingress_http.dashboard.sessions import DashboardSession, Sessions, same
 from postroad_ingress_http.dependencies import UserStore
 from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.http.fields import Fields, read_fields
@@ -87,7 +87,9 @@ async def to_log_in(_: Request, error: Exception) -> Response:
     return RedirectResponse(f"/dashboard/login{f'?next={target}' if target else ''}", 303)
 
 
-async def current_session(request: Request, sessions: SessionsOf, users: UserStore) -> Session:
+async def current_session(
+    request: Request, sessions: SessionsOf, users: UserStore
+) -> DashboardSession:
     """Return the session of the visitor, who may do what the page is for.
 
     Raises:
@@ -104,7 +106,7 @@ async def current_session(request: Request, sessions: SessionsOf, users: UserSto
         raise LogInFirst("")
     role = "owner" if away else user.role
     scopes = scopes_of(role, operator=user.operator)
-    session = Session(
+    session = DashboardSession(
         id=record.id,
         email=user.email,
         account=record.account,
@@ -135,7 +137,7 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-SignedIn = Annotated[Session, Depends(current_session)]
+SignedIn = Annotated[DashboardSession, Depends(current_session)]
 
 
 async def sent_form(request: Request, session: SignedIn) -> Fields:

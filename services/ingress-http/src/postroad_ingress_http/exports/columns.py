@@ -75,7 +75,7 @@ _COLUMNS: Mapping[str, Callable[[_Line], str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class LogKind:
     """A kind of log file: the event it tells of, and its columns in their order."""
 
     prefix: str
@@ -93,9 +93,9 @@ _TAIL = ("tags", "templateid")
 KINDS = {
     kind.prefix: kind
     for kind in (
-        Kind("attempts", EventName.ACCEPTED, (*_HEAD, "properties", *_TAIL)),
-        Kind("deliveries", EventName.DELIVERED, (*_HEAD, "from", "to", "attempt", *_TAIL)),
-        Kind(
+        LogKind("attempts", EventName.ACCEPTED, (*_HEAD, "properties", *_TAIL)),
+        LogKind("deliveries", EventName.DELIVERED, (*_HEAD, "from", "to", "attempt", *_TAIL)),
+        LogKind(
             "failures",
             EventName.FAILED,
             (
@@ -111,24 +111,24 @@ KINDS = {
                 *_TAIL,
             ),
         ),
-        Kind(
+        LogKind(
             "bounces",
             EventName.BOUNCED,
             (*_HEAD, "class", "code", "status", "description", *_TAIL),
         ),
-        Kind("responses", EventName.RESPONSE, (*_HEAD, "kind", "description", *_TAIL)),
-        Kind(
+        LogKind("responses", EventName.RESPONSE, (*_HEAD, "kind", "description", *_TAIL)),
+        LogKind(
             "clicks",
             EventName.CLICKED,
             ("id", "time", "ip", "url", "tags", "recipient", "agent", "referer", "machine"),
         ),
-        Kind(
+        LogKind(
             "opens",
             EventName.OPENED,
             ("id", "time", "ip", "tags", "recipient", "agent", "referer", "machine"),
         ),
-        Kind("abuses", EventName.COMPLAINED, (*_HEAD, *_TAIL)),
-        Kind("unsubscribes", EventName.UNSUBSCRIBED, (*_HEAD, *_TAIL)),
+        LogKind("abuses", EventName.COMPLAINED, (*_HEAD, *_TAIL)),
+        LogKind("unsubscribes", EventName.UNSUBSCRIBED, (*_HEAD, *_TAIL)),
     )
 }
 
@@ -138,7 +138,7 @@ def names_of(day: date) -> list[str]:
     return [f"{prefix}.{day}.log" for prefix in KINDS]
 
 
-def read_name(name: str) -> tuple[Kind, date] | None:
+def read_name(name: str) -> tuple[LogKind, date] | None:
     """Return the kind and the day of the file `name`; None when it is no such name."""
     prefix, _, rest = name.partition(".")
     kind = KINDS.get(prefix)
@@ -151,6 +151,6 @@ def read_name(name: str) -> tuple[Kind, date] | None:
         return None
 
 
-def as_mapping(kind: Kind, record: Record) -> dict[str, Any]:
+def as_mapping(kind: LogKind, record: Record) -> dict[str, Any]:
     """Return the record by column."""
     return dict(zip(kind.columns, record, strict=True))

@@ -7,7 +7,7 @@ from postroad_common.store.events import Events
 from postroad_common.store.indexes import RETENTION
 from postroad_common.store.messages import Messages
 from postroad_common.store.rollups import Rollups
-from postroad_ingress_http.exports.columns import Kind, Record
+from postroad_ingress_http.exports.columns import LogKind, Record
 
 PAGE = 500
 _DAYS = RETENTION // 86_400
@@ -30,7 +30,9 @@ class LogFiles:
         first = today - timedelta(days=_DAYS)
         return [item.day for item in await self._rollups.read(account, str(first), str(today))]
 
-    async def pages(self, account: str, kind: Kind, day: date) -> AsyncIterator[Sequence[Record]]:
+    async def pages(
+        self, account: str, kind: LogKind, day: date
+    ) -> AsyncIterator[Sequence[Record]]:
         """Yield the records of a file in the order of time, some hundreds at once.
 
         Raises:

@@ -7,13 +7,13 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from xml.sax.saxutils import escape
 
-from postroad_ingress_http.exports.columns import Kind, Record, as_mapping
+from postroad_ingress_http.exports.columns import LogKind, Record, as_mapping
 
 Pages = AsyncIterator[Sequence[Record]]
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
-async def write_csv(kind: Kind, pages: Pages, *, header: bool) -> AsyncIterator[bytes]:
+async def write_csv(kind: LogKind, pages: Pages, *, header: bool) -> AsyncIterator[bytes]:
     """RFC 4180; fields with line ends are quoted."""
     if header:
         yield _csv([kind.columns])
@@ -27,7 +27,7 @@ def _csv(rows: Sequence[Sequence[str]]) -> bytes:
     return text.getvalue().encode()
 
 
-async def write_json(kind: Kind, pages: Pages) -> AsyncIterator[bytes]:
+async def write_json(kind: LogKind, pages: Pages) -> AsyncIterator[bytes]:
     """Write an array with one object per record."""
     before = "["
     async for page in pages:
@@ -38,7 +38,7 @@ async def write_json(kind: Kind, pages: Pages) -> AsyncIterator[bytes]:
     yield b"[]\n" if before == "[" else b"\n]\n"
 
 
-async def write_xml(kind: Kind, pages: Pages) -> AsyncIterator[bytes]:
+async def write_xml(kind: LogKind, pages: Pages) -> AsyncIterator[bytes]:
     """`<records><record>…`; characters that XML 1.0 cannot hold become question marks."""
     yield b'<?xml version="1.0" encoding="UTF-8"?>\n<records>\n'
     async for page in pages:

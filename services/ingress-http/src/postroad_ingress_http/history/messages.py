@@ -17,7 +17,7 @@ Version = Literal["sent", "submitted"]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class MessageSource:
     """A message whole, and which version of it this is."""
 
     raw: bytes
@@ -47,7 +47,9 @@ class MessageHistory:
         """Return until when (Unix seconds) the content is kept; None where it is not."""
         return await self._archive.expiry(record.account, record.submission)
 
-    async def read_source(self, record: MessageRecord, version: Version | None = None) -> Source:
+    async def read_source(
+        self, record: MessageRecord, version: Version | None = None
+    ) -> MessageSource:
         """Return the message as it was sent or submitted.
 
         Without a wish it is the version that was sent; of a message that was not sent, the other.
@@ -59,8 +61,8 @@ class MessageHistory:
         now = self._clock()
         try:
             if version == "submitted":
-                return Source(await self._archive.submitted(*where, now), "submitted")
-            return Source(await self._archive.sent(*where, record.id, now), "sent")
+                return MessageSource(await self._archive.submitted(*where, now), "submitted")
+            return MessageSource(await self._archive.sent(*where, record.id, now), "sent")
         except NotKept:
             if version is None:
                 return await self.read_source(record, "submitted")

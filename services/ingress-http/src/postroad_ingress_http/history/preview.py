@@ -40,7 +40,7 @@ _IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class HtmlLink:
     """A link of the HTML: its text, where it leads, and whether by way of the tracker."""
 
     text: str
@@ -63,12 +63,12 @@ def frame(content: MailContent, signer: LinkSigner, *, dark: bool = False) -> st
     return f"{html[:at]}{guard}{html[at:]}"
 
 
-def find_links(html: str, signer: LinkSigner, clicked: Iterable[str] = ()) -> list[Link]:
+def find_links(html: str, signer: LinkSigner, clicked: Iterable[str] = ()) -> list[HtmlLink]:
     """Return the links in their order, the first five hundred; `clicked` are targets of clicks."""
     counts: dict[str, int] = {}
     for target in clicked:
         counts[target] = counts.get(target, 0) + 1
-    links: list[Link] = []
+    links: list[HtmlLink] = []
     for match in _ANCHOR.finditer(html):
         if len(links) >= MAX_LINKS:
             break
@@ -76,7 +76,7 @@ def find_links(html: str, signer: LinkSigner, clicked: Iterable[str] = ()) -> li
         token = _token(url, signer)
         is_tracked = token is not None and token.kind is LinkKind.CLICK
         target = _target(token) if token is not None and is_tracked else url
-        links.append(Link(_label(html, match.end()), target, is_tracked, counts.get(target, 0)))
+        links.append(HtmlLink(_label(html, match.end()), target, is_tracked, counts.get(target, 0)))
     return links
 
 

@@ -20,8 +20,8 @@ from postroad_common.metrics import counter, gauge, histogram
 from postroad_common.store.audit import nobody_acts
 from postroad_ingress_http.http.compression import Inflated, is_gzip, without_encoding
 from postroad_ingress_http.http.errors import ApiError, from_exception, unavailable
-from postroad_ingress_http.http.places import Place, Places
-from postroad_ingress_http.http.rates import Rate
+from postroad_ingress_http.http.places import Places, RequestPlace
+from postroad_ingress_http.http.rates import RateState
 
 HUNG_UP = 499
 """What metrics show for a client that went before its answer, as nginx does."""
@@ -51,7 +51,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """Bounds. Sizes in octets, times in seconds."""
 
     send_body: int
@@ -76,11 +76,11 @@ def area_of(path: str) -> str:
     return first if first in _AREAS[2:] else "other"
 
 
-class Guard:
+class RequestGuard:
     """ASGI middleware; see the module."""
 
     def __init__(
-        self, app: ASGIApp, limits: Limits, render: Callable[[Scope, ApiError], ASGIApp]
+        self, app: ASGIApp, limits: RequestLimits, render: Callable[[Scope, ApiError], ASGIApp]
     ) -> None:
         self._app = app
         self._limits = limits
@@ -167,14 +167,16 @@ def _check_characters(scope: Scope) -> None:
 class _Body:
     """`receive` with a bound on size and time, which takes the place when all is there."""
 
-    def __init__(self, receive: Receive, guard: Guard, limits: Limits, limit: int) -> None:
+    def __init__(
+        self, receive: Receive, guard: RequestGuard, limits: RequestLimits, limit: int
+    ) -> None:
         self._receive = receive
         self._guard = guard
         self._limits = limits
         self._limit = limit
         self._seconds = limits.body_seconds
         self._deadline: float | None = None
-        self._place: Place | None = None
+        self._place: RequestPlace | None = None
         self.counted = 0
         self.inflated = 0
         self.complete = False
@@ -274,7 +276,7 @@ class _Answer:
 
     def _more(self) -> list[tuple[bytes, bytes]]:
         """Return the headers that an answer has unless it brings its own, in lower case."""
-        rate: Rate | None = self._state.get("rate")
+        rate: RateState | None = self._state.get("rate")
         told = rate.headers().items() if rate else ()
         return [
             (b"x-request-id", self._state["request_id"].encode()),

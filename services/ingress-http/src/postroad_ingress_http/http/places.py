@@ -49,7 +49,7 @@ class Places:
         self._taken: Counter[bool] = Counter()
         self._addresses: Counter[str] = Counter()
 
-    def open(self, scope: Scope) -> "Place":
+    def open(self, scope: Scope) -> "RequestPlace":
         """Return the place of a request that has begun; it must be closed.
 
         Raises:
@@ -57,7 +57,7 @@ class Places:
         """
         known = shows_credentials(scope["headers"], scope["query_string"])
         if scope["path"] in _UNCOUNTED:
-            return Place(self, known=known, address="", counts=False)
+            return RequestPlace(self, known=known, address="", counts=False)
         address = ""
         if not known:
             address = network_of(scope["client"][0] if scope.get("client") else "")
@@ -68,7 +68,7 @@ class Places:
                     headers={"Retry-After": "1"},
                 )
             self._addresses[address] += 1
-        return Place(self, known=known, address=address, counts=True)
+        return RequestPlace(self, known=known, address=address, counts=True)
 
     def take(self, *, known: bool) -> None:
         """Take one of the places.
@@ -91,7 +91,7 @@ class Places:
             del self._addresses[address]
 
 
-class Place:
+class RequestPlace:
     """One request's place."""
 
     __slots__ = ("_address", "_counts", "_places", "_taken", "known")

@@ -8,7 +8,7 @@ from postroad_ingress_http.http.errors import ApiError
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class RateState:
     """A bucket after it was asked. `reset` and `retry_after` are seconds until full and until one.
 
     `retry_after` is 0.0 when the request was allowed.
@@ -28,7 +28,7 @@ class Rate:
         }
 
 
-def take(buckets: TokenBuckets[str], key: str, now: float) -> Rate:
+def take(buckets: TokenBuckets[str], key: str, now: float) -> RateState:
     """Take one from the bucket of `key`, if it is there."""
     return _rate(buckets, key, now, buckets.take(key, now))
 
@@ -38,18 +38,18 @@ def give_back(buckets: TokenBuckets[str], key: str, now: float) -> None:
     buckets.take(key, now, -1.0)
 
 
-def look(buckets: TokenBuckets[str], key: str, now: float) -> Rate:
+def look(buckets: TokenBuckets[str], key: str, now: float) -> RateState:
     """Return what `take` would, without taking."""
     return _rate(buckets, key, now, buckets.wait(key, now))
 
 
-def _rate(buckets: TokenBuckets[str], key: str, now: float, wait: float) -> Rate:
+def _rate(buckets: TokenBuckets[str], key: str, now: float, wait: float) -> RateState:
     level = buckets.level(key, now)
     missing = buckets.capacity - level
-    return Rate(int(buckets.capacity), int(level), missing / buckets.per_second, wait)
+    return RateState(int(buckets.capacity), int(level), missing / buckets.per_second, wait)
 
 
-def too_many(rate: Rate, what: str) -> ApiError:
+def too_many(rate: RateState, what: str) -> ApiError:
     """Return the 429 that says when to come back."""
     headers = rate.headers() | {"Retry-After": str(max(1, ceil(rate.retry_after)))}
     return ApiError(429, f"Too many {what}; wait and try again.", headers=headers)

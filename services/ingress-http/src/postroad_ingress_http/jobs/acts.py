@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 
 from postroad_common.mail.identifiers import derived_id, id_time
 from postroad_common.schemas.submission import Client
-from postroad_common.store.jobs import Job, Marker
+from postroad_common.store.jobs import BulkJob, Marker
 from postroad_common.store.messages import MessageRecord
 from postroad_common.store.suppressions import Addressed, Suppression, Suppressions
 from postroad_ingress_http.history.messages import MessageHistory
 from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.sending.accept import Acceptance
 from postroad_ingress_http.sending.resend import resend
-from postroad_ingress_http.sending.submission import Origin
+from postroad_ingress_http.sending.submission import RequestOrigin
 
 _SKIPPED = frozenset({"not_kept", "conflict"})
 """What `resend` says of messages that nobody can send again."""
@@ -84,14 +84,14 @@ class JobActs:
     suppressions: Suppressions
     clock: Callable[[], float]
 
-    async def do(self, job: Job, record: MessageRecord, marker: Marker) -> Marker:
+    async def do(self, job: BulkJob, record: MessageRecord, marker: Marker) -> Marker:
         """Return the marker with how the act on the message ended.
 
         Raises:
             Later: the account may not do it now.
             Transient: something it needs is away.
         """
-        doing: Mapping[str, Callable[[Job, MessageRecord, Marker], Awaitable[Marker]]] = {
+        doing: Mapping[str, Callable[[BulkJob, MessageRecord, Marker], Awaitable[Marker]]] = {
             "resend": self._resend,
             "suppress": self._suppress,
             "lift": self._lift,
@@ -112,14 +112,16 @@ class JobActs:
         addressed = Addressed(record.account, record.recipient.lower(), record.list)
         return (await self.suppressions.find_many([addressed])).get(addressed)
 
-    async def _resend(self, job: Job, record: MessageRecord, marker: Marker) -> Marker:
+    async def _resend(self, job: BulkJob, record: MessageRecord, marker: Marker) -> Marker:
         if await self._held(record) is not None:
             return _skipped(marker, "suppressed", "The recipient is suppressed.")
         return await self._submit(job, record, marker)
 
-    async def _submit(self, job: Job, record: MessageRecord, marker: Marker) -> Marker:
+    async def _submit(self, job: BulkJob, record: MessageRecord, marker: Marker) -> Marker:
         archived, raw = await self.history.read_submission(record)
-        origin = Origin(record.account, job.actor.id, Client(ip=job.actor.address, protocol="HTTP"))
+        origin = RequestOrigin(
+            record.account, job.actor.id, Client(ip=job.actor.address, protocol="HTTP")
+        )
         began = id_time(marker.made)
 
         def identify(part: str) -> str:
@@ -128,7 +130,7 @@ class JobActs:
         await resend(record, archived, raw, origin, self.acceptance, identify=identify)
         return replace(marker, ending="done")
 
-    async def _suppress(self, job: Job, record: MessageRecord, marker: Marker) -> Marker:
+    async def _suppress(self, job: BulkJob, record: MessageRecord, marker: Marker) -> Marker:
         if record.recipient == "erased":
             return _skipped(marker, "conflict", "The address is not known any more.")
         if await self._held(record) is not None:
@@ -145,7 +147,7 @@ class JobActs:
         await self.suppressions.add([entry])
         return replace(marker, ending="done")
 
-    async def _lift(self, job: Job, record: MessageRecord, marker: Marker) -> Marker:  # noqa: ARG002 - as the others
+    async def _lift(self, job: BulkJob, record: MessageRecord, marker: Marker) -> Marker:  # noqa: ARG002 - as the others
         held = await self._held(record)
         if held is None:
             return _skipped(marker, "not_suppressed", "The recipient is not suppressed.")
@@ -154,7 +156,7 @@ class JobActs:
         await self.suppressions.remove(record.account, record.recipient.lower())
         return replace(marker, ending="done")
 
-    async def _lift_and_resend(self, job: Job, record: MessageRecord, marker: Marker) -> Marker:
+    async def _lift_and_resend(self, job: BulkJob, record: MessageRecord, marker: Marker) -> Marker:
         held = await self._held(record)
         if held is not None:
             if refused := _kept(held, marker):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from postroad_common.mail.identifiers import id_time, is_id
 from postroad_common.store.audit import Actor
-from postroad_common.store.jobs import Job, Jobs
+from postroad_common.store.jobs import BulkJob, Jobs
 from postroad_common.store.messages import MessageRecord, Messages
 from postroad_ingress_http.history.search import NAMES, read_criteria
 from postroad_ingress_http.http.errors import ApiError, bad_field, not_found
@@ -20,7 +20,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundMessages:
     """What a job would be about: the number of messages, and the newest of them."""
 
     total: int
@@ -35,7 +35,7 @@ class JobOrders:
         self._messages = messages
         self._clock = clock
 
-    async def count(self, account: str, search: Mapping[str, str]) -> Found:
+    async def count(self, account: str, search: Mapping[str, str]) -> FoundMessages:
         """Return what the search finds.
 
         Raises:
@@ -51,7 +51,7 @@ class JobOrders:
                 400, f"More than {MOST:,} messages match; narrow the search, by time for example."
             )
         newest = await self._messages.search(account, criteria, limit=_SHOWN)
-        return Found(total, newest)
+        return FoundMessages(total, newest)
 
     async def order(self, job_id: str, act: str, search: Mapping[str, str], actor: Actor) -> None:
         """Have a job done; an order that is given twice is one.
@@ -73,7 +73,7 @@ class JobOrders:
         asked = {name: search[name] for name in NAMES if search.get(name)}
         await self.store.order(job_id, actor, act, asked, total=found.total, now=id_time(job_id))
 
-    async def find(self, account: str, job_id: str) -> Job:
+    async def find(self, account: str, job_id: str) -> BulkJob:
         """Return a job of the account.
 
         Raises:

@@ -12,7 +12,7 @@ import structlog
 
 from postroad_common.errors import Transient
 from postroad_common.store.audit import act_as, nobody_acts
-from postroad_common.store.jobs import Job, Jobs, Marker
+from postroad_common.store.jobs import BulkJob, Jobs, Marker
 from postroad_common.store.messages import MessageRecord, Messages
 from postroad_ingress_http.history.search import read_criteria
 from postroad_ingress_http.http.errors import ApiError
@@ -64,7 +64,7 @@ class JobWorker:
                 raise
         return True
 
-    async def _page(self, job: Job) -> None:
+    async def _page(self, job: BulkJob) -> None:
         if job.stopped:
             await self.store.finish(job, self.clock(), "stopped")
             return
@@ -84,7 +84,9 @@ class JobWorker:
         if len(found) < PAGE:
             await self.store.finish(job, self.clock())
 
-    async def _several(self, job: Job, pairs: list[tuple[MessageRecord, Marker]]) -> list[Marker]:
+    async def _several(
+        self, job: BulkJob, pairs: list[tuple[MessageRecord, Marker]]
+    ) -> list[Marker]:
         """Do a few messages at the same time; raise the first trouble when all have ended."""
         ends = await asyncio.gather(
             *(self._one(job, record, marker) for record, marker in pairs), return_exceptions=True
@@ -95,7 +97,7 @@ class JobWorker:
                 raise end
         return done
 
-    async def _one(self, job: Job, record: MessageRecord, marker: Marker) -> Marker:
+    async def _one(self, job: BulkJob, record: MessageRecord, marker: Marker) -> Marker:
         if marker.ending is not None:
             return marker
         try:

@@ -25,8 +25,8 @@ from postroad_ingress_http.sending.personalise import Personaliser
 from postroad_ingress_http.sending.request import SendFields
 from postroad_ingress_http.sending.submission import (
     Identify,
-    Origin,
     Prepared,
+    RequestOrigin,
     SubmissionRules,
     prepare,
 )
@@ -38,8 +38,8 @@ _KEY = re.compile(r"[!-~]{1,255}")
 
 
 async def accept(
-    mail: SendFields, origin: Origin, once: "Once | None", acceptance: "Acceptance"
-) -> "Accepted":
+    mail: SendFields, origin: RequestOrigin, once: "Once | None", acceptance: "Acceptance"
+) -> "AcceptedSubmission":
     """Check the mail, make its submission, inject it; return the id of each recipient's message.
 
     With `once`, the same request is accepted once within a day and answered alike every time.
@@ -49,15 +49,15 @@ async def accept(
         BrokerAway, StoreAway: it may not be safe; the client must be told so.
     """
     if once is None:
-        return Accepted(await _inject(mail, origin, lambda _: new_id(), acceptance))
+        return AcceptedSubmission(await _inject(mail, origin, lambda _: new_id(), acceptance))
     claim = await _claim(once, origin, acceptance.idempotency)
     if claim.status is not None and claim.answer is not None:
-        return Accepted(json.loads(claim.answer), claim.status, replayed=True)
+        return AcceptedSubmission(json.loads(claim.answer), claim.status, replayed=True)
     return await _inject_claimed(mail, origin, once, claim, acceptance)
 
 
 async def _inject(
-    mail: SendFields, origin: Origin, identify: Identify, acceptance: "Acceptance"
+    mail: SendFields, origin: RequestOrigin, identify: Identify, acceptance: "Acceptance"
 ) -> dict[str, str]:
     """Inject the mail, or the mails that it becomes for its recipients.
 
@@ -125,7 +125,7 @@ class PartlyAcceptedError(ApiError):
         )
 
 
-async def _claim(once: "Once", origin: Origin, requests: Idempotency) -> Claim:
+async def _claim(once: "Once", origin: RequestOrigin, requests: Idempotency) -> Claim:
     """Return the claim of this request on its key, or the answer that the key has had.
 
     Raises:
@@ -150,8 +150,8 @@ async def _claim(once: "Once", origin: Origin, requests: Idempotency) -> Claim:
 
 
 async def _inject_claimed(
-    mail: SendFields, origin: Origin, once: "Once", claim: Claim, acceptance: "Acceptance"
-) -> "Accepted":
+    mail: SendFields, origin: RequestOrigin, once: "Once", claim: Claim, acceptance: "Acceptance"
+) -> "AcceptedSubmission":
     """Inject the mail and keep the answer under its key.
 
     Message ids follow from the key: when a first try died between the queue and the answer, what
@@ -175,7 +175,7 @@ async def _inject_claimed(
         raise
     with contextlib.suppress(Transient):  # it is accepted, whether the answer is kept or not
         await requests.finish(origin.account, once.key, 200, json.dumps(answer))
-    return Accepted(answer)
+    return AcceptedSubmission(answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ class Once:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptedSubmission:
     """The answer: message ids, each with its recipient; `replayed` when it was given before."""
 
     answer: dict[str, Any]

@@ -5,7 +5,7 @@ from typing import Any
 
 from postroad_ingress_http.sending.mimetexts import MimeTemplate, holds_tags
 from postroad_ingress_http.templating.engine import Escaping
-from postroad_ingress_http.templating.renderer import Source
+from postroad_ingress_http.templating.renderer import TemplateSource
 
 _ESCAPING: Mapping[str, Escaping] = {
     "sender": "address",
@@ -26,7 +26,7 @@ class FieldTexts:
     """
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
-        self.sources: list[Source] = []
+        self.sources: list[TemplateSource] = []
         self._paths: list[tuple[str, int | str | None]] = []
         self._fields = dict(fields)
         self._mime: MimeTemplate | None = None
@@ -49,7 +49,7 @@ class FieldTexts:
     ) -> None:
         if holds_tags(text):
             self._paths.append(path)
-            self.sources.append(Source(field, text, escaping))
+            self.sources.append(TemplateSource(field, text, escaping))
 
     def fill(self, texts: Sequence[str]) -> dict[str, Any]:
         """Return the fields with `texts`, in the order of `sources`.

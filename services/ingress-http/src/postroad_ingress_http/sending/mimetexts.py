@@ -16,7 +16,7 @@ from postroad_ingress_http.sending.mailboxes import parse_list
 from postroad_ingress_http.sending.mimebuild import encode_text
 from postroad_ingress_http.sending.mimecheck import to_crlf
 from postroad_ingress_http.templating.engine import Escaping
-from postroad_ingress_http.templating.renderer import Source
+from postroad_ingress_http.templating.renderer import TemplateSource
 
 _SEALED = frozenset({"multipart/signed", "multipart/encrypted"})
 _ADDRESSES = frozenset({"from", "to", "cc", "reply-to", "sender"})
@@ -66,7 +66,7 @@ class MimeTemplate:
     """A message with places: `sources` are its texts, `fill` makes a message of filled ones."""
 
     def __init__(self, message: bytes) -> None:
-        self.sources: list[Source] = []
+        self.sources: list[TemplateSource] = []
         self._message = message = to_crlf(message)
         self._pieces: list[bytes | _Slot] = []
         self._taken = 0
@@ -90,7 +90,7 @@ class MimeTemplate:
             for piece in self._pieces
         )
 
-    def _take(self, start: int, end: int, slot: _Slot, source: Source) -> None:
+    def _take(self, start: int, end: int, slot: _Slot, source: TemplateSource) -> None:
         """Let `slot` stand for the octets from `start` to `end`."""
         self._pieces += self._message[self._taken : start], slot
         self._taken = end
@@ -104,7 +104,7 @@ class MimeTemplate:
                 continue
             if holds_tags(text):
                 escaping: Escaping = "address" if name.lower() in _ADDRESSES else "line"
-                source = Source(f"mime.{name.lower()}", text, escaping)
+                source = TemplateSource(f"mime.{name.lower()}", text, escaping)
                 self._pieces.append(self._message[self._taken : found.start()])
                 self._pieces.append(f"{name}: ".encode())
                 self._taken = found.start()
@@ -124,7 +124,7 @@ class MimeTemplate:
         subtype = part.head.get_content_subtype()
         escaping: Escaping = "html" if subtype == "html" else "text"
         slot = _Slot(None, open_end=not text.endswith("\n"))
-        self._take(end_of_head, part.end, slot, Source(f"mime.{subtype}", text, escaping))
+        self._take(end_of_head, part.end, slot, TemplateSource(f"mime.{subtype}", text, escaping))
 
 
 def _parts(message: bytes) -> Iterator[_Part]:

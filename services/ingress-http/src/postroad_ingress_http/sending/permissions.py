@@ -4,7 +4,7 @@ from postroad_common.mail.address import domain_of
 from postroad_common.mail.senders import from_addresses, is_within
 from postroad_common.store.sendingrights import SendingRights
 from postroad_ingress_http.http.errors import ApiError
-from postroad_ingress_http.sending.submission import Origin, Prepared
+from postroad_ingress_http.sending.submission import Prepared, RequestOrigin
 
 
 def check_account(rights: SendingRights, messages: int) -> None:
@@ -22,7 +22,7 @@ def check_account(rights: SendingRights, messages: int) -> None:
         )  # fmt: skip
 
 
-def check_sender(rights: SendingRights, origin: Origin, prepared: Prepared) -> None:
+def check_sender(rights: SendingRights, origin: RequestOrigin, prepared: Prepared) -> None:
     """Check that the From field and the envelope name only what token and account may send from.
 
     Raises:
@@ -41,7 +41,9 @@ def check_sender(rights: SendingRights, origin: Origin, prepared: Prepared) -> N
     _check(rights, origin, (prepared.submission.envelope,), "envelope")
 
 
-def _check(rights: SendingRights, origin: Origin, addresses: tuple[str, ...], field: str) -> None:
+def _check(
+    rights: SendingRights, origin: RequestOrigin, addresses: tuple[str, ...], field: str
+) -> None:
     unverified = rights.unverified(*addresses)
     if unverified:
         raise ApiError(

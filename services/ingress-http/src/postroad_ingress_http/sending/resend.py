@@ -13,7 +13,7 @@ from postroad_common.store.messages import MessageRecord
 from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.sending.accept import Acceptance
 from postroad_ingress_http.sending.permissions import check_account, check_sender
-from postroad_ingress_http.sending.submission import Identify, Origin, Prepared
+from postroad_ingress_http.sending.submission import Identify, Prepared, RequestOrigin
 
 _NOTIFY: dict[str, NotifyWish] = {
     "never": "never",
@@ -32,7 +32,7 @@ async def resend(
     record: MessageRecord,
     archived: ArchivedMail,
     raw: bytes,
-    origin: Origin,
+    origin: RequestOrigin,
     acceptance: Acceptance,
     *,
     identify: Identify = _new,
@@ -58,7 +58,7 @@ def _prepare(
     record: MessageRecord,
     archived: ArchivedMail,
     raw: bytes,
-    origin: Origin,
+    origin: RequestOrigin,
     acceptance: Acceptance,
     *,
     identify: Identify,

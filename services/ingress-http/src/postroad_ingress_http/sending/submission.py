@@ -34,7 +34,7 @@ _FEATURES = tuple(Features.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class RequestOrigin:
     """Where a request came from: the account, the token's id, and the client."""
 
     account: str
@@ -69,7 +69,11 @@ class Prepared:
 
 
 def prepare(
-    request: SendFields, origin: Origin, rules: SubmissionRules, now: float, identify: Identify
+    request: SendFields,
+    origin: RequestOrigin,
+    rules: SubmissionRules,
+    now: float,
+    identify: Identify,
 ) -> Prepared:
     """Return the submission that `request` asks for at the time `now` (Unix seconds).
 

@@ -40,7 +40,7 @@ class Engine:
             "address": _environment(finalize=_in_an_address),
         }
 
-    def compile(self, field: str, source: str, escaping: Escaping) -> "Text":
+    def compile(self, field: str, source: str, escaping: Escaping) -> "TemplateText":
         """Return the text, ready to be filled.
 
         Raises:
@@ -62,10 +62,10 @@ class Engine:
         except RecursionError:
             raise TemplateError(Problem("syntax", "this is nested too deep", field)) from None
         template = Template.from_code(environment, code, environment.globals)
-        return Text(field, source, template, self._max_octets)
+        return TemplateText(field, source, template, self._max_octets)
 
 
-class Text:
+class TemplateText:
     """One text of a mail, which `fill` puts the values into."""
 
     def __init__(self, field: str, source: str, template: Template, max_octets: int) -> None:

@@ -25,7 +25,7 @@ _BATCH = 50  # mails that one question holds, so that no answer keeps the event 
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TemplateSource:
     """A text with places to fill: the field it stands in, and how values are put in there."""
 
     field: str
@@ -34,7 +34,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class FillBounds:
     """What filling may take: octets of one text and of all, seconds of processor and of waiting."""
 
     max_octets: int = 4 << 20
@@ -51,13 +51,13 @@ class NoWorkerError(Transient):
 class Renderer:
     """Fills texts; an account holds one process at a time, so that it delays only itself."""
 
-    def __init__(self, bounds: Bounds | None = None) -> None:
-        self._bounds = bounds or Bounds()
+    def __init__(self, bounds: FillBounds | None = None) -> None:
+        self._bounds = bounds or FillBounds()
         self._places = asyncio.Semaphore(self._bounds.workers)
         self._idle: list[_Worker] = []
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def check(self, account: str, sources: Sequence[Source]) -> None:
+    async def check(self, account: str, sources: Sequence[TemplateSource]) -> None:
         """Read the texts without filling them.
 
         Raises:
@@ -67,7 +67,7 @@ class Renderer:
         await self.fill(account, sources, ())
 
     async def fill(
-        self, account: str, sources: Sequence[Source], mails: Sequence[Mapping[str, Any]]
+        self, account: str, sources: Sequence[TemplateSource], mails: Sequence[Mapping[str, Any]]
     ) -> list[list[str]]:
         """Return for each mail's data the filled texts, in the order of `sources`.
 
@@ -89,7 +89,7 @@ class Renderer:
             turn.release()
 
     async def _fill(
-        self, sources: Sequence[Source], mails: Sequence[Mapping[str, Any]]
+        self, sources: Sequence[TemplateSource], mails: Sequence[Mapping[str, Any]]
     ) -> list[list[str]]:
         try:
             async with asyncio.timeout(self._bounds.patience):
@@ -121,7 +121,7 @@ class Renderer:
     async def _ask(
         self,
         worker: "_Worker",
-        sources: Sequence[Source],
+        sources: Sequence[TemplateSource],
         mails: Sequence[Mapping[str, Any]],
         start: int,
     ) -> list[list[str]]:
@@ -155,7 +155,7 @@ class Renderer:
             await self._idle.pop().end()
 
 
-def _beyond(sources: Sequence[Source], message: str) -> TemplateError:
+def _beyond(sources: Sequence[TemplateSource], message: str) -> TemplateError:
     return TemplateError(Problem("too_large", message, sources[0].field))
 
 

@@ -17,15 +17,15 @@ from typing import NamedTuple
 
 from postroad_sender.connect.destination import Destination
 from postroad_sender.dns.resolver import Resolver, in_order
-from postroad_sender.tls.plan import HostTlsa, Plan, check_for, completed, host_tlsa_of, plans
-from postroad_sender.tls.records import PolicyRecords
+from postroad_sender.tls.plan import HostTlsa, TlsPlan, check_for, completed, host_tlsa_of, plans
+from postroad_sender.tls.records import PolicyLookups
 from postroad_sender.tls.requirement import TlsRequirement
 from postroad_smtp.client.connection import Connection
 from postroad_smtp.client.conversation import MOST_OPENING, bounded, clean
 from postroad_smtp.client.session import (
     NOT_OFFERED,
-    Login,
-    Session,
+    ClientSession,
+    SmarthostLogin,
     Timeouts,
     TlsWish,
     open_session,
@@ -95,7 +95,7 @@ class Dialer:
         hostname: str,
         contexts: Contexts,
         *,
-        records: PolicyRecords | None = None,
+        records: PolicyLookups | None = None,
         timeouts: Timeouts | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -116,7 +116,7 @@ class Dialer:
         *,
         thorough: bool = False,
         tried: Mapping[str, str] | None = None,
-    ) -> Session:
+    ) -> ClientSession:
         """Open a session with the first host that is ready to talk and meets `requirement`.
 
         Without a requirement, the destination's holds. A `thorough` session proves more if it can,
@@ -162,7 +162,7 @@ class Dialer:
         )
         return bool(found)
 
-    def note_useless(self, destination: Destination, session: Session) -> None:
+    def note_useless(self, destination: Destination, session: ClientSession) -> None:
         """Remember for some minutes that the server of `session` talks but does not take mail."""
         self._useless.add(f"{session.address} {destination.port}")
 
@@ -224,7 +224,7 @@ class Dialer:
         *,
         told: list[str],
         thorough: bool,
-    ) -> Session:
+    ) -> ClientSession:
         name = f"{chosen.host} {chosen.address}"
         unproven, plain = name in self._unproven, chosen.address in self._plain
         ways = plans(
@@ -263,15 +263,15 @@ class Dialer:
         return session
 
     async def _talk(
-        self, destination: Destination, chosen: _Try, requirement: TlsRequirement, plan: Plan
-    ) -> Session:
+        self, destination: Destination, chosen: _Try, requirement: TlsRequirement, plan: TlsPlan
+    ) -> ClientSession:
         route = destination.route
         context = None
         if plan.wish is not TlsWish.NONE:
             context = self._contexts.strict if plan.strict else self._contexts.lax
         login = None
         if route.username is not None and route.password is not None:
-            login = Login(route.username, route.password)
+            login = SmarthostLogin(route.username, route.password)
         source = destination.source
         local = source.address_for(chosen.address)
         connection = await self._connect(chosen.address, destination.port, local)

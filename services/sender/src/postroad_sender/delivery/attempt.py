@@ -16,7 +16,7 @@ from postroad_sender.delivery.outcome import Outcome, Status
 from postroad_sender.throttle.signals import Signal
 from postroad_smtp.client.commands import Envelope
 from postroad_smtp.client.conversation import MOST, bounded
-from postroad_smtp.client.session import Session
+from postroad_smtp.client.session import ClientSession
 from postroad_smtp.client.stage import Stage
 
 MOST_SESSIONS = 3  # for one attempt
@@ -38,7 +38,7 @@ class Attempt:
         self.tried: dict[str, str] = {}
         """The addresses that were spoken to, with their hosts."""
         self.left = list(range(len(self.envelope.recipients)))
-        self._left_behind: list[Session] = []
+        self._left_behind: list[ClientSession] = []
         self._known: list[Outcome | None] = [None] * len(self.left)
 
     @property
@@ -64,12 +64,12 @@ class Attempt:
             text = bounded(f"{outcome.said}\n{said}", MOST) if said else outcome.said
             self._known[number] = replace(outcome, said=text)
 
-    def leave_host(self, session: Session) -> None:
+    def leave_host(self, session: ClientSession) -> None:
         """Leave the server of `session`; it is to blame if another one takes the message."""
         self.tried[session.address] = session.host
         self._left_behind.append(session)
 
-    def blame(self, note: Callable[[Session], None]) -> None:
+    def blame(self, note: Callable[[ClientSession], None]) -> None:
         """Call `note` for the sessions whose servers did not take what another one did."""
         for session in self._left_behind:
             note(session)

@@ -44,7 +44,7 @@ def assemble(message: OutboundMessage, head: memoryview, stored: bytes) -> Piece
     return tuple(pieces)
 
 
-class Bodies:
+class BodyReader:
     """Gives the pieces of messages. `fetch` reads a stored body and may raise."""
 
     def __init__(self, fetch: Fetch, size: int = CACHE_SIZE) -> None:

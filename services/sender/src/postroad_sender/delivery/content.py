@@ -5,7 +5,7 @@ import structlog
 from postroad_common.errors import StoreAway
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.store.bodies import BodyGone
-from postroad_sender.delivery.body import Bodies, PatchError, Pieces
+from postroad_sender.delivery.body import BodyReader, PatchError, Pieces
 from postroad_sender.delivery.disposition import Disposition
 from postroad_sender.delivery.job import Job
 
@@ -14,10 +14,10 @@ STORE_AWAY_PAUSE = 30.0  # seconds
 _log = structlog.get_logger("content")
 
 
-class Content:
+class ContentReader:
     """One per process."""
 
-    def __init__(self, bodies: Bodies, disposition: Disposition) -> None:
+    def __init__(self, bodies: BodyReader, disposition: Disposition) -> None:
         self._bodies = bodies
         self._disposition = disposition
 

@@ -12,13 +12,13 @@ from postroad_sender.delivery.body import Pieces
 from postroad_sender.delivery.job import Job
 from postroad_sender.delivery.sevenbit import to_seven_bit
 from postroad_smtp.client.commands import Envelope
-from postroad_smtp.client.session import Session
+from postroad_smtp.client.session import ClientSession
 
 _SIGNED = (b"\ndkim-signature:", b"multipart/signed", b"multipart/encrypted", b"/pkcs7-mime")
 
 
 async def fitted(
-    session: Session, job: Job, envelope: Envelope, pieces: Pieces
+    session: ClientSession, job: Job, envelope: Envelope, pieces: Pieces
 ) -> tuple[Envelope, Pieces]:
     """Return `envelope` and `pieces` as they go out through `session`."""
     if not envelope.eightbit or session.capabilities.eightbitmime:

@@ -17,9 +17,9 @@ from postroad_sender.throttle.signals import (
     of_fault,
     stated_delay,
 )
-from postroad_smtp.client.session import Session
+from postroad_smtp.client.session import ClientSession
 from postroad_smtp.client.stage import Fault, Stage, WireError
-from postroad_smtp.client.transaction import Answer
+from postroad_smtp.client.transaction import RecipientResult
 
 
 class Status(StrEnum):
@@ -44,7 +44,7 @@ class Server:
     dsn: bool = False
 
     @classmethod
-    def of(cls, session: Session) -> "Server":
+    def of(cls, session: ClientSession) -> "Server":
         """Return the server at the other end of `session`."""
         return cls(
             session.host,
@@ -89,7 +89,7 @@ _CLASSIFICATIONS = {
 }
 
 
-def of_answer(answer: Answer, server: Server | None = None, said: str = "") -> Outcome:
+def of_answer(answer: RecipientResult, server: Server | None = None, said: str = "") -> Outcome:
     """Return the outcome for a recipient that the transaction with `server` answered for."""
     reply = answer.reply
     if reply is not None and answer.is_delivered:
@@ -103,7 +103,7 @@ def of_answer(answer: Answer, server: Server | None = None, said: str = "") -> O
     return replace(outcome, said=said, server=server)
 
 
-def of_transaction(session: Session, answers: Sequence[Answer]) -> list[Outcome]:
+def of_transaction(session: ClientSession, answers: Sequence[RecipientResult]) -> list[Outcome]:
     """Return the outcomes of the last transaction of `session`, one for each recipient."""
     server = Server.of(session)
     return [

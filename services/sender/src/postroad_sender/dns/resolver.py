@@ -69,7 +69,7 @@ class Found:
     ttl: float
 
 
-class Cache(Generic[V]):
+class DnsCache(Generic[V]):
     """Answers and failures, each for its time, within bounds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -125,8 +125,8 @@ class Resolver:
         if dnssec:
             self._dns.set_flags(dns.flags.RD | dns.flags.AD)
         self._hostname = hostname.rstrip(".").lower()
-        self._mx: Cache[MailHosts] = Cache(clock)
-        self._addresses: Cache[Addresses] = Cache(clock)
+        self._mx: DnsCache[MailHosts] = DnsCache(clock)
+        self._addresses: DnsCache[Addresses] = DnsCache(clock)
 
     async def mail_hosts(self, domain: str) -> tuple[MxHost, ...]:
         """Return the hosts for mail to `domain`, by preference; the domain itself without MX.

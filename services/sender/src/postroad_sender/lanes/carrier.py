@@ -17,7 +17,7 @@ from postroad_sender.lanes.pool import HOLD_LONGEST, ConnectionPool
 from postroad_sender.throttle.signals import Signal
 from postroad_sender.tls.requirement import note
 from postroad_smtp.client.conversation import MOST_OPENING, bounded
-from postroad_smtp.client.session import Session
+from postroad_smtp.client.session import ClientSession
 from postroad_smtp.client.stage import Stage, WireError
 from postroad_smtp.client.transaction import transact
 
@@ -36,7 +36,7 @@ class Carrier:
         self._lane = pool.lane
         self._loop = asyncio.get_running_loop()
 
-    async def deliver(self, session: Session, job: Job) -> Session:
+    async def deliver(self, session: ClientSession, job: Job) -> ClientSession:
         """Make one attempt: carry `job` through `session`, learn from the answers, end the job.
 
         What becomes of it is decided in `Disposition.finish`: delivered, failed, or deferred into a
@@ -49,7 +49,7 @@ class Carrier:
         attempt = Attempt(job)
         is_over = False
         try:
-            following: Session | None = session
+            following: ClientSession | None = session
             while following is not None:
                 session = following
                 outcomes = await self._transact(session, attempt, pieces)
@@ -67,7 +67,7 @@ class Carrier:
         return session
 
     async def _transact(
-        self, session: Session, attempt: Attempt, pieces: Pieces
+        self, session: ClientSession, attempt: Attempt, pieces: Pieces
     ) -> Sequence[Outcome]:
         note(session, self._pool.requirement(attempt.job))
         began = self._loop.time()
@@ -83,8 +83,8 @@ class Carrier:
     # -- where it goes on
 
     async def _next_step(
-        self, session: Session, attempt: Attempt, outcomes: Sequence[Outcome]
-    ) -> Session | None:
+        self, session: ClientSession, attempt: Attempt, outcomes: Sequence[Outcome]
+    ) -> ClientSession | None:
         """Return the session for the next transaction of `attempt`; None if it is over."""
         dialer, where = self._pool.means.dialer, self._pool.where
         worst = _worst(outcomes)
@@ -102,7 +102,7 @@ class Carrier:
             self._on_connection_ended(session, worst)
         return following
 
-    async def _go_on(self, session: Session, attempt: Attempt) -> Session | None:
+    async def _go_on(self, session: ClientSession, attempt: Attempt) -> ClientSession | None:
         """Return a session for those that were too many for the last transaction."""
         self._pool.disposition.remember(attempt.job, attempt.outcomes())
         if not await self._has_turn(attempt.job):
@@ -110,8 +110,8 @@ class Carrier:
         return session if session.usable else await self._open(session, attempt)
 
     async def _to_next_host(
-        self, session: Session, attempt: Attempt, worst: Outcome | None
-    ) -> Session | None:
+        self, session: ClientSession, attempt: Attempt, worst: Outcome | None
+    ) -> ClientSession | None:
         """Return a session with the next host, if there is one and it may help."""
         lane, pool = self._lane, self._pool
         now = self._loop.time()
@@ -129,7 +129,7 @@ class Carrier:
             return None
         return await self._open(session, attempt)
 
-    async def _open(self, session: Session, attempt: Attempt) -> Session | None:
+    async def _open(self, session: ClientSession, attempt: Attempt) -> ClientSession | None:
         """Open another session in place of `session`; None if that fails."""
         pool = self._pool
         if not pool.may_open():
@@ -172,7 +172,9 @@ class Carrier:
 
     # -- what is learnt
 
-    def _is_returned(self, session: Session, attempt: Attempt, outcomes: Sequence[Outcome]) -> bool:
+    def _is_returned(
+        self, session: ClientSession, attempt: Attempt, outcomes: Sequence[Outcome]
+    ) -> bool:
         """Whether the message goes back to the lane unharmed.
 
         What a server that ends the connection says about a message that it had not yet taken is not
@@ -194,7 +196,7 @@ class Carrier:
         job.returned += 1
         return True
 
-    def _learn(self, session: Session, worst: Outcome | None) -> None:
+    def _learn(self, session: ClientSession, worst: Outcome | None) -> None:
         lane, now = self._lane, self._loop.time()
         if worst is None:
             lane.controller.on_success(lane.busy, now, now - self.sent_at)
@@ -202,14 +204,14 @@ class Carrier:
         reason = self._tell(session, worst)
         lane.controller.on_throttled(worst.signal, reason, self.sent_at, now, worst.delay)
 
-    def _on_connection_ended(self, session: Session, worst: Outcome) -> None:
+    def _on_connection_ended(self, session: ClientSession, worst: Outcome) -> None:
         lane, now = self._lane, self._loop.time()
         reason = self._tell(session, worst)
         if not _is_routine(session, worst):
             working = lane.working - 1
             lane.controller.on_connect_failed(working, worst.signal, reason, now, worst.delay)
 
-    def _tell(self, session: Session, worst: Outcome) -> str:
+    def _tell(self, session: ClientSession, worst: Outcome) -> str:
         """Count and log what an answer says about the lane; returns it as a reason."""
         metrics.SIGNALS.labels(worst.signal, worst.stage).inc()
         reason = f"{session.host}: {worst.reply}"
@@ -226,7 +228,7 @@ def _ends_connection(outcome: Outcome) -> bool:
     return outcome.reply.code == _CLOSING or outcome.local
 
 
-def _is_routine(session: Session, worst: Outcome) -> bool:
+def _is_routine(session: ClientSession, worst: Outcome) -> bool:
     """Whether a used connection was closed before the next message: servers do that."""
     return (
         session.messages > 1

@@ -41,7 +41,7 @@ PATIENCE = 20.0  # seconds that transactions under way are waited for when a sha
 _log = structlog.get_logger("dispatch")
 
 
-class Dispatcher:
+class LaneDispatcher:
     """All lanes of this process."""
 
     def __init__(

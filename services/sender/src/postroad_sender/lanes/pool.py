@@ -22,7 +22,7 @@ from postroad_sender.lanes.lane import Lane
 from postroad_sender.limits.connection_limit import ConnectionLimit
 from postroad_sender.throttle.gcra import Gcra
 from postroad_sender.tls.requirement import TlsRequirement, with_requiretls
-from postroad_smtp.client.session import Session
+from postroad_smtp.client.session import ClientSession
 
 HOLD_LONGEST = 5.0  # seconds that messages wait in memory for a closed lane
 CLOSED_DELAY = 300.0  # seconds after which mail for a closed lane looks again: it may be opened
@@ -222,7 +222,7 @@ class ConnectionPool:
         requirement = self.destination.redirected(redirect).requirement
         return with_requiretls(requirement) if job.requirement.requiretls else requirement
 
-    def take(self, session: Session) -> Job | None:
+    def take(self, session: ClientSession) -> Job | None:
         """Take the next message that `session` may carry; None also if it has to make room.
 
         It has to when it is the turn of a message that it is not good enough for, and no other

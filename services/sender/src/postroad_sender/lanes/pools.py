@@ -13,7 +13,7 @@ from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.lanes.lane import Lane
 from postroad_sender.lanes.pool import ConnectionPool, Requeue
 from postroad_sender.lanes.source_pool import SourcePool, make_source_pool
-from postroad_sender.limits.caps import Limits
+from postroad_sender.limits.caps import DeliveryLimits
 from postroad_sender.limits.registry import LimitRegistry
 from postroad_sender.routes.sources import Source
 from postroad_sender.throttle.controller import Caps, Controller
@@ -195,7 +195,7 @@ class Pools:
                     site=site,
                     provider=destination.provider,
                     domain=domain,
-                    usual=Limits(caps.connections, caps.messages_per_second),
+                    usual=DeliveryLimits(caps.connections, caps.messages_per_second),
                 )
             lane: Lane[Job] = Lane(
                 key, Controller(caps, now), now, provider=destination.provider, limits=limits

@@ -14,7 +14,7 @@ from postroad_sender.lanes.carrier import Carrier
 from postroad_sender.lanes.pool import ConnectionPool
 from postroad_sender.throttle.signals import Signal
 from postroad_sender.tls.requirement import TlsRequirement, is_waived
-from postroad_smtp.client.session import Session
+from postroad_smtp.client.session import ClientSession
 from postroad_smtp.client.stage import Stage, WireError
 
 
@@ -86,7 +86,7 @@ class ConnectionWorker:
                 lane.limits.give_back()
             pool.schedule()
 
-    async def _carry_all(self, session: Session) -> Session:
+    async def _carry_all(self, session: ClientSession) -> ClientSession:
         """Carry messages while there are some; returns the session that is left to be closed."""
         pool, lane = self._pool, self._lane
         while True:
@@ -100,7 +100,7 @@ class ConnectionWorker:
             finally:
                 lane.busy -= 1
 
-    async def _next(self, session: Session) -> Job | None:
+    async def _next(self, session: ClientSession) -> Job | None:
         """Return the next message to send, or None when this connection is to end."""
         pool, lane = self._pool, self._lane
         limits = lane.limits
@@ -172,7 +172,7 @@ class ConnectionWorker:
             else:
                 pool.disposition.finish(job, [outcome] * len(job.message.recipients))
 
-    def _on_opened_in_vain(self, session: Session) -> None:
+    def _on_opened_in_vain(self, session: ClientSession) -> None:
         """Take an opening for failed whose session ended before it carried a message.
 
         So a server that greets and hangs up, or says a reply too many, is left alone for longer

@@ -27,16 +27,16 @@ class CapError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DeliveryLimits:
     """What holds for one domain, provider or source; None: no limit."""
 
     connections: int | None = None
     messages_per_second: float | None = None
     messages_per_day: int | None = None
 
-    def both(self, other: "Limits") -> "Limits":
+    def both(self, other: "DeliveryLimits") -> "DeliveryLimits":
         """Return the smaller of each."""
-        return Limits(
+        return DeliveryLimits(
             _least(self.connections, other.connections),
             _least(self.messages_per_second, other.messages_per_second),
             _least(self.messages_per_day, other.messages_per_day),
@@ -49,7 +49,7 @@ def _least(one: N | None, other: N | None) -> N | None:
     return min(one, other)
 
 
-NO_LIMITS = Limits()
+NO_LIMITS = DeliveryLimits()
 
 
 class Cap(BaseModel):
@@ -81,9 +81,9 @@ class Cap(BaseModel):
         return self
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> DeliveryLimits:
         """What it limits."""
-        return Limits(self.connections, self.messages_per_second, self.messages_per_day)
+        return DeliveryLimits(self.connections, self.messages_per_second, self.messages_per_day)
 
 
 class StaticCaps:
@@ -114,15 +114,15 @@ class StaticCaps:
                 raise CapError(f"cap {number}: source: there is none with the name {cap.source}")
         return cls(caps, sources)
 
-    def of_sources(self) -> dict[str, Limits]:
+    def of_sources(self) -> dict[str, DeliveryLimits]:
         """Return what holds for each source that is named or has a cap."""
         named = [self._sources.find(cap.source) for cap in self._caps if cap.source is not None]
         every = [*self._sources, *(source for source in named if source is not None)]
         return {source.name: self.of_source(source) for source in every}
 
-    def of_source(self, source: Source) -> Limits:
+    def of_source(self, source: Source) -> DeliveryLimits:
         """Return what holds for `source`."""
-        found = Limits(source.connections, source.messages_per_second)
+        found = DeliveryLimits(source.connections, source.messages_per_second)
         for cap in self._caps:
             if cap.source is not None:
                 named = self._sources.find(cap.source)
@@ -130,7 +130,7 @@ class StaticCaps:
                     found = found.both(cap.limits)
         return found
 
-    def _of_provider(self, provider: str) -> Limits:
+    def _of_provider(self, provider: str) -> DeliveryLimits:
         """Return what holds for all sites of `provider` together."""
         found = NO_LIMITS
         for cap in self._caps:
@@ -138,7 +138,7 @@ class StaticCaps:
                 found = found.both(cap.limits)
         return found
 
-    def _of_domain(self, domain: str) -> Limits:
+    def _of_domain(self, domain: str) -> DeliveryLimits:
         """Return what holds for mail to `domain` (lower case)."""
         found = NO_LIMITS
         for cap in self._caps:

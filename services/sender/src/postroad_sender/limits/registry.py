@@ -13,7 +13,7 @@ from functools import partial
 from postroad_common.schemas.lanes import LimitKind
 from postroad_common.store.leases import Leases
 from postroad_sender import metrics
-from postroad_sender.limits.caps import Limits, StaticCaps
+from postroad_sender.limits.caps import DeliveryLimits, StaticCaps
 from postroad_sender.limits.cluster_limit import ClusterLimit, ClusterLimits
 from postroad_sender.limits.connection_limit import ConnectionLimit
 from postroad_sender.limits.daily_quota import DailyQuota
@@ -64,11 +64,11 @@ class LimitRegistry:
 
     def is_apart(self, domain: str) -> bool:
         """Whether mail for `domain` needs lanes of its own, because it is counted for itself."""
-        return self._caps.has_domains and self._caps.of_domain(domain) != Limits()
+        return self._caps.has_domains and self._caps.of_domain(domain) != DeliveryLimits()
 
     def needs_one_home(self, domain: str, provider: str) -> bool:
         """Whether its mail must not be spread over shards."""
-        return self._caps.of_provider(provider) != Limits() or self.is_apart(domain)
+        return self._caps.of_provider(provider) != DeliveryLimits() or self.is_apart(domain)
 
     def limits_for(
         self,
@@ -78,7 +78,7 @@ class LimitRegistry:
         site: str,
         provider: str,
         domain: str,
-        usual: Limits,
+        usual: DeliveryLimits,
     ) -> LaneLimits | None:
         """Return what a new lane has to pass; `usual` holds for each source and site.
 
@@ -87,11 +87,11 @@ class LimitRegistry:
         shared_limits = []
         if source.name:
             shared_limits.append(self._of_source(source, provider, home))
-        if provider and (limits := self._caps.of_provider(provider)) != Limits():
+        if provider and (limits := self._caps.of_provider(provider)) != DeliveryLimits():
             shared_limits.append(self._local("provider", provider, home, limits))
         if self._caps.has_domains:
             shared_limits.append(self._local("site", f"{source.name}|{site}", home, usual))
-            if (limits := self._caps.of_domain(domain)) != Limits():
+            if (limits := self._caps.of_domain(domain)) != DeliveryLimits():
                 shared_limits.append(self._local("domain", domain, home, limits))
         found = [shared for shared in shared_limits if shared is not None]
         return LaneLimits(found) if found else None
@@ -120,7 +120,7 @@ class LimitRegistry:
 
     # -- inside
 
-    def _local(self, kind: str, name: str, home: str, limits: Limits) -> SharedLimit:
+    def _local(self, kind: str, name: str, home: str, limits: DeliveryLimits) -> SharedLimit:
         key = (kind, name, home)
         found = self._shared_limits.get(key)
         if found is not None:
@@ -154,7 +154,7 @@ class LimitRegistry:
         limits = self._caps.of_source(source)
         warmup = source.warmup
         particular = warmup is not None and provider in warmup.per_provider
-        if limits == Limits() and warmup is None:
+        if limits == DeliveryLimits() and warmup is None:
             return None
         key = ("source", source.name, home, provider if particular else "")
         found = self._shared_limits.get(key)

@@ -84,7 +84,7 @@ _OF_FAULT = {
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class SignalRule:
     """One rule: all conditions that are there must hold."""
 
     signal: Signal
@@ -103,10 +103,10 @@ class Rule:
         )
 
 
-def load_rules(text: str) -> tuple[Rule, ...]:
+def load_rules(text: str) -> tuple[SignalRule, ...]:
     """Return the rules in a TOML document; raises ValueError, KeyError or re.error."""
     return tuple(
-        Rule(
+        SignalRule(
             signal=Signal(entry["signal"]),
             codes=frozenset(entry.get("codes", ())),
             enhanced=tuple(entry.get("enhanced", ())),
@@ -123,7 +123,7 @@ RULES = load_rules(
 
 
 @lru_cache(maxsize=2048)
-def classify(reply: Reply, stage: Stage, rules: Sequence[Rule] = RULES) -> Signal:
+def classify(reply: Reply, stage: Stage, rules: Sequence[SignalRule] = RULES) -> Signal:
     """Return what `reply` at `stage` says about the lane."""
     if reply.is_positive:
         return Signal.NONE

@@ -66,7 +66,7 @@ class TlsaRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class TlsaMatch:
     """The record that fits. `name`: the one the certificate is good for; empty for DANE-EE."""
 
     record: TlsaRecord
@@ -92,7 +92,7 @@ def usable(records: Iterable[TlsaRecord]) -> tuple[TlsaRecord, ...]:
 
 def match(
     records: Sequence[TlsaRecord], chain: Sequence[bytes], names: Sequence[str], now: datetime
-) -> Match:
+) -> TlsaMatch:
     """How the presented `chain` (DER, the server's own first) fits one of the usable `records`.
 
     DANE-EE asks for no name and no date; DANE-TA for a chain to the authority, for dates, and for
@@ -112,7 +112,7 @@ def match(
     own = certificates[0]
     for record in records:
         if record.usage == DANE_EE and _fits(record, own):
-            return Match(record, "")
+            return TlsaMatch(record, "")
     authorities = [record for record in records if record.usage == DANE_TA]
     if not authorities:
         raise DaneError("the certificate fits no TLSA record")
@@ -120,7 +120,7 @@ def match(
     presented = names_of(own)
     for name in names:
         if any(_names(pattern, name.rstrip(".").lower()) for pattern in presented):
-            return Match(record, name.rstrip(".").lower())
+            return TlsaMatch(record, name.rstrip(".").lower())
     raise DaneError(f"the certificate is not for {' or '.join(names)}"[:300])
 
 

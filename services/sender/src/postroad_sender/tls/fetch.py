@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import httpcore
 
 from postroad_sender.dns.resolver import Resolver
-from postroad_sender.tls.mta_sts import Policy, PolicyError, parse
+from postroad_sender.tls.mta_sts import MtaStsPolicy, PolicyError, parse
 from postroad_smtp.client.stage import WireError
 
 FETCH_SECONDS = 10.0  # in all, waiting for a turn included
@@ -83,7 +83,7 @@ class PolicyFetcher:
         self._seconds = seconds
         self._turns = asyncio.Semaphore(MOST_AT_ONCE)
 
-    async def fetch(self, domain: str) -> Policy:
+    async def fetch(self, domain: str) -> MtaStsPolicy:
         """Return the policy that `domain` (lower case, A-labels) publishes now.
 
         Raises:

@@ -34,7 +34,7 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class MtaStsPolicy:
     """A policy: `mx` are patterns in lower case, `max_age` seconds from when it was fetched."""
 
     mode: Mode
@@ -78,7 +78,7 @@ def _is_record(text: str) -> bool:
     return text.startswith(_VERSION) and text[len(_VERSION) :].lstrip(" \t").startswith(";")
 
 
-def parse(octets: bytes) -> Policy:
+def parse(octets: bytes) -> MtaStsPolicy:
     """Return the policy in the octets of `mta-sts.txt` (RFC 8461 section 3.2).
 
     Of fields that may stand only once the first counts; unknown ones and empty lines are passed
@@ -112,7 +112,7 @@ def parse(octets: bytes) -> Policy:
     return _policy(known, tuple(patterns))
 
 
-def _policy(known: dict[str, str], patterns: tuple[str, ...]) -> Policy:
+def _policy(known: dict[str, str], patterns: tuple[str, ...]) -> MtaStsPolicy:
     for name in ("version", "mode", "max_age"):
         if name not in known:
             raise PolicyError(f"no {name}")
@@ -125,4 +125,4 @@ def _policy(known: dict[str, str], patterns: tuple[str, ...]) -> Policy:
     mode = Mode(known["mode"])
     if not patterns and mode is not Mode.NONE:
         raise PolicyError("no mx")
-    return Policy(mode, patterns, min(int(known["max_age"]), MAX_AGE_MOST))
+    return MtaStsPolicy(mode, patterns, min(int(known["max_age"]), MAX_AGE_MOST))

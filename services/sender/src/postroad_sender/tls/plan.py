@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from postroad_sender.dns.addresses import is_literal
 from postroad_sender.tls.dane import DaneError, TlsaRecord, match, presented_chain, usable
-from postroad_sender.tls.records import PolicyRecords
-from postroad_sender.tls.requirement import Kind, TlsRequirement
+from postroad_sender.tls.records import PolicyLookups
+from postroad_sender.tls.requirement import RequirementKind, TlsRequirement
 from postroad_smtp.client.evidence import UNCHECKED, DaneState, TlsEvidence
-from postroad_smtp.client.session import Check, Session, TlsWish
+from postroad_smtp.client.session import Check, ClientSession, TlsWish
 from postroad_smtp.client.stage import WireError
 
 
@@ -29,7 +29,7 @@ class HostTlsa(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-class Plan(NamedTuple):
+class TlsPlan(NamedTuple):
     """One way to talk: with `strict` the certificate must be good for the host's name."""
 
     wish: TlsWish
@@ -40,7 +40,7 @@ async def host_tlsa_of(
     host: str,
     port: int,
     requirement: TlsRequirement,
-    records: PolicyRecords | None,
+    records: PolicyLookups | None,
     *,
     thorough: bool,
 ) -> HostTlsa:
@@ -56,7 +56,7 @@ async def host_tlsa_of(
             name, found = await records.tlsa(host, port)
         except WireError as error:
             if requirement.dane:
-                raise requirement.refusal(Kind.DANE, error.detail) from error
+                raise requirement.refusal(RequirementKind.DANE, error.detail) from error
         else:
             good = usable(found)
             state = DaneState.UNUSABLE if found else DaneState.ABSENT
@@ -65,16 +65,16 @@ async def host_tlsa_of(
     if not requirement.dane or host_tlsa.dane is not DaneState.MATCHED:
         objection = requirement.objection(host)
         if objection:
-            raise requirement.refusal(Kind.MTA_STS, objection)
+            raise requirement.refusal(RequirementKind.MTA_STS, objection)
     if requirement.requiretls and not requirement.knows(host):
         text = f"{host} is vouched for by neither DNSSEC nor MTA-STS"
-        raise requirement.refusal(Kind.REQUIRETLS, text, definite=not requirement.doubt)
+        raise requirement.refusal(RequirementKind.REQUIRETLS, text, definite=not requirement.doubt)
     return host_tlsa
 
 
 def plans(
     host_tlsa: HostTlsa, requirement: TlsRequirement, *, thorough: bool, unproven: bool, plain: bool
-) -> list[Plan]:
+) -> list[TlsPlan]:
     """Return the ways to talk to a host, the best first; the last must do.
 
     `unproven` and `plain` say what failed there lately: the certificate, or TLS as a whole.
@@ -82,16 +82,16 @@ def plans(
     wish = requirement.wish
     dane = host_tlsa.dane if requirement.dane else None
     if requirement.verify or (requirement.needs_certificate and dane is not DaneState.MATCHED):
-        return [Plan(TlsWish.REQUIRED, strict=True)]
+        return [TlsPlan(TlsWish.REQUIRED, strict=True)]
     if dane in {DaneState.MATCHED, DaneState.UNUSABLE}:
         wish = TlsWish.REQUIRED
     if wish is TlsWish.NONE or (plain and wish is TlsWish.OPPORTUNISTIC):
-        return [Plan(TlsWish.NONE)]
-    found = [Plan(wish)]
+        return [TlsPlan(TlsWish.NONE)]
+    found = [TlsPlan(wish)]
     if (thorough or requirement.sts is not None) and not unproven:
-        found.insert(0, Plan(wish, strict=True))
+        found.insert(0, TlsPlan(wish, strict=True))
     if wish is TlsWish.OPPORTUNISTIC:
-        found.append(Plan(TlsWish.NONE))
+        found.append(TlsPlan(TlsWish.NONE))
     return found
 
 
@@ -106,7 +106,7 @@ def check_for(host_tlsa: HostTlsa, requirement: TlsRequirement) -> Check | None:
             found = match(host_tlsa.records, chain, host_tlsa.names, datetime.now(UTC))
         except DaneError as error:
             if requirement.dane:
-                raise requirement.refusal(Kind.DANE, str(error)) from error
+                raise requirement.refusal(RequirementKind.DANE, str(error)) from error
             return UNCHECKED
         # a certificate for the domain's name instead of the host's says nothing to other domains
         name = found.name if found.name == requirement.dane else ""
@@ -115,7 +115,7 @@ def check_for(host_tlsa: HostTlsa, requirement: TlsRequirement) -> Check | None:
     return check
 
 
-def completed(session: Session, host_tlsa: HostTlsa, fault: str) -> TlsEvidence:
+def completed(session: ClientSession, host_tlsa: HostTlsa, fault: str) -> TlsEvidence:
     """Return what `session` proves and what it lacks; `fault` says why, if it lacks any."""
     evidence = session.evidence
     if evidence.dane is None and host_tlsa.dane is not DaneState.MATCHED:

@@ -17,8 +17,8 @@ from postroad_common.errors import StoreAway, Unstorable
 from postroad_common.store.policies import PolicyRecord
 from postroad_common.store.policies import PolicyRecords as Store
 from postroad_sender.tls.fetch import FetchError
-from postroad_sender.tls.mta_sts import Mode, Policy, record_id
-from postroad_sender.tls.records import PolicyRecords
+from postroad_sender.tls.mta_sts import Mode, MtaStsPolicy, record_id
+from postroad_sender.tls.records import PolicyLookups
 from postroad_smtp.client.stage import WireError
 
 REFRESH_AFTER = 86_400.0  # seconds; sooner, if half of its time is over
@@ -35,7 +35,7 @@ _log = structlog.get_logger("mta-sts")
 class Known:
     """What is known of a domain. `doubt`: it may have a policy that could not be had."""
 
-    policy: Policy | None
+    policy: MtaStsPolicy | None
     doubt: bool = False
 
 
@@ -43,7 +43,7 @@ class Known:
 class _Kept:
     """`policy` is None for a domain that had none when the store was asked."""
 
-    policy: Policy | None
+    policy: MtaStsPolicy | None
     id: str
     fetched: float
     until: float
@@ -58,8 +58,8 @@ class StsPolicies:
 
     def __init__(
         self,
-        records: PolicyRecords,
-        fetch: Callable[[str], Awaitable[Policy]],
+        records: PolicyLookups,
+        fetch: Callable[[str], Awaitable[MtaStsPolicy]],
         store: Store | None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -151,7 +151,7 @@ class StsPolicies:
         until = self._away_until if self._away_until > now else now + ABSENT_FOR
         kept = _Kept(None, "", 0.0, until)
         if record is not None and record.expires > now:
-            policy = Policy(Mode(record.mode), record.mx, record.max_age)
+            policy = MtaStsPolicy(Mode(record.mode), record.mx, record.max_age)
             kept = _Kept(policy, record.id, record.fetched, record.expires)
         newer = self._recall(domain)  # fetched while the store was asked
         if newer is not None and newer.policy is not None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from postroad_sender.dns.resolver import TTL_FAILURE, Cache, Found, Resolver, again
+from postroad_sender.dns.resolver import TTL_FAILURE, DnsCache, Found, Resolver, again
 from postroad_sender.tls.dane import TlsaRecord
 from postroad_smtp.client.stage import WireError
 
@@ -18,13 +18,13 @@ MOST_RECORDS = 20
 _MOST_TEXT = 2000  # characters
 
 
-class PolicyRecords:
+class PolicyLookups:
     """Looks them up through `resolver` and keeps them for their TTL."""
 
     def __init__(self, resolver: Resolver, clock: Callable[[], float] = time.monotonic) -> None:
         self._resolver = resolver
-        self._texts: Cache[tuple[str, ...]] = Cache(clock)
-        self._tlsa: Cache[tuple[TlsaRecord, ...]] = Cache(clock)
+        self._texts: DnsCache[tuple[str, ...]] = DnsCache(clock)
+        self._tlsa: DnsCache[tuple[TlsaRecord, ...]] = DnsCache(clock)
 
     @property
     def has_dnssec(self) -> bool:
@@ -82,7 +82,7 @@ class PolicyRecords:
             raise again(kept)
         return kept
 
-    async def _ask(self, name: str, kind: str, cache: Cache[Any], pause: float) -> Found | None:
+    async def _ask(self, name: str, kind: str, cache: DnsCache[Any], pause: float) -> Found | None:
         """Return the answer; None for no such name. A failure is kept for `pause` seconds."""
         try:
             return await self._resolver.ask(name, kind)

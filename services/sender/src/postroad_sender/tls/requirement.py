@@ -16,9 +16,9 @@ from typing import Any
 from postroad_common.mail.reply import Reply
 from postroad_sender import metrics
 from postroad_sender.routes.routes import Route
-from postroad_sender.tls.mta_sts import Mode, Policy
+from postroad_sender.tls.mta_sts import Mode, MtaStsPolicy
 from postroad_smtp.client.evidence import DaneState
-from postroad_smtp.client.session import NOT_OFFERED, Session, TlsWish
+from postroad_smtp.client.session import NOT_OFFERED, ClientSession, TlsWish
 from postroad_smtp.client.stage import Fault, Stage, WireError
 
 Facts = Mapping[str, Any]
@@ -29,7 +29,7 @@ _MOST_DETAIL = 200  # characters
 _WAIVER = re.compile(rb"^tls-required:[ \t]*no[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 
 
-class Kind(StrEnum):
+class RequirementKind(StrEnum):
     """Who asks for something."""
 
     ROUTE = "route"
@@ -53,7 +53,7 @@ class TlsRequirement:
     verify: bool = False
     named: bool = False
     dane: str = ""
-    sts: Policy | None = None
+    sts: MtaStsPolicy | None = None
     requiretls: bool = False
     doubt: bool = False
     waived: str = ""
@@ -67,7 +67,7 @@ class TlsRequirement:
         found = cls(wish=wish, verify=route.checks_certificate, named=route.host is not None)
         return NOTHING if found == NOTHING else found
 
-    def of_domain(self, dane: str, sts: Policy | None, *, doubt: bool) -> "TlsRequirement":
+    def of_domain(self, dane: str, sts: MtaStsPolicy | None, *, doubt: bool) -> "TlsRequirement":
         """Return the same with what the domain itself asks."""
         if not dane and sts is None and not doubt:
             return self
@@ -107,57 +107,62 @@ class TlsRequirement:
         """Whether it is proved that `host` is the domain's (RFC 8689 section 4.2.1)."""
         return self.named or self.dane != "" or (self.sts is not None and self.sts.covers(host))
 
-    def lack(self, session: Session) -> tuple[Kind, str] | None:
+    def lack(self, session: ClientSession) -> tuple[RequirementKind, str] | None:
         """Return what `session` lacks to carry such a message, and who asks for it, or None."""
         evidence = session.evidence
         if self.wish is TlsWish.REQUIRED and session.tls is None:
-            return Kind.ROUTE, NOT_OFFERED
+            return RequirementKind.ROUTE, NOT_OFFERED
         if self.verify and not evidence.pkix:
-            return Kind.ROUTE, "the certificate is not good"
+            return RequirementKind.ROUTE, "the certificate is not good"
         matched = False
         if self.dane:
             if evidence.dane is None:
-                return Kind.DANE, "TLSA records were not looked up"
+                return RequirementKind.DANE, "TLSA records were not looked up"
             if evidence.dane is not DaneState.ABSENT and session.tls is None:
-                return Kind.DANE, NOT_OFFERED
+                return RequirementKind.DANE, NOT_OFFERED
             matched = self._is_matched(session)
             if evidence.dane is DaneState.MATCHED and not matched:
-                return Kind.DANE, "the certificate is for another domain"
+                return RequirementKind.DANE, "the certificate is for another domain"
         if self.sts is not None and not matched:
             if evidence.pkix is None:
-                return Kind.MTA_STS, "the certificate was not checked"
+                return RequirementKind.MTA_STS, "the certificate was not checked"
             if self.enforces and (self.objection(session.host) or not evidence.pkix):
                 text = self.objection(session.host) or "the certificate is not good"
-                return Kind.MTA_STS, text
+                return RequirementKind.MTA_STS, text
         if self.requiretls:
             return self._lack_of_requiretls(session, matched=matched)
         return None
 
-    def _lack_of_requiretls(self, session: Session, *, matched: bool) -> tuple[Kind, str] | None:
+    def _lack_of_requiretls(
+        self, session: ClientSession, *, matched: bool
+    ) -> tuple[RequirementKind, str] | None:
         host = session.host
         if not session.capabilities.requiretls:
-            return Kind.REQUIRETLS, f"{host} does not support REQUIRETLS"
+            return RequirementKind.REQUIRETLS, f"{host} does not support REQUIRETLS"
         if not matched and not session.evidence.pkix:
-            return Kind.REQUIRETLS, f"the certificate of {host} is not good"
+            return RequirementKind.REQUIRETLS, f"the certificate of {host} is not good"
         if not self.knows(host):
-            return Kind.REQUIRETLS, f"{host} is vouched for by neither DNSSEC nor MTA-STS"
+            return (
+                RequirementKind.REQUIRETLS,
+                f"{host} is vouched for by neither DNSSEC nor MTA-STS",
+            )
         return None
 
-    def is_met_by(self, session: Session) -> bool:
+    def is_met_by(self, session: ClientSession) -> bool:
         """Whether `session` may carry such a message."""
         return not self.binds or self.lack(session) is None
 
-    def strictest(self, dane: DaneState | None) -> Kind:
+    def strictest(self, dane: DaneState | None) -> RequirementKind:
         """Who asks for TLS at a host with these TLSA records."""
         if self.dane and dane in {DaneState.MATCHED, DaneState.UNUSABLE}:
-            return Kind.DANE
+            return RequirementKind.DANE
         if self.enforces:
-            return Kind.MTA_STS
-        return Kind.REQUIRETLS if self.requiretls else Kind.ROUTE
+            return RequirementKind.MTA_STS
+        return RequirementKind.REQUIRETLS if self.requiretls else RequirementKind.ROUTE
 
     def concerns_only_itself(self, policy: Facts | None) -> bool:
         """Whether a failure with these facts of a policy says nothing about the site."""
-        return policy is not None and not (self.named and policy["kind"] == Kind.ROUTE)
+        return policy is not None and not (self.named and policy["kind"] == RequirementKind.ROUTE)
 
     @property
     def can_be_waived(self) -> bool:
@@ -168,7 +173,7 @@ class TlsRequirement:
         """Return what is left where the message waives the policy of this kind, which failed."""
         return replace(self, dane="", sts=None, waived=kind)
 
-    def _is_matched(self, session: Session) -> bool:
+    def _is_matched(self, session: ClientSession) -> bool:
         evidence = session.evidence
         return evidence.dane is DaneState.MATCHED and evidence.name in {
             "",
@@ -176,44 +181,46 @@ class TlsRequirement:
             self.dane,
         }
 
-    def verdict(self, session: Session) -> Facts:
+    def verdict(self, session: ClientSession) -> Facts:
         """Return what an attempt over `session`, which meets the requirement, tells of policies."""
         evidence = session.evidence
         if self.dane and evidence.dane is DaneState.MATCHED:
-            facts = _facts(Kind.DANE, "enforce", "ok", f"TLSA {evidence.detail}")
+            facts = _facts(RequirementKind.DANE, "enforce", "ok", f"TLSA {evidence.detail}")
         elif self.sts is not None:
             facts = self._sts_verdict(session, self.sts)
         elif self.dane and evidence.dane is DaneState.UNUSABLE:
-            facts = _facts(Kind.DANE, "encrypt", "ok", "no usable TLSA record")
+            facts = _facts(RequirementKind.DANE, "encrypt", "ok", "no usable TLSA record")
         elif self.waived:
             facts = _facts(self.waived, "enforce", "waived", "TLS-Required: No")
         elif self.verify or self.wish is not TlsWish.OPPORTUNISTIC:
-            facts = _facts(Kind.ROUTE, "verify" if self.verify else self.wish.value, "ok")
+            facts = _facts(
+                RequirementKind.ROUTE, "verify" if self.verify else self.wish.value, "ok"
+            )
         else:
             facts = _NO_POLICY
         return {**facts, "requiretls": True} if self.requiretls else facts
 
-    def _sts_verdict(self, session: Session, policy: Policy) -> Facts:
+    def _sts_verdict(self, session: ClientSession, policy: MtaStsPolicy) -> Facts:
         if policy.mode is Mode.ENFORCE:
-            return _facts(Kind.MTA_STS, "enforce", "ok")
+            return _facts(RequirementKind.MTA_STS, "enforce", "ok")
         if not policy.covers(session.host):
             fault = f"{session.host} is not in the policy"
         elif session.evidence.pkix:
-            return _facts(Kind.MTA_STS, policy.mode.value, "ok")
+            return _facts(RequirementKind.MTA_STS, policy.mode.value, "ok")
         else:
             fault = session.evidence.detail or "no valid certificate"
-        return _facts(Kind.MTA_STS, policy.mode.value, "would-fail", fault)
+        return _facts(RequirementKind.MTA_STS, policy.mode.value, "would-fail", fault)
 
-    def refusal(self, kind: Kind, detail: str, *, definite: bool = False) -> WireError:
+    def refusal(self, kind: RequirementKind, detail: str, *, definite: bool = False) -> WireError:
         """Return the error of a host that does not do what `kind` asks, with the facts.
 
         It is tried again, unless it is `definite` that there is no REQUIRETLS.
         """
         mode = "enforce"
         error = WireError(Stage.STARTTLS, Fault.TLS, f"{_TITLES[kind]}{detail}")
-        if kind is Kind.ROUTE:
+        if kind is RequirementKind.ROUTE:
             mode = "verify" if self.verify else self.wish.value
-        elif kind is Kind.REQUIRETLS and definite:
+        elif kind is RequirementKind.REQUIRETLS and definite:
             reply = Reply(550, "5.7.30", f"REQUIRETLS support required: {detail}"[:400])
             error = WireError(Stage.ROUTE, reply, detail)
         error.policy = _facts(kind, mode, "failed", detail)
@@ -221,10 +228,10 @@ class TlsRequirement:
 
 
 _TITLES = {
-    Kind.ROUTE: "",
-    Kind.DANE: "DANE: ",
-    Kind.MTA_STS: "MTA-STS: ",
-    Kind.REQUIRETLS: "REQUIRETLS: ",
+    RequirementKind.ROUTE: "",
+    RequirementKind.DANE: "DANE: ",
+    RequirementKind.MTA_STS: "MTA-STS: ",
+    RequirementKind.REQUIRETLS: "REQUIRETLS: ",
 }
 
 NOTHING = TlsRequirement()
@@ -237,7 +244,7 @@ def with_requiretls(requirement: TlsRequirement) -> TlsRequirement:
     return replace(requirement, requiretls=True)
 
 
-def note(session: Session, requirement: TlsRequirement) -> None:
+def note(session: ClientSession, requirement: TlsRequirement) -> None:
     """Put the verdict on `requirement` into `session`; it is made and counted once for both."""
     if session.judged is requirement:
         return

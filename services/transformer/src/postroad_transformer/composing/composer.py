@@ -11,7 +11,7 @@ from postroad_transformer.signing.keys import SigningKey
 from postroad_transformer.signing.signature import HeaderHash, Signature
 
 
-class Content(NamedTuple):
+class ComposedContent(NamedTuple):
     """A message for one recipient, or for all.
 
     `head` is its header block with the blank line, `fills` what goes into the template's holes.
@@ -37,7 +37,7 @@ class Composer:
         self._body_hash = BodyHash(template.body) if keys else None
         self._signatures = self._prepare(self._fields) if self._fields is not None else []
         self._offsets = tuple(accumulate(map(len, self._static[:-1])))
-        self._shared: Content | None = None
+        self._shared: ComposedContent | None = None
 
     @property
     def cost(self) -> float:
@@ -45,7 +45,7 @@ class Composer:
         size = self.template.body_size
         return 5e-5 + len(self._holes) * 1.2e-5 + size * 8e-9 + len(self._keys) * 8e-4
 
-    def content(self, message_id: str) -> Content:
+    def content(self, message_id: str) -> ComposedContent:
         """Return the content for the recipient whose message id that is.
 
         Raises:
@@ -66,12 +66,12 @@ class Composer:
         if self._body_hash is not None:
             digest = self._body_hash.digest(fills)
             signed = [signature.field(digest) for signature in signatures]
-        content = Content(b"".join((*signed, *fields, b"\r\n")), fills)
+        content = ComposedContent(b"".join((*signed, *fields, b"\r\n")), fills)
         if not self.template.is_personal:
             self._shared = content
         return content
 
-    def body(self, content: Content) -> bytes:
+    def body(self, content: ComposedContent) -> bytes:
         """Return the filled body of `content`."""
         if not content.fills:
             return self._static[0] if len(self._static) == 1 else b"".join(self._static)
@@ -93,7 +93,7 @@ class Composer:
         """Return where in the skeleton its holes are, ascending."""
         return self._offsets
 
-    def patches(self, content: Content) -> list[tuple[int, bytes]]:
+    def patches(self, content: ComposedContent) -> list[tuple[int, bytes]]:
         """Where the fills of `content` go into the skeleton: ascending offsets."""
         return list(zip(self._offsets, content.fills, strict=True)) if content.fills else []
 

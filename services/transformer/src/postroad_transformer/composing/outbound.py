@@ -13,7 +13,7 @@ from postroad_common.mail.verp import BounceAddresses
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient, Patch
 from postroad_common.schemas.submission import BodyReference, Recipient, Submission
-from postroad_transformer.composing.composer import Composer, Content
+from postroad_transformer.composing.composer import ComposedContent, Composer
 
 MAX_RECIPIENTS = 100  # that every server takes in one transaction (RFC 5321 section 4.5.3.1.8)
 
@@ -101,7 +101,7 @@ class Envelopes:
             same |= {"body": self._stored.body, "skip": self._stored.skip}
         return same
 
-    def frame(self, group: Group, content: Content) -> tuple[str, bytes]:
+    def frame(self, group: Group, content: ComposedContent) -> tuple[str, bytes]:
         """Return the routing key (destination domain) and the frame of `content` for `group`."""
         message_id = group[0].id
         mail_from = self._submission.envelope

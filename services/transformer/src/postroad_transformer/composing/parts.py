@@ -10,7 +10,7 @@ from postroad_transformer.composing.encoding import Encoded, encode
 from postroad_transformer.composing.pieces import Piece, removed_images, replacements
 from postroad_transformer.composing.rewrite import (
     MAX_HTML,
-    Outcome,
+    RewriteOutcome,
     Rewriter,
     State,
     describe_outcomes,
@@ -27,7 +27,7 @@ REMEMBERED = 1 << 24  # octets of parts and of what became of them
 class _Rewritten(NamedTuple):
     """What became of a part; `encoded` is None where it stays as it is. `size` is in octets."""
 
-    outcome: Outcome
+    outcome: RewriteOutcome
     encoded: Encoded | None
     size: int
 
@@ -54,7 +54,7 @@ def rewrite_parts(
         digests = tuple((cid, image.digest) for cid, image in images.items())
         rewriter = replace(rewriter, hosting=Hosting(digests, rewriter.features.openstracking))
     reasons = dict.fromkeys(f"left as it is: {reason}" for reason in structure.reasons)
-    outcomes: list[Outcome] = []
+    outcomes: list[RewriteOutcome] = []
     pieces: list[Piece] = []
     state = State()
     for index, part in enumerate(structure.parts):

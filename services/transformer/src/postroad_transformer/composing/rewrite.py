@@ -9,7 +9,7 @@ from postroad_common.schemas.features import Features
 from postroad_transformer import budget
 from postroad_transformer.css.engines import CssRefused, EngineName
 from postroad_transformer.css.inlining import inline_styles
-from postroad_transformer.html.page import Page
+from postroad_transformer.html.page import HtmlPage
 from postroad_transformer.reading.decoding import Undecodable
 from postroad_transformer.segments import Segment
 from postroad_transformer.tracking.hosting import Hosting, find_embedded, host_images
@@ -29,7 +29,7 @@ class State(NamedTuple):
     measured: bool = False
 
 
-class Outcome(NamedTuple):
+class RewriteOutcome(NamedTuple):
     """What became of one text. `segments` is None where nothing changed; `state` is for the next.
 
     `css` is empty where CSS was not asked for; the counts are by how each link or image ended.
@@ -65,7 +65,7 @@ class Rewriter:
         on = self.features
         return not (on.inlinecss or on.clicktracking or on.openstracking or self.hosting)
 
-    def rewrite(self, text: str, state: State, *, pixel: bool) -> Outcome:
+    def rewrite(self, text: str, state: State, *, pixel: bool) -> RewriteOutcome:
         """Return the new text.
 
         With `pixel` it is this text that gets the pixel, if no image measures openings.
@@ -75,8 +75,8 @@ class Rewriter:
             HeavyError: it is more than the event loop may do.
         """
         if not text or text.isspace():
-            return Outcome(None, "", {}, {}, pixel=False, state=state)
-        page = Page(text)
+            return RewriteOutcome(None, "", {}, {}, pixel=False, state=state)
+        page = HtmlPage(text)
         if not page.has_room:
             raise Undecodable("full of control characters")
         if self.light:
@@ -101,7 +101,7 @@ class Rewriter:
         is_changed = pixel or css == INLINED or links["tracked"] or images["tracked"]
         segments = page.segments() if is_changed or hosted else None
         after = State(number, image, measured)
-        outcome = Outcome(segments, css, links, images, pixel, after)
+        outcome = RewriteOutcome(segments, css, links, images, pixel, after)
         if self.hosting is None:
             return outcome
         embedded = find_embedded("".join(page.pieces), [cid for cid, _ in self.hosting.digests])
@@ -109,7 +109,7 @@ class Rewriter:
             images["hosted"] = hosted.total()
         return outcome._replace(hosted=frozenset(hosted), embedded=embedded)
 
-    def _styles(self, page: Page) -> str:
+    def _styles(self, page: HtmlPage) -> str:
         try:
             return (
                 INLINED if inline_styles(page, self.engine, light=self.light) else NOTHING_TO_INLINE
@@ -118,7 +118,7 @@ class Rewriter:
             return f"left as it is: {refused}"
 
 
-def describe_outcomes(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def describe_outcomes(outcomes: Sequence[RewriteOutcome]) -> dict[str, Any]:
     """Return what became of a message's texts, for the timeline; only what happened."""
     told: dict[str, Any] = {}
     css = {outcome.css for outcome in outcomes if outcome.css}

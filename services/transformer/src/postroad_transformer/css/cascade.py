@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from postroad_common.caching import Cache
-from postroad_transformer.css.sheet import Declaration, Rule, parse_sheet
+from postroad_transformer.css.sheet import Declaration, StyleRule, parse_sheet
 from postroad_transformer.css.shorthands import RESETS, is_known_everywhere
 
 MAX_REMEMBERED = 1 << 19  # characters of style sheets
@@ -35,7 +35,7 @@ class Cascade:
 
     def __init__(self, sheets: Sequence[str]) -> None:
         rules = [rule for css in sheets for rule in parse_sheet(css)]
-        self._matched: list[tuple[tuple[int, int, int], int, Rule]] = []
+        self._matched: list[tuple[tuple[int, int, int], int, StyleRule]] = []
         lines: list[str] = []
         looks_at: set[str] = set()
         for order, rule in enumerate(rules):
@@ -78,7 +78,7 @@ class Cascade:
         return Declared(normal, important, f' style="{style}"')
 
 
-def _declarations(rules: Sequence[Rule], reset: set[str], *, important: bool) -> str:
+def _declarations(rules: Sequence[StyleRule], reset: set[str], *, important: bool) -> str:
     """Return the declarations of `rules` but for those that a later rule resets.
 
     Declarations of one rule are kept beside each other: the first of two with one name is for

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from postroad_transformer.css.cascade import Cascade
 from postroad_transformer.html.attributes import Attributes, without
-from postroad_transformer.html.page import Page
+from postroad_transformer.html.page import HtmlPage
 
 MARK = "data-node"  # the attribute with the number, in texts that do not use the name themselves
 
@@ -29,7 +29,7 @@ def _marks(mark: str, count: int) -> Sequence[str]:
     return [f' {mark}="{number}">' for number in range(count)]
 
 
-def make_feed(page: Page, cascade: Cascade, mark: str) -> tuple[str, Mapping[int, Attributes]]:
+def make_feed(page: HtmlPage, cascade: Cascade, mark: str) -> tuple[str, Mapping[int, Attributes]]:
     """Return the elements for the engine, and the attributes of those with a style of their own.
 
     The number stands behind all other attributes, so that the engine puts the style next to it.

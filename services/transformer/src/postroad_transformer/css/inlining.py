@@ -24,7 +24,7 @@ from postroad_transformer.css.cascade import Cascade, Declared, cascade_of, esca
 from postroad_transformer.css.engines import ENGINES, CssRefused, EngineName
 from postroad_transformer.css.feed import MARK, make_feed
 from postroad_transformer.html.attributes import Attributes, attribute_text
-from postroad_transformer.html.page import VOID, Page
+from postroad_transformer.html.page import VOID, HtmlPage
 
 MAX_STYLE = 262_144  # characters of all style elements
 MAX_MATCHES = 5_000_000  # elements times rules
@@ -51,12 +51,12 @@ def inline(html: str, engine: EngineName = "css-inline") -> str:
     Raises:
         CssRefused: beyond the limits, or the engine gave up.
     """
-    page = Page(html)
+    page = HtmlPage(html)
     inline_styles(page, engine)
     return "".join(part for part in page.segments() if isinstance(part, str))
 
 
-def inline_styles(page: Page, engine: EngineName, *, light: bool = False) -> bool:
+def inline_styles(page: HtmlPage, engine: EngineName, *, light: bool = False) -> bool:
     """Inline the CSS of `page`; whether there was any that applies to its elements.
 
     Raises:
@@ -134,7 +134,7 @@ def _applies(found: Attributes) -> bool:
     return kind in {"", "text/css"} and not medias.isdisjoint({"", "all", "screen"})
 
 
-def _check_limits(page: Page, cascade: Cascade) -> None:
+def _check_limits(page: HtmlPage, cascade: Cascade) -> None:
     names = page.names
     insides = page.pieces[2::3]
     if max(map(len, insides)) > 2 * MAX_ATTRIBUTES:
@@ -164,7 +164,7 @@ def _check_limits(page: Page, cascade: Cascade) -> None:
         raise CssRefused("too many formatting elements are never closed")
 
 
-def _check_growth(page: Page, added: int) -> None:
+def _check_growth(page: HtmlPage, added: int) -> None:
     if added <= MAX_ADDED // 64:
         return
     if added > min(MAX_ADDED, MAX_GROWTH * sum(map(len, page.pieces))):

@@ -42,14 +42,14 @@ class Declaration(NamedTuple):
     important: bool
 
 
-class Rule(NamedTuple):
+class StyleRule(NamedTuple):
     """A style rule; it has at least one selector and one declaration."""
 
     selectors: tuple[Selector, ...]
     declarations: tuple[Declaration, ...]
 
 
-def parse_sheet(css: str) -> tuple[Rule, ...]:
+def parse_sheet(css: str) -> tuple[StyleRule, ...]:
     """Return the style rules of the sheet `css`, in order."""
     for line_end in ("\r\n", "\r", "\f"):
         css = css.replace(line_end, "\n")
@@ -66,7 +66,7 @@ class _Reader:
         self.pieces = pieces
         self.at = 0
 
-    def read_rules(self) -> list[Rule]:
+    def read_rules(self) -> list[StyleRule]:
         pieces, rules = self.pieces, []
         while self.at < len(pieces):
             piece = pieces[self.at]
@@ -85,7 +85,7 @@ class _Reader:
                 if not selectors:
                     self._skip_block("}")
                 elif declarations := self._read_declarations():
-                    rules.append(Rule(selectors, tuple(declarations)))
+                    rules.append(StyleRule(selectors, tuple(declarations)))
         return rules
 
     def _read_prelude(self) -> str:

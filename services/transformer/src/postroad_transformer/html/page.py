@@ -60,7 +60,7 @@ _NOTED = _RAW_NAMES | frozenset(
 _HOLE_MARKS = "\x02\x03\x04\x05\x06\x07\x10\x11\x12"
 
 
-class Page:
+class HtmlPage:
     """An HTML text, taken apart at its tags.
 
     `names` has, for each tag and comment in order, its opening in lower case: `<td`, `</td`, `<!`.

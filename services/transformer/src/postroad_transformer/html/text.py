@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from html import unescape
 
-from postroad_transformer.html.page import VOID, Page
+from postroad_transformer.html.page import VOID, HtmlPage
 from postroad_transformer.html.urls import target_of
 
 MAX_TEXT = 100_000  # characters; what is beyond is left to the HTML
@@ -30,7 +30,7 @@ _INVISIBLE = re.compile("[\u00ad\u034f\u200b-\u200d\u2060\ufeff]")
 
 def text_of(html: str) -> str:
     """Return what the page `html` says, in lines; at most `MAX_TEXT` characters."""
-    page = Page(html)
+    page = HtmlPage(html)
     pieces: list[str] = [page.pieces[0]]
     link: str | None = None
     in_pre = False
@@ -74,7 +74,7 @@ def _text(content: str, *, in_pre: bool) -> str:
     return text.replace("\r\n", "\n").replace("\n", "\0").replace(" ", "\1")
 
 
-def _visible_tags(page: Page) -> Iterator[int]:
+def _visible_tags(page: HtmlPage) -> Iterator[int]:
     """Yield the numbers of the tags outside elements that no reader sees."""
     hidden = ""
     depth = 0  # how often an element of that name is open
@@ -92,7 +92,7 @@ def _visible_tags(page: Page) -> Iterator[int]:
             yield number
 
 
-def _is_hidden(page: Page, number: int) -> bool:
+def _is_hidden(page: HtmlPage, number: int) -> bool:
     """Whether no reader sees the element: its own attributes say so."""
     inside = page.pieces[3 * number + 2].lower()
     if "style" not in inside and "hidden" not in inside:

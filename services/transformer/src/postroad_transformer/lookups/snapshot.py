@@ -24,7 +24,7 @@ PAGE = 5_000
 _log = structlog.get_logger("lookups")
 
 
-class Filter:
+class BloomFilter:
     """The names of entries, of which nothing but bits are kept."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class SuppressionSnapshot:
 
     def __init__(self, suppressions: Suppressions) -> None:
         self._suppressions = suppressions
-        self._filter: Filter | None = None
+        self._filter: BloomFilter | None = None
         self._read_until = 0.0
 
     def may_be_suppressed(self, mail: Addressed) -> bool:
@@ -54,7 +54,7 @@ class SuppressionSnapshot:
 
     async def reload(self) -> None:
         """Read all names. Raises StoreAway."""
-        began, made, after = time.time(), Filter(), ""
+        began, made, after = time.time(), BloomFilter(), ""
         while page := await self._suppressions.names(after=after, limit=PAGE):
             for name in page:
                 made.add(name)

@@ -42,7 +42,7 @@ class Undecodable(ValueError):  # noqa: N818 - says what the part is
     """The part's text cannot be read, or not written back; the message says why."""
 
 
-class Text(NamedTuple):
+class DecodedText(NamedTuple):
     """A decoded text and the codec that writes it back octet for octet."""
 
     text: str
@@ -68,7 +68,7 @@ def _codec(charset: str) -> str | None:
     return name
 
 
-def decode(body: bytes, encoding: str, charset: str) -> Text:
+def decode(body: bytes, encoding: str, charset: str) -> DecodedText:
     """Return the text of a part.
 
     A text that is not valid in a charset of single octets, or in UTF-8, is tried as UTF-8 and then
@@ -98,25 +98,25 @@ def decode(body: bytes, encoding: str, charset: str) -> Text:
     if codec is not None and not _SINGLE.match(codec):
         return _decode_strictly(octets, codec)
     if codec == "ascii" and octets.isascii():
-        return Text(octets.decode("ascii"), "ascii")
+        return DecodedText(octets.decode("ascii"), "ascii")
     if codec is None and not octets.isascii():
         raise Undecodable("the charset is not known")
     for name in (codec or "ascii", "utf-8"):
         try:
-            return Text(octets.decode(name), name)
+            return DecodedText(octets.decode(name), name)
         except UnicodeError:
             continue
-    return Text(octets.decode("latin-1"), "latin-1")
+    return DecodedText(octets.decode("latin-1"), "latin-1")
 
 
-def _decode_strictly(octets: bytes, codec: str) -> Text:
+def _decode_strictly(octets: bytes, codec: str) -> DecodedText:
     """Return the text of a charset of several octets, if it comes back octet for octet."""
     names = ("iso2022_jp", "iso2022_jp_ext") if codec.startswith("iso2022_jp") else (codec,)
     for name in names:
         try:
             text = octets.decode(name)
             if text.encode(name) == octets:
-                return Text(text, name)
+                return DecodedText(text, name)
         except UnicodeError:
             continue
     raise Undecodable("the text is not valid in its charset")

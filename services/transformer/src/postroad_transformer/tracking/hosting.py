@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from postroad_common.store.images import MAX_IMAGE, HostedImage
 from postroad_common.tokens import LinkKind, tail
-from postroad_transformer.html.page import Page
+from postroad_transformer.html.page import HtmlPage
 from postroad_transformer.reading.mime import ImagePart
 from postroad_transformer.segments import Hole
 from postroad_transformer.tracking.links import MAX_NUMBER
@@ -69,7 +69,7 @@ def read_images(raw: bytes, parts: Iterable[ImagePart]) -> dict[str, HostedImage
     return found
 
 
-def host_images(page: Page, base_url: str, hosting: Hosting) -> Counter[str]:
+def host_images(page: HtmlPage, base_url: str, hosting: Hosting) -> Counter[str]:
     """Change the images of `page` that are hosted; how often each, by Content-ID."""
     digests: Mapping[str, tuple[int, bytes]] = {
         cid: (number, digest) for number, (cid, digest) in enumerate(hosting.digests)

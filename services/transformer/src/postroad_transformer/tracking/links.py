@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from postroad_common.tokens import LinkKind, tail
 from postroad_transformer.html.attributes import Attributes
-from postroad_transformer.html.page import Page
+from postroad_transformer.html.page import HtmlPage
 from postroad_transformer.html.urls import target_of
 from postroad_transformer.segments import Hole, Url
 from postroad_transformer.tracking.scam import shows_address
@@ -118,7 +118,7 @@ def is_opted_out(found: Attributes) -> bool:
     return "data-track" in found and (found.text("data-track") or "").strip().lower() in _OFF
 
 
-def track_links(page: Page, rules: LinkRules, first: int = 0) -> tuple[Counter[str], int]:
+def track_links(page: HtmlPage, rules: LinkRules, first: int = 0) -> tuple[Counter[str], int]:
     """Change the links of `page`; how many ended how, and the next free number.
 
     Every `<a href>` and `<area href>` has a number of its own, tracked or not, from `first` on.

@@ -10,7 +10,7 @@ from collections import Counter
 
 from postroad_common.tokens import LinkKind, tail
 from postroad_transformer.html.attributes import Attributes
-from postroad_transformer.html.page import Page
+from postroad_transformer.html.page import HtmlPage
 from postroad_transformer.html.urls import target_of
 from postroad_transformer.segments import Hole
 from postroad_transformer.tracking.links import MAX_LINKS, MAX_TARGET, LinkRules, is_opted_out
@@ -22,7 +22,7 @@ _IMAGES = frozenset({"<img", "<picture", "</picture"})
 _ENDS = frozenset({"</body", "</html"})
 
 
-def track_images(page: Page, rules: LinkRules, first: int = 0) -> tuple[Counter[str], int]:
+def track_images(page: HtmlPage, rules: LinkRules, first: int = 0) -> tuple[Counter[str], int]:
     """Change the images of `page`; how many ended how, and the next free number.
 
     Under `MEASURED` it counts those that are sure to be fetched: without any, a pixel is due.
@@ -62,7 +62,7 @@ def _refusal(found: Attributes, target: str, rules: LinkRules) -> str | None:
     return "too_long" if len(target) > MAX_TARGET else None
 
 
-def add_pixel(page: Page, rules: LinkRules) -> None:
+def add_pixel(page: HtmlPage, rules: LinkRules) -> None:
     """Add the pixel: before the last `</body>` or `</html>`, else at the end."""
     where = len(page.names)
     for number in range(len(page.names) - 1, -1, -1):

@@ -21,7 +21,7 @@ class Request(NamedTuple):
     seconds: float
 
 
-class Answer(NamedTuple):
+class WorkerAnswer(NamedTuple):
     """The template, or why there is none."""
 
     template: Template | None
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
     error: str = ""
 
 
-def pack(message: Request | Answer) -> bytes:
+def pack(message: Request | WorkerAnswer) -> bytes:
     """Return a message as it goes through the pipe."""
     octets = pickle.dumps(message, protocol=5)
     return LENGTH.pack(len(octets)) + octets

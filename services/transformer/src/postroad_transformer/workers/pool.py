@@ -22,7 +22,7 @@ from postroad_transformer import metrics
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.composing.template import Template
 from postroad_transformer.fairness import FairTurns
-from postroad_transformer.workers.messages import LENGTH, Answer, Request, pack
+from postroad_transformer.workers.messages import LENGTH, Request, WorkerAnswer, pack
 
 _MODULE = "postroad_transformer.workers.process"
 _SHORTER = 3  # times given up within a minute, after which a login gets a tenth of the time
@@ -35,7 +35,7 @@ _log = structlog.get_logger("workers")
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class HtmlBounds:
     """What heavy mail may take: processes, octets of memory, seconds of processor and in all."""
 
     processes: int = 2
@@ -51,8 +51,8 @@ class GivenUpError(Exception):
 class WorkerPool:
     """Makes templates, for every login in its turn."""
 
-    def __init__(self, bounds: Bounds | None = None) -> None:
-        self._bounds = bounds or Bounds()
+    def __init__(self, bounds: HtmlBounds | None = None) -> None:
+        self._bounds = bounds or HtmlBounds()
         processes = self._bounds.processes
         self._turns = FairTurns(processes, max(1, processes - 1))
         self._idle: list[_Worker] = []
@@ -97,7 +97,7 @@ class WorkerPool:
             raise GivenUpError(f"it takes more than {self._bounds.patience:g} s") from None
         except (OSError, EOFError):
             await worker.end()
-            answer = Answer(None, "memory")
+            answer = WorkerAnswer(None, "memory")
         except BaseException:
             await worker.end()
             raise
@@ -124,7 +124,7 @@ class WorkerPool:
             await self._idle.pop().end()
 
 
-def _template_of(answer: Answer, seconds: float) -> Template:
+def _template_of(answer: WorkerAnswer, seconds: float) -> Template:
     if answer.template is not None:
         return answer.template
     if answer.cause == "error":
@@ -163,7 +163,7 @@ class _Worker:
             )
         )
 
-    async def ask(self, request: Request) -> Answer:
+    async def ask(self, request: Request) -> WorkerAnswer:
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise EOFError
@@ -171,7 +171,7 @@ class _Worker:
         stdin.write(pack(request))
         await stdin.drain()
         length = LENGTH.unpack(await stdout.readexactly(LENGTH.size))[0]
-        answer: Answer = pickle.loads(await stdout.readexactly(length))  # noqa: S301 - our own process
+        answer: WorkerAnswer = pickle.loads(await stdout.readexactly(length))  # noqa: S301 - our own process
         return answer
 
     async def end(self) -> None:

@@ -16,7 +16,7 @@ import sys
 from typing import NoReturn
 
 from postroad_transformer.composing.template import make_template
-from postroad_transformer.workers.messages import LENGTH, Answer, Cause, Request, pack
+from postroad_transformer.workers.messages import LENGTH, Cause, Request, WorkerAnswer, pack
 
 _READING, _WORKING, _WRITING = range(3)
 
@@ -43,7 +43,7 @@ def main() -> None:
         if stage[0] != _WORKING:
             sys.exit(0)  # nothing more to do, or half a message is in the pipe
         cause: Cause = "time" if status == -signal.SIGPROF else "memory"
-        _write(answers, pack(Answer(None, cause)))
+        _write(answers, pack(WorkerAnswer(None, cause)))
 
 
 def _serve(requests: int, answers: int, stage: mmap.mmap) -> NoReturn:
@@ -61,15 +61,15 @@ def _serve(requests: int, answers: int, stage: mmap.mmap) -> NoReturn:
         os._exit(0)
 
 
-def _answer(octets: bytes) -> Answer:
+def _answer(octets: bytes) -> WorkerAnswer:
     request: Request = pickle.loads(octets)  # noqa: S301 - from our own process
     signal.setitimer(signal.ITIMER_PROF, request.seconds)
     try:
-        return Answer(make_template(request.raw, request.submission, request.rules))
+        return WorkerAnswer(make_template(request.raw, request.submission, request.rules))
     except MemoryError:
         os._exit(1)
     except Exception as error:  # noqa: BLE001 - told to the one who asked, who logs it
-        return Answer(None, "error", repr(error))
+        return WorkerAnswer(None, "error", repr(error))
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
