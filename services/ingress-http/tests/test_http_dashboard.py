@@ -31,6 +31,7 @@ PAGES = (
     "/domains",
     "/lanes",
     "/queues",
+    "/start",
 )
 
 

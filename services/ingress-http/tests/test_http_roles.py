@@ -82,6 +82,7 @@ NOUN_OF_PAGE = {
     "feeds": "messages",
     "feeds/deployment": "queues",
     "jobs": "messages",
+    "start": "messages",
     "logins": "credentials",
 }
 LOOKING = {("POST", "/v1/templates/{template}/fill")}

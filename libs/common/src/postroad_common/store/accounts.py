@@ -27,9 +27,10 @@ class Account:
     suspended: bool = False
     verified_senders_only: bool = False
     limits: Mapping[str, int] = field(default_factory=dict)
+    first_steps: bool = True  # its users are shown what is left to do before it sends
 
 
-CHANGEABLE = frozenset({"name", "suspended", "verified_senders_only", "limits"})
+CHANGEABLE = frozenset({"name", "suspended", "verified_senders_only", "limits", "first_steps"})
 
 
 def _read(found: Document) -> Account:
@@ -40,6 +41,7 @@ def _read(found: Document) -> Account:
         suspended=found["suspended"],
         verified_senders_only=found["verified_senders_only"],
         limits=dict(found["limits"]),
+        first_steps=found.get("first_steps", True),
     )
 
 

@@ -49,6 +49,7 @@ NAVIGATION = (
         (
             ("/dashboard/users", "Users"),
             ("/dashboard/account", "Account"),
+            ("/dashboard/start", "First steps"),
             ("/dashboard/audit", "Audit log"),
             ("/dashboard/accounts", "All accounts"),
         ),

@@ -20,7 +20,7 @@ from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
 from postroad_ingress_http.dependencies import EventStore, MessageStore, SearchStore
 from postroad_ingress_http.exports import messages as exports
 from postroad_ingress_http.exports.messages import Form
-from postroad_ingress_http.history.search import NAMES, read_criteria
+from postroad_ingress_http.history.search import NAMES, SOURCES, SWITCHES, read_criteria
 from postroad_ingress_http.http.errors import ApiError, bad_field
 from postroad_ingress_http.http.paging import read_cursor, write_cursor
 from postroad_ingress_http.jobs.acts import ACTS
@@ -29,6 +29,7 @@ router = APIRouter(prefix="/dashboard", include_in_schema=False)
 _PAGE = 40
 _COUNTED = 5_000  # of more it is not said how many there are
 _FILTERS = ("id", *NAMES)
+_MORE = ("id", "sender", "envelope", "login", "template", "submission", "source", *SWITCHES)
 _NOTICES = {"saved": "The search is saved.", "forgotten": "The saved search is removed."}
 _Format = Annotated[Form, Query(alias="format")]
 
@@ -91,6 +92,8 @@ async def search(
         notice=_NOTICES.get(request.query_params.get("done", "")),
         filter=query,
         states=list(RANKS),
+        sources=SOURCES,
+        more=error is not None or any(query[name] for name in _MORE),
         cursor=write_cursor(found[_PAGE - 1].id) if len(found) > _PAGE else None,
     )
 

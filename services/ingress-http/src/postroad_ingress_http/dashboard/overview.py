@@ -11,6 +11,7 @@ from starlette.responses import Response
 from postroad_common.schemas.events import EventName
 from postroad_common.store.rollups import Rollups
 from postroad_ingress_http.dashboard.charts import Period, Series, bars
+from postroad_ingress_http.dashboard.firststeps import StepsLeft
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
 from postroad_ingress_http.dependencies import (
     ClockOf,
@@ -62,6 +63,7 @@ async def overview(  # noqa: PLR0917 - FastAPI passes them by name
     hours: HourStore,
     hooks: HooksOf,
     clock: ClockOf,
+    steps: StepsLeft,
 ) -> Response:
     """Show the numbers of a period, its charts, and the latest mail."""
     name = request.query_params.get("period", "day")
@@ -88,6 +90,7 @@ async def overview(  # noqa: PLR0917 - FastAPI passes them by name
         messages=await messages.search(session.account, limit=_LATEST),
         tag=tag,
         tags=await rollups.tags(session.account, first) if by_day else [],
+        first_steps=steps,
         given_up=await hooks.given_up(session.account),
     )
 
