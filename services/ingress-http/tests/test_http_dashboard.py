@@ -39,7 +39,17 @@ async def form(browser: httpx.AsyncClient, page: str, path: str, **data: str) ->
     found = re.search(r'name="csrf" value="(\w+)"', (await browser.get(page)).text)
     assert found, "the page has no form"
     csrf = found[1]
-    return await browser.post(path, data={"csrf": csrf, **data})
+    answer = await browser.post(path, data={"csrf": csrf, **data})
+    return await shown(browser, answer)
+
+
+async def shown(browser: httpx.AsyncClient, answer: httpx.Response) -> httpx.Response:
+    """Return the page that shows a secret, where the answer leads there; else the answer."""
+    if answer.headers.get("location") != "/dashboard/secret":
+        return answer
+    page = await browser.get("/dashboard/secret")
+    assert "Shown already" in (await browser.get("/dashboard/secret")).text
+    return page
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from typing import Any
 
 import pytest
@@ -10,14 +11,17 @@ from starlette.requests import Request
 from postroad_common.secrets import verify_password
 from postroad_common.store.tokens import Token
 from postroad_common.tokenbucket import TokenBuckets
+from postroad_common.tokens import Keyring
 from postroad_ingress_http.access.scopes import EVERYTHING
 from postroad_ingress_http.api import domains, send, suppressions, tokens
 from postroad_ingress_http.api.domains import DomainFields
 from postroad_ingress_http.api.suppressions import SuppressionFields
 from postroad_ingress_http.api.tokens import TokenFields
 from postroad_ingress_http.dashboard import logins as login_pages
+from postroad_ingress_http.dashboard import secret
 from postroad_ingress_http.dashboard.clients import SmtpPlace
 from postroad_ingress_http.dashboard.frame import Frame
+from postroad_ingress_http.dashboard.notes import SealedNotes
 from postroad_ingress_http.dashboard.passwords import PasswordCheck
 from postroad_ingress_http.dashboard.sessions import DashboardSession
 from postroad_ingress_http.dashboard.visitor import Pages
@@ -33,7 +37,7 @@ SESSION = DashboardSession(
 )
 
 
-def request(path: str = "/", *, secure: bool = False) -> Request:
+def request(path: str = "/", *, secure: bool = False, cookie: str = "") -> Request:
     scheme = "https" if secure else "http"
     return Request(
         {
@@ -43,7 +47,7 @@ def request(path: str = "/", *, secure: bool = False) -> Request:
             "path": path,
             "server": ("postroad.test", 80),
             "query_string": b"",
-            "headers": [],
+            "headers": [(b"cookie", cookie.encode())] if cookie else [],
             "client": ("192.0.2.1", 1),
             "state": {"session": SESSION},
         }
@@ -98,11 +102,17 @@ async def test_mail_carries_the_token_and_the_client_it_came_from(site: Any):
 
 async def test_page_of_a_new_login_shows_its_password_once(site: Any):
     store = site.database.credentials
-    pages = Pages(Frame(), request("/dashboard/logins"))
+    pages = Pages(
+        Frame(SealedNotes(Keyring(["secret"]), secure=False), time.time),
+        request("/dashboard/logins"),
+    )
     accounts = site.dependencies.account_administration
-    page = await login_pages.create(SESSION, {"name": "printer"}, pages, store, accounts)
+    answer = await login_pages.create(SESSION, {"name": "printer"}, pages, store, accounts)
+    cookie = answer.headers["set-cookie"].partition(";")[0]
     (login,) = await store.list("handlers")
     assert login.name == "printer"
+    visit = request("/dashboard/secret", cookie=cookie)
+    page = await secret.once(visit, SESSION, Pages(pages.frame, visit))
     shown = re.findall(r'data-copy="([^"]+)"', bytes(page.body).decode())
     assert shown[0] == login.username
     assert verify_password(login.password_hash, shown[1])

@@ -45,7 +45,7 @@ def build(dependencies: Dependencies, pages: Dashboard, limits: RequestLimits) -
 
     def render(scope: Scope, error: ApiError) -> ASGIApp:
         if scope["path"].startswith("/dashboard"):
-            return pages.frame.problem(scope, error)
+            return pages.frame.problem(app, scope, error)
         return error.response()
 
     return RequestGuard(Deflating(app), limits, render)

@@ -22,6 +22,7 @@ from postroad_ingress_http.access.secondfactor import SecondFactor
 from postroad_ingress_http.access.users import Notify, UserAdministration
 from postroad_ingress_http.dashboard.clients import SmtpPlace
 from postroad_ingress_http.dashboard.frame import Frame
+from postroad_ingress_http.dashboard.notes import SealedNotes
 from postroad_ingress_http.dashboard.passwords import PasswordCheck
 from postroad_ingress_http.dashboard.sessions import Sessions
 from postroad_ingress_http.dashboard.visitor import Dashboard
@@ -207,13 +208,14 @@ def build_dashboard(context: ServiceContext[Settings]) -> Dashboard:
     settings = context.settings
     database = context.database
     keyring = Keyring(settings.secret)
+    secure = (settings.http_url or "").startswith("https://")
     return Dashboard(
-        frame=Frame(),
+        frame=Frame(SealedNotes(keyring, secure=secure), time.time),
         sessions=Sessions(keyring, database.sessions, time.time),
         passwords=PasswordCheck(database.users, _failures(settings.limits.http)),
         second_factor=SecondFactor(database.users, keyring, time.time),
         smtp=SmtpPlace.of(settings.smtp_address, settings.hostname),
-        secure=(settings.http_url or "").startswith("https://"),
+        secure=secure,
     )
 
 

@@ -19,6 +19,7 @@ from postroad_ingress_http.dashboard import (
     queues,
     reference,
     searches,
+    secret,
     signin,
     start,
     suppressions,
@@ -52,5 +53,6 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         lanes,
         queues,
         reference,
+        secret,
     )
 )

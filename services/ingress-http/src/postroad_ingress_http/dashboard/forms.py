@@ -4,6 +4,7 @@ from starlette.responses import RedirectResponse, Response
 
 from postroad_common.schemas.features import Features
 from postroad_ingress_http.dashboard import texts
+from postroad_ingress_http.dashboard.notes import leave_notice
 from postroad_ingress_http.http.errors import bad_field
 from postroad_ingress_http.http.fields import Fields, require_text
 
@@ -50,6 +51,9 @@ def switches(fields: Fields) -> Features:
     return Features(**{name: fields.get(name) == "true" for name, _, _ in texts.FEATURE_TEXTS})
 
 
-def see_other(path: str) -> Response:
-    """Return the redirect that answers a form that worked."""
-    return RedirectResponse(path, 303)
+def see_other(path: str, notice: str = "") -> Response:
+    """Return the redirect that answers a form that worked; its page says `notice`."""
+    answer = RedirectResponse(path, 303)
+    if notice:
+        leave_notice(answer, notice)
+    return answer

@@ -1,28 +1,39 @@
 """The frame of every page: templates, navigation, security headers, and how errors read."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from postroad_ingress_http.access.scopes import allows
-from postroad_ingress_http.dashboard import texts
+from postroad_ingress_http.dashboard import texts, times
+from postroad_ingress_http.dashboard.notes import (
+    NOTICE_COOKIE,
+    PATH,
+    SealedNotes,
+    notice_for,
+)
 from postroad_ingress_http.dashboard.permissions import may_see
+from postroad_ingress_http.dashboard.refused import Refused, filled
 from postroad_ingress_http.dashboard.sessions import DashboardSession
-from postroad_ingress_http.http.errors import ApiError
+from postroad_ingress_http.http.errors import ApiError, from_exception
 
 _HERE = Path(__file__).parent
 _CSP = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; frame-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {"Content-Security-Policy": _CSP, "X-Frame-Options": "DENY"}
 _HEADINGS = {403: "Not allowed", 404: "Not found", 429: "Too fast", 503: "Not available right now"}
+_OF_THE_FORM = frozenset({400, 409, 422})
+"""Statuses of refusals that the visitor mends in the form."""
 NAVIGATION = (
     (
         "Mail",
@@ -68,7 +79,9 @@ NAVIGATION = (
 class Frame:
     """Renders templates; `request.state.session` is who is logged in, if anybody is."""
 
-    def __init__(self) -> None:
+    def __init__(self, notes: SealedNotes, clock: Callable[[], float]) -> None:
+        self.notes = notes
+        self._clock = clock
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_HERE / "templates"),
             autoescape=True,
@@ -78,7 +91,11 @@ class Frame:
         )
         self._templates.filters |= {
             "iso": texts.iso,
-            "when": texts.when,
+            "when": times.when,
+            "in_utc": times.in_utc,
+            "from_now": times.from_now,
+            "duration": times.duration,
+            "for_field": times.for_field,
             "octets": texts.octets,
             "feature_labels": texts.feature_labels,
             "with_cursor": texts.with_cursor,
@@ -97,16 +114,41 @@ class Frame:
             "can": lambda scope: allows(scopes, scope),
             "navigation": navigation(scopes),
             "here": "/".join(here.split("/")[:3]),
+            "page_url": f"{here}?{request.url.query}".rstrip("?"),
             "static": "/dashboard/static",
-            "notice": None,
+            "notice": notice_for(request),
             "error": None,
             "feature_texts": texts.FEATURE_TEXTS,
+            "zone": times.zone_of(request.cookies),
+            "now": self._clock(),
         }
         html = self._templates.get_template(template).render(**{**page, **values})
-        return HTMLResponse(html, status, _HEADERS)
+        refused: Refused | None = getattr(request.state, "refused", None)
+        if refused is not None:
+            html, status = _again(html, refused), refused.error.status
+        answer = HTMLResponse(html, status, _HEADERS)
+        if page["notice"]:
+            answer.delete_cookie(NOTICE_COOKIE, PATH)
+        return answer
 
-    def problem(self, scope: Scope, error: ApiError) -> ASGIApp:
-        """Return the page that shows `error`."""
+    def problem(self, app: ASGIApp, scope: Scope, error: ApiError) -> ASGIApp:
+        """Return the page that shows `error`: where a form was refused, the page it is on."""
+        refused = getattr(Request(scope).state, "sent", None)
+        if error.status not in _OF_THE_FORM or not isinstance(refused, Refused):
+            return self._problem(scope, error)
+        refused = replace(refused, error=error)
+
+        async def again(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await app(_visit(scope, refused), receive, send)
+            except Exception as fault:
+                if from_exception(fault) is None:
+                    raise
+                await self._problem(scope, error)(scope, receive, send)
+
+        return again
+
+    def _problem(self, scope: Scope, error: ApiError) -> ASGIApp:
         answer = self.answer(
             Request(scope),
             "problem.html",
@@ -117,6 +159,33 @@ class Frame:
         )
         answer.headers.update(error.headers)
         return answer
+
+
+def _again(html: str, refused: Refused) -> str:
+    """Return the page with the form that was refused.
+
+    Raises:
+        ApiError: the page has no such form, so the error has no place on it.
+    """
+    again = filled(html, refused)
+    if again is None:
+        raise refused.error
+    return again
+
+
+def _visit(scope: Scope, refused: Refused) -> Scope:
+    """Return the scope of a visit to the page of a form that was refused."""
+    path, _, query = refused.page.partition("?")
+    kept = ("type", "asgi", "http_version", "scheme", "server", "client", "root_path")
+    return {
+        **{name: scope[name] for name in kept if name in scope},
+        "method": "GET",
+        "path": unquote(path),
+        "raw_path": path.encode("ascii", "replace"),
+        "query_string": query.encode("ascii", "replace"),
+        "headers": [item for item in scope["headers"] if not item[0].startswith(b"content-")],
+        "state": {**scope["state"], "refused": refused, "sent": None},
+    }
 
 
 def navigation(scopes: Iterable[str]) -> list[tuple[str, list[tuple[str, str]]]]:

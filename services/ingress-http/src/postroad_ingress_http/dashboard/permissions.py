@@ -19,7 +19,7 @@ _NOUNS = {
     "stats": "messages",
     "start": "messages",
 }
-_OF_EVERYBODY = frozenset({"profile", "searches", "logout", "leave"})
+_OF_EVERYBODY = frozenset({"profile", "searches", "logout", "leave", "secret"})
 
 
 def needed_for(path: str, method: str) -> str | None:

@@ -139,11 +139,6 @@ def iso(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def when(seconds: float) -> str:
-    """Return the time for people, in UTC."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%d %b %Y %H:%M:%S}"
-
-
 def octets(size: int) -> str:
     """Return the size for people."""
     value = float(size)

@@ -13,14 +13,18 @@ from postroad_ingress_http.access.scopes import require, scopes_of
 from postroad_ingress_http.access.secondfactor import SecondFactor
 from postroad_ingress_http.dashboard.clients import SmtpPlace
 from postroad_ingress_http.dashboard.frame import Frame
+from postroad_ingress_http.dashboard.notes import Note
 from postroad_ingress_http.dashboard.passwords import PasswordCheck
 from postroad_ingress_http.dashboard.permissions import needed_for
+from postroad_ingress_http.dashboard.refused import PAGE_FIELD, Refused, is_page
 from postroad_ingress_http.dashboard.sessions import DashboardSession, Sessions, same
 from postroad_ingress_http.dependencies import UserStore
 from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.http.fields import Fields, read_fields
 
 SESSION_COOKIE = "postroad_session"
+_NOTE_PAGE = "/dashboard/secret"
+_UNKNOWN = ApiError(400, "")  # until there is an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,12 @@ class Pages:
         """Return the page of `template`."""
         return self.frame.answer(self.request, template, status=status, **values)
 
-    def secret(self, heading: str, back: str, **secrets: str) -> HTMLResponse:
-        """Return the page that shows secrets once, by their names."""
-        named = [(name.replace("_", " ").capitalize(), value) for name, value in secrets.items()]
-        return self.answer("secret.html", heading=heading, secrets=named, back=back)
+    def secret(self, heading: str, back: str, **secrets: str) -> Response:
+        """Return the redirect to the page that shows secrets once, by their names."""
+        answer = RedirectResponse(_NOTE_PAGE, 303)
+        named = {name.replace("_", " ").capitalize(): value for name, value in secrets.items()}
+        self.frame.notes.leave(answer, Note(heading, back, named))
+        return answer
 
 
 async def _pages(request: Request) -> Pages:
@@ -149,6 +155,9 @@ async def sent_form(request: Request, session: SignedIn) -> Fields:
     fields = await read_fields(request)
     if not same(fields.pop("csrf", None), session.csrf):
         raise ApiError(403, "This form is too old, or not from here. Go back and reload.")
+    page = fields.pop(PAGE_FIELD, None)
+    if is_page(page):
+        request.state.sent = Refused(request.url.path, str(page), fields, _UNKNOWN)
     return fields
 
 

@@ -1,4 +1,10 @@
-// Copy buttons. Everything else on these pages works without scripts.
+// What pages do better with a script. Everything on them works without it.
+"use strict";
+
+// The server writes times in this zone.
+document.cookie = `postroad_zone=${Intl.DateTimeFormat().resolvedOptions().timeZone}; path=/dashboard; max-age=31536000; samesite=lax`;
+
+// Copy buttons.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
@@ -16,3 +22,110 @@ document.addEventListener("click", async (event) => {
   }
   setTimeout(() => { button.textContent = label; }, 2000);
 });
+
+// Parts of a page with `data-live="seconds"` and an id are fetched anew while the page is seen, and
+// changed in place, so that the focus, open details and what was typed stay.
+const STATE = new Set(["open", "checked", "value", "selected"]);
+const LONGEST_WAIT = 120;
+
+function morph(old, fresh) {
+  if (old.isEqualNode(fresh)) return;
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    old.nodeValue = fresh.nodeValue;
+    return;
+  }
+  for (const { name } of [...old.attributes]) {
+    if (!fresh.hasAttribute(name) && !STATE.has(name)) old.removeAttribute(name);
+  }
+  for (const { name, value } of fresh.attributes) {
+    if (old.getAttribute(name) !== value && !STATE.has(name)) old.setAttribute(name, value);
+  }
+  const keyed = new Map([...old.children].filter((child) => child.dataset.key).map((child) => [child.dataset.key, child]));
+  let at = old.firstChild;
+  for (const child of [...fresh.childNodes]) {
+    const match = child.dataset?.key ? keyed.get(child.dataset.key) : sameKind(at, child);
+    if (!match) {
+      old.insertBefore(document.importNode(child, true), at);
+      continue;
+    }
+    if (match === at) at = at.nextSibling;
+    else old.insertBefore(match, at);
+    morph(match, child);
+  }
+  while (at) {
+    const next = at.nextSibling;
+    at.remove();
+    at = next;
+  }
+}
+
+function sameKind(from, child) {
+  for (let node = from; node; node = node.nextSibling) {
+    if (node.nodeName === child.nodeName && !node.dataset?.key) return node;
+  }
+  return null;
+}
+
+function startLive() {
+  const parts = [...document.querySelectorAll("[data-live]")].filter((part) => part.id);
+  const note = document.querySelector("[data-live-note]");
+  if (!parts.length || !note) return;
+  const [text, button] = [note.querySelector("span"), note.querySelector("button")];
+  const pace = Math.min(...parts.map((part) => Number(part.dataset.live)));
+  let wait = pace;
+  let timer = 0;
+  let paused = false;
+  let busy = false;
+
+  function later() {
+    clearTimeout(timer);
+    if (!paused && document.visibilityState === "visible") timer = setTimeout(refresh, wait * 1000);
+  }
+
+  function end(said) {
+    clearTimeout(timer);
+    paused = true;
+    text.textContent = said;
+    button.hidden = true;
+  }
+
+  async function refresh() {
+    if (busy) return;
+    busy = true;
+    try {
+      const answer = await fetch(location.href, { redirect: "manual", headers: { "X-Postroad-Live": "1" }, signal: AbortSignal.timeout(10000) });
+      if (answer.type === "opaqueredirect") return end("You are logged out: reload the page.");
+      if (!answer.ok) throw new Error(answer.status);
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const part of parts) {
+        const anew = fresh.getElementById(part.id);
+        if (anew) morph(part, anew);
+      }
+      wait = pace;
+      text.textContent = `Updated ${new Date().toLocaleTimeString([], { hour12: false })}, every ${pace} s.`;
+      if (!parts.some((part) => part.dataset.live)) return end("Nothing more is expected to happen.");
+    } catch {
+      wait = Math.min(wait * 2, LONGEST_WAIT);
+      text.textContent = `The server does not answer; next try in ${wait} s.`;
+    } finally {
+      busy = false;
+    }
+    later();
+  }
+
+  button.addEventListener("click", () => {
+    paused = !paused;
+    button.textContent = paused ? "Go on" : "Pause";
+    if (paused) clearTimeout(timer);
+    else refresh();
+  });
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(timer);
+    if (!paused && document.visibilityState === "visible") refresh();
+  });
+  text.textContent = `Updates every ${pace} s.`;
+  note.hidden = false;
+  later();
+}
+
+document.addEventListener("DOMContentLoaded", startLive);
