@@ -683,11 +683,11 @@ async def test_what_came_back_again_and_again_is_worked_on_in_another_process(
             message = await queue.get(timeout=30)
             assert message is not None
             await message.nack(requeue=True)
-    assert not road.workers._idle
+    assert not road.workers.processes.idle
     await road.consumer.resume()
     ((_, raw),) = await road.outbound(1)
     assert b'<p style="color: red">' in raw
-    assert road.workers._idle
+    assert road.workers.processes.idle
 
 
 @timed(1.0)

@@ -88,7 +88,7 @@ async def test_a_process_that_dies_between_two_mails_is_replaced(
 ):
     pool, submission = pools(processes=1), make_submission()
     await pool.make_template("login", PLAIN, submission, rules)
-    (worker,) = pool._idle
+    (worker,) = pool.processes.idle
     await worker.end()
     made = await pool.make_template("login", PLAIN, submission, rules)
     assert made.facts["css"] == "inlined"

@@ -4,9 +4,7 @@ The first process starts with the first template that is used: who uses none pay
 """
 
 import asyncio
-import contextlib
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,9 +13,9 @@ from weakref import WeakValueDictionary
 import structlog
 
 from postroad_common.errors import Transient
+from postroad_common.processes.pool import WorkerProcess, WorkerProcesses
 from postroad_ingress_http.templating.engine import Escaping
 from postroad_ingress_http.templating.problems import Problem, TemplateError
-from postroad_ingress_http.templating.worker import LENGTH
 
 _log = structlog.get_logger(__name__)
 _MODULE = "postroad_ingress_http.templating.worker"
@@ -54,7 +52,7 @@ class Renderer:
     def __init__(self, bounds: FillBounds | None = None) -> None:
         self._bounds = bounds or FillBounds()
         self._places = asyncio.Semaphore(self._bounds.workers)
-        self._idle: list[_Worker] = []
+        self._processes = WorkerProcesses(_MODULE, str(self._bounds.max_octets))
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def check(self, account: str, sources: Sequence[TemplateSource]) -> None:
@@ -106,34 +104,35 @@ class Renderer:
                 if room < 0:
                     raise _beyond(sources, "all mails together become too large; send fewer")
                 found += filled
-            self._idle.append(worker)
+            await self._processes.put_back(worker)
             return found
         finally:
             self._places.release()
 
-    async def _worker(self) -> "_Worker":
-        while self._idle:
-            worker = self._idle.pop()
-            if worker.lives:
-                return worker
-        return await _Worker.start(self._bounds.max_octets)
+    async def _worker(self) -> WorkerProcess:
+        try:
+            return await self._processes.take()
+        except OSError as error:
+            raise NoWorkerError(f"no process can be started: {error}") from error
 
     async def _ask(
         self,
-        worker: "_Worker",
+        worker: WorkerProcess,
         sources: Sequence[TemplateSource],
         mails: Sequence[Mapping[str, Any]],
         start: int,
     ) -> list[list[str]]:
         """Have a batch filled, whose first mail is number `start`; a failure ends the process."""
-        request = {
+        question = {
             "texts": [[source.field, source.text, source.escaping] for source in sources],
             "mails": mails,
             "cpu_seconds": self._bounds.cpu_seconds,
         }
         try:
             async with asyncio.timeout(self._bounds.patience):
-                answer = await worker.ask(request)
+                answer = json.loads(
+                    await worker.ask(json.dumps(question, separators=(",", ":")).encode())
+                )
         except (TimeoutError, OSError, EOFError):
             await worker.end()
             _log.warning("a process that filled templates was ended", pid=worker.pid)
@@ -142,7 +141,7 @@ class Renderer:
             await worker.end()
             raise
         if "problem" in answer:
-            self._idle.append(worker)
+            await self._processes.put_back(worker)
             problem = Problem(**answer["problem"])
             mail = None if problem.mail is None else problem.mail + start
             raise TemplateError(replace(problem, mail=mail))
@@ -151,55 +150,8 @@ class Renderer:
 
     async def close(self) -> None:
         """End the processes."""
-        while self._idle:
-            await self._idle.pop().end()
+        await self._processes.close()
 
 
 def _beyond(sources: Sequence[TemplateSource], message: str) -> TemplateError:
     return TemplateError(Problem("too_large", message, sources[0].field))
-
-
-class _Worker:
-    """One process."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self.pid = process.pid
-
-    @property
-    def lives(self) -> bool:
-        return self._process.returncode is None
-
-    @classmethod
-    async def start(cls, max_octets: int) -> "_Worker":
-        pipe = asyncio.subprocess.PIPE
-        try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-I",
-                "-m",
-                _MODULE,
-                str(max_octets),
-                stdin=pipe,
-                stdout=pipe,
-                env={},
-            )
-        except OSError as error:
-            raise NoWorkerError(f"no process can be started: {error}") from error
-        return cls(process)
-
-    async def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        octets = json.dumps(request, separators=(",", ":")).encode()
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise EOFError
-        stdin.write(LENGTH.pack(len(octets)) + octets)
-        await stdin.drain()
-        length = LENGTH.unpack(await stdout.readexactly(LENGTH.size))[0]
-        answer: dict[str, Any] = json.loads(await stdout.readexactly(length))
-        return answer
-
-    async def end(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()

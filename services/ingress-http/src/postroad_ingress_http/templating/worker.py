@@ -1,21 +1,20 @@
 """The process that fills templates: whatever a template does, only this process suffers.
 
 Reads requests from its standard input and answers on its standard output, each a JSON object
-behind its length in four octets. Started and ended by `renderer`.
+behind its length. Started and ended by `renderer`.
 """
 
 import json
 import resource
 import signal
-import struct
 import sys
 from functools import lru_cache
 from typing import Any, BinaryIO
 
+from postroad_common.processes.frames import LENGTH, frame
 from postroad_ingress_http.templating.engine import Engine
 from postroad_ingress_http.templating.problems import Problem, TemplateError
 
-LENGTH = struct.Struct(">I")
 MEMORY = 512 << 20  # octets of address space
 KEPT_TEXTS = 64  # compiled texts that are kept for the next request
 
@@ -35,8 +34,7 @@ def serve(requests: BinaryIO, answers: BinaryIO, max_octets: int) -> None:
         except MemoryError:
             compiled.cache_clear()
             answer = {"problem": _problem("too_large", "it does not fit into memory", request)}
-        octets = json.dumps(answer, separators=(",", ":")).encode()
-        answers.write(LENGTH.pack(len(octets)) + octets)
+        answers.write(frame(json.dumps(answer, separators=(",", ":")).encode()))
         answers.flush()
 
 

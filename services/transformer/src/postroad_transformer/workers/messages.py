@@ -1,14 +1,12 @@
-"""What goes through the pipes between the pool and its processes: pickles behind their length."""
+"""What goes through the pipes between the pool and its processes: pickles."""
 
 import pickle
-import struct
 from typing import Literal, NamedTuple
 
 from postroad_common.schemas.submission import Submission
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.composing.template import Template
 
-LENGTH = struct.Struct(">I")
 Cause = Literal["time", "memory", "error"]
 
 
@@ -30,6 +28,11 @@ class WorkerAnswer(NamedTuple):
 
 
 def pack(message: Request | WorkerAnswer) -> bytes:
-    """Return a message as it goes through the pipe."""
-    octets = pickle.dumps(message, protocol=5)
-    return LENGTH.pack(len(octets)) + octets
+    """Return the octets of a message."""
+    return pickle.dumps(message, protocol=5)
+
+
+def unpack_answer(octets: bytes) -> WorkerAnswer:
+    """Return the answer that a process of our own has packed."""
+    answer: WorkerAnswer = pickle.loads(octets)  # noqa: S301 - our own process
+    return answer

@@ -6,30 +6,25 @@ times within a minute gets less time, and then none for the rest of it.
 """
 
 import asyncio
-import contextlib
-import os
-import pickle
-import signal
-import sys
 import time
 from dataclasses import dataclass
 
 import structlog
 
 from postroad_common.caching import Cache
+from postroad_common.processes.pool import WorkerProcesses
 from postroad_common.schemas.submission import Submission
 from postroad_transformer import metrics
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.composing.template import Template
 from postroad_transformer.fairness import FairTurns
-from postroad_transformer.workers.messages import LENGTH, Request, WorkerAnswer, pack
+from postroad_transformer.workers.messages import Request, WorkerAnswer, pack, unpack_answer
 
 _MODULE = "postroad_transformer.workers.process"
 _SHORTER = 3  # times given up within a minute, after which a login gets a tenth of the time
 _NONE = 10  # the same, after which it gets none
 _MINUTE = 60.0
 _MAX_LOGINS = 1_000
-_MAX_REQUESTS = 1_000  # of one process, which is then ended: what has leaked goes with it
 
 _log = structlog.get_logger("workers")
 
@@ -55,7 +50,7 @@ class WorkerPool:
         self._bounds = bounds or HtmlBounds()
         processes = self._bounds.processes
         self._turns = FairTurns(processes, max(1, processes - 1))
-        self._idle: list[_Worker] = []
+        self.processes = WorkerProcesses(_MODULE, str(self._bounds.memory))
         self._given_up: Cache[str, int] = Cache(_MAX_LOGINS, seconds=_MINUTE)
 
     async def make_template(
@@ -84,13 +79,13 @@ class WorkerPool:
 
     async def _ask(self, request: Request) -> Template:
         try:
-            worker = await self._worker()
+            worker = await self.processes.take()
         except OSError as error:
             metrics.GIVEN_UP.labels("no_process").inc()
             raise GivenUpError("no process can be started for it") from error
         try:
             async with asyncio.timeout(self._bounds.patience):
-                answer = await worker.ask(request)
+                answer = unpack_answer(await worker.ask(pack(request)))
         except TimeoutError:
             await worker.end()
             metrics.GIVEN_UP.labels("time").inc()
@@ -102,26 +97,12 @@ class WorkerPool:
             await worker.end()
             raise
         else:
-            await self._put_back(worker)
+            await self.processes.put_back(worker)
         return _template_of(answer, request.seconds)
-
-    async def _put_back(self, worker: "_Worker") -> None:
-        if worker.served < _MAX_REQUESTS:
-            self._idle.append(worker)
-        else:
-            await worker.end()
-
-    async def _worker(self) -> "_Worker":
-        while self._idle:
-            worker = self._idle.pop()
-            if worker.lives:
-                return worker
-        return await _Worker.start(self._bounds.memory)
 
     async def close(self) -> None:
         """End the processes."""
-        while self._idle:
-            await self._idle.pop().end()
+        await self.processes.close()
 
 
 def _template_of(answer: WorkerAnswer, seconds: float) -> Template:
@@ -133,49 +114,3 @@ def _template_of(answer: WorkerAnswer, seconds: float) -> Template:
     if answer.cause == "time":
         raise GivenUpError(f"it takes more than {seconds:g} s of a processor")
     raise GivenUpError("it takes too much memory")
-
-
-class _Worker:
-    """One process."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self.served = 0
-
-    @property
-    def lives(self) -> bool:
-        return self._process.returncode is None
-
-    @classmethod
-    async def start(cls, memory: int) -> "_Worker":
-        pipe = asyncio.subprocess.PIPE
-        return cls(
-            await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-I",
-                "-m",
-                _MODULE,
-                str(memory),
-                stdin=pipe,
-                stdout=pipe,
-                env={},
-                start_new_session=True,
-            )
-        )
-
-    async def ask(self, request: Request) -> WorkerAnswer:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise EOFError
-        self.served += 1
-        stdin.write(pack(request))
-        await stdin.drain()
-        length = LENGTH.unpack(await stdout.readexactly(LENGTH.size))[0]
-        answer: WorkerAnswer = pickle.loads(await stdout.readexactly(length))  # noqa: S301 - our own process
-        return answer
-
-    async def end(self) -> None:
-        """End the process and its child."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        await self._process.wait()

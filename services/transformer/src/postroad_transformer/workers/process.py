@@ -1,9 +1,9 @@
 """The processes that make templates of heavy mail: whatever its HTML does, only these suffer.
 
 One has read the code and waits; its child, which it forks in a moment, does the work. Requests
-come by standard input, answers go to standard output, each a pickle behind its length in four
-octets. When the processor time of a request is over, the system ends the child, in the middle of
-the engine's native code too; the parent answers in its place and forks the next.
+come by standard input, answers go to standard output, each a pickle behind its length. When the
+processor time of a request is over, the system ends the child, in the middle of the engine's
+native code too; the parent answers in its place and forks the next.
 """
 
 import gc
@@ -15,8 +15,9 @@ import signal
 import sys
 from typing import NoReturn
 
+from postroad_common.processes.frames import LENGTH, frame
 from postroad_transformer.composing.template import make_template
-from postroad_transformer.workers.messages import LENGTH, Cause, Request, WorkerAnswer, pack
+from postroad_transformer.workers.messages import Cause, Request, WorkerAnswer, pack
 
 _READING, _WORKING, _WRITING = range(3)
 
@@ -43,7 +44,7 @@ def main() -> None:
         if stage[0] != _WORKING:
             sys.exit(0)  # nothing more to do, or half a message is in the pipe
         cause: Cause = "time" if status == -signal.SIGPROF else "memory"
-        _write(answers, pack(WorkerAnswer(None, cause)))
+        _write(answers, frame(pack(WorkerAnswer(None, cause))))
 
 
 def _serve(requests: int, answers: int, stage: mmap.mmap) -> NoReturn:
@@ -54,7 +55,7 @@ def _serve(requests: int, answers: int, stage: mmap.mmap) -> NoReturn:
             stage[0] = _READING
             octets = _read(requests, LENGTH.unpack(_read(requests, LENGTH.size))[0])
             stage[0] = _WORKING
-            answer = pack(_answer(octets))
+            answer = frame(pack(_answer(octets)))
             stage[0] = _WRITING
             _write(answers, answer)
     finally:

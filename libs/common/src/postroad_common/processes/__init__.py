@@ -1,0 +1,1 @@
+"""Work that may freeze or bloat, in processes that can be ended."""
