@@ -32,6 +32,8 @@ PAGES = (
     "/lanes",
     "/queues",
     "/start",
+    "/templates",
+    "/templates/new",
 )
 
 

@@ -41,6 +41,7 @@ NAVIGATION = (
             ("/dashboard", "Overview"),
             ("/dashboard/messages", "Messages"),
             ("/dashboard/jobs", "Jobs"),
+            ("/dashboard/templates", "Templates"),
             ("/dashboard/bounces", "Bounces"),
             ("/dashboard/suppressions", "Suppressions"),
             ("/dashboard/feeds", "Complaint feeds"),

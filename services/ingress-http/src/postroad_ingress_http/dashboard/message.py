@@ -42,6 +42,7 @@ TABS = (
 _WITHOUT_CONTENT = ("timeline", "changes")
 _NOTICES = {
     "resent": "Sent again. This is the new message; it has an id and a timeline of its own.",
+    "test": "The test mail is on its way; this is its page.",
     "suppressed": "The address is suppressed: nothing is sent to it until that is lifted.",
     "lifted": "The suppression is lifted; mail to this address is sent again.",
 }

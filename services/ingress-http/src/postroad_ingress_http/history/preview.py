@@ -51,16 +51,24 @@ class HtmlLink:
 
 def frame(content: MailContent, signer: LinkSigner, *, dark: bool = False) -> str:
     """Return the HTML of a mail as a page, or its text where it has no HTML."""
-    scheme = "dark" if dark else "light"
-    guard = _GUARD.format(scheme)
     html = content.html
     if html is None:
+        guard = _GUARD.format(_scheme(dark=dark))
         return f"{guard}<pre style='white-space:pre-wrap'>{escape(content.text or '')}</pre>"
+    return guarded(_with_embedded(_untracked(html, signer), content.embeds), dark=dark)
+
+
+def guarded(html: str, *, dark: bool = False) -> str:
+    """Return HTML as an inert page, light or dark."""
+    scheme = _scheme(dark=dark)
     html = _PREFERS.sub(lambda found: _ALWAYS if found[1].lower() == scheme else _NEVER, html)
-    html = _with_embedded(_untracked(html, signer), content.embeds)
     doctype = _DOCTYPE.match(html)
     at = doctype.end() if doctype else 0
-    return f"{html[:at]}{guard}{html[at:]}"
+    return f"{html[:at]}{_GUARD.format(scheme)}{html[at:]}"
+
+
+def _scheme(*, dark: bool) -> str:
+    return "dark" if dark else "light"
 
 
 def find_links(html: str, signer: LinkSigner, clicked: Iterable[str] = ()) -> list[HtmlLink]:

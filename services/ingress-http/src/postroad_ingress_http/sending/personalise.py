@@ -58,12 +58,27 @@ class Personaliser:
             ApiError: 422, it cannot be filled.
             NoWorkerError: nobody can fill it now.
         """
-        texts = FieldTexts(stored.content)
+        return await self.fill(account, stored.content, known, stored.template.name)
+
+    async def fill(
+        self,
+        account: str,
+        content: Mapping[str, Any],
+        known: Mapping[str, Any],
+        name: str | None = None,
+    ) -> dict[str, Any]:
+        """Return `content`, what the template of this name would say, filled.
+
+        Raises:
+            ApiError: 422, it cannot be filled.
+            NoWorkerError: nobody can fill it now.
+        """
+        texts = FieldTexts(content)
         try:
             (filled,) = await self._renderer.fill(account, texts.sources, [known])
             return texts.fill(filled)
         except TemplateError as error:
-            raise refusal(error, stored.template.name) from None
+            raise refusal(error, name) from None
         except AddressError as error:
             raise _wrong_address(str(known["recipient"]), error) from None
 

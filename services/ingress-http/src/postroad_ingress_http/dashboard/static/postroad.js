@@ -129,3 +129,15 @@ function startLive() {
 }
 
 document.addEventListener("DOMContentLoaded", startLive);
+
+// The preview of a template follows what is typed; without this its button shows it.
+for (const form of document.querySelectorAll("form[data-preview]")) {
+  const button = form.querySelector("[data-preview-button]");
+  if (!button) continue;
+  let timer;
+  form.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => form.requestSubmit(button), 600);
+  });
+  form.requestSubmit(button);
+}
