@@ -59,7 +59,7 @@ async def order(session: SignedIn, fields: Form, jobs: JobsOf) -> Response:
     if actor is None:
         raise ApiError(403, "Nobody acts here.")
     await jobs.order(job_id, act.name, search_in(fields), actor)
-    return see_other(f"/dashboard/jobs/{job_id}")
+    return see_other(f"/dashboard/jobs/{job_id}", "Ordered. It goes on by itself.")
 
 
 @router.get("/{job_id}")
@@ -79,7 +79,7 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
     markers = await jobs.store.markers(job, ending, before=before, limit=_PAGE + 1)
     shown = markers[:_PAGE]
     records = await messages.find_many(marker.message for marker in shown)
-    answer = pages.answer(
+    return pages.answer(
         "job.html",
         job=job,
         act=ACTS.get(job.act),
@@ -88,18 +88,16 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
         endings=ENDINGS,
         ending=ending,
         rows=[(marker, records.get(marker.message)) for marker in shown],
+        refresh=_REFRESH_SECONDS if job.finished is None else None,
         cursor=write_cursor(shown[-1].message) if len(markers) > _PAGE else None,
     )
-    if job.finished is None:
-        answer.headers["Refresh"] = str(_REFRESH_SECONDS)
-    return answer
 
 
 @router.post("/{job_id}/stop")
 async def stop(job_id: str, session: SignedIn, _: Form, jobs: JobsOf) -> Response:
     """Have it end where it is."""
     await jobs.stop(session.account, job_id)
-    return see_other(f"/dashboard/jobs/{job_id}")
+    return see_other(f"/dashboard/jobs/{job_id}", "It stops after the messages in hand.")
 
 
 def _allowed(session: DashboardSession, name: str) -> Act:

@@ -30,7 +30,6 @@ _PAGE = 40
 _COUNTED = 5_000  # of more it is not said how many there are
 _FILTERS = ("id", *NAMES)
 _MORE = ("id", "sender", "envelope", "login", "template", "submission", "source", *SWITCHES)
-_NOTICES = {"saved": "The search is saved.", "forgotten": "The saved search is removed."}
 _Format = Annotated[Form, Query(alias="format")]
 
 
@@ -89,7 +88,6 @@ async def search(
             (saved, page_of(saved.search))
             for saved in await searches.list(session.account, session.email)
         ],
-        notice=_NOTICES.get(request.query_params.get("done", "")),
         filter=query,
         states=list(RANKS),
         sources=SOURCES,

@@ -80,21 +80,16 @@ async def empty(_: SignedIn, pages: PagesOf) -> Response:
 async def create(session: SignedIn, fields: Form, templates: TemplatesOf) -> Response:
     """Keep a new template, whose tags can be read."""
     made = await templates.create(session.account, _name(fields), content_in(fields, {}))
-    return see_other(f"{_LIST}/{made.template.id}?done=created")
+    return see_other(f"{_LIST}/{made.template.id}", "The template is kept.")
 
 
 @router.get("/{template}")
-async def one(  # noqa: PLR0917 - FastAPI passes them by name
-    template: str,
-    request: Request,
-    session: SignedIn,
-    pages: PagesOf,
-    templates: TemplatesOf,
-    version: VersionOf,
+async def one(
+    template: str, session: SignedIn, pages: PagesOf, templates: TemplatesOf, version: VersionOf
 ) -> Response:
     """Show the editor with a version of a template, and the list of its versions."""
     stored = await templates.read(session.account, template, version)
-    return _editor(pages, stored, stored.content, request.query_params.get("done", ""))
+    return _editor(pages, stored, stored.content)
 
 
 @router.post("/{template}")
@@ -109,7 +104,8 @@ async def save(template: str, session: SignedIn, fields: Form, templates: Templa
         )
     content = content_in(fields, stored.content)
     changed = await templates.change(session.account, stored.template.id, _name(fields), content)
-    return see_other(f"{_LIST}/{changed.template.id}?done=saved")
+    notice = f"Saved. Mails from now on use version {changed.version.number}."
+    return see_other(f"{_LIST}/{changed.template.id}", notice)
 
 
 @router.get("/{template}/changes")
@@ -150,14 +146,14 @@ async def send_test_mail(  # noqa: PLR0917 - FastAPI passes them by name
         mail, RequestOrigin(session.account, session.email, client), None, acceptance
     )
     (message_id,) = accepted.answer
-    return see_other(f"/dashboard/messages/{message_id}?done=test")
+    return see_other(f"/dashboard/messages/{message_id}", "The test mail is on its way.")
 
 
 @router.post("/{template}/delete")
 async def delete(template: str, session: SignedIn, _: Form, templates: TemplatesOf) -> Response:
     """Delete a template with all its versions."""
     await templates.delete(session.account, template)
-    return see_other(_LIST)
+    return see_other(_LIST, "The template is deleted.")
 
 
 def content_in(fields: Fields, kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,15 +211,7 @@ def _name(fields: Fields) -> str:
     return name
 
 
-_NOTICES = {
-    "created": "The template is kept. Mails can name it from now on.",
-    "saved": "Saved. Mails that are sent from now on use this version.",
-}
-
-
-def _editor(
-    pages: Pages, stored: StoredTemplate | None, content: Mapping[str, Any], done: str = ""
-) -> Response:
+def _editor(pages: Pages, stored: StoredTemplate | None, content: Mapping[str, Any]) -> Response:
     replyto = content.get("replyto") or []
     return pages.answer(
         "template.html",
@@ -236,5 +224,4 @@ def _editor(
             **{name: content.get(name) or "" for name in _TEXTS},
         },
         data=sample_data(content),
-        notice=_NOTICES.get(done),
     )

@@ -40,12 +40,6 @@ TABS = (
     ("source", "Source"),
 )
 _WITHOUT_CONTENT = ("timeline", "changes")
-_NOTICES = {
-    "resent": "Sent again. This is the new message; it has an id and a timeline of its own.",
-    "test": "The test mail is on its way; this is its page.",
-    "suppressed": "The address is suppressed: nothing is sent to it until that is lifted.",
-    "lifted": "The suppression is lifted; mail to this address is sent again.",
-}
 _SHOWN = 200_000  # characters of a text on a page
 _CLICKS = 1000
 _FRAME_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'{}; font-src {}; img-src {}"
@@ -103,7 +97,6 @@ Found = Annotated[MessageRecord, Depends(_record)]
 
 @router.get("/{message_id}")
 async def one(  # noqa: PLR0917 - FastAPI passes them by name
-    request: Request,
     record: Found,
     view: ViewOf,
     pages: PagesOf,
@@ -133,7 +126,6 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
         tabs=TABS,
         kept_until=await history.kept_until(record),
         suppression=entry,
-        notice=_NOTICES.get(request.query_params.get("done", "")),
         **values,
     )
 

@@ -56,14 +56,20 @@ async def suppress(
         message=record.id,
     )
     await suppressions.add([entry])
-    return see_other(f"/dashboard/messages/{record.id}?done=suppressed")
+    return see_other(
+        f"/dashboard/messages/{record.id}",
+        "The address is suppressed: nothing is sent to it until that is lifted.",
+    )
 
 
 @router.post("/lift")
 async def lift(record: Found, _: Form, suppressions: SuppressionStore) -> Response:
     """Lift the suppression of the address."""
     await suppressions.remove(record.account, record.recipient.lower())
-    return see_other(f"/dashboard/messages/{record.id}?done=lifted")
+    return see_other(
+        f"/dashboard/messages/{record.id}",
+        "The suppression is lifted; mail to this address is sent again.",
+    )
 
 
 @router.post("/lift-and-resend")
@@ -93,4 +99,7 @@ async def _send_again(
     client = Client(ip=request.client.host if request.client else "", protocol="HTTP")
     origin = RequestOrigin(record.account, user, client)
     (message_id,) = await resend(record, archived, raw, origin, acceptance)
-    return see_other(f"/dashboard/messages/{message_id}?done=resent")
+    return see_other(
+        f"/dashboard/messages/{message_id}",
+        "Sent again. This is the new message, with a timeline of its own.",
+    )

@@ -27,7 +27,7 @@ async def save(session: SignedIn, fields: Form, searches: SearchStore) -> Respon
     read_criteria(search, whole_days=True)
     if not await searches.save(session.account, session.email, name, search):
         raise ApiError(409, f"You have {MOST} saved searches; remove one first.")
-    return see_other(f"{page_of(search)}&done=saved")
+    return see_other(page_of(search), f"The search {name} is saved.")
 
 
 @router.post("/{search_id}/delete")
@@ -35,4 +35,4 @@ async def remove(search_id: str, session: SignedIn, _: Form, searches: SearchSto
     """Forget a search."""
     if not await searches.delete(session.account, session.email, search_id):
         raise not_found("saved search")
-    return see_other("/dashboard/messages?done=forgotten")
+    return see_other("/dashboard/messages", "The saved search is removed.")

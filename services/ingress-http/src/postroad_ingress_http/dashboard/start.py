@@ -66,7 +66,8 @@ async def page(  # noqa: PLR0917 - FastAPI passes them by name
         record = await history.find(session.account, mail) if mail else None
     except ApiError:  # it appears within a second
         record = None
-    answer = pages.answer(
+    under_way = mail and (record is None or record.state in _UNDER_WAY)
+    return pages.answer(
         "start.html",
         first_steps=await steps.of(session.account),
         domain=domain,
@@ -77,10 +78,8 @@ async def page(  # noqa: PLR0917 - FastAPI passes them by name
         record=record,
         steps=[texts.step(event) for event in timeline] if record else [],
         is_cut=len(timeline) >= TIMELINE,
+        refresh=_REFRESH_SECONDS if under_way else None,
     )
-    if mail and (record is None or record.state in _UNDER_WAY):
-        answer.headers["Refresh"] = str(_REFRESH_SECONDS)
-    return answer
 
 
 @router.post("/mail")
@@ -104,11 +103,11 @@ async def send_test_mail(
         mail, RequestOrigin(session.account, session.email, client), None, acceptance
     )
     (message_id,) = accepted.answer
-    return see_other(f"/dashboard/start?mail={message_id}")
+    return see_other(f"/dashboard/start?mail={message_id}", "The test mail is on its way.")
 
 
 @router.post("/leave")
 async def leave(session: SignedIn, _: Form, accounts: AccountStore) -> Response:
     """Show the steps on the overview no more."""
     await accounts.update(session.account, {"first_steps": False})
-    return see_other("/dashboard")
+    return see_other("/dashboard", "The first steps are left; the menu still has them.")
