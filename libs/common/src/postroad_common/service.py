@@ -26,6 +26,7 @@ from postroad_common.listener import HttpListener
 from postroad_common.metrics import BUILD, EVENT_LOOP_LAG, EVENTS_WAITING
 from postroad_common.settings import ServiceSettings, load_or_exit
 from postroad_common.store.database import Database
+from postroad_common.store.roles import ROLES
 from postroad_common.tasks import BackgroundTasks
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -131,7 +132,7 @@ async def _serve(
     outgoing.start()
     events.start()
     if needs_database:
-        context.spawn(database.prepare(), "database-indexes")
+        context.spawn(database.prepare(ROLES[name].prepares), "database-indexes")
     try:
         await build(context)
         if incoming.is_used:  # an ingress or the tracker consumes nothing

@@ -1,6 +1,8 @@
 """The secrets of one stack: made once, kept in its state dir, readable by its owner only."""
 
 import contextlib
+import hashlib
+import hmac
 import secrets
 from pathlib import Path
 
@@ -30,6 +32,11 @@ class Secrets(BaseModel):
     admin_password: str = Field(default_factory=lambda: secrets.token_urlsafe(12))
     admin_token: str = Field(default_factory=lambda: "pr_" + secrets.token_urlsafe(30))
     credential: LoginInfo | None = None
+
+    def database_password_of(self, service: str) -> str:
+        """Return the password of a service's own user in the database."""
+        key = self.database_password.encode()
+        return hmac.digest(key, service.encode(), hashlib.sha256).hex()
 
     def save(self, path: Path) -> None:
         """Write the secrets down."""

@@ -35,6 +35,9 @@ _LISTENING = {
     "ingress-http": ("http",),
     "tracker": ("tracker",),
 }
+_ADMINISTRATOR = frozenset(
+    {"POSTROAD_ADMIN_EMAIL", "POSTROAD_ADMIN_PASSWORD", "POSTROAD_ADMIN_TOKEN"}
+)
 _PATIENCE = 120.0  # the servers boot meanwhile
 _DEFAULT_GRACE = 25.0
 _AFTER_GRACE = 5.0
@@ -147,6 +150,10 @@ class Wiring:
     def _service(self, service: str, replica: int, pages: HealthPages) -> Program:
         port = self._metrics_port(service, replica)
         env = {**self._inherited, **self._common(), **self._plan.environment}
+        if MONGODB_URI not in self._plan.environment:
+            env[MONGODB_URI] = mongodb.url_of(service, self._secrets, self._ports, self._plan.nodes)
+        if service != "ingress-http":
+            env = {name: value for name, value in env.items() if name not in _ADMINISTRATOR}
         spool = self._state.spool / f"{service}.{replica}"
         spool.mkdir(exist_ok=True, mode=0o700)
         env[METRICS_PORT] = str(port)
@@ -225,7 +232,6 @@ class Wiring:
         secrets = self._secrets
         settings = {
             AMQP_URL: self.amqp,
-            MONGODB_URI: self.mongodb,
             "POSTROAD_SECRET": secrets.secret,
             "POSTROAD_HOSTNAME": "mail.postroad.test",
             "POSTROAD_BIND": LOOPBACK,

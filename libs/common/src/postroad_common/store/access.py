@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
+import structlog
 from bson.errors import BSONError
 from pymongo import errors
 from pymongo.asynchronous.collection import AsyncCollection
@@ -13,6 +14,8 @@ from postroad_common.errors import StoreAway, Unstorable
 from postroad_common.metrics import DATABASE_FAILURES
 
 _DUPLICATE_KEY = 11000
+_NOT_LET_IN = frozenset({13, 18})  # Unauthorized, AuthenticationFailed
+_log = structlog.get_logger("store")
 _failed_away = DATABASE_FAILURES.labels("away")
 _failed_refused = DATABASE_FAILURES.labels("refused")
 _failed_unstorable = DATABASE_FAILURES.labels("unstorable")
@@ -46,6 +49,10 @@ def guarded(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
                 _failed_away.inc()
                 raise StoreAway(f"MongoDB is away: {str(error)[:200]}") from error
             _failed_refused.inc()
+            if isinstance(error, errors.OperationFailure) and error.code in _NOT_LET_IN:
+                # The operator's to mend, and nothing that was accepted is lost until then.
+                _log.error("MongoDB refuses this service", error=str(error)[:300])
+                raise StoreAway(f"MongoDB refuses: {str(error)[:200]}") from error
             raise
         except (BSONError, OverflowError) as error:
             _failed_unstorable.inc()

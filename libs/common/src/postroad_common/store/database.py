@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Container
 from functools import cached_property
 
 import structlog
@@ -264,14 +265,16 @@ class Database:
         """Raise StoreAway unless a primary answers: a readiness check."""
         await self._client.admin.command("ping")
 
-    async def prepare(self) -> None:
-        """Create the indexes, as soon as the database is there."""
+    async def prepare(self, only: Container[str] = frozenset(INDEXES)) -> None:
+        """Create the indexes of the collections in `only`, as soon as the database is there."""
         pause = 0.5
         while True:
             try:
                 for name, indexes in INDEXES.items():
-                    await self._database[name].create_indexes(indexes)
-                await self._name_domains()
+                    if name in only:
+                        await self._database[name].create_indexes(indexes)
+                if "suppressions" in only:
+                    await self._name_domains()
             except PyMongoError as error:
                 _log.warning(
                     "database not ready, trying again", error=str(error)[:200], seconds=pause

@@ -1,8 +1,8 @@
 """MongoDB as a private replica set, of one node or several: command line, set-up, readiness.
 
 A replica set, because transactions, change streams and majority write concern need one. Works for
-MongoDB 6 to 8. The product's own use of the database is in `postroad_common.store`; here is only
-the administration that brings a new server up.
+MongoDB 6 to 8. The product's own use of the database is in `postroad_common.store`, its roles too;
+here is only the administration that brings a new server up.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,9 @@ from urllib.parse import quote
 from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
+from postroad_common.store.rolemaking import Login, make_roles
 from postroad_stack.errors import NotReadyError
-from postroad_stack.plan import ServerChoice, ServerSource
+from postroad_stack.plan import SERVICES, ServerChoice, ServerSource
 from postroad_stack.ports import PortBook
 from postroad_stack.processes.program import Program
 from postroad_stack.secrets import Secrets
@@ -43,6 +44,13 @@ def url(secrets: Secrets, ports: PortBook, nodes: int = 1) -> str:
         f"mongodb://{secrets.database_user}:{password}@{hosts}"
         f"/{DATABASE}?authSource=admin&replicaSet={_SET}"
     )
+
+
+def url_of(service: str, secrets: Secrets, ports: PortBook, nodes: int = 1) -> str:
+    """Return the URL with which a service opens the stack's own database."""
+    hosts = ",".join(f"127.0.0.1:{port}" for port in _ports(ports, nodes))
+    password = secrets.database_password_of(service)
+    return f"mongodb://{service}:{password}@{hosts}/{DATABASE}?replicaSet={_SET}"
 
 
 def _ports(ports: PortBook, nodes: int) -> list[int]:
@@ -122,8 +130,14 @@ async def ensure_replica_set(members: Sequence[int], node: int, secrets: Secrets
                 if error.code != _AUTHENTICATION_FAILED or node:
                     raise
                 await _first_start(members, user, password)
+            if (await client.admin.command("hello")).get("isWritablePrimary"):
+                await make_roles(client[DATABASE], _logins(secrets))
     except PyMongoError as error:
         raise NotReadyError(f"the database is not ready yet: {_first_line(error)}") from None
+
+
+def _logins(secrets: Secrets) -> dict[str, Login]:
+    return {name: Login(name, secrets.database_password_of(name)) for name in SERVICES}
 
 
 async def check_database(address: str) -> None:
