@@ -62,6 +62,7 @@ generate: ## write what is made of other files: pages, dashboards, rules, chart,
 	@touch $(READY)
 	@$(BIN)/python scripts/generate_docs.py
 	@$(BIN)/python deploy/monitoring/generate
+	@$(BIN)/python deploy/k8s/generate
 	@$(BIN)/python deploy/helm/generate
 	@UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q deploy/tests/test_k8s_schemas.py -k is_the_one_that_was_read
 

@@ -11,6 +11,7 @@ from rendering import OVERLAYS, Manifest, overlay, title
 
 from postroad_common.broker import topology
 from postroad_common.settings_names import KNOWN_SETTINGS
+from postroad_common.store.roles import ROLES
 
 WORKLOADS = ("Deployment", "StatefulSet")
 SERVICES = (
@@ -193,6 +194,30 @@ def test_configuration_and_secrets_that_are_named_exist(rendered: list[Manifest]
     for database in by_kind(rendered, "MongoDBCommunity"):
         for user in database["spec"]["users"]:
             assert user["passwordSecretRef"]["name"] in known["Secret"]
+
+
+def test_each_service_has_its_own_role_in_the_database_as_the_code_says(
+    rendered: list[Manifest],
+) -> None:
+    for database in by_kind(rendered, "MongoDBCommunity"):
+        made = {role["role"]: role["privileges"] for role in database["spec"]["security"]["roles"]}
+        assert made == {name: role.privileges("postroad") for name, role in ROLES.items()}
+        given = {user["name"]: user["roles"] for user in database["spec"]["users"]}
+        assert given == {name: [{"db": "postroad", "name": name}] for name in SERVICES}
+
+
+def test_only_ingress_http_has_the_administrators_secrets(rendered: list[Manifest]) -> None:
+    holders = {
+        item["metadata"]["name"]
+        for item in rendered
+        if item["kind"] in {"Secret", "ExternalSecret"} and "POSTROAD_ADMIN_" in str(item)
+    }
+    assert len(holders) == 1
+    assert {
+        name
+        for name, item in ours(rendered).items()
+        if holders & {secret for kind, secret in _references(item) if kind == "Secret"}
+    } == {"ingress-http"}
 
 
 def test_every_setting_is_one_that_a_service_knows(rendered: list[Manifest]) -> None:

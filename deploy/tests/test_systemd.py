@@ -13,6 +13,7 @@ import httpx
 import pytest
 from expressions import MONITORING
 
+from postroad_common.store.rolemaking import read_logins
 from postroad_stack.certificates import ensure_certificates
 from postroad_stack.plan import SERVICES
 from postroad_testing.ports import free_port
@@ -50,9 +51,45 @@ def test_a_second_installation_keeps_secrets_and_settings(root: Path) -> None:
 def test_secrets_are_for_root_alone(root: Path) -> None:
     folder = root / "etc/postroad/secrets"
     assert folder.stat().st_mode & 0o777 == 0o700
-    for file in folder.iterdir():
-        assert file.stat().st_mode & 0o077 == 0
-        assert file.read_text().strip()
+    for path in folder.rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0
+        assert path.is_dir() or path.read_text().strip()
+
+
+def test_each_service_has_a_user_of_its_own_in_the_database_and_no_others_secrets(
+    root: Path,
+) -> None:
+    name, logins = read_logins(root / "etc/postroad/secrets")
+    assert name == "postroad"
+    assert {service: login.user for service, login in logins.items()} == dict(
+        zip(SERVICES, SERVICES, strict=True)
+    )
+    units = root / "etc/systemd/system"
+    loaded = re.findall(
+        r"^LoadCredential=\w+:(\S+)$", (units / "postroad@.service").read_text(), re.MULTILINE
+    )
+    secrets = "/etc/postroad/secrets"
+    assert sorted(loaded) == [
+        f"{secrets}/%i/POSTROAD_MONGODB_URI",
+        f"{secrets}/POSTROAD_AMQP_URL",
+        f"{secrets}/POSTROAD_SECRET",
+    ]
+    holders = [path.parent.name for path in units.rglob("*") if "ADMIN_" in _text(path)]
+    assert holders == ["postroad@ingress-http.service.d"]
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.is_file() else ""
+
+
+def test_an_installation_with_one_user_of_the_database_for_all_keeps_it(tmp_path: Path) -> None:
+    folder = tmp_path / "etc/postroad/secrets"
+    folder.mkdir(parents=True)
+    (folder / "POSTROAD_MONGODB_URI").write_text("mongodb://all:one@db.test/postroad")
+    subprocess.run([str(HERE / "install"), str(tmp_path)], check=True, capture_output=True)
+    assert {(folder / service / "POSTROAD_MONGODB_URI").read_text() for service in SERVICES} == {
+        "mongodb://all:one@db.test/postroad"
+    }
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -112,6 +149,19 @@ def test_systemd_finds_no_fault_in_the_units(root: Path, tmp_path: Path) -> None
     assert not complaints, "\n".join(complaints)
 
 
+def _credentials(root: Path, service: str) -> dict[str, str]:
+    """Return what systemd would hand to the process of a service, by name."""
+    units = root / "etc/systemd/system"
+    files = [units / "postroad@.service", *units.glob(f"postroad@{service}.service.d/*.conf")]
+    return {
+        name: Path(f"{root}{path.replace('%i', service)}").read_text()
+        for file in files
+        for name, path in re.findall(
+            r"^LoadCredential=(\w+):(\S+)$", file.read_text(), re.MULTILINE
+        )
+    }
+
+
 @pytest.fixture
 def running(
     root: Path, amqp_url: str, mongodb_uri: str, tmp_path_factory: pytest.TempPathFactory
@@ -122,7 +172,6 @@ def running(
     shutil.copy(certificates.certificate, etc / "tls/tls.crt")
     shutil.copy(certificates.key, etc / "tls/tls.key")
     (etc / "secrets/POSTROAD_AMQP_URL").write_text(amqp_url)
-    (etc / "secrets/POSTROAD_MONGODB_URI").write_text(mongodb_uri)
     ports: dict[str, int] = {}
     with ExitStack() as stack:
         for service in SERVICES:
@@ -132,9 +181,14 @@ def running(
             ports[service] = int(given["POSTROAD_METRICS_PORT"])
             spool = root / "var/lib/postroad" / service
             spool.mkdir(parents=True)
+            secrets = root / "run/credentials" / service
+            secrets.mkdir(parents=True)
+            for name, value in _credentials(root, service).items():
+                (secrets / name).write_text(value)
+            (secrets / "POSTROAD_MONGODB_URI").write_text(mongodb_uri)
             given |= {
                 "PATH": os.environ["PATH"],
-                "POSTROAD_SECRETS_DIR": str(etc / "secrets"),
+                "POSTROAD_SECRETS_DIR": str(secrets),
                 "POSTROAD_SPOOL_DIR": str(spool),
                 "POSTROAD_BIND": "127.0.0.1",
             }
