@@ -103,11 +103,12 @@ async def _serve(
         grace=1.0,
     )
     await operations.start()
-    outgoing = BrokerLink(settings.amqp_url, f"{name} publish", declare=True)
+    tls = settings.amqp_tls
+    outgoing = BrokerLink(settings.amqp_url, f"{name} publish", declare=True, tls=tls)
     publisher = Publisher(outgoing)
-    incoming = BrokerLink(settings.amqp_url, f"{name} consume", declare=True)
+    incoming = BrokerLink(settings.amqp_url, f"{name} consume", declare=True, tls=tls)
     events = EventWriter(publisher)
-    database = Database(settings.mongodb_uri)
+    database = Database(settings.mongodb_uri, tls=settings.mongodb_tls)
     EVENTS_WAITING.set_function(lambda: len(events))
     BUILD.labels(name, metadata.version("postroad-common"), platform.python_version()).set(1)
     context = ServiceContext(

@@ -13,12 +13,13 @@ import ipaddress
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from postroad_common.mail.address import AddressError, normalise_domain
+from postroad_common.servertls import ServerTls
 from postroad_common.settings_names import KNOWN_SETTINGS
 
 PREFIX = "POSTROAD_"
@@ -56,6 +57,39 @@ class ServiceSettings(EnvironmentSettings):
     )
     mongodb_uri: str = Field(
         title="MongoDB", description="mongodb:// URI with the name of the database in its path"
+    )
+    amqp_ca: Path | None = Field(
+        default=None,
+        title="CA of RabbitMQ",
+        description="PEM file of the CA that signed its certificate, with amqps:// URLs; the "
+        "system's CAs where none is named",
+    )
+    amqp_cert: Path | None = Field(
+        default=None,
+        title="Certificate for RabbitMQ",
+        description="PEM file with the client certificate that is shown to it",
+    )
+    amqp_key: Path | None = Field(
+        default=None,
+        title="Key for RabbitMQ",
+        description="PEM file with the key of that certificate, not encrypted; not needed where "
+        "the certificate's file has it",
+    )
+    mongodb_ca: Path | None = Field(
+        default=None,
+        title="CA of MongoDB",
+        description="PEM file of the CA that signed its certificate; turns TLS on",
+    )
+    mongodb_cert: Path | None = Field(
+        default=None,
+        title="Certificate for MongoDB",
+        description="PEM file with the client certificate that is shown to it; turns TLS on",
+    )
+    mongodb_key: Path | None = Field(
+        default=None,
+        title="Key for MongoDB",
+        description="PEM file with the key of that certificate, not encrypted; not needed where "
+        "the certificate's file has it",
     )
     secret: Annotated[tuple[str, ...], NoDecode] = Field(
         title="Master key",
@@ -110,6 +144,32 @@ class ServiceSettings(EnvironmentSettings):
         if not all(part.strip().startswith(("amqp://", "amqps://")) for part in value.split(",")):
             raise ValueError("must start with amqp:// or amqps://")
         return value
+
+    @property
+    def amqp_tls(self) -> ServerTls:
+        """How RabbitMQ is spoken to where its URL begins with amqps."""
+        return ServerTls(self.amqp_ca, self.amqp_cert, self.amqp_key)
+
+    @property
+    def mongodb_tls(self) -> ServerTls:
+        """How MongoDB is spoken to, beside what its URI says."""
+        return ServerTls(self.mongodb_ca, self.mongodb_cert, self.mongodb_key)
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        for server, chosen in (("AMQP", self.amqp_tls), ("MONGODB", self.mongodb_tls)):
+            name = f"{PREFIX}{server}"
+            if chosen.key and not chosen.certificate:
+                raise ValueError(f"{name}_KEY without {name}_CERT")
+            if chosen:
+                try:
+                    chosen.context()
+                except OSError as error:
+                    text = f"{name}_CA, _CERT or _KEY cannot be used: {error}"
+                    raise ValueError(text) from error
+        if self.amqp_tls and not self.amqp_url.startswith("amqps://"):
+            raise ValueError(f"{PREFIX}AMQP_CA and _CERT need a {PREFIX}AMQP_URL with amqps://")
+        return self
 
     @field_validator("mongodb_uri")
     @classmethod
@@ -240,6 +300,9 @@ def load(kind: type[S]) -> S:
         for item in error.errors(include_url=False, include_input=False):
             name = PREFIX + "_".join(str(part) for part in item["loc"][:1]).upper()
             text = item["msg"].removeprefix("Value error, ")
+            if not item["loc"]:  # of several settings together: it names them itself
+                problems.append(text)
+                continue
             if item["type"] == "missing":
                 text = "is required"
             problems.append(f"{name}: {text}")

@@ -17,10 +17,12 @@ from yarl import URL
 
 from postroad_common.broker import topology
 from postroad_common.metrics import BROKER_CONNECTED, BROKER_CONNECTS, BROKER_LOSSES
+from postroad_common.servertls import ServerTls, explain_tls
 from postroad_common.tasks import BackgroundTasks
 
 CONNECT_TIMEOUT = 5.0  # seconds
 SET_UP_TIMEOUT = 30.0  # seconds for the topology, and for each hook: a broker may be very busy
+NO_TLS = ServerTls()
 HEARTBEAT = 5  # seconds; a dead peer is noticed after three
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 5.0
@@ -34,13 +36,16 @@ class BrokerLink:
 
     Each begins with one of them by chance, so that the processes of an installation spread over
     the nodes; when that does not answer, the next is tried. `role` names the connection in
-    RabbitMQ's list and in the logs.
+    RabbitMQ's list and in the logs. `tls` is for amqps URLs; its files are read at each connect.
     """
 
-    def __init__(self, urls: str, role: str, *, declare: bool = False) -> None:
+    def __init__(
+        self, urls: str, role: str, *, declare: bool = False, tls: ServerTls = NO_TLS
+    ) -> None:
         self._urls = [part.strip() for part in urls.split(",") if part.strip()]
         self._role = role
         self._declare = declare
+        self._tls = tls
         self._hooks: list[Hook] = []
         self._due: list[Hook] = []  # those that the connection being made has not run yet
         self._connection: AbstractConnection | None = None
@@ -150,6 +155,7 @@ class BrokerLink:
     async def _connect(self, url: str, lost: "asyncio.Future[BaseException | None]") -> None:
         connection = await aio_pika.connect(
             URL(url).update_query(heartbeat=HEARTBEAT),
+            ssl_context=self._tls.context() if self._tls else None,
             timeout=CONNECT_TIMEOUT,
             client_properties={"connection_name": f"postroad {self._role}"},
         )
@@ -186,7 +192,7 @@ def _explain(error: BaseException) -> str:
             " (a queue exists with other arguments, from another version perhaps: "
             "drain and delete it, then it is declared anew)"
         )
-    return text[:500]
+    return text[:500] + explain_tls(text, "POSTROAD_AMQP")
 
 
 async def declare(connection: AbstractConnection) -> None:

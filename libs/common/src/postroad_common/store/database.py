@@ -10,6 +10,7 @@ from gridfs import AsyncGridFSBucket
 from pymongo import AsyncMongoClient, WriteConcern
 from pymongo.errors import PyMongoError
 
+from postroad_common.servertls import ServerTls, explain_tls
 from postroad_common.store.access import Document, guarded
 from postroad_common.store.accounts import Accounts
 from postroad_common.store.archive import Archive
@@ -50,6 +51,7 @@ from postroad_common.store.webhooks import Webhooks
 
 BELONGINGS = ("users", "credentials", "tokens", "domains", "suppressions", "webhooks")
 """The collections whose documents are deleted with their account."""
+NO_TLS = ServerTls()
 _log = structlog.get_logger("store")
 
 
@@ -61,17 +63,19 @@ class Database:
     `patience` seconds at most: SMTP and REST promise an answer within 5.
     """
 
-    def __init__(self, uri: str, *, patience: float = 3.5) -> None:
-        self._client: AsyncMongoClient[Document] = AsyncMongoClient(
-            uri,
-            appname="postroad",
-            serverSelectionTimeoutMS=2000,
-            connectTimeoutMS=2000,
-            timeoutMS=int(patience * 1000),
-            maxPoolSize=20,
-            w="majority",
-            event_listeners=[CommandTimes()],
-        )
+    def __init__(self, uri: str, *, patience: float = 3.5, tls: ServerTls = NO_TLS) -> None:
+        with tls.mongodb_options() as options:
+            self._client: AsyncMongoClient[Document] = AsyncMongoClient(
+                uri,
+                appname="postroad",
+                serverSelectionTimeoutMS=2000,
+                connectTimeoutMS=2000,
+                timeoutMS=int(patience * 1000),
+                maxPoolSize=20,
+                w="majority",
+                event_listeners=[CommandTimes()],
+                **options,
+            )
         self._database = self._client.get_default_database("postroad")
 
     @cached_property
@@ -277,7 +281,9 @@ class Database:
                     await self._name_domains()
             except PyMongoError as error:
                 _log.warning(
-                    "database not ready, trying again", error=str(error)[:200], seconds=pause
+                    "database not ready, trying again",
+                    error=str(error)[:300] + explain_tls(str(error), "POSTROAD_MONGODB"),
+                    seconds=pause,
                 )
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))
                 pause = min(10.0, pause * 2)

@@ -111,7 +111,7 @@ ROLES: Mapping[str, Role] = {
     ),
     "transformer": _role(
         *("archive", "bodies", "domains", "images", "marks", "suppressions"),
-        archive=READ,
+        archive=ADD,
         bodies=KEEP,
         domains=READ,
         images=KEEP,
@@ -143,7 +143,7 @@ ROLES: Mapping[str, Role] = {
     "feedback": _role(
         *("archive", "bodies", "events", "hours", "ledger", "marks", "messages", "outbox"),
         *("replays", "rollups", "suppressions", "webhooks"),
-        archive=READ | ADD,
+        archive=ADD,
         bodies=READ | REMOVE,
         events=KEEP,
         firsts=READ | ADD,

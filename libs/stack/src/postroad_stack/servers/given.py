@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from pathlib import Path
 
+from postroad_common.servertls import ServerTls
 from postroad_stack.errors import NotReadyError, StartFailedError
 from postroad_stack.plan import ServerSource, StackPlan
 from postroad_stack.servers.mongodb import check_database
@@ -19,16 +21,16 @@ async def wait_for_given(plan: StackPlan, amqp: str, mongodb: str) -> None:
     Raises:
         StartFailedError: one does not, after 30 seconds.
     """
-    for name, choice, check, url in (
-        ("rabbitmq", plan.rabbitmq, check_broker, amqp),
-        ("mongod", plan.mongod, check_database, mongodb),
+    for name, choice, check, url, tls in (
+        ("rabbitmq", plan.rabbitmq, check_broker, amqp, _tls(plan, "AMQP")),
+        ("mongod", plan.mongod, check_database, mongodb, _tls(plan, "MONGODB")),
     ):
         if choice.source is not ServerSource.GIVEN:
             continue
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
-                await check(url)
+                await check(url, tls)
                 break
             except NotReadyError as error:
                 if time.monotonic() > deadline:
@@ -41,3 +43,13 @@ async def wait_for_given(plan: StackPlan, amqp: str, mongodb: str) -> None:
                         )
                     ) from None
             await asyncio.sleep(_POLL_SECONDS)
+
+
+def _tls(plan: StackPlan, server: str) -> ServerTls:
+    """Return the files that the settings of the plan name for a server."""
+
+    def file(kind: str) -> Path | None:
+        named = plan.environment.get(f"POSTROAD_{server}_{kind}")
+        return Path(named) if named else None
+
+    return ServerTls(file("CA"), file("CERT"), file("KEY"))

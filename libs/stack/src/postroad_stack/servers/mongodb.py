@@ -13,6 +13,7 @@ from urllib.parse import quote
 from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
+from postroad_common.servertls import ServerTls, explain_tls
 from postroad_common.store.rolemaking import Login, make_roles
 from postroad_stack.errors import NotReadyError
 from postroad_stack.plan import SERVICES, ServerChoice, ServerSource
@@ -23,6 +24,7 @@ from postroad_stack.state_dir import StateDir, write_atomically
 
 DATABASE = "postroad"
 _SET = "postroad"
+NO_TLS = ServerTls()
 _PATIENCE = 90.0
 _GRACE = 30.0
 _TRY_MS = 3000
@@ -140,19 +142,23 @@ def _logins(secrets: Secrets) -> dict[str, Login]:
     return {name: Login(name, secrets.database_password_of(name)) for name in SERVICES}
 
 
-async def check_database(address: str) -> None:
+async def check_database(address: str, tls: ServerTls = NO_TLS) -> None:
     """Return when a database lets us in at this URL.
 
     Raises:
         NotReadyError: it does not answer, or refuses the login.
     """
     try:
-        async with AsyncMongoClient[dict[str, Any]](
-            address, serverSelectionTimeoutMS=_TRY_MS
-        ) as client:
+        with tls.mongodb_options() as options:
+            client = AsyncMongoClient[dict[str, Any]](
+                address, serverSelectionTimeoutMS=_TRY_MS, **options
+            )
+        async with client:
             await client.get_default_database(DATABASE).command("ping")
-    except PyMongoError as error:
-        raise NotReadyError(f"the database does not let us in: {_first_line(error)}") from None
+    except (PyMongoError, OSError) as error:
+        text = str(error)
+        reason = text.splitlines()[0][:200] + explain_tls(text, "POSTROAD_MONGODB")
+        raise NotReadyError(f"the database does not let us in: {reason}") from None
 
 
 async def _first_start(members: Sequence[int], user: str, password: str) -> None:

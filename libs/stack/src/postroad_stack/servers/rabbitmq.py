@@ -12,6 +12,7 @@ from urllib.parse import quote
 import aio_pika
 from aio_pika.exceptions import AMQPException
 
+from postroad_common.servertls import ServerTls, explain_tls
 from postroad_stack.errors import NotReadyError
 from postroad_stack.plan import ServerChoice, ServerSource
 from postroad_stack.ports import PortBook
@@ -21,6 +22,7 @@ from postroad_stack.secrets import Secrets
 from postroad_stack.state_dir import StateDir, write_atomically
 
 PLUGINS = ("rabbitmq_consistent_hash_exchange", "rabbitmq_prometheus")
+NO_TLS = ServerTls()
 _PATIENCE = 90.0
 _GRACE = 30.0
 _TRY = 5.0
@@ -112,7 +114,7 @@ def has_data(state: StateDir, node: int) -> bool:
     return any((folder / "data").glob("*"))
 
 
-async def check_broker(addresses: str) -> None:
+async def check_broker(addresses: str, tls: ServerTls = NO_TLS) -> None:
     """Return when a broker lets us in at this URL, or at one of several, separated by commas.
 
     Raises:
@@ -121,10 +123,12 @@ async def check_broker(addresses: str) -> None:
     reasons = []
     for address in addresses.split(","):
         try:
-            connection = await aio_pika.connect(address.strip(), timeout=_TRY)
+            context = tls.context() if tls else None
+            connection = await aio_pika.connect(address.strip(), timeout=_TRY, ssl_context=context)
             await connection.close()
         except (OSError, AMQPException, TimeoutError, ValueError) as error:
-            reasons.append(str(error) or type(error).__name__)
+            text = str(error) or type(error).__name__
+            reasons.append(text + explain_tls(text, "POSTROAD_AMQP"))
         else:
             return
     raise NotReadyError(f"the broker does not let us in yet: {'; '.join(reasons)}")
