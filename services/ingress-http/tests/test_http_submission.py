@@ -11,7 +11,9 @@ from postroad_common.store.sendingrights import SendingRights
 from postroad_ingress_http.http.errors import ApiError, from_exception
 from postroad_ingress_http.sending.permissions import check_account, check_sender
 from postroad_ingress_http.sending.request import read_send
+from postroad_ingress_http.sending.routing import read_recipients
 from postroad_ingress_http.sending.submission import (
+    Mail,
     Prepared,
     RequestOrigin,
     SubmissionRules,
@@ -19,9 +21,8 @@ from postroad_ingress_http.sending.submission import (
 )
 
 NOW = 1_795_000_000.0  # 2026-11-18 11:06:40 UTC
-RULES = SubmissionRules(
-    hostname="mail.example", max_message_size=10_000, max_recipients=5, deliver_seconds=86_400
-)
+RULES = SubmissionRules(hostname="mail.example", max_message_size=10_000, deliver_seconds=86_400)
+MAX_RECIPIENTS = 5
 ORIGIN = RequestOrigin("main", "token", Client(ip="192.0.2.1"))
 MIME = "From: a@a.example\nTo: b@b.example\nSubject: Hi\n\nhello\n"
 WHOLE = {"envelope": "a@a.example", "recipient": "b@b.example", "mime": MIME}
@@ -29,7 +30,9 @@ BUILT = {"recipient": "b@b.example", "from": "a@a.example", "text": "hello"}
 
 
 def prepared(fields: dict[str, Any]) -> Prepared:
-    return prepare(read_send(fields), ORIGIN, RULES, NOW, lambda _: new_id(NOW))
+    request = read_send(fields)
+    recipients = [each.mailbox for each in read_recipients(request, MAX_RECIPIENTS)]
+    return prepare(Mail(request, recipients), ORIGIN, RULES, NOW, lambda _: new_id(NOW))
 
 
 def test_whole_message_goes_on_with_crlf_and_nothing_else_changed():

@@ -103,7 +103,6 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
     rules = SubmissionRules(
         hostname=settings.hostname,
         max_message_size=settings.max_message_size,
-        max_recipients=settings.max_recipients,
         deliver_seconds=settings.max_deliver_seconds,
     )
     depths = QueueDepths(context.link)

@@ -25,6 +25,7 @@ from postroad_ingress_http.sending.personalise import Personaliser
 from postroad_ingress_http.sending.request import SendFields
 from postroad_ingress_http.sending.submission import (
     Identify,
+    Mail,
     Prepared,
     RequestOrigin,
     SubmissionRules,
@@ -68,29 +69,36 @@ async def _inject(
     rights = await acceptance.sending.of(origin.account)
     check_account(rights, len(mails))
     if len(mails) == 1:
-        prepared = await beside_the_loop(
-            mails[0].octets, prepare, mails[0], origin, acceptance.rules, now, identify
-        )
+        prepared = await prepare_mail(mails[0], origin, acceptance.rules, now, identify)
         check_account(rights, len(prepared.submission.recipients))
         check_sender(rights, origin, prepared)
         await acceptance.injector.inject(prepared)
         return prepared.answer()
     everything = []
     for number, one in enumerate(mails):
-        prepared = await beside_the_loop(
-            one.octets, prepare, one, origin, acceptance.rules, now, _apart(identify, one)
-        )
+        prepared = await prepare_mail(one, origin, acceptance.rules, now, _apart(identify, one))
+        check_sender(rights, origin, prepared)
         everything.append(prepared)
-        check_sender(rights, origin, everything[-1])
         if number % _AT_ONCE == _AT_ONCE - 1:
             await asyncio.sleep(0)
     await _inject_all(everything, acceptance.injector)
     return {name: address for one in everything for name, address in one.answer().items()}
 
 
-def _apart(identify: Identify, mail: SendFields) -> Identify:
+async def prepare_mail(
+    mail: Mail, origin: RequestOrigin, rules: SubmissionRules, now: float, identify: Identify
+) -> Prepared:
+    """Return the submission of `mail`, made beside the event loop if it is large.
+
+    Raises:
+        ApiError: as `prepare`.
+    """
+    return await beside_the_loop(mail.fields.octets, prepare, mail, origin, rules, now, identify)
+
+
+def _apart(identify: Identify, mail: Mail) -> Identify:
     """Return `identify` with a submission id of its own for this mail of several."""
-    return lambda part: identify(part or f"mail to {mail.recipient}")
+    return lambda part: identify(part or f"mail to {mail.recipients[0].text}")
 
 
 async def _inject_all(everything: Sequence[Prepared], injector: Injector) -> None:

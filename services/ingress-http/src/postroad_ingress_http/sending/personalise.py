@@ -9,6 +9,8 @@ from postroad_ingress_http.http.errors import ApiError, bad_field
 from postroad_ingress_http.sending import routing
 from postroad_ingress_http.sending.fieldtexts import FieldTexts
 from postroad_ingress_http.sending.request import SendFields
+from postroad_ingress_http.sending.routing import Addressee
+from postroad_ingress_http.sending.submission import Mail
 from postroad_ingress_http.sending.templates import StoredTemplate, TemplateLibrary, refusal
 from postroad_ingress_http.templating.problems import TemplateError
 from postroad_ingress_http.templating.renderer import Renderer
@@ -29,8 +31,12 @@ class Personaliser:
         self._renderer = renderer
         self._max_recipients = max_recipients
 
-    async def mails(self, request: SendFields, account: str) -> list[SendFields]:
+    async def mails(
+        self, request: SendFields, account: str, *, only_first: bool = False
+    ) -> list[Mail]:
         """Return the mails of the request, each with the recipients that get the same.
+
+        With `only_first` it is the one mail to the first recipient.
 
         A request that names no template and gives no data is the one mail, as it came.
 
@@ -38,6 +44,9 @@ class Personaliser:
             ApiError: 400 with the field that is wrong; 422, a template cannot be read or filled.
             NoWorkerError: nobody can fill it now.
         """
+        recipients = routing.read_recipients(request, self._max_recipients)
+        if only_first:
+            del recipients[1:]
         stored = None
         if request.template is not None:
             stored = await self._template(request, account, request.template)
@@ -46,8 +55,8 @@ class Personaliser:
         elif request.template_version is not None:
             raise bad_field("template_version", "Name the `template` as well.")
         if stored is None and not _has_data(request):
-            return [request]
-        return await self._fill(request, account, stored)
+            return [_to_all(request, recipients)]
+        return await self._fill(request, recipients, account, stored)
 
     async def preview(
         self, account: str, stored: StoredTemplate, known: Mapping[str, Any]
@@ -91,33 +100,40 @@ class Personaliser:
             raise bad_field("template", error.message, code="not_found") from None
 
     async def _fill(
-        self, request: SendFields, account: str, stored: StoredTemplate | None
-    ) -> list[SendFields]:
-        recipients = routing.read_recipients(request, self._max_recipients)
+        self,
+        request: SendFields,
+        recipients: Sequence[Addressee],
+        account: str,
+        stored: StoredTemplate | None,
+    ) -> list[Mail]:
         texts = FieldTexts({name: getattr(request, name) for name in CONTENT_FIELDS})
         if not texts.sources:
-            return [request]
+            return [_to_all(request, recipients)]
         data = [
             {
-                "recipient": recipient.text,
+                "recipient": recipient.mailbox.text,
                 "envelope": request.envelope or "",
                 **(request.data or {}),
-                **known,
+                **recipient.data,
             }
-            for recipient, known in zip(recipients, _known(request, recipients), strict=True)
+            for recipient in recipients
         ]
-        addresses = [recipient.text for recipient in recipients]
+        addresses = [recipient.mailbox.text for recipient in recipients]
         try:
             filled = await self._renderer.fill(account, texts.sources, data)
         except TemplateError as error:
             name = stored.template.name if stored else None
             raise refusal(error, name, addresses) from None
         mails = []
-        for number, (address, values) in enumerate(zip(addresses, filled, strict=True)):
-            mails.append(_mail(request, address, texts, values))
+        for number, (recipient, values) in enumerate(zip(recipients, filled, strict=True)):
+            mails.append(_mail(request, recipient.mailbox, texts, values))
             if number % _YIELD_EVERY == _YIELD_EVERY - 1:
                 await asyncio.sleep(0)
         return mails
+
+
+def _to_all(request: SendFields, recipients: Sequence[Addressee]) -> Mail:
+    return Mail(request, [recipient.mailbox for recipient in recipients])
 
 
 def _has_data(request: SendFields) -> bool:
@@ -153,27 +169,14 @@ def _with_template(request: SendFields, stored: StoredTemplate) -> SendFields:
     )
 
 
-def _known(request: SendFields, recipients: Sequence[Mailbox]) -> list[Mapping[str, Any]]:
-    """Return what the request says of each of the recipients."""
-    if not isinstance(request.recipients, dict):
-        return [{} for _ in recipients]
-    found: dict[str, Mapping[str, Any]] = {}
-    for number, (entry, known) in enumerate(request.recipients.items()):
-        for mailbox in routing.read_entry(f"recipients.{number}", entry):
-            found.setdefault(mailbox.text, known or {})
-    return [found.get(recipient.text, {}) for recipient in recipients]
-
-
 def _mail(
-    request: SendFields, address: str, texts: FieldTexts, values: Sequence[str]
-) -> SendFields:
+    request: SendFields, recipient: Mailbox, texts: FieldTexts, values: Sequence[str]
+) -> Mail:
     try:
         fields = texts.fill(values)
     except AddressError as error:
-        raise _wrong_address(address, error) from None
-    return request.model_copy(
-        update={**fields, "recipient": address, "recipients": None, "bcc": None, "data": None}
-    )
+        raise _wrong_address(recipient.text, error) from None
+    return Mail(request.model_copy(update=fields), (recipient,))
 
 
 def _wrong_address(recipient: str, error: AddressError) -> ApiError:

@@ -4,7 +4,8 @@ Addresses, times and DSN wishes. Pure; the present comes in as an argument.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from postroad_common.mail.address import AddressError, Mailbox, parse_mailbox
 from postroad_common.mail.parameters import OriginalRecipient
@@ -36,23 +37,31 @@ def read_envelope(text: str | None) -> Mailbox | None:
     return _mailbox("envelope", text)
 
 
-def read_recipients(request: SendFields, limit: int) -> list[Mailbox]:
+class Addressee(NamedTuple):
+    """A recipient, and what the request knows of them: the data of this one."""
+
+    mailbox: Mailbox
+    data: Mapping[str, Any]
+
+
+def read_recipients(request: SendFields, limit: int) -> list[Addressee]:
     """Return the recipients without repetitions, in their order; at most `limit`.
 
     Raises:
         ApiError: 400, naming the entry that is no address.
     """
     require_recipient(request)
-    found: dict[str, Mailbox] = {}
+    found: dict[str, Addressee] = {}
     if request.recipient is not None:
         first = _mailbox("recipient", request.recipient)
-        found[first.text] = first
-    for field, entry in (
+        found[first.text] = Addressee(first, {})
+    for field, entry, data in (
         *_entries("recipients", request.recipients),
         *_entries("bcc", request.bcc),
     ):
         for mailbox in read_entry(field, entry):
-            found.setdefault(mailbox.text, mailbox)
+            if mailbox.text not in found:
+                found[mailbox.text] = Addressee(mailbox, data)
         if len(found) > limit:
             raise bad_field(
                 "recipients",
@@ -66,10 +75,14 @@ def read_recipients(request: SendFields, limit: int) -> list[Mailbox]:
 
 def _entries(
     field: str, entries: list[str] | dict[str, dict[str, object] | None] | str | None
-) -> Iterable[tuple[str, str]]:
+) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
     if isinstance(entries, str):
-        return [(field, entries)]
-    return ((f"{field}.{number}", entry) for number, entry in enumerate(entries or ()))
+        return [(field, entries, {})]
+    data = entries if isinstance(entries, dict) else {}
+    return (
+        (f"{field}.{number}", entry, data.get(entry) or {})
+        for number, entry in enumerate(entries or ())
+    )
 
 
 def read_entry(field: str, entry: str) -> list[Mailbox]:

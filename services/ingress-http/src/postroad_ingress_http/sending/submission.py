@@ -1,12 +1,14 @@
 """From the fields of a request to a `Submission` with its message: the domain of `POST /v1/send`.
 
-Pure; handing it over to the broker is in `handover`.
+Pure; handing it over to the broker is in `injector`.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from postroad_common.mail.address import Mailbox
 from postroad_common.mail.control import (
     ControlError,
     header_end,
@@ -33,6 +35,13 @@ _METADATA_KEY = re.compile(r"[\w-]{1,40}", re.ASCII)
 _FEATURES = tuple(Features.model_fields)
 
 
+class Mail(NamedTuple):
+    """One mail as it is to be made, and those who get it."""
+
+    fields: SendFields
+    recipients: Sequence[Mailbox]
+
+
 @dataclass(frozen=True, slots=True)
 class RequestOrigin:
     """Where a request came from: the account, the token's id, and the client."""
@@ -50,7 +59,6 @@ class SubmissionRules:
 
     hostname: str
     max_message_size: int
-    max_recipients: int
     deliver_seconds: float
 
 
@@ -69,20 +77,16 @@ class Prepared:
 
 
 def prepare(
-    request: SendFields,
-    origin: RequestOrigin,
-    rules: SubmissionRules,
-    now: float,
-    identify: Identify,
+    mail: Mail, origin: RequestOrigin, rules: SubmissionRules, now: float, identify: Identify
 ) -> Prepared:
-    """Return the submission that `request` asks for at the time `now` (Unix seconds).
+    """Return the submission that `mail` asks for at the time `now` (Unix seconds).
 
     Raises:
         ApiError: 400 with the field that is wrong, 413 for a message that is too large.
     """
+    request, mailboxes = mail
     identifier = identify("")
     envelope = routing.read_envelope(request.envelope)
-    mailboxes = routing.read_recipients(request, rules.max_recipients)
     send_at, expires = routing.read_schedule(request, now, rules.deliver_seconds)
     notify = routing.read_notify(request.dsn)
     orcpt = routing.read_orcpt(request.dsn, len(mailboxes))
