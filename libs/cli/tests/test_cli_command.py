@@ -98,6 +98,25 @@ def test_trace_tells_the_life_of_a_message(stack: Stack):
     assert "no message nonsense" in unknown.stderr
 
 
+def test_preview_shows_a_file_and_ends_with_1_if_the_mail_would_be_refused(
+    stack: Stack, tmp_path: Path
+):
+    file = tmp_path / "mail.eml"
+    file.write_text(
+        "From: shop@shop.test\r\nTo: Ann <preview@example.test>\r\nSubject: shown\r\n"
+        "Content-Type: text/html\r\n\r\n<a href='https://shop.test/x'>look</a>\r\n"
+    )
+    shown = answer(stack, "preview", str(file), "--on", "inlinecss")
+    assert shown["recipient"] == "preview@example.test"
+    done = postroad(stack, "preview", str(file), "--off", "clicktracking", "--show", "html")
+    assert "href='https://shop.test/x'" in done.stdout
+    stack.api().post("/v1/suppressions", {"address": "preview@example.test"})
+    done = postroad(stack, "preview", str(file))
+    assert done.returncode == 1
+    assert "link_tracked" in done.stdout
+    assert "suppressed" in done.stdout
+
+
 def test_subject_of_a_stranger_does_not_act_on_the_terminal(stack: Stack):
     hostile = "=?utf-8?q?=1B]0=3Bowned=07_=C2=9B2J?="
     sent = stack.api().post(

@@ -44,6 +44,9 @@ SUBCOMMANDS = {
     "send": CommandPlace(
         "api.send", "Send a mail to RECIPIENTS; prints the id of each one's message."
     ),
+    "preview": CommandPlace(
+        "api.preview", "Show how the mail in FILE would be sent, without sending it."
+    ),
     "messages": CommandPlace("api.messages", "Find messages."),
     "trace": CommandPlace("api.trace", "Show the life of one message, event by event."),
     "events": CommandPlace("api.events", "Find events."),

@@ -39,6 +39,7 @@ from postroad_ingress_http.hooks.registry import WebhookRegistry
 from postroad_ingress_http.jobs.orders import JobOrders
 from postroad_ingress_http.operations.lanes import LaneOperations
 from postroad_ingress_http.operations.queues import QueueOperations
+from postroad_ingress_http.previews.preview import Previews
 from postroad_ingress_http.sending.accept import Acceptance
 from postroad_ingress_http.sending.personalise import Personaliser
 from postroad_ingress_http.sending.templates import TemplateLibrary
@@ -72,6 +73,7 @@ class Dependencies:
     messages: Messages
     originals: OriginalEvents
     personaliser: Personaliser
+    previews: Previews
     privacy: Privacy
     queues: QueueOperations
     rollups: Rollups
@@ -115,6 +117,7 @@ LogFilesOf = Annotated[LogFiles, given(lambda its: its.log_files)]
 MessageStore = Annotated[Messages, given(lambda its: its.messages)]
 OriginalEventsOf = Annotated[OriginalEvents, given(lambda its: its.originals)]
 PersonaliserOf = Annotated[Personaliser, given(lambda its: its.personaliser)]
+PreviewsOf = Annotated[Previews, given(lambda its: its.previews)]
 PrivacyStore = Annotated[Privacy, given(lambda its: its.privacy)]
 QueuesOf = Annotated[QueueOperations, given(lambda its: its.queues)]
 HourStore = Annotated[Rollups, given(lambda its: its.hours)]

@@ -7,6 +7,7 @@ import structlog
 
 from postroad_common.broker.deadletters import DeadLetters
 from postroad_common.broker.depths import QueueDepths
+from postroad_common.broker.questions import Asker
 from postroad_common.listener import HttpListener
 from postroad_common.mail.feedbackloop import FeedbackAddresses
 from postroad_common.schemas.submission import Client
@@ -45,6 +46,7 @@ from postroad_ingress_http.jobs.worker import JobWorker
 from postroad_ingress_http.operations.lanes import LaneOperations
 from postroad_ingress_http.operations.queue_watch import QueueWatch
 from postroad_ingress_http.operations.queues import QueueOperations
+from postroad_ingress_http.previews.preview import Places, Previews
 from postroad_ingress_http.sending.accept import Acceptance, accept
 from postroad_ingress_http.sending.injector import Injector
 from postroad_ingress_http.sending.personalise import Personaliser
@@ -154,6 +156,7 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
         sessions=database.sessions,
         strikes=database.strikes,
         personaliser=personaliser,
+        previews=Previews(acceptance, Asker(context.link), database.suppressions, Places()),
         suppressions=database.suppressions,
         templates=templates,
         tokens=database.tokens,

@@ -1,7 +1,8 @@
 """Starts the transformer: the only place where its objects are made."""
 
 from postroad_common.broker.consumer import Consumer
-from postroad_common.broker.topology import ACCEPTED
+from postroad_common.broker.questions import Answerer
+from postroad_common.broker.topology import ACCEPTED, PREVIEWS
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokens import Keyring, LinkSigner
@@ -13,9 +14,10 @@ from postroad_transformer.lookups.images import ImageStore
 from postroad_transformer.lookups.signing_keys import SigningKeys
 from postroad_transformer.lookups.snapshot import SuppressionSnapshot
 from postroad_transformer.lookups.suppressions import SuppressionCheck
+from postroad_transformer.previews.preview import Previewer
 from postroad_transformer.publishing import PublishingPolicy
 from postroad_transformer.settings import Settings
-from postroad_transformer.workers.pool import WorkerPool
+from postroad_transformer.workers.pool import HtmlBounds, WorkerPool
 
 
 def make_policy(settings: Settings) -> PublishingPolicy:
@@ -53,7 +55,13 @@ async def build(context: ServiceContext[Settings]) -> None:
         archive=archive,
         workers=workers,
     )
-    transformer = Transformer(dependencies, make_policy(context.settings))
+    policy = make_policy(context.settings)
+    transformer = Transformer(dependencies, policy)
+    preview_workers = WorkerPool(
+        HtmlBounds(processes=1)
+    )  # apart, so that no mail waits for a preview
+    previewer = Previewer(policy, dependencies.keys, preview_workers)
+    answerer = Answerer(context.link, PREVIEWS, previewer.answer)
     consumer = Consumer(
         context.link,
         context.publisher,
@@ -66,9 +74,12 @@ async def build(context: ServiceContext[Settings]) -> None:
     )
     context.spawn(snapshot.run(), "suppressions")
     await consumer.start(transformer.transform)
+    await answerer.start()
+    context.on_drain(answerer.stop)
     context.on_drain(consumer.stop)
     context.on_drain(transformer.close)
     context.on_drain(workers.close)
+    context.on_drain(preview_workers.close)
     context.on_drain(archive.close)
 
 

@@ -7,12 +7,14 @@ out with its HTML as it came, and the reason among the facts.
 
 import asyncio
 import time
+from collections.abc import Sequence
+from typing import Protocol
 
 from postroad_common.schemas.submission import Submission
+from postroad_common.store.images import HostedImage
 from postroad_transformer import metrics
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.composing.template import Template, make_template
-from postroad_transformer.lookups.images import ImageStore
 from postroad_transformer.workers.pool import GivenUpError, WorkerPool
 
 IN_THREAD = 65_536  # octets; the template of a larger message is made beside the event loop
@@ -23,10 +25,17 @@ def login_of(submission: Submission) -> str:
     return f"{submission.account}\n{submission.credential}"
 
 
+class ImageKeeper(Protocol):
+    """Keeps hosted images for the tracker."""
+
+    async def keep(self, images: Sequence[HostedImage], /) -> bool:
+        """Store `images`; False if their mail has to carry them itself."""
+
+
 class TemplateMaker:
     """Makes templates by `rules`, and sees to it that their images are stored."""
 
-    def __init__(self, rules: Rules, images: ImageStore, workers: WorkerPool) -> None:
+    def __init__(self, rules: Rules, images: ImageKeeper, workers: WorkerPool) -> None:
         self._rules = rules
         self._images = images
         self._workers = workers

@@ -98,7 +98,7 @@ class Publisher:
         one = Publication(exchange, routing_key, body, expires)
         where = f"{exchange or 'default exchange'} {routing_key}"
         began = time.perf_counter()
-        with _counted(), _translated(where):
+        with _counted(), translated(where):
             channel = self._open_channel()
             with self._suspecting(began):
                 async with asyncio.timeout(timeout), self._slots:
@@ -132,7 +132,7 @@ class Publisher:
         trouble: BrokerAway | Unroutable | None = None
         began = time.perf_counter()
         try:
-            with _translated("one of several messages"):
+            with translated("one of several messages"):
                 channel = self._open_channel()
                 with self._suspecting(began):
                     async with asyncio.timeout(PUBLISH_TIMEOUT), self._slots:
@@ -224,7 +224,7 @@ def _failure(
     if confirmation.exception() is None:
         return None
     try:
-        with _translated(f"{one.exchange or 'default exchange'} {one.routing_key}"):
+        with translated(f"{one.exchange or 'default exchange'} {one.routing_key}"):
             confirmation.result()
     except (BrokerAway, Unroutable) as error:
         return error
@@ -246,7 +246,7 @@ def _counted() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _translated(where: str) -> Iterator[None]:
+def translated(where: str) -> Iterator[None]:
     """Say in our words what went wrong with a publication to `where`."""
     try:
         yield

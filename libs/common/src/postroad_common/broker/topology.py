@@ -146,13 +146,28 @@ FAILURES = _work("bounce-processor.failures", "outcomes of attempts that may cal
 EVENTS = _work("feedback.events", "batches of events, on their way to the log and the webhooks")
 ARCHIVE = _work("feedback.archive", "batches of content, on their way to the archive")
 
+PREVIEWS = Queue(
+    "transformer.previews",
+    "mails to be shown as they would be sent; who asked waits for the answer",
+    dead=None,
+    arguments=MappingProxyType(
+        {
+            "x-message-ttl": 15_000,
+            "x-max-length": 64,
+            "x-overflow": "reject-publish",
+            "x-delivery-limit": 1,
+        }
+    ),
+)
+"""Questions, whose answers go to whoever asked: see `broker.questions`. Nothing in it is kept."""
+
 EXCHANGES = (OUTBOUND, *(tier.exchange for tier in RETRY_TIERS))
 WORK_QUEUES = (ACCEPTED, *SHARD_QUEUES, RETURNS, FAILURES, EVENTS, ARCHIVE)
 DEAD_QUEUES = tuple(
     Queue(name, "set aside after failing for good; look at the header x-postroad-reason", dead=None)
     for name in sorted({queue.dead for queue in WORK_QUEUES if queue.dead})
 )
-QUEUES = (*DEAD_QUEUES, *(tier.queue for tier in RETRY_TIERS), *WORK_QUEUES)
+QUEUES = (*DEAD_QUEUES, *(tier.queue for tier in RETRY_TIERS), *WORK_QUEUES, PREVIEWS)
 
 
 def to_markdown() -> str:

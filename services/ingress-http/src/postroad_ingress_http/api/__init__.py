@@ -22,6 +22,7 @@ from postroad_ingress_http.api import (
     originalstats,
     originaltemplates,
     originalwebhooks,
+    preview,
     queues,
     resend,
     send,
@@ -37,6 +38,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
     noun.router
     for noun in (
         send,
+        preview,
         resend,
         messages,
         events,

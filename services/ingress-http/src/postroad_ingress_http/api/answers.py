@@ -16,6 +16,7 @@ EXPLANATIONS = {
     422: "A template cannot be read or filled; the error says where.",
     429: "Too many requests; see Retry-After.",
     503: "The broker or the database is away; nothing was accepted. See Retry-After.",
+    504: "No transformer has answered in time; see Retry-After.",
 }
 
 

@@ -98,8 +98,8 @@ async def listing(record: Found, history: HistoryOf, version: WantedVersion = No
         size=len(content.raw),
         text=content.text is not None,
         html=content.html is not None,
-        attachments=await _views(content.attachments),
-        embeds=await _views(content.embeds),
+        attachments=await file_views(content.attachments),
+        embeds=await file_views(content.embeds),
         cut=content.is_cut,
     )
 
@@ -149,7 +149,7 @@ async def attachments(
 ) -> list[FileView]:
     """Their names, types and sizes."""
     content, _ = await history.read_content(record, version)
-    return await _views(content.attachments)
+    return await file_views(content.attachments)
 
 
 @router.get("/messages/{message_id}/attachments/{file:path}", summary="One attachment", **FILE)
@@ -171,7 +171,7 @@ async def embeds(
 ) -> list[FileView]:
     """Images that the HTML shows by their Content-ID."""
     content, _ = await history.read_content(record, version)
-    return await _views(content.embeds)
+    return await file_views(content.embeds)
 
 
 @router.get("/messages/{message_id}/embeds/{file:path}", summary="One embedded file", **FILE)
@@ -186,7 +186,8 @@ async def embed(
     return await _file("embedded file", find_file(content.embeds, file), shown)
 
 
-async def _views(files: list[StoredFile]) -> list[FileView]:
+async def file_views(files: list[StoredFile]) -> list[FileView]:
+    """Return what a list shows of files."""
     return await asyncio.to_thread(
         lambda: [
             FileView(

@@ -77,7 +77,7 @@ async def send(
     """
     key = request.headers.get("idempotency-key")
     once = None if key is None else Once.of(key, await request.body())
-    accepted = await accept(mail, _origin(request, token), once, acceptance)
+    accepted = await accept(mail, origin_of(request, token), once, acceptance)
     headers = {"Idempotency-Replayed": "true"} if accepted.replayed else None
     return JSONResponse(accepted.answer, accepted.status, headers)
 
@@ -98,7 +98,7 @@ async def batch(
     With an `Idempotency-Key` header the same request can be repeated: what was accepted is not
     sent again, what was not sure is.
     """
-    origin = _origin(request, token)
+    origin = origin_of(request, token)
     key = request.headers.get("idempotency-key")
     if key is not None and len(key) > _MAX_KEY:
         raise bad_field("Idempotency-Key", f"At most {_MAX_KEY} characters.")
@@ -127,7 +127,8 @@ async def _accept_one(
     return BatchItem(status=accepted.status, messages=accepted.answer)
 
 
-def _origin(request: Request, token: Token) -> RequestOrigin:
+def origin_of(request: Request, token: Token) -> RequestOrigin:
+    """Return where the request came from."""
     client = Client(
         ip=request.client.host if request.client else "",
         protocol="HTTPS" if request.url.scheme == "https" else "HTTP",

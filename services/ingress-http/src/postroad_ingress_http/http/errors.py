@@ -31,6 +31,7 @@ _CODES = {
     429: "too_many_requests",
     500: "internal_error",
     503: "unavailable",
+    504: "no_answer",
 }
 _MESSAGES = {
     404: "There is nothing at this path.",

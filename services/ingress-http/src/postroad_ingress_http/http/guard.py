@@ -26,7 +26,7 @@ from postroad_ingress_http.http.rates import RateState
 HUNG_UP = 499
 """What metrics show for a client that went before its answer, as nginx does."""
 _AREAS = ("send", "api", "dashboard", "livez", "readyz", "metrics", "docs", "other")
-_STATUSES = (200, 201, 204, 303, 400, 401, 403, 404, 409, 413, 422, 429, HUNG_UP, 500, 503)
+_STATUSES = (200, 201, 204, 303, 400, 401, 403, 404, 409, 413, 422, 429, HUNG_UP, 500, 503, 504)
 _REQUESTS = counter(
     "postroad_ingress_http_requests_total",
     "Requests answered",
@@ -40,6 +40,8 @@ _SECONDS = histogram(
 )
 _IN_WORK = gauge("postroad_ingress_http_requests_in_work", "Requests being worked on")
 
+_MAIL = frozenset({"/v1/send", "/v1/preview"})
+"""Paths whose bodies are mails."""
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -98,7 +100,7 @@ class RequestGuard:
         request_id = new_id()
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, scope["state"], bare=scope["method"] == "HEAD")
-        body = _Body(receive, self, self._limits, self._size_limit(area))
+        body = _Body(receive, self, self._limits, self._size_limit(scope["path"]))
         _IN_WORK.inc()
         try:
             with structlog.contextvars.bound_contextvars(request_id=request_id), nobody_acts():
@@ -113,8 +115,8 @@ class RequestGuard:
             _REQUESTS.labels(area, str(answer.status)).inc()
             _SECONDS.labels(area).observe(time.perf_counter() - started)
 
-    def _size_limit(self, area: str) -> int:
-        return self._limits.send_body if area == "send" else self._limits.other_body
+    def _size_limit(self, path: str) -> int:
+        return self._limits.send_body if path in _MAIL else self._limits.other_body
 
     async def _run(self, scope: Scope, body: "_Body", answer: "_Answer") -> None:
         try:

@@ -70,7 +70,7 @@ def make_template(
         HeavyError: with `light`, it is more than the event loop may do.
     """
     facts: dict[str, Any] = {}
-    message, block = _read_message(raw, facts)
+    message, block = read_message(raw, facts)
     if submission.text_from_html:
         message, block = _with_text(message, block, submission, facts, light=light)
     header = build_header(message, block, submission, rules.for_header(submission))
@@ -104,7 +104,7 @@ def make_template(
     )
 
 
-def _read_message(raw: bytes, facts: dict[str, Any]) -> tuple[bytes, Block]:
+def read_message(raw: bytes, facts: dict[str, Any]) -> tuple[bytes, Block]:
     """Return the message with CRLF line ends, and its header."""
     count = raw.count(b"\n")
     if not count == raw.count(b"\r") == raw.count(b"\r\n"):
