@@ -12,13 +12,13 @@ from postroad_common.broker.questions import Answerer
 from postroad_common.broker.topology import ACCEPTED, PREVIEWS
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.framing import decode, encode
-from postroad_common.schemas.preview import Change, PreviewAnswer
+from postroad_common.schemas.preview import MailChange, PreviewAnswer
 from postroad_common.schemas.submission import Client, Submission
 from postroad_common.store.suppressions import Suppression
 from postroad_ingress_http.history.content import MailContent
 from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.previews.markup import look
-from postroad_ingress_http.previews.preview import OF_ONE_ACCOUNT, Places, preview
+from postroad_ingress_http.previews.preview import OF_ONE_ACCOUNT, PreviewPlaces, preview
 from postroad_ingress_http.previews.warnings import warn
 from postroad_ingress_http.sending.request import read_send
 from postroad_ingress_http.sending.submission import RequestOrigin
@@ -36,7 +36,9 @@ HEAD = {
 WORDS = "Dear Ann, your order is on its way and should be with you before the end of this week."
 GOOD = f'<html><body><p>{WORDS}</p><a href="https://shop.example/o">Look</a></body></html>'
 SIGNED = PreviewAnswer(signatures=("s._domainkey.shop.example",))
-TRACKED = Change(kind="link_tracked", reason="", before="https://b.example/", after="https://t/1")
+TRACKED = MailChange(
+    kind="link_tracked", reason="", before="https://b.example/", after="https://t/1"
+)
 
 
 def mail(html: str, head: Mapping[str, str | None] | None = None, text: str = WORDS) -> bytes:
@@ -101,7 +103,7 @@ async def test_good_mail_has_no_warning_whatever_optional_tags_it_leaves_away():
 async def test_mail_that_is_not_signed_or_has_no_text_or_no_date_is_told():
     assert codes(mail(GOOD), PreviewAnswer()) == {"not_signed"}
     assert codes(mail(GOOD, text="")) == {"no_text"}
-    added = Change(kind="header_added", reason="", before="Date", after="now")
+    added = MailChange(kind="header_added", reason="", before="Date", after="now")
     answer = SIGNED.model_copy(update={"changes": (added,)})
     assert codes(mail(GOOD), answer) == {"no_date"}
 
@@ -198,7 +200,7 @@ async def test_mail_too_large_to_be_shown_is_refused_with_413(api: httpx.AsyncCl
 
 
 async def test_account_has_only_so_many_previews_at_once():
-    places = Places()
+    places = PreviewPlaces()
     held = [places.take("a") for _ in range(OF_ONE_ACCOUNT)]
     for one in held:
         await one.__aenter__()

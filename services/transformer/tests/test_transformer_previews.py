@@ -9,7 +9,7 @@ import pytest
 
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.schemas.framing import decode, encode
-from postroad_common.schemas.preview import Change, PreviewAnswer
+from postroad_common.schemas.preview import MailChange, PreviewAnswer
 from postroad_common.schemas.submission import Submission
 from postroad_common.store.database import Database
 from postroad_common.tokens import Keyring, LinkSigner
@@ -55,7 +55,7 @@ async def ask(
     return answer, bytes(body)
 
 
-def of_kind(answer: PreviewAnswer, kind: str) -> list[Change]:
+def of_kind(answer: PreviewAnswer, kind: str) -> list[MailChange]:
     return [change for change in answer.changes if change.kind == kind]
 
 

@@ -46,7 +46,7 @@ from postroad_ingress_http.jobs.worker import JobWorker
 from postroad_ingress_http.operations.lanes import LaneOperations
 from postroad_ingress_http.operations.queue_watch import QueueWatch
 from postroad_ingress_http.operations.queues import QueueOperations
-from postroad_ingress_http.previews.preview import Places, Previews
+from postroad_ingress_http.previews.preview import PreviewPlaces, Previews
 from postroad_ingress_http.sending.accept import Acceptance, accept
 from postroad_ingress_http.sending.injector import Injector
 from postroad_ingress_http.sending.personalise import Personaliser
@@ -156,7 +156,7 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
         sessions=database.sessions,
         strikes=database.strikes,
         personaliser=personaliser,
-        previews=Previews(acceptance, Asker(context.link), database.suppressions, Places()),
+        previews=Previews(acceptance, Asker(context.link), database.suppressions, PreviewPlaces()),
         suppressions=database.suppressions,
         templates=templates,
         tokens=database.tokens,

@@ -7,7 +7,7 @@ body is the message as the one recipient would get it, without DKIM signatures.
 from postroad_common.schemas.model import Schema
 
 
-class Change(Schema):
+class MailChange(Schema):
     """One thing that was done to the mail, or left alone, and why.
 
     `kind` is a stable word, `reason` a sentence; `before` and `after` are a URL, the name or the
@@ -29,4 +29,4 @@ class PreviewAnswer(Schema):
     envelope: str = ""  # the MAIL FROM that would be used
     list: str = ""  # what the recipient may have unsubscribed from; empty: nothing
     signatures: tuple[str, ...] = ()  # the DKIM keys that would sign, as names of their records
-    changes: tuple[Change, ...] = ()
+    changes: tuple[MailChange, ...] = ()

@@ -16,7 +16,7 @@ from postroad_common.broker.topology import PREVIEWS
 from postroad_common.mail.control import header_end
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.framing import decode, encode
-from postroad_common.schemas.preview import Change, PreviewAnswer
+from postroad_common.schemas.preview import MailChange, PreviewAnswer
 from postroad_common.schemas.submission import Submission
 from postroad_common.store.suppressions import Addressed, Suppressions
 from postroad_ingress_http.history.content import MailContent
@@ -42,11 +42,11 @@ class Preview:
     submission: Submission
     answer: PreviewAnswer
     content: MailContent
-    changes: list[Change]
+    changes: list[MailChange]
     warnings: list[MailWarning]
 
 
-class Places:
+class PreviewPlaces:
     """How many previews are made at once, in all and of one account."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Previews:
     acceptance: Acceptance
     asker: Asker
     suppressions: Suppressions
-    places: Places
+    places: PreviewPlaces
     patience: float = PATIENCE
 
 
@@ -159,10 +159,11 @@ async def _refusals(
     return found
 
 
-def _controls(mime: bytes | None) -> list[Change]:
+def _controls(mime: bytes | None) -> list[MailChange]:
     """Return the control headers, which ingress-http itself has taken out."""
     names = _CONTROL.findall(mime[: header_end(mime)]) if mime else ()
     reason = "It tells Postroad what to do and is no part of the mail."
     return [
-        Change(kind="header_removed", reason=reason, before=name.decode("ascii")) for name in names
+        MailChange(kind="header_removed", reason=reason, before=name.decode("ascii"))
+        for name in names
     ]

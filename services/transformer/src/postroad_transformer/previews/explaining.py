@@ -7,7 +7,7 @@ them, with rules that take notes.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from postroad_common.schemas.preview import Change
+from postroad_common.schemas.preview import MailChange
 from postroad_common.schemas.submission import Submission
 from postroad_common.tokens import LinkKind, MessageLinks
 from postroad_transformer import budget
@@ -58,15 +58,17 @@ class NotingRules(LinkRules):
 
 def explain(
     raw: bytes, submission: Submission, template: Template, rules: Rules, links: MessageLinks
-) -> list[Change]:
+) -> list[MailChange]:
     """Return what was done to the mail `raw`."""
     head = template.header.filled(links.head(LinkKind.UNSUBSCRIBE, 0, b"").encode())
     facts = template.facts
     changes = [*_header_changes(facts, head)]
     if css := facts.get("css"):
-        changes.append(Change(kind="css", reason=CSS.get(css, css)))
+        changes.append(MailChange(kind="css", reason=CSS.get(css, css)))
     if text := facts.get("text"):
-        changes.append(Change(kind="text", reason=TEXT_MADE if text.startswith("made") else text))
+        changes.append(
+            MailChange(kind="text", reason=TEXT_MADE if text.startswith("made") else text)
+        )
     links_and_images = _list_urls(raw, submission, rules, links)
     if links_and_images is None:
         changes += _count_urls(facts)
@@ -74,31 +76,33 @@ def explain(
         changes += links_and_images
         changes += _left_images(facts)
     if hosted := facts.get("images", {}).get("hosted"):
-        changes.append(Change(kind="image_hosted", reason=HOSTED, count=hosted))
+        changes.append(MailChange(kind="image_hosted", reason=HOSTED, count=hosted))
     if facts.get("hosting"):
-        changes.append(Change(kind="image_hosted", reason=facts["hosting"], count=0))
+        changes.append(MailChange(kind="image_hosted", reason=facts["hosting"], count=0))
     if facts.get("pixel"):
         url = links.url(LinkKind.OPEN, 0)
-        changes.append(Change(kind="pixel", reason=PIXEL, after=url))
-    changes += [Change(kind="left", reason=reason) for reason in facts.get("mime", ())]
+        changes.append(MailChange(kind="pixel", reason=PIXEL, after=url))
+    changes += [MailChange(kind="left", reason=reason) for reason in facts.get("mime", ())]
     return changes
 
 
-def _header_changes(facts: Mapping[str, object], head: Sequence[bytes]) -> Iterator[Change]:
+def _header_changes(facts: Mapping[str, object], head: Sequence[bytes]) -> Iterator[MailChange]:
     """Yield what was done to the header and to the line ends."""
     if facts.get("line_ends"):
-        yield Change(kind="line_ends", reason="Mail has CRLF at the end of every line (RFC 5322).")
+        yield MailChange(
+            kind="line_ends", reason="Mail has CRLF at the end of every line (RFC 5322)."
+        )
     if facts.get("header"):
-        yield Change(kind="header", reason="A line of the header was no field.")
+        yield MailChange(kind="header", reason="A line of the header was no field.")
     values = {name.lower(): value for name, value in map(_field_of, head)}
     added = facts.get("added")
     for name in ("Received", *(added if isinstance(added, list) else ())):
         reason = ADDED.get(name, "The mail had none.")
         value = values.get(name.lower(), "")
-        yield Change(kind="header_added", reason=reason, before=name, after=value)
+        yield MailChange(kind="header_added", reason=reason, before=name, after=value)
     removed = facts.get("removed")
     for name in removed if isinstance(removed, list) else ():
-        yield Change(kind="header_removed", reason=REMOVED.get(name, ""), before=name)
+        yield MailChange(kind="header_removed", reason=REMOVED.get(name, ""), before=name)
 
 
 def _field_of(octets: bytes) -> tuple[str, str]:
@@ -108,7 +112,7 @@ def _field_of(octets: bytes) -> tuple[str, str]:
 
 def _list_urls(
     raw: bytes, submission: Submission, rules: Rules, links: MessageLinks
-) -> list[Change] | None:
+) -> list[MailChange] | None:
     """Return what became of each link and each image; None for what is too large to go through."""
     message, block = read_message(raw, {})
     features = submission.features
@@ -141,28 +145,28 @@ def _pages(message: bytes, block: Block) -> Iterator[HtmlPage]:
 
 def _url_change(
     kind: LinkKind, number: int, target: str, refusal: str | None, links: MessageLinks
-) -> Change:
+) -> MailChange:
     if refusal is not None:
-        return Change(kind="link_left", reason=LEFT.get(refusal, refusal), before=target)
+        return MailChange(kind="link_left", reason=LEFT.get(refusal, refusal), before=target)
     url = links.url(kind, number, target.encode("ascii"))
     if kind is LinkKind.CLICK:
-        return Change(kind="link_tracked", reason=LINK_TRACKED, before=target, after=url)
-    return Change(kind="image_tracked", reason=IMAGE_TRACKED, before=target, after=url)
+        return MailChange(kind="link_tracked", reason=LINK_TRACKED, before=target, after=url)
+    return MailChange(kind="image_tracked", reason=IMAGE_TRACKED, before=target, after=url)
 
 
-def _count_urls(facts: Mapping[str, Mapping[str, int]]) -> Iterator[Change]:
+def _count_urls(facts: Mapping[str, Mapping[str, int]]) -> Iterator[MailChange]:
     """Yield how many links and images ended how, of a mail with too many to list them."""
     for how, count in facts.get("links", {}).items():
         if how == "tracked":
-            yield Change(kind="link_tracked", reason=LINK_TRACKED, count=count)
+            yield MailChange(kind="link_tracked", reason=LINK_TRACKED, count=count)
         else:
-            yield Change(kind="link_left", reason=LEFT.get(how, how), count=count)
+            yield MailChange(kind="link_left", reason=LEFT.get(how, how), count=count)
     if tracked := facts.get("images", {}).get("tracked"):
-        yield Change(kind="image_tracked", reason=IMAGE_TRACKED, count=tracked)
+        yield MailChange(kind="image_tracked", reason=IMAGE_TRACKED, count=tracked)
     yield from _left_images(facts)
 
 
-def _left_images(facts: Mapping[str, Mapping[str, int]]) -> Iterator[Change]:
+def _left_images(facts: Mapping[str, Mapping[str, int]]) -> Iterator[MailChange]:
     for how, count in facts.get("images", {}).items():
         if how not in {"tracked", "hosted", MEASURED}:
-            yield Change(kind="image_left", reason=LEFT.get(how, how), count=count)
+            yield MailChange(kind="image_left", reason=LEFT.get(how, how), count=count)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.schemas.framing import FrameError, decode, encode
-from postroad_common.schemas.preview import Change, PreviewAnswer
+from postroad_common.schemas.preview import MailChange, PreviewAnswer
 from postroad_common.schemas.submission import Submission
 from postroad_common.store.images import HostedImage
 from postroad_common.tokens import Keyring, LinkSigner
@@ -79,7 +79,9 @@ class Previewer:
         envelope, signatures = await self._envelope(submission, template, recipient.id)
         if envelope != submission.envelope:
             changes.append(
-                Change(kind="envelope", reason=BOUNCES, before=submission.envelope, after=envelope)
+                MailChange(
+                    kind="envelope", reason=BOUNCES, before=submission.envelope, after=envelope
+                )
             )
         offered = self._policy.rules.header.unsubscribe_url is not None
         answer = PreviewAnswer(
