@@ -93,6 +93,10 @@ def test_trace_tells_the_life_of_a_message(stack: Stack):
     found = answer(stack, "messages", "--recipient", "trace@example.test")
     assert [row["id"] for row in found] == [message]
     assert message in postroad(stack, "messages", "--state", "delivered").stdout
+    for verb in ("retry", "cancel"):
+        refused = postroad(stack, "messages", verb, message)
+        assert refused.returncode == 1
+        assert "it is delivered" in refused.stderr
     unknown = postroad(stack, "trace", "nonsense")
     assert unknown.returncode == 1
     assert "no message nonsense" in unknown.stderr

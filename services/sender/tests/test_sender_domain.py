@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from postroad_common.mail.reply import Reply
 from postroad_sender.delivery.outcome import Status, expired, of_answer, of_error
-from postroad_sender.delivery.schedule import SLACK, RetrySchedule, tier_for
+from postroad_sender.delivery.schedule import SLACK, RetrySchedule, Stays, tier_for
 from postroad_sender.dns.addresses import literal
 from postroad_sender.dns.site import MAX_NAME, site_name
 from postroad_sender.routes.routes import DIRECT, RouteError, Routes
@@ -245,3 +245,18 @@ def test_any_delay_is_made_of_few_stays_and_not_overshot_by_much(delay: float):
         stays += 1
     assert waited <= max(1.0, delay * SLACK + 1.0)
     assert stays <= delay / 1800 + 6 + 10 + 6 + 5
+
+
+def test_long_wait_is_made_of_short_stays_while_few_messages_wait():
+    stays = Stays(TIERS, per_second=10.0)
+    chosen = [stays.tier(7200.0, now=0.0) for _ in range(25)]
+    assert chosen == [30] * 10 + [300] * 10 + [1800] * 5
+    assert stays.tier(7200.0, now=0.11) == 30  # one more in a tenth of a second
+    assert [stays.tier(20.0, now=0.11), stays.tier(4.0, now=0.11)] == [5, 1]
+
+
+@given(st.lists(st.floats(0.5, 20_000), min_size=1, max_size=100))
+def test_stay_is_never_longer_than_without_regard_to_how_many_wait(waits: list[float]):
+    stays = Stays(TIERS, per_second=5.0)
+    for number, seconds in enumerate(waits):
+        assert stays.tier(seconds, now=number * 0.01) <= tier_for(seconds, TIERS)

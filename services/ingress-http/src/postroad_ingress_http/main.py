@@ -34,6 +34,7 @@ from postroad_ingress_http.domains.senderdomains import SenderDomains
 from postroad_ingress_http.domains.watch import DomainWatch
 from postroad_ingress_http.exports.logfiles import LogFiles
 from postroad_ingress_http.exports.originals import OriginalEvents
+from postroad_ingress_http.history.directives import DirectedMessages
 from postroad_ingress_http.history.feeds import ComplaintFeeds
 from postroad_ingress_http.history.messages import MessageHistory
 from postroad_ingress_http.hooks.calls import WebhookCalls
@@ -109,6 +110,7 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
     )
     depths = QueueDepths(context.link)
     hooks = WebhookRegistry(database.webhooks, database.outbox)
+    history = MessageHistory(database.messages, database.archive, clock)
     renderer = Renderer()
     context.on_drain(renderer.close)
     templates = TemplateLibrary(database.templates, renderer)
@@ -129,6 +131,7 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
         calls=WebhookCalls(hooks, database.outbox, database.replays),
         clock=clock,
         credentials=database.credentials,
+        directed_messages=DirectedMessages(history, database.message_directives, clock),
         domains=SenderDomains(
             database.domains, DnsChecker(settings.dns), build_dns_rules(settings), clock
         ),
@@ -140,7 +143,7 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
             database.feedback_reports,
         ),
         health=context.health,
-        history=MessageHistory(database.messages, database.archive, clock),
+        history=history,
         link_signer=LinkSigner(Keyring(settings.secret), ""),
         hooks=hooks,
         jobs=JobOrders(database.jobs, database.messages, clock),

@@ -19,6 +19,7 @@ from postroad_common.schemas.events import Event
 from postroad_common.schemas.framing import FrameError, decode
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_sender import metrics
+from postroad_sender.delivery.directed import DirectedMessages
 from postroad_sender.delivery.disposition import Disposition
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.journal import Journal
@@ -46,12 +47,15 @@ class Handler:
         journal: Journal,
         disposition: Disposition,
         dispatcher: LaneDispatcher,
+        *,
+        directed: DirectedMessages,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._under_way = under_way
         self._journal = journal
         self._disposition = disposition
         self._dispatcher = dispatcher
+        self._directed = directed
         self._clock = clock
         self._timers: dict[Job, asyncio.TimerHandle] = {}
         self.draining = False
@@ -89,6 +93,23 @@ class Handler:
             self._timers.pop(job).cancel()
         return jobs
 
+    def withdraw(self) -> None:
+        """End what is cancelled and waits in this process.
+
+        Of a message whose attempt is under way, that decides: what is left then is not begun again.
+        """
+
+        def is_cancelled(job: Job) -> bool:
+            return bool(self._directed.cancels(job.message))
+
+        if not any(map(is_cancelled, self._under_way)):
+            return
+        jobs = [job for job in self._timers if is_cancelled(job)]
+        for job in jobs:
+            self._timers.pop(job).cancel()
+        for job in jobs + self._dispatcher.withdraw(is_cancelled):
+            self._disposition.cancel(job, self._directed.cancels(job.message))
+
     def _begin(
         self, message: OutboundMessage, body: memoryview, delivery: Delivery, shard: Shard
     ) -> None:
@@ -107,6 +128,9 @@ class Handler:
         if repeated and not job.message.recipients:
             self._disposition.report(job, repeated)
             return
+        if self._directed and (cancels := self._directed.cancels(job.message)):
+            self._disposition.cancel(job, cancels)
+            return
         if self._split(job):
             return
         now = self._clock()
@@ -118,7 +142,7 @@ class Handler:
             self._disposition.finish(job, [outcome] * len(job.message.recipients))
             return
         left = 0.0 if message.not_before is None else message.not_before - now
-        if left <= 0.0:
+        if left <= 0.0 or (self._directed and self._directed.is_to_be_tried(message)):
             self._dispatcher.place(job)
         elif left <= SOON:
             loop = asyncio.get_running_loop()

@@ -18,6 +18,7 @@ from postroad_sender.connect.dialer import Contexts, Dialer
 from postroad_sender.delivery.body import BodyReader
 from postroad_sender.delivery.content import ContentReader
 from postroad_sender.delivery.counts import make_series
+from postroad_sender.delivery.directed import DirectedMessages
 from postroad_sender.delivery.disposition import Disposition
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.journal import Journal
@@ -90,7 +91,10 @@ async def build(
         backlogs=backlogs,
         timings=timings,
     )
-    handler = Handler(delivery.under_way, journal, delivery.disposition, dispatcher)
+    directed = DirectedMessages(context.database.message_directives, timings=timings)
+    handler = Handler(
+        delivery.under_way, journal, delivery.disposition, dispatcher, directed=directed
+    )
     begin = partial(_begin, handler, dispatcher)
     flow = BacklogFlow(
         backlogs,
@@ -120,11 +124,13 @@ async def build(
     )
     with contextlib.suppress(StoreAway):  # mail flows without it
         await lane_store.load()
+        await directed.read()
     await queues.start()
     for shard in shards:
         await begin(shard)
     context.spawn(dispatcher.run(), "lanes")
     context.spawn(lane_store.run(dispatcher.lanes, dispatcher.apply_directives), "lane store")
+    context.spawn(directed.run(handler.withdraw), "directives for messages")
     context.spawn(ownership.run(), "shards")
     context.spawn(flow.run(), "backlogs")
     context.spawn(limits.run(), "limits")

@@ -1,24 +1,59 @@
-"""`postroad messages`: finds mail."""
+"""`postroad messages`: finds mail; `retry` and `cancel` direct what becomes of one that waits."""
 
 import click
+from typing_extensions import override
 
 from postroad_cli.api.deployment import with_api
-from postroad_cli.api.rows import fetch, show_rows
+from postroad_cli.api.nouns import path
+from postroad_cli.api.rows import fetch, show_one, show_rows
 from postroad_cli.options import json_option
 from postroad_stack.rest import RestClient
 
 
-@click.command()
+class _Finding(click.Group):
+    """A group that finds where no other command is named: `messages --recipient x@example.com`."""
+
+    @override
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the command `list` before options that are its own."""
+        own = {*self.commands, *self.get_help_option_names(ctx)}
+        return super().parse_args(ctx, args if args and args[0] in own else ["list", *args])
+
+
+@click.group(cls=_Finding)
+def messages() -> None:
+    """Find messages (without a command), try one now, cancel one."""
+
+
+@messages.command("list")
 @click.option("--recipient", default=None)
 @click.option("--tag", default=None)
 @click.option("--state", "in_state", default=None, help="Such as queued, deferred, delivered.")
 @click.option("--limit", default=25, show_default=True, help="Rows at most, newest first.")
 @json_option
 @with_api
-def messages(api: RestClient, /, *, limit: int, as_json: bool, **filters: str | None) -> None:
+def list_messages(api: RestClient, /, *, limit: int, as_json: bool, **filters: str | None) -> None:
     """Find messages."""
     filters["state"] = filters.pop("in_state")
     query = {name: value for name, value in filters.items() if value}
     rows = list(fetch(api, "/v1/messages", limit=limit, **query))
     columns = ("id", "state", "envelope", "recipient", "subject", "created")
     show_rows(rows, columns, as_json=as_json)
+
+
+@messages.command()
+@click.argument("message")
+@json_option
+@with_api
+def retry(api: RestClient, /, *, message: str, as_json: bool) -> None:
+    """Try a message that waits as soon as its queue brings it, before its time."""
+    show_one(api.post(path("messages", message, "retry"), {}), as_json=as_json)
+
+
+@messages.command()
+@click.argument("message")
+@json_option
+@with_api
+def cancel(api: RestClient, /, *, message: str, as_json: bool) -> None:
+    """Take a message back that waits; `postroad trace` shows when it is cancelled."""
+    show_one(api.post(path("messages", message, "cancel"), {}), as_json=as_json)

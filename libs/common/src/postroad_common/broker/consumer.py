@@ -179,6 +179,8 @@ class Consumer:
         raw = await wrapper.get_underlay_channel()
         channel = ConsumerChannel(raw)
         self._channel, self._wrapper = channel, wrapper
+        # Others may ask before the broker has answered: it is about to be attached, not long ago.
+        self.attached_at = asyncio.get_running_loop().time()
         await raw.basic_qos(prefetch_count=self._prefetch)
 
         async def on_message(message: DeliveredMessage) -> None:

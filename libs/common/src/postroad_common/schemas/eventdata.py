@@ -150,6 +150,14 @@ class SuppressedData(MessageFacts):
     since: float | None = None
 
 
+class CancelledData(EventData):
+    """Who took the message back (the id of a token, or a user), and when (Unix seconds)."""
+
+    kind: str | None = None
+    by: str = ""
+    given: float = 0.0
+
+
 class AttemptData(EventData):
     """How an attempt ended. `attempt` counts from 0; `next` is the time of the next (Unix seconds).
 

@@ -14,6 +14,7 @@ from postroad_common.schemas.eventdata import (
     AcceptedData,
     AttemptData,
     AttemptStarted,
+    CancelledData,
     EventData,
     NotifiedData,
     ReturnData,
@@ -40,6 +41,7 @@ class EventName(StrEnum):
     COMPLAINED = "complained"
     SUPPRESSED = "suppressed"
     UNSUBSCRIBED = "unsubscribed"
+    CANCELLED = "cancelled"
     NOTIFIED = "notified"
 
 
@@ -211,6 +213,15 @@ class Unsubscribed(Event):
     tells = VisitData
 
 
+class Cancelled(Event):
+    """The message was taken back before it was delivered: not sent."""
+
+    event: Literal[EventName.CANCELLED]
+    data: CancelledData = CancelledData()
+    name = EventName.CANCELLED
+    tells = CancelledData
+
+
 class Notified(Event):
     """The envelope sender was told how it went."""
 
@@ -234,6 +245,7 @@ AnyEvent = Annotated[
     | Complained
     | Suppressed
     | Unsubscribed
+    | Cancelled
     | Notified,
     Field(discriminator="event"),
 ]
@@ -251,6 +263,7 @@ KINDS: Mapping[EventName, type[Event]] = {
     EventName.COMPLAINED: Complained,
     EventName.SUPPRESSED: Suppressed,
     EventName.UNSUBSCRIBED: Unsubscribed,
+    EventName.CANCELLED: Cancelled,
     EventName.NOTIFIED: Notified,
 }
 _ANY: TypeAdapter[Event] = TypeAdapter(AnyEvent)

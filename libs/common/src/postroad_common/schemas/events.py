@@ -26,6 +26,7 @@ from postroad_common.schemas.eventkinds import (
     AnyEvent,
     AttemptBegun,
     Bounced,
+    Cancelled,
     Clicked,
     Complained,
     Deferred,
@@ -54,6 +55,7 @@ __all__ = [
     "AnyEvent",
     "AttemptBegun",
     "Bounced",
+    "Cancelled",
     "Clicked",
     "Complained",
     "Deferred",
@@ -70,6 +72,7 @@ __all__ = [
     "Unsubscribed",
     "accepted",
     "attempted",
+    "cancelled",
     "happened",
     "is_own_mail",
     "notified",
@@ -176,6 +179,21 @@ def attempted(
         account=message.account,
         time=time,
         data=AttemptData.trusted({"attempt": message.attempt, **kind, **data}),
+    )
+
+
+def cancelled(
+    message: OutboundMessage, recipient_id: str, time: float, *, by: str, given: float
+) -> Event:
+    """Return the event of a message that `by` took back (at `given`) before it was delivered."""
+    kind = {"kind": message.kind} if message.kind in OWN_MAIL else {}
+    return happened(
+        EventName.CANCELLED,
+        recipient_id,
+        time,
+        {**kind, "by": by, "given": given},
+        account=message.account,
+        event_id=f"{recipient_id}.cancelled",
     )
 
 

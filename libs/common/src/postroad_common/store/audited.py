@@ -24,7 +24,9 @@ SECRET = frozenset(
 )
 """Fields that are told as changed, never as what they are."""
 HIDDEN = "(secret)"
-_NOT_TOLD = frozenset({"_id", "at", "known", "totp_step", "last_login", "last_used", "due"})
+_NOT_TOLD = frozenset(
+    {"_id", "at", "changed", "known", "totp_step", "last_login", "last_used", "due"}
+)
 _TOLD_ONE_BY_ONE = 20  # documents of one bulk change
 _log = structlog.get_logger(__name__)
 

@@ -31,6 +31,7 @@ from postroad_common.store.leases import Leases
 from postroad_common.store.ledger import Ledger
 from postroad_common.store.marks import Marks
 from postroad_common.store.measuring import CommandTimes
+from postroad_common.store.messagedirectives import MessageDirectives
 from postroad_common.store.messages import Messages
 from postroad_common.store.outbox import Outbox
 from postroad_common.store.policies import PolicyRecords
@@ -122,6 +123,11 @@ class Database:
     def messages(self) -> Messages:
         """Open the repository of messages."""
         return Messages(self._database["messages"])
+
+    @cached_property
+    def message_directives(self) -> MessageDirectives:
+        """Open the repository of what is directed for single messages."""
+        return MessageDirectives(self._audited("message_directives"))
 
     @cached_property
     def events(self) -> Events:

@@ -53,7 +53,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         # delivered, which most are by the time their events are written, and not reacted to.
         IndexModel(
             [("account", ASCENDING), ("rank", ASCENDING), ("_id", DESCENDING)],
-            name="unusual",
+            name="unusual_states",
             partialFilterExpression={"rank": {"$in": list(UNUSUAL)}},
         ),
         *(
@@ -142,6 +142,11 @@ INDEXES: dict[str, list[IndexModel]] = {
     "marks": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
     "strikes": [IndexModel([("at", ASCENDING)], expireAfterSeconds=0)],
     "webhooks": [IndexModel([("account", ASCENDING)])],
+    "message_directives": [
+        IndexModel([("changed", ASCENDING)]),
+        IndexModel([("account", ASCENDING)]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=0),
+    ],
     "lanes": [
         IndexModel([("ordered", ASCENDING)]),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=7 * _DAY),

@@ -73,6 +73,7 @@ class MessageRecord:
     clicks: int
     created: float
     updated: float
+    expires: float = 0.0
     metadata: Mapping[str, str] = field(default_factory=dict)
     list: str = ""  # what its recipient unsubscribes from
     template: str = ""
@@ -103,6 +104,7 @@ def _read(found: Document) -> MessageRecord:
         clicks=found.get("clicks", 0),
         created=found.get("created", 0.0),
         updated=found.get("updated", 0.0),
+        expires=found.get("expires", 0.0),
         metadata=found.get("metadata") or {},
         list=found.get("list", ""),
         template=found.get("template", ""),
@@ -128,6 +130,8 @@ def _rank(event: Event) -> int:
             return RANKS["bounced"]
         case EventName.SUPPRESSED:
             return RANKS["suppressed"]
+        case EventName.CANCELLED:
+            return RANKS["cancelled"]
         case _:
             return 0
 

@@ -22,9 +22,7 @@ ERASED = "erased"
 _PERSONAL = frozenset({"ip", "user_agent", "agent", "referer", "headers"})
 _TEXTS = frozenset({"conversation"})  # name people in ways that no pattern finds: deleted whole
 _READERS = frozenset({"opened", "clicked", "unsubscribed"})
-_FINAL = sorted(
-    {RANKS[name] for name in ("suppressed", "expired", "failed", "delivered", "bounced")}
-)
+_FINAL = sorted({rank for rank in RANKS.values() if rank >= RANKS["suppressed"]})
 
 
 @dataclass(frozen=True, slots=True)

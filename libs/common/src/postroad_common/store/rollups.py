@@ -2,8 +2,8 @@
 
 One definition of each number, for pages, REST and log files alike:
 
-- `accepted`, `delivered`, `failed` (of which `expired`), `suppressed`, `complained`,
-  `unsubscribed`, `response`: messages, but for the last three events.
+- `accepted`, `delivered`, `failed` (of which `expired`), `suppressed`, `cancelled`,
+  `complained`, `unsubscribed`, `response`: messages, but for the last three events.
 - `deferred`: attempts that are to be repeated; `deferred_unique`: messages of which one was.
 - `bounced`: reports that came back, of which `bounced_hard` and `bounced_soft`.
 - `opened`, `clicked`: by people; `opened_unique`, `clicked_unique`: messages with at least one;

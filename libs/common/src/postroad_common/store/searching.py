@@ -20,6 +20,7 @@ RANKS = {
     "queued": 20,
     "deferred": 30,
     "suppressed": 40,
+    "cancelled": 45,
     "expired": 50,
     "failed": 60,
     "delivered": 70,

@@ -11,13 +11,20 @@ from starlette.responses import Response, StreamingResponse
 from postroad_common.schemas.events import Event
 from postroad_common.schemas.features import Features
 from postroad_common.store.events import TIMELINE
+from postroad_common.store.messagedirectives import Action
 from postroad_common.store.messages import MessageRecord
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import needs
-from postroad_ingress_http.api.answers import REFUSALS
-from postroad_ingress_http.dependencies import EventStore, HistoryOf, MessageStore
+from postroad_ingress_http.api.answers import REFUSALS, refusals
+from postroad_ingress_http.dependencies import (
+    DirectedMessagesOf,
+    EventStore,
+    HistoryOf,
+    MessageStore,
+)
 from postroad_ingress_http.exports import messages as exports
 from postroad_ingress_http.exports.messages import Form
+from postroad_ingress_http.history.directives import MessageDirectiveView
 from postroad_ingress_http.history.search import read_criteria
 from postroad_ingress_http.http.moments import Moment
 from postroad_ingress_http.http.paging import (
@@ -32,6 +39,7 @@ from postroad_ingress_http.http.paging import (
 
 router = APIRouter(prefix="/v1/messages", tags=["messages"], responses=REFUSALS)
 Reader = Annotated[Token, needs("messages:read")]
+Writer = Annotated[Token, needs("messages")]
 
 
 class MessageView(BaseModel):
@@ -63,10 +71,11 @@ class MessageWithTimeline(MessageView):
 
     An attempt to deliver has its SMTP `conversation`: lines that begin with `C: ` (Postroad),
     `S: ` (the receiving server) or `# ` (a remark). `timeline_cut`: only the newest thousand events
-    are here.
+    are here. `directive` is what was directed for it, where anything was.
     """
 
     timeline: list[dict[str, Any]]
+    directive: MessageDirectiveView | None = None
     timeline_cut: bool = False
 
 
@@ -83,12 +92,17 @@ def timeline_entry(event: Event) -> dict[str, Any]:
     }
 
 
-def view_with_timeline(record: MessageRecord, events: Iterable[Event]) -> MessageWithTimeline:
+def view_with_timeline(
+    record: MessageRecord,
+    events: Iterable[Event],
+    directive: MessageDirectiveView | None = None,
+) -> MessageWithTimeline:
     """Return the message with its events, which come oldest first."""
     timeline = [timeline_entry(event) for event in events]
     return MessageWithTimeline(
         **MessageView.model_validate(record).model_dump(),
         timeline=timeline,
+        directive=directive,
         timeline_cut=len(timeline) >= TIMELINE,
     )
 
@@ -162,8 +176,46 @@ async def export(
 
 @router.get("/{message_id}", summary="One message")
 async def one(
-    message_id: str, token: Reader, history: HistoryOf, events: EventStore
+    message_id: str,
+    token: Reader,
+    history: HistoryOf,
+    events: EventStore,
+    directed: DirectedMessagesOf,
 ) -> MessageWithTimeline:
     """With its timeline."""
     record = await history.find(token.account, message_id)
-    return view_with_timeline(record, await events.timeline(message_id))
+    timeline = await events.timeline(message_id)
+    return view_with_timeline(record, timeline, await directed.find(record))
+
+
+@router.post(
+    "/{message_id}/retry",
+    status_code=202,
+    summary="Try a message now",
+    responses=refusals(404, 409),
+)
+async def retry(
+    message_id: str, token: Writer, directed: DirectedMessagesOf
+) -> MessageDirectiveView:
+    """Let a message that waits be tried as soon as its queue brings it, before its time.
+
+    The limits of its destination hold all the same. `GET` of the message shows the result.
+    """
+    return await directed.direct(token.account, message_id, Action.RETRY, token.id)
+
+
+@router.post(
+    "/{message_id}/cancel",
+    status_code=202,
+    summary="Cancel a message",
+    responses=refusals(404, 409),
+)
+async def cancel(
+    message_id: str, token: Writer, directed: DirectedMessagesOf
+) -> MessageDirectiveView:
+    """Take a message back that waits: no attempt begins any more, and nobody is sent a DSN.
+
+    From when the sender knows of it, which is within seconds. The event `cancelled` tells that it
+    is over; a message whose attempt was under way ends as that says, and the result is `too_late`.
+    """
+    return await directed.direct(token.account, message_id, Action.CANCEL, token.id)

@@ -51,6 +51,7 @@ _STEPS: dict[EventName, tuple[str, str]] = {
     EventName.CLICKED: ("Clicked", "good"),
     EventName.COMPLAINED: ("Complained about", "bad"),
     EventName.SUPPRESSED: ("Not sent: suppressed", "bad"),
+    EventName.CANCELLED: ("Cancelled: not sent", "warn"),
     EventName.UNSUBSCRIBED: ("Unsubscribed", "warn"),
     EventName.NOTIFIED: ("Sender notified", "info"),
 }

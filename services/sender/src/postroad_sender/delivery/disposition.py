@@ -8,7 +8,7 @@ road: failures go to the bounce-processor, deferrals with their reason to a retr
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -18,10 +18,11 @@ from postroad_common.broker.eventwriter import EventsFull
 from postroad_common.errors import BrokerAway
 from postroad_common.mail.reply import Reply
 from postroad_common.mail.requeue import RequeueReason
-from postroad_common.schemas.events import Event, EventName, attempted, happened
+from postroad_common.schemas.events import Event, EventName, attempted, cancelled, happened
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 from postroad_common.schemas.returns import Outcome as FailureKind
+from postroad_common.store.messagedirectives import MessageDirective
 from postroad_sender import metrics
 from postroad_sender.delivery.commit import Committer, PendingCommit
 from postroad_sender.delivery.counts import count_delivered, count_outcome
@@ -29,12 +30,19 @@ from postroad_sender.delivery.facts import REPLY_LIMIT, AttemptFacts, conversati
 from postroad_sender.delivery.job import Job
 from postroad_sender.delivery.journal import Journal
 from postroad_sender.delivery.outcome import Outcome, Status, expired
-from postroad_sender.delivery.publications import failure, to_next_tier, to_shard, to_tier
-from postroad_sender.delivery.schedule import RetrySchedule
+from postroad_sender.delivery.publications import (
+    failure,
+    to_next_tier,
+    to_queue_again,
+    to_shard,
+    to_tier,
+)
+from postroad_sender.delivery.schedule import RetrySchedule, Stays
 from postroad_sender.throttle.signals import Signal
 from postroad_smtp.client.stage import Stage
 
 DELAY_TOLD_AFTER = 4 * 3600.0  # seconds, for the DSN that says "delayed"
+_TIERS = tuple(tier.seconds for tier in topology.RETRY_TIERS)
 _PAUSE = 1.0  # seconds between tries while the broker is away
 _QUICK = frozenset({Signal.RATE, Signal.CONNECTIONS})
 _SUSPENDED = frozenset(
@@ -66,6 +74,7 @@ class Disposition:
         self._events = events
         self._journal = journal
         self._schedule = schedule
+        self._stays = Stays(_TIERS)
         self._ended = ended
         self._clock = clock
 
@@ -138,21 +147,22 @@ class Disposition:
                 failure(job, recipient, "delayed", facts, now=now, later=later)
                 for recipient in message.recipients
             ]
-        again = to_tier(job, later, now, text, delayed_sent=told)
+        again = to_tier(job, later, self._stays.tier(later - now, now), text, delayed_sent=told)
         if queue is None:
             self._committer.commit(PendingCommit(job, events, [*publications, again]))
             return
         ends = message.expires
         if not told:
             ends = min(ends, message.received + DELAY_TOLD_AFTER)
-        mine = to_tier(job, None, now, text, delayed_sent=told)
+        mine = to_tier(job, None, min(_TIERS), text, delayed_sent=told)
         kept = Publication("", queue, mine.body, expires=max(1.0, ends - now))
         self._committer.commit(PendingCommit(job, events, [*publications, kept], instead=again))
 
     def requeue_early(self, job: Job, seconds: float, reason: RequeueReason) -> None:
         """Requeue a job that came `seconds` too early, unchanged, to a retry tier."""
         _note_requeued(job, reason, seconds=round(seconds, 1))
-        self._committer.commit(PendingCommit(job, [], [to_next_tier(job, seconds)]))
+        tier = self._stays.tier(seconds, self._clock())
+        self._committer.commit(PendingCommit(job, [], [to_next_tier(job, tier)]))
 
     def reroute(self, job: Job, shard: str) -> None:
         """Pass `job` on, unchanged, to the shard that carries the mail of its site."""
@@ -174,6 +184,21 @@ class Disposition:
             for part, key in zip(parts, keys, strict=True)
         ]
         self._committer.commit(PendingCommit(job, [], publications))
+
+    def cancel(self, job: Job, directives: Mapping[str, MessageDirective]) -> None:
+        """End `job` for the recipients that are cancelled, by their ids; nobody is sent a DSN.
+
+        If it has others, they go on: round by the queue, because the two must not be told apart.
+        """
+        message, now = job.message, self._clock()
+        events = [
+            cancelled(message, one.id, now, by=found.by, given=found.given)
+            for one in message.recipients
+            if (found := directives.get(one.id)) is not None
+        ]
+        left = tuple(one for one in message.recipients if one.id not in directives)
+        publications = [to_queue_again(job, left)] if left else []
+        self._committer.commit(PendingCommit(job, events, publications))
 
     async def dead_letter(self, job: Job, reason: str) -> None:
         """Move a job with which nothing can be done to the dead-letter queue."""
@@ -256,7 +281,8 @@ class Disposition:
             "first_attempt": message.first_attempt or now,
             "delayed_sent": message.delayed_sent or tell_delay,
         }
-        publications.append(to_tier(job, later, now, text, **changes))
+        tier = self._stays.tier(later - now, now)
+        publications.append(to_tier(job, later, tier, text, **changes))
 
 
 def _note_requeued(job: Job, requeue: RequeueReason, **facts: object) -> None:

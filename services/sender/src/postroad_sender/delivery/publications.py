@@ -3,6 +3,7 @@
 from typing import Any
 
 from postroad_common.broker import Publication, topology
+from postroad_common.mail.address import domain_of
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.outbound import OutboundRecipient
@@ -10,35 +11,39 @@ from postroad_common.schemas.returns import DeliveryFailure
 from postroad_common.schemas.returns import Outcome as FailureKind
 from postroad_sender.delivery.facts import REPLY_LIMIT, AttemptFacts
 from postroad_sender.delivery.job import Job
-from postroad_sender.delivery.schedule import tier_for
 
-_TIERS = tuple(tier.seconds for tier in topology.RETRY_TIERS)
 _TIER_NAMES = {tier.seconds: tier.name for tier in topology.RETRY_TIERS}
 
 
-def to_tier(job: Job, later: float | None, now: float, reason: str, **changes: Any) -> Publication:
-    """Return the copy of `job` that waits in a retry tier until about `later` (Unix seconds).
+def to_tier(job: Job, later: float | None, tier: int, reason: str, **changes: Any) -> Publication:
+    """Return the copy of `job` that waits until about `later` (Unix seconds), first in `tier`.
 
     This is how a deferred message comes back: when its time in the tier's queue is over, the broker
     dead-letters it to the outbound exchange, which routes it by its domain to the shard again.
     """
     changes |= {"reason": reason[:REPLY_LIMIT], "not_before": later, "hop": job.message.hop + 1}
     message = job.message.model_copy(update=changes)
-    name = _TIER_NAMES[tier_for((later or now) - now, _TIERS)]
-    return Publication(name, job.domain, encode(message, job.body))
+    return Publication(_TIER_NAMES[tier], job.domain, encode(message, job.body))
 
 
-def to_next_tier(job: Job, seconds: float) -> Publication:
-    """Return the copy of `job`, unchanged, that waits `seconds` more in a tier."""
-    name = _TIER_NAMES[tier_for(seconds, _TIERS)]
+def to_next_tier(job: Job, tier: int) -> Publication:
+    """Return the copy of `job`, unchanged, that waits in `tier`."""
     message = job.message.model_copy(update={"hop": job.message.hop + 1})
-    return Publication(name, job.domain, encode(message, job.body))
+    return Publication(_TIER_NAMES[tier], job.domain, encode(message, job.body))
 
 
 def to_shard(job: Job, shard: str) -> Publication:
     """Return the copy of `job` for the queue of `shard`."""
     message = job.message.model_copy(update={"hop": job.message.hop + 1})
     return Publication("", shard, encode(message, job.body))
+
+
+def to_queue_again(job: Job, recipients: tuple[OutboundRecipient, ...]) -> Publication:
+    """Return the copy of `job` for some of its recipients that begins anew, by the exchange."""
+    changes = {"recipients": recipients, "hop": job.message.hop + 1}
+    message = job.message.model_copy(update=changes)
+    domain = domain_of(recipients[0].address)
+    return Publication(topology.OUTBOUND.name, domain, encode(message, job.body))
 
 
 def failure(

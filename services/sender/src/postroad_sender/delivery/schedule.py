@@ -7,9 +7,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from postroad_common.tokenbucket import TokenBuckets
+
 SLACK = 1.2  # a stay may overshoot the time asked for by a fifth, which saves further stays
 DEFAULT = (60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
 _JITTER = 0.1
+SHORT_STAYS = (30, 300)
+"""Seconds of the tiers that a long wait is made of while few messages wait."""
+SHORT_STAYS_PER_SECOND = 10.0
 _QUICK_FIRST = 1.0  # seconds; a rate deferral says "a moment later", not "in an hour"
 
 
@@ -62,3 +67,26 @@ def tier_for(remaining: float, tiers: Sequence[int]) -> int:
     """
     fitting = [tier for tier in tiers if tier <= remaining * SLACK]
     return max(fitting, default=min(tiers))
+
+
+class Stays:
+    """Which tier each stay is in.
+
+    A message can be tried before its time, or cancelled, only between two stays. So a long wait is
+    made of short ones as long as these are few: ten in a second begin anew at most, which is 300
+    messages that come by every half minute, and 3,000 every five. The others stay for long.
+    """
+
+    def __init__(self, tiers: Sequence[int], per_second: float = SHORT_STAYS_PER_SECOND) -> None:
+        self._tiers = tiers
+        self._shorter: TokenBuckets[int] = TokenBuckets(per_second, per_second)
+
+    def tier(self, remaining: float, now: float) -> int:
+        """Return the tier for a message that must wait `remaining` seconds from `now`."""
+        longest = tier_for(remaining, self._tiers)
+        for short in SHORT_STAYS:
+            if short >= longest:
+                break
+            if not self._shorter.take(short, now):
+                return short
+        return longest

@@ -1,5 +1,7 @@
 """The jobs that are in this process, so that no message is begun twice."""
 
+from collections.abc import Iterator
+
 from postroad_sender.delivery.job import Job
 
 
@@ -11,6 +13,10 @@ class JobsUnderWay:
 
     def __len__(self) -> int:
         return len(self._jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        """Yield all of them."""
+        return iter(self._jobs.values())
 
     def twin_of(self, job: Job) -> Job | None:
         """Return another job of the same message, if one is under way."""

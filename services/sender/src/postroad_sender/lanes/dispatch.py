@@ -6,7 +6,7 @@ that is deferred then comes back by the retry tier's dead-letter exchange, and i
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -167,6 +167,19 @@ class LaneDispatcher:
             self._disposition.requeue(job, ASK_AGAIN, reason, "look-up not done yet")
         else:
             asking.append(job)
+
+    def withdraw(self, concerns: Callable[[Job], bool]) -> list[Job]:
+        """Take out the jobs that wait here and that `concerns` is true for, and return them."""
+        found = [
+            job
+            for pool in self._pools
+            if pool.lane.count(concerns)
+            for job in pool.lane.shed(0, concerns)
+        ]
+        for jobs in (*self._asking.values(), self._settling):
+            found += [job for job in jobs if concerns(job)]
+            jobs[:] = [job for job in jobs if not concerns(job)]
+        return found
 
     async def _ask(self, domain: str) -> None:
         try:
