@@ -9,7 +9,7 @@ import pytest
 from postroad_common.schemas import events
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.store.messagedirectives import Action, MessageDirective
-from postroad_ingress_http.history.directives import DirectedMessages
+from postroad_ingress_http.history.directives import MessageDirection
 from postroad_ingress_http.http.errors import ApiError
 from postroad_testing import factories
 
@@ -117,7 +117,7 @@ async def test_audit_log_tells_who_cancelled(api: httpx.AsyncClient, site: Any):
 
 
 async def test_directives_of_an_account_are_bounded(site: Any):
-    few = DirectedMessages(
+    few = MessageDirection(
         site.dependencies.history, site.database.message_directives, time.time, most=2
     )
     messages = [await waiting(site, account="full") for _ in range(3)]

@@ -32,7 +32,7 @@ from postroad_ingress_http.access.users import UserAdministration
 from postroad_ingress_http.domains.senderdomains import SenderDomains
 from postroad_ingress_http.exports.logfiles import LogFiles
 from postroad_ingress_http.exports.originals import OriginalEvents
-from postroad_ingress_http.history.directives import DirectedMessages
+from postroad_ingress_http.history.directives import MessageDirection
 from postroad_ingress_http.history.feeds import ComplaintFeeds
 from postroad_ingress_http.history.messages import MessageHistory
 from postroad_ingress_http.hooks.calls import WebhookCalls
@@ -61,7 +61,7 @@ class Dependencies:
     calls: WebhookCalls
     clock: Clock
     credentials: Credentials
-    directed_messages: DirectedMessages
+    message_direction: MessageDirection
     domains: SenderDomains
     events: Events
     feeds: ComplaintFeeds
@@ -107,7 +107,7 @@ AuthenticatorOf = Annotated[Authenticator, given(lambda its: its.authenticator)]
 CallsOf = Annotated[WebhookCalls, given(lambda its: its.calls)]
 ClockOf = Annotated[Clock, given(lambda its: its.clock)]
 CredentialStore = Annotated[Credentials, given(lambda its: its.credentials)]
-DirectedMessagesOf = Annotated[DirectedMessages, given(lambda its: its.directed_messages)]
+MessageDirectionOf = Annotated[MessageDirection, given(lambda its: its.message_direction)]
 DomainsOf = Annotated[SenderDomains, given(lambda its: its.domains)]
 EventStore = Annotated[Events, given(lambda its: its.events)]
 FeedsOf = Annotated[ComplaintFeeds, given(lambda its: its.feeds)]

@@ -34,7 +34,7 @@ from postroad_ingress_http.domains.senderdomains import SenderDomains
 from postroad_ingress_http.domains.watch import DomainWatch
 from postroad_ingress_http.exports.logfiles import LogFiles
 from postroad_ingress_http.exports.originals import OriginalEvents
-from postroad_ingress_http.history.directives import DirectedMessages
+from postroad_ingress_http.history.directives import MessageDirection
 from postroad_ingress_http.history.feeds import ComplaintFeeds
 from postroad_ingress_http.history.messages import MessageHistory
 from postroad_ingress_http.hooks.calls import WebhookCalls
@@ -131,7 +131,7 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
         calls=WebhookCalls(hooks, database.outbox, database.replays),
         clock=clock,
         credentials=database.credentials,
-        directed_messages=DirectedMessages(history, database.message_directives, clock),
+        message_direction=MessageDirection(history, database.message_directives, clock),
         domains=SenderDomains(
             database.domains, DnsChecker(settings.dns), build_dns_rules(settings), clock
         ),

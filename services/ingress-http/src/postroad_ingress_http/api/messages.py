@@ -17,9 +17,9 @@ from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import needs
 from postroad_ingress_http.api.answers import REFUSALS, refusals
 from postroad_ingress_http.dependencies import (
-    DirectedMessagesOf,
     EventStore,
     HistoryOf,
+    MessageDirectionOf,
     MessageStore,
 )
 from postroad_ingress_http.exports import messages as exports
@@ -180,7 +180,7 @@ async def one(
     token: Reader,
     history: HistoryOf,
     events: EventStore,
-    directed: DirectedMessagesOf,
+    directed: MessageDirectionOf,
 ) -> MessageWithTimeline:
     """With its timeline."""
     record = await history.find(token.account, message_id)
@@ -195,7 +195,7 @@ async def one(
     responses=refusals(404, 409),
 )
 async def retry(
-    message_id: str, token: Writer, directed: DirectedMessagesOf
+    message_id: str, token: Writer, directed: MessageDirectionOf
 ) -> MessageDirectiveView:
     """Let a message that waits be tried as soon as its queue brings it, before its time.
 
@@ -211,7 +211,7 @@ async def retry(
     responses=refusals(404, 409),
 )
 async def cancel(
-    message_id: str, token: Writer, directed: DirectedMessagesOf
+    message_id: str, token: Writer, directed: MessageDirectionOf
 ) -> MessageDirectiveView:
     """Take a message back that waits: no attempt begins any more, and nobody is sent a DSN.
 

@@ -60,7 +60,7 @@ def is_final(record: MessageRecord) -> bool:
     return RANKS[record.state] >= _FINAL
 
 
-class DirectedMessages:
+class MessageDirection:
     """Gives directives for the messages of one account at a time; `clock` gives Unix seconds."""
 
     def __init__(
