@@ -32,7 +32,7 @@ PAGE = """<!doctype html><p>a &amp; b &#33;</p>
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.2, "now"), (-4, "in 4 s"), (-250, "in 4 min"), (59, "59 s ago"), (7500, "2 h 5 min ago"),
-     (7200, "2 h ago"), (3 * 86_400 + 3700, "3 d 1 h ago")],
+     (7200, "2 h ago"), (3 * 86_400 + 3700, "3 d 1 h ago"), (3700, "1 h 1 min ago")],
 )  # fmt: skip
 async def test_distance_of_a_time_reads_as_people_say_it(seconds: float, text: str):
     assert times.from_now(NOON - seconds, NOON) == text

@@ -77,6 +77,7 @@ NOUN_OF_PATH = {
     "installation": "accounts",
 }
 NOUN_OF_PAGE = {
+    "stats": "messages",
     "": "messages",
     "bounces": "messages",
     "feeds": "messages",

@@ -8,7 +8,6 @@ from postroad_common.store.sessions import SessionRecord
 from postroad_common.store.users import User
 from postroad_common.tokens import Keyring
 from postroad_ingress_http.dashboard import texts
-from postroad_ingress_http.dashboard.charts import Period, Series, bars
 from postroad_ingress_http.dashboard.sessions import SESSION_SECONDS, Sessions, same
 
 OLD, NEW = "an old secret of ours", "a new secret of ours"
@@ -111,19 +110,6 @@ async def test_every_changed_octet_of_a_cookie_is_noticed():
         other = "A" if cookie[position] != "A" else "B"
         forged = cookie[:position] + other + cookie[position + 1 :]
         assert await sessions.find(forged, "") is None
-
-
-def test_chart_counts_hours_into_buckets_and_escapes_names():
-    period = Period.until(10 * 86_400.0 + 5, 86_400, 3600)
-    assert period.count == 24
-    hour = 10 * 86_400
-    sums = period.sums({(hour, "x"): 3, (hour - 3600, "x"): 2, (0, "x"): 9, (hour, "y"): 1}, "x")
-    assert sums[-2:] == [2, 3]
-    assert sum(sums) == 5
-    drawing = bars("<T>", period, [Series("<x>", sums)])
-    assert "<x>" not in drawing
-    assert "&lt;x&gt;: 5" in drawing
-    assert drawing.count('class="s1"') == 2 * 2 + 1
 
 
 def test_step_of_an_expired_message_says_so_with_the_reason():

@@ -4,6 +4,7 @@ from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
+from postroad_common.store.lanes import HELD
 from postroad_common.store.searching import UNUSUAL
 
 _DAY = 86_400
@@ -88,6 +89,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "firsts": [IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION)],
     "rollups": [
         IndexModel([("account", ASCENDING), ("tag", ASCENDING), ("day", ASCENDING)]),
+        IndexModel([("account", ASCENDING), ("day", DESCENDING), ("tag", ASCENDING)]),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=ROLLUP_RETENTION),
     ],
     "rollups_hours": [
@@ -149,6 +151,12 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
     "lanes": [
         IndexModel([("ordered", ASCENDING)]),
+        # Few lanes are held back, and those that are not pay nothing for this.
+        IndexModel(
+            [("state.phase", ASCENDING)],
+            name="held",
+            partialFilterExpression={"state.phase": {"$in": list(HELD)}},
+        ),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=7 * _DAY),
     ],
     "replicas": [IndexModel([("at", ASCENDING)], expireAfterSeconds=600)],

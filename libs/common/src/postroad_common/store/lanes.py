@@ -12,8 +12,11 @@ from typing import Any
 
 from pymongo import UpdateOne
 
-from postroad_common.schemas.lanes import LaneState, StoredDirectives, StoredState
+from postroad_common.schemas.lanes import LaneState, Phase, StoredDirectives, StoredState
 from postroad_common.store.access import Collection, Document, guarded, to_date
+
+HELD = tuple(map(str, (Phase.CLOSED, Phase.PAUSED, Phase.DRAINING, Phase.DRAINED)))
+"""The phases in which a lane sends nothing though it may have mail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,12 @@ class Lanes:
     async def directed_since(self, moment: float) -> list[LaneRecord]:
         """Return the lanes with a directive given after `moment` (Unix seconds)."""
         cursor = self._lanes.find({"ordered": {"$gt": moment}})
+        return [read_lane(found) async for found in cursor]
+
+    @guarded
+    async def held(self, limit: int) -> list[LaneRecord]:
+        """Return lanes that send nothing now: closed by the receiver, or stopped by an operator."""
+        cursor = self._lanes.find({"state.phase": {"$in": list(HELD)}}).limit(limit)
         return [read_lane(found) async for found in cursor]
 
     @guarded

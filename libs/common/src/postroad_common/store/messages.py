@@ -5,6 +5,7 @@ highest rank seen, facts are set to what they always are, counts are maxima. So 
 in which order, or how often, events arrive.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -263,6 +264,32 @@ class Messages:
             )
             found[submission] = [_read(document) async for document in cursor.limit(100)]
         return found
+
+    @guarded
+    async def oldest(self, account: str, states: Iterable[str]) -> MessageRecord | None:
+        """Return the oldest message of `account` in one of the states, which are not the usual."""
+        found = await asyncio.gather(
+            *(
+                self._messages.find_one(
+                    {"account": account, "rank": RANKS[state], "source": {"$in": list(HANDED_IN)}},
+                    sort=[("_id", 1)],
+                )
+                for state in states
+            )
+        )
+        ids = {document["_id"]: document for document in found if document}
+        return _read(ids[min(ids)]) if ids else None
+
+    @guarded
+    async def senders(self, account: str, limit: int) -> list[str]:
+        """Return the From addresses of the newest `limit` messages, where they have one."""
+        cursor = self._messages.find({"account": account}, {"sender": 1, "source": 1})
+        newest = cursor.sort("_id", -1).limit(limit)
+        return [
+            found["sender"]
+            async for found in newest
+            if found.get("sender") and found.get("source") in HANDED_IN
+        ]
 
     @guarded
     async def search(

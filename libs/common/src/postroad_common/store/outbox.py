@@ -28,6 +28,7 @@ from postroad_common.store.turns import EndPointTurns
 from postroad_common.store.webhooks import Webhook
 
 _KEPT_TRIES = 20
+_LOOKED_AT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,22 @@ class Outbox:
             {"_id": delivery, "account": account, "webhook": webhook}
         )
         return None if found is None else read(found)
+
+    @guarded
+    async def last_try(self, webhook: str) -> Try | None:
+        """Return the last try of what still waits for an end point that fails.
+
+        What was tried last is due last, or nearly so: a few of the last ones are looked at.
+        """
+        cursor = self._deliveries.find(
+            {"webhook": webhook, "state": str(DeliveryState.PENDING)}, {"log": {"$slice": -1}}
+        )
+        tries = [
+            Try(**entry)
+            async for found in cursor.sort("due", -1).limit(_LOOKED_AT)
+            for entry in found.get("log", ())
+        ]
+        return max(tries, key=lambda one: one.time, default=None)
 
     @guarded
     async def add_again(self, deliveries: Sequence[WebhookDelivery]) -> None:

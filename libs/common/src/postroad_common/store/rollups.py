@@ -24,6 +24,8 @@ from pymongo import UpdateOne, errors
 from postroad_common.store.access import Collection, Document, duplicates, guarded
 
 _MAX_REMEMBERED = 10_000
+_MOST_READ = 10_000
+"""Counters of tags that one page adds up; of more, the newest."""
 Counts = Mapping[str, int]
 
 
@@ -137,10 +139,37 @@ class Rollups:
         """Tags with anything to tell since the date `start`, the most recent first."""
         cursor = await self._rollups.aggregate(
             [
-                {"$match": {"account": account, "tag": {"$ne": ""}, "day": {"$gte": start}}},
+                *_latest_with_tag(account, start),
                 {"$group": {"_id": "$tag", "last": {"$max": "$day"}}},
                 {"$sort": {"last": -1, "_id": 1}},
                 {"$limit": limit},
             ]
         )
         return [found["_id"] async for found in cursor]
+
+    @guarded
+    async def by_tag(self, account: str, start: str, limit: int) -> dict[str, Counts]:
+        """Return the sums since the date `start` of the tags with the most accepted mail."""
+        cursor = await self._rollups.aggregate(
+            [
+                *_latest_with_tag(account, start),
+                {"$project": {"tag": 1, "count": {"$objectToArray": "$counts"}}},
+                {"$unwind": "$count"},
+                {"$group": {"_id": ["$tag", "$count.k"], "sum": {"$sum": "$count.v"}}},
+            ]
+        )
+        sums: dict[str, dict[str, int]] = {}
+        async for found in cursor:
+            tag, name = found["_id"]
+            sums.setdefault(tag, {})[name] = found["sum"]
+        most = sorted(sums.items(), key=lambda item: (-item[1].get("accepted", 0), item[0]))
+        return dict(most[:limit])
+
+
+def _latest_with_tag(account: str, start: str) -> list[Document]:
+    """Return the stages that leave the newest counters of tags, a bounded number of them."""
+    return [
+        {"$match": {"account": account, "tag": {"$ne": ""}, "day": {"$gte": start}}},
+        {"$sort": {"day": -1}},
+        {"$limit": _MOST_READ},
+    ]

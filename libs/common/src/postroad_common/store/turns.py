@@ -4,7 +4,7 @@ A turn is a lease on one end point, so that replicas share the work, an end poin
 limit holds for all of them together, and a dead end point occupies nobody.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pymongo import UpdateOne
@@ -23,6 +23,18 @@ class Turn:
     owner: str
     failures: int
     failing_since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """An end point whose calls fail: how many in a row, since when, and when the next one is due.
+
+    Times are Unix seconds.
+    """
+
+    failures: int
+    since: float
+    next_call: float
 
 
 class EndPointTurns:
@@ -105,6 +117,20 @@ class EndPointTurns:
         await self._turns.update_one(
             {"_id": webhook}, {"$set": {"hold": now, "failing_since": None, "failures": 0}}
         )
+
+    @guarded
+    async def failing(self, webhooks: Iterable[str]) -> dict[str, Failing]:
+        """Return those of the end points whose last calls have failed."""
+        cursor = self._turns.find(
+            {"_id": {"$in": list(webhooks)}, "failing_since": {"$ne": None}, "failures": {"$gt": 0}}
+        )
+        return {
+            found["_id"]: Failing(
+                found["failures"], found["failing_since"], max(found["hold"], found["next"])
+            )
+            async for found in cursor
+            if found["next"] < _NEVER
+        }
 
     @guarded
     async def remove(self, webhook: str) -> None:

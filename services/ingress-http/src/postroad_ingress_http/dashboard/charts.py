@@ -1,15 +1,20 @@
-"""Bar charts as SVG, drawn on the server. Colours come from the style sheet."""
+"""Stacked bars as SVG, drawn on the server, with the numbers as a table behind them.
 
-from collections.abc import Iterator, Mapping, Sequence
+Colours come from the style sheet. Each bucket can be focused, and shows its numbers while it is,
+or while the pointer is over it: no script is needed for that.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, tzinfo
 from html import escape
 
 from markupsafe import Markup
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 6, 12, 24
+from postroad_ingress_http.dashboard.periods import Period
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 6, 30, 24
 _GRID_LINES = 4
-_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,111 +27,111 @@ class _Shape:
     labels: int
 
 
-_WIDE = _Shape("wide", 960, 210, 8)
-_NARROW = _Shape("narrow", 360, 190, 4)
+_WIDE = _Shape("wide", 960, 228, 8)
+_NARROW = _Shape("narrow", 360, 208, 4)
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One kind of bar: its name, and a value per bucket."""
+    """One kind of number, with a value per bucket; one that is not `drawn` is only told."""
 
     name: str
     values: Sequence[int]
+    drawn: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
-    """Buckets of equal length: from `start` (Unix seconds) on, `count` times `step` seconds."""
+class Chart:
+    """Bars of one period in the zone of the visitor."""
 
-    start: int
-    step: int
-    count: int
+    title: str
+    period: Period
+    series: Sequence[Series]
+    zone: tzinfo = UTC
 
-    @classmethod
-    def until(cls, now: float, seconds: int, step: int) -> "Period":
-        """Return the buckets that cover the `seconds` before `now`, the last one holding `now`."""
-        last = int(now) // step * step
-        count = seconds // step
-        return cls(last - (count - 1) * step, step, count)
+    def html(self) -> Markup:
+        """Return the bars with a legend that has the totals, and the table.
 
-    def sums(self, counts: Mapping[tuple[int, str], int], name: str) -> list[int]:
-        """Return the numbers of `name` in each bucket; `counts` has them by hour and name."""
-        values = [0] * self.count
-        for (hour, event), number in counts.items():
-            bucket = (hour - self.start) // self.step
-            if event == name and 0 <= bucket < self.count:
-                values[bucket] += number
-        return values
+        Drawn in two shapes, of which the style sheet shows the one that fits the screen.
+        """
+        pieces = [piece for shape in (_WIDE, _NARROW) for piece in self._svg(shape)]
+        pieces += [*self._legend(), *self._table()]
+        return Markup("".join(pieces))  # noqa: S704 - every text in it is escaped
 
-    def label(self, bucket: int) -> str:
-        """Return the time of a bucket for people."""
-        moment = datetime.fromtimestamp(self.start + bucket * self.step, UTC)
-        if self.step >= _DAY:
-            return f"{moment:%d %b}"
-        return f"{moment:%a %H:%M}" if self.step * self.count > 2 * _DAY else f"{moment:%H:%M}"
+    @property
+    def _drawn(self) -> list[Series]:
+        return [item for item in self.series if item.drawn]
 
+    def _svg(self, shape: _Shape) -> Iterator[str]:
+        heights = [sum(item.values[at] for item in self._drawn) for at in range(self.period.count)]
+        top = _round_up(max(heights, default=0))
+        floor, right = shape.height - _BOTTOM, shape.width - _RIGHT
+        size = f'viewBox="0 0 {shape.width} {shape.height}"'
+        name = f'role="group" aria-label="{escape(self.title)}"'
+        yield f'<svg class="chart {shape.name}" {size} {name}>'
+        for line in range(_GRID_LINES + 1):
+            y = floor - (floor - _TOP) * line / _GRID_LINES
+            yield f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y}" y2="{y}"/>'
+            value = _short(top * line / _GRID_LINES)
+            yield f'<text x="{_LEFT - 7}" y="{y + 4}" text-anchor="end">{value}</text>'
+        slot = (right - _LEFT) / self.period.count
+        every = max(1, -(-self.period.count // shape.labels))
+        for bucket in range(self.period.count):
+            left = _LEFT + bucket * slot
+            if bucket % every == 0:
+                yield (
+                    f'<text x="{left + slot / 2:.1f}" y="{shape.height - 6}" text-anchor="middle">'
+                    f"{escape(self.period.label(bucket, self.zone))}</text>"
+                )
+        for bucket in range(self.period.count):
+            yield from self._bar(bucket, slot, floor, top)
+        yield "</svg>"
 
-def bars(title: str, period: Period, series: Sequence[Series]) -> Markup:
-    """Bars beside each other for each bucket, with a legend that has the totals.
-
-    Drawn in two shapes, of which the style sheet shows the one that fits the screen.
-    """
-    pieces = [_svg(title, period, series, shape) for shape in (_WIDE, _NARROW)]
-    pieces.append('<ul class="legend">')
-    pieces.extend(
-        f'<li><i class="s{number + 1}"></i>{escape(item.name)}: {sum(item.values):,}</li>'
-        for number, item in enumerate(series)
-    )
-    pieces.append("</ul>")
-    return Markup("".join(pieces))  # noqa: S704 - every text in it is escaped above
-
-
-def _svg(title: str, period: Period, series: Sequence[Series], shape: _Shape) -> str:
-    top = _round_up(max((max(item.values, default=0) for item in series), default=0))
-    floor = shape.height - _BOTTOM
-    right = shape.width - _RIGHT
-    head = f'viewBox="0 0 {shape.width} {shape.height}" role="img" aria-label="{escape(title)}"'
-    pieces = [f'<svg class="chart {shape.name}" {head}>']
-    for line in range(_GRID_LINES + 1):
-        y = floor - (floor - _TOP) * line / _GRID_LINES
-        value = _short(top * line / _GRID_LINES)
-        pieces.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y}" y2="{y}"/>')
-        pieces.append(f'<text x="{_LEFT - 7}" y="{y + 4}" text-anchor="end">{value}</text>')
-    slot = (right - _LEFT) / period.count
-    every = max(1, -(-period.count // shape.labels))
-    for bucket in range(period.count):
+    def _bar(self, bucket: int, slot: float, floor: float, top: int) -> Iterator[str]:
+        """Yield the bar of one bucket: a group that is focused, its parts and its numbers."""
         left = _LEFT + bucket * slot
-        pieces.extend(_group(period.label(bucket), bucket, series, left, slot, floor, top))
-        if bucket % every == 0:
-            pieces.append(
-                f'<text x="{left + slot / 2:.1f}" y="{shape.height - 6}" text-anchor="middle">'
-                f"{escape(period.label(bucket))}</text>"
-            )
-    pieces.append("</svg>")
-    return "".join(pieces)
+        width = max(min(28.0, slot * 0.8), 1.0)
+        told = escape(self._told(bucket))
+        yield f'<g class="bar" tabindex="0" role="img" aria-label="{told}">'
+        size = f'width="{slot:.1f}" height="{floor - _TOP}"'
+        yield f'<rect class="hit" x="{left:.1f}" y="{_TOP}" {size}/>'
+        base = floor
+        for number, item in enumerate(self._drawn, 1):
+            value = item.values[bucket]
+            if value:
+                height = max(1.5, (floor - _TOP) * value / top)
+                base -= height
+                yield (
+                    f'<rect class="s{number}" x="{left + (slot - width) / 2:.1f}" '
+                    f'y="{base:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
+                )
+        yield f'<text class="told" x="{_LEFT}" y="{_TOP - 14}">{told}</text></g>'
 
+    def _told(self, bucket: int) -> str:
+        numbers = [
+            f"{item.values[bucket]:,} {item.name}" for item in self.series if item.values[bucket]
+        ]
+        return f"{self.period.name(bucket, self.zone)}: {', '.join(numbers) or 'nothing'}"
 
-def _group(  # noqa: PLR0917 - coordinates
-    label: str,
-    bucket: int,
-    series: Sequence[Series],
-    left: float,
-    slot: float,
-    floor: float,
-    top: int,
-) -> Iterator[str]:
-    """Return the bars of one bucket."""
-    bar = min(18.0, slot * 0.8 / len(series))
-    gap = (slot - bar * len(series)) / 2
-    for number, item in enumerate(series):
-        value = item.values[bucket]
-        if value:
-            height = max(1.5, (floor - _TOP) * value / top)
-            yield (
-                f'<rect class="s{number + 1}" x="{left + gap + number * bar:.1f}" '
-                f'y="{floor - height:.1f}" width="{bar * 0.9:.1f}" height="{height:.1f}" '
-                f'rx="1"><title>{escape(label)}: {value:,} {escape(item.name)}</title></rect>'
-            )
+    def _legend(self) -> Iterator[str]:
+        yield '<ul class="legend">'
+        for number, item in enumerate(self._drawn, 1):
+            yield f'<li><i class="s{number}"></i>{escape(item.name)}: {sum(item.values):,}</li>'
+        yield "</ul>"
+
+    def _table(self) -> Iterator[str]:
+        """Yield the numbers as a table, the newest first."""
+        yield '<details class="numbers"><summary>As a table</summary><div class="scroll"><table>'
+        yield f'<caption class="sr">{escape(self.title)}</caption><thead><tr><th>Time</th>'
+        for item in self.series:
+            yield f'<th class="number">{escape(item.name).capitalize()}</th>'
+        yield "</tr></thead><tbody>"
+        for bucket in reversed(range(self.period.count)):
+            yield f'<tr><th scope="row">{escape(self.period.name(bucket, self.zone))}</th>'
+            for item in self.series:
+                yield f'<td class="number">{item.values[bucket]:,}</td>'
+            yield "</tr>"
+        yield "</tbody></table></div></details>"
 
 
 def _round_up(value: int) -> int:

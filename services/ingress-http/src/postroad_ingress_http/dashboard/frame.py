@@ -40,6 +40,7 @@ NAVIGATION = (
         (
             ("/dashboard", "Overview"),
             ("/dashboard/messages", "Messages"),
+            ("/dashboard/stats", "Statistics"),
             ("/dashboard/jobs", "Jobs"),
             ("/dashboard/templates", "Templates"),
             ("/dashboard/bounces", "Bounces"),

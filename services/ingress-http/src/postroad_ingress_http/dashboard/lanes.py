@@ -45,7 +45,7 @@ class LaneRow:
     @property
     def link(self) -> str:
         """The page of the lane."""
-        return _page_of(self.view.key)
+        return page_of(self.view.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ async def direct(session: SignedIn, fields: Form, lanes: LanesOf) -> Response:
         raise bad_field("directive", f"One of {', '.join(_CHANGES)}.")
     change = DirectivesChange.model_validate(_CHANGES[wish](fields))
     await lanes.direct(key, change, session.email)
-    return see_other("/dashboard/lanes" if fields.get("back") == "list" else _page_of(key))
+    return see_other("/dashboard/lanes" if fields.get("back") == "list" else page_of(key))
 
 
 @router.get("/one")
@@ -103,7 +103,8 @@ async def one(request: Request, _: SignedIn, pages: PagesOf, lanes: LanesOf) -> 
     )
 
 
-def _page_of(key: str) -> str:
+def page_of(key: str) -> str:
+    """Return the path of the page of a lane."""
     return f"/dashboard/lanes/one?key={quote(key, safe='')}"
 
 

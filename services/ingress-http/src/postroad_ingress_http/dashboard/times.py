@@ -57,7 +57,7 @@ def duration(seconds: float) -> str:
         count, left = divmod(left, size)
         if count or parts:
             parts.append(f"{count} {unit}" if count else "")
-        if len(parts) == (1 if unit == "min" else 2):
+        if len(parts) == 2 or (parts and unit == "min"):
             break
     return " ".join(part for part in parts if part)
 

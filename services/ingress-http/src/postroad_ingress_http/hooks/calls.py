@@ -1,10 +1,12 @@
 """The calls of a webhook: those that were made, and those that its owner asks for."""
 
 import secrets
+from collections.abc import Iterable
 
-from postroad_common.store.deliveries import WebhookDelivery
+from postroad_common.store.deliveries import Try, WebhookDelivery
 from postroad_common.store.outbox import Outbox
 from postroad_common.store.replays import Replay, Replays
+from postroad_common.store.turns import Failing
 from postroad_common.store.webhooks import Webhook
 from postroad_ingress_http.hooks.registry import WebhookRegistry
 from postroad_ingress_http.http.errors import ApiError, bad_field, not_found
@@ -41,6 +43,14 @@ class WebhookCalls:
         if found is None:
             raise not_found("delivery")
         return found
+
+    async def failing(self, webhooks: Iterable[str]) -> dict[str, Failing]:
+        """Return those of the webhooks whose last calls have failed, by their ids."""
+        return await self._outbox.turns.failing(webhooks)
+
+    async def last_try(self, webhook: str) -> Try | None:
+        """Return the last try of what waits for a webhook that fails."""
+        return await self._outbox.last_try(webhook)
 
     async def replays(self, account: str, webhook: str, *, limit: int = 50) -> list[Replay]:
         """Return the latest replays, latest first.

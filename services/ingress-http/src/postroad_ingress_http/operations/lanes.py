@@ -66,6 +66,10 @@ class LaneOperations:
         found = await self._lanes.list(after=after, limit=limit, site=site, phase=phase)
         return await self._with_backlogs(found)
 
+    async def held(self, limit: int) -> list[LaneView]:
+        """Return at most `limit` of the lanes that send nothing now."""
+        return await self._with_backlogs(await self._lanes.held(limit))
+
     async def find(self, key: str) -> LaneView:
         """Return the lane `source|site`.
 

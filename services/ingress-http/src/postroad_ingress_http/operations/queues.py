@@ -7,7 +7,7 @@ import structlog
 
 from postroad_common.broker.deadletters import DeadLetter, DeadLetters, Replayed
 from postroad_common.broker.depths import QueueDepth, QueueDepths
-from postroad_common.broker.topology import QUEUES
+from postroad_common.broker.topology import DEAD_QUEUES, QUEUES, WORK_QUEUES
 from postroad_ingress_http.http.errors import ApiError, not_found
 
 _log = structlog.get_logger(__name__)
@@ -24,6 +24,14 @@ class QueueOperations:
     async def all(self) -> list[QueueDepth]:
         """Return all queues with the number of messages that wait in each."""
         return await self._depths.all()
+
+    async def worked_on(self) -> list[QueueDepth]:
+        """Return the queues that services read, and those of dead letters.
+
+        Raises:
+            BrokerAway: RabbitMQ cannot be asked.
+        """
+        return await self._depths.of((*DEAD_QUEUES, *WORK_QUEUES))
 
     async def find(self, name: str) -> QueueDepth:
         """Return the queue of that name.

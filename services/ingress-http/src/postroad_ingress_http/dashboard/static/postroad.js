@@ -23,9 +23,30 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => { button.textContent = label; }, 2000);
 });
 
+// The bars of a chart are one stop of the tabulator key; arrows lead from bar to bar.
+function barsOf(bar) { return [...bar.parentNode.querySelectorAll(".bar")]; }
+
+document.addEventListener("keydown", (event) => {
+  const bar = event.target.closest?.(".bar");
+  const step = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+  if (!bar || step === undefined) return;
+  event.preventDefault();
+  const bars = barsOf(bar);
+  const next = bars[Math.max(0, Math.min(bars.length - 1, bars.indexOf(bar) + step))];
+  bar.setAttribute("tabindex", "-1");
+  next.setAttribute("tabindex", "0");
+  next.focus();
+});
+
+function gatherBars() {
+  for (const chart of document.querySelectorAll(".chart")) {
+    [...chart.querySelectorAll(".bar")].forEach((bar, at, all) => bar.setAttribute("tabindex", at === all.length - 1 ? "0" : "-1"));
+  }
+}
+
 // Parts of a page with `data-live="seconds"` and an id are fetched anew while the page is seen, and
 // changed in place, so that the focus, open details and what was typed stay.
-const STATE = new Set(["open", "checked", "value", "selected"]);
+const STATE = new Set(["open", "checked", "value", "selected", "tabindex"]);
 const LONGEST_WAIT = 120;
 
 function morph(old, fresh) {
@@ -128,7 +149,10 @@ function startLive() {
   later();
 }
 
-document.addEventListener("DOMContentLoaded", startLive);
+document.addEventListener("DOMContentLoaded", () => {
+  gatherBars();
+  startLive();
+});
 
 // The preview of a template follows what is typed; without this its button shows it.
 for (const form of document.querySelectorAll("form[data-preview]")) {
