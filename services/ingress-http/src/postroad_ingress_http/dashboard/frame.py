@@ -121,8 +121,8 @@ class Frame:
             "notice": notice_for(request),
             "error": None,
             "feature_texts": texts.FEATURE_TEXTS,
-            "zone": times.zone_of(request.cookies),
-            "now": self._clock(),
+            "time_zone": times.zone_of(request.cookies),
+            "page_made": self._clock(),
         }
         html = self._templates.get_template(template).render(**{**page, **values})
         refused: Refused | None = getattr(request.state, "refused", None)
