@@ -11,7 +11,7 @@ from postroad_ingress_http.dashboard.periods import Period
 
 _KINDS = {
     "Mail": (
-        (("delivered", "delivered"), ("failed", "failed"), ("suppressed", "not sent: suppressed")),
+        (("delivered", "delivered"), ("suppressed", "not sent: suppressed"), ("failed", "failed")),
         (("accepted", "accepted"), ("deferred_unique", "deferred for a while")),
     ),
     "Opens and clicks": (
@@ -33,17 +33,17 @@ MAIL, REACTIONS, RETURNS = _KINDS
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class TitledChart:
     """A chart with its heading."""
 
     title: str
     html: Markup
 
 
-def pictures(counts: Counted, period: Period, zone: tzinfo, *titles: str) -> list[Picture]:
+def pictures(counts: Counted, period: Period, zone: tzinfo, *titles: str) -> list[TitledChart]:
     """Return these charts of the period."""
     return [
-        Picture(
+        TitledChart(
             title,
             Chart(
                 f"{title} over time",
