@@ -1,7 +1,7 @@
 """Sender domains: whether they are verified, and their DKIM keys."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -44,7 +44,9 @@ class SenderDomain:
     created: float
     keys: tuple[DkimKey, ...] = ()
     checks: dict[str, str] = field(default_factory=dict)
+    found: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by the record that is not ok
     checked: float | None = None
+    due: float | None = None  # when it is checked the next time
     tracking_host: str | None = None  # a CNAME of the tracker's host, used once it is verified
     bounce_host: str | None = None  # host of envelope addresses; None: the usual one below it
     dmarc_reports: str | None = None  # address for DMARC reports; None: the usual one
@@ -78,6 +80,8 @@ def _read(found: Document) -> SenderDomain:
         created=found["created"],
         keys=tuple(DkimKey(**key) for key in found["keys"]),
         checks=dict(found.get("checks", {})),
+        found={key: tuple(texts) for key, texts in found.get("found", {}).items()},
+        due=found.get("due"),
         checked=found.get("checked"),
         tracking_host=found.get("tracking_host"),
         bounce_host=found.get("bounce_host"),
@@ -188,6 +192,7 @@ class Domains:
         verified: bool,
         keys: Iterable[DkimKey],
         due: float,
+        found: Mapping[str, Sequence[str]] | None = None,
     ) -> SenderDomain | None:
         """Record what DNS said, the keys that follow from it, and when to ask again.
 
@@ -200,6 +205,7 @@ class Domains:
         name = domain.domain
         update: Document = {
             "checks": dict(checks),
+            "found": {key: list(texts) for key, texts in (found or {}).items()},
             "checked": time.time(),
             "keys": [_dump(key) for key in keys],
             "due": due,
@@ -214,12 +220,12 @@ class Domains:
         if not domain.keys:
             del query["keys.selector"]
         try:
-            found = await self._domains.find_one_and_update(
+            changed = await self._domains.find_one_and_update(
                 query, {"$set": update}, return_document=True
             )
         except DuplicateKeyError:
             raise DomainTakenError(name) from None
-        return None if found is None else _read(found)
+        return None if changed is None else _read(changed)
 
     @guarded
     async def set_keys(

@@ -121,6 +121,8 @@ class Events:
         *,
         names: Iterable[str] = (),
         message_ids: Iterable[str] | None = None,
+        bounce_class: str | None = None,
+        hard: bool | None = None,
         start: float | None = None,
         end: float | None = None,
         before: tuple[float, str] | None = None,
@@ -128,7 +130,8 @@ class Events:
     ) -> list[Event]:
         """Events of `account`, newest first; `before` is (time, id) of the last one of a page.
 
-        Those of mail that Postroad wrote itself are found by their message id only.
+        `bounce_class` and `hard` are of events that tell of a bounce. Those of mail that Postroad
+        wrote itself are found by their message id only.
         """
         query: dict[str, Any] = {"account": account}
         if wanted := list(names):
@@ -137,6 +140,10 @@ class Events:
             query["message"] = {"$in": list(message_ids)}
         else:
             query["data.kind"] = {"$nin": list(OWN_MAIL)}
+        if bounce_class is not None:
+            query["data.class"] = bounce_class
+        if hard is not None:
+            query["data.hard"] = True if hard else {"$ne": True}
         if start is not None or end is not None:
             query["time"] = {
                 **({"$gte": start} if start is not None else {}),

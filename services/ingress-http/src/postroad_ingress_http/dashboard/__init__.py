@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from postroad_ingress_http.dashboard import (
     accounts,
     audit,
+    bounces,
     domains,
     feeds,
     jobs,
@@ -48,6 +49,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         message_acts,
         jobs,
         searches,
+        bounces,
         suppressions,
         feeds,
         logins,

@@ -24,7 +24,7 @@ async def own(session: SignedIn, pages: PagesOf, accounts: AccountsOf) -> Respon
 async def rename(session: SignedIn, fields: Form, accounts: AccountsOf) -> Response:
     """Rename the account."""
     await accounts.change(session.account, {"name": text(fields, "name").strip()[:_NAME_LENGTH]})
-    return see_other("/dashboard/account")
+    return see_other("/dashboard/account", "Renamed.")
 
 
 @router.get("/accounts")
@@ -59,7 +59,7 @@ async def change(account_id: str, _: SignedIn, fields: Form, accounts: AccountsO
         "limits": {name: _limit(fields, name) for name in LIMITS},
     }
     await accounts.change(account_id, changes)
-    return see_other("/dashboard/accounts")
+    return see_other("/dashboard/accounts", f"The account {account_id} is changed.")
 
 
 @router.post("/accounts/{account_id}/enter")
@@ -83,7 +83,7 @@ async def leave(session: SignedIn, _: Form, records: SessionStore) -> Response:
 async def delete(account_id: str, _: SignedIn, _form: Form, accounts: AccountsOf) -> Response:
     """Delete an account that is suspended."""
     await accounts.delete(account_id)
-    return see_other("/dashboard/accounts")
+    return see_other("/dashboard/accounts", f"The account {account_id} is deleted.")
 
 
 def _limit(fields: Fields, name: str) -> int:

@@ -4,18 +4,20 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from postroad_common.schemas.features import REST_DEFAULTS
+from postroad_common.store.messages import Criteria
 from postroad_ingress_http.access import logins
 from postroad_ingress_http.access.rights import read_domains, read_networks
 from postroad_ingress_http.dashboard.clients import settings_for
 from postroad_ingress_http.dashboard.forms import see_other, switches, text, words
 from postroad_ingress_http.dashboard.visitor import Form, PagesOf, SignedIn, SmtpPlaceOf
-from postroad_ingress_http.dependencies import AccountsOf, CredentialStore
+from postroad_ingress_http.dependencies import AccountsOf, CredentialStore, MessageStore
 from postroad_ingress_http.http.errors import not_found
 
 router = APIRouter(prefix="/dashboard/logins", include_in_schema=False)
 _LIMIT = 1000
 _NAME_LENGTH = 100
 _LIST = "/dashboard/logins"
+_COUNTED = 10_000  # of more messages it is not said how many there are
 
 
 @router.get("")
@@ -61,12 +63,13 @@ async def create(
 
 
 @router.get("/{username}")
-async def one(
+async def one(  # noqa: PLR0917 - FastAPI passes them by name
     username: str,
     session: SignedIn,
     pages: PagesOf,
     credentials: CredentialStore,
     place: SmtpPlaceOf,
+    messages: MessageStore,
 ) -> Response:
     """Show a login with its settings, and those of programs that use it."""
     login = await credentials.get(session.account, username)
@@ -75,6 +78,9 @@ async def one(
     return pages.answer(
         "login_edit.html",
         login=login,
+        latest=await messages.search(session.account, Criteria(login=username), limit=1),
+        number=await messages.count(session.account, Criteria(login=username), most=_COUNTED),
+        counted=_COUNTED,
         place=place,
         clients=settings_for(place, login.username),
         features=login.features.model_dump(),
@@ -99,7 +105,7 @@ async def change(
         "sender_domains": list(read_domains("sender_domains", words(fields, "sender_domains"))),
     }
     await logins.change(credentials, session.account, username, wishes)
-    return see_other(_LIST)
+    return see_other(f"{_LIST}/{username}", "Saved. It holds for mail from now on.")
 
 
 @router.post("/{username}/rotate")
@@ -117,7 +123,7 @@ async def disable(
 ) -> Response:
     """Disable a login."""
     await logins.change(credentials, session.account, username, {"disabled": True})
-    return see_other(f"{_LIST}/{username}")
+    return see_other(f"{_LIST}/{username}", "The login is disabled.")
 
 
 @router.post("/{username}/enable")
@@ -126,7 +132,7 @@ async def enable(
 ) -> Response:
     """Enable a login."""
     await logins.change(credentials, session.account, username, {"disabled": False})
-    return see_other(f"{_LIST}/{username}")
+    return see_other(f"{_LIST}/{username}", "The login works again.")
 
 
 @router.post("/{username}/delete")
@@ -136,4 +142,4 @@ async def delete(
     """Delete a login."""
     if not await credentials.delete(session.account, username):
         raise not_found("login")
-    return see_other(_LIST)
+    return see_other(_LIST, f"The login {username} is deleted.")

@@ -1,7 +1,6 @@
-"""Lists of messages, and of what came back of them; one message is in `message`."""
+"""Messages: searched, listed and exported; one message is in `message`."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -9,15 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from postroad_common.mail.identifiers import is_id
-from postroad_common.schemas.events import Event
-from postroad_common.store.indexes import FAULTS
 from postroad_common.store.messages import RANKS, MessageRecord
 from postroad_ingress_http.access.scopes import allows
-from postroad_ingress_http.dashboard import texts
 from postroad_ingress_http.dashboard.forms import see_other
 from postroad_ingress_http.dashboard.searching import page_of
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
-from postroad_ingress_http.dependencies import EventStore, MessageStore, SearchStore
+from postroad_ingress_http.dependencies import MessageStore, SearchStore
 from postroad_ingress_http.exports import messages as exports
 from postroad_ingress_http.exports.messages import Form
 from postroad_ingress_http.history.search import NAMES, SOURCES, SWITCHES, read_criteria
@@ -31,17 +27,6 @@ _COUNTED = 5_000  # of more it is not said how many there are
 _FILTERS = ("id", *NAMES)
 _MORE = ("id", "sender", "envelope", "login", "template", "submission", "source", *SWITCHES)
 _Format = Annotated[Form, Query(alias="format")]
-
-
-@dataclass(frozen=True, slots=True)
-class FaultRow:
-    """A line of the page of bounces."""
-
-    message: str
-    recipient: str
-    event: str
-    reason: str
-    time: float
 
 
 @router.get("/messages")
@@ -115,42 +100,3 @@ def _checked_id(text: str) -> str:
     if not is_id(text):
         raise bad_field("id", "A message id has 21 characters; this is none.")
     return text
-
-
-@router.get("/bounces")
-async def bounces(
-    request: Request,
-    session: SignedIn,
-    pages: PagesOf,
-    messages: MessageStore,
-    events: EventStore,
-) -> Response:
-    """List what failed, bounced, was complained about or suppressed, newest first."""
-    position = read_cursor(request.query_params.get("cursor"), float, str)
-    found = await events.search(
-        session.account,
-        names=FAULTS,
-        before=(position[0], position[1]) if position else None,
-        limit=_PAGE + 1,
-    )
-    shown = found[:_PAGE]
-    last = shown[-1] if len(found) > _PAGE else None
-    records = await messages.find_many({event.message for event in shown})
-    return pages.answer(
-        "bounces.html",
-        rows=_rows(shown, records),
-        cursor=write_cursor(float(last.time), last.id) if last else None,
-    )
-
-
-def _rows(events: Sequence[Event], records: Mapping[str, MessageRecord]) -> list[FaultRow]:
-    return [
-        FaultRow(
-            message=event.message,
-            recipient=record.recipient if (record := records.get(event.message)) else "",
-            event=str(event.event),
-            reason=texts.reason(event),
-            time=event.time,
-        )
-        for event in events
-    ]

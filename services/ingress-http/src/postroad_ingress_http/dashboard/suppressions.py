@@ -1,25 +1,32 @@
 """The list of suppressed addresses: searched, changed, and exchanged as CSV."""
 
+from dataclasses import replace
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from postroad_common.store.suppressions import KINDS, key_of
 from postroad_ingress_http.dashboard.forms import see_other, text
+from postroad_ingress_http.dashboard.notes import Note
+from postroad_ingress_http.dashboard.times import read_local, zone_of
 from postroad_ingress_http.dashboard.visitor import Form, PagesOf, SignedIn
 from postroad_ingress_http.dependencies import ClockOf, SuppressionStore
 from postroad_ingress_http.history.suppressions import (
+    GIVEN_KINDS,
     add_all,
     read_csv,
     read_entry,
     read_list,
     write_csv,
 )
+from postroad_ingress_http.http.errors import bad_field
 from postroad_ingress_http.http.paging import read_cursor, write_cursor
 
 router = APIRouter(prefix="/dashboard/suppressions", include_in_schema=False)
 _LIST = "/dashboard/suppressions"
 _PAGE = 40
+_SHOWN_PROBLEMS, _SHOWN_ADDRESS, _SHOWN_PROBLEM = 15, 60, 100  # what a cookie has room for
 _FILTERS = ("address", "domain", "kind", "list")
 
 
@@ -46,17 +53,26 @@ async def listing(
         cursor=write_cursor(key_of(last.address, last.list)) if last else None,
         query=query,
         kinds=KINDS,
+        given_kinds=GIVEN_KINDS,
     )
 
 
 @router.post("")
 async def add(
-    session: SignedIn, fields: Form, suppressions: SuppressionStore, clock: ClockOf
+    request: Request,
+    session: SignedIn,
+    fields: Form,
+    suppressions: SuppressionStore,
+    clock: ClockOf,
 ) -> Response:
     """Suppress an address or a domain."""
-    row = {name: text(fields, name) for name in ("address", "reason", "list")}
-    await suppressions.add([read_entry(session.account, row, clock())], clock())
-    return see_other(_LIST)
+    row = {name: text(fields, name) for name in ("address", "reason", "list", "kind")}
+    entry = read_entry(session.account, row, clock())
+    expires = read_local("expires", text(fields, "expires"), zone_of(request.cookies))
+    if expires is not None and expires <= clock():
+        raise bad_field("expires", "This time is past.")
+    await suppressions.add([replace(entry, expires=expires)], clock())
+    return see_other(_LIST, f"{entry.address} is suppressed.")
 
 
 @router.post("/import")
@@ -67,16 +83,40 @@ async def add_many(
     suppressions: SuppressionStore,
     clock: ClockOf,
 ) -> Response:
-    """Suppress the addresses of a CSV, and show what became of it."""
+    """Suppress the addresses of a CSV, and go on to what became of it."""
     rows = read_csv(text(fields, "csv"))
     result = await add_all(suppressions, session.account, rows, clock())
-    return pages.answer("suppressions_imported.html", result=result)
+    told = f"{result.added:,} address{'' if result.added == 1 else 'es'} suppressed"
+    if not result.refused:
+        return see_other(_LIST, f"{told}.")
+    refused = {
+        f"Row {number}: {address[:_SHOWN_ADDRESS]}": problem[:_SHOWN_PROBLEM]
+        for number, address, problem in result.problems[:_SHOWN_PROBLEMS]
+    }
+    answer = see_other(f"{_LIST}/imported")
+    pages.frame.notes.leave(answer, Note(f"{told}, {result.refused:,} refused", _LIST, refused))
+    return answer
+
+
+@router.get("/imported")
+async def imported(_: SignedIn, pages: PagesOf) -> Response:
+    """Show which rows of the last import were refused, and why."""
+    note = pages.frame.notes.open(pages.request)
+    if note is None:
+        return see_other(_LIST)
+    return pages.answer("suppressions_imported.html", note=note)
 
 
 @router.get("/export")
-async def export(session: SignedIn, suppressions: SuppressionStore) -> Response:
-    """Download all entries as CSV."""
-    parts = write_csv(suppressions, session.account, kind=None, list_name=None)
+async def export(request: Request, session: SignedIn, suppressions: SuppressionStore) -> Response:
+    """Download the entries as CSV: all, or those of a kind and list."""
+    kind, list_name = (request.query_params.get(name, "")[:320] for name in ("kind", "list"))
+    parts = write_csv(
+        suppressions,
+        session.account,
+        kind=kind or None,
+        list_name=read_list(list_name) if list_name else None,
+    )
     headers = {"Content-Disposition": 'attachment; filename="suppressions.csv"'}
     return StreamingResponse(parts, media_type="text/csv; charset=utf-8", headers=headers)
 
@@ -84,5 +124,6 @@ async def export(session: SignedIn, suppressions: SuppressionStore) -> Response:
 @router.post("/delete")
 async def remove(session: SignedIn, fields: Form, suppressions: SuppressionStore) -> Response:
     """Take an address off the list."""
-    await suppressions.remove(session.account, text(fields, "address"), text(fields, "list"))
-    return see_other(_LIST)
+    address = text(fields, "address")
+    await suppressions.remove(session.account, address, text(fields, "list"))
+    return see_other(_LIST, f"{address} is taken off the list.")

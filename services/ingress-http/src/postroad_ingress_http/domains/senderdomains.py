@@ -118,7 +118,7 @@ class SenderDomains:
     def records(self, domain: SenderDomain) -> list[CheckedRecord]:
         """Return the records to publish, with what the last check said of each."""
         return [
-            CheckedRecord(record, domain.checks.get(record.key))
+            CheckedRecord(record, domain.checks.get(record.key), domain.found.get(record.key, ()))
             for record in dnsrecords.recommended(domain, self._rules)
         ]
 
@@ -156,6 +156,11 @@ class SenderDomains:
                 statuses,
                 verified=verified,
                 keys=keys,
+                found={
+                    each.record.key: each.found
+                    for each in checked
+                    if each.found and each.status != "ok"
+                },
                 due=now + next_check(domain, keys, now, verified=verified or domain.verified),
             )
         except DomainTakenError:
