@@ -25,7 +25,7 @@ demo: $(READY) ## the same, but end by itself; fails if any step did not really 
 
 test: $(READY) ## unit and integration tests, against real RabbitMQ and MongoDB
 	@$(BIN)/postroad prepare
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(PYTEST_ARGS)
 
 test-speed: $(READY) ## the tests that assert times; they want a quiet machine
 	@$(BIN)/postroad prepare

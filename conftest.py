@@ -20,6 +20,7 @@ from pymongo import AsyncMongoClient
 from postroad_common.broker import link, topology
 from postroad_common.mail.identifiers import new_id
 from postroad_stack.stack import Stack
+from postroad_testing.groups import Groups, GroupScheduling
 
 # Tests start a hundred processes of ours. Without bytecode each would compile its libraries anew,
 # which takes as long as everything else at its start.
@@ -33,33 +34,23 @@ settings.register_profile(
 settings.load_profile("busy machine")
 
 
-# Tests in one of these folders share a server set or a stack, so one process runs them all; they
-# take the longest, so they are the first to be given to one. Every other file is a group.
-_TOGETHER = (
-    "tests/integration",
-    "services/ingress-smtp",
-    "services/sender",
-    "services/ingress-http",
+# Tests in one of these places share a stack or server processes. Measured: which take longest.
+_GROUPS = Groups(
+    {"integration": ("tests/integration",), "ingress-smtp": ("services/ingress-smtp",)},
+    longest=("integration", "ingress-smtp"),
 )
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config) -> GroupScheduling:
+    """With several processes (`-n`): give whole groups to them."""
+    return GroupScheduling(config, _GROUPS)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With several processes (`-n`): say which tests stay together, the longest groups first."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    order = {name: number for number, name in enumerate(_TOGETHER)}
-    groups: dict[pytest.Item, str] = {}
-    for item in items:
-        path = item.path.relative_to(config.rootpath).as_posix()
-        folder = next((name for name in _TOGETHER[:2] if path.startswith(f"{name}/")), path)
-        groups[item] = folder
-        item.add_marker(pytest.mark.xdist_group(folder))
-    if config.getoption("dist") == "loadgroup" or hasattr(config, "workerinput"):
-        items.sort(key=lambda item: _place(groups[item], order))
-
-
-def _place(group: str, order: dict[str, int]) -> int:
-    return next((number for name, number in order.items() if group.startswith(name)), len(order))
+    """With several processes: the longest groups first."""
+    if hasattr(config, "workerinput"):
+        items[:] = _GROUPS.ordered(items)
 
 
 @pytest.fixture(scope="session")
