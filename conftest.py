@@ -16,6 +16,7 @@ import aio_pika.exceptions
 import pytest
 from hypothesis import HealthCheck, settings
 from pymongo import AsyncMongoClient
+from xdist.remote import Producer
 
 from postroad_common.broker import link, topology
 from postroad_common.mail.identifiers import new_id
@@ -42,9 +43,9 @@ _GROUPS = Groups(
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config) -> GroupScheduling:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
     """With several processes (`-n`): give whole groups to them."""
-    return GroupScheduling(config, _GROUPS)
+    return GroupScheduling(config, log, _GROUPS)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -14,8 +14,8 @@ from postroad_testing.groups import Groups, GroupScheduling
 
 GROUPS = Groups({"shared": ("b", "test_c.py")}, longest=("test_d.py", "shared"))
 
-def pytest_xdist_make_scheduler(config):
-    return GroupScheduling(config, GROUPS)
+def pytest_xdist_make_scheduler(config, log):
+    return GroupScheduling(config, log, GROUPS)
 
 def pytest_collection_modifyitems(items):
     items[:] = GROUPS.ordered(items)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 from typing_extensions import override
+from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 
@@ -42,11 +43,11 @@ class Groups:
 
 
 class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Gives whole groups to processes, in the order of the tests."""
+    """Gives whole groups to processes, in the order of the tests; for the hook of that name."""
 
-    def __init__(self, config: pytest.Config, groups: Groups) -> None:
+    def __init__(self, config: pytest.Config, log: Producer, groups: Groups) -> None:
         config.option.loadscopereorder = False  # by the number of tests, it would be
-        super().__init__(config)
+        super().__init__(config, log)
         self._groups = groups
 
     @override
