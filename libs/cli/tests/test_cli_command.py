@@ -1,16 +1,19 @@
 """The `postroad` command as a user types it, on one whole stack."""
 
+import io
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from postroad_cli.main import main
 from postroad_sink.client import SinkClient
 from postroad_stack.errors import RestError
 from postroad_stack.rest import RestClient
@@ -19,24 +22,38 @@ from postroad_stack.stack import Stack
 POSTROAD = Path(sys.executable).with_name("postroad")
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("command") / "stack"
-    with Stack.start(folder, replicas={"sender": 2, "ingress-smtp": 2}) as started:
-        yield started
-        started.stop(wipe=True)
-
-
-def postroad(stack: Stack, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def process(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a program."""
     return subprocess.run(
         (POSTROAD, *arguments),
-        env={"PATH": "/usr/bin:/bin", "POSTROAD_STATE_DIR": str(stack.state_dir), **environment},
+        env=_environment(stack),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
         timeout=200,
     )
+
+
+def postroad(stack: Stack, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command's own `main` in this process, which takes a tenth of the time."""
+    shown, said = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, Path(os.devnull).open() as nothing:
+        for name in os.environ:
+            patch.delenv(name)
+        for name, value in (_environment(stack) | environment).items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "argv", ["postroad", *arguments])
+        patch.setattr(sys, "stdin", nothing)
+        with redirect_stdout(shown), redirect_stderr(said), pytest.raises(SystemExit) as end:
+            main()
+    return subprocess.CompletedProcess(
+        arguments, int(end.value.code or 0), shown.getvalue(), said.getvalue()
+    )
+
+
+def _environment(stack: Stack) -> dict[str, str]:
+    return {"PATH": "/usr/bin:/bin", "POSTROAD_STATE_DIR": str(stack.state_dir)}
 
 
 def answer(stack: Stack, *arguments: str) -> Any:
@@ -46,7 +63,7 @@ def answer(stack: Stack, *arguments: str) -> Any:
 
 
 def test_document_names_everything_that_the_contract_promises(stack: Stack):
-    document = json.loads(postroad(stack, "status", "--json").stdout)
+    document = json.loads(process(stack, "status", "--json").stdout)
     assert document["smtp"]["tls"] == "starttls"
     assert document["smtps"]["tls"] == "implicit"
     assert set(document["mx"]) == {"host", "port"}
@@ -65,7 +82,7 @@ def test_document_names_everything_that_the_contract_promises(stack: Stack):
 
 def test_demo_succeeds_twice_on_a_running_stack_and_leaves_it_running(stack: Stack):
     for _ in range(2):
-        done = postroad(stack, "demo")
+        done = process(stack, "demo")
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.count("✓") == 11
         assert stack.document.dashboard is not None
@@ -97,7 +114,7 @@ def test_trace_tells_the_life_of_a_message(stack: Stack):
         refused = postroad(stack, "messages", verb, message)
         assert refused.returncode == 1
         assert "it is delivered" in refused.stderr
-    unknown = postroad(stack, "trace", "nonsense")
+    unknown = process(stack, "trace", "nonsense")
     assert unknown.returncode == 1
     assert "no message nonsense" in unknown.stderr
 
