@@ -68,6 +68,7 @@ def restored(text: str) -> str:
         ('<a href="http://a.test/%C3%BC/%2f?%20#f">x</a>', b"http://a.test/%C3%BC/%2f?%20#f"),
         ('<a href="http://a.test/{{name}}|<b>">x</a>', b"http://a.test/{{name}}|<b>"),
         ('<a href="http://u:p@a.test:81/">x</a>', b"http://u:p@a.test:81/"),
+        ('<a href="http:// a.test/ü">x</a>', b"http://%20a.test/%C3%BC"),
         ('<a title="a>b" href="http://a.test/">x</a>', b"http://a.test/"),
         ('<!--[if !mso]><!--><a href="http://a.test/"><!--<![endif]-->', b"http://a.test/"),
     ],

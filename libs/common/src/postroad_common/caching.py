@@ -79,13 +79,15 @@ class Cache(Generic[K, V]):
     def get(self, key: K, default: D) -> V | D: ...
     def get(self, key: K, default: D | None = None) -> V | D | None:
         """Return the value and mark it as used; `default` if there is none or it has expired."""
-        if key not in self._entries:
-            return default
         if self._expires and self._is_over(key):
             self.pop(key)
             return default
-        self._entries.move_to_end(key)
-        return self._entries[key]
+        try:
+            value = self._entries[key]
+            self._entries.move_to_end(key)
+        except KeyError:  # never there, or pushed out by another thread just now
+            return default
+        return value
 
     @overload
     def peek(self, key: K) -> V | None: ...

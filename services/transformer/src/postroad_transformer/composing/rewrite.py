@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from postroad_common.schemas.features import Features
 from postroad_transformer import budget
+from postroad_transformer.composing.layouts import Layouts, Way
 from postroad_transformer.css.engines import CssRefused, EngineName
 from postroad_transformer.css.inlining import inline_styles
 from postroad_transformer.html.page import HtmlPage
@@ -15,10 +16,15 @@ from postroad_transformer.segments import Segment
 from postroad_transformer.tracking.hosting import Hosting, find_embedded, host_images
 from postroad_transformer.tracking.links import LinkRules, track_links
 from postroad_transformer.tracking.opens import MEASURED, add_pixel, track_images
+from postroad_transformer.tracking.places import Known, track_known_images, track_known_links
 
 INLINED = "inlined"
 NOTHING_TO_INLINE = "nothing to inline"
+_SETTLED = frozenset({"", INLINED, NOTHING_TO_INLINE})
 MAX_HTML = 2 * 1024 * 1024  # characters; larger texts are left as they are
+
+
+_layouts = Layouts()
 
 
 class State(NamedTuple):
@@ -58,6 +64,7 @@ class Rewriter:
     engine: EngineName = "css-inline"
     hosting: Hosting | None = None
     light: bool = False
+    layouts: Layouts = field(default=_layouts, compare=False, repr=False)
 
     @property
     def is_idle(self) -> bool:
@@ -76,12 +83,19 @@ class Rewriter:
         """
         if not text or text.isspace():
             return RewriteOutcome(None, "", {}, {}, pixel=False, state=state)
+        known = None if self.hosting else self.layouts.find(self._way, text)
+        if known and known[0].has_room(len(text), state.next_link, state.next_image):
+            return self._fill(*known, state, pixel=pixel)
         page = HtmlPage(text)
         if not page.has_room:
             raise Undecodable("full of control characters")
         if self.light:
             budget.check_tags(len(page.names))
+        is_due = self.hosting is None and not known and self.layouts.is_due(self._way, text, page)
+        original = page.pieces.copy() if is_due else []
         css = self._styles(page) if self.features.inlinecss else ""
+        if is_due and css in _SETTLED:
+            self.layouts.remember(self._way, page, original, css)
         links: Counter[str] = Counter()
         images: Counter[str] = Counter()
         number, image, measured = state
@@ -108,6 +122,26 @@ class Rewriter:
         if hosted:
             images["hosted"] = hosted.total()
         return outcome._replace(hosted=frozenset(hosted), embedded=embedded)
+
+    def _fill(self, known: Known, css: str, state: State, *, pixel: bool) -> RewriteOutcome:
+        """Return what `rewrite` would for a text of known layout."""
+        links: Counter[str] = Counter()
+        images: Counter[str] = Counter()
+        number, image, measured = state
+        pixel = pixel and self.features.openstracking
+        if self.features.clicktracking:
+            links, number = track_known_links(known, self.rules, number)
+        if self.features.openstracking:
+            images, image = track_known_images(known, self.rules, image)
+            measured = bool(images.pop(MEASURED, 0)) or measured
+            pixel = pixel and not measured
+        is_changed = pixel or css == INLINED or links["tracked"] or images["tracked"]
+        segments = known.segments(self.rules if pixel else None) if is_changed else None
+        return RewriteOutcome(segments, css, links, images, pixel, State(number, image, measured))
+
+    @property
+    def _way(self) -> Way:
+        return Way(self.features.inlinecss, self.engine, self.light)
 
     def _styles(self, page: HtmlPage) -> str:
         try:

@@ -9,16 +9,14 @@ from collections.abc import Mapping, Sequence
 
 from postroad_transformer.css.cascade import Cascade
 from postroad_transformer.html.attributes import Attributes, without
-from postroad_transformer.html.page import HtmlPage
+from postroad_transformer.html.layout import FREE, LEADING
+from postroad_transformer.html.page import NO_ELEMENT, HtmlPage
 
 MARK = "data-node"  # the attribute with the number, in texts that do not use the name themselves
 
 _STYLE = frozenset({"style"})
 _STYLE_ELEMENT = frozenset({"<style"})
-_TARGETS = frozenset({"href", "src", "alt", "title"})
-_LEADING = frozenset({"<a", "<area", "<img"})
-_NO_ELEMENT = frozenset({"<!", "<?", "</"})  # comments, whose text begins behind their end
-_NOT_FED = _NO_ELEMENT | {"<link", "</style"}
+_NOT_FED = NO_ELEMENT | {"<link", "</style"}
 _UNSTYLED = frozenset({"base", "head", "link", "meta", "noscript", "script", "style", "title"})
 _MARKS = tuple([f' {MARK}="{number}">' for number in range(2_000)])
 
@@ -48,7 +46,7 @@ def make_feed(page: HtmlPage, cascade: Cascade, mark: str) -> tuple[str, Mapping
     for number in page.find(_STYLE_ELEMENT):
         feed[3 * number : 3 * number + 3] = "<style>", "", css + "</style>"
         css = ""
-    left_out = _TARGETS - cascade.looks_at
+    left_out = FREE - cascade.looks_at
     insides = feed[1::3]
     own: dict[int, Attributes] = {}
     for number, inside in enumerate(map(str.lower, insides)):
@@ -58,12 +56,12 @@ def make_feed(page: HtmlPage, cascade: Cascade, mark: str) -> tuple[str, Mapping
                 own[number] = found
                 insides[number] = without(insides[number], left_out, _STYLE)
     if left_out:
-        for number in page.find(_LEADING):
+        for number in page.find(LEADING):
             insides[number] = without(insides[number], left_out, _STYLE)
     feed[1::3] = insides
     if ":empty" in cascade.looks_at:
         feed[2::3] = [
-            end + ("" if name == "<style" else text if name in _NO_ELEMENT else text[1:])
+            end + ("" if name == "<style" else text if name in NO_ELEMENT else text[1:])
             for end, name, text in zip(feed[2::3], names, pieces[3::3], strict=True)
         ]
     return "".join(feed), own

@@ -63,11 +63,7 @@ def inline_styles(page: HtmlPage, engine: EngineName, *, light: bool = False) ->
         CssRefused: beyond the limits, or the engine gave up; nothing has changed then.
         HeavyError: with `light`, it is more than the event loop may do; the same.
     """
-    sheets = tuple(
-        page.content(number)
-        for number in page.find(_STYLE_ELEMENT)
-        if _applies(page.attributes(number))
-    )
+    sheets = _sheets_of(page)
     if not any("{" in css for css in sheets):
         return False
     size = sum(map(len, sheets))
@@ -98,6 +94,20 @@ def inline_styles(page: HtmlPage, engine: EngineName, *, light: bool = False) ->
             )
             page.put(number, "style", work(inside, attributes.quote("style"), found))
     return bool(answer.declared)
+
+
+def attributes_looked_at(page: HtmlPage) -> frozenset[str]:
+    """Return the attributes that selectors of `page` look at, `:empty` among them."""
+    sheets = _sheets_of(page)
+    return cascade_of(sheets).looks_at if any("{" in css for css in sheets) else frozenset()
+
+
+def _sheets_of(page: HtmlPage) -> tuple[str, ...]:
+    return tuple(
+        page.content(number)
+        for number in page.find(_STYLE_ELEMENT)
+        if _applies(page.attributes(number))
+    )
 
 
 class _Answer(NamedTuple):

@@ -81,6 +81,22 @@ def _take_apart(inside: str) -> tuple[tuple[str | None, ...], tuple[str, ...]]:
     return tuple(pieces), tuple(map(str.lower, pieces[1::4]))
 
 
+def quoted_places(inside: str) -> dict[str, int] | None:
+    """Return which part of `inside`, cut at its quotes, the value of each attribute is.
+
+    Values without quotes are left out. None if a name comes twice, or a quote is anywhere else than
+    around a value.
+    """
+    pieces, names = _take_apart.__wrapped__(inside)
+    if len(set(names)) != len(names):
+        return None
+    places: dict[str, int] = {}
+    for index, name in enumerate(names):
+        if (pieces[index * 4 + 3] or "").startswith('"'):
+            places[name] = 2 * len(places) + 1
+    return places if inside.count('"') == 2 * len(places) else None
+
+
 def without(inside: str, values: AbstractSet[str], names: AbstractSet[str]) -> str:
     """Return the attributes `inside` without the values of some, and without others altogether."""
     take_away = _without if len(inside) <= _MAX_REMEMBERED else _without.__wrapped__
@@ -113,8 +129,11 @@ def attribute_text(raw: str) -> str:
     Unlike `html.unescape` it follows the rule for attributes (13.2.5.73): `&copy=1` is no
     copyright sign, or half of all query strings would break.
     """
-    if "&" not in raw:
+    ampersands = raw.count("&")
+    if not ampersands:
         return raw
+    if ampersands == raw.count("&amp;"):
+        return raw.replace("&amp;", "&")
 
     def resolve(match: re.Match[str]) -> str:
         if match[1]:

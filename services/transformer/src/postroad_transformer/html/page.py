@@ -44,20 +44,20 @@ _LEADING_ATTRIBUTES = re.compile(_ATTRIBUTES)
 VOID = frozenset(
     "area base br col embed hr img input link meta source track wbr".split()  # noqa: SIM905 - a list of words
 )
-_BREAKING = frozenset(
+BREAKING = frozenset(
     "br div p td th tr table li ul ol h1 h2 h3 h4 h5 h6 hr".split()  # noqa: SIM905 - the same
 )
-_RAW_NAMES = frozenset(
+RAW_NAMES = frozenset(
     "<script <style <title <textarea <xmp <iframe <noembed <noframes".split()  # noqa: SIM905 - the same
 )
-_NO_ELEMENT = frozenset({"<!", "<?", "</"})  # comments and the like
+NO_ELEMENT = frozenset({"<!", "<?", "</"})  # comments and the like
 
 # The tags that `Page.find` can be asked for: the list of all is gone through once.
-_NOTED = _RAW_NAMES | frozenset(
+_NOTED = RAW_NAMES | frozenset(
     "<a <area <img <picture </picture <body </body </html <link </style <! <? </".split()  # noqa: SIM905 - the same
 )
 # One that the text does not hold stands for a hole in it. Control characters have no place in HTML.
-_HOLE_MARKS = "\x02\x03\x04\x05\x06\x07\x10\x11\x12"
+HOLE_MARKS = "\x02\x03\x04\x05\x06\x07\x10\x11\x12"
 
 
 class HtmlPage:
@@ -67,7 +67,7 @@ class HtmlPage:
     The attributes of a tag are read once, when first asked for.
     """
 
-    __slots__ = ("_attributes", "_holes", "_mark", "_noted", "ends_open", "names", "pieces")
+    __slots__ = ("_attributes", "_holes", "_mark", "ends_open", "names", "noted", "pieces")
 
     def __init__(self, text: str) -> None:
         pieces: list[str] = _TOKEN.split(text)
@@ -77,7 +77,7 @@ class HtmlPage:
         self.ends_open = False
         """Whether the text ends within a tag, a comment or raw text that is never closed."""
         if len(pieces) > 1 and not pieces[-1]:
-            if pieces[-3] not in _NO_ELEMENT:
+            if pieces[-3] not in NO_ELEMENT:
                 self._check_last()
             elif pieces[-3] == "<!" and pieces[-2].startswith("--"):
                 self.ends_open = not _COMMENT_END.search(pieces[-2])
@@ -85,16 +85,17 @@ class HtmlPage:
                 self.ends_open = not pieces[-2].endswith(">")
         self.names = list(map(str.lower, pieces[1::3]))
         self._attributes: dict[int, Attributes] = {}
-        self._noted = [(at, name) for at, name in enumerate(self.names) if name in _NOTED]
+        self.noted = [(at, name) for at, name in enumerate(self.names) if name in _NOTED]
+        """The tags that `find` may be asked for, with their numbers."""
         self._part_raw_text()
-        self.ends_open = self.ends_open or (bool(self.names) and self.names[-1] in _RAW_NAMES)
-        self._mark = next((mark for mark in _HOLE_MARKS if mark not in text), "")
+        self.ends_open = self.ends_open or (bool(self.names) and self.names[-1] in RAW_NAMES)
+        self._mark = next((mark for mark in HOLE_MARKS if mark not in text), "")
         self._holes: list[tuple[int, int, Hole]] = []  # by piece, and place within it
 
     def _check_last(self) -> None:
         """Drop a tag that the document never closes, and what it swallowed."""
         *_, before, opening, inside, _ = self.pieces
-        if opening.lower() in _RAW_NAMES:
+        if opening.lower() in RAW_NAMES:
             found = _LEADING_ATTRIBUTES.match(inside)
             if found and found.end() < len(inside):
                 return
@@ -102,7 +103,7 @@ class HtmlPage:
         self.ends_open = True
 
     def _part_raw_text(self) -> None:
-        for number in self.find(_RAW_NAMES):
+        for number in self.find(RAW_NAMES):
             at = 3 * number + 2
             inside = self.pieces[at]
             found = _LEADING_ATTRIBUTES.match(inside)
@@ -111,7 +112,7 @@ class HtmlPage:
 
     def find(self, names: AbstractSet[str]) -> list[int]:
         """Return the numbers of the tags with one of these names, each one of `_NOTED`."""
-        return [number for number, name in self._noted if name in names]
+        return [number for number, name in self.noted if name in names]
 
     def attributes(self, number: int) -> Attributes:
         """Return the attributes of a start tag."""
@@ -141,10 +142,10 @@ class HtmlPage:
             size += len(text) + len(name) + len(pieces[3 * other + 2])
             if size > limit:
                 return ""
-            if name.lstrip("</") in _BREAKING:
+            if name.lstrip("</") in BREAKING:
                 seen.append(" ")
-            if name not in _RAW_NAMES:
-                seen.append(text if name in _NO_ELEMENT else text[1:])
+            if name not in RAW_NAMES:
+                seen.append(text if name in NO_ELEMENT else text[1:])
         if size > limit:
             return ""
         text = "".join(seen)

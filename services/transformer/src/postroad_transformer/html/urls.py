@@ -41,7 +41,9 @@ def target_of(value: str) -> str | None:
         rest = "".join(char if "!" <= char <= "~" else quote(char) for char in rest)
     except UnicodeEncodeError:  # a lone surrogate
         return None
-    return match[1] + authority + rest if authority.isascii() else None
+    if not authority.isascii():
+        return None
+    return match[1] + authority.replace(" ", "%20") + rest
 
 
 @lru_cache(512)

@@ -10,6 +10,7 @@ into a GET and loses the fields.
 import functools
 from collections import Counter
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from postroad_common.tokens import LinkKind, tail
 from postroad_transformer.html.attributes import Attributes
@@ -22,10 +23,10 @@ MAX_TARGET = 3_000  # octets; the tracked URL is a third longer and stays below 
 MAX_LINKS = 2_000  # tracked of one mail, and as many images: each costs a token per recipient
 MAX_NUMBER = (1 << 24) - 1  # what a token holds
 _REMEMBERED = 200  # characters of visible text up to which the look of a link is remembered
-_MAX_FRAGMENT = 20_000  # characters of HTML inside one link that are looked at
+MAX_FRAGMENT = 20_000  # characters of HTML inside one link that are looked at
 
 _LINKS = frozenset({"<a", "<area"})
-_LINK_ENDS = frozenset({"<a", "</a"})
+LINK_ENDS = frozenset({"<a", "</a"})
 _OFF = frozenset({"off", "false", "no"})
 # In lower case, anywhere in the URL or the visible text.
 _UNSUBSCRIBE_URL = (
@@ -50,6 +51,25 @@ _UNSUBSCRIBE_TEXT = (
     "darse de baja",
     "disiscriviti",
 )
+
+
+class Traits(NamedTuple):
+    """What the tag of a link or an image says about tracking it."""
+
+    opted_out: bool
+    unsubscribes: bool
+
+
+_NO_TRAITS = Traits(opted_out=False, unsubscribes=False)
+
+
+def traits_of(found: Attributes) -> Traits:
+    """Return what a tag with these attributes says."""
+    names = found.names
+    if "data-track" not in names and "rel" not in names:
+        return _NO_TRAITS
+    off = (found.text("data-track") or "").strip().lower() in _OFF
+    return Traits(off, "unsubscribe" in (found.text("rel") or "").lower().split())
 
 
 @dataclass(frozen=True)
@@ -77,20 +97,31 @@ class LinkRules:
         octets, end = _url_parts(kind, target)
         return self.base_url + "/", Hole(kind, number, octets), end
 
-    def refusal(self, found: Attributes, target: str, visible: str) -> str | None:
-        """Why the link to `target` is left alone, in one word; None if it is tracked."""
-        if is_opted_out(found):
+    def refusal(
+        self, traits: Traits, target: str, visible: str, *, is_plain: bool = False
+    ) -> str | None:
+        """Why the link to `target` is left alone, in one word; None if it is tracked.
+
+        With `is_plain` it is known that `says_unsubscribe` does not hold for it.
+        """
+        refusal = self.image_refusal(traits, target)
+        if refusal is not None:
+            return refusal
+        if target in self.unsubscribe or traits.unsubscribes:
+            return "unsubscribe"
+        if is_plain:
+            is_shown = self.preventscam and shows_address(visible, target)
+            return "preventscam" if is_shown else None
+        look = _look if len(visible) < _REMEMBERED else _look.__wrapped__
+        return look(target, visible, preventscam=self.preventscam)
+
+    def image_refusal(self, traits: Traits, target: str) -> str | None:
+        """As `refusal` for an image, of which nothing but its own tag counts."""
+        if traits.opted_out:
             return "opted_out"
         if self.is_own(target):
             return "own"
-        if len(target) > MAX_TARGET:
-            return "too_long"
-        if target in self.unsubscribe:
-            return "unsubscribe"
-        if "rel" in found and "unsubscribe" in (found.text("rel") or "").lower().split():
-            return "unsubscribe"
-        look = _look if len(visible) < _REMEMBERED else _look.__wrapped__
-        return look(target, visible, preventscam=self.preventscam)
+        return "too_long" if len(target) > MAX_TARGET else None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -103,19 +134,19 @@ def _url_parts(kind: LinkKind, target: str) -> tuple[bytes, str]:
 @functools.lru_cache(maxsize=1024)
 def _look(target: str, visible: str, *, preventscam: bool) -> str | None:
     """Return why a link is left alone by how it looks."""
-    if _has(target, _UNSUBSCRIBE_URL) or _has(visible, _UNSUBSCRIBE_TEXT):
+    if says_unsubscribe(target, visible):
         return "unsubscribe"
     return "preventscam" if preventscam and shows_address(visible, target) else None
+
+
+def says_unsubscribe(targets: str, visible: str) -> bool:
+    """Whether a URL, or what readers see of it, has a word for it; of several by lines, any."""
+    return _has(targets, _UNSUBSCRIBE_URL) or _has(visible, _UNSUBSCRIBE_TEXT)
 
 
 def _has(text: str, words: tuple[str, ...]) -> bool:
     text = text.lower()
     return any([word in text for word in words])  # noqa: C419 - a generator costs more
-
-
-def is_opted_out(found: Attributes) -> bool:
-    """Whether the element says `data-track="off"`."""
-    return "data-track" in found and (found.text("data-track") or "").strip().lower() in _OFF
 
 
 def track_links(page: HtmlPage, rules: LinkRules, first: int = 0) -> tuple[Counter[str], int]:
@@ -137,8 +168,8 @@ def track_links(page: HtmlPage, rules: LinkRules, first: int = 0) -> tuple[Count
         target = target_of(href)
         if target is not None:
             is_area = page.names[tag] == "<area"
-            visible = "" if is_area else page.visible(tag, _LINK_ENDS, _MAX_FRAGMENT)
-            refusal = rules.refusal(found, target, visible)
+            visible = "" if is_area else page.visible(tag, LINK_ENDS, MAX_FRAGMENT)
+            refusal = rules.refusal(traits_of(found), target, visible)
             if refusal is None:
                 page.put_url(tag, "href", rules.tracked(LinkKind.CLICK, number, target))
             counts[refusal or "tracked"] += 1

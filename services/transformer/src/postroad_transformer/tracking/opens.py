@@ -9,11 +9,10 @@ image is left that is sure to be fetched, a transparent pixel is added.
 from collections import Counter
 
 from postroad_common.tokens import LinkKind, tail
-from postroad_transformer.html.attributes import Attributes
 from postroad_transformer.html.page import HtmlPage
 from postroad_transformer.html.urls import target_of
-from postroad_transformer.segments import Hole
-from postroad_transformer.tracking.links import MAX_LINKS, MAX_TARGET, LinkRules, is_opted_out
+from postroad_transformer.segments import Hole, Url
+from postroad_transformer.tracking.links import MAX_LINKS, LinkRules, traits_of
 
 MEASURED = "measured"
 
@@ -45,7 +44,7 @@ def track_images(page: HtmlPage, rules: LinkRules, first: int = 0) -> tuple[Coun
             continue
         target = target_of(src)
         if target is not None:
-            refusal = _refusal(found, target, rules)
+            refusal = rules.image_refusal(traits_of(found), target)
             if refusal is None:
                 page.put_url(tag, "src", rules.tracked(LinkKind.IMAGE, number, target))
                 counts[MEASURED] += not (in_picture or "srcset" in found)
@@ -54,16 +53,13 @@ def track_images(page: HtmlPage, rules: LinkRules, first: int = 0) -> tuple[Coun
     return counts, number
 
 
-def _refusal(found: Attributes, target: str, rules: LinkRules) -> str | None:
-    if is_opted_out(found):
-        return "opted_out"
-    if rules.is_own(target):
-        return "own"
-    return "too_long" if len(target) > MAX_TARGET else None
-
-
 def add_pixel(page: HtmlPage, rules: LinkRules) -> None:
-    """Add the pixel: before the last `</body>` or `</html>`, else at the end."""
+    """Add the pixel."""
+    page.put_before(pixel_place(page), *pixel(rules))
+
+
+def pixel_place(page: HtmlPage) -> int:
+    """Return the tag that the pixel goes before: the last `</body>` or `</html>`, else the end."""
     where = len(page.names)
     for number in range(len(page.names) - 1, -1, -1):
         name = page.names[number]
@@ -73,7 +69,11 @@ def add_pixel(page: HtmlPage, rules: LinkRules) -> None:
                 break
         elif name[1:2].isalpha():
             break
-    hole = Hole(LinkKind.OPEN, 0, b"")
+    return where
+
+
+def pixel(rules: LinkRules) -> Url:
+    """Return the pixel's HTML, with the hole in its URL."""
     before = f'<img src="{rules.base_url}/'
     after = f'{tail(LinkKind.OPEN, b"")}" width="1" height="1" alt="" style="border:0">'
-    page.put_before(where, before, hole, after)
+    return before, Hole(LinkKind.OPEN, 0, b""), after

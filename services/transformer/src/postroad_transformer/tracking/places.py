@@ -1,0 +1,238 @@
+"""Links and images of a text whose layout is known: the same decisions as `links` and `opens` make.
+
+What the tags say by themselves was found out when the layout was made; here it is held against
+where the links of this text lead and what readers see of them.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from html import unescape
+from operator import itemgetter
+from typing import NamedTuple
+
+from postroad_common.tokens import LinkKind
+from postroad_transformer.html.attributes import attribute_text
+from postroad_transformer.html.layout import Layout
+from postroad_transformer.html.page import BREAKING, RAW_NAMES, HtmlPage
+from postroad_transformer.html.urls import target_of
+from postroad_transformer.segments import Hole, Segment
+from postroad_transformer.tracking.links import (
+    LINK_ENDS,
+    MAX_FRAGMENT,
+    MAX_LINKS,
+    LinkRules,
+    Traits,
+    says_unsubscribe,
+    traits_of,
+)
+from postroad_transformer.tracking.opens import MEASURED, pixel, pixel_place
+
+
+class _Seen(NamedTuple):
+    """Text that is seen within a link: of `piece` behind `skipped` characters, or of a free tag."""
+
+    piece: int = -1
+    skipped: int = 0
+    tag: int = -1
+
+
+_SPACE = _Seen()
+
+
+class _Link(NamedTuple):
+    """A link: the free tag `tag`, whose part `value` is where it leads.
+
+    `seen` is what readers see, behind the tag's own text, to the end of piece `last`; None if that
+    does not count.
+    """
+
+    tag: int
+    value: int
+    traits: Traits
+    seen: tuple[_Seen, ...] | None
+    first: int
+    last: int
+
+
+class _Image(NamedTuple):
+    """An image: the free tag `tag`, whose part `value` is where it is.
+
+    `is_sure` tells whether it is certain to be fetched.
+    """
+
+    tag: int
+    value: int
+    traits: Traits
+    is_sure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The links and the images of a layout, and the piece at whose end the pixel would go."""
+
+    links: tuple[_Link, ...]
+    images: tuple[_Image, ...]
+    pixel: int
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A text of known layout: its pieces, and the parts of its free tags.
+
+    URLs that are put into the parts have `mark` for their holes, which are noted by piece.
+    """
+
+    layout: Layout
+    places: Places
+    pieces: list[str]
+    parts: list[list[str]]
+    mark: str
+    holes: list[tuple[int, Hole]]
+
+    def has_room(self, text_size: int, number: int, image: int) -> bool:
+        """Whether numbers are left for all links and images, and none is looked at in part only."""
+        links = self.places.links
+        if number + len(links) > MAX_LINKS or image + len(self.places.images) > MAX_LINKS:
+            return False
+        return text_size <= MAX_FRAGMENT or all(
+            sum(map(len, self.pieces[link.first : link.last + 1])) + link.last - link.first
+            < MAX_FRAGMENT
+            for link in links
+        )
+
+    def visible(self, link: _Link) -> str:
+        """Return what readers see of a link."""
+        if link.seen is None:
+            return ""
+        text = self._text(link.tag)
+        if link.seen:
+            text += "".join([self._seen(seen) for seen in link.seen])
+        return unescape(text) if "&" in text else text
+
+    def _text(self, tag: int) -> str:
+        return self.parts[tag][-1][len(self.layout.tags[tag].end) :]
+
+    def _seen(self, seen: _Seen) -> str:
+        if seen.piece >= 0:
+            return self.pieces[seen.piece][seen.skipped :]
+        return self._text(seen.tag) if seen.tag >= 0 else " "
+
+    def segments(self, pixel_rules: LinkRules | None) -> list[Segment]:
+        """Return the text as changed, with the pixel if there are rules for it (see `HtmlPage`)."""
+        pieces, holes = self.pieces, self.holes
+        self.layout.fill(pieces, self.parts)
+        if pixel_rules is not None:
+            before, hole, after = pixel(pixel_rules)
+            pieces[self.places.pixel] += before + self.mark + after
+            holes.append((self.places.pixel, hole))
+        text = "<".join(pieces)
+        if not holes:
+            return [text]
+        segments: list[Segment] = [""] * (2 * len(holes) + 1)
+        segments[0::2] = text.split(self.mark)
+        # One of a piece is before another that was put behind it.
+        segments[1::2] = [hole for _, hole in sorted(holes, key=itemgetter(0))]
+        return segments
+
+    def put(
+        self, place: _Link | _Image, kind: LinkKind, number: int, target: str, rules: LinkRules
+    ) -> None:
+        """Let a link or image lead to `target` by way of the tracking host."""
+        before, hole, after = rules.tracked(kind, number, target)
+        self.parts[place.tag][place.value] = before + self.mark + after
+        self.holes.append((self.layout.tags[place.tag].piece, hole))
+
+
+def find_places(page: HtmlPage, layout: Layout) -> Places | None:
+    """Return the links and images of `page`, which has this layout.
+
+    None if the value of one is not among those that may differ.
+    """
+    links: list[_Link] = []
+    images: list[_Image] = []
+    tag_of = {tag.number: index for index, tag in enumerate(layout.tags)}
+    in_picture = False
+    for number, name in page.noted:
+        wanted = {"<a": "href", "<area": "href", "<img": "src"}.get(name, "")
+        if name in {"<picture", "</picture"}:
+            in_picture = name == "<picture"
+        found = page.attributes(number) if wanted else None
+        if found is None or wanted not in found:
+            continue
+        tag = tag_of.get(number, -1)
+        if tag < 0 or wanted not in layout.tags[tag].places:
+            return None
+        value = layout.tags[tag].places[wanted]
+        if name == "<img":
+            is_sure = not (in_picture or "srcset" in found)
+            images.append(_Image(tag, value, traits_of(found), is_sure))
+        else:
+            end = _end_of_link(page, number)
+            seen = None if name == "<area" else _seen_between(page, layout, tag_of, number, end)
+            first, last = layout.piece_of[number], layout.piece_of[end - 1]
+            links.append(_Link(tag, value, traits_of(found), seen, first, last))
+    where = pixel_place(page)
+    pieces = len(layout.begins)
+    pixel = pieces - 1 if where == len(page.names) else layout.piece_of[where] - 1
+    return Places(tuple(links), tuple(images), pixel)
+
+
+def _end_of_link(page: HtmlPage, number: int) -> int:
+    names = page.names
+    end = number + 1
+    while end < len(names) and names[end] not in LINK_ENDS:
+        end += 1
+    return end
+
+
+def _seen_between(
+    page: HtmlPage, layout: Layout, tag_of: dict[int, int], number: int, end: int
+) -> tuple[_Seen, ...]:
+    seen: list[_Seen] = []
+    for other in range(number + 1, end):
+        name = page.names[other]
+        if name.lstrip("</") in BREAKING:
+            seen.append(_SPACE)
+        if name in RAW_NAMES:
+            continue
+        if other in tag_of:
+            seen.append(_Seen(tag=tag_of[other]))
+        else:
+            piece = layout.piece_of[other]
+            seen.append(_Seen(piece, len(layout.begins[piece])))
+    return tuple(seen)
+
+
+def track_known_links(known: Known, rules: LinkRules, first: int) -> tuple[Counter[str], int]:
+    """Change the links; return how many ended how, and the next free number (as `track_links`)."""
+    counts: Counter[str] = Counter()
+    links = known.places.links
+    targets = [target_of(attribute_text(known.parts[link.tag][link.value])) for link in links]
+    seen = list(map(known.visible, links))
+    # One look at all of them spares one at each: most mails have no such link that is not marked.
+    unmarked = [at for at, link in enumerate(links) if not (link.traits.opted_out)]
+    is_plain = not says_unsubscribe(
+        "\n".join([targets[at] or "" for at in unmarked]), "\n".join([seen[at] for at in unmarked])
+    )
+    for number, (link, target, text) in enumerate(zip(links, targets, seen, strict=True), first):
+        if target is not None:
+            refusal = rules.refusal(link.traits, target, text, is_plain=is_plain)
+            if refusal is None:
+                known.put(link, LinkKind.CLICK, number, target, rules)
+            counts[refusal or "tracked"] += 1
+    return counts, first + len(links)
+
+
+def track_known_images(known: Known, rules: LinkRules, first: int) -> tuple[Counter[str], int]:
+    """Change the images; return how many ended how, and the next free number (`track_images`)."""
+    counts: Counter[str] = Counter()
+    images = known.places.images
+    for number, image in enumerate(images, first):
+        target = target_of(attribute_text(known.parts[image.tag][image.value]))
+        if target is not None:
+            refusal = rules.image_refusal(image.traits, target)
+            if refusal is None:
+                known.put(image, LinkKind.IMAGE, number, target, rules)
+                counts[MEASURED] += image.is_sure
+            counts[refusal or "tracked"] += 1
+    return counts, first + len(images)
