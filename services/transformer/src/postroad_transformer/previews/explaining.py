@@ -13,7 +13,6 @@ from postroad_common.tokens import LinkKind, MessageLinks
 from postroad_transformer import budget
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.composing.template import Template, read_message
-from postroad_transformer.html.attributes import Attributes
 from postroad_transformer.html.page import HtmlPage
 from postroad_transformer.previews.reasons import (
     ADDED,
@@ -31,7 +30,7 @@ from postroad_transformer.reading.fields import Block
 from postroad_transformer.reading.mime import Malformed, html_parts
 from postroad_transformer.reading.sender import unsubscribe_urls
 from postroad_transformer.segments import Url
-from postroad_transformer.tracking.links import LinkRules, track_links
+from postroad_transformer.tracking.links import LinkRules, LinkTraits, track_links
 from postroad_transformer.tracking.opens import MEASURED, track_images
 
 MAX_LISTED = 500  # links and images of one mail
@@ -48,9 +47,11 @@ class NotingRules(LinkRules):
         self.noted.append((kind, number, target, None))
         return super().tracked(kind, number, target)
 
-    def refusal(self, found: Attributes, target: str, visible: str) -> str | None:
+    def refusal(
+        self, traits: LinkTraits, target: str, visible: str, *, is_plain: bool = False
+    ) -> str | None:
         """Return why the link to `target` is left alone, and note it."""
-        refusal = super().refusal(found, target, visible)
+        refusal = super().refusal(traits, target, visible, is_plain=is_plain)
         if refusal is not None:
             self.noted.append((LinkKind.CLICK, -1, target, refusal))
         return refusal

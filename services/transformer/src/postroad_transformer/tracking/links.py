@@ -53,23 +53,23 @@ _UNSUBSCRIBE_TEXT = (
 )
 
 
-class Traits(NamedTuple):
+class LinkTraits(NamedTuple):
     """What the tag of a link or an image says about tracking it."""
 
     opted_out: bool
     unsubscribes: bool
 
 
-_NO_TRAITS = Traits(opted_out=False, unsubscribes=False)
+_NO_TRAITS = LinkTraits(opted_out=False, unsubscribes=False)
 
 
-def traits_of(found: Attributes) -> Traits:
+def traits_of(found: Attributes) -> LinkTraits:
     """Return what a tag with these attributes says."""
     names = found.names
     if "data-track" not in names and "rel" not in names:
         return _NO_TRAITS
     off = (found.text("data-track") or "").strip().lower() in _OFF
-    return Traits(off, "unsubscribe" in (found.text("rel") or "").lower().split())
+    return LinkTraits(off, "unsubscribe" in (found.text("rel") or "").lower().split())
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class LinkRules:
         return self.base_url + "/", Hole(kind, number, octets), end
 
     def refusal(
-        self, traits: Traits, target: str, visible: str, *, is_plain: bool = False
+        self, traits: LinkTraits, target: str, visible: str, *, is_plain: bool = False
     ) -> str | None:
         """Why the link to `target` is left alone, in one word; None if it is tracked.
 
@@ -115,7 +115,7 @@ class LinkRules:
         look = _look if len(visible) < _REMEMBERED else _look.__wrapped__
         return look(target, visible, preventscam=self.preventscam)
 
-    def image_refusal(self, traits: Traits, target: str) -> str | None:
+    def image_refusal(self, traits: LinkTraits, target: str) -> str | None:
         """As `refusal` for an image, of which nothing but its own tag counts."""
         if traits.opted_out:
             return "opted_out"

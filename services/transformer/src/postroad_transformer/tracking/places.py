@@ -21,7 +21,7 @@ from postroad_transformer.tracking.links import (
     MAX_FRAGMENT,
     MAX_LINKS,
     LinkRules,
-    Traits,
+    LinkTraits,
     says_unsubscribe,
     traits_of,
 )
@@ -48,7 +48,7 @@ class _Link(NamedTuple):
 
     tag: int
     value: int
-    traits: Traits
+    traits: LinkTraits
     seen: tuple[_Seen, ...] | None
     first: int
     last: int
@@ -62,7 +62,7 @@ class _Image(NamedTuple):
 
     tag: int
     value: int
-    traits: Traits
+    traits: LinkTraits
     is_sure: bool
 
 
