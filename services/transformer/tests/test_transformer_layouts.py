@@ -125,7 +125,7 @@ def test_a_text_that_differs_in_a_tag_is_not_taken_for_another(known: str, other
     layouts = Layouts()
     for _ in range(3):
         rewritten(layouts, known)
-    assert calls(lambda: rewritten(layouts, known), HtmlPage.__init__) == {"Page.__init__": 0}
+    assert calls(lambda: rewritten(layouts, known), HtmlPage.__init__) == {"HtmlPage.__init__": 0}
     assert rewritten(layouts, other) == rewritten(Layouts(), other)
 
 
@@ -152,7 +152,7 @@ def test_most_real_templates_are_recognised():
             rewritten(layouts, variant(path.read_text(), number))
         third = functools.partial(rewritten, layouts, variant(path.read_text(), 2))
         found = calls(third, HtmlPage.__init__)
-        if not found["Page.__init__"]:
+        if not found["HtmlPage.__init__"]:
             recognised.add(path.stem)
     assert len(recognised) >= len(TEMPLATES) * 0.6, sorted(recognised)
 
@@ -171,7 +171,7 @@ def test_the_third_mail_of_a_mailing_is_neither_taken_apart_nor_styled():
         )
         for number in range(4)
     ]
-    once, never = ({"Page.__init__": count, "inline_styles": count} for count in (1, 0))
+    once, never = ({"HtmlPage.__init__": count, "inline_styles": count} for count in (1, 0))
     assert entered == [once, once, never, never]
 
 
@@ -192,7 +192,7 @@ def test_what_is_decided_for_the_event_loop_is_decided_anew_elsewhere():
     for _ in range(3):
         rewritten(layouts, text)
     assert calls(lambda: rewritten(layouts, text, light=True), HtmlPage.__init__) == {
-        "Page.__init__": 1
+        "HtmlPage.__init__": 1
     }
 
 

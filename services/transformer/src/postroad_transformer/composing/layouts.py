@@ -12,7 +12,7 @@ from postroad_transformer.css.engines import EngineName
 from postroad_transformer.css.inlining import attributes_looked_at
 from postroad_transformer.html.layout import FREE, Layout, make_layout
 from postroad_transformer.html.page import HOLE_MARKS, HtmlPage
-from postroad_transformer.tracking.places import Known, Places, find_places
+from postroad_transformer.tracking.places import KnownText, TrackingPlaces, find_places
 
 MAX_TEXT = 65_536  # characters of a text that is remembered
 MAX_GROWTH = 32_768  # characters; what styles add beyond is measured against each text
@@ -34,7 +34,7 @@ class _Remembered(NamedTuple):
     """A layout, its links and images, and what came of its styles; `size` is in octets, about."""
 
     layout: Layout
-    places: Places
+    places: TrackingPlaces
     css: str
     size: int
 
@@ -72,7 +72,7 @@ class Layouts:
             REMEMBERED, weigh=lambda family: family.size
         )
 
-    def find(self, way: Way, text: str) -> tuple[Known, str] | None:
+    def find(self, way: Way, text: str) -> tuple[KnownText, str] | None:
         """Return `text` as one of known layout, and what came of its styles; None if it is none."""
         if len(text) > MAX_TEXT or HOLE_MARKS[0] in text:
             return None
@@ -85,7 +85,7 @@ class Layouts:
             if parts is not None:
                 if each is not family.layouts[0]:
                     family.use(each)
-                known = Known(each.layout, each.places, pieces, parts, HOLE_MARKS[0], [])
+                known = KnownText(each.layout, each.places, pieces, parts, HOLE_MARKS[0], [])
                 return known, each.css
         return None
 

@@ -16,7 +16,7 @@ from postroad_transformer.segments import Segment
 from postroad_transformer.tracking.hosting import Hosting, find_embedded, host_images
 from postroad_transformer.tracking.links import LinkRules, track_links
 from postroad_transformer.tracking.opens import MEASURED, add_pixel, track_images
-from postroad_transformer.tracking.places import Known, track_known_images, track_known_links
+from postroad_transformer.tracking.places import KnownText, track_known_images, track_known_links
 
 INLINED = "inlined"
 NOTHING_TO_INLINE = "nothing to inline"
@@ -123,7 +123,7 @@ class Rewriter:
             images["hosted"] = hosted.total()
         return outcome._replace(hosted=frozenset(hosted), embedded=embedded)
 
-    def _fill(self, known: Known, css: str, state: State, *, pixel: bool) -> RewriteOutcome:
+    def _fill(self, known: KnownText, css: str, state: State, *, pixel: bool) -> RewriteOutcome:
         """Return what `rewrite` would for a text of known layout."""
         links: Counter[str] = Counter()
         images: Counter[str] = Counter()

@@ -67,7 +67,7 @@ class _Image(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class TrackingPlaces:
     """The links and the images of a layout, and the piece at whose end the pixel would go."""
 
     links: tuple[_Link, ...]
@@ -76,14 +76,14 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownText:
     """A text of known layout: its pieces, and the parts of its free tags.
 
     URLs that are put into the parts have `mark` for their holes, which are noted by piece.
     """
 
     layout: Layout
-    places: Places
+    places: TrackingPlaces
     pieces: list[str]
     parts: list[list[str]]
     mark: str
@@ -143,7 +143,7 @@ class Known:
         self.holes.append((self.layout.tags[place.tag].piece, hole))
 
 
-def find_places(page: HtmlPage, layout: Layout) -> Places | None:
+def find_places(page: HtmlPage, layout: Layout) -> TrackingPlaces | None:
     """Return the links and images of `page`, which has this layout.
 
     None if the value of one is not among those that may differ.
@@ -174,7 +174,7 @@ def find_places(page: HtmlPage, layout: Layout) -> Places | None:
     where = pixel_place(page)
     pieces = len(layout.begins)
     pixel = pieces - 1 if where == len(page.names) else layout.piece_of[where] - 1
-    return Places(tuple(links), tuple(images), pixel)
+    return TrackingPlaces(tuple(links), tuple(images), pixel)
 
 
 def _end_of_link(page: HtmlPage, number: int) -> int:
@@ -203,7 +203,7 @@ def _seen_between(
     return tuple(seen)
 
 
-def track_known_links(known: Known, rules: LinkRules, first: int) -> tuple[Counter[str], int]:
+def track_known_links(known: KnownText, rules: LinkRules, first: int) -> tuple[Counter[str], int]:
     """Change the links; return how many ended how, and the next free number (as `track_links`)."""
     counts: Counter[str] = Counter()
     links = known.places.links
@@ -223,7 +223,7 @@ def track_known_links(known: Known, rules: LinkRules, first: int) -> tuple[Count
     return counts, first + len(links)
 
 
-def track_known_images(known: Known, rules: LinkRules, first: int) -> tuple[Counter[str], int]:
+def track_known_images(known: KnownText, rules: LinkRules, first: int) -> tuple[Counter[str], int]:
     """Change the images; return how many ended how, and the next free number (`track_images`)."""
     counts: Counter[str] = Counter()
     images = known.places.images
