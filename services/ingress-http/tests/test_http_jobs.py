@@ -40,7 +40,7 @@ def hurried() -> Callable[[], float]:
 
 def worker_of(site: Any) -> JobWorker:
     its = site.dependencies
-    acts = JobActs(its.history, its.acceptance, its.suppressions, its.clock)
+    acts = JobActs(its.history, its.acceptance, its.message_direction, its.suppressions, its.clock)
     return JobWorker(site.database.jobs, its.messages, acts, hurried())
 
 
@@ -180,6 +180,26 @@ async def test_addresses_are_suppressed_and_freed_but_for_those_that_complained(
     assert job.counts == {"done": 0, "skipped": 3, "failed": 0}
 
 
+async def test_all_that_wait_are_tried_now_and_cancelled(browser: httpx.AsyncClient, site: Any):
+    tag = new_id()[-12:]
+    one = await keep(site, tag, "ann@waits.example", "bob@waits.example", "gone@waits.example")
+    gone = one.recipients[2]
+    arrived = events.happened(
+        events.EventName.DELIVERED, gone.id, time.time(), {"reply": "250 ok"}, account="main"
+    )
+    await site.database.messages.apply([arrived])
+    for act in ("retry", "cancel"):
+        page = await order(browser, site, act, tag=tag)
+        job = await work_off(site, "main", page.rpartition("/")[2])
+        assert job.counts == {"done": 2, "skipped": 1, "failed": 0}
+        given = [
+            await site.database.message_directives.get(recipient.id) for recipient in one.recipients
+        ]
+        assert [directive and directive.action for directive in given] == [act, act, None]
+        assert given[0].by == site.email
+    assert "it is delivered" in (await browser.get(page)).text
+
+
 async def test_a_job_is_stopped(browser: httpx.AsyncClient, site: Any):
     tag = new_id()[-12:]
     await keep(site, tag, *(f"r{number}@stopped.example" for number in range(PAGE + 5)))
@@ -214,7 +234,7 @@ async def test_a_job_of_an_account_that_may_not_send_waits(site: Any):
     [
         ({"act": "resend"}, "Search for something first"),
         ({"act": "resend", "state": "lost"}, "One of accepted"),
-        ({"act": "explode", "tag": "t"}, "One of resend"),
+        ({"act": "explode", "tag": "t"}, "One of retry"),
     ],
 )
 async def test_an_act_that_cannot_be_meant_is_refused(

@@ -231,6 +231,21 @@ async def test_address_is_suppressed_and_freed_and_the_mail_sent_again(
     assert (await site.last())[1] == b"Subject: lift\r\n\r\nx"
 
 
+async def test_a_mail_that_waits_is_tried_now_and_cancelled_from_its_page(
+    browser: httpx.AsyncClient, site: Any
+):
+    _, message = await keep(site, b"Subject: wait\r\n\r\nx")
+    for verb, told in (("retry", "tried within seconds"), ("cancel", "cancelled before its next")):
+        answer = await act(browser, site, message, verb)
+        assert answer.status_code == 303
+        assert (await site.database.message_directives.get(message)).action == verb
+        page = (await browser.get(answer.headers["location"])).text
+        assert told in page
+        assert "waits for the sender" in page
+    assert "Cancel the message" not in page
+    assert (await act(browser, site, message, "retry")).status_code == 409
+
+
 async def test_message_of_another_account_has_no_page(browser: httpx.AsyncClient, site: Any):
     _, message = await keep(site, HOSTILE, HOSTILE, account="other")
     for path in ("", "/preview", "/source", "/attachments/0"):

@@ -129,7 +129,19 @@ async def test_dashboard_searches_adds_imports_and_exports(browser: httpx.AsyncC
 
     await send(page, data={"address": "@dash.example", "list": "news"})
     done = await send(f"{page}/import", files={"csv": b"dan@dash.example,hard\nwrong,hard\n"})
-    assert "1 suppressed, 1 refused" in done.text
+    assert done.headers["location"] == f"{page}/imported"
+    refused = (await browser.get(f"{page}/imported")).text
+    assert "1 address suppressed, 1 refused" in refused
+    assert "Row 2: wrong" in refused
+    hard = await browser.get(f"{page}/export", params={"kind": "hard"})
+    assert "dan@dash.example,hard" in hard.text
+    assert "@dash.example,manual" not in hard.text
+    late = {"address": "eve@until.example", "kind": "unsubscribe", "expires": "2001-01-01T00:00"}
+    assert (await send(page, data=late)).status_code == 400
+    await send(page, data=late | {"expires": "2222-01-01T00:00"})
+    until = (await browser.get(page, params={"domain": "until.example"})).text
+    assert "unsubscribe" in until
+    assert "2222" in until
     shown = (await browser.get(page, params={"domain": "dash.example"})).text
     assert "@dash.example" in shown
     assert "dan@dash.example" in shown

@@ -21,10 +21,12 @@ from postroad_ingress_http.dependencies import (
     EventStore,
     HistoryOf,
     LinkSignerOf,
+    MessageDirectionOf,
     SuppressionStore,
 )
 from postroad_ingress_http.history import preview
 from postroad_ingress_http.history.content import MailContent, StoredFile, find_file
+from postroad_ingress_http.history.directives import is_final
 from postroad_ingress_http.history.messages import MessageHistory, Version
 from postroad_ingress_http.http.errors import ApiError, not_found
 
@@ -104,6 +106,7 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
     events: EventStore,
     suppressions: SuppressionStore,
     signer: LinkSignerOf,
+    direction: MessageDirectionOf,
 ) -> Response:
     """Show a message: its facts, what can be done with it, and one of its tabs."""
     timeline = await events.timeline(record.id)
@@ -126,6 +129,8 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
         tabs=TABS,
         kept_until=await history.kept_until(record),
         suppression=entry,
+        waits=not is_final(record),
+        directive=await direction.find(record),
         **values,
     )
 

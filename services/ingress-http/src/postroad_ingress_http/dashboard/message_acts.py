@@ -1,4 +1,4 @@
-"""What can be done with one message: send it again, suppress its address, lift that.
+"""What can be done with one message: try it now, cancel it, send it again, suppress its address.
 
 Every act is a POST with the session's token and answers with a redirect, so that reloading repeats
 nothing.
@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from postroad_common.schemas.submission import Client
+from postroad_common.store.messagedirectives import Action
 from postroad_common.store.messages import MessageRecord
 from postroad_common.store.suppressions import Suppression
 from postroad_ingress_http.dashboard.forms import see_other
@@ -18,6 +19,7 @@ from postroad_ingress_http.dependencies import (
     AcceptanceOf,
     ClockOf,
     HistoryOf,
+    MessageDirectionOf,
     SuppressionStore,
 )
 from postroad_ingress_http.history.messages import MessageHistory
@@ -39,6 +41,27 @@ async def send_again(
 ) -> Response:
     """Submit it again and show the new message."""
     return await _send_again(request, record, session.email, history, acceptance)
+
+
+@router.post("/retry")
+async def try_now(
+    record: Found, session: SignedIn, _: Form, direction: MessageDirectionOf
+) -> Response:
+    """Have a message that waits tried at once."""
+    await direction.direct(record.account, record.id, Action.RETRY, session.email)
+    return see_other(
+        f"/dashboard/messages/{record.id}",
+        "It is tried within seconds, as soon as its lane lets it through.",
+    )
+
+
+@router.post("/cancel")
+async def cancel(
+    record: Found, session: SignedIn, _: Form, direction: MessageDirectionOf
+) -> Response:
+    """Have a message that waits not be sent any more."""
+    await direction.direct(record.account, record.id, Action.CANCEL, session.email)
+    return see_other(f"/dashboard/messages/{record.id}", "It is cancelled before its next attempt.")
 
 
 @router.post("/suppress")

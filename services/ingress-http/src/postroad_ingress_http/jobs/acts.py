@@ -6,18 +6,20 @@ from dataclasses import dataclass, replace
 from postroad_common.mail.identifiers import derived_id, id_time
 from postroad_common.schemas.submission import Client
 from postroad_common.store.jobs import BulkJob, Marker
+from postroad_common.store.messagedirectives import Action
 from postroad_common.store.messages import MessageRecord
 from postroad_common.store.suppressions import Addressed, Suppression, Suppressions
+from postroad_ingress_http.history.directives import MessageDirection
 from postroad_ingress_http.history.messages import MessageHistory
 from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.sending.accept import Acceptance
 from postroad_ingress_http.sending.resend import resend
 from postroad_ingress_http.sending.submission import RequestOrigin
 
-_SKIPPED = frozenset({"not_kept", "conflict"})
-"""What `resend` says of messages that nobody can send again."""
-_LATER = {"limit_reached": 600.0, "account_suspended": 600.0}
-"""What it says of the account: seconds until it is tried again."""
+_SKIPPED = frozenset({"not_kept", "conflict", "not_waiting", "cancelled"})
+"""What is said of messages with which nothing can be done."""
+_LATER = {"limit_reached": 600.0, "account_suspended": 600.0, "too_many_directives": 600.0}
+"""What is said of the account: seconds until it is tried again."""
 
 
 class Later(Exception):  # noqa: N818 - it is no error
@@ -43,6 +45,21 @@ class Act:
 ACTS: Mapping[str, Act] = {
     act.name: act
     for act in (
+        Act(
+            "retry",
+            "Try now",
+            "Messages that wait are tried at once, those that do not wait any more are skipped. "
+            "Lanes keep to their limits.",
+            "messages",
+        ),
+        Act(
+            "cancel",
+            "Cancel",
+            "Messages that wait are not sent any more. Those that do not wait are skipped, and so "
+            "is a message that is under way in this moment.",
+            "messages",
+            danger=True,
+        ),
         Act(
             "resend",
             "Send again",
@@ -81,6 +98,7 @@ class JobActs:
 
     history: MessageHistory
     acceptance: Acceptance
+    direction: MessageDirection
     suppressions: Suppressions
     clock: Callable[[], float]
 
@@ -92,6 +110,8 @@ class JobActs:
             Transient: something it needs is away.
         """
         doing: Mapping[str, Callable[[BulkJob, MessageRecord, Marker], Awaitable[Marker]]] = {
+            "retry": self._direct,
+            "cancel": self._direct,
             "resend": self._resend,
             "suppress": self._suppress,
             "lift": self._lift,
@@ -111,6 +131,10 @@ class JobActs:
     async def _held(self, record: MessageRecord) -> Suppression | None:
         addressed = Addressed(record.account, record.recipient.lower(), record.list)
         return (await self.suppressions.find_many([addressed])).get(addressed)
+
+    async def _direct(self, job: BulkJob, record: MessageRecord, marker: Marker) -> Marker:
+        await self.direction.direct(record.account, record.id, Action(job.act), job.actor.id)
+        return replace(marker, ending="done")
 
     async def _resend(self, job: BulkJob, record: MessageRecord, marker: Marker) -> Marker:
         if await self._held(record) is not None:
