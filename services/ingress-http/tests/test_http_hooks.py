@@ -7,7 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
+from postroad_common.schemas.events import happened
 from postroad_common.store.deliveries import DeliveryState, Result, Try
+from postroad_ingress_http.hooks.checks import HOOK_EVENTS
+from postroad_ingress_http.hooks.samples import FACTS, sample
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -208,3 +211,65 @@ async def test_dashboard_page_of_a_webhook_does_what_the_api_does(
     assert len((await site.database.webhooks.find(hook["id"])).secrets) == 1
     assert (await send(browser, page, "delete")).status_code == 303
     assert (await browser.get(page)).status_code == 404
+
+
+async def test_delivery_is_opened_and_posted_again(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, site: Any
+):
+    hook = await made(api)
+    page = f"/dashboard/webhooks/{hook['id']}"
+    sent = await send(browser, page, "call", kind="bounced")
+    place = sent.headers["location"]
+    assert place.startswith(f"{page}/deliveries/")
+    delivery = place.rpartition("/")[2]
+    shown = (await browser.get(place)).text
+    assert "A call with “bounced” is on its way." in shown
+    for text in ("&#34;type&#34;: &#34;bounced&#34;", "&#34;test&#34;: true", 'data-live="3"'):
+        assert text in shown, text
+    assert "on its way" not in (await browser.get(place)).text
+    attempt = Try(time.time(), 503, "", 0.25, "<i>busy</i>")
+    await site.database.outbox.note([Result(delivery, attempt, DeliveryState.FAILED, 0.0)])
+    shown = (await browser.get(place)).text
+    for text in ("status 503", "&lt;i&gt;busy&lt;/i&gt;", "after 0.25 s", "Send again"):
+        assert text in shown, text
+    assert "data-live=" not in shown
+    assert (await send(browser, page, f"deliveries/{delivery}/again")).status_code == 303
+    again = await site.database.outbox.get("main", hook["id"], delivery)
+    assert (again.state, again.tries) == (DeliveryState.PENDING, 1)
+    assert again.due >= attempt.time
+    for wrong in ("x" * 21, "nothing"):
+        assert (await browser.get(f"{page}/deliveries/{wrong}")).status_code == 404
+        assert (await send(browser, page, f"deliveries/{wrong}/again")).status_code == 404
+
+
+async def test_sample_of_each_event_has_the_shape_of_the_real_one(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, site: Any
+):
+    hook = await made(api)
+    for event, facts in FACTS.items():
+        assert happened(event, "m", 1.0, facts).facts == facts
+    for name in HOOK_EVENTS:
+        data = sample(name, 1.0)
+        assert (data["test"], data["time"], data["recipient"]) == (True, 1.0, "ann@example.com")
+    answer = await send(browser, f"/dashboard/webhooks/{hook['id']}", "call", kind="nonsense")
+    assert answer.status_code == 400
+    assert await site.database.outbox.count_waiting(hook["id"], 10) == 0
+
+
+async def test_url_and_events_are_changed_on_the_page(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, site: Any
+):
+    hook = await made(api)
+    await site.database.webhooks.update("main", hook["id"], {"verified": 5.0})
+    page = f"/dashboard/webhooks/{hook['id']}"
+    csrf = site.csrf_of((await browser.get(page)).text)
+    form = {"csrf": csrf, "url": "https://new.example/x", "events[]": ["opened", "clicked"]}
+    assert (await browser.post(page, data=form)).status_code == 303
+    shown = (await browser.get(page)).text
+    assert "The webhook is changed. Its ownership has to be proved anew." in shown
+    stored = await site.database.webhooks.find(hook["id"])
+    assert (stored.url, stored.events) == ("https://new.example/x", ("opened", "clicked"))
+    form = {"csrf": csrf, "page": page, "url": "ftp://new.example/y"}
+    refused = await browser.post(page, data=form)
+    assert refused.status_code == 400
+    assert 'value="ftp://new.example/y"' in refused.text

@@ -86,7 +86,11 @@ async def direct(session: SignedIn, fields: Form, lanes: LanesOf) -> Response:
         raise bad_field("directive", f"One of {', '.join(_CHANGES)}.")
     change = DirectivesChange.model_validate(_CHANGES[wish](fields))
     await lanes.direct(key, change, session.email)
-    return see_other("/dashboard/lanes" if fields.get("back") == "list" else page_of(key))
+    site = key.partition("|")[2] or key
+    where = "/dashboard/lanes" if fields.get("back") == "list" else page_of(key)
+    return see_other(
+        where, f"{site}: {_DONE.get(wish, 'done')}. The sender follows within seconds."
+    )
 
 
 @router.get("/one")
@@ -146,6 +150,20 @@ _CHANGES: Mapping[str, Callable[[Fields], dict[str, Any]]] = {
     "redirect": _redirect,
     "simulate": lambda fields: {"simulate": texts_of(fields, "simulate") or None},
     "redirect no more": lambda _: {"redirect": None},
+}
+
+
+_DONE: Mapping[str, str] = {
+    "pause": "paused",
+    "drain": "to be drained",
+    "resume": "resumed",
+    "cap": "the caps are set",
+    "cancel": "what it learnt is forgotten",
+    "bounce": "what waits is bounced",
+    "bounce no more": "nothing is bounced any more",
+    "redirect": "its mail is redirected",
+    "simulate": "set",
+    "redirect no more": "its mail goes where it belongs",
 }
 
 

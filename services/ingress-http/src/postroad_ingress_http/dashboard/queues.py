@@ -29,12 +29,13 @@ async def dead(name: str, _: SignedIn, pages: PagesOf, queues: QueuesOf) -> Resp
 @router.post("/{name}/replay")
 async def replay(name: str, session: SignedIn, _: Form, queues: QueuesOf) -> Response:
     """Put dead letters back."""
-    await queues.replay(name, MOST, session.email)
-    return see_other(f"/dashboard/queues/{name}")
+    done = await queues.replay(name, MOST, session.email)
+    left = f" {done.left:,} stay: nobody knows where they came from." if done.left else ""
+    return see_other(f"/dashboard/queues/{name}", f"{done.replayed:,} messages are put back.{left}")
 
 
 @router.post("/{name}/purge")
 async def purge(name: str, session: SignedIn, _: Form, queues: QueuesOf) -> Response:
     """Throw dead letters away."""
-    await queues.purge(name, session.email)
-    return see_other(f"/dashboard/queues/{name}")
+    count = await queues.purge(name, session.email)
+    return see_other(f"/dashboard/queues/{name}", f"{count:,} messages are thrown away.")

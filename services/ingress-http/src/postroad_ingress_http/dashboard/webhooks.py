@@ -1,20 +1,23 @@
 """Webhooks: the list, and a page for each with its delivery log and what can be done with it."""
 
+import json
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from postroad_common.store.deliveries import DeliveryState
+from postroad_ingress_http.dashboard import times
 from postroad_ingress_http.dashboard.forms import number, see_other, text, texts_of
 from postroad_ingress_http.dashboard.visitor import Form, PagesOf, SignedIn
 from postroad_ingress_http.dependencies import CallsOf, ClockOf, HooksOf
 from postroad_ingress_http.hooks.checks import HOOK_EVENTS, MOST_BATCH_SECONDS, MOST_BATCHED
 from postroad_ingress_http.http.errors import bad_field
-from postroad_ingress_http.http.moments import read_moment
 from postroad_ingress_http.http.paging import read_cursor, write_cursor
 
 router = APIRouter(prefix="/dashboard/webhooks", include_in_schema=False)
 _PAGE = 40
+_SHOWN = 100_000  # characters of a body
 
 
 @router.get("")
@@ -57,6 +60,9 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
         "webhook.html",
         webhook=webhook,
         rows=found[:_PAGE],
+        event_names=HOOK_EVENTS,
+        failing=(await calls.failing([webhook.id])).get(webhook.id),
+        live=not position,
         state=state,
         states=[str(value) for value in DeliveryState],
         replays=await calls.replays(session.account, webhook.id, limit=5),
@@ -66,12 +72,23 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
     )
 
 
+@router.post("/{webhook_id}")
+async def change(webhook_id: str, session: SignedIn, fields: Form, hooks: HooksOf) -> Response:
+    """Set URL and events."""
+    old = await hooks.find(session.account, webhook_id)
+    wishes = {"url": text(fields, "url").strip(), "events": texts_of(fields, "events")}
+    found = await hooks.change(session.account, webhook_id, wishes)
+    proof = " Its ownership has to be proved anew." if old.verified and not found.verified else ""
+    return see_other(_page_of(webhook_id), f"The webhook is changed.{proof}")
+
+
 @router.post("/{webhook_id}/switch")
 async def switch(webhook_id: str, session: SignedIn, _: Form, hooks: HooksOf) -> Response:
     """Disable an enabled webhook, enable a disabled one."""
     webhook = await hooks.find(session.account, webhook_id)
     await hooks.change(session.account, webhook_id, {"disabled": not webhook.disabled})
-    return see_other(_page_of(webhook_id))
+    done = "is started again" if webhook.disabled else "is disabled: nothing is posted to it"
+    return see_other(_page_of(webhook_id), f"The webhook {done}.")
 
 
 @router.post("/{webhook_id}/batching")
@@ -82,7 +99,7 @@ async def batching(webhook_id: str, session: SignedIn, fields: Form, hooks: Hook
         "batch_seconds": number(fields, "seconds", 0, MOST_BATCH_SECONDS),
     }
     await hooks.change(session.account, webhook_id, wishes)
-    return see_other(_page_of(webhook_id))
+    return see_other(_page_of(webhook_id), "Batching is changed.")
 
 
 @router.post("/{webhook_id}/rotate")
@@ -98,36 +115,79 @@ async def rotate(
 async def end_rotation(webhook_id: str, session: SignedIn, _: Form, hooks: HooksOf) -> Response:
     """Leave the webhook its newest secret alone."""
     await hooks.end_rotation(session.account, webhook_id)
-    return see_other(_page_of(webhook_id))
+    return see_other(_page_of(webhook_id), "The older secret signs no more.")
 
 
 @router.post("/{webhook_id}/call")
 async def call(webhook_id: str, session: SignedIn, fields: Form, calls: CallsOf) -> Response:
     """Post a test event, or ask for the proof of ownership."""
-    act = calls.verify if text(fields, "kind") == "verification" else calls.test
-    await act(session.account, webhook_id)
-    return see_other(_page_of(webhook_id))
+    kind = text(fields, "kind") or "test"
+    if kind == "verification":
+        made = await calls.verify(session.account, webhook_id)
+    else:
+        made = await calls.test(session.account, webhook_id, kind)
+    return see_other(_delivery(webhook_id, made), f"A call with “{kind}” is on its way.")
+
+
+@router.get("/{webhook_id}/deliveries/{delivery_id}")
+async def delivery(  # noqa: PLR0917 - FastAPI passes them by name
+    webhook_id: str,
+    delivery_id: str,
+    session: SignedIn,
+    pages: PagesOf,
+    hooks: HooksOf,
+    calls: CallsOf,
+) -> Response:
+    """Show a delivery: what is posted, each try, and what was answered."""
+    webhook = await hooks.find(session.account, webhook_id)
+    found = await calls.find(session.account, webhook.id, delivery_id)
+    return pages.answer(
+        "delivery.html",
+        webhook=webhook,
+        delivery=found,
+        body=json.dumps(json.loads(found.body), indent=2, ensure_ascii=False)[:_SHOWN],
+        pending=found.state is DeliveryState.PENDING and not webhook.disabled,
+    )
+
+
+@router.post("/{webhook_id}/deliveries/{delivery_id}/again")
+async def again(
+    webhook_id: str, delivery_id: str, session: SignedIn, _: Form, calls: CallsOf
+) -> Response:
+    """Post a delivery once more."""
+    await calls.again(session.account, webhook_id, delivery_id)
+    return see_other(_delivery(webhook_id, delivery_id), "It is posted again.")
 
 
 @router.post("/{webhook_id}/replay")
-async def replay(
-    webhook_id: str, session: SignedIn, fields: Form, calls: CallsOf, clock: ClockOf
+async def replay(  # noqa: PLR0917 - FastAPI passes them by name
+    webhook_id: str,
+    request: Request,
+    session: SignedIn,
+    fields: Form,
+    calls: CallsOf,
+    clock: ClockOf,
 ) -> Response:
     """Order the events of a range of time to be posted again."""
-    start = read_moment("start", text(fields, "start"))
+    zone = times.zone_of(request.cookies)
+    start = times.read_local("start", text(fields, "start"), zone)
     if start is None:
         raise bad_field("start", "This field is required.", code="missing")
-    end = read_moment("end", text(fields, "end")) or clock()
+    end = times.read_local("end", text(fields, "end"), zone) or clock()
     await calls.replay(session.account, webhook_id, start, end)
-    return see_other(_page_of(webhook_id))
+    return see_other(_page_of(webhook_id), "The events of that time are posted again.")
 
 
 @router.post("/{webhook_id}/delete")
 async def delete(webhook_id: str, session: SignedIn, _: Form, hooks: HooksOf) -> Response:
     """Delete a webhook."""
     await hooks.delete(session.account, webhook_id)
-    return see_other("/dashboard/webhooks")
+    return see_other("/dashboard/webhooks", "The webhook is deleted.")
 
 
 def _page_of(webhook_id: str) -> str:
     return f"/dashboard/webhooks/{webhook_id}"
+
+
+def _delivery(webhook_id: str, delivery_id: str) -> str:
+    return f"{_page_of(webhook_id)}/deliveries/{delivery_id}"

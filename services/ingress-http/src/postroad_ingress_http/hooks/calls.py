@@ -1,14 +1,18 @@
 """The calls of a webhook: those that were made, and those that its owner asks for."""
 
 import secrets
+import time
 from collections.abc import Iterable
+from dataclasses import replace
 
-from postroad_common.store.deliveries import Try, WebhookDelivery
+from postroad_common.store.deliveries import DeliveryState, Try, WebhookDelivery
 from postroad_common.store.outbox import Outbox
 from postroad_common.store.replays import Replay, Replays
 from postroad_common.store.turns import Failing
 from postroad_common.store.webhooks import Webhook
+from postroad_ingress_http.hooks.checks import check_events
 from postroad_ingress_http.hooks.registry import WebhookRegistry
+from postroad_ingress_http.hooks.samples import sample
 from postroad_ingress_http.http.errors import ApiError, bad_field, not_found
 
 _MAX_REPLAYS = 10  # unfinished, per webhook
@@ -74,15 +78,31 @@ class WebhookCalls:
             raise ApiError(409, f"{_MAX_REPLAYS} replays of this webhook are not finished yet.")
         return await self._replays.order(found, start, end)
 
-    async def test(self, account: str, webhook: str) -> str:
-        """Post an event of the type `test`; return the delivery's id.
+    async def test(self, account: str, webhook: str, event: str = "test") -> str:
+        """Post an event of the type `test`, or a sample of `event`; return the delivery's id.
+
+        Raises:
+            ApiError: 400, there is no such event; 404; 409, it is disabled.
+        """
+        found = await self._enabled(account, webhook)
+        if event != "test":
+            check_events([event])
+        data = {"message": "This is a test."} if event == "test" else sample(event, time.time())
+        await self._outbox.turns.wake(found.id, 0.0)
+        return await self._outbox.add_call(found, event, data)
+
+    async def again(self, account: str, webhook: str, delivery: str) -> None:
+        """Post what a delivery posted once more; what was noted of its tries stays.
 
         Raises:
             ApiError: 404; 409, it is disabled.
         """
         found = await self._enabled(account, webhook)
+        old = await self.find(account, found.id, delivery)
+        now = time.time()
+        anew = replace(old, state=DeliveryState.PENDING, due=now, since=now)
         await self._outbox.turns.wake(found.id, 0.0)
-        return await self._outbox.add_call(found, "test", {"message": "This is a test."})
+        await self._outbox.add_again([anew])
 
     async def verify(self, account: str, webhook: str) -> str:
         """Ask the end point to prove that it wants the calls; return the delivery's id.
