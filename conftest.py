@@ -37,8 +37,24 @@ settings.load_profile("busy machine")
 
 # Tests in one of these places share a stack or server processes. Measured: which take longest.
 _GROUPS = Groups(
-    {"integration": ("tests/integration",), "ingress-smtp": ("services/ingress-smtp",)},
-    longest=("integration", "ingress-smtp"),
+    {
+        "integration": ("tests/integration",),
+        "ingress-smtp": ("services/ingress-smtp",),
+        "command": ("libs/cli/tests/test_cli_command.py", "libs/cli/tests/test_cli_backup.py"),
+    },
+    longest=(
+        "integration",
+        "ingress-smtp",
+        "services/sender/tests/test_sender_delivery.py",
+        "libs/stack/tests/test_stack_servers.py",
+        "services/sender/tests/test_sender_replicas.py",
+        "command",
+        "tests/test_services_alone.py",
+        "services/tracker/tests/test_tracker_process.py",
+        "services/transformer/tests/test_transformer_handler.py",
+        "services/feedback/tests/test_feedback_webhooks.py",
+        "services/ingress-http/tests/test_http_roles.py",
+    ),
 )
 
 
