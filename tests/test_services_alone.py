@@ -1,5 +1,6 @@
 """Each service as a process, with no server to talk to and with a wrong environment."""
 
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -45,10 +46,14 @@ def lonely(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Servi
 
 @pytest.fixture(scope="module")
 def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
-    """How each service ends in a wrong environment: its exit code and what it says."""
+    """How each service ends in a wrong environment: its exit code and what it says.
+
+    Which modules it imports is said, too, by the interpreter.
+    """
     folder = tmp_path_factory.mktemp("refused")
     wrong = {**NOWHERE, "METRICS_PORT": "many", "HOSTNAM": "x.test"}
     with ExitStack() as stack:
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("PYTHONPROFILEIMPORTTIME", "1")
         running = {
             service: stack.enter_context(
                 ServiceProcess(service, folder / f"{service}.log", **wrong)
@@ -118,3 +123,16 @@ def test_wrong_environment_ends_the_service_with_a_line_per_problem(
     assert "POSTROAD_HOSTNAM: no such setting; did you mean POSTROAD_HOSTNAME?" in said
     assert "POSTROAD_METRICS_PORT: " in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_service_imports_no_library_that_it_has_no_use_for(
+    refused: dict[str, tuple[int, str]], service: str
+) -> None:
+    _, said = refused[service]
+    imported = set(re.findall(r"^import time: .*\| +([\w.]+)$", said, re.MULTILINE))
+    assert {"structlog", "pymongo", "aio_pika"} <= imported
+    unused = {"rich.console", "pygments"}
+    if service in {"bounce-processor", "feedback", "tracker"}:
+        unused.add("cryptography")  # which the database driver would bring
+    assert imported & unused == set()

@@ -140,7 +140,7 @@ async def _serve(
             health.add_check("rabbitmq (consuming)", incoming.check)
             incoming.start()
         health.started = True
-        gc.collect()
+        memory.give_back()
         gc.freeze()  # what is here now stays; do not look at it again in each collection
         _log.info("started", operations_port=operations.port)
         await context.stop.wait()

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import postroad_common.lean  # noqa: F401 - before any other import
 from postroad_stack.errors import StackError
 from postroad_stack.plan import StackPlan
 from postroad_stack.state_dir import StateDir, write_atomically

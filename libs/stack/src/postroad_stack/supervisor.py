@@ -13,6 +13,7 @@ import time
 
 import psutil
 
+from postroad_common import memory
 from postroad_stack import logs
 from postroad_stack.certificates import ensure_certificates
 from postroad_stack.credential import ensure_credential
@@ -121,6 +122,7 @@ class Supervisor:
             self._secrets = await self._with_credential(self._secrets)
         self._phase = StackPhase.READY
         log.info("ready after %.1f s", time.time() - self._since)
+        memory.give_back()
         self._write()
 
     async def _start_cluster(self) -> None:
