@@ -1,4 +1,6 @@
+import csv
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
@@ -7,7 +9,10 @@ from hypothesis import strategies as st
 from postroad_bounce_processor.classification.classifier import Classifier, built_in, explanations
 from postroad_bounce_processor.classification.phrases import normalise, phrase_pattern
 from postroad_bounce_processor.classification.rule import RuleError, read_rule
+from postroad_bounce_processor.understanding.report import enhanced_status, reply_code
 from postroad_common.mail.classification import Classification
+
+_WORLD = Path(__file__).parent / "data" / "replies.tsv"
 
 _REPLIES = [
     # (code, enhanced, text, class)
@@ -64,6 +69,21 @@ _REPLIES = [
 @pytest.mark.parametrize(("code", "enhanced", "text", "name"), _REPLIES)
 def test_reply_has_its_class(code: int | None, enhanced: str, text: str, name: str):
     assert built_in().classify(code, enhanced, text).classification == name
+
+
+def test_replies_that_servers_of_the_world_give_to_rcpt_have_their_classes():
+    with _WORLD.open(encoding="utf-8", newline="") as file:
+        replies = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    assert len(replies) > 300
+    wrong = []
+    for wanted in replies:
+        enhanced, code = enhanced_status(wanted[2]), reply_code(wanted[2])
+        code = 550 if code is None and not enhanced else code
+        found = built_in().classify(code, enhanced, wanted[2], "rcpt")
+        got = [found.classification.value, "hard" if found.hard else "soft", wanted[2]]
+        if got != wanted:
+            wrong.append(got)
+    assert wrong == []
 
 
 @pytest.mark.parametrize(

@@ -113,22 +113,22 @@ def _report(wrong: list[Sample]) -> str:
     )
 
 
-def test_class_is_right_or_near_for_95_of_100_failures(samples: list[Sample]):
+def test_class_is_right_or_near_for_96_of_100_failures(samples: list[Sample]):
     failures = [s for s in samples if s.failed and not s.unlabelled]
     wrong = [s for s in failures if s.found.bounce_class not in _RIGHT[s.reason].split()]
-    assert _share(wrong, failures) <= 0.05, _report(wrong)
+    assert _share(wrong, failures) <= 0.04, _report(wrong)
 
 
-def test_hard_and_soft_are_as_labelled_for_92_of_100_failures(samples: list[Sample]):
+def test_hard_and_soft_are_as_labelled_for_93_of_100_failures(samples: list[Sample]):
     failures = [s for s in samples if s.failed]
     wrong = [s for s in failures if s.found.hard != s.hard]
-    assert _share(wrong, failures) <= 0.08, _report(wrong)
+    assert _share(wrong, failures) <= 0.07, _report(wrong)
 
 
-def test_of_what_is_called_hard_90_of_100_are_labelled_hard(samples: list[Sample]):
+def test_of_what_is_called_hard_93_of_100_are_labelled_hard(samples: list[Sample]):
     called = [s for s in samples if s.found.hard]
     wrong = [s for s in called if not s.hard]
-    assert _share(wrong, called) <= 0.10, _report(wrong)
+    assert _share(wrong, called) <= 0.07, _report(wrong)
 
 
 def test_what_is_called_hard_is_labelled_as_the_address_or_as_its_own_filter(

@@ -14,6 +14,8 @@ MAX_BEFORE = 300
 MAX_ADDRESSES = 60
 
 _ADDRESS = re.compile(r"[^\s<>()\[\],;:\"'=*]{1,64}@[a-zA-Z0-9\u0080-\uffff.-]{1,255}")
+_IDEOGRAPHS = "\u2e80"
+"""The first of the characters of scripts that put no spaces between words."""
 _LEADING = re.compile(
     r"[ \t>*\"'<(\u00b7\u2022-]{0,12}(?:recipient(?: address)?:|to:|[245]\d\d(?: [245]\.\d\.\d)?)?"
     r"[ \t<\"']{0,12}$"
@@ -43,6 +45,10 @@ _ORIGINAL = re.compile(
 )
 
 
+# Some reports begin with a few fields of the message that they are about.
+_NAMES_ITS_SUBJECT = re.compile(r"with the following header fields:", re.IGNORECASE)
+
+
 @dataclass(frozen=True, slots=True)
 class Passage:
     """What a text says about one address."""
@@ -63,6 +69,8 @@ class Passage:
 def own_words(text: str) -> str:
     """Return what the reporting server wrote itself, without the copy of the returned message."""
     for match in _ORIGINAL.finditer(text):
+        if _NAMES_ITS_SUBJECT.search(text[max(0, match.start() - 400) : match.start()]):
+            continue
         if text[: match.start()].strip():
             return text[: match.start()]
     return text
@@ -140,7 +148,7 @@ def _bounds(words: str, position: int, address: str) -> tuple[int, int, bool]:
     first, last, alone = 0, len(words), True
     for match in _addresses(words):
         leading = _line_before(words, match)
-        if match[0].rstrip(".").lower() == address.lower() or not _LEADING.match(leading):
+        if _is_spelt_in(match[0], address) or not _LEADING.match(leading):
             continue
         if _AUTHORITY.search(match[0]) or _HEADER_LINE.match(leading):
             continue
@@ -153,6 +161,14 @@ def _bounds(words: str, position: int, address: str) -> tuple[int, int, bool]:
         if 0 <= newline < position:
             first = newline + 1
     return first, last, alone
+
+
+def _is_spelt_in(found: str, address: str) -> bool:
+    """Tell whether `found` is the address, or the address within a text that has no spaces."""
+    before, same, after = found.rstrip(".").lower().partition(address.lower())
+    if not same:
+        return False
+    return (not before or before[-1] >= _IDEOGRAPHS) and (not after or after[0] >= _IDEOGRAPHS)
 
 
 def _addresses(words: str) -> Iterator[re.Match[str]]:

@@ -104,7 +104,9 @@ def of_text(mail: Part, passage: Passage, words: str, *, delayed: bool) -> Itera
         sound = passage.expected and passage.alone
         yield _stated(text, assumed, stage_in(text) or unsaid, sound=sound)
     if passage.before:
-        yield _stated(passage.before, assumed, "", sound=False)
+        # Where nobody else is named and a reply is quoted, the reply is about this recipient.
+        alone = passage.alone and reply_code(passage.before) is not None
+        yield _stated(passage.before, assumed, "", sound=passage.expected and alone)
     subject = _telling_subject(mail)
     if subject:
         yield _stated(subject, assumed, "", sound=False)

@@ -21,6 +21,8 @@ _SUMMARY = re.compile(
 _NO_RECIPIENTS = re.compile(
     r"(?:503|554) .{0,40}(?:need|valid|no) .{0,12}(?:rcpt|recipient)", re.IGNORECASE
 )
+# How Sendmail sums up a permanent answer to the data, or to DATA where RCPT was accepted.
+_DATA_REFUSED = re.compile(r"\s{0,8}554 5\.0\.0 service unavailable", re.IGNORECASE)
 _REPLY = re.compile(r"[245]\d\d[ -]")
 _COMMANDS = {
     "conn": "connect",
@@ -45,6 +47,7 @@ _ANSWERED = re.compile(
     r"|did not like our ([a-z]{4})"
     r"|smtp:(conn|helo|ehlo|mail|rcpt|data)\b"
     r"|most progress was (conn|helo|ehlo|mail|rcpt|data)"
+    r"|sent <<< (rcpt|data|mail) "
     r"|refused to accept your message \((helo|ehlo|mail|rcpt|data)"
     r"|(?:command was|command:|smtp command) ?:? ?(helo|ehlo|mail|rcpt|data)\b"
 )
@@ -110,6 +113,9 @@ def find_exchange(words: str, address: str) -> SmtpExchange | None:
                 found = SmtpExchange(
                     answered, " ".join(replies)[:MAX_REPLY], line.strip()[:MAX_REPLY]
                 )
+            replies = []
+        elif replies and stage == "data" and found is None and _DATA_REFUSED.match(line):
+            found = SmtpExchange(stage, " ".join(replies)[:MAX_REPLY], "")
             replies = []
     if replies and named == wanted and (found is None or not found.reply):
         found = SmtpExchange(stage, " ".join(replies)[:MAX_REPLY], "")
