@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from postroad_common.errors import TooMuchToRead
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas import events
 from postroad_common.schemas.events import EventName, happened
@@ -13,7 +14,7 @@ from postroad_common.schemas.features import Features
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.database import Database
 from postroad_common.store.indexes import FAULTS
-from postroad_common.store.messages import Criteria
+from postroad_common.store.messages import Criteria, Messages
 from postroad_common.store.searching import terms_of, words_of
 
 NOW = 1_790_000_000.0
@@ -120,6 +121,14 @@ async def test_what_nothing_has_is_not_found(database: Database):
     ):
         assert await database.messages.search("main", criteria) == []
         assert await examined(database, criteria) <= 50, criteria
+
+
+async def test_search_that_takes_too_long_is_told_from_a_database_that_is_away(database: Database):
+    hurried = Messages(database.messages._messages, search_seconds=1e-9)
+    with pytest.raises(TooMuchToRead):
+        await hurried.search("main", Criteria(tag="often", login="rare"))
+    with pytest.raises(TooMuchToRead):
+        await hurried.count("main", Criteria(tag="often"), most=10)
 
 
 def test_terms_are_bounded_whatever_the_subject():

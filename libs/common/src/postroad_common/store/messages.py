@@ -9,8 +9,11 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import pymongo
 from pymongo import UpdateOne
+from pymongo.errors import ExecutionTimeout
 
+from postroad_common.errors import TooMuchToRead
 from postroad_common.mail.identifiers import TIME_CHARS
 from postroad_common.schemas.eventdata import AttemptData, MessageFacts
 from postroad_common.schemas.events import Event, EventName
@@ -46,6 +49,8 @@ FACTS = (
 )
 """The parts of an accepted event's data that describe the message."""
 EVERYTHING = Criteria()
+SEARCH_SECONDS = 2.0
+"""A search that takes longer has to ask for less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +193,9 @@ class _Update:
 class Messages:
     """The collection `messages`, by message id."""
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: Collection, *, search_seconds: float = SEARCH_SECONDS) -> None:
         self._messages = collection
+        self._search_seconds = search_seconds
 
     @guarded
     async def apply(self, events: Iterable[Event]) -> None:
@@ -303,12 +309,28 @@ class Messages:
         """Return records of `account`, newest first; `before` is the last id of the page before.
 
         A record is found as soon as it is complete.
+
+        Raises:
+            TooMuchToRead: it takes too long: of what is searched for, each is frequent, and all of
+                it together is rare.
         """
         query = criteria.query(account, before)
-        cursor = self._messages.find(query).sort("_id", -1).limit(limit)
-        return [_read(found) async for found in cursor]
+        try:
+            with pymongo.timeout(self._search_seconds):
+                cursor = self._messages.find(query).sort("_id", -1).limit(limit)
+                return [_read(found) async for found in cursor]
+        except ExecutionTimeout as error:
+            raise TooMuchToRead(f"not found within {self._search_seconds} s") from error
 
     @guarded
     async def count(self, account: str, criteria: Criteria, *, most: int) -> int:
-        """Return how many records a search finds; of more than `most` it is `most`."""
-        return await self._messages.count_documents(criteria.query(account), limit=most)
+        """Return how many records a search finds; of more than `most` it is `most`.
+
+        Raises:
+            TooMuchToRead: as `search`.
+        """
+        try:
+            with pymongo.timeout(self._search_seconds):
+                return await self._messages.count_documents(criteria.query(account), limit=most)
+        except ExecutionTimeout as error:
+            raise TooMuchToRead(f"not counted within {self._search_seconds} s") from error

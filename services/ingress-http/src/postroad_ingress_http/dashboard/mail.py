@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from postroad_common.errors import TooMuchToRead
 from postroad_common.mail.identifiers import is_id
 from postroad_common.store.messages import RANKS, MessageRecord
 from postroad_ingress_http.access.scopes import allows
@@ -17,7 +18,7 @@ from postroad_ingress_http.dependencies import MessageStore, SearchStore
 from postroad_ingress_http.exports import messages as exports
 from postroad_ingress_http.exports.messages import Form
 from postroad_ingress_http.history.search import NAMES, SOURCES, SWITCHES, read_criteria
-from postroad_ingress_http.http.errors import ApiError, bad_field
+from postroad_ingress_http.http.errors import ApiError, bad_field, from_exception
 from postroad_ingress_http.http.paging import read_cursor, write_cursor
 from postroad_ingress_http.jobs.acts import ACTS
 
@@ -56,11 +57,13 @@ async def search(
         )
         total = len(found)
         if asked and (position or total > _PAGE):
-            total = await messages.count(session.account, criteria, most=_COUNTED + 1)
-    except ApiError as refusal:
-        if refusal.status != 400:
+            total = _COUNTED + 1
+            with suppress(TooMuchToRead):
+                total = await messages.count(session.account, criteria, most=_COUNTED + 1)
+    except (ApiError, TooMuchToRead) as refusal:
+        error = from_exception(refusal)
+        if error is None or error.status != 400:
             raise
-        error = refusal
     return pages.answer(
         "messages.html",
         status=400 if error else 200,

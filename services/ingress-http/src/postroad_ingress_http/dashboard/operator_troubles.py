@@ -7,7 +7,7 @@ from postroad_ingress_http.dashboard.troubles import Trouble, gathered
 from postroad_ingress_http.operations.lanes import LaneOperations
 from postroad_ingress_http.operations.queues import QueueOperations
 
-_MOST = 200
+_MOST = 50
 _NAMED = 5
 _UNREAD = 100
 """Messages in a queue that is read by nobody, from which on it is trouble."""

@@ -8,9 +8,12 @@ import structlog
 from postroad_common.broker.deadletters import DeadLetter, DeadLetters, Replayed
 from postroad_common.broker.depths import QueueDepth, QueueDepths
 from postroad_common.broker.topology import DEAD_QUEUES, QUEUES, WORK_QUEUES
+from postroad_common.caching import Cache
 from postroad_ingress_http.http.errors import ApiError, not_found
 
 _log = structlog.get_logger(__name__)
+_LATELY_SECONDS = 5.0
+"""How old the depths on the overview may be, which many may look at."""
 _KNOWN = frozenset(queue.name for queue in QUEUES)
 
 
@@ -20,18 +23,23 @@ class QueueOperations:
     def __init__(self, depths: QueueDepths, dead_letters: DeadLetters) -> None:
         self._depths = depths
         self._dead_letters = dead_letters
+        self._lately: Cache[str, list[QueueDepth]] = Cache(1, seconds=_LATELY_SECONDS)
 
     async def all(self) -> list[QueueDepth]:
         """Return all queues with the number of messages that wait in each."""
         return await self._depths.all()
 
     async def worked_on(self) -> list[QueueDepth]:
-        """Return the queues that services read, and those of dead letters.
+        """Return the queues that services read, and those of dead letters, as of late.
 
         Raises:
             BrokerAway: RabbitMQ cannot be asked.
         """
-        return await self._depths.of((*DEAD_QUEUES, *WORK_QUEUES))
+        known = self._lately.get("")
+        if known is None:
+            known = await self._depths.of((*DEAD_QUEUES, *WORK_QUEUES))
+            self._lately.put("", known)
+        return known
 
     async def find(self, name: str) -> QueueDepth:
         """Return the queue of that name.
