@@ -34,11 +34,11 @@ HTML = (
     "Follow it</a>.</p>"
 )
 SHOTS = {
-    "overview": ("/dashboard?period=week", 1100),
-    "statistics": ("/dashboard/stats?period=month", 1000),
-    "message": ("/dashboard/messages/{message}", 900),
+    "overview": ("/dashboard?period=week", 1000),
+    "statistics": ("/dashboard/stats?period=month", 860),
+    "message": ("/dashboard/messages/{message}", 820),
     "lanes": ("/dashboard/lanes", 620),
-    "webhook": ("/dashboard/webhooks/{hook}", 1000),
+    "webhook": ("/dashboard/webhooks/{hook}", 860),
 }
 
 
@@ -54,7 +54,7 @@ def main() -> None:
             flags = ["--no-sandbox"] if os.geteuid() == 0 else []
             chromium = playwright.chromium.launch(executable_path=browser, args=flags)
             context = chromium.new_context(
-                base_url=stack.document.http, viewport={"width": 1180, "height": 900}
+                base_url=stack.document.http, viewport={"width": 1040, "height": 900}
             )
             _log_in(context, stack.document)
             for name, (path, height) in SHOTS.items():
@@ -68,6 +68,7 @@ def _furnish(stack: Stack) -> dict[str, str]:
     api = stack.api()
     api.post("/v1/domains", {"domain": "shop.example", "trusted": True})
     hook = api.post("/v1/webhooks", {"url": "http://127.0.0.1:9/hooks/mail"})
+    api.post("/v1/credentials", {"name": "web shop"})
     ids: list[str] = []
     for number in range(24):
         name = PEOPLE[number % len(PEOPLE)]
@@ -139,17 +140,19 @@ def _log_in(context: BrowserContext, document: StackDocument) -> None:
     page.get_by_label("Password").fill(document.dashboard.password)
     page.get_by_role("button", name="Log in").click()
     page.wait_for_url("**/dashboard")
+    page.goto("/dashboard/start")
+    page.locator("form[action$='/leave'] button").first.click()
     page.close()
 
 
 def _take(context: BrowserContext, name: str, path: str, height: int) -> None:
     """Photograph the top of a page; the picture must not be large."""
     page = context.new_page()
-    page.set_viewport_size({"width": 1180, "height": height})
+    page.set_viewport_size({"width": 1040, "height": height})
     page.goto(path)
     bars: Any = page.locator(".chart.wide .bar")
     if bars.count() > 3:
-        bars.nth(3).hover()
+        bars.nth(3).evaluate("bar => bar.focus({ preventScroll: true })")
     target = IMAGES / f"{name}.png"
     page.screenshot(path=target)
     page.close()

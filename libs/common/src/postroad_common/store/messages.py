@@ -6,12 +6,13 @@ in which order, or how often, events arrive.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pymongo
 from pymongo import UpdateOne
-from pymongo.errors import ExecutionTimeout
+from pymongo.errors import ExecutionTimeout, NetworkTimeout
 
 from postroad_common.errors import TooMuchToRead
 from postroad_common.mail.identifiers import TIME_CHARS
@@ -51,6 +52,7 @@ FACTS = (
 EVERYTHING = Criteria()
 SEARCH_SECONDS = 2.0
 """A search that takes longer has to ask for less."""
+_PING_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,12 +317,9 @@ class Messages:
                 it together is rare.
         """
         query = criteria.query(account, before)
-        try:
-            with pymongo.timeout(self._search_seconds):
-                cursor = self._messages.find(query).sort("_id", -1).limit(limit)
-                return [_read(found) async for found in cursor]
-        except ExecutionTimeout as error:
-            raise TooMuchToRead(f"not found within {self._search_seconds} s") from error
+        async with self._in_time():
+            cursor = self._messages.find(query).sort("_id", -1).limit(limit)
+            return [_read(found) async for found in cursor]
 
     @guarded
     async def count(self, account: str, criteria: Criteria, *, most: int) -> int:
@@ -329,8 +328,20 @@ class Messages:
         Raises:
             TooMuchToRead: as `search`.
         """
+        async with self._in_time():
+            return await self._messages.count_documents(criteria.query(account), limit=most)
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        """Bound the time of a search.
+
+        Raises:
+            TooMuchToRead: it was too long, and the database answers all the same.
+        """
         try:
             with pymongo.timeout(self._search_seconds):
-                return await self._messages.count_documents(criteria.query(account), limit=most)
-        except ExecutionTimeout as error:
-            raise TooMuchToRead(f"not counted within {self._search_seconds} s") from error
+                yield
+        except (ExecutionTimeout, NetworkTimeout) as error:
+            with pymongo.timeout(_PING_SECONDS):
+                await self._messages.database.command("ping")
+            raise TooMuchToRead(f"not found within {self._search_seconds} s") from error

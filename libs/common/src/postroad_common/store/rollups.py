@@ -148,22 +148,20 @@ class Rollups:
         return [found["_id"] async for found in cursor]
 
     @guarded
-    async def by_tag(self, account: str, start: str, limit: int) -> dict[str, Counts]:
-        """Return the sums since the date `start` of the tags with the most accepted mail."""
+    async def by_tag(
+        self, account: str, start: str, names: Sequence[str], limit: int
+    ) -> dict[str, Counts]:
+        """Return the sums of some numbers since the date `start`, of the tags with most mail."""
+        sums = {name: {"$sum": f"$counts.{name}"} for name in ("accepted", *names)}
         cursor = await self._rollups.aggregate(
             [
                 *_latest_with_tag(account, start),
-                {"$project": {"tag": 1, "count": {"$objectToArray": "$counts"}}},
-                {"$unwind": "$count"},
-                {"$group": {"_id": ["$tag", "$count.k"], "sum": {"$sum": "$count.v"}}},
+                {"$group": {"_id": "$tag", **sums}},
+                {"$sort": {"accepted": -1, "_id": 1}},
+                {"$limit": limit},
             ]
         )
-        sums: dict[str, dict[str, int]] = {}
-        async for found in cursor:
-            tag, name = found["_id"]
-            sums.setdefault(tag, {})[name] = found["sum"]
-        most = sorted(sums.items(), key=lambda item: (-item[1].get("accepted", 0), item[0]))
-        return dict(most[:limit])
+        return {found.pop("_id"): found async for found in cursor}
 
 
 def _latest_with_tag(account: str, start: str) -> list[Document]:

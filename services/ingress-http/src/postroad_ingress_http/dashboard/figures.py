@@ -29,6 +29,10 @@ class Tile:
         return f"{share:+,} %" if share else "±0 %"
 
 
+OF_TAGS = ("accepted", "delivered", "bounced", "complained", "opened_unique", "clicked_unique")
+"""The numbers that the line of a tag is made of."""
+
+
 @dataclass(frozen=True, slots=True)
 class TagRow:
     """The figures of one tag as a line of a table."""

@@ -1,6 +1,7 @@
 """Messages: searched, listed and exported; one message is in `message`."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Query

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from postroad_ingress_http.dashboard import times
-from postroad_ingress_http.dashboard.figures import read_counts, tag_row, tiles
+from postroad_ingress_http.dashboard.figures import OF_TAGS, read_counts, tag_row, tiles
 from postroad_ingress_http.dashboard.overview import TAG_LENGTH
 from postroad_ingress_http.dashboard.periods import DAY, HOUR, PERIODS, PeriodChoice
 from postroad_ingress_http.dashboard.pictures import MAIL, REACTIONS, RETURNS, pictures
@@ -35,7 +35,7 @@ async def page(  # noqa: PLR0917 - FastAPI passes them by name
     counts = await read_counts(hours if by_hour else rollups, session.account, period, tag)
     zone = times.zone_of(request.cookies)
     first = f"{datetime.fromtimestamp(period.start, UTC):%Y-%m-%d}"
-    by_tag = await rollups.by_tag(session.account, first, _TAGS)
+    by_tag = await rollups.by_tag(session.account, first, OF_TAGS, _TAGS)
     return pages.answer(
         "stats.html",
         chosen=chosen,
