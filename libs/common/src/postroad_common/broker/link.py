@@ -26,6 +26,8 @@ NO_TLS = ServerTls()
 HEARTBEAT = 5  # seconds; a dead peer is noticed after three
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 5.0
+_EARLY_PAUSE = 0.5  # the longest while everything may just be starting, the broker slowest
+_EARLY_SECONDS = 30.0
 
 Hook = Callable[[AbstractConnection], Awaitable[None]]
 _log = structlog.get_logger("broker")
@@ -120,6 +122,7 @@ class BrokerLink:
 
     async def _run(self) -> None:
         pause = _FIRST_PAUSE
+        early_until = asyncio.get_running_loop().time() + _EARLY_SECONDS
         attempt = random.randrange(len(self._urls))
         while True:
             url = self._urls[attempt % len(self._urls)]
@@ -150,7 +153,8 @@ class BrokerLink:
                 BROKER_CONNECTED.labels(self._label).set(0)
                 await self._drop()
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
-            pause = min(_LONGEST_PAUSE, pause * 2)
+            early = asyncio.get_running_loop().time() < early_until
+            pause = min(_EARLY_PAUSE if early else _LONGEST_PAUSE, pause * 2)
 
     async def _connect(self, url: str, lost: "asyncio.Future[BaseException | None]") -> None:
         connection = await aio_pika.connect(

@@ -53,6 +53,7 @@ from postroad_common.store.webhooks import Webhooks
 BELONGINGS = ("users", "credentials", "tokens", "domains", "suppressions", "webhooks")
 """The collections whose documents are deleted with their account."""
 NO_TLS = ServerTls()
+_EARLY_SECONDS = 30.0  # in which everything may just be starting: ask again soon
 _log = structlog.get_logger("store")
 
 
@@ -278,6 +279,7 @@ class Database:
     async def prepare(self, only: Container[str] = frozenset(INDEXES)) -> None:
         """Create the indexes of the collections in `only`, as soon as the database is there."""
         pause = 0.5
+        early_until = asyncio.get_running_loop().time() + _EARLY_SECONDS
         while True:
             try:
                 for name, indexes in INDEXES.items():
@@ -292,7 +294,8 @@ class Database:
                     seconds=pause,
                 )
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))
-                pause = min(10.0, pause * 2)
+                early = asyncio.get_running_loop().time() < early_until
+                pause = pause if early else min(10.0, pause * 2)
             else:
                 _log.info("database ready")
                 return

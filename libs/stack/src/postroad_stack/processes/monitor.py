@@ -21,6 +21,7 @@ _PAUSE_SECONDS = (0.1, 0.5, 1.0, 2.0, 4.0)
 _STEADY_SECONDS = 15.0
 _FIRST_TRIES = 3
 _POLL_SECONDS = 0.1
+_POLL_LONGEST_SECONDS = 0.4
 
 
 async def launch(program: Program) -> Running:
@@ -161,7 +162,7 @@ class ProcessMonitor:
             if self._running is not run:
                 return
             await asyncio.sleep(pause)
-            pause = min(pause * 1.2, 1.0)
+            pause = min(pause * 1.2, _POLL_LONGEST_SECONDS)
         if self._running is not run:
             return
         log.info("%s ready after %.1f s", self._label, time.monotonic() - began)
