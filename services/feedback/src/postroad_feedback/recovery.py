@@ -53,12 +53,14 @@ class Recovery:
     async def _recover(self, batch: str, event_ids: Sequence[str], now: float) -> None:
         events = await self._database.ledger.added_by(batch, event_ids)
         try:
-            facts = await self._cache.find(events, settle=True)
-            untold = any(event.message not in facts for event in events)
-            if untold and now - id_time(batch) < REDELIVERY_SECONDS:
-                # The log does not keep the facts: they come again with the AMQP message, which
-                # was not acknowledged, and counting before that would leave these out.
-                return
+            facts = await self._cache.find(events)
+            if any(event.message not in facts for event in events):
+                if now - id_time(batch) < REDELIVERY_SECONDS:
+                    # The log does not keep the facts: they come again with the AMQP message, which
+                    # was not acknowledged, and counting before that would leave these out. (That
+                    # of a delivery may have been before, which tells the account and no tags.)
+                    return
+                facts = await self._cache.find(events, settle=True)
             await self._ingest.follow(batch, events, events, facts)
         except UNSOUND:
             # What cannot be done once cannot be done again: it must not stop what is behind it.
