@@ -47,6 +47,7 @@ LOOK_AND_CHANGE = {
 """An operator here is a reader of the first account who looks after the installation."""
 NOUN_OF_PATH = {
     "resend": "send",
+    "scheduled": "messages",
     "preview": "send",
     "events": "messages",
     "feeds": "messages",

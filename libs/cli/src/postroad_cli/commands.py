@@ -47,6 +47,7 @@ SUBCOMMANDS = {
     "preview": CommandPlace(
         "api.preview", "Show how the mail in FILE would be sent, without sending it."
     ),
+    "scheduled": CommandPlace("api.scheduled", "Mail that waits for its time."),
     "messages": CommandPlace("api.messages", "Find messages."),
     "trace": CommandPlace("api.trace", "Show the life of one message, event by event."),
     "events": CommandPlace("api.events", "Find events."),

@@ -43,6 +43,7 @@ from postroad_ingress_http.operations.queues import QueueOperations
 from postroad_ingress_http.previews.preview import Previews
 from postroad_ingress_http.sending.accept import Acceptance
 from postroad_ingress_http.sending.personalise import Personaliser
+from postroad_ingress_http.sending.scheduling import Scheduling
 from postroad_ingress_http.sending.templates import TemplateLibrary
 
 Clock = Callable[[], float]
@@ -79,6 +80,7 @@ class Dependencies:
     privacy: Privacy
     queues: QueueOperations
     rollups: Rollups
+    scheduling: Scheduling
     hours: Rollups
     searches: SavedSearches
     sessions: SessionRecords
@@ -124,6 +126,7 @@ PreviewsOf = Annotated[Previews, given(lambda its: its.previews)]
 PrivacyStore = Annotated[Privacy, given(lambda its: its.privacy)]
 QueuesOf = Annotated[QueueOperations, given(lambda its: its.queues)]
 HourStore = Annotated[Rollups, given(lambda its: its.hours)]
+SchedulingOf = Annotated[Scheduling, given(lambda its: its.scheduling)]
 RollupStore = Annotated[Rollups, given(lambda its: its.rollups)]
 SearchStore = Annotated[SavedSearches, given(lambda its: its.searches)]
 SessionStore = Annotated[SessionRecords, given(lambda its: its.sessions)]

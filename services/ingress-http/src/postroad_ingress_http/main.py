@@ -49,9 +49,11 @@ from postroad_ingress_http.operations.queue_watch import QueueWatch
 from postroad_ingress_http.operations.queues import QueueOperations
 from postroad_ingress_http.previews.preview import PreviewPlaces, Previews
 from postroad_ingress_http.sending.accept import Acceptance, accept
+from postroad_ingress_http.sending.handout import HandOut
 from postroad_ingress_http.sending.injector import Injector
 from postroad_ingress_http.sending.personalise import Personaliser
 from postroad_ingress_http.sending.request import SendFields
+from postroad_ingress_http.sending.scheduling import Scheduling
 from postroad_ingress_http.sending.submission import RequestOrigin, SubmissionRules
 from postroad_ingress_http.sending.templates import TemplateLibrary
 from postroad_ingress_http.settings import HttpLimits, Settings
@@ -88,6 +90,8 @@ async def build(context: ServiceContext[Settings]) -> None:
     watch = DomainWatch(database.domains, dependencies.domains, dependencies.clock)
     context.spawn(watch.run(), "domains")
     context.spawn(build_worker(context, dependencies).run(), "jobs")
+    hand_out = HandOut(database.scheduled, context.publisher, dependencies.clock)
+    context.spawn(hand_out.run(), "hand-out")
     context.spawn(QueueWatch(QueueDepths(context.link), database.backlogs).run(), "queues")
     await listener.start()
     context.on_drain(listener.stop)
@@ -100,8 +104,13 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
     database = context.database
     limits = settings.limits.http
     clock = time.time
+    scheduling = Scheduling(database.scheduled, database.bodies, context.events, clock)
     injector = Injector(
-        context.publisher, database.bodies, context.events, inline_max=settings.inline_body_max
+        context.publisher,
+        database.bodies,
+        context.events,
+        scheduling,
+        inline_max=settings.inline_body_max,
     )
     rules = SubmissionRules(
         hostname=settings.hostname,
@@ -154,6 +163,7 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
         privacy=database.privacy,
         queues=QueueOperations(depths, DeadLetters(context.link, context.publisher)),
         rollups=database.rollups,
+        scheduling=scheduling,
         hours=database.hours,
         searches=database.searches,
         sessions=database.sessions,

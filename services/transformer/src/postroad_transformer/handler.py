@@ -177,7 +177,8 @@ class Transformer:
         except FrameError as error:
             await delivery.dead(str(error))
             return None
-        metrics.AGE.observe(max(0.0, time.time() - submission.received))
+        began = max(submission.received, submission.send_at or 0.0)
+        metrics.AGE.observe(max(0.0, time.time() - began))
         return _Job(delivery, submission, body)
 
     async def _fetch(self, job: _Job) -> bool:

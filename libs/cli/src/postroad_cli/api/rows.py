@@ -18,6 +18,7 @@ _TIMES = frozenset(
         "updated",
         "changed",
         "due",
+        "sendat",
         "expires",
         "checked",
         "time",

@@ -131,10 +131,21 @@ class MessageFacts(EventData):
 
 
 class AcceptedData(MessageFacts):
-    """Who handed the message in, where that is known, and how many lone LF were repaired."""
+    """Who handed the message in, where that is known, and how many lone LF were repaired.
+
+    `send_at` is when it is to be sent, Unix seconds.
+    """
 
     client: ClientFacts | None = None
     line_ends_repaired: int = 0
+    send_at: float | None = None
+
+
+class ScheduleData(EventData):
+    """When it is to be sent now (Unix seconds), and who wanted it so."""
+
+    send_at: float = 0.0
+    by: str = ""
 
 
 class TransformedData(MessageFacts):

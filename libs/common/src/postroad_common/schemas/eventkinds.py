@@ -18,6 +18,7 @@ from postroad_common.schemas.eventdata import (
     EventData,
     NotifiedData,
     ReturnData,
+    ScheduleData,
     SuppressedData,
     TransformedData,
     VisitData,
@@ -29,6 +30,7 @@ class EventName(StrEnum):
     """What can happen to a message."""
 
     ACCEPTED = "accepted"
+    SCHEDULED = "scheduled"
     TRANSFORMED = "transformed"
     ATTEMPT = "attempt"
     DEFERRED = "deferred"
@@ -45,7 +47,7 @@ class EventName(StrEnum):
     NOTIFIED = "notified"
 
 
-TIMELINE_ONLY = frozenset({EventName.TRANSFORMED, EventName.NOTIFIED})
+TIMELINE_ONLY = frozenset({EventName.SCHEDULED, EventName.TRANSFORMED, EventName.NOTIFIED})
 OWN_MAIL = ("dsn", "forward")
 """The kinds (`OutboundMessage.kind`) of mail that Postroad writes itself."""
 
@@ -103,6 +105,15 @@ class Accepted(Event):
     data: AcceptedData = AcceptedData()
     name = EventName.ACCEPTED
     tells = AcceptedData
+
+
+class Scheduled(Event):
+    """The message waits for its time, and got another one."""
+
+    event: Literal[EventName.SCHEDULED]
+    data: ScheduleData = ScheduleData()
+    name = EventName.SCHEDULED
+    tells = ScheduleData
 
 
 class Transformed(Event):
@@ -233,6 +244,7 @@ class Notified(Event):
 
 AnyEvent = Annotated[
     Accepted
+    | Scheduled
     | Transformed
     | AttemptBegun
     | Deferred
@@ -251,6 +263,7 @@ AnyEvent = Annotated[
 ]
 KINDS: Mapping[EventName, type[Event]] = {
     EventName.ACCEPTED: Accepted,
+    EventName.SCHEDULED: Scheduled,
     EventName.TRANSFORMED: Transformed,
     EventName.ATTEMPT: AttemptBegun,
     EventName.DEFERRED: Deferred,

@@ -2,7 +2,7 @@
 
 An event that one cause can produce only once has an id made of its cause, so that the same fact
 told twice is stored once. Event names are those that users see in timelines and webhooks;
-`transformed` and `notified` are in timelines only, and what expired arrives as `failed`.
+`scheduled`, `transformed` and `notified` are in timelines only; what expired arrives as `failed`.
 
 Mail that Postroad writes itself (notifications, forwards of returned mail) has events, too, marked
 by `kind` in their data (`is_own_mail`): they make up its timeline, and are neither counted among
@@ -125,6 +125,8 @@ def accepted(submission: Submission, recipient: Recipient) -> Event:
         data["client"] = submission.client.model_dump(exclude_none=True)
     if submission.line_ends_repaired:
         data["line_ends_repaired"] = submission.line_ends_repaired
+    if submission.send_at is not None:
+        data["send_at"] = submission.send_at
     return Accepted.trusted(
         f"{recipient.id}.accepted",
         recipient.id,

@@ -40,6 +40,7 @@ from postroad_common.store.replays import Replays
 from postroad_common.store.replicas import Replicas
 from postroad_common.store.reports import UnmatchedReports
 from postroad_common.store.rollups import Rollups
+from postroad_common.store.scheduled import Schedule
 from postroad_common.store.searches import SavedSearches
 from postroad_common.store.sessions import SessionRecords
 from postroad_common.store.strikes import Strikes
@@ -83,7 +84,7 @@ class Database:
     @cached_property
     def accounts(self) -> Accounts:
         """Open the repository of accounts."""
-        names = (*BELONGINGS, "sessions", "invitations", "jobs", "saved_searches")
+        names = (*BELONGINGS, "sessions", "invitations", "jobs", "saved_searches", "scheduled")
         return Accounts(self._audited("accounts"), {name: self._audited(name) for name in names})
 
     @cached_property
@@ -175,6 +176,11 @@ class Database:
     def jobs(self) -> Jobs:
         """Open the repository of jobs."""
         return Jobs(self._audited("jobs"), self._database["jobs"], self._database["job_messages"])
+
+    @cached_property
+    def scheduled(self) -> Schedule:
+        """Open the repository of mail that waits for its time."""
+        return Schedule(self._database["scheduled"])
 
     @cached_property
     def searches(self) -> SavedSearches:

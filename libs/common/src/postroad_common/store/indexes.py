@@ -113,6 +113,13 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("account", ASCENDING), ("_id", DESCENDING)]),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=JOB_RETENTION),
     ],
+    "scheduled": [
+        IndexModel([("state", ASCENDING), ("due", ASCENDING)]),
+        IndexModel([("account", ASCENDING), ("state", ASCENDING), ("due", ASCENDING)]),
+        IndexModel([("messages", ASCENDING)]),
+        IndexModel([("recipients", ASCENDING)], sparse=True),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=0),
+    ],
     "job_messages": [
         IndexModel([("job", ASCENDING), ("ending", ASCENDING), ("message", DESCENDING)]),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=JOB_RETENTION),

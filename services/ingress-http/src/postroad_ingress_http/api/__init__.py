@@ -25,6 +25,7 @@ from postroad_ingress_http.api import (
     preview,
     queues,
     resend,
+    scheduled,
     send,
     stats,
     suppressions,
@@ -39,6 +40,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
     for noun in (
         send,
         preview,
+        scheduled,
         resend,
         messages,
         events,

@@ -17,6 +17,7 @@ from postroad_ingress_http.dependencies import (
     HistoryOf,
     MessageStore,
     PrivacyStore,
+    SchedulingOf,
     StrikeStore,
     SuppressionStore,
 )
@@ -102,6 +103,7 @@ async def erase(  # noqa: PLR0917 - FastAPI passes them by name
     privacy: PrivacyStore,
     suppressions: SuppressionStore,
     strikes: StrikeStore,
+    scheduling: SchedulingOf,
     audit: AuditOf,
     keep_suppression: Annotated[  # noqa: FBT002 - a query parameter
         bool, Query(description="Go on sending nothing there, which keeps the address.")
@@ -118,6 +120,8 @@ async def erase(  # noqa: PLR0917 - FastAPI passes them by name
         complete = not done.more
         if complete:
             break
+    spellings = list(dict.fromkeys((address, exact, listed, exact.lower())))
+    await scheduling.forget(token.account, spellings, token.id)
     await strikes.clear(token.account, listed)
     removed = False
     if not keep_suppression:

@@ -40,6 +40,7 @@ _SHORT = {name: label for name, label, _ in FEATURE_TEXTS}
 
 _STEPS: dict[EventName, tuple[str, str]] = {
     EventName.ACCEPTED: ("Accepted", "info"),
+    EventName.SCHEDULED: ("Scheduled", "info"),
     EventName.TRANSFORMED: ("Transformed", "info"),
     EventName.ATTEMPT: ("Delivery attempted", "info"),
     EventName.DEFERRED: ("Deferred", "warn"),

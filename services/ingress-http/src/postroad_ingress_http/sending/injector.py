@@ -1,6 +1,7 @@
 """Injects a prepared submission: a large body into the store, the rest onto the queue.
 
-When `inject` returns, guarantee 1 holds: the submission is on a replicated durable queue.
+When `inject` returns, guarantee 1 holds: the submission is on a replicated durable queue. One for
+later waits in the database until then, written by a majority.
 """
 
 import contextlib
@@ -11,10 +12,8 @@ from postroad_common.errors import BrokerAway, Transient
 from postroad_common.metrics import ACCEPTED_BYTES, ACCEPTED_MESSAGES, ACCEPTED_RECIPIENTS
 from postroad_common.schemas import events, framing
 from postroad_common.store.bodies import Bodies
+from postroad_ingress_http.sending.scheduling import KEEP_SECONDS, Scheduling
 from postroad_ingress_http.sending.submission import Prepared
-
-KEEP_SECONDS = 7 * 86_400
-"""How long a stored body outlives its last attempt: a DSN may still quote it."""
 
 _MESSAGES = ACCEPTED_MESSAGES.labels("rest")
 _RECIPIENTS = ACCEPTED_RECIPIENTS.labels("rest")
@@ -25,11 +24,18 @@ class Injector:
     """Puts submissions on the queue of the transformer and tells feedback."""
 
     def __init__(
-        self, publisher: Publisher, bodies: Bodies, writer: EventWriter, *, inline_max: int
+        self,
+        publisher: Publisher,
+        bodies: Bodies,
+        writer: EventWriter,
+        scheduling: Scheduling,
+        *,
+        inline_max: int,
     ) -> None:
         self._publisher = publisher
         self._bodies = bodies
         self._writer = writer
+        self._scheduling = scheduling
         self._inline_max = inline_max
 
     async def inject(self, prepared: Prepared) -> None:
@@ -45,7 +51,10 @@ class Injector:
             reference = await self._bodies.put(body, submission.expires + KEEP_SECONDS)
             submission = submission.model_copy(update={"body": reference})
             body = b""
-        await self._publisher.publish("", ACCEPTED.name, framing.encode(submission, body))
+        if submission.send_at is None:
+            await self._publisher.publish("", ACCEPTED.name, framing.encode(submission, body))
+        else:
+            await self._scheduling.add(submission, body)
         _MESSAGES.inc()
         _BYTES.inc(submission.size)
         _RECIPIENTS.inc(len(submission.recipients))
