@@ -118,7 +118,11 @@ async def test_audit_log_tells_who_cancelled(api: httpx.AsyncClient, site: Any):
 
 async def test_directives_of_an_account_are_bounded(site: Any):
     few = MessageDirection(
-        site.dependencies.history, site.database.message_directives, time.time, most=2
+        site.dependencies.history,
+        site.database.message_directives,
+        time.time,
+        scheduled=site.dependencies.scheduling.direct,
+        most=2,
     )
     messages = [await waiting(site, account="full") for _ in range(3)]
     for message in messages[:2]:

@@ -12,6 +12,7 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import EventBatch, EventName
 from postroad_common.schemas.framing import decode
 from postroad_common.schemas.submission import Submission
+from postroad_common.store.messagedirectives import Action
 from postroad_common.store.scheduled import ScheduledMail
 from postroad_ingress_http.sending.handout import LEASE_SECONDS, HandOut
 from postroad_testing.waiting import until
@@ -124,7 +125,9 @@ async def test_cancelled_mail_never_leaves_and_its_timeline_says_so(
     async def is_told() -> bool:
         for frame in await site.queues.take(EVENTS.name):
             told.extend(decode(EventBatch, frame)[0].events)
-        return any(event.message == message and event.event is EventName.CANCELLED for event in told)
+        return any(
+            event.message == message and event.event is EventName.CANCELLED for event in told
+        )
 
     await until(is_told)
     (accepted,) = [
@@ -192,3 +195,18 @@ async def test_mail_whose_hand_out_died_leaves_after_its_lease_and_cannot_be_can
     assert address not in await everything_out(site, 60.0)
     assert address in await everything_out(site, 61.0 + LEASE_SECONDS)
     assert await site.queues.depth(ACCEPTED.name) == 0
+
+
+async def test_what_is_directed_for_a_message_holds_while_it_waits_for_its_time(
+    api: httpx.AsyncClient, site: Any
+):
+    direct = site.dependencies.scheduling.direct
+    now, never = f"{new_id()}@example.com", f"{new_id()}@example.com"
+    (sooner,) = await schedule(api, now)
+    (cancelled,) = await schedule(api, never)
+    await direct("main", sooner, Action.RETRY, "ann@example.com")
+    await direct("main", cancelled, Action.CANCEL, "ann@example.com")
+    await direct("main", new_id(), Action.CANCEL, "ann@example.com")
+    assert (await api.get(f"/v1/scheduled/{cancelled}")).json()["state"] == "cancelled"
+    assert now in await everything_out(site, 0.0)
+    assert never not in await everything_out(site, HOUR + 1)

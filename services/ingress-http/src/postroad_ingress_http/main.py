@@ -140,7 +140,9 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
         calls=WebhookCalls(hooks, database.outbox, database.replays),
         clock=clock,
         credentials=database.credentials,
-        message_direction=MessageDirection(history, database.message_directives, clock),
+        message_direction=MessageDirection(
+            history, database.message_directives, clock, scheduled=scheduling.direct
+        ),
         domains=SenderDomains(
             database.domains, DnsChecker(settings.dns), build_dns_rules(settings), clock
         ),

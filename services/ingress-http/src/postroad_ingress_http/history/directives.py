@@ -3,7 +3,7 @@
 They are written for the sender, which obeys before the message's next attempt, wherever it waits.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -60,6 +60,10 @@ def is_final(record: MessageRecord) -> bool:
     return RANKS[record.state] >= _FINAL
 
 
+Directed = Callable[[str, str, Action, str], Awaitable[None]]
+"""Does what is directed (account, message, action, by whom) with mail that waits for its time."""
+
+
 class MessageDirection:
     """Gives directives for the messages of one account at a time; `clock` gives Unix seconds."""
 
@@ -69,11 +73,13 @@ class MessageDirection:
         directives: MessageDirectives,
         clock: Callable[[], float],
         *,
+        scheduled: Directed,
         most: int = MOST_DIRECTIVES,
     ) -> None:
         self._history = history
         self._directives = directives
         self._clock = clock
+        self._scheduled = scheduled
         self._most = most
 
     async def find(self, record: MessageRecord) -> MessageDirectiveView | None:
@@ -118,4 +124,5 @@ class MessageDirection:
             if action is Action.RETRY or given is None:
                 raise ApiError(409, "The message is being cancelled.", code="cancelled")
             directive = given
+        await self._scheduled(account, record.id, action, by)
         return view_directive(directive, record)

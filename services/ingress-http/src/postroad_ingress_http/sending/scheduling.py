@@ -10,6 +10,7 @@ from postroad_common.schemas.events import EventName, happened
 from postroad_common.schemas.framing import decode, encode
 from postroad_common.schemas.submission import Submission
 from postroad_common.store.bodies import Bodies
+from postroad_common.store.messagedirectives import Action
 from postroad_common.store.scheduled import Schedule, ScheduledMail
 from postroad_ingress_http.http.errors import ApiError, bad_field, not_found
 from postroad_ingress_http.http.moments import read_time
@@ -71,6 +72,9 @@ class Scheduling:
         due = read_time("sendat", sendat)
         if not now - 60.0 < due <= now + MAX_AHEAD_SECONDS:
             raise bad_field("sendat", "Give a time from now on, at most 30 days ahead.")
+        return await self._move(account, name, due, by)
+
+    async def _move(self, account: str, name: str, due: float, by: str) -> ScheduledMail:
         for _ in range(_TRIES):
             found = await self._waiting(account, name)
             submission, body = decode(Submission, found.frame)
@@ -79,7 +83,7 @@ class Scheduling:
             if submission.body is not None:
                 await self.bodies.keep_until(submission.body, expires + KEEP_SECONDS)
             moved = replace(found, due=due, frame=encode(changed, body))
-            if await self.store.change(moved, now):
+            if await self.store.change(moved, self.clock()):
                 self._tell(EventName.SCHEDULED, account, found.messages, {"send_at": due, "by": by})
                 return moved
         raise _too_late()
@@ -97,6 +101,14 @@ class Scheduling:
                 self._tell_cancelled(account, gone, by)
                 return
         raise _too_late()
+
+    async def direct(self, account: str, message: str, action: Action, by: str) -> None:
+        """Cancel a message that waits for its time, or send its submission now."""
+        with contextlib.suppress(ApiError):  # it does not wait here; the sender will do it
+            if action is Action.CANCEL:
+                await self.cancel(account, message, by)
+            else:
+                await self._move(account, message, self.clock(), by)
 
     async def forget(self, account: str, addresses: Sequence[str], by: str) -> None:
         """Cancel all that waits for one of these spellings of an address."""
