@@ -336,7 +336,8 @@ async def test_second_factor_is_asked_for_and_a_code_works_once(site: Any):
         enable = "/dashboard/profile/factor/enable"
         wrong = await send(client, page, enable, secret=found[1], code="000000", password=NEW)
         assert wrong.status_code == 400
-        codes = await send(client, page, enable, secret=found[1], code=totp.now(), password=NEW)
+        done = await send(client, page, enable, secret=found[1], code=totp.now(), password=NEW)
+        codes = await client.get(done.headers["location"])
         recovery = re.findall(r'data-copy="([0-9a-f]{10})"', codes.text)
         assert len(recovery) == 8
     stored = await site.database.users.find(email)

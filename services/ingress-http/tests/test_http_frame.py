@@ -1,6 +1,8 @@
 """What all pages share: times in the visitor's zone, words after acts, forms that were refused."""
 
+import ast
 import re
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -9,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from postroad_common.tokens import Keyring
+from postroad_ingress_http import dashboard
 from postroad_ingress_http.dashboard import times
 from postroad_ingress_http.dashboard.notes import Note, SealedNotes
 from postroad_ingress_http.dashboard.refused import Refused, filled
@@ -172,3 +175,18 @@ async def test_times_on_pages_are_local_with_utc_beside(browser: httpx.AsyncClie
     found = re.search(r'<time datetime="([^"]+)Z" title="([^"]+) UTC">[^<]+ JST</time>', page)
     assert found
     assert found[1].replace("T", " ") == found[2]
+
+
+async def test_every_act_that_redirects_has_a_word_for_the_next_page():
+    silent = [
+        f"{path.name}: {ast.unparse(call)}"
+        for path in Path(dashboard.__file__).parent.glob("*.py")
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.AsyncFunctionDef)
+        and any("router.post" in ast.unparse(each) for each in function.decorator_list)
+        for call in ast.walk(function)
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func) == "see_other"
+        and len(call.args) + len(call.keywords) < 2
+    ]
+    assert not [call for call in silent if "imported" not in call], silent

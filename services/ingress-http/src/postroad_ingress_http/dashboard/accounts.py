@@ -69,14 +69,14 @@ async def enter(
     """Look at another account, as its owner does."""
     account = await accounts.find(account_id)
     await records.look_at(session.id, account.id)
-    return see_other("/dashboard")
+    return see_other("/dashboard", f"You look at the account {account.id} now.")
 
 
 @router.post("/leave")
 async def leave(session: SignedIn, _: Form, records: SessionStore) -> Response:
     """Look at the own account again."""
     await records.look_at(session.id, session.home)
-    return see_other("/dashboard/accounts")
+    return see_other("/dashboard/accounts", "You are back in your own account.")
 
 
 @router.post("/accounts/{account_id}/delete")

@@ -59,4 +59,5 @@ async def one(
 async def remove(owner: Owner, report: str, session: SignedIn, _: Form, feeds: FeedsOf) -> Response:
     """Delete one report."""
     await feeds.remove(session.account, owner, report)
-    return see_other("/dashboard/feeds" + ("/deployment" if owner == "deployment" else ""))
+    back = "/dashboard/feeds" + ("/deployment" if owner == "deployment" else "")
+    return see_other(back, "The report is deleted.")

@@ -88,7 +88,7 @@ async def _accept(
         await users.accept(key, kind, text(fields, "password"))
     except ApiError as error:
         return _form(visit, link, key, error)
-    return see_other("/dashboard/login")
+    return see_other("/dashboard/login", "The password is set: log in with it.")
 
 
 def _form(visit: Visit, link: Invitation, key: str, error: ApiError | None = None) -> Response:

@@ -109,14 +109,14 @@ async def disable_factor(  # noqa: PLR0917 - FastAPI passes them by name
 async def end_session(session: SignedIn, fields: Form, records: SessionStore) -> Response:
     """End one session of the user."""
     await records.end(session.email, text(fields, "session"))
-    return see_other(_PAGE)
+    return see_other(_PAGE, "That session is ended.")
 
 
 @router.post("/sessions/end-all")
 async def end_all(session: SignedIn, _: Form, records: SessionStore) -> Response:
     """Log out everywhere, here too."""
     await records.end_all(session.email)
-    answer = see_other("/dashboard/login")
+    answer = see_other("/dashboard/login", "You are logged out everywhere.")
     answer.delete_cookie(SESSION_COOKIE, path="/")
     return answer
 
@@ -144,7 +144,7 @@ async def _proved(
 
 async def _go_on(request: Request, user: User, sessions: SessionsOf, *, secure: bool) -> Response:
     """Begin a new session for a user whose password or second factor has changed."""
-    answer = see_other(_PAGE)
+    answer = see_other(_PAGE, "Changed. Your other sessions are ended.")
     agent = request.headers.get("user-agent", "")
     cookie = await sessions.begin(user, address_of(request), agent)
     set_cookie(answer, SESSION_COOKIE, cookie, "/", SESSION_SECONDS, secure=secure)

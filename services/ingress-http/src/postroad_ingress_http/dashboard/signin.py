@@ -119,7 +119,7 @@ async def _user_of(proof: tuple[str, int] | None, users: UserStore) -> User:
 async def log_out(session: SignedIn, _: Form, records: SessionStore) -> Response:
     """End the session, whoever has a copy of its cookie."""
     await records.end(session.email, session.id)
-    answer = see_other("/dashboard/login")
+    answer = see_other("/dashboard/login", "You are logged out.")
     answer.delete_cookie(SESSION_COOKIE, path="/")
     return answer
 

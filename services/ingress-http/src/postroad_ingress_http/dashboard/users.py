@@ -40,7 +40,7 @@ async def invite(
 async def set_role(email: str, session: SignedIn, fields: Form, users: UsersOf) -> Response:
     """Give a user another role."""
     await users.set_role(session.account, email, text(fields, "role"), session.scopes)
-    return see_other(_PAGE)
+    return see_other(_PAGE, f"{email} has another role.")
 
 
 @router.post("/{email}/reset")
@@ -55,7 +55,7 @@ async def reset(email: str, session: SignedIn, _: Form, pages: PagesOf, users: U
 async def remove(email: str, session: SignedIn, _: Form, users: UsersOf) -> Response:
     """Remove a user, or withdraw an invitation."""
     await users.remove(session.account, email, session.scopes)
-    return see_other(_PAGE)
+    return see_other(_PAGE, f"{email} is removed.")
 
 
 def _show(pages: Pages, heading: str, link: OneTimeLink) -> Response:
