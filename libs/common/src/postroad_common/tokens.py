@@ -53,9 +53,15 @@ class Keyring:
 
     def mac(self, purpose: str, data: bytes, size: int) -> bytes:
         """`size` octets (at most 64) that only a holder of the first key can make of `data`."""
+        state = self.keyed(purpose, size)
+        state.update(data)
+        return state.digest()
+
+    def keyed(self, purpose: str, size: int) -> "hashlib.blake2b":
+        """Return the state of a hash that needs nothing but the data to be as `mac`."""
         key = self._key(purpose, self.key_id)
         assert key is not None  # noqa: S101 - the first key always exists
-        return hashlib.blake2b(data, key=key, digest_size=size).digest()
+        return hashlib.blake2b(key=key, digest_size=size)
 
     def verify(self, purpose: str, key_id: int, data: bytes, mac: bytes) -> bool:
         """Whether `mac` was made of `data` with the key `key_id`; takes constant time."""
@@ -85,7 +91,8 @@ _LETTERS = {
     LinkKind.HOSTED: "h",
     LinkKind.PICTURE: "p",
 }
-_BARE = frozenset({LinkKind.OPEN, LinkKind.UNSUBSCRIBE})  # without a target
+# Of those without a target, how the path ends.
+_ENDS = {LinkKind.OPEN: ".gif", LinkKind.UNSUBSCRIBE: ""}
 _LETTER_OCTETS = {kind: letter.encode("ascii") for kind, letter in _LETTERS.items()}
 _KINDS = {letter: kind for kind, letter in _LETTERS.items()}
 _PURPOSES = {kind: f"link.{letter}" for kind, letter in _LETTERS.items()}
@@ -131,12 +138,18 @@ class MessageLinks:
 
     def heads(self, places: Iterable[tuple[LinkKind, int, bytes]]) -> list[bytes]:
         """As `head` for many places (kind, number, target), together cheaper than one by one."""
-        mac, key_id, message = self._keyring.mac, bytes((self._keyring.key_id,)), self._id
+        key_id, message = bytes((self._keyring.key_id,)), self._id
+        keyed: dict[LinkKind, hashlib.blake2b] = {}  # with its key taken in already
         letters: list[bytes] = []
         octets: list[bytes] = []
         for kind, number, target in places:
             signed = message + number.to_bytes(_NUMBER_SIZE, "big")
-            octets += key_id, mac(_PURPOSES[kind], signed + target, _MAC_SIZE), signed
+            state = keyed.get(kind)
+            if state is None:
+                state = keyed[kind] = self._keyring.keyed(_PURPOSES[kind], _MAC_SIZE)
+            state = state.copy()
+            state.update(signed + target)
+            octets += key_id, state.digest(), signed
             letters.append(_LETTER_OCTETS[kind])
         # 27 octets make 36 characters without padding, so one encoding does for all.
         encoded = binascii.b2a_base64(b"".join(octets), newline=False).translate(_URL_SAFE)
@@ -152,13 +165,8 @@ class MessageLinks:
 
 def tail(kind: LinkKind, target: bytes) -> str:
     """Return the part of the path behind `MessageLinks.head`: the same for every recipient."""
-    match kind:
-        case LinkKind.OPEN:
-            return ".gif"
-        case LinkKind.UNSUBSCRIBE:
-            return ""
-        case _:
-            return "/" + _b64(target)
+    end = _ENDS.get(kind)
+    return "/" + _b64(target) if end is None else end
 
 
 class LinkSigner:
@@ -220,12 +228,12 @@ class LinkSigner:
         except ValueError:
             return None
         number = int.from_bytes(signed[14:], "big")
-        has_target = kind not in _BARE
+        has_target = kind not in _ENDS
         return LinkToken(kind, message_id, number, target if has_target else None)
 
 
 def _read_tail(kind: LinkKind, rest: str) -> bytes | None:
-    if kind not in _BARE:
+    if kind not in _ENDS:
         return _unb64(rest[1:]) if rest.startswith("/") and len(rest) > 1 else None
     return b"" if rest == tail(kind, b"") else None
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from email.utils import getaddresses
+from functools import lru_cache
 
 from postroad_common.mail.address import AddressError, parse_mailbox
 from postroad_common.mail.control import header_end
@@ -12,6 +13,7 @@ _FROM = re.compile(
 )
 _LONGEST = 10_000  # octets of a From field that is looked at
 _MOST = 50
+_REMEMBERED = 300  # octets of a From field
 
 
 def from_addresses(raw: bytes) -> tuple[str, ...] | None:
@@ -23,7 +25,14 @@ def from_addresses(raw: bytes) -> tuple[str, ...] | None:
     fields = _FROM.findall(raw[: header_end(raw)])
     if len(fields) != 1 or len(fields[0]) > _LONGEST:
         return None
-    text = " ".join(fields[0].decode("utf-8", "replace").split())
+    read = _addresses_in if len(fields[0]) <= _REMEMBERED else _addresses_in.__wrapped__
+    return read(fields[0])
+
+
+@lru_cache(1024)
+def _addresses_in(value: bytes) -> tuple[str, ...] | None:
+    """Return the addresses in the value of a From field, which repeats from mail to mail."""
+    text = " ".join(value.decode("utf-8", "replace").split())
     found = getaddresses([text])
     if not 0 < len(found) <= _MOST:
         return None

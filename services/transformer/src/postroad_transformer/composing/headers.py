@@ -9,6 +9,7 @@ none of its own.
 import re
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import lru_cache
 
 from postroad_common.mail.feedbackloop import login_pseudonym
 from postroad_common.schemas.submission import Submission
@@ -67,20 +68,35 @@ class Header:
 def trace_field(submission: Submission, hostname: str) -> bytes:
     """Return the trace field (RFC 5321 section 4.4) for the step into this system."""
     client = submission.client
-    source, protocol, tls = "", "HTTPS" if submission.source == "rest" else "ESMTPSA", ""
+    came = client and (client.ip, client.helo, client.protocol, client.tls)
+    before, after = _steps(submission.source, came, hostname)
+    date = date_text(int(submission.received))
+    return f"{before}{submission.id}{after}{date}\r\n".encode("ascii")
+
+
+@lru_cache(1024)
+def _steps(
+    kind: str, client: tuple[str, str, str, str | None] | None, hostname: str
+) -> tuple[str, str]:
+    """Return the trace field before and behind the id; the mails of one client share it."""
+    source, protocol, tls = "", "HTTPS" if kind == "rest" else "ESMTPSA", ""
     if client is not None:
-        protocol = _TOKEN.sub("", client.protocol) or protocol
-        ip = _HELO.sub("", client.ip)
+        ip, helo, stated, version = client
+        protocol = _TOKEN.sub("", stated) or protocol
+        ip = _HELO.sub("", ip)
         address = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
-        helo = _HELO.sub("", client.helo)[:255] or address
+        helo = _HELO.sub("", helo)[:255] or address
         source = f"from {helo} ({address})\r\n\t"
-        if client.tls:
-            tls = f"\r\n\t(using {re.sub('[^A-Za-z0-9._ -]', '', client.tls)[:100]})"
-    return (
-        f"Received: {source}by {hostname} (Postroad) with {protocol}\r\n"
-        f"\tid {submission.id}{tls};\r\n"
-        f"\t{formatdate(submission.received)}\r\n"
-    ).encode("ascii")
+        if version:
+            tls = f"\r\n\t(using {re.sub('[^A-Za-z0-9._ -]', '', version)[:100]})"
+    before = f"Received: {source}by {hostname} (Postroad) with {protocol}\r\n\tid "
+    return before, f"{tls};\r\n\t"
+
+
+@lru_cache(64)
+def date_text(second: int) -> str:
+    """Return a date as headers have it (RFC 5322 section 3.3)."""
+    return formatdate(second)
 
 
 def build_header(raw: bytes, block: Block, submission: Submission, rules: HeaderRules) -> Header:
@@ -97,23 +113,28 @@ def build_header(raw: bytes, block: Block, submission: Submission, rules: Header
     added: list[str] = []
 
     def add(name: str, *value: Chunk) -> None:
-        if name.lower().encode("ascii") not in present:
-            fields.append((name.encode("ascii") + b": ", *value, b"\r\n"))
-            added.append(name)
+        fields.append((name.encode("ascii") + b": ", *value, b"\r\n"))
+        added.append(name)
 
     def add_text(name: str, value: str) -> None:
-        if name.lower().encode("ascii") not in present:
-            fields.append((f"{name}: {value}\r\n".encode("ascii"),))
-            added.append(name)
+        fields.append((f"{name}: {value}\r\n".encode("ascii"),))
+        added.append(name)
 
-    add_text("Date", formatdate(submission.received))
-    add_text("Message-ID", f"<{submission.id}@{rules.hostname}>")
-    add_text("Feedback-ID", _feedback_id(submission, rules))
+    if b"date" not in present:
+        add_text("Date", date_text(int(submission.received)))
+    if b"message-id" not in present:
+        add_text("Message-ID", f"<{submission.id}@{rules.hostname}>")
+    if b"feedback-id" not in present:
+        stream = submission.tags[0] if submission.tags else "mail"
+        add_text(
+            "Feedback-ID", _feedback_id(stream, submission.credential, submission.account, rules)
+        )
     if rules.unsubscribe_url is not None and b"list-unsubscribe" not in present:
         url = f"<{rules.unsubscribe_url}/".encode("ascii")
         end = tail(LinkKind.UNSUBSCRIBE, b"").encode("ascii") + b">"
         add("List-Unsubscribe", url, Hole(LinkKind.UNSUBSCRIBE, 0, b""), end)
-        add_text("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
+        if b"list-unsubscribe-post" not in present:
+            add_text("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
     return Header(tuple(fields), tuple(added), tuple(removed))
 
 
@@ -122,12 +143,8 @@ def _field_octets(raw: bytes, field: Field) -> bytes:
     return octets if octets.endswith(b"\r\n") else octets + b"\r\n"
 
 
-def _feedback_id(submission: Submission, rules: HeaderRules) -> str:
+@lru_cache(4096)
+def _feedback_id(stream: str, login: str, account: str, rules: HeaderRules) -> str:
     """`stream:login:account:sender`, the login hashed, as Gmail's feedback loop reads it."""
-    parts = (
-        submission.tags[0] if submission.tags else "mail",
-        rules.pseudonym(submission.credential),
-        submission.account,
-        rules.feedback_sender,
-    )
+    parts = stream, rules.pseudonym(login), account, rules.feedback_sender
     return ":".join(_TOKEN.sub("", part)[:40] or "-" for part in parts)

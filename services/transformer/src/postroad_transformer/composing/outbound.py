@@ -69,9 +69,7 @@ class Envelopes:
         self._has_bounce_address = wants_bounce_address(submission)
         template = composer.template
         self._body_size = template.body_size
-        self._eightbit = not all(
-            chunk.isascii() for chunk in template.body if isinstance(chunk, bytes)
-        )
+        self._eightbit = not all(map(bytes.isascii, composer.skeleton_pieces))
         self._same = self._shared_fields()
 
     def _shared_fields(self) -> dict[str, Any]:

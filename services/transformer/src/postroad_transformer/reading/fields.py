@@ -5,6 +5,8 @@ no header field, where many mail programs, and Postfix, let the body start.
 """
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from postroad_common.mail.control import MAX_INVALID_LINES
@@ -18,6 +20,7 @@ _TYPE = re.compile(rb"\s*+([^\s;/]++)\s*+/\s*+([^\s;]++)")
 _MARK = b"\xef\xbb\xbf"
 _MAILBOX = re.compile(rb">?From [^\r\n]*+\r\n")
 MAX_FIELDS = 10_000
+_REMEMBERED = 100  # octets of a value
 
 
 class Field(NamedTuple):
@@ -116,11 +119,17 @@ class ContentType(NamedTuple):
 
     main: str
     sub: str
-    parameters: dict[str, bytes]
+    parameters: Mapping[str, bytes]
 
 
 def content_type(value: bytes) -> ContentType | None:
     """Return the Content-Type that `value` states (RFC 2045 section 5.1), None if none."""
+    read = _content_type if len(value) <= _REMEMBERED else _content_type.__wrapped__
+    return read(value)
+
+
+@lru_cache(512)
+def _content_type(value: bytes) -> ContentType | None:
     match = _TYPE.match(value)
     if not match:
         return None

@@ -1,12 +1,10 @@
 """The body as signatures see it: the relaxed algorithm of RFC 6376, section 3.4.4, over holes."""
 
 import hashlib
-import re
 from collections.abc import Sequence
 
 from postroad_transformer.segments import Chunk, Hole
 
-_WSP = re.compile(rb"[ \t]{2,}|\t")
 _SLICE = 1 << 20  # octets canonicalised at a time: bounds the copies of a large body
 
 
@@ -87,6 +85,8 @@ def _with_line_end(chunks: Sequence[Chunk]) -> Sequence[Chunk]:
 
 def _relax_lines(octets: bytes) -> bytes:
     """`octets` with white space reduced (RFC 6376 section 3.4.4 a), of whole or cut lines."""
-    if b"\t" in octets or b"  " in octets:
-        octets = _WSP.sub(b" ", octets)
+    if b"\t" in octets:
+        octets = octets.replace(b"\t", b" ")
+    while b"  " in octets:  # each round halves the runs; an expression takes ten times as long
+        octets = octets.replace(b"  ", b" ")
     return octets.replace(b" \r\n", b"\r\n") if b" \r\n" in octets else octets

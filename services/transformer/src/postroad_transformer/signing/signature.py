@@ -9,11 +9,12 @@ import base64
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from postroad_transformer.signing.keys import SigningKey
 
 # Signed in every instance that is there (RFC 6376 section 5.4.1, and RFC 8058 section 4).
-_SIGNED = (  # noqa: SIM905 - a list of words
+_NAMES = (  # noqa: SIM905 - a list of words
     "from sender reply-to to cc subject date message-id in-reply-to references mime-version "
     "content-type content-transfer-encoding content-id content-description list-id list-help "
     "list-unsubscribe list-unsubscribe-post list-subscribe list-post list-owner list-archive "
@@ -25,6 +26,8 @@ _OVERSIGNED = frozenset(
     "from sender reply-to to cc subject date message-id mime-version content-type "  # noqa: SIM905 - as above
     "content-transfer-encoding list-unsubscribe list-unsubscribe-post".split()
 )
+# In this order: by the name as it stands in the header, how it is named and what is signed besides.
+_SIGNED = {name.encode("ascii"): (name, [name] if name in _OVERSIGNED else []) for name in _NAMES}
 _HEADER_WSP = re.compile(rb"[ \t\r\n]+")
 _B_LINE = 72
 
@@ -39,17 +42,20 @@ class HeaderHash:
     """The header of one message as signatures see it. `fields` are whole fields in order."""
 
     def __init__(self, fields: Sequence[bytes]) -> None:
-        by_name: dict[str, list[bytes]] = {}
-        for header_field in fields:
-            name = header_field.partition(b":")[0].strip().lower().decode("latin-1")
-            by_name.setdefault(name, []).append(header_field)
+        by_name: dict[bytes, list[bytes]] = {}
+        for header_field in reversed(fields):
+            name = header_field.partition(b":")[0].strip().lower()
+            if name in _SIGNED:
+                by_name.setdefault(name, []).append(relax_field(header_field))
         names: list[str] = []
         pieces: list[bytes] = []
-        for name in _SIGNED:
-            instances = by_name.get(name, [])
-            pieces += [relax_field(instance) for instance in reversed(instances)]
-            names += [name] * (len(instances) + (name in _OVERSIGNED))
-        self.names = names
+        for octets, (signed, more) in _SIGNED.items():
+            instances = by_name.get(octets)
+            if instances:
+                pieces += instances
+                names += [signed] * len(instances)
+            names += more
+        self.names = tuple(names)
         self.state = hashlib.sha256(b"".join(pieces))
 
 
@@ -76,7 +82,8 @@ class Signature:
         return b"".join((self._wire, bh, b";\r\n\tb=", b"\r\n\t".join(lines), b"\r\n"))
 
 
-def _fold(names: Sequence[str]) -> str:
+@lru_cache(256)
+def _fold(names: tuple[str, ...]) -> str:
     """Return the `h=` tag, folded before its lines grow long."""
     lines = [""]
     for index, name in enumerate(names):

@@ -104,10 +104,13 @@ class LinkRules:
 
         With `is_plain` it is known that `says_unsubscribe` does not hold for it.
         """
-        refusal = self.image_refusal(traits, target)
-        if refusal is not None:
-            return refusal
-        if target in self.unsubscribe or traits.unsubscribes:
+        if traits.opted_out:
+            return "opted_out"
+        if self.is_own(target):
+            return "own"
+        if len(target) > MAX_TARGET:
+            return "too_long"
+        if traits.unsubscribes or target in self.unsubscribe:
             return "unsubscribe"
         if is_plain:
             is_shown = self.preventscam and shows_address(visible, target)
