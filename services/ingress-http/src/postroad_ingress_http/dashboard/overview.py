@@ -1,5 +1,6 @@
 """The first page: what needs attention, numbers and charts, and the latest mail."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -69,8 +70,12 @@ async def overview(  # noqa: PLR0917 - FastAPI passes them by name
     period = chosen.period(clock())
     by_hour = period.step == HOUR
     tag = "" if by_hour else request.query_params.get("tag", "")[:TAG_LENGTH]
-    counts = await read_counts(hours if by_hour else rollups, session.account, period, tag)
     first = f"{datetime.fromtimestamp(period.start, UTC):%Y-%m-%d}"
+    counts, latest, tags = await asyncio.gather(
+        read_counts(hours if by_hour else rollups, session.account, period, tag),
+        messages.search(session.account, limit=_LATEST),
+        rollups.tags(session.account, first),
+    )
     return pages.answer(
         "overview.html",
         chosen=chosen,
@@ -78,9 +83,9 @@ async def overview(  # noqa: PLR0917 - FastAPI passes them by name
         tiles=tiles(counts, period),
         charts=pictures(counts, period, times.zone_of(request.cookies), MAIL, REACTIONS),
         days=period.step >= DAY,
-        messages=await messages.search(session.account, limit=_LATEST),
+        messages=latest,
         tag=tag,
-        tags=[] if by_hour else await rollups.tags(session.account, first),
+        tags=[] if by_hour else tags,
         first_steps=steps,
         troubles=found,
     )

@@ -1,5 +1,6 @@
 """Statistics: every chart of a period, and the tags beside each other."""
 
+import asyncio
 from datetime import UTC, datetime
 
 from fastapi import APIRouter
@@ -32,10 +33,12 @@ async def page(  # noqa: PLR0917 - FastAPI passes them by name
     period = chosen.period(clock())
     by_hour = period.step == HOUR
     tag = "" if by_hour else request.query_params.get("tag", "")[:TAG_LENGTH]
-    counts = await read_counts(hours if by_hour else rollups, session.account, period, tag)
     zone = times.zone_of(request.cookies)
     first = f"{datetime.fromtimestamp(period.start, UTC):%Y-%m-%d}"
-    by_tag = await rollups.by_tag(session.account, first, OF_TAGS, _TAGS)
+    counts, by_tag = await asyncio.gather(
+        read_counts(hours if by_hour else rollups, session.account, period, tag),
+        rollups.by_tag(session.account, first, OF_TAGS, _TAGS),
+    )
     return pages.answer(
         "stats.html",
         chosen=chosen,
