@@ -329,13 +329,17 @@ async def test_second_factor_is_asked_for_and_a_code_works_once(site: Any):
     await make_user(site, email)
     page = "/dashboard/profile"
     async with logged_in(site, email) as client:
-        shown = (await send(client, page, "/dashboard/profile/factor")).text
+        proposed = await send(client, page, "/dashboard/profile/factor")
+        assert proposed.headers["location"] == f"{page}/factor/new"
+        shown = (await client.get(f"{page}/factor/new")).text
+        assert "<svg" in shown
         found = re.search(r'name="secret" value="(\w+)"', shown)
         assert found
         totp = pyotp.TOTP(found[1])
         enable = "/dashboard/profile/factor/enable"
         wrong = await send(client, page, enable, secret=found[1], code="000000", password=NEW)
         assert wrong.status_code == 400
+        assert (await client.get(f"{page}/factor/new")).text.count(found[1]) > 1
         done = await send(client, page, enable, secret=found[1], code=totp.now(), password=NEW)
         codes = await client.get(done.headers["location"])
         recovery = re.findall(r'data-copy="([0-9a-f]{10})"', codes.text)

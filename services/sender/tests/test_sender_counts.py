@@ -14,8 +14,8 @@ from postroad_smtp.client.stage import Stage
 from postroad_testing.factories import outbound
 
 
-def job(provider: str, received: float) -> Job:
-    message = outbound("a@b.test", received=received)
+def job(provider: str, received: float, attempt: int = 0) -> Job:
+    message = outbound("a@b.test", received=received, attempt=attempt)
     return Job(message, memoryview(b""), "b.test", Shard("", 1), provider=provider)
 
 
@@ -60,3 +60,14 @@ def test_a_deferral_counts_by_its_class_and_a_failure_does_not() -> None:
     count_outcome(job("", time.time()), failed, time.time())
     assert value(name, **{"class": kind}) == before + 1
     assert of("other", "failed") == others + 1
+
+
+def test_a_message_counts_as_deferred_once_however_often_it_is_tried() -> None:
+    name = "postroad_sender_deferred_messages_total"
+    before = value(name)
+    attempts = value("postroad_sender_outcomes_total", status="deferred")
+    outcome = Outcome(Status.DEFERRED, Stage.RCPT, Reply(451, "4.7.1", "later"), Signal.GREYLIST)
+    for attempt in range(3):
+        count_outcome(job("", time.time(), attempt), outcome, time.time())
+    assert value(name) == before + 1
+    assert value("postroad_sender_outcomes_total", status="deferred") == attempts + 3

@@ -20,13 +20,15 @@ from postroad_ingress_http.access.accounts import SYSTEM_ACCOUNT, AccountAdminis
 from postroad_ingress_http.access.authentication import Authenticator
 from postroad_ingress_http.access.bootstrap import Bootstrap
 from postroad_ingress_http.access.secondfactor import SecondFactor
+from postroad_ingress_http.access.singlesignon import IdentityProvider, SingleSignOn
 from postroad_ingress_http.access.users import Notify, UserAdministration
 from postroad_ingress_http.dashboard.clients import SmtpPlace
 from postroad_ingress_http.dashboard.frame import Frame
 from postroad_ingress_http.dashboard.notes import SealedNotes
 from postroad_ingress_http.dashboard.passwords import PasswordCheck
+from postroad_ingress_http.dashboard.sealing import Sealer
 from postroad_ingress_http.dashboard.sessions import Sessions
-from postroad_ingress_http.dashboard.visitor import Dashboard
+from postroad_ingress_http.dashboard.visitor import Dashboard, SignOnPlace
 from postroad_ingress_http.dependencies import Dependencies
 from postroad_ingress_http.domains.dnscheck import DnsChecker
 from postroad_ingress_http.domains.dnsrecords import DnsRules
@@ -227,13 +229,31 @@ def build_dashboard(context: ServiceContext[Settings]) -> Dashboard:
     keyring = Keyring(settings.secret)
     secure = (settings.http_url or "").startswith("https://")
     return Dashboard(
-        frame=Frame(SealedNotes(keyring, secure=secure), time.time),
+        frame=Frame(
+            SealedNotes(keyring, secure=secure),
+            time.time,
+            sign_on=settings.oidc_label if settings.oidc_issuer else "",
+        ),
+        sign_on=build_sign_on(settings, keyring),
         sessions=Sessions(keyring, database.sessions, time.time),
         passwords=PasswordCheck(database.users, _failures(settings.limits.http)),
         second_factor=SecondFactor(database.users, keyring, time.time),
         smtp=SmtpPlace.of(settings.smtp_address, settings.hostname),
         secure=secure,
     )
+
+
+def build_sign_on(settings: Settings, keyring: Keyring) -> SignOnPlace | None:
+    """Return the identity provider of the settings, if they name one."""
+    if settings.oidc_issuer is None:
+        return None
+    provider = IdentityProvider(
+        settings.oidc_issuer,
+        settings.oidc_client_id,
+        settings.oidc_client_secret,
+    )
+    issuer = SingleSignOn(provider, time.time)
+    return SignOnPlace(issuer, Sealer(keyring, "dashboard sign-on"), settings.http_url)
 
 
 def build_limits(settings: Settings) -> RequestLimits:

@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
@@ -134,6 +134,24 @@ class Settings(
         repr=False,
     )
 
+    oidc_issuer: str | None = Field(
+        default=None,
+        title="OpenID issuer",
+        description="URL of the identity provider that users of the dashboard may log in with, as "
+        "its tokens have it; without one they log in by password only",
+    )
+    oidc_client_id: str = Field(
+        default="", title="OpenID client", description="what the identity provider knows us by"
+    )
+    oidc_client_secret: str = Field(
+        default="", title="OpenID client's secret", description="empty: a public client", repr=False
+    )
+    oidc_label: str = Field(
+        default="single sign-on",
+        title="OpenID label",
+        description="what the log-in page calls the identity provider",
+    )
+
     @field_validator("limits", mode="before")
     @classmethod
     def _read_limits(cls, value: object) -> object:
@@ -167,6 +185,20 @@ class Settings(
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/") if value else None
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _check_issuer(cls, value: str | None) -> str | None:
+        local = ("http://127.0.0.1", "http://localhost", "http://[::1]")
+        if value and not value.startswith(("https://", *local)):
+            raise ValueError("must start with https://")
+        return value or None
+
+    @model_validator(mode="after")
+    def _check_client(self) -> Self:
+        if self.oidc_issuer and not self.oidc_client_id:
+            raise ValueError("POSTROAD_OIDC_ISSUER needs POSTROAD_OIDC_CLIENT_ID")
+        return self
 
     @field_validator("admin_token")
     @classmethod

@@ -42,6 +42,10 @@ DEFERRALS = counter(
     "`postroad_bounce_processor_bounces_total`",
     {"class": Classification},
 )
+DEFERRED_MESSAGES = counter(
+    "postroad_sender_deferred_messages_total",
+    "Recipients that were deferred for the first time: `deferred_unique` of docs/numbers.md",
+)
 DELIVERY_SECONDS = histogram(
     "postroad_sender_delivery_seconds",
     "From the acceptance of a message, over SMTP or REST, to its delivery to a recipient",

@@ -71,6 +71,15 @@ class Invitations:
         return None if found is None else _read(found)
 
     @guarded
+    async def use_for(self, email: str, now: float) -> Invitation | None:
+        """Use the latest invitation of the address up; None when none works at `now`."""
+        found = await self._invitations.find_one_and_delete(
+            {"email": email.lower(), "kind": "invitation", "ends": {"$gt": now}},
+            sort=[("created", -1)],
+        )
+        return None if found is None else _read(found)
+
+    @guarded
     async def list(self, account: str) -> list[Invitation]:
         """Return the open invitations to `account`."""
         query = {"account": account, "kind": "invitation"}

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable
 
 import pyotp
+import segno
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -36,7 +37,19 @@ class SecondFactor:
     def propose(email: str) -> tuple[str, str]:
         """Return a new secret, and the URI that apps read."""
         secret = pyotp.random_base32()
-        return secret, pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=_ISSUER)
+        return secret, SecondFactor.uri(email, secret)
+
+    @staticmethod
+    def uri(email: str, secret: str) -> str:
+        """Return the URI that apps read."""
+        return pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=_ISSUER)
+
+    @staticmethod
+    def draw(uri: str) -> str:
+        """Return the URI as a QR code: an SVG, dark on light whatever the page is."""
+        return segno.make(uri, micro=False).svg_inline(
+            scale=5, dark="#000", light="#fff", title="The secret as a QR code"
+        )
 
     async def enable(self, email: str, secret: str, code: str) -> tuple[str, ...] | None:
         """Switch the factor on; return the recovery codes, or None where `code` is wrong."""

@@ -144,6 +144,18 @@ class UserAdministration:
             raise ApiError(409, "This address is a user's already; log in.")
         return used.email
 
+    async def welcome(self, email: str) -> User | None:
+        """Make the user who is invited and has proved the address elsewhere; None: who is not.
+
+        They have no password until they ask for a link to set one.
+        """
+        used = await self._invitations.use_for(email, self._clock())
+        if used is None:
+            return None
+        unknown = await asyncio.to_thread(hash_password, secrets.token_urlsafe(32))
+        await self._users.create(used.email, used.account, unknown, role=used.role)
+        return await self._users.find(used.email)
+
     async def set_password(self, user: User, password: str, *, session: str) -> None:
         """Give the user another password; end their sessions but the one named.
 

@@ -23,6 +23,7 @@ from postroad_ingress_http.dashboard import (
     searches,
     secret,
     signin,
+    signon,
     start,
     stats,
     suppressions,
@@ -36,6 +37,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
     pages.router
     for pages in (
         signin,
+        signon,
         links,
         profile,
         users,

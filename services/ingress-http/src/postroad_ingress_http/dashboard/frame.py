@@ -81,7 +81,10 @@ NAVIGATION = (
 class Frame:
     """Renders templates; `request.state.session` is who is logged in, if anybody is."""
 
-    def __init__(self, notes: SealedNotes, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, notes: SealedNotes, clock: Callable[[], float], *, sign_on: str = ""
+    ) -> None:
+        """`sign_on`: what the log-in page calls the identity provider; empty: there is none."""
         self.notes = notes
         self._clock = clock
         self._templates = jinja2.Environment(
@@ -91,6 +94,7 @@ class Frame:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._templates.globals["sign_on"] = sign_on
         self._templates.filters |= {
             "iso": texts.iso,
             "when": times.when,

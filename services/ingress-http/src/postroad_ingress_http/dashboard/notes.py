@@ -4,26 +4,21 @@ Both travel in cookies, so that the answer to a form is always a redirect and a 
 nothing. The one with secrets is sealed: what is left of it on a disk says nothing.
 """
 
-import base64
-import binascii
 import json
-import os
 from dataclasses import asdict, dataclass
 from urllib.parse import quote, unquote
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from starlette.requests import Request
 from starlette.responses import Response
 
 from postroad_common.tokens import Keyring
+from postroad_ingress_http.dashboard.sealing import Sealer
 
 NOTICE_COOKIE = "postroad_notice"
 NOTE_COOKIE = "postroad_note"
 PATH = "/dashboard"
 _SECONDS = 120
 _PURPOSE = "dashboard note"
-_NONCE = 12  # octets
 _LONGEST_NOTICE = 300
 
 
@@ -58,16 +53,14 @@ class SealedNotes:
 
     def __init__(self, keyring: Keyring, *, secure: bool) -> None:
         """`secure`: the cookie travels over https only."""
-        self._keyring = keyring
+        self._sealer = Sealer(keyring, _PURPOSE)
         self._secure = secure
 
     def leave(self, answer: Response, note: Note) -> None:
         """Put the note into a cookie that lives for two minutes."""
-        nonce = os.urandom(_NONCE)
-        sealed = AESGCM(self._key()).encrypt(nonce, json.dumps(asdict(note)).encode(), None)
         answer.set_cookie(
             NOTE_COOKIE,
-            base64.urlsafe_b64encode(nonce + sealed).decode(),
+            self._sealer.seal(json.dumps(asdict(note))),
             max_age=_SECONDS,
             path=PATH,
             secure=self._secure,
@@ -77,14 +70,5 @@ class SealedNotes:
 
     def open(self, request: Request) -> Note | None:
         """Return the note of the page before; None where there is none, or not any more."""
-        try:
-            octets = base64.urlsafe_b64decode(request.cookies.get(NOTE_COOKIE, ""))
-            opened = AESGCM(self._key()).decrypt(octets[:_NONCE], octets[_NONCE:], None)
-        except (binascii.Error, InvalidTag, ValueError):
-            return None
-        return Note(**json.loads(opened))
-
-    def _key(self) -> bytes:
-        key = self._keyring.derived(_PURPOSE, self._keyring.key_id)
-        assert key is not None  # noqa: S101 - the first key always exists
-        return key
+        opened = self._sealer.open(request.cookies.get(NOTE_COOKIE, ""))
+        return Note(**json.loads(opened)) if opened else None

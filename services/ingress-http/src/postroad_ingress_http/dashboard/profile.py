@@ -5,12 +5,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from postroad_common.store.users import User
+from postroad_ingress_http.access.secondfactor import SecondFactor
 from postroad_ingress_http.dashboard.forms import see_other, text
+from postroad_ingress_http.dashboard.notes import Note
 from postroad_ingress_http.dashboard.sessions import SESSION_SECONDS, DashboardSession
 from postroad_ingress_http.dashboard.visitor import (
     SESSION_COOKIE,
     Form,
-    Pages,
     PagesOf,
     PasswordsOf,
     SecondFactorOf,
@@ -21,10 +22,11 @@ from postroad_ingress_http.dashboard.visitor import (
 )
 from postroad_ingress_http.dashboard.visits import set_cookie
 from postroad_ingress_http.dependencies import SessionStore, UsersOf, UserStore
-from postroad_ingress_http.http.errors import ApiError
+from postroad_ingress_http.http.errors import ApiError, bad_field
 
 router = APIRouter(prefix="/dashboard/profile", include_in_schema=False)
 _PAGE = "/dashboard/profile"
+_FACTOR = "Second factor"
 
 
 @router.get("")
@@ -57,9 +59,24 @@ async def change_password(  # noqa: PLR0917 - FastAPI passes them by name
 async def propose_factor(
     session: SignedIn, _: Form, pages: PagesOf, factor: SecondFactorOf
 ) -> Response:
+    """Make the secret of a second factor, and go on to its page."""
+    secret, _uri = factor.propose(session.email)
+    answer = see_other(f"{_PAGE}/factor/new")
+    pages.frame.notes.leave(answer, Note(_FACTOR, _PAGE, {"secret": secret}))
+    return answer
+
+
+@router.get("/factor/new")
+async def show_factor(session: SignedIn, pages: PagesOf) -> Response:
     """Show the secret of a second factor, to be confirmed by a code."""
-    secret, uri = factor.propose(session.email)
-    return _proposed(pages, secret, uri)
+    note = pages.frame.notes.open(pages.request)
+    if note is None or note.heading != _FACTOR:
+        return see_other(_PAGE)
+    secret = note.secrets["secret"]
+    uri = SecondFactor.uri(session.email, secret)
+    answer = pages.answer("factor.html", secret=secret, uri=uri, picture=SecondFactor.draw(uri))
+    pages.frame.notes.leave(answer, note)  # for another try after a wrong code
+    return answer
 
 
 @router.post("/factor/enable")
@@ -79,8 +96,7 @@ async def enable_factor(  # noqa: PLR0917 - FastAPI passes them by name
     secret = text(fields, "secret")[:64].upper()
     codes = await factor.enable(session.email, secret, text(fields, "code").replace(" ", ""))
     if codes is None:
-        error = ApiError(400, "This code is not right: is the clock of the device?")
-        return _proposed(pages, secret, "", error)
+        raise bad_field("code", "This code is not right: is the clock of the device?")
     named = {f"code_{number}": code for number, code in enumerate(codes, 1)}
     answer = pages.secret("Second factor switched on", _PAGE, **named)
     began = await _go_on(request, await _own(session, users), sessions, secure=secure)
@@ -149,8 +165,3 @@ async def _go_on(request: Request, user: User, sessions: SessionsOf, *, secure: 
     cookie = await sessions.begin(user, address_of(request), agent)
     set_cookie(answer, SESSION_COOKIE, cookie, "/", SESSION_SECONDS, secure=secure)
     return answer
-
-
-def _proposed(pages: Pages, secret: str, uri: str, error: ApiError | None = None) -> Response:
-    status = error.status if error else 200
-    return pages.answer("factor.html", status=status, secret=secret, uri=uri, error=error)

@@ -67,7 +67,7 @@ async def log_in(  # noqa: PLR0917 - FastAPI passes them by name
         step = sessions.write_step(user, clock())
         return visit.form("login_code.html", next=target, step=step)
     await users.logged_in(user.email, network_of(address_of(request)))
-    return await _begin(request, user, sessions, target, secure=secure)
+    return await begin_session(request, user, sessions, target, secure=secure)
 
 
 @router.post("/login/code")
@@ -100,7 +100,7 @@ async def second_factor(  # noqa: PLR0917 - FastAPI passes them by name
         wrong = ApiError(401, "This code is not right, or was used before.")
         return visit.form("login_code.html", next=target, step=step, error=wrong)
     await users.logged_in(user.email, network_of(address_of(request)))
-    return await _begin(request, user, sessions, target, secure=secure)
+    return await begin_session(request, user, sessions, target, secure=secure)
 
 
 async def _user_of(proof: tuple[str, int] | None, users: UserStore) -> User:
@@ -124,9 +124,10 @@ async def log_out(session: SignedIn, _: Form, records: SessionStore) -> Response
     return answer
 
 
-async def _begin(
+async def begin_session(
     request: Request, user: User, sessions: Sessions, target: str, *, secure: bool
 ) -> Response:
+    """Begin a session of the user, and go on to `target` or the overview."""
     answer = RedirectResponse(target or "/dashboard", 303)
     agent = request.headers.get("user-agent", "")
     cookie = await sessions.begin(user, address_of(request), agent)

@@ -11,12 +11,14 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from postroad_common.store.audit import Actor, act_as
 from postroad_ingress_http.access.scopes import require, scopes_of
 from postroad_ingress_http.access.secondfactor import SecondFactor
+from postroad_ingress_http.access.singlesignon import SingleSignOn
 from postroad_ingress_http.dashboard.clients import SmtpPlace
 from postroad_ingress_http.dashboard.frame import Frame
 from postroad_ingress_http.dashboard.notes import Note
 from postroad_ingress_http.dashboard.passwords import PasswordCheck
 from postroad_ingress_http.dashboard.permissions import needed_for
 from postroad_ingress_http.dashboard.refused import PAGE_FIELD, Refused, is_page
+from postroad_ingress_http.dashboard.sealing import Sealer
 from postroad_ingress_http.dashboard.sessions import DashboardSession, Sessions, same
 from postroad_ingress_http.dependencies import UserStore
 from postroad_ingress_http.http.errors import ApiError
@@ -25,6 +27,15 @@ from postroad_ingress_http.http.fields import Fields, read_fields
 SESSION_COOKIE = "postroad_session"
 _NOTE_PAGE = "/dashboard/secret"
 _UNKNOWN = ApiError(400, "")  # until there is an error
+
+
+@dataclass(frozen=True, slots=True)
+class SignOnPlace:
+    """Single sign-on; `sealer` seals what browsers keep meanwhile, `base_url` is ours if known."""
+
+    issuer: SingleSignOn
+    sealer: Sealer
+    base_url: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,7 @@ class Dashboard:
     second_factor: SecondFactor
     smtp: SmtpPlace
     secure: bool
+    sign_on: SignOnPlace | None = None
 
 
 def _given(read: Callable[[Dashboard], object]) -> Any:
@@ -50,6 +62,7 @@ SessionsOf = Annotated[Sessions, _given(lambda its: its.sessions)]
 PasswordsOf = Annotated[PasswordCheck, _given(lambda its: its.passwords)]
 SecondFactorOf = Annotated[SecondFactor, _given(lambda its: its.second_factor)]
 SmtpPlaceOf = Annotated[SmtpPlace, _given(lambda its: its.smtp)]
+SignOnOf = Annotated[SignOnPlace | None, _given(lambda its: its.sign_on)]
 SecureCookies = Annotated[bool, _given(lambda its: its.secure)]
 
 

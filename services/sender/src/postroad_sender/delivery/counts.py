@@ -44,6 +44,8 @@ def count_outcome(job: Job, outcome: Outcome, now: float) -> None:
     _of_provider(job.provider, outcome.status).inc()
     if outcome.status is Status.DEFERRED:
         metrics.DEFERRALS.labels(outcome.classification).inc()
+        if not job.message.attempt:
+            metrics.DEFERRED_MESSAGES.inc()
 
 
 @cache

@@ -1,0 +1,303 @@
+"""Single sign-on with a real OpenID provider in this process, which signs real tokens, also bad."""
+
+import base64
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+import pytest_asyncio
+from joserfc import jwt
+from joserfc.jwk import OctKey, RSAKey
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from postroad_common.listener import HttpListener
+from postroad_common.secrets import hash_password
+from postroad_common.store.invitations import Invitation
+from postroad_ingress_http.access.singlesignon import IdentityProvider, SingleSignOn
+from postroad_ingress_http.http.errors import ApiError
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+_CLIENT, _SECRET = "postroad", "a secret of the client 0123456789"
+Claims = dict[str, Any]
+
+
+class Provider:
+    """A small OpenID provider. `change` alters what it says, `sign` how it signs, for one test."""
+
+    def __init__(self) -> None:
+        self.keys = [RSAKey.generate_key(2048, {"kid": "one", "use": "sig"})]
+        self.email: str = "nobody@sign.example"
+        self.verified: object = True
+        self.change: Callable[[Claims], None] = lambda _: None
+        self.sign: Callable[[Claims], str] = self.sign_well
+        self.issuer = ""
+        self.codes: dict[str, tuple[str, str]] = {}
+        self.asked_for_keys = 0
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/.well-known/openid-configuration", self.describe),
+                Route("/keys", self.show_keys),
+                Route("/authorize", self.authorize),
+                Route("/token", self.token, methods=["POST"]),
+            ]
+        )
+
+    async def describe(self, _: Request) -> Response:
+        return JSONResponse(
+            {
+                "issuer": self.issuer,
+                "authorization_endpoint": f"{self.issuer}/authorize",
+                "token_endpoint": f"{self.issuer}/token",
+                "jwks_uri": f"{self.issuer}/keys",
+            }
+        )
+
+    async def show_keys(self, _: Request) -> Response:
+        self.asked_for_keys += 1
+        return JSONResponse({"keys": [key.as_dict(private=False) for key in self.keys]})
+
+    async def authorize(self, request: Request) -> Response:
+        query = request.query_params
+        assert query["response_type"] == "code"
+        assert query["client_id"] == _CLIENT
+        assert query["code_challenge_method"] == "S256"
+        code = f"code{len(self.codes)}"
+        self.codes[code] = query["nonce"], query["code_challenge"]
+        return RedirectResponse(f"{query['redirect_uri']}?code={code}&state={query['state']}", 302)
+
+    async def token(self, request: Request) -> Response:
+        form = parse_qs((await request.body()).decode())
+        basic = base64.b64encode(f"{_CLIENT}:{_SECRET}".encode()).decode()
+        nonce, challenge = self.codes.pop(form["code"][0], ("", ""))
+        digest = hashlib.sha256(form["code_verifier"][0].encode()).digest()
+        made = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        if request.headers.get("authorization") != f"Basic {basic}" or made != challenge:
+            return JSONResponse({"error": "invalid_grant"}, 400)
+        now = int(time.time())
+        claims = {
+            "iss": self.issuer, "sub": "1", "aud": _CLIENT, "iat": now, "exp": now + 60,
+            "nonce": nonce, "email": self.email, "email_verified": self.verified,
+        }  # fmt: skip
+        self.change(claims)
+        return JSONResponse(
+            {"access_token": "x", "token_type": "Bearer", "id_token": self.sign(claims)}
+        )
+
+    def sign_well(self, claims: Claims) -> str:
+        key = self.keys[-1]
+        return jwt.encode({"alg": "RS256", "kid": key.kid}, claims, key)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def provider() -> AsyncIterator[Provider]:
+    made = Provider()
+    listener = HttpListener(made.app(), "127.0.0.1", 0)
+    made.issuer = f"http://127.0.0.1:{listener.port}"
+    await listener.start()
+    yield made
+    await listener.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sso(
+    request: pytest.FixtureRequest, servers: tuple[str, str], provider: Provider
+) -> AsyncIterator[Any]:
+    """Yield a site whose users log in with the provider."""
+    folder = str(Path(__file__).with_name("conftest.py"))
+    plugins = request.config.pluginmanager.get_plugins()
+    (own,) = [each for each in plugins if getattr(each, "__file__", "") == folder]
+    uri = own.own_database(servers[1])
+    async with own.run_site(
+        servers[0], uri, oidc_issuer=provider.issuer, oidc_client_id=_CLIENT,
+        oidc_client_secret=_SECRET, oidc_label="Our <login>",
+    ) as running:  # fmt: skip
+        await running.database.users.create("ann@sign.example", "main", hash_password("x" * 12))
+        yield running
+    await own.drop(uri)
+
+
+@pytest.fixture(autouse=True)
+def _honest(provider: Provider) -> None:
+    provider.email, provider.verified = "ann@sign.example", True
+    provider.change, provider.sign = (lambda _: None), provider.sign_well
+
+
+async def leave(client: httpx.AsyncClient, target: str = "") -> str:
+    """Go to the provider; return the page that it sends the visitor back to."""
+    begun = await client.get("/dashboard/login/oidc", params={"next": target})
+    assert begun.status_code == 303, begun.text
+    async with httpx.AsyncClient() as outside:
+        answer = await outside.get(begun.headers["location"])
+    back = urlsplit(answer.headers["location"])
+    assert back.path == "/dashboard/login/oidc/back"
+    return f"{back.path}?{back.query}"
+
+
+async def sign_on(site: Any, target: str = "") -> httpx.Response:
+    async with site.client() as client:
+        del client.headers["Authorization"]
+        answer = await client.get(await leave(client, target))
+        if answer.status_code == 303:
+            assert (await client.get("/dashboard/messages")).status_code == 200
+        else:
+            assert "postroad_session" not in client.cookies
+        return answer
+
+
+async def test_a_user_signs_on_and_goes_where_they_wanted_to(sso: Any):
+    async with sso.client() as client:
+        page = await client.get("/dashboard/login?next=/dashboard/bounces")
+    assert "Log in with Our &lt;login&gt;" in page.text
+    answer = await sign_on(sso, "/dashboard/bounces")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/dashboard/bounces"
+    assert (await sign_on(sso, "//evil.example")).headers["location"] == "/dashboard"
+
+
+async def test_who_is_invited_becomes_a_user_and_nobody_else(sso: Any, provider: Provider):
+    provider.email = "Bob@sign.example"
+    refused = await sign_on(sso)
+    assert refused.status_code == 403
+    assert "bob@sign.example is no user here" in refused.text
+    now = time.time()
+    await sso.database.invitations.create(
+        Invitation("h" * 64, "invitation", "bob@sign.example", "main", "reader", now, now + 60)
+    )
+    assert (await sign_on(sso)).status_code == 303
+    user = await sso.database.users.find("bob@sign.example")
+    assert (user.account, user.role) == ("main", "reader")
+    assert (await sign_on(sso)).status_code == 303
+    told = await sso.database.audit.list("main", noun="users", target="bob@sign.example")
+    assert told[0].actor.id == "bob@sign.example"
+
+
+def _said(**changes: Any) -> Callable[[Provider], None]:
+    def change(provider: Provider) -> None:
+        provider.change = lambda claims: claims.update(changes)
+
+    return change
+
+
+def _without(name: str) -> Callable[[Provider], None]:
+    def change(provider: Provider) -> None:
+        provider.change = lambda claims: claims.pop(name)  # type: ignore[arg-type,return-value]
+
+    return change
+
+
+def _signed_by_another(provider: Provider) -> None:
+    other = RSAKey.generate_key(2048, {"kid": "one"})
+    provider.sign = lambda claims: jwt.encode({"alg": "RS256", "kid": "one"}, claims, other)
+
+
+def _signed_by_nobody(provider: Provider) -> None:
+    def sign(claims: Claims) -> str:
+        _, body, _ = provider.sign_well(claims).split(".")
+        head = base64.urlsafe_b64encode(b'{"alg":"none"}').rstrip(b"=").decode()
+        return f"{head}.{body}."
+
+    provider.sign = sign
+
+
+def _signed_with_the_secret(provider: Provider) -> None:
+    key = OctKey.import_key(_SECRET)
+    provider.sign = lambda claims: jwt.encode({"alg": "HS256"}, claims, key)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _said(iss="https://evil.example"),
+        _said(aud="another"),
+        _said(aud=["postroad", "another"], azp="another"),
+        _said(nonce="another"),
+        _said(exp=1),
+        _said(iat=int(time.time()) + 10_000),
+        _said(email_verified=False),
+        _said(email=["ann@sign.example"]),
+        _without("nonce"),
+        _without("email_verified"),
+        _without("exp"),
+        _signed_by_another,
+        _signed_by_nobody,
+        _signed_with_the_secret,
+    ],
+    ids=[
+        "issuer", "audience", "party", "nonce", "expired", "future", "unverified", "list",
+        "no-nonce", "no-verification", "no-end", "key", "none", "hmac",
+    ],
+)  # fmt: skip
+async def test_a_token_that_is_not_right_lets_nobody_in(
+    sso: Any, provider: Provider, spoil: Callable[[Provider], None]
+):
+    spoil(provider)
+    answer = await sign_on(sso)
+    assert answer.status_code == 403
+    assert "The sign-on did not work" in answer.text
+
+
+async def test_an_answer_works_once_for_the_browser_that_asked(sso: Any, provider: Provider):
+    async with sso.client() as mine, sso.client() as other:
+        back = await leave(mine)
+        await leave(other)
+        assert (await other.get(back)).status_code == 403  # another attempt's state
+        foreign = f"{back}&iss=https://evil.example"
+        assert (await mine.get(foreign)).status_code == 403
+        assert (await mine.get(back)).status_code == 403  # the attempt is over
+        refused = await mine.get("/dashboard/login/oidc/back?error=access_denied&state=x")
+        assert refused.status_code == 403
+    async with sso.client() as mine:
+        back = await leave(mine)
+        provider.codes.clear()
+        assert "does not take the code" in (await mine.get(back)).text
+
+
+async def through(sign_on: SingleSignOn) -> str:
+    """Begin and finish without the dashboard; return the address."""
+    url, attempt = await sign_on.begin("http://here.example/back", "")
+    async with httpx.AsyncClient() as client:
+        back = urlsplit((await client.get(url)).headers["location"])
+    query = {name: values[0] for name, values in parse_qs(back.query).items()}
+    return await sign_on.finish(attempt, "http://here.example/back", query)
+
+
+async def test_new_keys_of_the_provider_are_asked_for_but_not_all_the_time(provider: Provider):
+    now = [time.time()]
+    sign_on = SingleSignOn(IdentityProvider(provider.issuer, _CLIENT, _SECRET), lambda: now[0])
+    assert await through(sign_on) == "ann@sign.example"
+    provider.keys.append(RSAKey.generate_key(2048, {"kid": "two", "use": "sig"}))
+    asked = provider.asked_for_keys
+    with pytest.raises(ApiError, match="No key"):
+        await through(sign_on)
+    assert provider.asked_for_keys == asked
+    now[0] += 40
+    assert await through(sign_on) == "ann@sign.example"
+    assert provider.asked_for_keys == asked + 1
+
+
+async def test_a_provider_that_is_away_or_another_is_told(provider: Provider):
+    for issuer, told in (
+        ("http://127.0.0.1:1", "ConnectError"),
+        (f"{provider.issuer}/", "another issuer"),
+        (f"{provider.issuer}/nothing", "status 404"),
+    ):
+        with pytest.raises(ApiError, match=told) as refusal:
+            await SingleSignOn(IdentityProvider(issuer, _CLIENT), time.time).begin("http://x", "")
+        assert refusal.value.status == 503
+
+
+async def test_without_a_provider_there_is_no_such_page(site: Any):
+    async with site.client() as client:
+        assert (await client.get("/dashboard/login/oidc")).status_code == 404
+        assert (await client.get("/dashboard/login/oidc/back")).status_code == 404
+        assert "Log in with" not in (await client.get("/dashboard/login")).text
