@@ -15,6 +15,7 @@ from postroad_common.schemas.submission import Submission
 from postroad_common.store.accounts import Account
 from postroad_common.store.audit import Actor
 from postroad_common.store.jobs import BulkJob, Marker
+from postroad_common.store.messages import Criteria
 from postroad_common.store.suppressions import Suppression
 from postroad_ingress_http.jobs.acts import JobActs
 from postroad_ingress_http.jobs.worker import PAGE, JobWorker
@@ -269,3 +270,13 @@ async def test_a_search_is_saved_by_name_and_removed(browser: httpx.AsyncClient,
     assert removed.headers["location"] == "/dashboard/messages"
     assert "the shop" not in (await browser.get("/dashboard/messages")).text
     assert (await browser.post(found[0], data={"csrf": csrf})).status_code == 404
+
+
+async def test_messages_that_cannot_be_counted_quickly_are_many(site: Any):
+    tag = new_id()[-12:]
+    await keep(site, tag, "ann@counted.example", "bob@counted.example")
+    criteria = Criteria(tag=tag)
+    messages = site.database.messages
+    assert await messages.count_quickly("main", criteria, most=5, seconds=60.0) == 2
+    assert await messages.count_quickly("main", criteria, most=1, seconds=60.0) == 1
+    assert await messages.count_quickly("main", criteria, most=5, seconds=1e-9) is None

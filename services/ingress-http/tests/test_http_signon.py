@@ -21,7 +21,8 @@ from starlette.routing import Route
 from postroad_common.listener import HttpListener
 from postroad_common.secrets import hash_password
 from postroad_common.store.invitations import Invitation
-from postroad_ingress_http.access.singlesignon import IdentityProvider, SingleSignOn
+from postroad_ingress_http.access.identity import IdentityProvider
+from postroad_ingress_http.access.singlesignon import SingleSignOn
 from postroad_ingress_http.http.errors import ApiError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

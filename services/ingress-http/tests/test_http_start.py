@@ -19,7 +19,7 @@ def ticks(page: str) -> list[bool]:
     return [bool(mark) for mark in re.findall(r'<span class="tick( done)?"', page)]
 
 
-async def test_the_steps_tick_themselves_and_can_be_left(browser: httpx.AsyncClient, site: Any):
+async def test_the_steps_tick_themselves(browser: httpx.AsyncClient, site: Any):
     store = site.database
 
     async def steps() -> list[bool]:
@@ -77,8 +77,15 @@ async def test_the_steps_tick_themselves_and_can_be_left(browser: httpx.AsyncCli
     assert await steps() == [True] * 5
     assert "First steps:" not in (await browser.get("/dashboard")).text
 
-    await store.credentials.delete("main", "startlogin")
-    assert "First steps: 3 of 5 done" in (await browser.get("/dashboard")).text
+    assert (await store.accounts.find("main")).first_steps is False  # done once is done
+
+
+async def test_the_steps_can_be_left(browser: httpx.AsyncClient, site: Any):
+    await site.database.accounts.update("main", {"first_steps": True})
+    await site.database.credentials.delete("main", "startlogin")
+    page = (await browser.get("/dashboard")).text
+    assert re.search(r"First steps: \d of 5 done", page)
+    csrf = {"csrf": site.csrf_of(page)}
     left = await browser.post("/dashboard/start/leave", data=csrf)
     assert left.headers["location"] == "/dashboard"
     assert "First steps:" not in (await browser.get("/dashboard")).text

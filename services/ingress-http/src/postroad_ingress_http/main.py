@@ -19,8 +19,8 @@ from postroad_ingress_http import application
 from postroad_ingress_http.access.accounts import SYSTEM_ACCOUNT, AccountAdministration
 from postroad_ingress_http.access.authentication import Authenticator
 from postroad_ingress_http.access.bootstrap import Bootstrap
+from postroad_ingress_http.access.identity import IdentityProvider
 from postroad_ingress_http.access.secondfactor import SecondFactor
-from postroad_ingress_http.access.singlesignon import IdentityProvider, SingleSignOn
 from postroad_ingress_http.access.users import Notify, UserAdministration
 from postroad_ingress_http.dashboard.clients import SmtpPlace
 from postroad_ingress_http.dashboard.frame import Frame
@@ -247,6 +247,8 @@ def build_sign_on(settings: Settings, keyring: Keyring) -> SignOnPlace | None:
     """Return the identity provider of the settings, if they name one."""
     if settings.oidc_issuer is None:
         return None
+    from postroad_ingress_http.access.singlesignon import SingleSignOn  # noqa: PLC0415 - see there
+
     provider = IdentityProvider(
         settings.oidc_issuer,
         settings.oidc_client_id,

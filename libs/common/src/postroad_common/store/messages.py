@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import pymongo
 from pymongo import UpdateOne
-from pymongo.errors import ExecutionTimeout, NetworkTimeout
+from pymongo.errors import ExecutionTimeout, NetworkTimeout, PyMongoError
 
 from postroad_common.errors import TooMuchToRead
 from postroad_common.mail.identifiers import TIME_CHARS
@@ -345,3 +345,17 @@ class Messages:
             with pymongo.timeout(_PING_SECONDS):
                 await self._messages.database.command("ping")
             raise TooMuchToRead(f"not found within {self._search_seconds} s") from error
+
+    @guarded
+    async def count_quickly(
+        self, account: str, criteria: Criteria, *, most: int, seconds: float
+    ) -> int | None:
+        """Return the same, or None where it cannot be said within `seconds`."""
+        try:
+            with pymongo.timeout(seconds):
+                query = criteria.query(account)
+                return await self._messages.count_documents(query, limit=most)
+        except PyMongoError as error:
+            if error.timeout:
+                return None
+            raise

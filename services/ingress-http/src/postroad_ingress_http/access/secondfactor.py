@@ -11,7 +11,6 @@ import secrets
 from collections.abc import Callable
 
 import pyotp
-import segno
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -47,6 +46,8 @@ class SecondFactor:
     @staticmethod
     def draw(uri: str) -> str:
         """Return the URI as a QR code: an SVG, dark on light whatever the page is."""
+        import segno  # noqa: PLC0415 - few services ever draw one
+
         return segno.make(uri, micro=False).svg_inline(
             scale=5, dark="#000", light="#fff", title="The secret as a QR code"
         )

@@ -20,36 +20,20 @@ from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
+from postroad_ingress_http.access.identity import (
+    ATTEMPT_SECONDS,
+    IdentityProvider,
+    SignOnAttempt,
+)
 from postroad_ingress_http.http.errors import ApiError
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
 """Signatures that are taken: none that the client's secret, or nothing at all, could make."""
-ATTEMPT_SECONDS = 600.0
 _KNOWN_SECONDS = 3600.0
 _FRESH_SECONDS = 30.0  # keys younger than this are not asked for again
 _LEEWAY_SECONDS = 60
 _TIMEOUT_SECONDS = 5.0
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
-
-
-@dataclass(frozen=True, slots=True)
-class IdentityProvider:
-    """The issuer, and what it knows us by; without a secret we are a public client."""
-
-    issuer: str
-    client_id: str
-    client_secret: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SignOnAttempt:
-    """What the visitor's browser keeps, sealed, while they are at the issuer."""
-
-    state: str
-    nonce: str
-    verifier: str
-    target: str
-    began: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,10 @@ async def _left(
     if account is None or not account.first_steps:
         return ()
     found = await steps.of(session.account)
-    return () if all(step.done for step in found) else found
+    if all(step.done for step in found):
+        await accounts.update(session.account, {"first_steps": False})  # not asked for again
+        return ()
+    return found
 
 
 StepsLeft = Annotated[Sequence[FirstStep], Depends(_left)]

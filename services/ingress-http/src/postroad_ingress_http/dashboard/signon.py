@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from postroad_common.store.audit import Actor, act_as
 from postroad_common.store.users import User
-from postroad_ingress_http.access.singlesignon import (
+from postroad_ingress_http.access.identity import (
     ATTEMPT_SECONDS,
     SignOnAttempt,
 )

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from postroad_common.store.audit import Actor, act_as
+from postroad_ingress_http.access.identity import Issuer
 from postroad_ingress_http.access.scopes import require, scopes_of
 from postroad_ingress_http.access.secondfactor import SecondFactor
-from postroad_ingress_http.access.singlesignon import SingleSignOn
 from postroad_ingress_http.dashboard.clients import SmtpPlace
 from postroad_ingress_http.dashboard.frame import Frame
 from postroad_ingress_http.dashboard.notes import Note
@@ -33,7 +33,7 @@ _UNKNOWN = ApiError(400, "")  # until there is an error
 class SignOnPlace:
     """Single sign-on; `sealer` seals what browsers keep meanwhile, `base_url` is ours if known."""
 
-    issuer: SingleSignOn
+    issuer: Issuer
     sealer: Sealer
     base_url: str | None
 

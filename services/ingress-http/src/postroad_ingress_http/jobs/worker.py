@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from postroad_common.errors import Transient
+from postroad_common.errors import TooMuchToRead, Transient
 from postroad_common.store.audit import act_as, nobody_acts
 from postroad_common.store.jobs import BulkJob, Jobs, Marker
 from postroad_common.store.messages import MessageRecord, Messages
@@ -56,6 +56,8 @@ class JobWorker:
             act_as(job.actor)
             try:
                 await self._page(job)
+            except TooMuchToRead:
+                await self.store.finish(job, self.clock(), "The search reads too much; narrow it.")
             except Later as wait:
                 await self.store.wait(job, wait.note, until=self.clock() + wait.seconds)
             except Transient:
