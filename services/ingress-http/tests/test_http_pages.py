@@ -2,14 +2,18 @@
 
 import re
 import time
+from html import unescape
 from typing import Any
 
 import httpx
 import pytest
 
+from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas import events
 from postroad_common.schemas.events import EventName
 from postroad_common.secrets import hash_token
+from postroad_common.store.accounts import Account
+from postroad_common.store.rollups import RollupKey
 from postroad_testing.factories import submission
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -126,3 +130,23 @@ async def test_a_login_shows_when_it_was_used_and_for_how_many_messages(
     shown = (await browser.get(page)).text
     assert f'<a href="/dashboard/messages?login={login.username}">2</a>' in shown
     assert "never" not in shown
+
+
+async def test_accounts_are_found_by_id_with_their_numbers_of_a_month(
+    browser: httpx.AsyncClient, site: Any
+):
+    for number in range(22):
+        await site.database.accounts.create(Account(f"page-{number:02}", f"Page {number}"))
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    counts = {"accepted": 1200, "delivered": 1000, "bounced_hard": 7, "complained": 3}
+    await site.database.rollups.add(new_id(), {RollupKey("page-01", today, ""): counts})
+    page = (await browser.get("/dashboard/accounts", params={"id": "Page-"})).text
+    assert "1,200 accepted, 1,000 delivered, 7 hard bounces, 3 complaints (0.30 %" in page
+    assert "complaints above 0.3 %" in page
+    assert "<code>page-19</code>" in page
+    assert "<code>page-20</code>" not in page
+    older = re.search(r'href="(\?id=page-&amp;cursor=[^"]*)" rel="next"', page)
+    assert older
+    rest = (await browser.get(f"/dashboard/accounts{unescape(older[1])}")).text
+    assert re.findall(r"<code>(page-\d\d)</code>", rest) == ["page-20", "page-21"]
+    assert "No account fits" in (await browser.get("/dashboard/accounts?id=nobody")).text

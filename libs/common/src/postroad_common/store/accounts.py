@@ -75,9 +75,10 @@ class Accounts:
         return None if found is None else _read(found)
 
     @guarded
-    async def list(self, after: str = "", limit: int = 100) -> list[Account]:
-        """Return the accounts after the id `after`, in the order of their ids."""
-        cursor = self._accounts.find({"_id": {"$gt": after}}).sort("_id", 1).limit(limit)
+    async def list(self, after: str = "", limit: int = 100, prefix: str = "") -> list[Account]:
+        """Return the accounts after the id `after` whose ids begin so, by id."""
+        bounds = {"$gt": after, "$gte": prefix, "$lt": f"{prefix}\U0010ffff"}
+        cursor = self._accounts.find({"_id": bounds}).sort("_id", 1).limit(limit)
         return [_read(found) async for found in cursor]
 
     @guarded

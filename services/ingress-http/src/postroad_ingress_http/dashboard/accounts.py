@@ -1,17 +1,45 @@
 """The account that is looked at, and for the operator all accounts."""
 
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import Response
 
 from postroad_common.store.accounts import LIMITS
+from postroad_common.store.rollups import Rollup
 from postroad_ingress_http.dashboard.forms import number, see_other, text
 from postroad_ingress_http.dashboard.visitor import Form, PagesOf, SignedIn
-from postroad_ingress_http.dependencies import AccountsOf, AccountStore, SessionStore, UsersOf
+from postroad_ingress_http.dependencies import (
+    AccountsOf,
+    AccountStore,
+    ClockOf,
+    RollupStore,
+    SessionStore,
+    UsersOf,
+)
 from postroad_ingress_http.http.fields import Fields
+from postroad_ingress_http.http.paging import read_cursor, write_cursor
 
 router = APIRouter(prefix="/dashboard", include_in_schema=False)
-_LIMIT = 1000
+_PAGE = 20
+_MONTH = timedelta(days=29)  # with today
 _NAME_LENGTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class AccountNumbers:
+    """What an account has sent in a month (docs/numbers.md); the rate is in per cent."""
+
+    accepted: int
+    delivered: int
+    bounced_hard: int
+    complained: int
+    complaint_rate: float
 
 
 @router.get("/account")
@@ -28,9 +56,45 @@ async def rename(session: SignedIn, fields: Form, accounts: AccountsOf) -> Respo
 
 
 @router.get("/accounts")
-async def listing(_: SignedIn, pages: PagesOf, store: AccountStore) -> Response:
-    """List all accounts."""
-    return pages.answer("accounts.html", rows=await store.list(limit=_LIMIT), limits=LIMITS)
+async def listing(
+    request: Request,
+    _: SignedIn,
+    pages: PagesOf,
+    store: AccountStore,
+    rollups: RollupStore,
+    clock: ClockOf,
+) -> Response:
+    """List all accounts with their numbers of the last month."""
+    prefix = request.query_params.get("id", "").strip().lower()[:_NAME_LENGTH]
+    position = read_cursor(request.query_params.get("cursor"), str)
+    after = position[0] if position else ""
+    found = await store.list(after, _PAGE + 1, prefix)
+    shown = found[:_PAGE]
+    end = datetime.fromtimestamp(clock(), UTC)
+    days = f"{end - _MONTH:%Y-%m-%d}", f"{end:%Y-%m-%d}"
+    read = await asyncio.gather(*(rollups.read(account.id, *days) for account in shown))
+    return pages.answer(
+        "accounts.html",
+        rows=[(account, _numbers(each)) for account, each in zip(shown, read, strict=True)],
+        limits=LIMITS,
+        query={"id": prefix},
+        cursor=write_cursor(found[_PAGE - 1].id) if len(found) > _PAGE else None,
+    )
+
+
+def _numbers(days: Sequence[Rollup]) -> AccountNumbers:
+    """Return what an account has sent on some days, and what came of it."""
+    sums: Counter[str] = Counter()
+    for day in days:
+        sums.update(day.counts)
+    delivered = sums["delivered"]
+    return AccountNumbers(
+        accepted=sums["accepted"],
+        delivered=delivered,
+        bounced_hard=sums["bounced_hard"],
+        complained=sums["complained"],
+        complaint_rate=100 * sums["complained"] / delivered if delivered else 0.0,
+    )
 
 
 @router.post("/accounts")
