@@ -48,7 +48,9 @@ SUBCOMMANDS = {
         "api.preview", "Show how the mail in FILE would be sent, without sending it."
     ),
     "scheduled": CommandPlace("api.scheduled", "Mail that waits for its time."),
-    "messages": CommandPlace("api.messages", "Find messages."),
+    "messages": CommandPlace(
+        "api.messages", "Find messages (without a command), try one now, cancel one."
+    ),
     "trace": CommandPlace("api.trace", "Show the life of one message, event by event."),
     "events": CommandPlace("api.events", "Find events."),
     "stats": CommandPlace("api.stats", "Show numbers per day, of all mail or of one tag."),
