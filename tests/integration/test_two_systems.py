@@ -126,7 +126,9 @@ def test_two_systems_that_bounce_at_each_other_come_to_rest_while_mail_goes_on(
             f"{expected} were written to {domain}",
             lambda one=one, domain=domain: str(written(one, domain)),
         )
-    assert written(other_road, "@receiver.test")["forward"] == 3
+    other_road.until(
+        lambda: written(other_road, "@receiver.test")["forward"] == 3, "all forwards are written"
+    )
     subjects = Counter(message.subject for message in road.sink.messages(recipient=owner))
     assert subjects["Out of office"] == 3
     assert sum(subjects.values()) == 5

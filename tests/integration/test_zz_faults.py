@@ -173,7 +173,7 @@ def test_broker_that_hangs_is_answered_for_and_clicks_still_redirect(
             assert answer.headers["retry-after"]
             assert road.get(link).status_code == 302
     road.wait_event(first.id, "clicked")
-    again = road.submit(make_mail(subject + " again"), ["bob@receiver.test"])
+    again = road.submit_again(make_mail(subject + " again"), ["bob@receiver.test"])
     road.wait_state(again.id, "delivered")
 
 
