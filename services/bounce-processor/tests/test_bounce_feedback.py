@@ -10,6 +10,7 @@ from postroad_bounce_processor.understanding import matching
 from postroad_common.broker.topology import RETURNS
 from postroad_common.mail.feedbackloop import login_pseudonym
 from postroad_common.mail.identifiers import new_id
+from postroad_common.mail.messageid import hash_of
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.schemas.events import EventName, accepted
 from postroad_common.schemas.features import Features
@@ -45,11 +46,16 @@ def _trace(submission: str) -> str:
     )
 
 
-async def _submission(bench: "Bench", *addresses: str, account: str = "acc") -> Submission:
-    """Put a submission of a minute ago into the store."""
-    then = time.time() - 60
+async def _submission(
+    bench: "Bench", *addresses: str, account: str = "acc", age: float = 60.0, message_id: str = ""
+) -> Submission:
+    """Put a submission of `age` seconds ago into the store."""
     submission = factories.submission(
-        *addresses, account=account, received=then, envelope="orders@sender.example"
+        *addresses,
+        account=account,
+        received=time.time() - age,
+        envelope="orders@sender.example",
+        message_id_hash=hash_of(message_id),
     )
     await bench.database.messages.apply(
         accepted(submission, recipient) for recipient in submission.recipients
@@ -157,6 +163,40 @@ async def test_of_several_recipients_none_is_guessed(bench: "Bench", named: str)
     report = await _kept(bench, await _arrive(bench, raw, secret=True))
     assert report.reason == matching.NOT_ONE
     assert bench.events == []
+
+
+OWN_ID = "<order.1017@app.sender.example>"
+
+
+@pytest.mark.parametrize("age", [60.0, 86_400.0 * 40])
+async def test_a_clients_own_message_id_is_proof_at_a_secret_address(bench: "Bench", age: float):
+    submission = await _submission(bench, "kim@example.net", age=age, message_id=OWN_ID)
+    inside = f"Message-ID: {OWN_ID}\r\n"
+    report = await _kept(bench, await _arrive(bench, _complaint(inside)))
+    assert (report.reason, report.message) == (matching.NOT_PROVEN, submission.recipients[0].id)
+    other = await _kept(
+        bench, await _arrive(bench, _complaint(inside), secret=True, account="other"), "other"
+    )
+    assert other.reason == matching.OTHER_ACCOUNT
+    assert not await _suppressed(bench, "kim@example.net")
+    await _arrive(bench, _complaint(inside), secret=True, account="acc")
+    await bench.until(lambda: bool(bench.events))
+    assert bench.events[0].message == submission.recipients[0].id
+    assert bench.events[0].facts["proof"] == "Message-ID at a secret address"
+    assert await _suppressed(bench, "kim@example.net")
+
+
+async def test_of_several_messages_with_one_message_id_the_one_named_is_taken(bench: "Bench"):
+    for address in ("lee@example.net", "kim@example.net"):
+        await _submission(bench, address, message_id=OWN_ID)
+    inside = f"Message-ID: {OWN_ID}\r\n"
+    report = await _kept(bench, await _arrive(bench, _complaint(inside), secret=True))
+    assert report.reason == matching.NOT_ONE
+    named = "Original-Rcpt-To: <kim@example.net>\r\n"
+    await _arrive(bench, _complaint(inside, named), secret=True)
+    await bench.until(lambda: bool(bench.events))
+    assert await _suppressed(bench, "kim@example.net")
+    assert not await _suppressed(bench, "lee@example.net")
 
 
 @pytest.mark.parametrize("signed", [True, False])

@@ -5,6 +5,7 @@ What is done with it is in `handler`.
 
 from postroad_common.mail.control import Controls
 from postroad_common.mail.identifiers import new_id
+from postroad_common.mail.messageid import message_id_hash
 from postroad_common.mail.parameters import Notify, Ret
 from postroad_common.mail.senders import first_sender
 from postroad_common.schemas.submission import (
@@ -63,6 +64,7 @@ def make_submission(
         text_from_html=bool(controls.text_from_html),
         list=controls.list or "",
         sender=first_sender(controls.stripped),
+        message_id_hash=message_id_hash(controls.stripped),
         list_unsubscribe=controls.list_unsubscribe,
         keep_content=credential.keep_content
         if controls.keep_content is None

@@ -122,6 +122,7 @@ class MessageFacts(EventData):
     features: FeatureFlags | None = None
     forward_bounces: bool = False
     tags: list[str] | None = None
+    message_id_hash: int = 0
     metadata: dict[str, str] = {}
     list: str = ""
     template: str = ""

@@ -93,6 +93,8 @@ def _facts(submission: Submission, recipient: Recipient) -> dict[str, Any]:
         seldom["list"] = of_list
     if submission.sender:
         seldom["sender"] = submission.sender
+    if submission.message_id_hash:
+        seldom["message_id_hash"] = submission.message_id_hash
     if submission.metadata:
         seldom["metadata"] = submission.metadata
     if submission.template:

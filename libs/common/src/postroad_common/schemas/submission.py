@@ -64,6 +64,7 @@ class Submission(Schema):
     text_from_html: bool = False
     list: str = ""  # as it is named; else a mail that can be unsubscribed from is of its sender's
     sender: str = ""  # the (first) From address, in lower case
+    message_id_hash: int = 0  # of the client's own Message-ID (`mail.messageid`); 0 without one
     list_unsubscribe: bool | None = None  # None: as the transformer is set
     keep_content: bool = True  # in the archive, where there is one
     expires: float

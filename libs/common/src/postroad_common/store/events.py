@@ -13,7 +13,7 @@ CONVERSATIONS = 10
 """Attempts of a message, the last ones, whose SMTP conversation is kept."""
 TIMELINE = 1000
 """Events in the timeline of one message; of more, the newest."""
-_LEFT_OUT = frozenset({*FACTS, "received"})  # kept in the message record
+_LEFT_OUT = frozenset({*FACTS, "received", "message_id_hash"})  # kept in the message record
 
 
 def _write(event: Event, batch: str, *, waiting: bool) -> Document:

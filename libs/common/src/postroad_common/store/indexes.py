@@ -66,6 +66,7 @@ INDEXES: dict[str, list[IndexModel]] = {
             for name, value in REACTED.items()
         ),
         IndexModel([("template", ASCENDING), ("_id", DESCENDING)], sparse=True),
+        IndexModel([("message_id", ASCENDING)], sparse=True),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION),
     ],
     "events": [

@@ -15,12 +15,14 @@ from pymongo import UpdateOne
 from pymongo.errors import ExecutionTimeout, NetworkTimeout, PyMongoError
 
 from postroad_common.errors import TooMuchToRead
-from postroad_common.mail.identifiers import TIME_CHARS
+from postroad_common.mail.identifiers import TIME_CHARS, id_at, id_time, is_id
+from postroad_common.mail.messageid import dated, hash_of
 from postroad_common.schemas.eventdata import AttemptData, MessageFacts
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.submission import BodyReference
 from postroad_common.store.access import Collection, Document, guarded, to_date
+from postroad_common.store.indexes import RETENTION
 from postroad_common.store.searching import HANDED_IN, RANKS, Criteria, terms_of
 
 __all__ = ["FACTS", "HANDED_IN", "RANKS", "Criteria", "MessageRecord", "Messages"]
@@ -53,6 +55,9 @@ EVERYTHING = Criteria()
 SEARCH_SECONDS = 2.0
 """A search that takes longer has to ask for less."""
 _PING_SECONDS = 1.0
+TOGETHER = 2.0
+"""Seconds within which the messages of one submission get their ids."""
+_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +152,21 @@ def _rank(event: Event) -> int:
 class _Update:
     """What the events of one batch change in one record."""
 
-    __slots__ = ("account", "attempts", "complained", "created", "facts", "rank", "updated")
+    __slots__ = (
+        "account",
+        "attempts",
+        "complained",
+        "created",
+        "facts",
+        "message_id",
+        "rank",
+        "updated",
+    )
 
     def __init__(self) -> None:
         self.account = ""
         self.facts: Document = {}
+        self.message_id = 0
         self.rank = 0
         self.attempts = 0
         self.complained = False
@@ -170,6 +185,8 @@ class _Update:
                 self.facts = {key: told[key] for key in FACTS if key in told}
             if "received" in told:
                 self.created = data.received
+                if hashed := told.get("message_id_hash"):
+                    self.message_id = dated(hashed, data.received)
         elif isinstance(data, AttemptData) and data.attempt is not None:
             self.attempts = max(self.attempts, data.attempt + 1)
 
@@ -179,6 +196,8 @@ class _Update:
             values["account"] = self.account
         if self.created is not None:
             values["created"] = self.created
+        if self.message_id:
+            values["message_id"] = self.message_id
         if "recipient" in values:
             values["terms"] = terms_of(values)
         if self.complained:
@@ -258,14 +277,17 @@ class Messages:
     ) -> dict[str, list[MessageRecord]]:
         """Return the complete records of submissions, of any account: 100 of each at most.
 
-        A message has the time of its submission in its id, which is what the index finds it by.
+        A message has the time of its submission in its id, or a moment later: that is what the
+        index finds it by.
         """
         found: dict[str, list[MessageRecord]] = {}
-        for submission in set(submission_ids):
-            moment = submission[:TIME_CHARS]
+        for submission in filter(is_id, set(submission_ids)):
             cursor = self._messages.find(
                 {
-                    "_id": {"$gte": moment, "$lt": f"{moment}~"},
+                    "_id": {
+                        "$gte": submission[:TIME_CHARS],
+                        "$lt": id_at(id_time(submission) + TOGETHER),
+                    },
                     "submission": submission,
                     "recipient": {"$exists": True},
                 }
@@ -298,6 +320,23 @@ class Messages:
             async for found in newest
             if found.get("sender") and found.get("source") in HANDED_IN
         ]
+
+    @guarded
+    async def find_by_message_id(
+        self, message_ids: Iterable[str], now: float
+    ) -> dict[str, list[MessageRecord]]:
+        """Return the records of mail whose client gave it one of these Message-IDs.
+
+        Of any account, 100 for each at most, as long as records are kept before `now`.
+        """
+        found: dict[str, list[MessageRecord]] = {}
+        for message_id in set(message_ids):
+            if hashed := hash_of(message_id):
+                days = [dated(hashed, now - age) for age in range(-_DAY, RETENTION + _DAY, _DAY)]
+                query: Document = {"message_id": {"$in": days}, "recipient": {"$exists": True}}
+                cursor = self._messages.find(query).limit(100)
+                found[message_id] = [_read(document) async for document in cursor]
+        return found
 
     @guarded
     async def search(

@@ -96,6 +96,14 @@ class FeedbackReports:
         submissions = await self._database.messages.find_submissions(
             {key for report in complaints for key in report.traces.submissions}
         )
+        by_message_id = await self._database.messages.find_by_message_id(
+            {
+                report.traces.message_id
+                for report in complaints
+                if not report.traces.signed and not report.traces.submissions
+            },
+            self._clock(),
+        )
         waiting: set[str] = set()
         for report in reports:
             if report.complaint is None:
@@ -108,6 +116,7 @@ class FeedbackReports:
                 report.traces,
                 complete,
                 submissions,
+                by_message_id,
                 secret=report.returned.feedback == "secret",
                 account=report.returned.account,
             )
@@ -214,7 +223,7 @@ def _unmatched(report: Feedback, found: ReturnMatch, account: str) -> UnmatchedR
         reporter=(complaint.reporting_host or complaint.user_agent) if complaint else "",
         recipient=traces.recipients[0] if traces.recipients else "",
         feedback_id=traces.feedback_id,
-        message_id=traces.message_id,
+        message_id=traces.message_id[:300],
         message=found.candidate,
         text=human_text(report.mail)[:MAX_TEXT],
     )

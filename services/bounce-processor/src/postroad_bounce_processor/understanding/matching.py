@@ -8,7 +8,8 @@ address that the mail went to is suppressed. Proof is one of
     an identifier   that of a submission with one recipient: 60 bits of chance, which stand in that
                     mail and nowhere else
     the secret      the complaint came to an address that only providers were told, and names the
-                    recipient and the submission (or the Message-ID) of one message
+                    recipient and the submission of one message, or the Message-ID that its client
+                    gave to one message
 
 Everything else could be written by anybody who has, or guesses, an address; and a complaint at an
 account's own address is about that account's mail or about none.
@@ -42,6 +43,7 @@ def match(
     traces: Traces,
     records: Mapping[str, MessageRecord],
     submissions: Mapping[str, Sequence[MessageRecord]],
+    by_message_id: Mapping[str, Sequence[MessageRecord]],
     *,
     secret: bool,
     account: str,
@@ -52,6 +54,7 @@ def match(
         traces: of the complaint.
         records: complete records by message id.
         submissions: all records of a submission, by its id.
+        by_message_id: those of mail to which its client gave a Message-ID, by that.
         secret: the complaint came to an address that cannot be guessed.
         account: whose own address that is; empty for one of the deployment.
     """
@@ -64,8 +67,24 @@ def match(
     if len(candidates) == 1:
         return _of_account(ReturnMatch(candidates[0], "identifier of the submission"), account)
     if not candidates:
-        return ReturnMatch(reason=NOT_FOUND)
+        return _of_message_id(
+            traces, by_message_id.get(traces.message_id, ()), secret=secret, account=account
+        )
     return _named(traces, candidates, secret=secret, account=account)
+
+
+def _of_message_id(
+    traces: Traces, found: Sequence[MessageRecord], *, secret: bool, account: str
+) -> ReturnMatch:
+    """Return the message with the client's own Message-ID, which anybody may have guessed."""
+    candidates = [record for record in found if not account or record.account == account]
+    if not candidates:
+        return ReturnMatch(reason=OTHER_ACCOUNT if found else NOT_FOUND)
+    if len(candidates) > 1:
+        return _named(traces, candidates, secret=secret, account=account)
+    if not secret:
+        return ReturnMatch(reason=NOT_PROVEN, candidate=candidates[0].id)
+    return ReturnMatch(candidates[0], "Message-ID at a secret address")
 
 
 def _named(

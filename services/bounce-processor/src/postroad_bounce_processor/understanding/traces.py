@@ -79,7 +79,7 @@ def find_traces(mail: Part, addresses: BounceAddresses, links: LinkSigner, now: 
         submissions=_submissions(header),
         recipients=tuple(recipients)[:20],
         feedback_id=header.get("feedback-id")[:300],
-        message_id=header.get("message-id")[:300],
+        message_id=header.get("message-id").strip()[:1000],
     )
 
 

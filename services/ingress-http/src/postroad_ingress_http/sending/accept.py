@@ -50,7 +50,8 @@ async def accept(
         BrokerAway, StoreAway: it may not be safe; the client must be told so.
     """
     if once is None:
-        return AcceptedSubmission(await _inject(mail, origin, lambda _: new_id(), acceptance))
+        now = acceptance.clock()  # the ids of a submission and of its messages have one time
+        return AcceptedSubmission(await _inject(mail, origin, lambda _: new_id(now), acceptance))
     claim = await _claim(once, origin, acceptance.idempotency)
     if claim.status is not None and claim.answer is not None:
         return AcceptedSubmission(json.loads(claim.answer), claim.status, replayed=True)

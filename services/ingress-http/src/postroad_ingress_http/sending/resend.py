@@ -6,6 +6,7 @@ happens later belongs to that.
 
 from postroad_common.mail.address import AddressError, parse_mailbox
 from postroad_common.mail.identifiers import new_id
+from postroad_common.mail.messageid import message_id_hash
 from postroad_common.mail.senders import first_sender
 from postroad_common.schemas.archive import ArchivedMail
 from postroad_common.schemas.submission import NotifyWish, Recipient, RetWish, Submission
@@ -92,6 +93,7 @@ def _prepare(
         text_from_html=archived.text_from_html,
         list="" if record.list == first_sender(raw) else record.list,
         sender=first_sender(raw),
+        message_id_hash=message_id_hash(raw),
         list_unsubscribe=archived.list_unsubscribe,
         expires=now + acceptance.rules.deliver_seconds,
         client=origin.client,

@@ -16,6 +16,7 @@ from postroad_common.mail.control import (
     parse_tags,
     read_controls,
 )
+from postroad_common.mail.messageid import message_id_hash
 from postroad_common.mail.senders import first_sender
 from postroad_common.schemas.features import REST_DEFAULTS, Features
 from postroad_common.schemas.submission import Client, Recipient, Submission
@@ -123,6 +124,7 @@ def prepare(
         text_from_html=bool(_first(controls.text_from_html, request.textfromhtml)),
         list=_list(request, controls.list),
         sender=first_sender(message),
+        message_id_hash=message_id_hash(message),
         list_unsubscribe=_first(controls.list_unsubscribe, request.listunsubscribe),
         keep_content=_first(controls.keep_content, request.keep_content) is not False,
         expires=expires,
