@@ -20,6 +20,8 @@ from postroad_feedback.handler import Handler
 from postroad_feedback.ingest import Ingest
 from postroad_feedback.janitor import ROUND_SECONDS, Janitor
 from postroad_feedback.message_cache import MessageCache
+from postroad_feedback.overflow import LOOK_SECONDS as OVERFLOW_SECONDS
+from postroad_feedback.overflow import Overflow
 from postroad_feedback.recovery import Recovery
 from postroad_feedback.replaying import Replayer
 from postroad_feedback.resolver import Resolver
@@ -53,11 +55,13 @@ async def build(context: ServiceContext[Settings]) -> None:
     cache = MessageCache(database.messages.find_many)
     guard = UrlGuard(settings.webhook_allow_networks, Resolver(settings.dns).addresses)
     dispatcher = WebhookDispatcher(database.outbox, database.webhooks, Caller(guard))
+    overflow = Overflow(database)
     subscriptions = Subscriptions(
         database.webhooks,
         database.outbox,
         dispatcher.notify,
         verified_only=settings.webhook_ownership == "required",
+        full=lambda: overflow.full,
     )
     ingest = Ingest(database, cache, subscriptions)
     recovery = Recovery(database, cache, ingest)
@@ -88,6 +92,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     context.spawn(every(_REPLAY_SECONDS, replayer.run_once), "replays")
     context.spawn(every(ROUND_SECONDS, Janitor(database).run_once), "janitor")
     context.spawn(dispatcher.run(), "webhooks")
+    context.spawn(every(OVERFLOW_SECONDS, overflow.run_once), "webhook overflow")
     look = partial(measure_backlog, database.outbox)
     context.spawn(every(LOOK_SECONDS, look), "webhook backlog")
     context.on_drain(consumer.stop)

@@ -6,7 +6,7 @@ point is served almost at once and a batch of events costs at most one small que
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from postroad_common.mail.identifiers import derived_id
 from postroad_common.schemas.events import TIMELINE_ONLY, Event, is_own_mail
@@ -32,7 +32,10 @@ class Subscriptions:
         notify: Callable[[], None],
         *,
         verified_only: bool = False,
+        full: Callable[[], Collection[str]] = frozenset,
     ) -> None:
+        """`full` gives the end points for which nothing more may be written (`overflow`)."""
+        self._full = full
         self._verified_only = verified_only
         self._webhooks = webhooks
         self._outbox = outbox
@@ -50,12 +53,14 @@ class Subscriptions:
         if not self._by_account:
             return
         now = time.time()
+        full = self._full()
         deliveries = [
             delivery_of(webhook, event, facts[event.message], now)
             for event in events
             if event.event not in TIMELINE_ONLY and not is_own_mail(event)
             for webhook in self._by_account.get(facts[event.message].account, ())
-            if not webhook.events or event.event.value in webhook.events
+            if webhook.id not in full
+            and (not webhook.events or event.event.value in webhook.events)
         ]
         if deliveries:
             await self._outbox.add(deliveries)

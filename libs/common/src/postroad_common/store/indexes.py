@@ -103,7 +103,10 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("message", ASCENDING)]),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=DELIVERY_RETENTION),
     ],
-    "webhook_turns": [IndexModel([("next", ASCENDING)])],
+    "webhook_turns": [
+        IndexModel([("next", ASCENDING)]),
+        IndexModel([("gap", ASCENDING)], sparse=True),
+    ],
     "webhook_replays": [
         IndexModel([("finished", ASCENDING), ("lease", ASCENDING)]),
         IndexModel([("webhook", ASCENDING), ("_id", DESCENDING)]),

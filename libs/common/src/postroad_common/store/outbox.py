@@ -53,7 +53,7 @@ class Outbox:
         if not deliveries:
             return
         await insert_unknown(self._deliveries, [write(delivery) for delivery in deliveries])
-        await self.turns.notify({delivery.webhook: delivery.due for delivery in deliveries})
+        await self.turns.notify(_first_due(deliveries))
 
     async def add_call(self, webhook: Webhook, kind: str, data: Mapping[str, Any]) -> str:
         """Have the end point called with something that is no event; returns the delivery's id.
@@ -178,7 +178,7 @@ class Outbox:
                 )
             )
         await self._deliveries.bulk_write(operations, ordered=False)
-        await self.turns.notify({delivery.webhook: delivery.due for delivery in deliveries})
+        await self.turns.notify(_first_due(deliveries))
 
     @guarded
     async def backlog(self, now: float, limit: int) -> OutboxBacklog:
@@ -201,6 +201,10 @@ class Outbox:
         )
 
 
-def _last_of(attempt: Try) -> Document:
-    """Append `attempt` to those that are kept."""
-    return {"$each": [write_try(attempt)], "$slice": -_KEPT_TRIES}
+def _first_due(deliveries: Sequence[WebhookDelivery]) -> dict[str, float]:
+    """Return when the first delivery to each end point is due."""
+    first: dict[str, float] = {}
+    for delivery in deliveries:
+        known = first.get(delivery.webhook, delivery.due)
+        first[delivery.webhook] = min(known, delivery.due)
+    return first

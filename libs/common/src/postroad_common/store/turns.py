@@ -37,6 +37,14 @@ class Failing:
     next_call: float
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """From when on, and until when if it has ended, no events were written for an end point."""
+
+    start: float
+    end: float | None
+
+
 class EndPointTurns:
     """The collection `webhook_turns`; when something is due stands in `deliveries`."""
 
@@ -136,6 +144,35 @@ class EndPointTurns:
     async def remove(self, webhook: str) -> None:
         """Forget the end point."""
         await self._turns.delete_one({"_id": webhook})
+
+    @guarded
+    async def overdue(self, now: float, limit: int = 1000) -> list[str]:
+        """Return the end points that something is due for, those that rest included."""
+        cursor = self._turns.find({"next": {"$lte": now}}, {"_id": 1}).limit(limit)
+        return [found["_id"] async for found in cursor]
+
+    @guarded
+    async def gaps(self) -> dict[str, Gap]:
+        """Return the end points for which events were left out and not yet replayed."""
+        cursor = self._turns.find({"gap": {"$exists": True}}, {"gap": 1, "gap_end": 1})
+        return {found["_id"]: Gap(found["gap"], found.get("gap_end")) async for found in cursor}
+
+    @guarded
+    async def open_gap(self, webhook: str, now: float) -> None:
+        """Note that nothing is written for the end point from `now` on."""
+        await self._turns.update_one({"_id": webhook}, {"$min": {"gap": now}})
+
+    @guarded
+    async def end_gap(self, webhook: str, now: float) -> None:
+        """Note that events are written for it again."""
+        await self._turns.update_one(
+            {"_id": webhook, "gap_end": {"$exists": False}}, {"$set": {"gap_end": now}}
+        )
+
+    @guarded
+    async def forget_gap(self, webhook: str) -> None:
+        """Forget what was left out: it is replayed."""
+        await self._turns.update_one({"_id": webhook}, {"$unset": {"gap": "", "gap_end": ""}})
 
     @guarded
     async def count_resting(self, now: float, limit: int) -> int:
