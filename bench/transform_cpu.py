@@ -136,11 +136,11 @@ def measure_mailing(name: str, features: Features) -> None:
     while time.perf_counter() < deadline:
         frames = [frame(make(number + at).wire, features, 1) for at in range(_MAILS)]
         number += _MAILS
-        started = time.perf_counter()
+        started = time.process_time()
         for octets in frames:
             for _, made in transformed(octets, None):
                 size = len(made)
-        best = min(best, (time.perf_counter() - started) / _MAILS)
+        best = min(best, (time.process_time() - started) / _MAILS)
     row = {"row": name, "ms": round(best * 1000, 3), "in": len(frames[-1]), "out": size}
     print(json.dumps(row))
 

@@ -330,9 +330,3 @@ def _changes(
     if submission.send_at is not None:
         changes["not_before"] = submission.send_at
     return changes
-
-
-async def _wait_for_store(job: _Job, what: str, error: StoreAway) -> None:
-    """Try `job` again later: its body cannot be fetched, stored or kept now."""
-    text = f"its body cannot be {what}: {error}"
-    await job.delivery.retry(RequeueReason.BODY_UNAVAILABLE, text)
