@@ -61,7 +61,7 @@ async def propose_factor(
 ) -> Response:
     """Make the secret of a second factor, and go on to its page."""
     secret, _uri = factor.propose(session.email)
-    answer = see_other(f"{_PAGE}/factor/new")
+    answer = see_other(f"{_PAGE}/factor/new", "It is switched on once a code confirms it.")
     pages.frame.notes.leave(answer, Note(_FACTOR, _PAGE, {"secret": secret}))
     return answer
 
