@@ -103,7 +103,7 @@ class Bench:
         return item
 
     async def put(self, queue: str, frame: bytes) -> None:
-        await self.context.publisher.publish("", queue, frame)
+        await self.context.publisher.publish("", queue, frame, timeout=WAIT)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until what the service has sent fulfils the condition."""
