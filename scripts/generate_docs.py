@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from postroad_common import metrics
 from postroad_common.broker import topology
 from postroad_common.settings import ServiceSettings, describe
+from postroad_ingress_http.http import codes as error_codes
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 SERVICES = (
@@ -164,6 +165,7 @@ def _metric(each: metrics.Description) -> str:
 
 PAGES = {
     "configuration.md": configuration,
+    "errors.md": error_codes.to_markdown,
     "metrics.md": metrics_page,
     "topology.md": topology.to_markdown,
 }

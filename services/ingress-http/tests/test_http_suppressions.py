@@ -168,3 +168,13 @@ async def test_mail_names_its_list_by_field_or_header_and_its_sender_is_known(
     assert b"offers" not in message.lower()
     refused = await api.post("/v1/send", json={**mail, "list": "a\u0001b"})
     assert refused.json()["error"]["field"] == "list"
+
+
+async def test_path_that_is_written_out_takes_no_method_of_an_address(api: httpx.AsyncClient):
+    for method, path, allow in (
+        ("DELETE", "/v1/suppressions/export", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/v1/suppressions/import", "OPTIONS, POST"),
+        ("GET", "/v1/suppressions/import", "OPTIONS, POST"),
+    ):
+        answer = await api.request(method, path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allow)

@@ -41,6 +41,9 @@ SUBCOMMANDS = {
         "demo.command",
         "Send a real mail through a whole Postroad and show everything that happens to it.",
     ),
+    "completion": CommandPlace(
+        "completion", "Print what makes bash or zsh complete commands and options."
+    ),
     "send": CommandPlace(
         "api.send", "Send a mail to RECIPIENTS; prints the id of each one's message."
     ),

@@ -110,7 +110,7 @@ class SubmissionBackend:
             rights = await self._sending.of(credential.account)
         except (StoreAway, TimeoutError):
             return replies.UNREADY
-        refusal = check_from(rights, message.octets)
+        refusal = check_from(credential, rights, message.octets)
         if refusal is not None:
             return refusal
         arrival = Arrival(session, envelope, message, dot=self._clock())

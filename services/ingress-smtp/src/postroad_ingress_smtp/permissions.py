@@ -38,12 +38,15 @@ def check_rights(rights: SendingRights, sender: str) -> Reply | None:
     return replies.sender_not_verified(domain) if domain else None
 
 
-def check_from(rights: SendingRights, message: bytes) -> Reply | None:
-    """Return the refusal of a message whose From field names what the account has not verified."""
-    if rights.domains is None:
+def check_from(credential: Credential, rights: SendingRights, message: bytes) -> Reply | None:
+    """Return the refusal of a message whose From field names what login or account may not use."""
+    if rights.domains is None and not credential.sender_domains:
         return None
     addresses = from_addresses(message)
     if addresses is None:
         return replies.FROM_UNCLEAR
     domain = rights.unverified(*addresses)
-    return replies.sender_not_verified(domain) if domain else None
+    if domain:
+        return replies.sender_not_verified(domain)
+    refusals = (check_sender(credential, address) for address in addresses)
+    return next((refusal for refusal in refusals if refusal), None)

@@ -62,7 +62,7 @@ LOGIN_GONE = Reply(421, "4.7.0", "The login was disabled or its password changed
 ACCOUNT_SUSPENDED = Reply(550, "5.7.1", "This account is suspended and may not send")
 ACCOUNT_LIMIT = Reply(452, "4.7.1", "This account has sent what it may today; go on tomorrow (UTC)")
 FROM_UNCLEAR = Reply(
-    550, "5.7.1", "This account needs exactly one From header, with addresses of verified domains"
+    550, "5.7.1", "Exactly one From header is needed here, with addresses of your domains"
 )
 
 # MAIL and RCPT

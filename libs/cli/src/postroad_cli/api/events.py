@@ -6,6 +6,7 @@ import click
 
 from postroad_cli.api.deployment import with_api
 from postroad_cli.api.rows import fetch, show_rows
+from postroad_cli.moments import Moment
 from postroad_cli.options import json_option
 from postroad_stack.rest import RestClient
 
@@ -17,8 +18,8 @@ _TOLD = ("reply", "reason", "url", "class", "ip")
 @click.option("--recipient", default=None)
 @click.option("--tag", default=None)
 @click.option("--event", default=None, help="Such as delivered, deferred, bounced, clicked.")
-@click.option("--start", default=None, help="A date or time in UTC.")
-@click.option("--end", default=None, help="A date or time in UTC.")
+@click.option("--start", type=Moment(), default=None, help="Such as 2h, yesterday, 2027-03-01.")
+@click.option("--end", type=Moment(), default=None, help="As --start.")
 @click.option("--limit", default=50, show_default=True, help="Rows at most, newest first.")
 @json_option
 @with_api

@@ -8,6 +8,7 @@ import click
 
 from postroad_cli.api.deployment import with_api
 from postroad_cli.api.nouns import without_none
+from postroad_cli.moments import Moment
 from postroad_cli.options import json_option
 from postroad_cli.terminal import echo, echo_json
 from postroad_stack.rest import RestClient
@@ -23,6 +24,7 @@ from postroad_stack.rest import RestClient
 @click.option("--mime", type=click.File("rb"), default=None, help="A whole message; - is stdin.")
 @click.option("--template", default=None, help="Id or name of a stored template.")
 @click.option("--data", default=None, help="JSON object that tags are filled with.")
+@click.option("--at", "sendat", type=Moment("ahead"), default=None, help="Such as 2h, tomorrow.")
 @click.option("--tag", "tags", multiple=True, help="May be repeated.")
 @json_option
 @with_api

@@ -14,6 +14,7 @@ from postroad_cli.api.nouns import (
     without_none,
 )
 from postroad_cli.api.rows import fetch, show_one, show_rows
+from postroad_cli.moments import Moment
 from postroad_cli.options import json_option
 from postroad_cli.terminal import echo
 from postroad_stack.rest import RestClient
@@ -92,8 +93,8 @@ def list_deliveries(api: RestClient, /, *, name: str, limit: int, as_json: bool)
 
 @webhooks.command("replay")
 @click.argument("name", metavar="ID")
-@click.option("--start", required=True, help="A date or time in UTC.")
-@click.option("--end", default=None, help="A date or time in UTC; now without it.")
+@click.option("--start", type=Moment(), required=True, help="Such as 2h, yesterday, 2027-03-01.")
+@click.option("--end", type=Moment(), default=None, help="As --start; now without it.")
 @json_option
 @with_api
 def replay_webhook(

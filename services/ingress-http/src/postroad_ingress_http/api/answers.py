@@ -4,6 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from postroad_ingress_http.http.codes import ErrorCode
+
 EXPLANATIONS = {
     400: "Something in the request is wrong; `error.field` names it.",
     401: "No valid token.",
@@ -23,7 +25,7 @@ EXPLANATIONS = {
 class ErrorDetail(BaseModel):
     """What went wrong: a stable code, a sentence, and the field it is about."""
 
-    code: str
+    code: ErrorCode
     message: str
     field: str | None = None
     template: str | None = None

@@ -19,6 +19,12 @@ DESCRIPTION = (
     "`application/x-www-form-urlencoded` or `multipart/form-data`."
 )
 _REFS = "#/components/schemas/{model}"
+_HEADERS = {
+    "X-Request-Id": ("string", "The request as the logs name it."),
+    "RateLimit-Policy": ("string", "The quota `q` of requests with this token in `w` seconds."),
+    "RateLimit": ("string", "What is left of it, `r`, and in how many seconds all is, `t`."),
+    "Retry-After": ("integer", "Seconds after which the same request may succeed."),
+}
 _QUERY = {"type": "apiKey", "in": "query", "name": "access_token"}
 
 
@@ -26,6 +32,10 @@ def build(routes: Sequence[APIRoute]) -> dict[str, Any]:
     """Return the OpenAPI document of the routes."""
     document = get_openapi(title="Postroad", version="1", description=DESCRIPTION, routes=routes)
     document["components"]["securitySchemes"]["query"] = _QUERY
+    document["components"]["headers"] = {
+        name: {"description": text, "schema": {"type": kind}}
+        for name, (kind, text) in _HEADERS.items()
+    }
     schemas = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)  # what does not validate is a 400
@@ -65,7 +75,20 @@ def _complete(operation: dict[str, Any], route: APIRoute, schemas: dict[str, Any
             answer["content"] = reference
     for status, refusal in refusals(*more).items():
         answers[str(status)] = {"description": refusal["description"], "content": reference}
+    _document_headers(answers)
     operation["responses"] = dict(sorted(answers.items()))
+
+
+def _document_headers(answers: dict[str, Any]) -> None:
+    """Name the headers that answers have; those with Retry-After say when to try again."""
+    for status, answer in answers.items():
+        names = ["X-Request-Id"]
+        if status != "401":
+            names += ["RateLimit-Policy", "RateLimit"]
+        if status in {"429", "503", "504"}:
+            names.append("Retry-After")
+        told = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+        answer["headers"] = {**answer.get("headers", {}), **told}
 
 
 def _takes_nothing(needed: BodyNeeded[Any]) -> bool:

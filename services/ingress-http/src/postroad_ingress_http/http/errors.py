@@ -61,7 +61,7 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.code = code or _CODES.get(status, "error")
+        self.code = code or _CODES.get(status, "error")  # one of `codes`
         self.message = message
         self.field = field
         self.headers = dict(headers or {})

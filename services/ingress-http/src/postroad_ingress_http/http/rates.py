@@ -18,13 +18,23 @@ class RateState:
     remaining: int
     reset: float
     retry_after: float
+    per_second: float
 
     def headers(self) -> dict[str, str]:
-        """Return the headers that tell a client how much it may still ask."""
+        """Return the headers that tell a client how much it may still ask.
+
+        `RateLimit-Policy` and `RateLimit` are those of draft-ietf-httpapi-ratelimit-headers-10: a
+        quota `q` in `w` seconds, of which `r` is left, all of it again in `t` seconds. The others
+        are those of its earlier drafts.
+        """
+        reset = str(ceil(self.reset))
+        window = max(1, ceil(self.limit / self.per_second))
         return {
+            "RateLimit-Policy": f'"requests";q={self.limit};w={window}',
+            "RateLimit": f'"requests";r={self.remaining};t={reset}',
             "RateLimit-Limit": str(self.limit),
             "RateLimit-Remaining": str(self.remaining),
-            "RateLimit-Reset": str(ceil(self.reset)),
+            "RateLimit-Reset": reset,
         }
 
 
@@ -46,7 +56,13 @@ def look(buckets: TokenBuckets[str], key: str, now: float) -> RateState:
 def _rate(buckets: TokenBuckets[str], key: str, now: float, wait: float) -> RateState:
     level = buckets.level(key, now)
     missing = buckets.capacity - level
-    return RateState(int(buckets.capacity), int(level), missing / buckets.per_second, wait)
+    return RateState(
+        int(buckets.capacity),
+        max(0, int(level)),
+        missing / buckets.per_second,
+        wait,
+        buckets.per_second,
+    )
 
 
 def too_many(rate: RateState, what: str) -> ApiError:
