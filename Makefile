@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 CODE := $(wildcard libs/*/src services/*/src) bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-speed test-cluster fuzz test-deploy lint generate bench setup clean images test-images
+.PHONY: help run demo test test-speed test-cluster test-upgrade fuzz test-deploy lint generate bench setup clean images test-images
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,10 @@ test-speed: $(READY) ## the tests that assert times; they want a quiet machine
 test-cluster: $(READY) ## three brokers, three databases: kill and freeze each under load
 	@$(BIN)/postroad prepare
 	@$(BIN)/python -m pytest -m cluster tests/cluster -s $(PYTEST_ARGS)
+
+test-upgrade: $(READY) ## the previous release's services beside the new ones, under load
+	@$(BIN)/postroad prepare
+	@$(BIN)/python -m pytest -m upgrade tests/upgrade -s $(PYTEST_ARGS)
 
 fuzz: $(READY) ## mutate the corpus against the readers of what strangers send, for a bounded time
 	@$(BIN)/python -m pytest -m fuzz tests/fuzz $(PYTEST_ARGS)

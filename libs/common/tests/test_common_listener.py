@@ -1,6 +1,7 @@
 """The HTTP listener on a real port."""
 
 import asyncio
+import contextlib
 
 import httpx
 import pytest
@@ -9,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from postroad_common.boundedhttp import MAX_REQUEST, BoundedHttp
 from postroad_common.listener import HttpListener
 
 
@@ -33,3 +35,49 @@ async def test_a_port_in_use_is_an_error_that_names_it():
     with pytest.raises(OSError, match=f"cannot listen on 127\\.0\\.0\\.1:{first.port}"):
         HttpListener(Starlette(), "127.0.0.1", first.port)
     await first.stop()
+
+
+class HastyHttp(BoundedHttp):
+    """Waits less long than a test does."""
+
+    seconds = 0.3
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET / HT", b"GET / HTTP/1.1\r\nhost: a\r\n", b"GET / HTTP/1.1\r\nx: "],
+    ids=["nothing", "half a line", "no end of the head", "half a field"],
+)
+async def test_a_request_that_does_not_come_to_its_end_is_not_waited_for(sent: bytes):
+    listener = HttpListener(Starlette(), "127.0.0.1", 0, http=HastyHttp)
+    await listener.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(sent)
+    async with asyncio.timeout(90):
+        assert await reader.read() == b""
+    writer.close()
+    await listener.stop()
+
+
+async def test_a_second_request_is_waited_for_no_longer_than_the_first():
+    listener = HttpListener(Starlette(), "127.0.0.1", 0, http=HastyHttp)
+    await listener.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HT")
+    async with asyncio.timeout(90):
+        assert (await reader.read()).startswith(b"HTTP/1.1 404")
+    writer.close()
+    await listener.stop()
+
+
+async def test_every_listener_bounds_a_head_unless_it_has_a_protocol_of_its_own():
+    listener = HttpListener(Starlette(), "127.0.0.1", 0)
+    await listener.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * (MAX_REQUEST // 6))
+    async with asyncio.timeout(90):
+        # What was not read any more makes the system say it by a reset, at times.
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+    writer.close()
+    await listener.stop()

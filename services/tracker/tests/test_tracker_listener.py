@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postroad_common.boundedhttp import MAX_REQUEST
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.store.database import Database
@@ -22,7 +23,7 @@ from postroad_tracker.client_address import ClientAddresses
 from postroad_tracker.forwarder import events_of
 from postroad_tracker.handler import Handler, is_safe
 from postroad_tracker.image_cache import ImageCache
-from postroad_tracker.listener import MAX_HEAD, TrackerListener
+from postroad_tracker.listener import TrackerListener
 from postroad_tracker.recorder import Recorder
 from postroad_tracker.spool import Spool
 
@@ -325,12 +326,12 @@ async def test_an_endless_request_head_is_cut_off(tracker: Tracker):
     writer.write(b"GET / HTTP/1.1\r\n")
     sent = 0
     with contextlib.suppress(ConnectionError):
-        while sent < 50 * MAX_HEAD and not reader.at_eof():
+        while sent < 50 * MAX_REQUEST and not reader.at_eof():
             writer.write(b"X-Filler: " + b"y" * 8000 + b"\r\n")
             sent += 8000
             await writer.drain()
             await asyncio.sleep(0)
-    assert sent < 50 * MAX_HEAD
+    assert sent < 50 * MAX_REQUEST
     writer.close()
     assert (await tracker.client.get("/robots.txt")).status_code == 200
 

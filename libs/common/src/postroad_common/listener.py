@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import uvicorn
 
+from postroad_common.boundedhttp import BoundedHttp
+
 _BACKLOG = 4096  # connections that the system keeps until they are accepted
 
 
@@ -32,7 +34,7 @@ class HttpListener:
     """An ASGI application on one port, from `start` until `stop`.
 
     `port` 0 means a free one, which the attribute `port` tells. `http` is the protocol class of its
-    connections, when uvicorn's own does not do. Above `max_connections` requests are answered with
+    connections, where requests have bodies. Above `max_connections` requests are answered with
     503. `forwarded` names the proxies whose `X-Forwarded-For` counts. At `stop` requests in
     progress have `grace` seconds.
 
@@ -50,7 +52,7 @@ class HttpListener:
         grace: float = 10.0,
         keep_alive: int = 65,
         forwarded: str | None = None,
-        http: type[asyncio.Protocol] | None = None,
+        http: type[asyncio.Protocol] = BoundedHttp,
         max_connections: int | None = None,
         date_header: bool = True,
     ) -> None:
@@ -59,7 +61,7 @@ class HttpListener:
         self._server = _Server(
             uvicorn.Config(
                 app,  # type: ignore[arg-type]  # any ASGI application
-                http=http or "auto",
+                http=http,
                 ws="none",
                 loop="none",
                 lifespan="off",

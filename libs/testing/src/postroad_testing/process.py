@@ -41,17 +41,24 @@ class ServiceProcess:
         service: its name with dashes; or any word, with `code`.
         log: the file for what it writes, kept over its lives.
         code: a Python program to run instead of the service's own `main`.
+        python: the Python to run it with, of another release perhaps.
         settings: values by name without the prefix. A secret is there, and the operations port is
             any free one.
     """
 
     def __init__(
-        self, service: str, log: Path, *, code: str | None = None, **settings: str
+        self,
+        service: str,
+        log: Path,
+        *,
+        code: str | None = None,
+        python: str = sys.executable,
+        **settings: str,
     ) -> None:
         self.service = service
         self.log = log
         self.settings = {"SECRET": SECRET, "METRICS_PORT": "0", **settings}
-        self._command = command(service) if code is None else [sys.executable, "-c", code]
+        self._command = [python, *(command(service)[1:] if code is None else ("-c", code))]
         self._process: subprocess.Popen[bytes] | None = None
         self._read_from = 0
 
