@@ -34,6 +34,11 @@ class EndPoint(ThreadingHTTPServer):
         read = [json.loads(body) for _, body in self.calls]
         return {one["type"] for one in read if one["data"].get("id") == message}
 
+    def traces(self, message: str) -> set[str | None]:
+        """Return the traces that the calls about a message belong to."""
+        ours = [headers for headers, body in self.calls if message in body.decode()]
+        return {headers.get("traceparent") for headers in ours}
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: EndPoint
@@ -95,6 +100,20 @@ def test_webhook_is_proven_called_rotated_disabled_shown_and_replayed(
     road.until(lambda: end_point.about(first.id) == wanted, "both events are posted")
     for headers, body in end_point.calls:
         Webhook(hook["secret"]).verify(body, headers)
+
+    # The trace that a mail comes with is told with its events, and is not in the mail.
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    subject = f"Mail {new_id()}"
+    traced = make_mail(subject, headers={"X-Postroad-Traceparent": trace})
+    by_smtp = road.submit(traced, ["bob@receiver.test"]).id
+    fields = {"from": "a@shop.test", "recipient": "c@d.test", "to": "c@d.test"}
+    fields |= {"subject": subject, "text": "Hello"}
+    by_rest = next(iter(api.call("POST", "/v1/send", body=fields, headers={"traceparent": trace})))
+    for message in (by_smtp, by_rest):
+        road.until(lambda message=message: end_point.about(message) == wanted, "they are posted")
+        assert end_point.traces(message) == {trace}
+    for mail in road.received(subject, 2):
+        assert b"traceparent" not in road.sink.raw(mail.number).lower()
 
     # While the key rotates both sign; afterwards only the new one does.
     new = api.post(f"{path}/rotate")["secret"]

@@ -150,6 +150,7 @@ class Load:
         self.accepted: dict[str, str] = {}
         """The id of the message by its recipient."""
         self.again = 0
+        self.refusals: set[str] = set()
         self._threads = [threading.Thread(target=each) for each in (self._by_smtp, self._by_rest)]
         for thread in self._threads:
             thread.start()
@@ -163,7 +164,10 @@ class Load:
         """Return when some more mail was accepted than so far, over both ways."""
         for way in ("smtp", "rest"):
             goal = self._count(way) + BETWEEN
-            wait_until(lambda way=way, goal=goal: self._count(way) >= goal, PATIENCE, way)
+            try:
+                wait_until(lambda way=way, goal=goal: self._count(way) >= goal, PATIENCE)
+            except TimeoutError:
+                pytest.fail(f"nothing is accepted by {way}: {self.refusals}")
 
     def _count(self, way: str) -> int:
         return sum(1 for recipient in tuple(self.accepted) if recipient.startswith(way))
@@ -183,14 +187,13 @@ class Load:
     def _by_rest(self) -> None:
         for recipient in self._recipients("rest"):
             mail = {"from": "shop@shop.test", "recipient": recipient, "to": recipient}
-            mail |= {"subject": SUBJECT, "html": LINK}
+            mail |= {"subject": SUBJECT, "html": LINK, "clicktracking": True}
             try:
-                answer = self._installation.api.post(
-                    "/v1/send", mail | {"features": {"clicktracking": True}}
-                )
-            except RestError:
+                answer = self._installation.api.post("/v1/send", mail)
+            except RestError as error:
+                self.refusals.add(str(error))
                 continue
-            self.accepted[recipient] = answer["recipients"][0]["id"]
+            (self.accepted[recipient],) = answer
 
     def _by_smtp(self) -> None:
         context = ssl.create_default_context(cafile=str(self._installation.ca))
@@ -206,7 +209,8 @@ class Load:
                     client.mail("shop@shop.test")
                     client.rcpt(recipient)
                     code, text = client.data(mail.as_bytes())
-            except (OSError, smtplib.SMTPException):
+            except (OSError, smtplib.SMTPException) as error:
+                self.refusals.add(str(error))
                 continue
             if code == 250:
                 (self.accepted[recipient],) = re.findall(r"\b[0-9a-v]{21}\b", text.decode())

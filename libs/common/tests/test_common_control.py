@@ -125,3 +125,12 @@ def test_list_is_named_in_lower_case_without_odd_spaces() -> None:
     assert read_controls(b"X-SMTPeter-Tags: a\r\n\r\n").list is None
     with pytest.raises(ControlError):
         read_controls(b"X-Postroad-List: " + b"x" * 201 + b"\r\n\r\n")
+
+
+def test_trace_is_read_in_either_spelling_and_one_that_is_not_valid_is_no_fault():
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    for name in ("X-Postroad-Traceparent", "x-smtpeter-traceparent"):
+        controls = read_controls(f"{name}: {trace}\r\nSubject: Hi\r\n\r\nHi".encode())
+        assert controls.traceparent == trace
+        assert controls.stripped == b"Subject: Hi\r\n\r\nHi"
+    assert read_controls(b"X-Postroad-Traceparent: new\r\n\r\nHi").traceparent == ""

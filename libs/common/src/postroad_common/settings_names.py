@@ -47,6 +47,7 @@ KNOWN_SETTINGS = frozenset(
         "mongodb_key",
         "mongodb_uri",
         "mx_port",
+        "otlp_url",
         "providers",
         "proxy_networks",
         "retry_schedule",

@@ -5,6 +5,7 @@ only its beginning is read.
 """
 
 import asyncio
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -26,6 +27,7 @@ CALL_SECONDS = 15.0
 CONCURRENCY = 8
 """Calls to one end point at once."""
 _ANSWER_BYTES = 4096
+_TRACEPARENT = re.compile(r'"traceparent":"([0-9a-f-]{55})"')
 _MOST_ADDRESSES = 4
 _LONGEST_RETRY_AFTER = 3600.0
 
@@ -96,6 +98,8 @@ class EndpointLine:
         try:
             check_url(self._webhook.url)
             headers = signed(self._webhook.secrets, call.id, call.body, time.time())
+            if traceparent := traceparent_in(call.body):
+                headers.append(("traceparent", traceparent))
             async with asyncio.timeout(CALL_SECONDS):
                 return await self._request(headers, body, began)
         except TimeoutError:
@@ -172,6 +176,15 @@ def signed(secrets: Sequence[str], call: str, body: str, now: float) -> list[tup
         ("webhook-timestamp", str(int(now))),
         ("webhook-signature", signatures),
     ]
+
+
+def traceparent_in(body: str) -> str:
+    """Return the trace that all events of a call belong to; empty where they have none, or many."""
+    if '"traceparent":"' not in body:
+        return ""
+    found = _TRACEPARENT.findall(body)
+    all_have_it = len(found) == body.count('"event_id":"')
+    return str(found[0]) if all_have_it and len(set(found)) == 1 else ""
 
 
 def _seconds(header: bytes | None) -> float | None:

@@ -20,6 +20,7 @@ from postroad_common.store.rollups import Counts, RollupKey
 from postroad_common.store.suppressions import Suppression
 from postroad_feedback import counts, metrics
 from postroad_feedback.message_cache import MessageCache, MessageInfo
+from postroad_feedback.spans import SpanExporter
 from postroad_feedback.subscriptions import Subscriptions
 
 CHUNK = 2000
@@ -30,14 +31,19 @@ _RECORDED = {name: metrics.EVENTS.labels(name.value) for name in EventName}
 
 
 class Ingest:
-    """Writes to `database`; webhook deliveries are made by `subscriptions`."""
+    """Writes to `database`; webhook deliveries are made by `subscriptions`, spans by `spans`."""
 
     def __init__(
-        self, database: Database, cache: MessageCache, subscriptions: Subscriptions
+        self,
+        database: Database,
+        cache: MessageCache,
+        subscriptions: Subscriptions,
+        spans: SpanExporter | None = None,
     ) -> None:
         self._database = database
         self._cache = cache
         self._subscriptions = subscriptions
+        self._spans = spans
 
     async def record(self, events: Iterable[Event]) -> None:
         """Record events, whatever their order and however often they come.
@@ -60,6 +66,8 @@ class Ingest:
         await self._database.ledger.open(batch, [event.id for event in events])
         new = await self._database.events.insert(events, batch=batch, waiting=waiting)
         await self.follow(batch, events, new, facts)
+        if self._spans is not None:
+            self._spans.add(new, facts)
         now = time.time()
         for event in new:
             _RECORDED[event.event].inc()

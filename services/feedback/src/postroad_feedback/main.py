@@ -26,6 +26,7 @@ from postroad_feedback.recovery import Recovery
 from postroad_feedback.replaying import Replayer
 from postroad_feedback.resolver import Resolver
 from postroad_feedback.settings import Settings
+from postroad_feedback.spans import SEND_SECONDS, SpanExporter
 from postroad_feedback.subscriptions import Subscriptions
 
 _RECOVERY_SECONDS = 1.0
@@ -63,7 +64,8 @@ async def build(context: ServiceContext[Settings]) -> None:
         verified_only=settings.webhook_ownership == "required",
         full=lambda: overflow.full,
     )
-    ingest = Ingest(database, cache, subscriptions)
+    spans = SpanExporter(settings.otlp_url, settings.hostname) if settings.otlp_url else None
+    ingest = Ingest(database, cache, subscriptions, spans)
     recovery = Recovery(database, cache, ingest)
     replayer = Replayer(database, cache, dispatcher.notify)
     consumer = Consumer(
@@ -98,6 +100,9 @@ async def build(context: ServiceContext[Settings]) -> None:
     context.on_drain(consumer.stop)
     context.on_drain(archive.stop)
     context.on_drain(dispatcher.stop)
+    if spans is not None:
+        context.spawn(every(SEND_SECONDS, spans.send), "spans")
+        context.on_drain(spans.close)
 
 
 def main() -> None:

@@ -27,6 +27,8 @@ class MessageInfo:
     metadata: Mapping[str, str] = field(default_factory=dict)
     template: str = ""
     list: str = ""
+    traceparent: str = ""
+    received: float = 0.0
 
 
 def info_in(event: Event) -> MessageInfo | None:
@@ -42,6 +44,8 @@ def info_in(event: Event) -> MessageInfo | None:
         metadata=data.metadata,
         template=data.template,
         list=data.list,
+        traceparent=data.traceparent,
+        received=data.received,
     )
 
 
@@ -78,6 +82,9 @@ class MessageCache:
                         record.tags,
                         record.metadata,
                         record.template,
+                        record.list,
+                        record.traceparent,
+                        record.created,
                     )
         found = {message: facts for message, facts in wanted.items() if facts is not None}
         for message, facts in found.items():

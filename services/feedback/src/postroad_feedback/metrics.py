@@ -30,6 +30,11 @@ CALL_SECONDS = histogram(
     "From the beginning of a webhook call to the end of its answer",
     (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0),
 )
+SPANS = counter(
+    "postroad_feedback_spans_total",
+    "Spans of OpenTelemetry: taken by the collector, or dropped because it was away too long",
+    {"outcome": ("exported", "dropped")},
+)
 BACKLOG = gauge(
     "postroad_feedback_webhook_backlog",
     "Events that wait to be posted to end points, counted up to 100,000",

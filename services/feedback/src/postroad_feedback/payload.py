@@ -35,6 +35,8 @@ def body_of(event: Event, facts: MessageInfo) -> str:
         "metadata": dict(facts.metadata),
         "time": event.time,
     }
+    if facts.traceparent:
+        data["traceparent"] = facts.traceparent
     if facts.template:
         data["template"] = facts.template
     return _dump(str(event.event), event.time, data)

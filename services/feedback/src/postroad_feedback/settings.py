@@ -27,6 +27,14 @@ class Settings(ServiceSettings, DnsSettings):
         "of a verification call",
     )
 
+    otlp_url: str | None = Field(
+        default=None,
+        pattern="^https?://",
+        title="Collector of OpenTelemetry",
+        description="whole address for traces, as in http://collector:4318/v1/traces; spans are "
+        "sent of mail that came with a sampled traceparent; none without it",
+    )
+
     @field_validator("webhook_allow_networks", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

@@ -72,6 +72,7 @@ def make_submission(
         expires=received + expire_seconds,
         client=client,
         subject=message.subject,
+        traceparent=controls.traceparent,
         size=len(controls.stripped),
     )
 

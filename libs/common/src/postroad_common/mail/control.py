@@ -7,6 +7,8 @@ prefixes is removed before delivery, known or not.
 import re
 from dataclasses import dataclass, field
 
+from postroad_common.mail.tracecontext import read_traceparent
+
 FEATURE_NAMES = {
     "inlinecss": "inlinecss",
     "inlinizecss": "inlinecss",
@@ -67,6 +69,7 @@ class Controls:
     list_unsubscribe: bool | None = None
     list: str | None = None
     keep_content: bool | None = None
+    traceparent: str = ""
 
 
 def parse_switch(name: str, value: str) -> bool:
@@ -146,6 +149,7 @@ def read_controls(raw: bytes) -> Controls:
     tags: list[str] = []
     images_hosted = None
     list_name = None
+    traceparent = ""
     switches: dict[str, bool] = {}
     found = False
     for match in _HEADER.finditer(block):
@@ -161,6 +165,8 @@ def read_controls(raw: bytes) -> Controls:
             tags.extend(re.split("[,;]", value))
         elif suffix == "list":
             list_name = parse_list(header, value)
+        elif suffix == "traceparent":
+            traceparent = read_traceparent(value)
         elif suffix == "images":
             images_hosted = _parse_images(header, value)
     if not found:
@@ -174,6 +180,7 @@ def read_controls(raw: bytes) -> Controls:
         list_unsubscribe=switches.get("list_unsubscribe"),
         list=list_name,
         keep_content=switches.get("keep_content"),
+        traceparent=traceparent,
     )
 
 

@@ -125,6 +125,7 @@ class MessageFacts(EventData):
     message_id_hash: int = 0
     metadata: dict[str, str] = {}
     list: str = ""
+    traceparent: str = ""
     template: str = ""
     subject: str = ""
     size: int = 0

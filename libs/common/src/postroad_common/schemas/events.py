@@ -97,6 +97,8 @@ def _facts(submission: Submission, recipient: Recipient) -> dict[str, Any]:
         seldom["message_id_hash"] = submission.message_id_hash
     if submission.metadata:
         seldom["metadata"] = submission.metadata
+    if submission.traceparent:
+        seldom["traceparent"] = submission.traceparent
     if submission.template:
         seldom["template"] = submission.template
     return {

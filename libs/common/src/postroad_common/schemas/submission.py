@@ -74,6 +74,7 @@ class Submission(Schema):
     metadata: dict[str, str] = Field(
         default_factory=dict
     )  # of the application's own, told again with every event
+    traceparent: str = ""  # of the request that sent it (W3C Trace Context)
     template: str = ""  # the id of the stored template that it was made from
     size: int
     body: BodyReference | None = None

@@ -44,6 +44,7 @@ FACTS = (
     "tags",
     "metadata",
     "list",
+    "traceparent",
     "template",
     "subject",
     "size",
@@ -90,6 +91,7 @@ class MessageRecord:
     metadata: Mapping[str, str] = field(default_factory=dict)
     list: str = ""  # what its recipient unsubscribes from
     template: str = ""
+    traceparent: str = ""
     body: BodyReference | None = None  # where the content is kept; inline bodies are not
 
 
@@ -121,6 +123,7 @@ def _read(found: Document) -> MessageRecord:
         metadata=found.get("metadata") or {},
         list=found.get("list", ""),
         template=found.get("template", ""),
+        traceparent=found.get("traceparent", ""),
         body=BodyReference.model_validate(found["body"]) if found.get("body") else None,
     )
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from postroad_common.errors import Transient
+from postroad_common.mail.tracecontext import read_traceparent
 from postroad_common.schemas.submission import Client
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import body, needs
@@ -133,4 +134,5 @@ def origin_of(request: Request, token: Token) -> RequestOrigin:
         ip=request.client.host if request.client else "",
         protocol="HTTPS" if request.url.scheme == "https" else "HTTP",
     )
-    return RequestOrigin(token.account, token.id, client, token.sender_domains)
+    traceparent = read_traceparent(request.headers.get("traceparent"))
+    return RequestOrigin(token.account, token.id, client, token.sender_domains, traceparent)

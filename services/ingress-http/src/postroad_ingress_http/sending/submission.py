@@ -52,6 +52,7 @@ class RequestOrigin:
     client: Client
     sender_domains: tuple[str, ...] = ()
     """Domains that the token may send from; none: any."""
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,7 @@ def prepare(
         subject=subject_of(message),
         metadata=_metadata(request),
         template=request.template or "",
+        traceparent=controls.traceparent or origin.traceparent,
         size=len(message),
     )
     return Prepared(submission, message, whole=request.mime is not None)
