@@ -51,6 +51,12 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="KEY=VALUE",
         help="a setting of the services; may be repeated",
     )
+    parser.add_argument(
+        "--replicas",
+        type=int,
+        default=1,
+        help="processes of each service that a mail goes through (default 1)",
+    )
     parser.add_argument("--json", action="store_true", help="print the JSON lines only")
     options = parser.parse_args(words)
     options.rows = chosen([word for word in options.rows.split(",") if word])
@@ -90,7 +96,7 @@ async def _run(options: argparse.Namespace) -> list[Result]:
         sink = await stack.enter_async_context(
             running_sink(certificates.certificate, certificates.key)
         )
-        targets = _Targets(folder, certificates, sink, options.env)
+        targets = _Targets(folder, certificates, sink, options.env, options.replicas)
         first = 0
         # Rows through the same target stand together, so each is started once.
         for through in Through:
@@ -120,12 +126,18 @@ class _Targets:
     """Starts what rows go through."""
 
     def __init__(
-        self, folder: Path, certificates: Certificates, sink: Sink, settings: Sequence[str]
+        self,
+        folder: Path,
+        certificates: Certificates,
+        sink: Sink,
+        settings: Sequence[str],
+        replicas: int,
     ) -> None:
         self._folder = folder
         self._certificates = certificates
         self._sink = sink
         self._settings = settings
+        self._replicas = replicas
 
     @asynccontextmanager
     async def of(self, through: Through) -> AsyncIterator[MakeTarget]:
@@ -154,7 +166,9 @@ class _Targets:
             case Through.STACK:
                 say("starting a stack of its own")
                 place = self._folder / "stack"
-                async with running_stack(place, self._sink.smtp_port, self._settings) as stack:
+                async with running_stack(
+                    place, self._sink.smtp_port, self._settings, replicas=self._replicas
+                ) as stack:
                     await asyncio.sleep(_AFTER_START)
                     idle = await idle_share(stack.pids)
 

@@ -15,6 +15,7 @@ import httpx
 from bench.smtp import Server
 
 FEATURES = ("inlinecss", "clicktracking", "openstracking", "preventscam", "bouncetracking")
+ON_THE_ROAD = ("ingress-smtp", "transformer", "sender", "feedback")
 _START_SECONDS = 600.0  # the first start of a machine downloads servers
 _STOP_SECONDS = 90.0
 
@@ -56,7 +57,11 @@ class Stack:
 
 @asynccontextmanager
 async def running_stack(
-    state_dir: Path, sink_port: int, settings: Sequence[str], only: str = ""
+    state_dir: Path,
+    sink_port: int,
+    settings: Sequence[str],
+    only: str = "",
+    replicas: int = 1,
 ) -> AsyncIterator[Stack]:
     """Run a stack that delivers everything to the sink; stop and wipe it in the end.
 
@@ -65,13 +70,17 @@ async def running_stack(
         sink_port: where it shall deliver, on 127.0.0.1, without TLS.
         settings: more settings for the services, as `KEY=VALUE`.
         only: what to run, separated by commas; everything but the stack's own sink if empty.
+        replicas: processes of each service that a mail goes through.
 
     Raises:
         StackError: it did not start.
     """
     route = {"domain": "*", "host": "127.0.0.1", "port": sink_port, "tls": "none"}
+    route["spread"] = replicas > 1  # else a single sender owns the sink, as it does any receiver
     words = [f"POSTROAD_ROUTES={json.dumps([route])}", *settings]
     options = [word for setting in words for word in ("--env", setting)]
+    if replicas > 1:
+        options += [word for name in ON_THE_ROAD for word in ("--replicas", f"{name}={replicas}")]
     where = ("--state-dir", str(state_dir))
     what = ("--only", only) if only else ("--no-sink",)
     try:

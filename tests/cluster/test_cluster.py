@@ -5,80 +5,19 @@ mail that was answered with a `200` must have arrived, and the longest time in w
 accepted is printed. Started by `make test-cluster`.
 """
 
-import contextlib
-import itertools
 import os
 import signal
-import sys
-import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from pymongo import MongoClient
 
-from postroad_sink.client import SinkClient
-from postroad_stack.errors import RestError
 from postroad_stack.plan import CLUSTER
-from postroad_stack.rest import RestClient
 from postroad_stack.stack import Stack
-from postroad_testing.waiting import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
-CLIENTS = 3
-BEFORE = 20
-"""Mails that are accepted before something is done, and again after it."""
 PATIENCE = 150.0
-
-
-@dataclass
-class Load:
-    """Clients that send until `stop`, and what was accepted of it."""
-
-    api: RestClient
-    what: str
-    accepted: dict[str, float] = field(default_factory=dict)
-    refused: int = 0
-    slowest: float = 0.0
-    over: threading.Event = field(default_factory=threading.Event)
-    threads: list[threading.Thread] = field(default_factory=list)
-
-    def start(self) -> None:
-        for client in range(CLIENTS):
-            thread = threading.Thread(target=self._send, args=(client,))
-            thread.start()
-            self.threads.append(thread)
-
-    def stop(self) -> None:
-        self.over.set()
-        for thread in self.threads:
-            thread.join()
-
-    def _send(self, client: int) -> None:
-        number = 0
-        while not self.over.wait(0.05):
-            recipient = f"{self.what}-{client}-{number}@receiver{number % 7}.test"
-            mail = {"from": "shop@shop.test", "recipient": recipient, "to": recipient}
-            began = time.monotonic()
-            try:
-                self.api.post("/v1/send", mail | {"subject": self.what, "text": "Hello"})
-            except RestError:
-                self.refused += 1
-            else:
-                self.accepted[recipient] = time.monotonic()
-                number += 1
-            self.slowest = max(self.slowest, time.monotonic() - began)
-
-    def wait_for_more(self) -> None:
-        """Return when some more mail was accepted than so far."""
-        goal = len(self.accepted) + BEFORE
-        wait_until(lambda: len(self.accepted) >= goal, PATIENCE, "mail is accepted")
-
-    def longest_gap(self) -> float:
-        """Return the longest time, in seconds, in which nothing was accepted."""
-        times = sorted(self.accepted.values())
-        return max(after - before for before, after in itertools.pairwise(times))
 
 
 @pytest.fixture(scope="module")
@@ -88,33 +27,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack.start(folder, env=settings, nodes=CLUSTER) as started:
         yield started
         started.stop(wipe=True)
-
-
-@contextlib.contextmanager
-def load(stack: Stack, what: str) -> Iterator[Load]:
-    """Have clients send while the block runs; then count."""
-    found = Load(stack.api(), what)
-    found.start()
-    try:
-        found.wait_for_more()
-        yield found
-        found.wait_for_more()
-    finally:
-        found.stop()
-    with SinkClient(stack.sink_url) as sink:
-
-        def missing() -> set[str]:
-            mails = sink.messages(subject=what)
-            return set(found.accepted) - {to for mail in mails for to in mail.recipients}
-
-        with contextlib.suppress(TimeoutError):
-            wait_until(lambda: not missing(), PATIENCE)
-        assert not missing(), f"{len(missing())} of {len(found.accepted)} were lost"
-    sys.__stderr__.write(
-        f"== {what}: {len(found.accepted)} accepted and delivered, {found.refused} told to come "
-        f"again; nothing accepted for {found.longest_gap():.1f} s at most, "
-        f"slowest answer {found.slowest:.1f} s\n"
-    )
 
 
 def pid_of(stack: Stack, server: str, node: int) -> int:
@@ -133,7 +45,9 @@ def primary(stack: Stack) -> int:
     return [each.rpartition(":")[2] for each in ports].index(str(port))
 
 
-def test_processes_are_spread_over_the_nodes_and_each_has_all_queues(stack: Stack) -> None:
+def test_processes_are_spread_over_the_nodes_and_each_has_all_queues(
+    stack: Stack, load: Any
+) -> None:
     assert len(stack.document.amqp.split(",")) == CLUSTER
     assert len(stack.document.metrics["rabbitmq"]) == CLUSTER
     with load(stack, "calm"):
@@ -141,7 +55,7 @@ def test_processes_are_spread_over_the_nodes_and_each_has_all_queues(stack: Stac
 
 
 @pytest.mark.parametrize("node", range(CLUSTER))
-def test_a_node_of_the_broker_is_killed(stack: Stack, node: int) -> None:
+def test_a_node_of_the_broker_is_killed(stack: Stack, load: Any, node: int) -> None:
     with load(stack, f"broker-{node}-killed") as found:
         pid = pid_of(stack, "rabbitmq", node)
         os.kill(pid, signal.SIGKILL)
@@ -151,7 +65,7 @@ def test_a_node_of_the_broker_is_killed(stack: Stack, node: int) -> None:
 
 @pytest.mark.parametrize("node", range(CLUSTER))
 def test_a_node_of_the_broker_vanishes_without_closing_its_connections(
-    stack: Stack, node: int
+    stack: Stack, load: Any, node: int
 ) -> None:
     with load(stack, f"broker-{node}-frozen") as found:
         pid = pid_of(stack, "rabbitmq", node)
@@ -164,7 +78,7 @@ def test_a_node_of_the_broker_vanishes_without_closing_its_connections(
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_the_primary_of_the_database_goes(stack: Stack, number: signal.Signals) -> None:
+def test_the_primary_of_the_database_goes(stack: Stack, load: Any, number: signal.Signals) -> None:
     with load(stack, f"primary-{number.name}") as found:
         pid = pid_of(stack, "mongod", primary(stack))
         os.kill(pid, number)

@@ -1,6 +1,8 @@
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from typing import Any
 
 import aio_pika
 import pytest
@@ -652,3 +654,52 @@ async def test_processes_begin_with_different_nodes(amqp_url: str):
         if len(ports) == 2:
             return
     pytest.fail("all began with the same one")
+
+
+@asynccontextmanager
+async def silent(address: str, port: int) -> AsyncIterator[None]:
+    """Have an address where the system answers to nobody: its queue of connections is full."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind((address, port))
+        server.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)  # noqa: FBT003 - the standard library's
+            waiting.connect_ex((address, port))
+        yield
+
+
+async def test_an_address_of_a_name_that_is_dead_does_not_keep_from_the_next(
+    amqp_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    url = URL(amqp_url)
+    assert url.port is not None
+    resolve = socket.getaddrinfo
+
+    def two(host: str, port: int, *args: Any, **options: Any) -> list[Any]:
+        if host != "headless.test":
+            return resolve(host, port, *args, **options)
+        return [
+            each
+            for address in ("127.0.0.2", "127.0.0.1")
+            for each in resolve(address, port, *args, **options)
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two)
+    async with silent("127.0.0.2", url.port):
+        link = BrokerLink(str(url.with_host("headless.test")), "test")
+        link.start()
+        await until(link.up.is_set, what="the link is up")
+        await link.close()
+
+
+async def test_a_name_without_an_address_is_told_and_tried_again():
+    link = BrokerLink("amqp://nowhere.invalid/", "test")
+    with capture_logs() as logs:
+        link.start()
+        await until(lambda: len(logs) > 1)
+        await link.close()
+    assert {(entry["event"], entry["host"]) for entry in logs} == {
+        ("broker not reachable, trying again", "nowhere.invalid")
+    }

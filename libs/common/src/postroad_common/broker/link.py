@@ -16,6 +16,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from yarl import URL
 
 from postroad_common.broker import topology
+from postroad_common.broker.dialing import Dialer
 from postroad_common.metrics import BROKER_CONNECTED, BROKER_CONNECTS, BROKER_LOSSES
 from postroad_common.servertls import ServerTls, explain_tls
 from postroad_common.tasks import BackgroundTasks
@@ -157,12 +158,13 @@ class BrokerLink:
             pause = min(_EARLY_PAUSE if early else _LONGEST_PAUSE, pause * 2)
 
     async def _connect(self, url: str, lost: "asyncio.Future[BaseException | None]") -> None:
-        connection = await aio_pika.connect(
+        connection = aio_pika.Connection(
             URL(url).update_query(heartbeat=HEARTBEAT),
             ssl_context=self._tls.context() if self._tls else None,
-            timeout=CONNECT_TIMEOUT,
             client_properties={"connection_name": f"postroad {self._role}"},
         )
+        connection.kwargs["transport_factory"] = Dialer()
+        await connection.connect(timeout=CONNECT_TIMEOUT)
         self._connection = connection
 
         def on_close(_: object, error: BaseException | None) -> None:

@@ -1,0 +1,130 @@
+"""Disks that fill up: what clients are told, that nothing is lost, and that it ends by itself.
+
+The servers and the spools have small file systems of their own, in memory. Started by
+`make test-cluster`; needs root, which may mount.
+"""
+
+import smtplib
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from postroad_stack.stack import Stack
+from postroad_stack.state_dir import StateDir
+from postroad_testing.waiting import wait_until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+PATIENCE = 150.0
+SIZES = {"rabbitmq": 700, "mongodb": 700, "spool": 2}
+"""MiB."""
+_CHUNK = 65_536
+
+
+@contextmanager
+def mounted(folder: Path, size: int) -> Iterator[None]:
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}m,mode=700", "tmpfs", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"only root can mount a small file system: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("full")
+    StateDir(folder).create()
+    with ExitStack() as mounts:
+        for name, size in SIZES.items():
+            (folder / name).mkdir(exist_ok=True)
+            mounts.enter_context(mounted(folder / name, size))
+        with Stack.start(folder, env={"POSTROAD_RETRY_SCHEDULE": "1,1,2"}) as started:
+            yield started
+
+
+@contextmanager
+def full(stack: Stack, name: str) -> Iterator[None]:
+    """Leave no room where that server or the spools are, while the block runs."""
+    filler = stack.state_dir / name / "filler"
+    try:
+        with filler.open("wb", buffering=0) as file:
+            while file.write(bytes(_CHUNK)) == _CHUNK:
+                pass
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+@pytest.fixture(scope="module")
+def login(stack: Stack) -> tuple[str, str]:
+    made = stack.api().post("/v1/credentials", {"name": "disk"})
+    return made["username"], made["password"]
+
+
+def hand_in(stack: Stack, login: tuple[str, str]) -> int:
+    """Hand a mail in by SMTP; return the code of the last reply, 421 where it hung up."""
+    document = stack.document
+    assert document.smtp is not None
+    mail = b"From: shop@shop.test\r\nTo: bob@b.test\r\nSubject: By SMTP\r\n\r\nHello\r\n"
+    try:
+        with smtplib.SMTP(document.smtp.host, document.smtp.port, "shop.test", 60) as client:
+            client.starttls(context=ssl.create_default_context(cafile=document.ca))
+            client.login(*login)
+            client.mail("shop@shop.test")
+            client.rcpt("bob@b.test")
+            return client.data(mail)[0]
+    except smtplib.SMTPResponseException as error:
+        return error.smtp_code
+    except (OSError, smtplib.SMTPServerDisconnected):
+        return 421
+
+
+def test_without_room_for_the_broker_clients_are_told_to_come_again(
+    stack: Stack, load: Any, login: tuple[str, str]
+) -> None:
+    assert hand_in(stack, login) == 250
+    with load(stack, "broker-full") as found:
+        with full(stack, "rabbitmq"):
+            wait_until(lambda: found.refusals.total() > 0, PATIENCE, "mail is refused")
+            codes = {hand_in(stack, login) for _ in range(3)}
+        found.wait_for_more()
+    assert all(400 <= code < 500 for code in codes)
+    assert set(found.refusals) <= {0, 429, 503}
+    wait_until(lambda: hand_in(stack, login) == 250, PATIENCE, "mail is accepted by SMTP again")
+
+
+def test_without_room_for_the_database_nothing_is_lost_and_it_comes_back(
+    stack: Stack, load: Any, login: tuple[str, str]
+) -> None:
+    with load(stack, "database-full") as found:
+        with full(stack, "mongodb"):
+            deadline = time.monotonic() + 20
+            codes = set()
+            while time.monotonic() < deadline:
+                codes.add(hand_in(stack, login))
+        stack.wait_back("mongod", limit=PATIENCE)
+        found.wait_for_more()
+    assert all(code == 250 or 400 <= code < 500 for code in codes)
+    assert set(found.refusals) <= {0, 429, 503}
+
+
+def test_without_room_for_journal_and_spool_mail_goes_on(
+    stack: Stack, load: Any, login: tuple[str, str]
+) -> None:
+    with load(stack, "spool-full") as found:
+        with full(stack, "spool"):
+            found.wait_for_more()
+            assert hand_in(stack, login) == 250
+        found.wait_for_more()
+    assert not found.refusals
