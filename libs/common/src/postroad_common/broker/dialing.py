@@ -17,7 +17,7 @@ ADDRESS_TIMEOUT = 1.5
 """Seconds for one address, where there are others."""
 
 
-class Dialer(TransportFactory):
+class BrokerDialer(TransportFactory):
     """Tries the addresses of a name in the order in which the resolver has them."""
 
     @override

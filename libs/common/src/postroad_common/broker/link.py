@@ -16,7 +16,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from yarl import URL
 
 from postroad_common.broker import topology
-from postroad_common.broker.dialing import Dialer
+from postroad_common.broker.dialing import BrokerDialer
 from postroad_common.metrics import BROKER_CONNECTED, BROKER_CONNECTS, BROKER_LOSSES
 from postroad_common.servertls import ServerTls, explain_tls
 from postroad_common.tasks import BackgroundTasks
@@ -163,7 +163,7 @@ class BrokerLink:
             ssl_context=self._tls.context() if self._tls else None,
             client_properties={"connection_name": f"postroad {self._role}"},
         )
-        connection.kwargs["transport_factory"] = Dialer()
+        connection.kwargs["transport_factory"] = BrokerDialer()
         await connection.connect(timeout=CONNECT_TIMEOUT)
         self._connection = connection
 
