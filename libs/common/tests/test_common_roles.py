@@ -23,7 +23,7 @@ from postroad_common.store.roles import ROLES, Right
 
 ROOT = Path(__file__).resolve().parents[3]
 UNAUTHORIZED = 13
-GOES_TOO = ("sessions", "invitations", "jobs", "saved_searches")
+GOES_TOO = ("sessions", "invitations", "jobs", "saved_searches", "scheduled")
 COLLECTIONS = sorted({name for role in ROLES.values() for name in role.rights})
 
 

@@ -36,7 +36,10 @@ _LISTENING = {
     "tracker": ("tracker",),
 }
 _ADMINISTRATOR = frozenset(
-    {"POSTROAD_ADMIN_EMAIL", "POSTROAD_ADMIN_PASSWORD", "POSTROAD_ADMIN_TOKEN"}
+    {
+        *("POSTROAD_ADMIN_EMAIL", "POSTROAD_ADMIN_PASSWORD", "POSTROAD_ADMIN_TOKEN"),
+        "POSTROAD_OIDC_CLIENT_SECRET",
+    }
 )
 _PATIENCE = 120.0  # the servers boot meanwhile
 _DEFAULT_GRACE = 25.0

@@ -87,6 +87,7 @@ ROLES: Mapping[str, Role] = {
             "privacy",
             "replays",
             "rollups",
+            "scheduled",
             "searches",
             "sessions",
         ),
