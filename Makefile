@@ -31,7 +31,7 @@ test-speed: $(READY) ## the tests that assert times; they want a quiet machine
 	@$(BIN)/postroad prepare
 	@$(BIN)/python -m pytest -m speed $(PYTEST_ARGS)
 
-test-cluster: $(READY) ## three brokers, three databases: kill and freeze each under load
+test-cluster: $(READY) ## brokers and databases killed, frozen, cut off, without room; TLS to both
 	@$(BIN)/postroad prepare
 	@$(BIN)/python -m pytest -m cluster tests/cluster -s $(PYTEST_ARGS)
 
