@@ -29,27 +29,9 @@ __all__ = ["FACTS", "HANDED_IN", "RANKS", "Criteria", "MessageRecord", "Messages
 
 _STATES = {rank: state for state, rank in RANKS.items()}
 FACTS = (
-    "submission",
-    "credential",
-    "source",
-    "envelope",
-    "sender",
-    "recipient",
-    "notify",
-    "orcpt",
-    "ret",
-    "envid",
-    "features",
-    "forward_bounces",
-    "tags",
-    "metadata",
-    "list",
-    "traceparent",
-    "template",
-    "subject",
-    "size",
-    "expires",
-    "body",
+    *("submission", "credential", "source", "envelope", "sender", "recipient", "notify", "orcpt"),
+    *("ret", "envid", "features", "forward_bounces", "tags", "metadata", "list", "traceparent"),
+    *("template", "subject", "size", "expires", "body"),
 )
 """The parts of an accepted event's data that describe the message."""
 EVERYTHING = Criteria()
