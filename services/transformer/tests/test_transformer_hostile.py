@@ -111,3 +111,9 @@ CASES: list[tuple[Callable[..., object], str | bytes]] = [
 @pytest.mark.parametrize(("read", "unit"), CASES)
 def test_hostile_repetition_is_read_in_one_pass(read: Callable[..., object], unit: str | bytes):
     read(unit * (SIZE // len(unit)))
+
+
+@pytest.mark.parametrize("end", [b"!", b"=!", b"= ="])
+def test_base64_of_white_space_alone_is_refused_without_looking_twice(end: bytes):
+    with pytest.raises(Undecodable):
+        decode(b" " * SIZE + end, "base64", "us-ascii")

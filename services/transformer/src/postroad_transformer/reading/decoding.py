@@ -10,8 +10,8 @@ import re
 from typing import NamedTuple
 
 _AS_IT_IS = frozenset({"", "7bit", "8bit", "binary"})
-_BASE64 = re.compile(rb"[A-Za-z0-9+/ \t\r\n]*={0,2}[ \t\r\n]*")
-# Each is linear: a run of white space is looked at from its start only.
+# Each is linear: nothing is given back, and a run of white space is looked at from its start only.
+_BASE64 = re.compile(rb"[A-Za-z0-9+/ \t\r\n]*+={0,2}+[ \t\r\n]*+")
 _PADDING = re.compile(rb"(?<![ \t])[ \t]++(?=\r\n|\Z)")
 _NO_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")
 _SHIFTED = re.compile(rb"\x1b[$()*+./-]")
