@@ -71,9 +71,15 @@ def overview(road: Any) -> str:
     """Return the first page of the dashboard, as a browser gets it."""
     found = road.stack.document.dashboard
     with httpx.Client(base_url=found.url, follow_redirects=True, timeout=90) as browser:
-        form = browser.get("/dashboard/login").text
-        [csrf] = re.findall(r'name="csrf" value="(\w+)"', form)
-        fields = {"csrf": csrf, "email": found.email, "password": found.password}
+        csrf: list[str] = []
+
+        def is_asked() -> bool:
+            form = browser.get("/dashboard/login").text
+            csrf.extend(re.findall(r'name="csrf" value="(\w+)"', form))
+            return bool(csrf)
+
+        road.until(is_asked, "the dashboard asks who one is")
+        fields = {"csrf": csrf[-1], "email": found.email, "password": found.password}
         page = browser.post("/dashboard/login", data=fields)
         assert page.status_code == 200
         return page.text
