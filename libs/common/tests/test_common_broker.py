@@ -21,11 +21,12 @@ from postroad_common.broker import (
     Publisher,
     topology,
 )
+from postroad_common.broker.eventwriter import ENOUGH
 from postroad_common.broker.suspects import MARKS_ALLOWED, REDELIVERIES, MarkStore
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.mail.identifiers import new_id
 from postroad_common.mail.requeue import RequeueReason
-from postroad_common.schemas.events import EventBatch, EventName, happened
+from postroad_common.schemas.events import Event, EventBatch, EventName, happened
 from postroad_common.schemas.framing import decode
 from postroad_common.store.database import Database
 from postroad_testing.forwarder import Forwarder
@@ -544,6 +545,37 @@ async def test_events_added_together_share_a_message(broker: Broker) -> None:
     assert len(batches) < 5
     assert await writer.flush()
     await writer.close()
+
+
+async def test_events_gather_behind_a_batch_until_one_is_urgent_or_they_are_enough(
+    broker: Broker,
+) -> None:
+    batches: list[list[str]] = []
+
+    async def handler(deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            batch = decode(EventBatch, delivery.body)[0]
+            batches.append([event.message for event in batch.events])
+            delivery.ack()
+
+    def opened(message: str) -> Event:
+        return happened(EventName.OPENED, message, 1.0, {})
+
+    writer = EventWriter(broker.publisher, gather_seconds=3600.0)
+    writer.start()
+    await broker.consume(handler, topology.EVENTS)
+    await asyncio.wait_for(writer.add(opened("alone")), 60)
+    gathering = [writer.add(opened(message)) for message in ("first", "second")]
+    await asyncio.wait_for(writer.write([opened("urgent")]), 60)
+    assert all(future.done() for future in gathering)
+    many = [f"m{number}" for number in range(ENOUGH)]
+    await asyncio.wait_for(asyncio.wait([writer.add(opened(message)) for message in many]), 60)
+    left = writer.add(opened("left"))
+    assert await writer.flush(60)
+    assert left.done()
+    await writer.close()
+    await until(lambda: len(batches) == 4)
+    assert batches == [["alone"], ["first", "second", "urgent"], many, ["left"]]
 
 
 async def test_queue_deleted_under_a_consumer_is_declared_anew_and_consumed_again(

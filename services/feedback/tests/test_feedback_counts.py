@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import TIMELINE_ONLY, Event, EventName, happened
 from postroad_common.store.rollups import RollupKey
-from postroad_feedback.counts import additions, hourly_additions, is_reaction, mark_of
+from postroad_feedback.counts import additions, is_reaction, mark_of
 from postroad_feedback.message_cache import MessageInfo
 
 NOON = 1_795_262_400.0  # 2026-11-21 12:00 UTC
@@ -23,7 +23,7 @@ def test_each_event_counts_for_its_day_and_once_for_each_of_its_tags():
         happened(EventName.DELIVERED, "m1", NOON, {}),
         happened(EventName.FAILED, "m2", NOON, {}),
     ]
-    assert additions(events, FACTS, ()) == {
+    assert additions(events, FACTS, ()).days == {
         RollupKey("acme", "2026-11-21", ""): Counter(delivered=1, failed=1),
         RollupKey("acme", "2026-11-21", "news"): Counter(delivered=1),
         RollupKey("acme", "2026-11-21", "weekly"): Counter(delivered=1),
@@ -35,7 +35,7 @@ def test_machines_are_counted_apart():
         happened(EventName.CLICKED, "m2", NOON, {"machine": True, "reason": "scanner"}),
         happened(EventName.CLICKED, "m2", NOON, {"machine": False}),
     ]
-    counted = additions(events, FACTS, ["m2.clicked"])
+    counted = additions(events, FACTS, ["m2.clicked"]).days
     assert counted[RollupKey("acme", "2026-11-21", "")] == Counter(
         clicked_machine=1, clicked=1, clicked_unique=1
     )
@@ -43,16 +43,21 @@ def test_machines_are_counted_apart():
 
 def test_only_the_first_opening_of_a_message_is_unique():
     events = [happened(EventName.OPENED, "m2", NOON + i, {"machine": False}) for i in range(3)]
-    assert additions(events, FACTS, ["m2.opened"])[RollupKey("acme", "2026-11-21", "")] == Counter(
-        opened=3, opened_unique=1
+    assert additions(events, FACTS, ["m2.opened"]).days[
+        RollupKey("acme", "2026-11-21", "")
+    ] == Counter(opened=3, opened_unique=1)
+    assert additions(events, FACTS, []).days[RollupKey("acme", "2026-11-21", "")] == Counter(
+        opened=3
     )
-    assert additions(events, FACTS, [])[RollupKey("acme", "2026-11-21", "")] == Counter(opened=3)
 
 
 def test_days_begin_at_midnight_utc():
     midnight = NOON + 12 * 3600
     events = [happened(EventName.ACCEPTED, "m2", time, {}) for time in (midnight - 0.001, midnight)]
-    assert sorted(key.day for key in additions(events, FACTS, ())) == ["2026-11-21", "2026-11-22"]
+    assert sorted(key.day for key in additions(events, FACTS, ()).days) == [
+        "2026-11-21",
+        "2026-11-22",
+    ]
 
 
 def test_unknown_messages_and_internal_steps_are_not_counted():
@@ -60,7 +65,7 @@ def test_unknown_messages_and_internal_steps_are_not_counted():
         happened(EventName.DELIVERED, "unknown", NOON, {}),
         happened(EventName.TRANSFORMED, "m1", NOON, {}),
     ]
-    assert additions(events, FACTS, ()) == {}
+    assert additions(events, FACTS, ()).days == {}
 
 
 EVENTS = st.lists(
@@ -80,10 +85,10 @@ EVENTS = st.lists(
 @given(EVENTS, st.randoms(use_true_random=False))
 def test_order_does_not_matter_and_sums_add_up(events: list[Event], chance: random.Random):
     marks = {mark_of(event) for event in events if is_reaction(event)}
-    counted = additions(events, FACTS, marks)
+    counted = additions(events, FACTS, marks).days
     shuffled = list(events)
     chance.shuffle(shuffled)
-    assert additions(shuffled, FACTS, marks) == counted
+    assert additions(shuffled, FACTS, marks).days == counted
     total = sum(
         number
         for key, counts in counted.items()
@@ -102,7 +107,7 @@ def test_messages_are_told_from_attempts_and_hard_bounces_from_soft():
         happened(EventName.BOUNCED, "m2", NOON, {"hard": True}),
         happened(EventName.BOUNCED, "m2", NOON, {"hard": False}),
     ]
-    assert additions(events, FACTS, ())[RollupKey("acme", "2026-11-21", "")] == Counter(
+    assert additions(events, FACTS, ()).days[RollupKey("acme", "2026-11-21", "")] == Counter(
         deferred=3, deferred_unique=1, bounced=2, bounced_hard=1, bounced_soft=1
     )
 
@@ -113,7 +118,7 @@ def test_hours_count_the_same_over_all_tags():
         happened(EventName.OPENED, "m1", NOON, {"machine": True}),
         happened(EventName.OPENED, "m1", NOON + 1, {"machine": False}),
     ]
-    assert hourly_additions(events, FACTS, ["m1.opened"]) == {
+    assert additions(events, FACTS, ["m1.opened"]).hours == {
         RollupKey("acme", "2026-11-21T11", ""): Counter(delivered=1),
         RollupKey("acme", "2026-11-21T12", ""): Counter(
             opened=1, opened_unique=1, opened_machine=1

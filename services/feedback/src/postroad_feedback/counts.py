@@ -5,8 +5,9 @@ Postroad wrote itself is not counted.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from postroad_common.schemas.events import (
     TIMELINE_ONLY,
@@ -21,6 +22,8 @@ from postroad_common.schemas.events import (
 from postroad_common.store.rollups import RollupKey, hour_of
 from postroad_feedback.message_cache import MessageInfo
 
+_HOUR = 3600  # seconds; hours and days begin at whole multiples, in UTC
+
 
 def is_reaction(event: Event) -> bool:
     """Whether a person opened or clicked."""
@@ -32,39 +35,45 @@ def mark_of(event: Event) -> str:
     return f"{event.message}.{event.event}"
 
 
+class Additions(NamedTuple):
+    """What to add to the counters of the days, by tag, and of the hours, over all tags."""
+
+    days: dict[RollupKey, Counter[str]]
+    hours: dict[RollupKey, Counter[str]]
+
+
 def additions(
-    events: Iterable[Event], facts: Mapping[str, MessageInfo], firsts: Iterable[str]
-) -> dict[RollupKey, Counter[str]]:
+    events: Sequence[Event], facts: Mapping[str, MessageInfo], firsts: Iterable[str]
+) -> Additions:
     """Return the numbers to add; events whose message is not in `facts` do not count.
 
     `firsts` are the marks (`mark_of`) set by this batch.
     """
-    result: dict[RollupKey, Counter[str]] = {}
+    # Few groups stand for many events: what has to do with dates is done once for each.
+    groups: dict[tuple[str, tuple[str, ...], int], dict[str, int]] = {}
     for event, known, names in _counted(events, facts, firsts):
-        day = datetime.fromtimestamp(event.time, UTC).date().isoformat()
-        for tag in ("", *dict.fromkeys(known.tags)):
-            result.setdefault(RollupKey(known.account, day, tag), Counter()).update(names)
-    return result
-
-
-def hourly_additions(
-    events: Iterable[Event], facts: Mapping[str, MessageInfo], firsts: Iterable[str]
-) -> dict[RollupKey, Counter[str]]:
-    """As `additions`, by hour (`2026-11-21T14`) and over all tags."""
-    result: dict[RollupKey, Counter[str]] = {}
-    for event, known, names in _counted(events, facts, firsts):
-        hour = hour_of(event.time)
-        result.setdefault(RollupKey(known.account, hour, ""), Counter()).update(names)
+        group = groups.setdefault((known.account, known.tags, int(event.time // _HOUR)), {})
+        for name in names:
+            group[name] = group.get(name, 0) + 1
+    result = Additions({}, {})
+    for (account, tags, number), counts in groups.items():
+        moment = number * _HOUR
+        day = datetime.fromtimestamp(moment, UTC).date().isoformat()
+        for tag in ("", *dict.fromkeys(tags)):
+            result.days.setdefault(RollupKey(account, day, tag), Counter()).update(counts)
+        hour = RollupKey(account, hour_of(moment), "")
+        result.hours.setdefault(hour, Counter()).update(counts)
     return result
 
 
 def _counted(
-    events: Iterable[Event], facts: Mapping[str, MessageInfo], firsts: Iterable[str]
+    events: Sequence[Event], facts: Mapping[str, MessageInfo], firsts: Iterable[str]
 ) -> Iterator[tuple[Event, MessageInfo, list[str]]]:
     """Yield the events that count, each with the names of the numbers it adds to."""
     open_marks = set(firsts)
-    # In one order, whoever counts: a repetition must come to the same result.
-    for event in sorted(events, key=lambda event: (event.time, event.id)):
+    if open_marks:  # in one order, whoever counts: a repetition must come to the same result
+        events = sorted(events, key=lambda event: (event.time, event.id))
+    for event in events:
         known = facts.get(event.message)
         if known is None or event.event in TIMELINE_ONLY or is_own_mail(event):
             continue

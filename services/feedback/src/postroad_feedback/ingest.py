@@ -16,7 +16,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from postroad_common.mail.identifiers import id_time, new_id
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.store.database import Database
-from postroad_common.store.rollups import Counts, RollupKey
 from postroad_common.store.suppressions import Suppression
 from postroad_feedback import counts, metrics
 from postroad_feedback.message_cache import MessageCache, MessageInfo
@@ -87,7 +86,7 @@ class Ingest:
             StoreAway: as `record`.
         """
         known = [event for event in events if event.message in facts]
-        additions, *_ = await asyncio.gather(
+        added, *_ = await asyncio.gather(
             self.roll_up(batch, new, facts),
             self._update_records(events),
             self._suppress(known, facts),
@@ -95,13 +94,12 @@ class Ingest:
         )
         await self._database.ledger.close(batch)
         if time.time() - id_time(batch) < PROMPT_SECONDS:
-            days, hours = additions
-            self._database.rollups.finished(batch, days)
-            self._database.hours.finished(batch, hours)
+            self._database.rollups.finished(batch, added.days)
+            self._database.hours.finished(batch, added.hours)
 
     async def roll_up(
         self, batch: str, new: Sequence[Event], facts: Mapping[str, MessageInfo]
-    ) -> tuple[Mapping[RollupKey, Counts], Mapping[RollupKey, Counts]]:
+    ) -> counts.Additions:
         """Add to the counters of the days and of the hours; return what was added to each."""
         marks = {
             counts.mark_of(event): event.time
@@ -111,12 +109,12 @@ class Ingest:
         firsts: set[str] = set()
         if marks:
             firsts = await self._database.ledger.first_of(batch, marks, max(marks.values()))
-        days = counts.additions(new, facts, firsts)
-        hours = counts.hourly_additions(new, facts, firsts)
+        added = counts.additions(new, facts, firsts)
         await asyncio.gather(
-            self._database.rollups.add(batch, days), self._database.hours.add(batch, hours)
+            self._database.rollups.add(batch, added.days),
+            self._database.hours.add(batch, added.hours),
         )
-        return days, hours
+        return added
 
     async def _update_records(self, events: Sequence[Event]) -> None:
         """Bring the records of the messages up to date.

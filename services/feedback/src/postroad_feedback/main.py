@@ -33,7 +33,11 @@ _RECOVERY_SECONDS = 1.0
 _REPLAY_SECONDS = 0.5
 _PAUSE_SECONDS = 10.0
 _LINGER_SECONDS = 0.2
-"""Most mails are accepted, transformed and delivered within this time: one update, not three."""
+_LINGER_LONGEST_SECONDS = 1.0
+"""Most mails are accepted, transformed and delivered in this time: one write of their record.
+
+The longer time is for load, when mails wait for each other.
+"""
 _log = structlog.get_logger("feedback")
 
 
@@ -77,6 +81,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         prefetch=400,
         parallel=2,
         linger=_LINGER_SECONDS,
+        linger_longest=_LINGER_LONGEST_SECONDS,
     )
     archive = Consumer(
         context.link,

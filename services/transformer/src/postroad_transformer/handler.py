@@ -257,7 +257,7 @@ class Transformer:
                 return
             changes = _changes(submission, template, keys)
             told += [events.transformed(submission, each, now, changes) for each in wanted]
-        work: list[Coroutine[Any, Any, None]] = [self._needs.events.write(told)]
+        work: list[Coroutine[Any, Any, None]] = [self._needs.events.write(told, urgent=False)]
         if job.entry is not None and job.entry.is_owed:
             work.append(self._needs.archive.keep(job.entry))
         await run_all(work)

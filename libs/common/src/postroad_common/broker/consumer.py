@@ -37,7 +37,8 @@ class Consumer:
 
     `prefetch` bounds what is in this process at once; `parallel` is how many handlers run at the
     same time. With `ends_later` the handler may return before its deliveries have ended. After a
-    first message a worker waits `linger` seconds for more, where larger batches save work. With
+    first message a worker waits `linger` seconds for more, where larger batches save work, and on
+    while more keep coming, up to `linger_longest` seconds. With
     `marks`, a message that kills its process again and again is set aside (`suspects`).
 
     Where the queue has a single active consumer, stopping and pausing keep the place until what was
@@ -55,6 +56,7 @@ class Consumer:
         parallel: int = 2,
         ends_later: bool = False,
         linger: float = 0.0,
+        linger_longest: float = 0.0,
         marks: MarkStore | None = None,
     ) -> None:
         self._link = link
@@ -65,6 +67,7 @@ class Consumer:
         self._parallel = parallel
         self._ends_later = ends_later
         self._linger = linger
+        self._linger_longest = linger_longest
         self._lost: Callable[[], None] | None = None
         self._keeps_place = bool(queue.declaration.get("x-single-active-consumer"))
         self._inbox = Inbox()
@@ -270,7 +273,7 @@ class Consumer:
         _log.error("dead-lettered", queue=self._queue.name, reason=reason)
 
     async def _work(self, handling: Handling) -> None:
-        while batch := await self._inbox.take(self._batch, self._linger):
+        while batch := await self._inbox.take(self._batch, self._linger, self._linger_longest):
             if self._suspects is None:
                 await handling.run(batch)
             else:

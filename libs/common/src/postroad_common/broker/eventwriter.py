@@ -1,11 +1,12 @@
 """Writes events to the broker in batches that form by themselves.
 
-While one batch waits for its confirm, the next gathers: a lone event leaves at once, and under
-load hundreds share one AMQP message.
+While one batch waits for its confirm, the next gathers, for a moment at least where nobody waits
+for it: a lone event leaves at once, and under load hundreds share one AMQP message.
 """
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Iterable
 
 import structlog
@@ -19,6 +20,10 @@ from postroad_common.tasks import BackgroundTasks
 
 MAX_BATCH = 500
 CAPACITY = 50_000
+GATHER_SECONDS = 0.05
+"""Between two batches of which nobody waits for the second."""
+ENOUGH = 100
+"""Events for which a batch does not wait for more."""
 _PAUSE = 0.5  # seconds between tries while the broker is away
 
 _log = structlog.get_logger("events")
@@ -29,13 +34,19 @@ class EventsFull(Transient):
 
 
 class EventWriter:
-    """One per process. `add` never waits; its future tells when the event is safe."""
+    """One per process. `add` never waits; its future tells when the event is safe.
 
-    def __init__(self, publisher: Publisher) -> None:
+    What is not urgent gathers for up to `gather_seconds` after a batch has left.
+    """
+
+    def __init__(self, publisher: Publisher, *, gather_seconds: float = GATHER_SECONDS) -> None:
         self._publisher = publisher
+        self._gather_seconds = gather_seconds
         self._waiting: list[tuple[Event, asyncio.Future[None]]] = []
         self._leaving: list[tuple[Event, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()  # what waits is not to gather any longer
+        self._left_at = -math.inf  # when the last batch left, loop time
         self._tasks = BackgroundTasks("event writer")
         self._idle = asyncio.Event()
         self._idle.set()
@@ -47,8 +58,10 @@ class EventWriter:
     def __len__(self) -> int:
         return len(self._waiting) + len(self._leaving)
 
-    def add(self, event: Event) -> "asyncio.Future[None]":
+    def add(self, event: Event, *, urgent: bool = False) -> "asyncio.Future[None]":
         """Write `event` with the next batch; the future is done when the broker has confirmed it.
+
+        The batch may gather for a moment, unless one of its events is `urgent`.
 
         Raises:
             EventsFull: 50,000 events wait already.
@@ -59,16 +72,19 @@ class EventWriter:
         self._waiting.append((event, future))
         self._idle.clear()
         self._wake.set()
+        if urgent or len(self._waiting) >= ENOUGH:
+            self._hurry.set()
         return future
 
-    async def write(self, events: Iterable[Event]) -> None:
+    async def write(self, events: Iterable[Event], *, urgent: bool = True) -> None:
         """Add all of `events` and wait until every one is safe."""
-        futures = [self.add(event) for event in events]
+        futures = [self.add(event, urgent=urgent) for event in events]
         if futures:
             await asyncio.gather(*futures)
 
     async def flush(self, timeout: float = 10.0) -> bool:  # noqa: ASYNC109 - seconds, part of drain
         """Wait until nothing is left, at most `timeout` seconds; whether that was reached."""
+        self._hurry.set()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout)
         return self._idle.is_set()
@@ -85,8 +101,11 @@ class EventWriter:
                     self._wake.clear()
                     await self._wake.wait()
                     await asyncio.sleep(0)  # let the rest of this turn of the loop join the batch
+                await self._gather()
                 self._leaving = self._waiting[:MAX_BATCH]
                 del self._waiting[:MAX_BATCH]
+                if not self._waiting:
+                    self._hurry.clear()
                 continue
             frame = encode(EventBatch(events=tuple(event for event, _ in self._leaving)))
             try:
@@ -99,3 +118,13 @@ class EventWriter:
             for _, future in done:
                 if not future.done():
                     future.set_result(None)
+
+    async def _gather(self) -> None:
+        """Let more join, if the last batch has just left and nothing is urgent."""
+        loop = asyncio.get_running_loop()
+        left = self._left_at + self._gather_seconds - loop.time()
+        if left > 0.0 and not self._hurry.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._hurry.wait()
+        self._left_at = loop.time()

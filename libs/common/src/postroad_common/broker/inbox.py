@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from postroad_common.broker.delivery import Delivery
 
+_QUIET = 0.5  # of the time for which more is waited for, without anything new, is the end of it
+
 
 class Inbox:
     """Keeps count of them. Deliveries whose channel is gone are not handed out any more."""
@@ -17,6 +19,7 @@ class Inbox:
         self._settled: dict[Delivery, asyncio.Future[None]] = {}
         self._later: dict[asyncio.TimerHandle, Delivery] = {}
         self._wake = asyncio.Event()
+        self._moved = 0.0  # when the last one was put, loop time
         self._closed = False
         self._all_ended = asyncio.Event()
         self._all_ended.set()
@@ -35,6 +38,7 @@ class Inbox:
         self._open.add(delivery)
         self._all_ended.clear()
         self._waiting.append(delivery)
+        self._moved = asyncio.get_running_loop().time()
         self._wake.set()
 
     def put_later(self, delivery: Delivery, seconds: float) -> None:
@@ -50,10 +54,11 @@ class Inbox:
         handle = loop.call_later(seconds * random.uniform(0.8, 1.2), again)
         self._later[handle] = delivery
 
-    async def take(self, most: int, linger: float = 0.0) -> list[Delivery]:
+    async def take(self, most: int, linger: float = 0.0, longest: float = 0.0) -> list[Delivery]:
         """Take up to `most` deliveries, waiting for the first; none once the inbox is closed.
 
-        After the first it waits `linger` seconds for more.
+        After the first it waits `linger` seconds for more, and goes on while more keep coming, up
+        to `longest` seconds.
         """
         while True:
             while not self._waiting:
@@ -61,8 +66,8 @@ class Inbox:
                     return []
                 self._wake.clear()
                 await self._wake.wait()
-            if linger and len(self._waiting) < most and not self._closed:
-                await asyncio.sleep(linger)
+            if linger:
+                await self._gather(most, linger, longest)
             batch: list[Delivery] = []
             while self._waiting and len(batch) < most:
                 delivery = self._waiting.popleft()
@@ -72,6 +77,15 @@ class Inbox:
                     batch.append(delivery)
             if batch:
                 return batch
+
+    async def _gather(self, most: int, linger: float, longest: float) -> None:
+        now = asyncio.get_running_loop().time
+        began = now()
+        rest = linger
+        while rest > 0.0 and len(self._waiting) < most and not self._closed:
+            await asyncio.sleep(rest)
+            quiet = now() - self._moved
+            rest = min(linger * _QUIET - quiet, began + longest - now())
 
     def forget(self, delivery: Delivery) -> None:
         """Wait no longer for the end of `delivery`."""

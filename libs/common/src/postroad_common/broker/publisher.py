@@ -9,13 +9,10 @@ from typing import Any, NamedTuple
 import aio_pika.exceptions
 import aiormq.exceptions
 from aio_pika.abc import AbstractConnection
-from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel as RawChannel
-from pamqp import commands as spec
-from pamqp.body import ContentBody
-from pamqp.header import ContentHeader
 
 from postroad_common.broker.link import BrokerLink
+from postroad_common.broker.publishframes import publication
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.metrics import PUBLISH_FAILURES, PUBLISH_SECONDS
 
@@ -23,7 +20,6 @@ PUBLISH_TIMEOUT = 4.5  # seconds; SMTP and REST clients are promised an answer w
 CONFIRMS_MISSED = 10.0
 """Seconds after an overdue confirm, and until another one comes, in which it is not ready."""
 MAX_IN_FLIGHT = 2000
-_PERSISTENT = 2
 _AWAY = PUBLISH_FAILURES.labels("away")
 _UNROUTABLE = PUBLISH_FAILURES.labels("unroutable")
 
@@ -190,18 +186,17 @@ async def _send(
     channel.delivery_tag += 1
     tag = channel.delivery_tag
     name = str(tag)  # by which the library finds the confirmation of what is returned
-    properties = spec.Basic.Properties(
-        delivery_mode=_PERSISTENT,
-        headers=dict(headers) if headers else None,
-        expiration=None if one.expires is None else str(max(1, int(one.expires * 1000))),
-        message_id=name,
-    )
-    publish = spec.Basic.Publish(exchange=one.exchange, routing_key=one.routing_key, mandatory=True)
-    size, most = len(one.body), channel.max_content_size
-    parts = [ContentBody(one.body[start : start + most]) for start in range(0, size, most)]
-    frames: list[Any] = [publish, ContentHeader(properties=properties, body_size=size), *parts]
     try:
-        frame = ChannelFrame.marshall(channel_number=channel.number, frames=frames)
+        frame = publication(
+            channel.number,
+            one.exchange,
+            one.routing_key,
+            one.body,
+            message_id=name,
+            expiration=None if one.expires is None else str(max(1, int(one.expires * 1000))),
+            headers=headers,
+            most=channel.max_content_size,
+        )
         confirmation = channel.create_future()
         channel.confirmations[tag] = confirmation
         channel.message_id_delivery_tag[name] = tag

@@ -1,8 +1,6 @@
 """One record per message and recipient: what it is, and how far it has come.
 
-Only feedback writes it, from events. Updates commute and repeat without harm: the state is the
-highest rank seen, facts are set to what they always are, counts are maxima. So it does not matter
-in which order, or how often, events arrive.
+Only feedback writes it, from events, in any order and however often (`recordchanges`).
 """
 
 import asyncio
@@ -14,27 +12,24 @@ import pymongo
 from pymongo import UpdateOne
 from pymongo.errors import ExecutionTimeout, NetworkTimeout, PyMongoError
 
+from postroad_common.caching import Cache
 from postroad_common.errors import TooMuchToRead
 from postroad_common.mail.identifiers import TIME_CHARS, id_at, id_time, is_id
 from postroad_common.mail.messageid import dated, hash_of
-from postroad_common.schemas.eventdata import AttemptData, MessageFacts
-from postroad_common.schemas.events import Event, EventName
+from postroad_common.schemas.events import Event
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.submission import BodyReference
-from postroad_common.store.access import Collection, Document, guarded, to_date
+from postroad_common.store.access import Collection, Document, guarded, insert_unknown
 from postroad_common.store.indexes import RETENTION
-from postroad_common.store.searching import HANDED_IN, RANKS, Criteria, terms_of
+from postroad_common.store.recordchanges import FACTS, RecordChange, changes_by
+from postroad_common.store.searching import HANDED_IN, RANKS, Criteria
 
 __all__ = ["FACTS", "HANDED_IN", "RANKS", "Criteria", "MessageRecord", "Messages"]
 
 _STATES = {rank: state for state, rank in RANKS.items()}
-FACTS = (
-    *("submission", "credential", "source", "envelope", "sender", "recipient", "notify", "orcpt"),
-    *("ret", "envid", "features", "forward_bounces", "tags", "metadata", "list", "traceparent"),
-    *("template", "subject", "size", "expires", "body"),
-)
-"""The parts of an accepted event's data that describe the message."""
 EVERYTHING = Criteria()
+_REMEMBERED = 20_000
+"""Records whose facts this process has written lately: it does not write them again."""
 SEARCH_SECONDS = 2.0
 """A search that takes longer has to ask for less."""
 _PING_SECONDS = 1.0
@@ -110,108 +105,56 @@ def _read(found: Document) -> MessageRecord:
     )
 
 
-def _rank(event: Event) -> int:
-    match event.event:
-        case EventName.ACCEPTED:
-            return RANKS["accepted"]
-        case EventName.TRANSFORMED:
-            return RANKS["queued"]
-        case EventName.DEFERRED:
-            return RANKS["deferred"]
-        case EventName.DELIVERED:
-            return RANKS["delivered"]
-        case EventName.FAILED:
-            over = isinstance(event.data, AttemptData) and event.data.expired
-            return RANKS["expired" if over else "failed"]
-        case EventName.BOUNCED:
-            # A report of a delay says nothing final, and a soft bounce still is one.
-            return RANKS["bounced"]
-        case EventName.SUPPRESSED:
-            return RANKS["suppressed"]
-        case EventName.CANCELLED:
-            return RANKS["cancelled"]
-        case _:
-            return 0
-
-
-class _Update:
-    """What the events of one batch change in one record."""
-
-    __slots__ = (
-        "account",
-        "attempts",
-        "complained",
-        "created",
-        "facts",
-        "message_id",
-        "rank",
-        "updated",
-    )
-
-    def __init__(self) -> None:
-        self.account = ""
-        self.facts: Document = {}
-        self.message_id = 0
-        self.rank = 0
-        self.attempts = 0
-        self.complained = False
-        self.created: float | None = None
-        self.updated = 0.0
-
-    def take(self, event: Event) -> None:
-        self.account = self.account or event.account
-        self.rank = max(self.rank, _rank(event))
-        self.updated = max(self.updated, event.time)
-        self.complained = self.complained or event.event is EventName.COMPLAINED
-        data = event.data
-        if isinstance(data, MessageFacts):
-            told = data.facts
-            if not self.facts:
-                self.facts = {key: told[key] for key in FACTS if key in told}
-            if "received" in told:
-                self.created = data.received
-                if hashed := told.get("message_id_hash"):
-                    self.message_id = dated(hashed, data.received)
-        elif isinstance(data, AttemptData) and data.attempt is not None:
-            self.attempts = max(self.attempts, data.attempt + 1)
-
-    def operation(self, message_id: str) -> UpdateOne:
-        values = dict(self.facts)
-        if self.account:
-            values["account"] = self.account
-        if self.created is not None:
-            values["created"] = self.created
-        if self.message_id:
-            values["message_id"] = self.message_id
-        if "recipient" in values:
-            values["terms"] = terms_of(values)
-        if self.complained:
-            values["complained"] = True
-        maxima: Document = {"rank": self.rank, "updated": self.updated}
-        if self.attempts:
-            maxima["attempts"] = self.attempts
-        update: Document = {"$max": maxima, "$min": {"at": to_date(self.created or self.updated)}}
-        if values:
-            update["$set"] = values
-        return UpdateOne({"_id": message_id}, update, upsert=True)
-
-
 class Messages:
     """The collection `messages`, by message id."""
 
     def __init__(self, collection: Collection, *, search_seconds: float = SEARCH_SECONDS) -> None:
         self._messages = collection
+        self._written: Cache[str, float] = Cache(_REMEMBERED)  # when the message expires
         self._search_seconds = search_seconds
 
     @guarded
     async def apply(self, events: Iterable[Event]) -> None:
-        """Bring the records up to date with `events`, in one bulk write."""
-        updates: dict[str, _Update] = {}
-        for event in events:
-            updates.setdefault(event.message, _Update()).take(event)
-        if updates:
+        """Bring the records up to date with `events`.
+
+        New records are inserted, all at once: to MongoDB an insertion is a third of the work of an
+        update that makes a record, or of one that repeats its facts.
+        """
+        changes = changes_by(events)
+        new = [
+            message_id
+            for message_id, change in changes.items()
+            if change.facts and message_id not in self._written
+        ]
+        known, _ = await asyncio.gather(
+            self._insert({message_id: changes[message_id] for message_id in new}),
+            self._update({key: changes[key] for key in changes.keys() - set(new)}),
+        )
+        await self._update({message_id: changes[message_id] for message_id in known})
+        for message_id, change in changes.items():
+            if change.facts:
+                self._written.put(message_id, change.facts.get("expires", 0.0))
+
+    async def _insert(self, changes: Mapping[str, RecordChange]) -> list[str]:
+        """Insert new records; return the ids of those that are no news."""
+        if not changes:
+            return []
+        documents = [change.document(message_id) for message_id, change in changes.items()]
+        known = await insert_unknown(self._messages, documents)
+        return [message_id for index, message_id in enumerate(changes) if index in known]
+
+    def _is_news(self, message_id: str, change: RecordChange) -> bool:
+        """Whether the record may lack the facts; mail for later that was moved expires later."""
+        written = self._written.get(message_id)
+        return written is None or written != change.facts.get("expires", written)
+
+    async def _update(self, changes: Mapping[str, RecordChange]) -> None:
+        if changes:
             await self._messages.bulk_write(
-                [update.operation(message_id) for message_id, update in updates.items()],
+                [
+                    change.operation(message_id, with_facts=self._is_news(message_id, change))
+                    for message_id, change in changes.items()
+                ],
                 ordered=False,
             )
 
