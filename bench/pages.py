@@ -40,7 +40,9 @@ DASHBOARD = (
     "/messages?login=login3&tag=t4", "/messages?opened=true", "/messages?clicked=true",
     "/messages?complained=true", "/messages?start={day}&end={day}",
     "/messages?tag=t2&end={first_day}", "/messages?recipient=@none.example", "/messages/{id}",
-    "/bounces", "/suppressions", "/suppressions?q=s77", "/feeds", "/logins", "/tokens", "/webhooks",
+    "/bounces", "/bounces?severity=hard", "/bounces?class=virus", "/jobs",
+    "/jobs/new?act=suppress&state=failed", "/start", "/templates",
+    "/suppressions", "/suppressions?q=s77", "/feeds", "/logins", "/tokens", "/webhooks",
     "/webhooks/{hook}", "/webhooks/{hook}?state=failed", "/domains", "/users", "/audit",
     "/accounts", "/lanes", "/lanes?site=d77.", "/lanes?phase=closed", "/queues",
 )  # fmt: skip
