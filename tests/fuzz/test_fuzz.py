@@ -98,7 +98,7 @@ def returns(raw: bytes) -> None:
     traces = find_traces(mail, ADDRESSES, LINKS, time.time())
     _can_be_stored([traces.recipients, traces.message_id, traces.feedback_id])
     assert not traces.signed
-    assert match(traces, {}, {}, secret=True, account="").record is None
+    assert match(traces, {}, {}, {}, secret=True, account="").record is None
 
 
 def data(raw: bytes) -> None:
