@@ -10,6 +10,7 @@ import pytest
 from postroad_common.schemas import events
 from postroad_common.schemas.features import Features
 from postroad_common.store.domains import SenderDomain
+from postroad_testing.factories import submission
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -72,8 +73,8 @@ async def test_the_steps_tick_themselves(browser: httpx.AsyncClient, site: Any):
     assert 'data-live=""' in shown.text
     assert ticks(shown.text) == [True, True, True, False, True]
 
-    from_application = one.model_copy(update={"credential": "startlogin", "source": "smtp"})
-    await store.messages.apply([events.accepted(from_application, recipient)])
+    other = submission("bob@reader.example", account="main", credential="startlogin")
+    await store.messages.apply([events.accepted(other, other.recipients[0])])
     assert await steps() == [True] * 5
     assert "First steps:" not in (await browser.get("/dashboard")).text
 
