@@ -97,6 +97,13 @@ def find_passage(words: str, headers_recipient: str, expected: str) -> Passage |
     return None
 
 
+def addresses_in(text: str) -> Iterator[str]:
+    """Yield the addresses that a text names, without those of daemons."""
+    for match in _addresses(text):
+        if not _AUTHORITY.search(match[0]):
+            yield match[0].rstrip(".")
+
+
 def nameless_passage(words: str) -> Passage:
     """Return the beginning of a text that names no address.
 

@@ -23,6 +23,7 @@ from postroad_bounce_processor.understanding.formats import (
 from postroad_bounce_processor.understanding.notification import find_notification
 from postroad_bounce_processor.understanding.passages import (
     Passage,
+    addresses_in,
     find_passage,
     nameless_passage,
     own_words,
@@ -112,7 +113,11 @@ def same_mailbox(one: str, other: str) -> bool:
 def _from_report(mail: Part, report: Report, expected: str, rules: Classifier) -> Understanding:
     block = _concerned(report.recipients, expected)
     named = block.final_recipient or block.original_recipient
-    ours = not expected or not named or same_mailbox(named, expected)
+    ours = not expected or (
+        same_mailbox(named, expected)
+        if named
+        else all(same_mailbox(found, expected) for found in addresses_in(block.diagnostic))
+    )
     verdict, statement = of_report(mail, block, report.reporting_mta, expected, rules)
     common = {
         "source": RecordSource.REPORT,
