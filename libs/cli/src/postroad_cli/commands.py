@@ -42,7 +42,8 @@ SUBCOMMANDS = {
         "Send a real mail through a whole Postroad and show everything that happens to it.",
     ),
     "completion": CommandPlace(
-        "completion", "Print what makes bash or zsh complete commands and options."
+        "completion",
+        'Print what makes SHELL complete commands: eval "$(postroad completion bash)".',
     ),
     "send": CommandPlace(
         "api.send", "Send a mail to RECIPIENTS; prints the id of each one's message."

@@ -51,7 +51,7 @@ def preview(
     if as_json:
         echo_json(answer)
     elif show:
-        click.echo(answer[show] or "", nl=False)
+        echo((answer[show] or "").replace("\r\n", "\n"), nl=False)
     else:
         _show(answer)
     if any(warning["severity"] == "error" for warning in answer["warnings"]):
