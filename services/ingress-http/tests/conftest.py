@@ -99,6 +99,10 @@ def settings_for(amqp_url: str, mongodb_uri: str, **more: object) -> Settings:
     )
 
 
+METRICS_NETWORK = "198.51.100.0/24"
+"""From where metrics of the shared site are read without a token."""
+
+
 @contextlib.asynccontextmanager
 async def run_site(
     amqp_url: str, mongodb_uri: str, *, wait: bool = True, **more: object
@@ -110,7 +114,9 @@ async def run_site(
     events = EventWriter(publisher)
     context = ServiceContext("test", settings, outgoing, publisher, events, database, Health())
     dependencies = build_dependencies(context)
-    app = application.build(dependencies, build_dashboard(context), build_limits(settings))
+    app = application.build(
+        dependencies, build_dashboard(context), build_limits(settings), settings.metrics_networks
+    )
     outgoing.start()
     events.start()
     if wait:
@@ -157,7 +163,8 @@ async def own_mongodb(servers: tuple[str, str]) -> AsyncIterator[str]:
 async def site(servers: tuple[str, str]) -> AsyncIterator[Site]:
     """One application for all tests of a module."""
     uri = own_database(servers[1])
-    async with run_site(servers[0], uri, max_message_size=1_000_000, max_recipients=50) as running:
+    settings = {"max_message_size": 1_000_000, "max_recipients": 50}
+    async with run_site(servers[0], uri, metrics_networks=METRICS_NETWORK, **settings) as running:
         await running.empty()
         yield running
     await drop(uri)

@@ -566,7 +566,7 @@ async def test_docs_page_needs_nothing_from_elsewhere(api: httpx.AsyncClient):
         assert "max-age" in static.headers["cache-control"]
 
 
-async def test_health_and_metrics_answer(api: httpx.AsyncClient):
+async def test_health_and_metrics_answer(site: Any, api: httpx.AsyncClient):
     metrics = await api.get("/metrics")
     assert "postroad_accepted_messages_total" in metrics.text
     del api.headers["Authorization"]
@@ -576,3 +576,7 @@ async def test_health_and_metrics_answer(api: httpx.AsyncClient):
     headers: dict[str, str]
     for headers in ({}, {"X-Forwarded-For": "127.0.0.1"}, {"Forwarded": "for=127.0.0.1"}):
         error_of(await api.get("/metrics", headers=headers), 401)
+    async with site.client("198.51.100.7") as reader:
+        del reader.headers["Authorization"]
+        assert "postroad_accepted_messages_total" in (await reader.get("/metrics")).text
+        error_of(await reader.get("/v1/messages"), 401)

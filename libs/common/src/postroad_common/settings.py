@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from postroad_common.mail.address import AddressError, normalise_domain
@@ -27,6 +27,17 @@ _SECRETS_DIR = "POSTROAD_SECRETS_DIR"
 _TESTS = "POSTROAD_TEST_"  # tells the tests which servers to use, and may stand in any shell
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _split_networks(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    parts = (part.strip() for part in value.split(","))
+    return tuple(ipaddress.ip_network(part, strict=False) for part in parts if part)
+
+
+Networks = Annotated[tuple[IPNetwork, ...], NoDecode, BeforeValidator(_split_networks)]
+"""Networks, separated by commas."""
 Port = Annotated[int, Field(ge=0, le=65_535)]
 """Where a service listens; 0 takes a free one."""
 S = TypeVar("S", bound="ServiceSettings")
@@ -368,19 +379,8 @@ def describe(kind: type[BaseSettings]) -> list[dict[str, Any]]:
 class ProxySettings(EnvironmentSettings):
     """Of services that answer HTTP from outside."""
 
-    trusted_proxies: Annotated[tuple[IPNetwork, ...], NoDecode] = Field(
+    trusted_proxies: Networks = Field(
         default=(),
         title="Trusted proxies",
         description="networks, comma separated, whose X-Forwarded-For is believed",
     )
-
-    @field_validator("trusted_proxies", mode="before")
-    @classmethod
-    def _split_networks(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(
-                ipaddress.ip_network(part.strip(), strict=False)
-                for part in value.split(",")
-                if part.strip()
-            )
-        return value

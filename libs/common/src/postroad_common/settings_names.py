@@ -49,6 +49,7 @@ KNOWN_SETTINGS = frozenset(
         "mx_port",
         "otlp_url",
         "providers",
+        "metrics_networks",
         "proxy_networks",
         "retry_schedule",
         "reuse_port",

@@ -242,6 +242,7 @@ class Wiring:
             "POSTROAD_TLS_KEY": str(self._certificates.key),
             "POSTROAD_TRACKING_URL": self.tracker,
             "POSTROAD_HTTP_URL": self.http,
+            "POSTROAD_METRICS_NETWORKS": "127.0.0.0/8",  # it listens to this machine alone
             "POSTROAD_BOUNCE_DOMAIN": "bounces.postroad.test",
             "POSTROAD_ADMIN_EMAIL": secrets.admin_email,
             "POSTROAD_ADMIN_PASSWORD": secrets.admin_password,

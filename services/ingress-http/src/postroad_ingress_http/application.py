@@ -1,5 +1,7 @@
 """The ASGI application: the API, the dashboard, and the pages beside them, in one guard."""
 
+import ipaddress
+from collections.abc import Sequence
 from functools import cache
 
 from fastapi import Depends, FastAPI
@@ -12,6 +14,7 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Scope
 
 from postroad_common.health import Health
+from postroad_common.settings import IPNetwork
 from postroad_ingress_http import api, dashboard
 from postroad_ingress_http.api import openapi
 from postroad_ingress_http.dashboard.frame import StaticPages
@@ -23,14 +26,20 @@ from postroad_ingress_http.http.exactpaths import ExactPaths
 from postroad_ingress_http.http.guard import RequestGuard, RequestLimits
 
 
-def build(dependencies: Dependencies, pages: Dashboard, limits: RequestLimits) -> ASGIApp:
-    """Return the whole application."""
+def build(
+    dependencies: Dependencies,
+    pages: Dashboard,
+    limits: RequestLimits,
+    metrics_networks: Sequence[IPNetwork] = (),
+) -> ASGIApp:
+    """Return the whole application; from `metrics_networks` metrics are read without a token."""
     operations = [
         route for router in api.ROUTERS for route in router.routes if isinstance(route, APIRoute)
     ]
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.dependencies = dependencies
     app.state.dashboard = pages
+    app.state.metrics_networks = metrics_networks
     app.state.document = cache(lambda: openapi.build(operations))
     for kind in (HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _raise)
@@ -92,10 +101,7 @@ async def _openapi(request: Request) -> Response:
 
 
 def _add_health(app: FastAPI, health: Health) -> None:
-    """Serve `/livez` and `/readyz` to everybody, `/metrics` to holders of a token.
-
-    From where a request comes is no proof: a proxy on this machine makes all look local.
-    """
+    """Serve `/livez` and `/readyz` to everybody, `/metrics` to those who may read it."""
     for route in health.routes():
         if route.path == "/metrics":
             app.add_api_route(route.path, route.endpoint, dependencies=[Depends(may_read_metrics)])
@@ -104,9 +110,18 @@ def _add_health(app: FastAPI, health: Health) -> None:
 
 
 async def may_read_metrics(request: Request, authenticator: AuthenticatorOf) -> None:
-    """Let holders of a token through.
+    """Let holders of a token through, and clients in the networks that the operator names.
 
     Raises:
         ApiError: see `Authenticator.authenticate`.
     """
-    await authenticator.authenticate(request, "metrics:read")
+    if not _is_in(request.app.state.metrics_networks, request):
+        await authenticator.authenticate(request, "metrics:read")
+
+
+def _is_in(networks: Sequence[IPNetwork], request: Request) -> bool:
+    try:
+        address = ipaddress.ip_address(request.client.host if request.client else "")
+    except ValueError:
+        return False
+    return any(address in network for network in networks)

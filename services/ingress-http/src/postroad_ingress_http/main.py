@@ -79,7 +79,12 @@ async def build(context: ServiceContext[Settings]) -> None:
         token=settings.admin_token,
     )
     listener = HttpListener(
-        application.build(dependencies, build_dashboard(context), build_limits(settings)),
+        application.build(
+            dependencies,
+            build_dashboard(context),
+            build_limits(settings),
+            settings.metrics_networks,
+        ),
         settings.bind,
         settings.http_port,
         reuse_port=settings.reuse_port,

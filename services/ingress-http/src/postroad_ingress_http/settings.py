@@ -20,6 +20,7 @@ from postroad_common.settings import (
     BounceSettings,
     DnsSettings,
     MessageSettings,
+    Networks,
     Port,
     ProxySettings,
     ServiceSettings,
@@ -118,6 +119,12 @@ class Settings(
         title="Limits",
         description='JSON, as in {"smtp":{"connections":5000},"http":{"rate":100}}; the names are '
         "in docs/smtp.md and docs/rest.md",
+    )
+    metrics_networks: Networks = Field(
+        default=(),
+        title="Readers of metrics",
+        description="networks, comma separated, that read /metrics on the HTTP port without a "
+        "token. None behind a proxy on this machine, which makes everybody look local",
     )
     admin_email: str | None = Field(
         default=None,

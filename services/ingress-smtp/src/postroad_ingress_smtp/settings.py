@@ -2,7 +2,6 @@
 
 import difflib
 import json
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +15,14 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
-from postroad_common.settings import BounceSettings, MessageSettings, Port, ServiceSettings
+from postroad_common.settings import (
+    BounceSettings,
+    MessageSettings,
+    Networks,
+    Port,
+    ServiceSettings,
+)
 from postroad_ingress_smtp.limits import SmtpLimits
-from postroad_ingress_smtp.proxy import Network
 
 
 class IngressLimits(BaseModel):
@@ -87,7 +91,7 @@ class Settings(ServiceSettings, BounceSettings, MessageSettings):
         title="Certificate check",
         description="seconds between looks at whether the certificate files have changed",
     )
-    proxy_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
+    proxy_networks: Networks = Field(
         default=(),
         title="Load balancers",
         description="networks, separated by commas, whose connections begin with a PROXY protocol"
@@ -98,13 +102,6 @@ class Settings(ServiceSettings, BounceSettings, MessageSettings):
         title="Limits",
         description='JSON, as in {"smtp":{"connections":5000}}; the names are in docs/smtp.md',
     )
-
-    @field_validator("proxy_networks", mode="before")
-    @classmethod
-    def _split_networks(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
-        return value
 
     @field_validator("limits", mode="before")
     @classmethod
