@@ -152,7 +152,7 @@ def test_plain_credentials_are_read_as_they_were_written(name: str, password: st
         return
     credentials = sasl.plain(sasl.decode(message))
     assert (credentials.username, credentials.password) == (name, password)
-    assert repr(credentials) == f"Credentials(username={name!r})"
+    assert repr(credentials) == f"SaslCredentials(username={name!r})"
 
 
 @given(message=st.binary(max_size=60))
