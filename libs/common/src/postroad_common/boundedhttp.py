@@ -25,7 +25,7 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock for the first request."""
         super().connection_made(transport)
-        self._deadline = self.loop.call_later(self.seconds, self._too_slow)
+        self._start_clock()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -42,9 +42,14 @@ class BoundedHttp(HttpToolsProtocol):
         if self._fed > MAX_REQUEST:
             self.transport.close()
             return
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(self.seconds, self._too_slow)
+        self._start_clock()
         super().data_received(data)
+
+    @override
+    def on_message_begin(self) -> None:
+        """Start the clock, also for a request whose beginning came with the end of another."""
+        self._start_clock()
+        super().on_message_begin()
 
     @override
     def on_message_complete(self) -> None:
@@ -54,6 +59,10 @@ class BoundedHttp(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
         super().on_message_complete()
+
+    def _start_clock(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self.seconds, self._too_slow)
 
     def _too_slow(self) -> None:
         self._deadline = None
