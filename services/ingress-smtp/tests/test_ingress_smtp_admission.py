@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from postroad_common.store.credentials import Credential
 from postroad_ingress_smtp import replies
-from postroad_ingress_smtp.admission import ConnectionLimiter, Memory, client_key, rates
+from postroad_ingress_smtp.admission import (
+    Admission,
+    Admissions,
+    ConnectionLimiter,
+    Memory,
+    client_key,
+    rates,
+)
 from postroad_ingress_smtp.authentication import Authentication
 from postroad_ingress_smtp.failures import Failures
 from postroad_ingress_smtp.limits import SmtpLimits
@@ -40,6 +47,49 @@ def test_connections_are_never_more_than_allowed_and_all_come_back(
         limiter.release(key)
     assert limiter.open == 0
     assert not limiter._by_key
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["come", "log in", "leave", "wait"]), st.integers(0, 30)),
+        max_size=80,
+    )
+)
+def test_who_waits_longest_makes_room_and_those_who_logged_in_stay(steps: list[tuple[str, int]]):
+    now = 0.0
+    limiters = ConnectionLimiter(6, 3), ConnectionLimiter(4, 2)
+    admissions = Admissions(*limiters, grace=3.0, clock=lambda: now)
+    waiting: dict[Admission, float] = {}
+    logged_in: list[Admission] = []
+    gone: list[Admission] = []
+    for step, number in steps:
+        now += 1.0
+        if step == "come":
+            admission = admissions.take(str(number % 7))
+            if admission is not None:
+                admission.give_way = lambda gone=gone, it=admission: gone.append(it)
+            for one in gone:
+                since = waiting.pop(one)
+                assert now - since >= 3.0
+                assert all(since <= other for other in waiting.values())
+            gone.clear()
+            if admission is not None:
+                waiting[admission] = now
+        elif step == "log in" and waiting:
+            admission = list(waiting)[number % len(waiting)]
+            admission.logged_in()
+            del waiting[admission]
+            logged_in.append(admission)
+        elif step == "leave" and (waiting or logged_in):
+            everybody = [*waiting, *logged_in]
+            admission = everybody[number % len(everybody)]
+            admission.release()
+            admission.release()  # as when it ends after its place has gone
+            waiting.pop(admission, None)
+            if admission in logged_in:
+                logged_in.remove(admission)
+        assert limiters[0].open == len(waiting) + len(logged_in) <= 6
+        assert limiters[1].open == len(waiting) <= 4
 
 
 @given(sizes=st.lists(st.integers(0, 400_000), max_size=10))

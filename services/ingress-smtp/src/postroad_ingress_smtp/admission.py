@@ -6,8 +6,9 @@ One process, one event loop: plain counters. What the bounds are is in `limits`.
 import asyncio
 import contextlib
 import ipaddress
+import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from postroad_common.tokenbucket import TokenBuckets
 
@@ -45,6 +46,10 @@ class ConnectionLimiter:
         self.open += 1
         return True
 
+    def has_room_of(self, key: str | None) -> bool:
+        """Return whether `key` has not got all that it may."""
+        return key is None or self._by_key.get(key, 0) < self._per_key
+
     def release(self, key: str | None) -> None:
         """Count one less."""
         self.open -= 1
@@ -54,45 +59,94 @@ class ConnectionLimiter:
 
 
 class Admissions:
-    """The connections of a listener, of which a share is kept for clients that have logged in."""
+    """The connections of a listener, of which a share is kept for clients that have logged in.
 
-    def __init__(self, all_: ConnectionLimiter, before_login: ConnectionLimiter | None) -> None:
-        """`before_login` is None where nobody logs in."""
+    When all others are taken, who has waited longest without logging in makes room for the next,
+    so that no crowd of idle connections keeps customers out.
+    """
+
+    def __init__(
+        self,
+        all_: ConnectionLimiter,
+        before_login: ConnectionLimiter | None,
+        *,
+        grace: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Keep places. `before_login` is None where nobody logs in: there nobody makes room.
+
+        Everybody has `grace` seconds to log in, whoever waits.
+        """
         self._all = all_
         self._before_login = before_login
+        self._grace = grace
+        self._clock = clock
+        self._waiting: dict[Admission, float] = {}
+        """Who has not logged in, and since when, the longest first."""
 
     def take(self, key: str | None) -> "Admission | None":
         """Return the place of one more connection, or None if there is none."""
+        if not self._all.has_room_of(key):
+            return None
+        if self._before_login is None:
+            return Admission(self, key) if self._all.take(key) else None
+        if not self._before_login.has_room_of(key):
+            return None
+        while not (taken := self._take(key, self._before_login)) and self._make_room():
+            pass
+        if not taken:
+            return None
+        admission = Admission(self, key)
+        self._waiting[admission] = self._clock()
+        return admission
+
+    def _take(self, key: str | None, before_login: ConnectionLimiter) -> bool:
         if not self._all.take(key):
-            return None
-        if self._before_login is not None and not self._before_login.take(key):
-            self._all.release(key)
-            return None
-        return Admission(self._all, self._before_login, key)
+            return False
+        if before_login.take(key):
+            return True
+        self._all.release(key)
+        return False
+
+    def _make_room(self) -> bool:
+        longest = next(iter(self._waiting), None)
+        if longest is None or self._clock() - self._waiting[longest] < self._grace:
+            return False
+        longest.release()
+        longest.give_way()
+        return True
+
+    def logged_in(self, admission: "Admission") -> None:
+        """Let another wait in its place."""
+        if self._waiting.pop(admission, None) is not None and self._before_login is not None:
+            self._before_login.release(admission.key)
+
+    def release(self, admission: "Admission") -> None:
+        """Give a place back."""
+        self.logged_in(admission)
+        self._all.release(admission.key)
 
 
 class Admission:
-    """The place of one connection."""
+    """The place of one connection. `give_way` is called when another has got the place."""
 
-    __slots__ = ("_all", "_before_login", "_key")
+    __slots__ = ("_admissions", "_released", "give_way", "key")
 
-    def __init__(
-        self, all_: ConnectionLimiter, before_login: ConnectionLimiter | None, key: str | None
-    ) -> None:
-        self._all = all_
-        self._before_login = before_login
-        self._key = key
+    def __init__(self, admissions: Admissions, key: str | None) -> None:
+        self._admissions = admissions
+        self._released = False
+        self.key = key
+        self.give_way: Callable[[], object] = lambda: None
 
     def logged_in(self) -> None:
         """Make room for another that has not."""
-        if self._before_login is not None:
-            self._before_login.release(self._key)
-            self._before_login = None
+        self._admissions.logged_in(self)
 
     def release(self) -> None:
-        """Give the place back."""
-        self.logged_in()
-        self._all.release(self._key)
+        """Give the place back, if that has not been done."""
+        if not self._released:
+            self._released = True
+            self._admissions.release(self)
 
 
 class Turns:

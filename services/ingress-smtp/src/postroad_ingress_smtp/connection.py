@@ -165,6 +165,13 @@ class SmtpConnection(SMTP):
             self._flush_out()
             self._close()
 
+    def give_way(self) -> None:
+        """Close, because the client has not logged in and another waits for its place."""
+        if not self._ending:
+            self._end(replies.TOO_MANY_CONNECTIONS)
+        self._flush_out()
+        self._close()
+
     @property
     def begun(self) -> bool:
         """Whether the conversation has started; from then on `released` will be called."""

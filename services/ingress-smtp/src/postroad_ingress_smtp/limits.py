@@ -36,6 +36,12 @@ class SmtpLimits(BaseModel):
     connections_before_login_per_address: int = _count(
         250, "The same, of one IPv4 address or IPv6 /64."
     )
+    login_grace_seconds: float = Field(
+        default=3,
+        ge=0,
+        description="Seconds that everybody has to log in, however many wait; after them, who has"
+        " waited longest makes room for the next when `connections_before_login` are open.",
+    )
     connections_per_login: int = _count(500, "Open connections that are logged in as one login.")
 
     handshake_seconds: float = _seconds(15, "Time for a PROXY header, and for a TLS handshake.")

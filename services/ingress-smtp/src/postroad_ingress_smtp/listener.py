@@ -129,11 +129,17 @@ class SmtpListener:
 
     def _admit(self, connection: socket.socket, address: str) -> None:
         behind_proxy = bool(self._spec.proxies) and proxy.in_networks(address, self._spec.proxies)
-        admission = self._shared.admissions.take(None if behind_proxy else client_key(address))
+        admission = self._take(None if behind_proxy else address)
         if admission is None:
             self._turn_away(connection, "limit")
             return
-        self._starting.spawn(self._start(connection, address, admission, behind_proxy=behind_proxy))
+        starting = self._starting.spawn(
+            self._start(connection, address, admission, behind_proxy=behind_proxy)
+        )
+        admission.give_way = starting.cancel
+
+    def _take(self, address: str | None) -> Admission | None:
+        return self._shared.admissions.take(None if address is None else client_key(address))
 
     def _turn_away(self, connection: socket.socket, reason: str) -> None:
         metrics.TURNED_AWAY.labels(self._spec.name, reason).inc()
@@ -156,11 +162,15 @@ class SmtpListener:
                     address = await proxy.read_header(connection) or address
                 if admission is not None:
                     admission.release()
-                admission = self._shared.admissions.take(client_key(address))
+                admission = self._take(address)
             if admission is None:
                 self._turn_away(connection, "limit")
             elif await self._converse(connection, address, admission):
                 admission = None  # it is given back when the connection ends
+        except asyncio.CancelledError:  # its place has gone to another
+            metrics.TURNED_AWAY.labels(self._spec.name, "made_room").inc()
+            proxy.close(connection)
+            raise
         except proxy.ProxyError as error:
             metrics.TURNED_AWAY.labels(self._spec.name, "proxy").inc()
             _log.warning("no PROXY header from a proxy", ip=address, error=str(error))
@@ -189,6 +199,9 @@ class SmtpListener:
         context = self._shared.tls() if self._spec.implicit_tls else None
         if self._spec.implicit_tls and context is None:
             raise OSError("no certificate")
+        starting = asyncio.current_task()
+        if starting is not None:
+            admission.give_way = starting.cancel
         self._open[protocol] = admission
         self._empty.clear()
         self._open_sessions.inc()
@@ -203,12 +216,20 @@ class SmtpListener:
                     ssl_handshake_timeout=limits.handshake_seconds,
                     ssl_shutdown_timeout=limits.close_seconds,
                 )
+        except asyncio.CancelledError:
+            protocol.abort()
+            raise
         finally:
             begun = protocol.begun
             if not begun:
                 self._forget(protocol)
+        admission.give_way = lambda: self._give_way(protocol)
         self._sessions.inc()
         return begun
+
+    def _give_way(self, protocol: SmtpConnection) -> None:
+        metrics.TURNED_AWAY.labels(self._spec.name, "made_room").inc()
+        protocol.give_way()
 
     def _released(self, protocol: SmtpConnection) -> None:
         admission = self._open[protocol]

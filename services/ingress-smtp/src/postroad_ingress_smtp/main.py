@@ -66,6 +66,7 @@ async def open_listeners(context: ServiceContext[Settings]) -> list[SmtpListener
             ConnectionLimiter(
                 limits.connections_before_login, limits.connections_before_login_per_address
             ),
+            grace=limits.login_grace_seconds,
         ),
         login_connections=ConnectionLimiter(limits.connections, limits.connections_per_login),
     )

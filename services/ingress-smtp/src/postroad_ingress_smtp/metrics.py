@@ -45,8 +45,9 @@ OPEN_SESSIONS = gauge(
 )
 TURNED_AWAY = counter(
     "postroad_ingress_smtp_connections_refused_total",
-    "Connections not taken: too many, no PROXY header from a proxy, no TLS handshake",
-    {"listener": _LISTENERS, "reason": ("limit", "proxy", "handshake")},
+    "Connections not taken: too many, no PROXY header from a proxy, no TLS handshake; and those "
+    "that made room for others because they had not logged in",
+    {"listener": _LISTENERS, "reason": ("limit", "proxy", "handshake", "made_room")},
 )
 ACCEPTED = counter(
     "postroad_ingress_smtp_messages_accepted_total",
