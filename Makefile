@@ -7,7 +7,8 @@ READY := .venv/.postroad-ready
 SETUP_INPUTS := uv.lock pyproject.toml scripts/bootstrap.sh \
 	$(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
 PYTEST_ARGS ?=
-TEST_PROCESSES ?= 2
+# More than cores, as tests of servers wait for most of their time.
+TEST_PROCESSES ?= 3
 BENCH_ARGS ?=
 CODE := $(wildcard libs/*/src services/*/src) bench
 

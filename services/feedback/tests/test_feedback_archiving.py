@@ -55,10 +55,11 @@ async def test_batches_are_stored_once_and_what_is_none_is_set_aside(
     one, two = frame("s1", b"one"), frame("s2", b"two")
     await queues.put(ARCHIVE.name, [one, b"no frame", one, two])
 
-    async def is_stored() -> bool:
-        return await database.archive.expiry("acme", "s2") == LATER
+    async def are_stored() -> bool:
+        found = [await database.archive.expiry("acme", name) for name in ("s1", "s2")]
+        return found == [LATER, LATER]
 
-    await until(is_stored)
+    await until(are_stored)
 
     async def is_set_aside() -> bool:
         return await queues.depth(f"{ARCHIVE.name}.dead") == 1
