@@ -1,7 +1,7 @@
 """Takes the pictures of the dashboard in docs/images.
 
 Starts a stack of its own in a temporary folder, gives it some days of figures and some mail, and
-photographs pages in the Chromium of the distribution..
+photographs pages in the Chromium of the distribution.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from postroad_common.store.database import Database
 from postroad_common.store.rollups import RollupKey, hour_of
 from postroad_stack.document import StackDocument
 from postroad_stack.stack import Stack
+from postroad_testing.waiting import wait_until
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 MOST_OCTETS = 150_000
@@ -84,9 +85,7 @@ def _furnish(stack: Stack) -> dict[str, str]:
                 "tags": [TAGS[number % 4]],
             },
         )
-    deadline = time.monotonic() + 60
-    while (api.message(ids[-4]) or {}).get("state") != "delivered" and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_until(lambda: (api.message(ids[-4]) or {}).get("state") == "delivered")
     asyncio.run(_write(stack.document.mongodb))
     return {"message": ids[-4], "hook": hook["id"]}
 

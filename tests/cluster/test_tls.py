@@ -6,7 +6,6 @@ Started by `make test-cluster`.
 import asyncio
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -49,15 +48,17 @@ def start(program: Program, stack: ExitStack) -> None:
     )
     stack.callback(process.wait, PATIENCE)
     stack.callback(process.terminate)
-    deadline = time.monotonic() + PATIENCE
-    while True:
+
+    def is_ready() -> bool:
         try:
             asyncio.run(program.ready())
-            return
         except NotReadyError as error:
-            if time.monotonic() > deadline or process.poll() is not None:
+            if process.poll() is not None:
                 pytest.fail(f"{program.name}: {error}\n{program.log.read_text()[-2000:]}")
-            time.sleep(0.2)
+            return False
+        return True
+
+    wait_until(is_ready, PATIENCE, what=f"{program.name} is ready, see {program.log}")
 
 
 @pytest.fixture(scope="module")

@@ -28,14 +28,6 @@ Operations = list[dict[str, Any]]
 
 
 @pytest.fixture
-async def database(mongodb_uri: str) -> AsyncIterator[Database]:
-    database = Database(mongodb_uri)
-    await database.prepare()
-    yield database
-    await database.close()
-
-
-@pytest.fixture
 def ingest(database: Database) -> Ingest:
     subscriptions = Subscriptions(database.webhooks, database.outbox, lambda: None)
     return Ingest(database, MessageCache(database.messages.find_many), subscriptions)

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
@@ -45,14 +44,6 @@ class Desk:
             for name, number in rollup.counts.items():
                 total[name] = total.get(name, 0) + number
         return total
-
-
-@pytest.fixture
-async def database(mongodb_uri: str) -> AsyncIterator[Database]:
-    database = Database(mongodb_uri)
-    await database.prepare()
-    yield database
-    await database.close()
 
 
 @pytest.fixture

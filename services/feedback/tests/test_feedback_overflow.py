@@ -1,9 +1,6 @@
 """Dead end points: what waits for them is bounded, nothing is lost, and others do not notice."""
 
 import time
-from collections.abc import AsyncIterator
-
-import pytest
 
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import Event, EventName, accepted, happened
@@ -18,14 +15,6 @@ from postroad_testing import factories
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 MOST = 20
-
-
-@pytest.fixture
-async def database(mongodb_uri: str) -> AsyncIterator[Database]:
-    database = Database(mongodb_uri)
-    await database.prepare()
-    yield database
-    await database.close()
 
 
 def life(account: str) -> list[Event]:

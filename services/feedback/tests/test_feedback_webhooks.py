@@ -92,14 +92,6 @@ async def listening() -> AsyncIterator[Open]:
         yield listen
 
 
-@pytest.fixture
-async def database(mongodb_uri: str) -> AsyncIterator[Database]:
-    database = Database(mongodb_uri)
-    await database.prepare()
-    yield database
-    await database.close()
-
-
 @contextlib.asynccontextmanager
 async def dispatching(
     database: Database,
