@@ -19,15 +19,15 @@ from postroad_common.schemas.events import Event, EventName, accepted, happened
 from postroad_common.store import Database
 from postroad_common.store.deliveries import DeliveryState, Try, WebhookDelivery
 from postroad_common.store.webhooks import Webhook
+from postroad_common.web.guard import UrlGuard
+from postroad_common.web.resolver import Resolver
 from postroad_feedback import backoff
 from postroad_feedback.batching import batch
 from postroad_feedback.calls import Caller, signed
 from postroad_feedback.dispatch import WebhookDispatcher
-from postroad_feedback.guard import UrlGuard
 from postroad_feedback.message_cache import MessageCache, MessageInfo, info_in
 from postroad_feedback.payload import body_of
 from postroad_feedback.replaying import Replayer
-from postroad_feedback.resolver import Resolver
 from postroad_feedback.subscriptions import delivery_of
 from postroad_testing import factories
 from postroad_testing.certificates import Authority

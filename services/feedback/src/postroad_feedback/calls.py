@@ -8,7 +8,7 @@ import asyncio
 import re
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,11 +16,11 @@ from email.utils import parsedate_to_datetime
 
 import httpcore
 from standardwebhooks import Webhook as Signer
-from typing_extensions import override
 
 from postroad_common.store.webhooks import Webhook
+from postroad_common.web.guard import CallRefusedError, UrlGuard, check_url
+from postroad_common.web.pinning import PinnedBackend
 from postroad_feedback.batching import Call
-from postroad_feedback.guard import CallRefusedError, UrlGuard, check_url
 
 CONNECT_SECONDS = 5.0
 CALL_SECONDS = 15.0
@@ -28,7 +28,6 @@ CONCURRENCY = 8
 """Calls to one end point at once."""
 _ANSWER_BYTES = 4096
 _TRACEPARENT = re.compile(r'"traceparent":"([0-9a-f-]{55})"')
-_MOST_ADDRESSES = 4
 _LONGEST_RETRY_AFTER = 3600.0
 
 
@@ -49,39 +48,6 @@ class CallResult:
     def succeeded(self) -> bool:
         """Whether the end point has taken the event."""
         return self.status is not None and 200 <= self.status < 300
-
-
-class _PinnedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to addresses that the guard has checked, whatever the name says a moment later."""
-
-    def __init__(self, guard: UrlGuard) -> None:
-        self._guard = guard
-        self._network = httpcore.AnyIOBackend()
-
-    @override
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Try the host's addresses in turn."""
-        failure: Exception = httpcore.ConnectError(f"{host} has no address")
-        for address in (await self._guard.addresses(host))[:_MOST_ADDRESSES]:
-            try:
-                return await self._network.connect_tcp(
-                    address, port, timeout, local_address, socket_options
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-        raise failure
-
-    @override
-    async def sleep(self, seconds: float) -> None:
-        """Wait `seconds`."""
-        await asyncio.sleep(seconds)
 
 
 class EndpointLine:
@@ -145,7 +111,7 @@ class Caller:
     """Opens lines to end points; `guard` says where they may lead."""
 
     def __init__(self, guard: UrlGuard, tls: ssl.SSLContext | None = None) -> None:
-        self._backend = _PinnedBackend(guard)
+        self._backend = PinnedBackend(guard)
         self._tls = tls or ssl.create_default_context()
 
     @asynccontextmanager

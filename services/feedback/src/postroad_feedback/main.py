@@ -11,11 +11,12 @@ from postroad_common.broker import Consumer
 from postroad_common.broker.topology import ARCHIVE, EVENTS
 from postroad_common.errors import Transient
 from postroad_common.service import ServiceContext, run
+from postroad_common.web.guard import UrlGuard
+from postroad_common.web.resolver import Resolver
 from postroad_feedback.archiving import ArchiveHandler
 from postroad_feedback.backlog import LOOK_SECONDS, measure_backlog
 from postroad_feedback.calls import Caller
 from postroad_feedback.dispatch import WebhookDispatcher
-from postroad_feedback.guard import UrlGuard
 from postroad_feedback.handler import Handler
 from postroad_feedback.ingest import Ingest
 from postroad_feedback.janitor import ROUND_SECONDS, Janitor
@@ -24,7 +25,6 @@ from postroad_feedback.overflow import LOOK_SECONDS as OVERFLOW_SECONDS
 from postroad_feedback.overflow import Overflow
 from postroad_feedback.recovery import Recovery
 from postroad_feedback.replaying import Replayer
-from postroad_feedback.resolver import Resolver
 from postroad_feedback.settings import Settings
 from postroad_feedback.spans import SEND_SECONDS, SpanExporter
 from postroad_feedback.subscriptions import Subscriptions

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_feedback.guard import CallRefusedError, UrlGuard, check_url
+from postroad_common.web.guard import CallRefusedError, UrlGuard, check_url
 
 PRIVATE = ["127.0.0.1", "10.1.2.3", "169.254.169.254", "192.0.0.8", "::1", "::ffff:0:10.0.0.1"]
 PUBLIC = ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "64:ff9b::1.1.1.1", "2a00:1450::1"]

@@ -1,7 +1,7 @@
-"""Which addresses a webhook may reach: public ones, and those that the operator allows.
+"""Which addresses a URL of a stranger may lead to: public ones, and those that the operator allows.
 
 The address is checked after the name is resolved and the connection goes to the very address that
-was checked (`calls`), so a name that changes its mind in between gains nothing.
+was checked (`pinning`), so a name that changes its mind in between gains nothing.
 """
 
 import ipaddress
@@ -70,7 +70,7 @@ def _literal(host: str) -> str | None:
 
 
 def check_url(url: str) -> None:
-    """Check the form of a webhook's URL.
+    """Check the form of a URL.
 
     Raises:
         CallRefusedError: it is not an http or https URL that may be called.

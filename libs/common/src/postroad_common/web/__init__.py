@@ -1,0 +1,1 @@
+"""HTTP requests to URLs of strangers: to public addresses that were checked, and nowhere else."""
