@@ -163,7 +163,11 @@ async def own_mongodb(servers: tuple[str, str]) -> AsyncIterator[str]:
 async def site(servers: tuple[str, str]) -> AsyncIterator[Site]:
     """One application for all tests of a module."""
     uri = own_database(servers[1])
-    settings = {"max_message_size": 1_000_000, "max_recipients": 50}
+    settings = {
+        "max_message_size": 1_000_000,
+        "max_recipients": 50,
+        "attachment_allow_networks": "127.0.0.1/32",
+    }
     async with run_site(servers[0], uri, metrics_networks=METRICS_NETWORK, **settings) as running:
         await running.empty()
         yield running

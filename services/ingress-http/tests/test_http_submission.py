@@ -212,7 +212,11 @@ REFUSALS: list[tuple[str, dict[str, Any], str | None]] = [
     ),
     ("file not base64", {**BUILT, "attachments": [{"data": "***"}]}, "attachments.0.data"),
     ("file without data", {**BUILT, "attachments": [{"name": "x"}]}, "attachments.0.data"),
-    ("file by url", {**BUILT, "attachments": [{"url": "http://127.0.0.1/"}]}, "attachments.0.url"),
+    (
+        "file with url and data",
+        {**BUILT, "attachments": [{"url": "http://a.example/", "data": "eA=="}]},
+        "attachments.0.url",
+    ),
     (
         "file is a message",
         {**BUILT, "attachments": [{"data": "eA==", "type": "message/rfc822"}]},

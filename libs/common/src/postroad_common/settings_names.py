@@ -13,6 +13,8 @@ KNOWN_SETTINGS = frozenset(
         "amqp_key",
         "amqp_url",
         "archive_days",
+        "attachment_allow_networks",
+        "attachment_urls",
         "bind",
         "bounce_domain",
         "bounce_max_age_days",

@@ -15,6 +15,8 @@ from postroad_common.service import ServiceContext, run
 from postroad_common.store.sendingrights import SendingRules
 from postroad_common.tokenbucket import TokenBuckets
 from postroad_common.tokens import Keyring, LinkSigner
+from postroad_common.web.guard import UrlGuard
+from postroad_common.web.resolver import Resolver
 from postroad_ingress_http import application
 from postroad_ingress_http.access.accounts import SYSTEM_ACCOUNT, AccountAdministration
 from postroad_ingress_http.access.authentication import Authenticator
@@ -36,6 +38,8 @@ from postroad_ingress_http.domains.senderdomains import SenderDomains
 from postroad_ingress_http.domains.watch import DomainWatch
 from postroad_ingress_http.exports.logfiles import LogFiles
 from postroad_ingress_http.exports.originals import OriginalEvents
+from postroad_ingress_http.fetching.download import FileClient
+from postroad_ingress_http.fetching.places import FetchPlaces
 from postroad_ingress_http.history.directives import MessageDirection
 from postroad_ingress_http.history.feeds import ComplaintFeeds
 from postroad_ingress_http.history.messages import MessageHistory
@@ -51,6 +55,7 @@ from postroad_ingress_http.operations.queue_watch import QueueWatch
 from postroad_ingress_http.operations.queues import QueueOperations
 from postroad_ingress_http.previews.preview import PreviewPlaces, Previews
 from postroad_ingress_http.sending.accept import Acceptance, accept
+from postroad_ingress_http.sending.files import RemoteFiles
 from postroad_ingress_http.sending.handout import HandOut
 from postroad_ingress_http.sending.injector import Injector
 from postroad_ingress_http.sending.personalise import Personaliser
@@ -132,7 +137,15 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
     templates = TemplateLibrary(database.templates, renderer)
     personaliser = Personaliser(templates, renderer, settings.max_recipients)
     sending = SendingRules(database.accounts, database.domains, database.rollups)
-    acceptance = Acceptance(rules, injector, database.idempotency, personaliser, sending, clock)
+    acceptance = Acceptance(
+        rules,
+        injector,
+        database.idempotency,
+        personaliser,
+        sending,
+        build_files(settings),
+        clock,
+    )
     return Dependencies(
         acceptance=acceptance,
         account_administration=AccountAdministration(database.accounts, clock),
@@ -198,6 +211,16 @@ def build_worker(context: ServiceContext[Settings], its: Dependencies) -> JobWor
     """Return what works off jobs."""
     acts = JobActs(its.history, its.acceptance, its.message_direction, its.suppressions, its.clock)
     return JobWorker(context.database.jobs, its.messages, acts, its.clock)
+
+
+def build_files(settings: Settings) -> RemoteFiles:
+    """Return what fetches the attachments that requests name by URL."""
+    guard = UrlGuard(settings.attachment_allow_networks, Resolver(settings.dns).addresses)
+    schemes = {"off": (), "https": ("https",), "any": ("http", "https")}[settings.attachment_urls]
+    # In base64, 57 octets become a line of 78.
+    most = settings.max_message_size * 57 // 78
+    places = FetchPlaces(max(settings.limits.http.memory, 6 * most))
+    return RemoteFiles(FileClient(guard, schemes) if schemes else None, places, most)
 
 
 def build_dns_rules(settings: Settings) -> DnsRules:

@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -119,6 +119,17 @@ class Settings(
         title="Limits",
         description='JSON, as in {"smtp":{"connections":5000},"http":{"rate":100}}; the names are '
         "in docs/smtp.md and docs/rest.md",
+    )
+    attachment_urls: Literal["any", "https", "off"] = Field(
+        default="any",
+        title="Attachments by URL",
+        description="any: http and https; https only; off: none are fetched",
+    )
+    attachment_allow_networks: Networks = Field(
+        default=(),
+        title="Private networks that attachments may come from",
+        description="comma separated, as in 10.1.2.0/24; whoever may send can then read there. "
+        "Every other address that is not public is refused",
     )
     metrics_networks: Networks = Field(
         default=(),

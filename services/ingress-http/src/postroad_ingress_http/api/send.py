@@ -1,5 +1,6 @@
 """`POST /v1/send` and `POST /v1/send/batch`."""
 
+import asyncio
 import json
 from hashlib import sha256
 from typing import Annotated, Any
@@ -18,12 +19,14 @@ from postroad_ingress_http.api.answers import REFUSALS, ErrorDetail, refusals
 from postroad_ingress_http.dependencies import AcceptanceOf
 from postroad_ingress_http.http.errors import ApiError, bad_field, from_exception
 from postroad_ingress_http.sending.accept import Acceptance, Once, accept
+from postroad_ingress_http.sending.files import RequestFiles, urls_of
 from postroad_ingress_http.sending.request import SendFields, read_send
 from postroad_ingress_http.sending.submission import RequestOrigin
 
 router = APIRouter(tags=["send"], responses=REFUSALS)
 Sender = Annotated[Token, needs("send")]
 MAX_BATCH = 500
+_AT_ONCE = 8  # mails of a batch with files to be fetched
 _MAX_KEY = 255
 _KEY_HEADER = {
     "name": "Idempotency-Key",
@@ -94,7 +97,7 @@ async def batch(
     fields: Annotated[BatchFields, body(BatchFields)],
     acceptance: AcceptanceOf,
 ) -> BatchAnswer:
-    """Accept each mail by itself, in their order; one that is refused does not stop the others.
+    """Accept each mail by itself; one that is refused does not stop the others.
 
     With an `Idempotency-Key` header the same request can be repeated: what was accepted is not
     sent again, what was not sure is.
@@ -103,23 +106,40 @@ async def batch(
     key = request.headers.get("idempotency-key")
     if key is not None and len(key) > _MAX_KEY:
         raise bad_field("Idempotency-Key", f"At most {_MAX_KEY} characters.")
-    items = []
-    for number, mail in enumerate(fields.mails):
-        once = None
-        if key is not None:
-            once = Once.of(
-                f"{sha256(key.encode()).hexdigest()}/{number}",
-                json.dumps(mail, sort_keys=True).encode(),
-            )
-        items.append(await _accept_one(mail, origin, once, acceptance))
+    items: list[BatchItem] = []
+    async with acceptance.files.of_request(token.account, fields.mails) as files:
+
+        async def accept_one(number: int) -> BatchItem:
+            mail = fields.mails[number]
+            return await _accept_one(mail, origin, _once(key, number, mail), acceptance, files)
+
+        for start in range(0, len(fields.mails), _AT_ONCE):
+            numbers = range(start, min(start + _AT_ONCE, len(fields.mails)))
+            if any(urls_of(fields.mails[number]) for number in numbers):
+                items += await asyncio.gather(*map(accept_one, numbers))
+            else:
+                items += [await accept_one(number) for number in numbers]
     return BatchAnswer(items=items)
 
 
+def _once(key: str | None, number: int, mail: dict[str, Any]) -> Once | None:
+    """Return the key of one mail of a batch."""
+    if key is None:
+        return None
+    return Once.of(
+        f"{sha256(key.encode()).hexdigest()}/{number}", json.dumps(mail, sort_keys=True).encode()
+    )
+
+
 async def _accept_one(
-    mail: dict[str, Any], origin: RequestOrigin, once: Once | None, acceptance: Acceptance
+    mail: dict[str, Any],
+    origin: RequestOrigin,
+    once: Once | None,
+    acceptance: Acceptance,
+    files: RequestFiles,
 ) -> BatchItem:
     try:
-        accepted = await accept(read_send(mail), origin, once, acceptance)
+        accepted = await accept(read_send(mail), origin, once, acceptance, files)
     except (ApiError, ValidationError, Transient) as error:
         refusal = from_exception(error)
         if refusal is None:

@@ -9,6 +9,9 @@ class ErrorCode(StrEnum):
     ACCOUNT_SUSPENDED = "account_suspended"
     ALREADY_CANCELLED = "already_cancelled"
     ALREADY_SENT = "already_sent"
+    ATTACHMENT_REFUSED = "attachment_refused"
+    ATTACHMENT_TOO_LARGE = "attachment_too_large"
+    ATTACHMENT_UNREACHABLE = "attachment_unreachable"
     BAD_REQUEST = "bad_request"
     CANCELLED = "cancelled"
     CONFLICT = "conflict"
@@ -62,6 +65,9 @@ MEANINGS: dict[ErrorCode, tuple[str, str]] = {
     ErrorCode.ACCOUNT_SUSPENDED: ("403", "The account is suspended and sends nothing."),
     ErrorCode.ALREADY_CANCELLED: ("409", "The scheduled mail is cancelled already."),
     ErrorCode.ALREADY_SENT: ("409", "The scheduled mail was handed out before."),
+    ErrorCode.ATTACHMENT_REFUSED: ("422", "The URL of an attachment may not be fetched."),
+    ErrorCode.ATTACHMENT_TOO_LARGE: ("422", "The files to be fetched are larger than a mail."),
+    ErrorCode.ATTACHMENT_UNREACHABLE: ("422", "The URL of an attachment gives no file now."),
     ErrorCode.BAD_REQUEST: ("400", "The request makes no sense as HTTP or as a whole."),
     ErrorCode.CANCELLED: ("409", "The message is being cancelled."),
     ErrorCode.CONFLICT: ("409", "It conflicts with what is there."),

@@ -95,9 +95,13 @@ async def preview(fields: SendFields, origin: RequestOrigin, needs: Previews) ->
         BrokerAway, StoreAway: it cannot be made now.
     """
     acceptance = needs.acceptance
-    (mail,) = await acceptance.personaliser.mails(fields, origin.account, only_first=True)
-    now = acceptance.clock()
-    prepared = await prepare_mail(mail, origin, acceptance.rules, now, lambda _: new_id(now))
+    mails = await acceptance.personaliser.mails(fields, origin.account, only_first=True)
+    async with (
+        acceptance.files.of_request(origin.account) as files,
+        files.filled(mails) as (mail,),
+    ):
+        now = acceptance.clock()
+        prepared = await prepare_mail(mail, origin, acceptance.rules, now, lambda _: new_id(now))
     if len(prepared.message) > MAX_MESSAGE:
         raise ApiError(413, f"A mail of more than {MAX_MESSAGE} bytes cannot be previewed.")
     async with needs.places.take(origin.account):

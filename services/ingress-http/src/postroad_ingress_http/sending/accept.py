@@ -16,9 +16,15 @@ from typing import Any
 from postroad_common.errors import Transient
 from postroad_common.mail.identifiers import derived_id, new_id
 from postroad_common.store.idempotency import Claim, Idempotency
-from postroad_common.store.sendingrights import SendingRules
+from postroad_common.store.sendingrights import SendingRights, SendingRules
 from postroad_ingress_http.http.errors import ApiError, bad_field
 from postroad_ingress_http.http.fields import beside_the_loop
+from postroad_ingress_http.sending.files import (
+    RemoteFiles,
+    RequestFiles,
+    is_remote,
+    without_files,
+)
 from postroad_ingress_http.sending.injector import Injector
 from postroad_ingress_http.sending.permissions import check_account, check_sender
 from postroad_ingress_http.sending.personalise import Personaliser
@@ -39,11 +45,16 @@ _KEY = re.compile(r"[!-~]{1,255}")
 
 
 async def accept(
-    mail: SendFields, origin: RequestOrigin, once: "Once | None", acceptance: "Acceptance"
+    mail: SendFields,
+    origin: RequestOrigin,
+    once: "Once | None",
+    acceptance: "Acceptance",
+    files: RequestFiles | None = None,
 ) -> "AcceptedSubmission":
     """Check the mail, make its submission, inject it; return the id of each recipient's message.
 
     With `once`, the same request is accepted once within a day and answered alike every time.
+    `files` are those of the request that this mail is one of.
 
     Raises:
         ApiError: 400, 409, 413 or 422, naming the field; 503, some of several mails are accepted.
@@ -51,24 +62,50 @@ async def accept(
     """
     if once is None:
         now = acceptance.clock()  # the ids of a submission and of its messages have one time
-        return AcceptedSubmission(await _inject(mail, origin, lambda _: new_id(now), acceptance))
+        answer = await _inject(mail, origin, lambda _: new_id(now), acceptance, files)
+        return AcceptedSubmission(answer)
     claim = await _claim(once, origin, acceptance.idempotency)
     if claim.status is not None and claim.answer is not None:
         return AcceptedSubmission(json.loads(claim.answer), claim.status, replayed=True)
-    return await _inject_claimed(mail, origin, once, claim, acceptance)
+    return await _inject_claimed(mail, origin, once, claim, acceptance, files=files)
 
 
 async def _inject(
-    mail: SendFields, origin: RequestOrigin, identify: Identify, acceptance: "Acceptance"
+    mail: SendFields,
+    origin: RequestOrigin,
+    identify: Identify,
+    acceptance: "Acceptance",
+    files: RequestFiles | None,
 ) -> dict[str, str]:
     """Inject the mail, or the mails that it becomes for its recipients.
 
     All are checked before the first is injected.
     """
     mails = await acceptance.personaliser.mails(mail, origin.account)
-    now = acceptance.clock()
     rights = await acceptance.sending.of(origin.account)
     check_account(rights, len(mails))
+    if not any(map(is_remote, mail.attachments or ())):
+        return await _inject_mails(mails, origin, identify, rights, acceptance)
+    # Nothing is fetched for a mail that would be refused anyhow.
+    first = without_files(mails[0])
+    rehearsed = await prepare_mail(first, origin, acceptance.rules, acceptance.clock(), identify)
+    check_sender(rights, origin, rehearsed)
+    async with contextlib.AsyncExitStack() as request:
+        if files is None:
+            files = acceptance.files.of_request(origin.account)
+            await request.enter_async_context(files)
+        complete = await request.enter_async_context(files.filled(mails))
+        return await _inject_mails(complete, origin, identify, rights, acceptance)
+
+
+async def _inject_mails(
+    mails: Sequence[Mail],
+    origin: RequestOrigin,
+    identify: Identify,
+    rights: SendingRights,
+    acceptance: "Acceptance",
+) -> dict[str, str]:
+    now = acceptance.clock()
     if len(mails) == 1:
         prepared = await prepare_mail(mails[0], origin, acceptance.rules, now, identify)
         check_account(rights, len(prepared.submission.recipients))
@@ -159,7 +196,13 @@ async def _claim(once: "Once", origin: RequestOrigin, requests: Idempotency) -> 
 
 
 async def _inject_claimed(
-    mail: SendFields, origin: RequestOrigin, once: "Once", claim: Claim, acceptance: "Acceptance"
+    mail: SendFields,
+    origin: RequestOrigin,
+    once: "Once",
+    claim: Claim,
+    acceptance: "Acceptance",
+    *,
+    files: RequestFiles | None,
 ) -> "AcceptedSubmission":
     """Inject the mail and keep the answer under its key.
 
@@ -173,6 +216,7 @@ async def _inject_claimed(
             origin,
             lambda part: derived_id(claim.created, "rest", origin.account, once.key, part),
             acceptance,
+            files,
         )
     except (Transient, PartlyAcceptedError):
         with contextlib.suppress(Transient):
@@ -218,4 +262,5 @@ class Acceptance:
     idempotency: Idempotency
     personaliser: Personaliser
     sending: SendingRules
+    files: RemoteFiles
     clock: Callable[[], float]

@@ -149,14 +149,10 @@ def _check_url(field: str, url: str) -> None:
 
 def _attachment(number: int, fields: AttachmentFields) -> Attachment:
     where = f"attachments.{number}"
-    if fields.url is not None:
-        raise bad_field(
-            f"{where}.url",
-            "Postroad does not fetch attachments; give their content in `data`.",
-            code="not_offered",
-        )
     if fields.data is None:
-        raise ApiError(400, "This field is required.", code="missing", field=f"{where}.data")
+        raise ApiError(400, "Give `data` or `url`.", code="missing", field=f"{where}.data")
+    if fields.url is not None:
+        raise bad_field(f"{where}.url", "Give either `data` or `url`, not both.")
     name = _line(f"{where}.name", fields.name or f"attachment-{number + 1}")
     media_type = fields.type or mimetypes.guess_type(name)[0] or "application/octet-stream"
     if not _MEDIA_TYPE.fullmatch(media_type):

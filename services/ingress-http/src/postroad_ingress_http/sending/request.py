@@ -76,14 +76,18 @@ Texts = Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=st
 
 
 class AttachmentFields(BaseModel):
-    """A file. `url` is refused: Postroad fetches nothing that a request names."""
+    """A file: its content in `data`, or the `url` that it is fetched from with the request."""
 
     model_config = ConfigDict(extra="forbid")
 
     data: str | None = Field(None, description="The file in base64.")
-    name: str | None = Field(None, max_length=255, description="The file name shown to readers.")
-    type: str | None = Field(None, max_length=100, description="Media type; guessed from the name.")
-    url: str | None = None
+    name: str | None = Field(
+        None, max_length=255, description="The file name shown to readers; else that of the URL."
+    )
+    type: str | None = Field(
+        None, max_length=100, description="Media type; else as its server says, or by its name."
+    )
+    url: str | None = Field(None, max_length=2048, description="Where the file is fetched.")
     cid: str | None = Field(
         None, max_length=100, description='What the HTML names it by: `<img src="cid:logo">`.'
     )
