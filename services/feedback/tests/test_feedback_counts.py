@@ -68,6 +68,15 @@ def test_unknown_messages_and_internal_steps_are_not_counted():
     assert additions(events, FACTS, ()).days == {}
 
 
+def test_nothing_counts_of_a_test_but_that_it_was_made():
+    facts = {"m9": MessageInfo("acme", "a@example.com", "", ("news",), test=True)}
+    events = [happened(name, "m9", NOON, {}) for name in EventName]
+    assert additions(events, facts, ["m9.opened", "m9.clicked"]).days == {
+        RollupKey("acme", "2026-11-21", ""): Counter(tested=1),
+        RollupKey("acme", "2026-11-21", "news"): Counter(tested=1),
+    }
+
+
 EVENTS = st.lists(
     st.builds(
         lambda name, message, time, machine: happened(

@@ -188,6 +188,19 @@ def test_content_is_kept_as_the_login_says_and_the_header_overrules_it(
             assert submission.keep_content is expected
 
 
+def test_mail_is_a_test_if_its_login_or_its_header_says_so(
+    ingress: Any, new_login: Any, broker: Any
+):
+    for only_tests in (True, False):
+        login = new_login(test=only_tests)
+        for header, expected in ((b"no", only_tests), (b"true", True)):
+            mail = b"Subject: x\r\nX-Postroad-Test: " + header + b"\r\n\r\nHello\r\n"
+            hand_in(ingress.secure_client(login), mail)
+            submission, body = broker.submission()
+            assert submission.test is expected
+            assert b"Postroad-Test" not in body
+
+
 def test_a_large_body_is_stored_and_travels_as_a_reference(
     ingress: Any, login: Any, broker: Any, servers: Any
 ):

@@ -194,6 +194,38 @@ async def test_the_archive_gets_what_came_in_and_what_went_out(road: Road, make_
     assert await road.database.bodies.purge(NOW + 3600) == 0, "stored bodies live as long"
 
 
+async def test_of_a_test_all_is_done_but_nothing_is_sent_and_nobody_is_told(
+    road: Road, make_submission: Make
+):
+    await road.database.suppressions.add(
+        [Suppression("main", "gone@one.test", "no", "hard", NOW, None)]
+    )
+    test = make_submission("a@one.test", "b@two.test", "gone@one.test", test=True)
+    large = make_submission("c@one.test", test=True)
+    await road.submit(test)
+    await road.submit(large, RAW + b"x" * 20_000)
+    real = make_submission("d@one.test")
+    await road.submit(real)
+    ((sent, _),) = await road.outbound(1)
+    assert sent.id == real.recipients[0].id
+    told = await road.told(2 * 2 + 1 + 2 + 1)
+    of = {
+        one.id: [e.event for e in sorted(told, key=lambda e: e.time) if e.message == one.id]
+        for one in (*test.recipients, *large.recipients)
+    }
+    ends = [EventName.TRANSFORMED, EventName.TESTED]
+    assert list(of.values()) == [ends, ends, [EventName.SUPPRESSED], ends]
+    assert all(event.facts["test"] for event in told if event.message in of)
+    assert await road.depth(topology.FAILURES.name) == 0
+    archive, (first, *_) = road.database.archive, test.recipients
+
+    async def is_archived() -> bool:
+        return await archive.expiry("main", test.id) is not None
+
+    await until(is_archived)
+    assert b"<p" in await archive.sent("main", test.id, first.id, NOW)
+
+
 async def test_everything_on_gives_each_recipient_its_own_message(
     road: Road, make_submission: Make
 ):

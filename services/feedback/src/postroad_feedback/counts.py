@@ -1,7 +1,7 @@
 """What a batch of events adds to the roll-ups: per account, day (UTC) and tag, and per hour.
 
 Counted by event name; what each number means is in `postroad_common.store.rollups`. Mail that
-Postroad wrote itself is not counted.
+Postroad wrote itself is not counted, and of tests nothing but that they were made.
 """
 
 from collections import Counter
@@ -17,6 +17,7 @@ from postroad_common.schemas.events import (
     Event,
     Failed,
     Opened,
+    Tested,
     is_own_mail,
 )
 from postroad_common.store.rollups import RollupKey, hour_of
@@ -76,6 +77,8 @@ def _counted(
     for event in events:
         known = facts.get(event.message)
         if known is None or event.event in TIMELINE_ONLY or is_own_mail(event):
+            continue
+        if known.test and not isinstance(event, Tested):
             continue
         names = [str(event.event)]
         if isinstance(event, Opened | Clicked):

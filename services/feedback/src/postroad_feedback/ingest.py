@@ -147,7 +147,9 @@ class Ingest:
                 list=facts[event.message].list,
             )
             for event in events
-            if event.event is EventName.UNSUBSCRIBED and facts[event.message].recipient
+            if event.event is EventName.UNSUBSCRIBED
+            and facts[event.message].recipient
+            and not facts[event.message].test
         )
 
 

@@ -29,6 +29,7 @@ class MessageInfo:
     list: str = ""
     traceparent: str = ""
     received: float = 0.0
+    test: bool = False
 
 
 def info_in(event: Event) -> MessageInfo | None:
@@ -46,6 +47,7 @@ def info_in(event: Event) -> MessageInfo | None:
         list=data.list,
         traceparent=data.traceparent,
         received=data.received,
+        test=data.test,
     )
 
 
@@ -85,6 +87,7 @@ class MessageCache:
                         record.list,
                         record.traceparent,
                         record.created,
+                        record.test,
                     )
         found = {message: facts for message, facts in wanted.items() if facts is not None}
         for message, facts in found.items():

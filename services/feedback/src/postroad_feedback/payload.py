@@ -37,6 +37,8 @@ def body_of(event: Event, facts: MessageInfo) -> str:
     }
     if facts.traceparent:
         data["traceparent"] = facts.traceparent
+    if facts.test:
+        data["test"] = True
     if facts.template:
         data["template"] = facts.template
     return _dump(str(event.event), event.time, data)

@@ -69,6 +69,7 @@ def make_submission(
         keep_content=credential.keep_content
         if controls.keep_content is None
         else controls.keep_content,
+        test=credential.test or controls.test,
         expires=received + expire_seconds,
         client=client,
         subject=message.subject,

@@ -240,7 +240,7 @@ class Transformer:
                 )
         metrics.SUPPRESSED.inc(len(told))
         composer = await self._composer(template, keys, now)
-        if unwanted and submission.envelope:
+        if unwanted and submission.envelope and not submission.test:
             frames = refused(submission, unwanted, composer, now)
             await self._needs.publisher.publish_many(
                 [("", FAILURES.name, frame) for frame in frames]
@@ -257,12 +257,14 @@ class Transformer:
                 return
             changes = _changes(submission, template, keys)
             told += [events.transformed(submission, each, now, changes) for each in wanted]
+            if submission.test:
+                told += [events.tested(submission, each, time.time()) for each in wanted]
         work: list[Coroutine[Any, Any, None]] = [self._needs.events.write(told, urgent=False)]
         if job.entry is not None and job.entry.is_owed:
             work.append(self._needs.archive.keep(job.entry))
         await run_all(work)
         job.delivery.ack()
-        metrics.SENT.inc(len(wanted))
+        (metrics.TESTED if submission.test else metrics.SENT).inc(len(wanted))
         self._publications.forget(submission.id)
         _log.debug("transformed", submission=submission.id, recipients=len(wanted))
 

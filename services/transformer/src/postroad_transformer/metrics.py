@@ -6,7 +6,7 @@ from postroad_common.metrics import QUEUE_AGE, counter, histogram
 MESSAGES = counter(
     "postroad_transformer_messages_total",
     "Messages (one per recipient), by result",
-    {"result": ("outbound", "suppressed")},
+    {"result": ("outbound", "suppressed", "test")},
 )
 UNCHANGED = counter(
     "postroad_transformer_unchanged_total", "Submissions whose content was not changed"
@@ -41,6 +41,7 @@ ARCHIVED_CONTENT = ARCHIVED_BYTES.labels("content")
 ARCHIVED_PACKED = ARCHIVED_BYTES.labels("packed")
 AGE = QUEUE_AGE.labels(ACCEPTED.label)
 SENT = MESSAGES.labels("outbound")
+TESTED = MESSAGES.labels("test")
 SUPPRESSED = MESSAGES.labels("suppressed")
 HEAVY_SECONDS = histogram(
     "postroad_transformer_heavy_seconds",

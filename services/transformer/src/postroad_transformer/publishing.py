@@ -71,6 +71,8 @@ class Publications:
     ) -> None:
         """Publish what of a submission is not published yet, and note it in its archive's `entry`.
 
+        Of a test everything is made, and nothing published: what the sender does not get is not
+        sent.
         Bounce addresses are at the host `return_path`, if there is one.
 
         Raises:
@@ -102,7 +104,8 @@ class Publications:
                     made = await _make_in_turn(some, composer, envelopes)
             work: list[Coroutine[Any, Any, None]] = []
             for group, content, frame in made:
-                work.append(self._publish_one(group, frame, progress))
+                if not submission.test:
+                    work.append(self._publish_one(group, frame, progress))
                 if entry is not None:
                     entry.add(group, content)
             if entry is not None and entry.is_full:

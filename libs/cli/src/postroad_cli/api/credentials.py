@@ -16,6 +16,8 @@ FEATURES = ("inlinecss", "clicktracking", "openstracking", "preventscam", "bounc
 def _feature_options(command: F) -> F:
     for feature in reversed(FEATURES):
         command = click.option(f"--{feature}/--no-{feature}", default=None)(command)
+    help_of_test = "Whether its mail is checked and recorded, and not sent."
+    command = click.option("--test/--no-test", default=None, help=help_of_test)(command)
     return click.option("--forward-bounces/--no-forward-bounces", default=None)(command)
 
 

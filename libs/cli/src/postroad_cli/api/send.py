@@ -26,6 +26,7 @@ from postroad_stack.rest import RestClient
 @click.option("--data", default=None, help="JSON object that tags are filled with.")
 @click.option("--at", "sendat", type=Moment("ahead"), default=None, help="Such as 2h, tomorrow.")
 @click.option("--tag", "tags", multiple=True, help="May be repeated.")
+@click.option("--test", is_flag=True, default=None, help="Do everything but sending it.")
 @json_option
 @with_api
 def send(api: RestClient, /, *, as_json: bool, **options: Any) -> None:

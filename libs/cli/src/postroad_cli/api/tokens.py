@@ -23,6 +23,7 @@ add_list(tokens, "tokens", ("id", "name", "scopes", "created", "expires", "last_
 @click.option("--from", "sender_domains", multiple=True, help="A domain it may send from; all.")
 @click.option("--network", "networks", multiple=True, help="A network it may be used from; all.")
 @click.option("--expires", default=None, help="Until when, such as 2027-12-31; for good.")
+@click.option("--test", is_flag=True, help="Its mail is checked and recorded, and not sent.")
 @json_option
 @with_api
 def create_token(
@@ -31,12 +32,13 @@ def create_token(
     *,
     name: str,
     expires: str | None,
+    test: bool,
     as_json: bool,
     **several: tuple[str, ...],
 ) -> None:
     """Make a token; it is shown this once."""
     fields = {field: list(values) for field, values in several.items()}
-    body = {"name": name, **fields, **({"expires": expires} if expires else {})}
+    body = {"name": name, **fields, **({"expires": expires} if expires else {}), "test": test}
     show_one(api.post(path("tokens"), body), as_json=as_json)
 
 

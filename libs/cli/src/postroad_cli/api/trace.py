@@ -13,7 +13,9 @@ from postroad_cli.times import duration, moment
 from postroad_stack.errors import StackError
 from postroad_stack.rest import Json, RestClient
 
-_FINAL = frozenset({"delivered", "failed", "bounced", "suppressed", "expired", "cancelled"})
+_FINAL = frozenset(
+    {"delivered", "failed", "bounced", "suppressed", "expired", "cancelled", "tested"}
+)
 _POLL_SECONDS = 0.5
 _APPEAR_SECONDS = 60.0  # from acceptance to the history
 _COLOURS = {

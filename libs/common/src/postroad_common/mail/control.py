@@ -27,6 +27,7 @@ _SWITCHES = {
     "unsubscribe": "list_unsubscribe",
     "keepcontent": "keep_content",
     "keep-content": "keep_content",
+    "test": "test",
 }
 
 MAX_INVALID_LINES = 20
@@ -69,6 +70,7 @@ class Controls:
     list_unsubscribe: bool | None = None
     list: str | None = None
     keep_content: bool | None = None
+    test: bool = False
     traceparent: str = ""
 
 
@@ -180,6 +182,7 @@ def read_controls(raw: bytes) -> Controls:
         list_unsubscribe=switches.get("list_unsubscribe"),
         list=list_name,
         keep_content=switches.get("keep_content"),
+        test=switches.get("test", False),
         traceparent=traceparent,
     )
 

@@ -102,8 +102,8 @@ class AttemptStarted(EventData):
 class MessageFacts(EventData):
     """What the message record needs: told by the ingress and, should that be lost, once more.
 
-    `about` is the message that Postroad's own mail is about. Times are Unix seconds; `size` is in
-    octets.
+    `about` is the message that Postroad's own mail is about; `test`: it is not to be sent. Times
+    are Unix seconds; `size` is in octets.
     """
 
     about: str | None = None
@@ -130,6 +130,7 @@ class MessageFacts(EventData):
     subject: str = ""
     size: int = 0
     expires: float = 0.0
+    test: bool = False
 
 
 class AcceptedData(MessageFacts):
@@ -161,6 +162,12 @@ class SuppressedData(MessageFacts):
 
     reason: str = ""
     since: float | None = None
+
+
+class WithheldData(EventData):
+    """Why the message was not handed to the network: it is a test."""
+
+    test: bool = False
 
 
 class CancelledData(EventData):

@@ -22,6 +22,7 @@ from postroad_common.schemas.eventdata import (
     SuppressedData,
     TransformedData,
     VisitData,
+    WithheldData,
 )
 from postroad_common.schemas.model import Schema
 
@@ -44,6 +45,7 @@ class EventName(StrEnum):
     SUPPRESSED = "suppressed"
     UNSUBSCRIBED = "unsubscribed"
     CANCELLED = "cancelled"
+    TESTED = "tested"
     NOTIFIED = "notified"
 
 
@@ -233,6 +235,15 @@ class Cancelled(Event):
     tells = CancelledData
 
 
+class Tested(Event):
+    """The message is a test, and ready: not sent."""
+
+    event: Literal[EventName.TESTED]
+    data: WithheldData = WithheldData()
+    name = EventName.TESTED
+    tells = WithheldData
+
+
 class Notified(Event):
     """The envelope sender was told how it went."""
 
@@ -258,6 +269,7 @@ AnyEvent = Annotated[
     | Suppressed
     | Unsubscribed
     | Cancelled
+    | Tested
     | Notified,
     Field(discriminator="event"),
 ]
@@ -277,6 +289,7 @@ KINDS: Mapping[EventName, type[Event]] = {
     EventName.SUPPRESSED: Suppressed,
     EventName.UNSUBSCRIBED: Unsubscribed,
     EventName.CANCELLED: Cancelled,
+    EventName.TESTED: Tested,
     EventName.NOTIFIED: Notified,
 }
 _ANY: TypeAdapter[Event] = TypeAdapter(AnyEvent)

@@ -39,6 +39,7 @@ from postroad_common.schemas.eventkinds import (
     Opened,
     Responded,
     Suppressed,
+    Tested,
     Transformed,
     Unsubscribed,
     read_event,
@@ -68,6 +69,7 @@ __all__ = [
     "Opened",
     "Responded",
     "Suppressed",
+    "Tested",
     "Transformed",
     "Unsubscribed",
     "accepted",
@@ -79,6 +81,7 @@ __all__ = [
     "read_event",
     "recall",
     "suppressed",
+    "tested",
     "transformed",
     "written",
 ]
@@ -101,6 +104,8 @@ def _facts(submission: Submission, recipient: Recipient) -> dict[str, Any]:
         seldom["traceparent"] = submission.traceparent
     if submission.template:
         seldom["template"] = submission.template
+    if submission.test:
+        seldom["test"] = True
     return {
         **seldom,
         "submission": submission.id,
@@ -164,6 +169,18 @@ def suppressed(
         account=submission.account,
         time=time,
         data=SuppressedData.trusted(facts),
+    )
+
+
+def tested(submission: Submission, recipient: Recipient, time: float) -> Event:
+    """Return the event that ends a test: all was done, and it is not sent."""
+    return happened(
+        EventName.TESTED,
+        recipient.id,
+        time,
+        {"test": True},
+        account=submission.account,
+        event_id=f"{recipient.id}.tested",
     )
 
 

@@ -33,9 +33,10 @@ class OutboundRecipient(Schema):
 class OutboundMessage(Schema):
     """See the module. Times are Unix seconds.
 
-    `envelope` is the sender as handed in, `mail_from` the one on the wire (a bounce address, or
-    the same). `attempt` counts from 0; `hop` counts each time the sender put the message back, with
-    or without an attempt, so that no two copies are taken for one; `reason` says why it did last.
+    `send_at` is when a message for later was to be sent (None: at once). `envelope` is the sender
+    as handed in, `mail_from` the one on the wire (a bounce address, or the same). `attempt` counts
+    from 0; `hop` counts each time the sender put the message back, with or without an attempt, so
+    that no two copies are taken for one; `reason` says why it did last.
     """
 
     v: int = 1
@@ -56,6 +57,7 @@ class OutboundMessage(Schema):
     tags: tuple[str, ...] = ()
     subject: str = ""
     received: float
+    send_at: float | None = None
     expires: float
     attempt: int = 0
     hop: int = 0
@@ -67,3 +69,8 @@ class OutboundMessage(Schema):
     body: BodyReference | None = None
     skip: int = 0
     patches: tuple[Patch, ...] = ()
+
+    @property
+    def began(self) -> float:
+        """From when it could be delivered: what it took is counted from then (Unix seconds)."""
+        return max(self.received, self.send_at or 0.0)

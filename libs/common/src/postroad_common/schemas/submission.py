@@ -67,6 +67,7 @@ class Submission(Schema):
     message_id_hash: int = 0  # of the client's own Message-ID (`mail.messageid`); 0 without one
     list_unsubscribe: bool | None = None  # None: as the transformer is set
     keep_content: bool = True  # in the archive, where there is one
+    test: bool = False  # everything is done but sending it
     expires: float
     send_at: float | None = None
     client: Client | None = None

@@ -11,7 +11,10 @@ from postroad_common.store.access import Collection, Document, guarded
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A login. `version` changes with every change, so that caches notice."""
+    """A login. `version` changes with every change, so that caches notice.
+
+    `test`: what it hands in is not sent.
+    """
 
     username: str
     account: str
@@ -25,6 +28,7 @@ class Credential:
     allowed_networks: tuple[str, ...] = ()
     sender_domains: tuple[str, ...] = ()
     keep_content: bool = True
+    test: bool = False
     password_hash: str = field(default="", repr=False)
 
 
@@ -37,6 +41,7 @@ CHANGEABLE = frozenset(
         "allowed_networks",
         "sender_domains",
         "keep_content",
+        "test",
     }
 )
 
@@ -55,6 +60,7 @@ def _read(found: Document) -> Credential:
         allowed_networks=tuple(found.get("allowed_networks", ())),
         sender_domains=tuple(found.get("sender_domains", ())),
         keep_content=found.get("keep_content", True),
+        test=found.get("test", False),
         password_hash=found["password_hash"],
     )
 
@@ -78,6 +84,7 @@ class Credentials:
         allowed_networks: tuple[str, ...] = (),
         sender_domains: tuple[str, ...] = (),
         keep_content: bool = True,
+        test: bool = False,
     ) -> Credential:
         """Add a login; `username` comes from `secrets.new_username`."""
         now = time.time()
@@ -91,6 +98,7 @@ class Credentials:
             "allowed_networks": list(allowed_networks),
             "sender_domains": list(sender_domains),
             "keep_content": keep_content,
+            "test": test,
             "password_hash": password_hash,
             "created": now,
             "updated": now,

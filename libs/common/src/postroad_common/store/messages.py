@@ -69,6 +69,7 @@ class MessageRecord:
     list: str = ""  # what its recipient unsubscribes from
     template: str = ""
     traceparent: str = ""
+    test: bool = False  # it was not sent
     body: BodyReference | None = None  # where the content is kept; inline bodies are not
 
 
@@ -101,6 +102,7 @@ def _read(found: Document) -> MessageRecord:
         list=found.get("list", ""),
         template=found.get("template", ""),
         traceparent=found.get("traceparent", ""),
+        test=found.get("test", False),
         body=BodyReference.model_validate(found["body"]) if found.get("body") else None,
     )
 

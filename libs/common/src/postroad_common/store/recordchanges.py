@@ -18,7 +18,7 @@ from postroad_common.store.searching import RANKS, terms_of
 FACTS = (
     *("submission", "credential", "source", "envelope", "sender", "recipient", "notify", "orcpt"),
     *("ret", "envid", "features", "forward_bounces", "tags", "metadata", "list", "traceparent"),
-    *("template", "subject", "size", "expires", "body"),
+    *("template", "subject", "size", "expires", "body", "test"),
 )
 """The parts of an accepted event's data that describe the message."""
 
@@ -43,6 +43,8 @@ def _rank(event: Event) -> int:
             return RANKS["suppressed"]
         case EventName.CANCELLED:
             return RANKS["cancelled"]
+        case EventName.TESTED:
+            return RANKS["tested"]
         case _:
             return 0
 

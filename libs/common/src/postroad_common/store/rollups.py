@@ -4,6 +4,7 @@ One definition of each number, for pages, REST and log files alike:
 
 - `accepted`, `delivered`, `failed` (of which `expired`), `suppressed`, `cancelled`,
   `complained`, `unsubscribed`, `response`: messages, but for the last three events.
+- `tested`: messages that were tests; nothing else that happens to these counts.
 - `deferred`: attempts that are to be repeated; `deferred_unique`: messages of which one was.
 - `bounced`: reports that came back, of which `bounced_hard` and `bounced_soft`.
 - `opened`, `clicked`: by people; `opened_unique`, `clicked_unique`: messages with at least one;

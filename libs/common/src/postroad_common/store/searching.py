@@ -1,8 +1,8 @@
 """How messages are found: by the terms of each, all in one index, and by the time in their ids.
 
 A term is a letter and a text: to whom, which domain, from whom, by which login, with which tags,
-and the words of the subject. Whatever is searched for, the index gives the messages with that term
-newest first, so a page costs about as many reads as it has lines.
+that it is a test, and the words of the subject. Whatever is searched for, the index gives the
+messages with that term newest first, so a page costs about as many reads as it has lines.
 """
 
 import re
@@ -21,16 +21,18 @@ RANKS = {
     "deferred": 30,
     "suppressed": 40,
     "cancelled": 45,
+    "tested": 47,
     "expired": 50,
     "failed": 60,
     "delivered": 70,
     "bounced": 80,
 }
-UNUSUAL = tuple(rank for state, rank in RANKS.items() if state != "delivered")
-"""The states that are few and looked for: they have an index."""
+UNUSUAL = tuple(rank for state, rank in RANKS.items() if state not in {"delivered", "tested"})
+"""The states that are few and looked for: they have an index. Tests have a term."""
 HANDED_IN = ("smtp", "rest")
 """The sources of mail that applications handed in; Postroad's own has its kind as its source."""
 MAX_WORDS = 8
+_TEST = "x:test"
 _TOGETHER = 60.0  # seconds within which the messages of one submission get their ids
 _WORD = re.compile(r"\w{2,24}")
 
@@ -45,6 +47,8 @@ def terms_of(facts: Mapping[str, Any]) -> list[str]:
         terms.append(f"f:{sender.lower()}")
     if login := facts.get("credential"):
         terms.append(f"l:{login}")
+    if facts.get("test"):
+        terms.append(_TEST)
     terms += [f"t:{tag}" for tag in facts.get("tags") or ()]
     terms += [f"s:{word}" for word in words_of(str(facts.get("subject") or ""))]
     return terms
@@ -75,6 +79,7 @@ class Criteria:
     opened: bool = False
     clicked: bool = False
     complained: bool = False
+    test: bool = False
     sources: Sequence[str] = HANDED_IN
     start: float | None = None
     end: float | None = None
@@ -117,6 +122,8 @@ class Criteria:
             terms.append(f"t:{self.tag}")
         if self.recipient is not None and self.recipient.startswith("@"):
             terms.append(f"d:{domain_of(_address(f'x{self.recipient}'))}")
+        if self.test or self.state == "tested":
+            terms.append(_TEST)
         if self.login is not None:
             terms.append(f"l:{self.login}")
         return terms

@@ -13,7 +13,7 @@ class Token:
     """A token. `scopes` are the words that REST end points ask for; `*` is all of an account.
 
     `sender_domains` and `networks` are where it may send from and be used from; empty: anywhere.
-    Times are Unix seconds; `last_used` is exact to a minute.
+    `test`: what it hands in is not sent. Times are Unix seconds; `last_used` is exact to a minute.
     """
 
     id: str
@@ -25,6 +25,7 @@ class Token:
     networks: tuple[str, ...] = ()
     expires: float | None = None
     last_used: float | None = None
+    test: bool = False
 
 
 def _read(found: Document) -> Token:
@@ -38,6 +39,7 @@ def _read(found: Document) -> Token:
         networks=tuple(found.get("networks", ())),
         expires=found.get("expires"),
         last_used=found.get("last_used"),
+        test=found.get("test", False),
     )
 
 
@@ -59,6 +61,7 @@ class Tokens:
         sender_domains: tuple[str, ...] = (),
         networks: tuple[str, ...] = (),
         expires: float | None = None,
+        test: bool = False,
     ) -> Token:
         """Add a token whose secret has this hash; one that exists already is returned as it is."""
         now = time.time()
@@ -73,6 +76,7 @@ class Tokens:
                     "sender_domains": list(sender_domains),
                     "networks": list(networks),
                     "expires": expires,
+                    "test": test,
                     "created": now,
                 }
             },

@@ -34,8 +34,12 @@ def read_networks(field: str, networks: Iterable[str]) -> tuple[str, ...]:
         raise bad_field(field, "Give networks such as 192.0.2.0/24.") from None
 
 
-def check_login(holder: Token, sender_domains: Sequence[str], networks: Sequence[str]) -> None:
+def check_login(
+    holder: Token, sender_domains: Sequence[str], networks: Sequence[str], *, test: bool
+) -> None:
     """Check that `holder` may hand out a login that sends from these domains and networks.
+
+    `test`: the login only tests.
 
     Raises:
         ApiError: 403, the login could send what the holder may not.
@@ -43,6 +47,7 @@ def check_login(holder: Token, sender_domains: Sequence[str], networks: Sequence
     if not allows(holder.scopes, "send"):
         raise _beyond("A token without the scope `send` cannot hand out logins, which send.", None)
     _check_bounds(holder, sender_domains, networks, "allowed_networks")
+    _check_test(holder, test=test)
 
 
 def check_token(holder: Token, wanted: Token) -> None:
@@ -54,6 +59,7 @@ def check_token(holder: Token, wanted: Token) -> None:
     if not covers(holder.scopes, wanted.scopes):
         raise _beyond("This token cannot hand out scopes that it does not have.", "scopes")
     _check_bounds(holder, wanted.sender_domains, wanted.networks, "networks")
+    _check_test(holder, test=wanted.test)
     if holder.expires is not None and (wanted.expires is None or wanted.expires > holder.expires):
         raise _beyond("This token expires, and hands out none that lasts longer.", "expires")
 
@@ -71,6 +77,11 @@ def _check_bounds(
         raise _beyond(
             f"This token may be used from {allowed} only; name some of it.", networks_field
         )
+
+
+def _check_test(holder: Token, *, test: bool) -> None:
+    if holder.test and not test:
+        raise _beyond("This token only tests, and hands out nothing that sends.", "test")
 
 
 def is_from(networks: Iterable[str], address: str) -> bool:

@@ -48,6 +48,9 @@ class CredentialChanges(BaseModel):
     keep_content: bool | None = Field(
         None, description="Keep the content of its mail in the archive (default)."
     )
+    test: bool | None = Field(
+        None, description="What it hands in is checked and recorded, and not sent."
+    )
 
 
 class CredentialUpdate(CredentialChanges):
@@ -69,6 +72,7 @@ class CredentialView(BaseModel):
     allowed_networks: list[str]
     sender_domains: list[str]
     keep_content: bool
+    test: bool
     created: float
     updated: float
 
@@ -89,7 +93,7 @@ async def create(
     """Create a login, which may send no more than the token. Its password is in this answer."""
     networks = read_networks("allowed_networks", fields.allowed_networks or [])
     domains = read_domains("sender_domains", fields.sender_domains or [])
-    check_login(token, domains, networks)
+    check_login(token, domains, networks, test=bool(fields.test))
     await accounts.check_room(token.account, "logins")
     login, password = await logins.create(
         credentials,
@@ -98,6 +102,7 @@ async def create(
         logins.merge_features(Features(), fields.features or {}),
         forward_bounces=fields.forward_bounces is not False,
         keep_content=fields.keep_content is not False,
+        test=bool(fields.test),
         allowed_networks=networks,
         sender_domains=domains,
     )
@@ -144,7 +149,8 @@ async def change(
         domains = read_domains("sender_domains", fields.sender_domains)
         changes["sender_domains"] = list(domains)
     if fields.disabled is not True:
-        check_login(token, domains, networks)
+        test = old.test if fields.test is None else fields.test
+        check_login(token, domains, networks, test=test)
     login = await logins.change(credentials, token.account, username, changes)
     return CredentialView.model_validate(login)
 
@@ -162,7 +168,7 @@ async def rotate(
 ) -> CredentialWithPassword:
     """Replace the password within seconds. The new one is in this answer only."""
     old = await _find(token, username, credentials)
-    check_login(token, old.sender_domains, old.allowed_networks)
+    check_login(token, old.sender_domains, old.allowed_networks, test=old.test)
     login, password = await logins.rotate(credentials, token.account, username)
     return _with_password(CredentialView.model_validate(login), password)
 

@@ -43,7 +43,7 @@ Writer = Annotated[Token, needs("messages")]
 
 
 class MessageView(BaseModel):
-    """A message to one recipient. Times are Unix seconds."""
+    """A message to one recipient. Times are Unix seconds. `test`: it is not sent."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -62,6 +62,7 @@ class MessageView(BaseModel):
     clicks: int
     size: int
     source: str
+    test: bool
     created: float
     updated: float
 
@@ -129,6 +130,7 @@ class SearchFields:
     opened: Annotated[str | None, Query(max_length=5, description="`true`: by people.")] = None
     clicked: Annotated[str | None, Query(max_length=5, description="`true`: by people.")] = None
     complained: Annotated[str | None, Query(max_length=5, description="`true`")] = None
+    test: Annotated[str | None, Query(max_length=5, description="`true`: tests only.")] = None
     source: Annotated[
         str | None,
         Query(description="smtp, rest; or dsn, forward: mail that Postroad wrote itself."),

@@ -48,5 +48,5 @@ async def resend(
         ip=request.client.host if request.client else "",
         protocol="HTTPS" if request.url.scheme == "https" else "HTTP",
     )
-    origin = RequestOrigin(token.account, token.id, client, token.sender_domains)
+    origin = RequestOrigin(token.account, token.id, client, token.sender_domains, test=token.test)
     return await sending.resend(record, archived, raw, origin, acceptance)

@@ -155,4 +155,6 @@ def origin_of(request: Request, token: Token) -> RequestOrigin:
         protocol="HTTPS" if request.url.scheme == "https" else "HTTP",
     )
     traceparent = read_traceparent(request.headers.get("traceparent"))
-    return RequestOrigin(token.account, token.id, client, token.sender_domains, traceparent)
+    return RequestOrigin(
+        token.account, token.id, client, token.sender_domains, traceparent, token.test
+    )

@@ -45,6 +45,9 @@ class TokenFields(BaseModel):
         default=[], max_length=100, description="Networks it may be used from; empty: all."
     )
     expires: str | None = Field(None, max_length=40, description="Until when, UTC; or for good.")
+    test: bool = Field(
+        default=False, description="What it hands in is checked and recorded, and not sent."
+    )
 
 
 class TokenView(BaseModel):
@@ -60,6 +63,7 @@ class TokenView(BaseModel):
     created: float
     expires: float | None
     last_used: float | None
+    test: bool
 
 
 class TokenWithSecret(TokenView):
@@ -89,6 +93,7 @@ async def create(
         sender_domains=read_domains("sender_domains", fields.sender_domains),
         networks=read_networks("networks", fields.networks),
         expires=expires,
+        test=fields.test,
     )
     check_token(token, wanted)
     await accounts.check_room(token.account, "tokens")
@@ -101,6 +106,7 @@ async def create(
         sender_domains=wanted.sender_domains,
         networks=wanted.networks,
         expires=wanted.expires,
+        test=wanted.test,
     )
     return TokenWithSecret(**TokenView.model_validate(made).model_dump(), token=secret)
 

@@ -37,6 +37,7 @@ async def form(_: SignedIn, pages: PagesOf) -> Response:
         features=REST_DEFAULTS.model_dump(),
         forward_bounces=True,
         keep_content=True,
+        test=False,
     )
 
 
@@ -57,6 +58,7 @@ async def create(
         switches(fields),
         forward_bounces=fields.get("forward_bounces") == "true",
         keep_content=fields.get("keep_content") == "true",
+        test=fields.get("test") == "true",
         allowed_networks=read_networks("allowed_networks", words(fields, "allowed_networks")),
         sender_domains=read_domains("sender_domains", words(fields, "sender_domains")),
     )
@@ -89,6 +91,7 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
         features=login.features.model_dump(),
         forward_bounces=login.forward_bounces,
         keep_content=login.keep_content,
+        test=login.test,
     )
 
 
@@ -102,6 +105,7 @@ async def change(
         "features": switches(fields).model_dump(),
         "forward_bounces": fields.get("forward_bounces") == "true",
         "keep_content": fields.get("keep_content") == "true",
+        "test": fields.get("test") == "true",
         "allowed_networks": list(
             read_networks("allowed_networks", words(fields, "allowed_networks"))
         ),

@@ -23,6 +23,7 @@ LABELS: Mapping[str, str] = {
     "opened": "Opened",
     "clicked": "Clicked",
     "complained": "Complained",
+    "test": "Test",
     "start": "Since",
     "end": "Until",
 }

@@ -53,6 +53,7 @@ _STEPS: dict[EventName, tuple[str, str]] = {
     EventName.COMPLAINED: ("Complained about", "bad"),
     EventName.SUPPRESSED: ("Not sent: suppressed", "bad"),
     EventName.CANCELLED: ("Cancelled: not sent", "warn"),
+    EventName.TESTED: ("Not sent: this is a test", "warn"),
     EventName.UNSUBSCRIBED: ("Unsubscribed", "warn"),
     EventName.NOTIFIED: ("Sender notified", "info"),
 }

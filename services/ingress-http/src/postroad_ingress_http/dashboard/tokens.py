@@ -93,6 +93,7 @@ async def create(  # noqa: PLR0917 - FastAPI passes them by name
         sender_domains=read_domains("sender_domains", words(fields, "sender_domains")),
         networks=read_networks("networks", words(fields, "networks")),
         expires=expires,
+        test=fields.get("test") == "true",
     )
     return pages.secret("Token created", "/dashboard/tokens", token=secret)
 

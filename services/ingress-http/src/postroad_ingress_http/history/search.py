@@ -13,7 +13,7 @@ SOURCES = (*HANDED_IN, *OWN_MAIL)
 TEXTS = (
     "recipient", "tag", "state", "envelope", "sender", "submission", "template", "login", "subject",
 )  # fmt: skip
-SWITCHES = ("opened", "clicked", "complained")
+SWITCHES = ("opened", "clicked", "complained", "test")
 NAMES = (*TEXTS, *SWITCHES, "source", "start", "end")
 _DAY = 86_400.0
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -40,7 +40,9 @@ def read_criteria(fields: Mapping[str, str | None], *, whole_days: bool = False)
     end = read_moment("end", given.get("end"))
     if end is not None and whole_days and _DATE.fullmatch(given["end"]):
         end += _DAY
-    opened, clicked, complained = (_read_switch(name, given.get(name, "")) for name in SWITCHES)
+    opened, clicked, complained, test = (
+        _read_switch(name, given.get(name, "")) for name in SWITCHES
+    )
     return Criteria(
         recipient=recipient,
         tag=given.get("tag"),
@@ -54,6 +56,7 @@ def read_criteria(fields: Mapping[str, str | None], *, whole_days: bool = False)
         opened=opened,
         clicked=clicked,
         complained=complained,
+        test=test,
         sources=HANDED_IN if not source else (source,),
         start=read_moment("start", given.get("start")),
         end=end,

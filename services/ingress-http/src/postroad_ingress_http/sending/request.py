@@ -19,6 +19,7 @@ _ALIASES = {
     "body": "mime",
     "reply_to": "replyto",
     "keepcontent": "keep_content",
+    "testmode": "test",
     "reply-to": "replyto",
     "headers": "extra",
     "from": "sender",
@@ -165,6 +166,9 @@ class SendFields(BaseModel):
     )
     keep_content: bool | None = Field(
         None, description="false: do not keep the content in the archive. Alias: `keepcontent`."
+    )
+    test: bool | None = Field(
+        None, description="true: everything is done but sending it. Alias: `testmode`."
     )
     dsn: Annotated[DsnFields, BeforeValidator(_as_map)] | None = None
     tags: Texts | None = Field(None, description="Words without white space or semicolons.")

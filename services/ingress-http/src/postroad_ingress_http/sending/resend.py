@@ -1,7 +1,7 @@
 """A mail sent again: a new submission of what the archive has, to the same recipient.
 
 It is transformed anew with the settings it had; its new message has an id of its own, and what
-happens later belongs to that.
+happens later belongs to that. What was a test is one again.
 """
 
 from postroad_common.mail.address import AddressError, parse_mailbox
@@ -95,6 +95,7 @@ def _prepare(
         sender=first_sender(raw),
         message_id_hash=message_id_hash(raw),
         list_unsubscribe=archived.list_unsubscribe,
+        test=record.test or origin.test,
         expires=now + acceptance.rules.deliver_seconds,
         client=origin.client,
         subject=record.subject,

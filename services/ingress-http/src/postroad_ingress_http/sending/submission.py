@@ -53,6 +53,8 @@ class RequestOrigin:
     sender_domains: tuple[str, ...] = ()
     """Domains that the token may send from; none: any."""
     traceparent: str = ""
+    test: bool = False
+    """Whether the token only tests: what it hands in is not sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ def prepare(
         message_id_hash=message_id_hash(message),
         list_unsubscribe=_first(controls.list_unsubscribe, request.listunsubscribe),
         keep_content=_first(controls.keep_content, request.keep_content) is not False,
+        test=origin.test or controls.test or bool(request.test),
         expires=expires,
         send_at=send_at,
         client=origin.client,
