@@ -125,6 +125,24 @@ def test_what_is_no_mailbox_is_refused_with_a_reason(text: str) -> None:
     assert len(str(caught.value)) > 10
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ('"joe"@example.com', "joe@example.com", True),
+        ('"j\\oe"@example.com', "joe@EXAMPLE.com", True),
+        ('"a\\"b"@example.com', '"a\\"\\b"@example.com', True),
+        ('"joe doe"@example.com', '"joe\\ doe"@example.com', True),
+        ("josé@bücher.example", "josé@xn--bcher-kva.example", True),
+        ("joe@example.com", "Joe@example.com", False),
+        ('"joe"@example.com', '"joe "@example.com', False),
+        ("joe@example.com", "joe@www.example.com", False),
+    ],
+)
+def test_two_spellings_of_one_mailbox_are_the_same(one: str, other: str, same: bool) -> None:  # noqa: FBT001
+    first, second = parse_mailbox(one, smtputf8=True), parse_mailbox(other, smtputf8=True)
+    assert (first.identity == second.identity) is same
+
+
 def test_internationalised_mailbox_needs_smtputf8_and_gets_an_a_label_domain() -> None:
     mailbox = parse_mailbox("josé@Bücher.example", smtputf8=True)
     assert mailbox.text == "josé@xn--bcher-kva.example"

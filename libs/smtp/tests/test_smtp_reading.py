@@ -18,7 +18,7 @@ from postroad_smtp.server.errors import (
     TooLargeError,
     UncleanEndError,
 )
-from postroad_smtp.server.lineends import LineEnds
+from postroad_smtp.server.lineends import LineEnds, from_data
 from postroad_smtp.server.stream import (
     ClientGoneError,
     LineEndError,
@@ -158,6 +158,21 @@ def test_any_line_ends_are_made_crlf_where_that_is_asked_for(octets: bytes, size
     assert left == b"NOOP\r\n"
     assert not re.search(rb"\r(?!\n)|(?<!\r)\n|\0", message)
     assert message.count(b"a") == octets.count(b"a")
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        (b"a: b\r\r\n\r\r\nc\r\r\n", b"a: b\r\n\r\nc\r\n"),
+        (b"a\r\r\r\n\r\nb\r\n", b"a\r\n\r\nb\r\n"),
+        (b"a\r\rb\r\n", b"a\r\n\r\nb\r\n"),
+        (b"a\n\rb\0\r\n", b"a\r\n\r\nb \r\n"),
+    ],
+)
+def test_crlf_that_was_written_as_text_is_one_line_end(sent: bytes, meant: bytes):
+    content = from_data(bytearray(b"\r\n" + sent), LineEnds.ANY)
+    assert content.octets == meant
+    assert content.sent_size == len(sent)
 
 
 @given(octets=st.text("\r\n.a", max_size=30).map(str.encode), sizes=PIECES)

@@ -132,10 +132,11 @@ def test_a_return_is_made_readable_whatever_it_looks_like(
     client.ask(f"RCPT TO:<{address}>", "250")
     client.ask(f"RCPT TO:<{address}>", "250")
     client.ask("DATA", "354")
-    client.send(b"Subject: lost\n\nold\rmac\0\xfc\n..\n.\n\r\n.\r\n")
+    client.send(b"\r\n\nSubject: lost\n\nold\rmac\0\xfc\n..\n.\n\r\n.\r\n")
     client.expect("250")
     returned, body = broker.returned()
     assert returned.mail_from == "not a mailbox"
+    assert returned.size == len(body)
     assert body == b"Subject: lost\r\n\r\nold\r\nmac \xfc\r\n.\r\n.\r\n\r\n"
     assert broker.count(topology.RETURNS.name) == 0
 

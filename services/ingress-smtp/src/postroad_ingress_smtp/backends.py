@@ -31,6 +31,7 @@ class SubmissionBackend:
 
     name = "submission"
     needs_login = True
+    forgiving = False
 
     def __init__(
         self,
@@ -122,6 +123,7 @@ class ReturnBackend:
 
     name = "mx"
     needs_login = False
+    forgiving = True
 
     def __init__(
         self,
@@ -144,8 +146,10 @@ class ReturnBackend:
         self.rules = rules
 
     def read_sender(self, text: str, *, smtputf8: bool) -> str | Reply:  # noqa: ARG002 - kept as text
-        """See `Backend`: any printable text, which is never written to."""
-        return text if text.isprintable() else replies.bad_sender("it has control characters")
+        """See `Backend`: any text, which is never written to; what cannot be printed is blanked."""
+        if text.isprintable():
+            return text
+        return "".join(char if char.isprintable() else " " for char in text)
 
     async def begin(self, session: Session, sender: str) -> Reply | None:  # noqa: ARG002
         """See `Backend`: bounces have the null sender, replies of people have theirs."""

@@ -35,7 +35,7 @@ _log = structlog.get_logger(__name__)
 
 _PATIENCE = 10  # times as many errors are taken from who has logged in: lists have bad addresses
 _PARTING_SECONDS = 1.0  # for QUIT after the last transaction of a process that is being stopped
-_COMMAND_LIMIT = 4096  # octets; MAIL with all its parameters stays below
+_COMMAND_LIMIT = 4096  # octets; MAIL with all its parameters stays below, but for odd senders
 _IDLE = frozenset({"NOOP", "RSET", "HELP", "VRFY", "EXPN", "EHLO", "HELO"})
 _HTTP = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "PATCH", "DELETE"})
 
@@ -290,11 +290,11 @@ class SmtpConnection(SMTP):
         verb, _, rest = line.partition(b" ")
         try:
             name = verb.decode("ascii").upper()
-            argument = rest.decode().strip(" ")
+            argument = self._text(rest).strip(" ")
         except UnicodeDecodeError:
             self.reply(replies.NOT_TEXT)
             return
-        if len(line) > _COMMAND_LIMIT and name != "AUTH":
+        if len(line) > _COMMAND_LIMIT and name != "AUTH" and not self._backend.forgiving:
             self.reply(replies.LINE_TOO_LONG)
             return
         if name in _HTTP:
@@ -312,6 +312,14 @@ class SmtpConnection(SMTP):
                 self._end(replies.TOO_MANY_IDLE)
                 return
         await method(argument)
+
+    def _text(self, octets: bytes) -> str:
+        try:
+            return octets.decode()
+        except UnicodeDecodeError:
+            if not self._backend.forgiving:
+                raise
+            return octets.decode("latin-1")
 
     async def _barred(self, name: str, argument: str) -> bool:
         """Whether the command was refused because of what has not happened yet."""

@@ -19,7 +19,7 @@ _SUBJECT_LIMIT = 2000  # octets of the raw header that are looked at
 
 @dataclass(frozen=True, slots=True)
 class ContentRules:
-    """The bounds that a listener sets; sizes in octets, `line_length` 0 for any."""
+    """The bounds that a listener sets; sizes in octets, 0 for any."""
 
     line_length: int
     header_size: int
@@ -53,11 +53,11 @@ def examine(content: RepairedContent, rules: ContentRules, *, sevenbit: bool) ->
     if rules.line_length and has_long_line(raw, rules.line_length):
         in_header = has_long_line(raw[:end], rules.line_length)
         return replies.long_line(rules.line_length, in_header=in_header)
-    if end > rules.header_size:
+    if rules.header_size and end > rules.header_size:
         return replies.long_header(rules.header_size)
     header = raw[:end].lower()
     hops = header.count(b"\nreceived:") + header.startswith(b"received:")
-    if hops >= rules.received_headers:
+    if rules.received_headers and hops >= rules.received_headers:
         return replies.mail_loop(hops)
     return Message(raw, eightbit, read_subject(raw, header), content.repaired)
 

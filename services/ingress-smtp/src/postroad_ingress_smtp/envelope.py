@@ -52,15 +52,15 @@ class Envelope(StockEnvelope):
 
     def has(self, mailbox: Mailbox) -> bool:
         """Return whether it is a recipient already."""
-        return mailbox.text in self._recipients
+        return mailbox.identity in self._recipients
 
     def add(self, recipient: EnvelopeRecipient) -> None:
         """Add a recipient that is none yet."""
-        self._recipients[recipient.mailbox.text] = recipient
+        self._recipients[recipient.mailbox.identity] = recipient
 
     def unite(self, mailbox: Mailbox, parameters: RcptParameters) -> None:
         """Let a recipient that was named again have what either command asks for."""
-        known = self._recipients[mailbox.text]
-        self._recipients[mailbox.text] = replace(
+        known = self._recipients[mailbox.identity]
+        self._recipients[mailbox.identity] = replace(
             known, parameters=known.parameters.united(parameters)
         )

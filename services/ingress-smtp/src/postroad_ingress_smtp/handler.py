@@ -71,7 +71,7 @@ async def accept(
 async def accept_return(arrival: "Arrival", injector: Injector) -> Reply:
     """Take over what came back: one return for each bounce address, for the bounce-processor."""
     received = time.time()
-    raw = arrival.message.octets
+    raw = arrival.message.octets.lstrip(b"\r\n")  # before a header some robots send blank lines
     client = arrival.session.client(smtputf8=arrival.envelope.parameters.smtputf8)
     returns = make_returns(arrival.envelope, client=client, received=received, size=len(raw))
     ids = [each.id for each in returns]

@@ -59,8 +59,12 @@ class SmtpLimits(BaseModel):
     line_length: int = _count(
         998, "Octets of a line of a submitted message without its CRLF; 0: any.", least=0
     )
-    header_size: int = _count(262_144, "Octets of a header block.", least=1000)
-    received_headers: int = _count(50, "Received headers from which on a message is in a loop.")
+    header_size: int = _count(
+        262_144, "Octets of the header block of a submitted message.", least=1000
+    )
+    received_headers: int = _count(
+        50, "Received headers from which on a submitted message is in a loop."
+    )
     memory: int = _count(
         256 * _MIB,
         "Memory for all submitted messages that are being received or handed over.",

@@ -112,9 +112,9 @@ async def open_listeners(context: ServiceContext[Settings]) -> list[SmtpListener
         feedback=FeedbackAddresses(keyring, settings.bounce_domain, settings.feedback_name),
         # Returns come from robots and quote mail of any make: refused, they would be lost.
         rules=ContentRules(
-            0,
-            limits.header_size,
-            limits.received_headers,
+            line_length=0,
+            header_size=0,
+            received_headers=0,
             line_ends=LineEnds.ANY,
             believes_seven_bit=False,
         ),

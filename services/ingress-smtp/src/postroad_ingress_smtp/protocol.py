@@ -68,6 +68,7 @@ class SmtpProtocol(OpeningCommands):
             extended=self.session.extended_smtp,
             tls=self._tls,
             size_limit=self._shared.max_message_size,
+            forgiving=self._backend.forgiving,
         )
         if isinstance(command, Reply):
             self.reply(command)
@@ -108,7 +109,12 @@ class SmtpProtocol(OpeningCommands):
         if self._chunks is not None:
             return replies.DATA_IN_CHUNKS
         extended = self.session.extended_smtp
-        command = read_rcpt(arg, extended=extended, smtputf8=envelope.parameters.smtputf8)
+        command = read_rcpt(
+            arg,
+            extended=extended,
+            smtputf8=envelope.parameters.smtputf8,
+            forgiving=self._backend.forgiving,
+        )
         if isinstance(command, Reply):
             return command
         if envelope.has(command.mailbox):

@@ -52,6 +52,8 @@ class Backend(Protocol):
     """For metrics and logs."""
     needs_login: bool
     """Whether there is nothing to be had without TLS and AUTH."""
+    forgiving: bool
+    """Whether command lines count for what they mean, not for how they are written."""
     rules: ContentRules
 
     def read_sender(self, text: str, *, smtputf8: bool) -> str | Reply:

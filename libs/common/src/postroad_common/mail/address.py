@@ -23,6 +23,7 @@ _DOT_STRING = re.compile(rf"(?:{_ATEXT}|\.)+")
 _DOT_STRING_UTF8 = re.compile(rf"(?:{_ATEXT_UTF8}|\.)+")
 _QUOTED = re.compile(r'"(?:[ !#-\[\]-~]|\\[ -~])*"')
 _QUOTED_UTF8 = re.compile(r'"(?:[ !#-\[\]-~\u0080-\U0010ffff]|\\[ -~])*"')
+_QUOTED_PAIR = re.compile(r"\\(.)")
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _LITERAL = re.compile(r"\[(?:IPv6:([0-9A-Fa-f:.]+)|([0-9.]+))\]")
 
@@ -42,6 +43,17 @@ class Mailbox:
     def text(self) -> str:
         """`local@domain`."""
         return f"{self.local}@{self.domain}"
+
+    @property
+    def identity(self) -> str:
+        """The same text for two spellings of one mailbox; it is for comparing only.
+
+        Quotes and backslashes are no part of a local part (RFC 5321 section 4.1.2).
+        """
+        if not self.local.startswith('"'):
+            return self.text
+        local = _QUOTED_PAIR.sub(r"\1", self.local[1:-1])
+        return f"{local}@{self.domain}"
 
     @property
     def needs_smtputf8(self) -> bool:

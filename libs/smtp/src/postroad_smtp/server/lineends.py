@@ -15,6 +15,7 @@ from postroad_smtp.server.errors import BareCrError, LoneDotError, NulError
 
 _DOT_AFTER_LONE_LF: Final = re.compile(rb"(?<!\r)\n\.\r\n")
 _STUFFED_AFTER_LONE_LF: Final = re.compile(rb"(?<!\r)\n\.\.")
+_CRS_BEFORE_LF: Final = re.compile(rb"(?<!\r)\r{2,}+\n")
 
 
 class LineEnds(StrEnum):
@@ -23,20 +24,28 @@ class LineEnds(StrEnum):
     REPAIR = "repair"
     """A lone LF becomes CRLF; what is not safe to repair is refused."""
     ANY = "any"
-    """All become CRLF, and a NUL a space: for what strangers' robots send back."""
+    """All become CRLF, and a NUL a space: for what strangers' robots send back.
+
+    Several CRs before an LF are one line end: a program has written CRLF as text, where LF became
+    CRLF once more.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class RepairedContent:
-    """A message as it was meant. `repaired`: how many of its line ends were no CRLF."""
+    """A message as it was meant.
+
+    `repaired`: how many of its line ends were no CRLF; `dropped`: octets of them that are gone.
+    """
 
     octets: bytes
     repaired: int = 0
+    dropped: int = 0
 
     @property
     def sent_size(self) -> int:
         """Octets before the repair, which is what the client counted."""
-        return len(self.octets) - self.repaired
+        return len(self.octets) - self.repaired + self.dropped
 
 
 def is_clean(octets: bytes | bytearray) -> bool:
@@ -100,6 +109,10 @@ def _check(octets: bytearray) -> None:
 
 
 def _mend(octets: bytes) -> RepairedContent:
+    size = len(octets)
+    if b"\r\r\n" in octets:
+        octets = _CRS_BEFORE_LF.sub(b"\n", octets)
+    dropped = size - len(octets)
     lone = octets.count(b"\n") + octets.count(b"\r") - 2 * octets.count(b"\r\n")
     octets = octets.replace(b"\0", b" ").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return RepairedContent(octets.replace(b"\n", b"\r\n"), lone)
+    return RepairedContent(octets.replace(b"\n", b"\r\n"), lone, dropped)

@@ -60,8 +60,7 @@ def read_recipients(request: SendFields, limit: int) -> list[Addressee]:
         *_entries("bcc", request.bcc),
     ):
         for mailbox in read_entry(field, entry):
-            if mailbox.text not in found:
-                found[mailbox.text] = Addressee(mailbox, data)
+            found.setdefault(mailbox.identity, Addressee(mailbox, data))
         if len(found) > limit:
             raise bad_field(
                 "recipients",
