@@ -16,7 +16,8 @@ from postroad_transformer.composing.composer import Composer
 from postroad_transformer.composing.headers import HeaderRules
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.composing.template import make_template
-from postroad_transformer.reading.fields import content_type, mend_header, read_block
+from postroad_transformer.reading.fields import content_type, read_block
+from postroad_transformer.reading.mending import mend_header
 from postroad_transformer.reading.sender import peek_sender_domain, sender_domain, unsubscribe_urls
 from postroad_transformer.signing.keys import SigningKey
 
@@ -51,7 +52,7 @@ def test_what_the_message_has_stays_octet_for_octet(
     make_submission: Make, rules: Rules, links: LinkSigner
 ):
     fields = (
-        b"from :  a@example.com\r\nDATE: yesterday\r\nMessage-id:\r\n\t<x@y>\r\n"
+        b"from:  a@example.com\r\nDATE: yesterday\r\nMessage-id:\r\n\t<x@y>\r\n"
         b"Subject: =?utf-8?q?H=C3=A9?=\r\n =?utf-8?q?_x?=\r\nX-8bit: \xff\xfe\r\n"
         b"feedback-id: a:b\r\n"
         b"Received: from elsewhere\r\n"
@@ -233,6 +234,7 @@ def test_a_tracking_host_takes_the_place_of_host_and_port(
                 b"From a@b.test Sat Jan  3 2026",
                 b": nothing",
                 b" ; folded",
+                b"\xff\xfe\xef\xbb\xbfX-Postroad-Tags: t",
                 b"\xef\xbb\xbfTo: a@b.test",
             ]
         ),
@@ -250,3 +252,53 @@ def test_ingress_and_transformer_agree_where_a_header_with_bad_lines_ends(lines:
     if len(lines) <= MAX_INVALID_LINES and block.separated:
         assert body == b"text\r\n"
         assert b"secret" not in body
+
+
+@pytest.mark.parametrize(
+    ("head", "shown"),
+    [
+        (b"Bcc: a@d.test,\r\nsecret@d.test\r\nTo: b@d.test\r\n", b"To: b@d.test\r\n"),
+        (b"Bcc: a@d.test\r\n??\r\n secret@d.test\r\nTo: b@d.test\r\n", b"To: b@d.test\r\n"),
+        (b"To: b@d.test\r\nbcc secret@d.test\r\nX: y\r\n", b"To: b@d.test\r\nX: y\r\n"),
+        (b"??\r\nBCC\xa0: a,\r\n secret\r\nX: y\r\n", b"X-Invalid-Line: ??\r\nX: y\r\n"),
+        (b" Resent-Bcc: secret@d.test\r\nTo: b@d.test\r\n", b"To: b@d.test\r\n"),
+        (b"X: y\r\n\xef\xbb\xbfBcc: secret@d.test\r\nTo: b\r\n", b"X: y\r\nTo: b\r\n"),
+        (b"\xef\xbb\xbf\xef\xbb\xbfBcc: secret@d.test\r\nTo: b\r\n", b"To: b\r\n"),
+        (b"\xff\xfeBcc: secret@d.test\r\nTo: b@d.test\r\n", b"To: b@d.test\r\n"),
+        (b"??\r\n" + b" more\r\n" * 50 + b"Bcc: secret@d.test\r\nTo: b\r\n", b"To: b\r\n"),
+        (b"Bcc : secret@d.test\r\nTo \t: b@d.test\r\n", b"To: b@d.test\r\n"),
+    ],
+)
+def test_nothing_of_a_bcc_is_left_however_broken_the_header_is(
+    make_submission: Make, links: LinkSigner, head: bytes, shown: bytes
+):
+    for before, body in ((b"", b"text\r\n"), (b"From: a@d.test\r\n??\r\n", b"Bcc: b\r\n")):
+        raw = before + head + b"\r\n" + body
+        template = make_template(raw, make_submission(), Rules(HeaderRules("mx.d.test"), BASE))
+        composer = Composer(template, links, (), 0)
+        content = composer.content(make_submission().recipients[0].id)
+        assert b"secret" not in content.head
+        assert shown in content.head
+        assert composer.body(content) == body
+
+
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        (b"Bcc secret@d.test,\r\n secret\r\n\r\ntext\r\n", b"text\r\n"),
+        (b"Bcc: a@d.test,\r\nsecret@d.test\r\nHello\r\n\r\nx\r\n", b"Hello\r\n\r\nx\r\n"),
+        (
+            b"A line\r\n" * 21 + b"Bcc: secret@d.test\r\nHello\r\n\r\nBcc: x\r\n",
+            b"A line\r\n" * 21 + b"Hello\r\n\r\nBcc: x\r\n",
+        ),
+    ],
+)
+def test_nothing_of_a_bcc_is_left_in_a_text_that_no_blank_line_parts_from_the_header(
+    make_submission: Make, links: LinkSigner, text: bytes, body: bytes
+):
+    raw = b"From: a@d.test\r\n" + text
+    template = make_template(raw, make_submission(), Rules(HeaderRules("mx.d.test"), BASE))
+    composer = Composer(template, links, (), 0)
+    content = composer.content(make_submission().recipients[0].id)
+    assert composer.body(content) == body
+    assert b"secret" not in content.head

@@ -18,12 +18,8 @@ from postroad_transformer.html.page import HtmlPage
 from postroad_transformer.html.text import text_of
 from postroad_transformer.html.urls import target_of
 from postroad_transformer.reading.decoding import Undecodable, decode
-from postroad_transformer.reading.fields import (
-    content_type,
-    mend_header,
-    parameters,
-    read_block,
-)
+from postroad_transformer.reading.fields import content_type, parameters, read_block
+from postroad_transformer.reading.mending import mend_header
 from postroad_transformer.reading.mime import Malformed, html_parts
 from postroad_transformer.reading.sender import peek_sender_domain, sender_domain
 from postroad_transformer.signing.body import BodyHash

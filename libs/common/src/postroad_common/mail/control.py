@@ -39,14 +39,14 @@ MAX_LIST_LENGTH = 200
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
 _TAG = re.compile(r"[^\s;,\x00-\x1f\x7f]+")
+_MARKS = rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)*+"  # byte order marks, before a field
 _HEADER = re.compile(
-    rb"^(?:\xef\xbb\xbf)?"  # a byte order mark before the first header
-    rb"x-(?:smtpeter|postroad)-([!-9;-~]*)[ \t]*:((?:[^\r\n]|\r\n[ \t]|\n[ \t])*)(?:\r\n|\n|\Z)",
+    rb"^"
+    + _MARKS
+    + rb"x-(?:smtpeter|postroad)-([!-9;-~]*)[ \t]*:((?:[^\r\n]|\r\n[ \t]|\n[ \t])*)(?:\r\n|\n|\Z)",
     re.IGNORECASE | re.MULTILINE,
 )
-_FIELD = re.compile(
-    rb"(?:\xef\xbb\xbf)?[!-9;-~]++[ \t]*+:[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*+(?:\r?\n|\Z)"
-)
+_FIELD = re.compile(_MARKS + rb"[!-9;-~]++[ \t]*+:[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*+(?:\r?\n|\Z)")
 _PREFIXES = (b"x-smtpeter-", b"x-postroad-")
 
 
@@ -199,9 +199,10 @@ def _text_start(block: bytes) -> int:
         if field:
             position, invalid = field.end(), 0
             continue
-        invalid += 1
-        if invalid == 1:
+        if not invalid:
             first_invalid = position
+        if not invalid or block[position] not in b" \t":  # what continues a bad line is of it
+            invalid += 1
         if invalid > MAX_INVALID_LINES:
             return first_invalid
         position = block.find(b"\n", position) + 1 or size

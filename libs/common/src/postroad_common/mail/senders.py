@@ -9,7 +9,8 @@ from postroad_common.mail.address import AddressError, parse_mailbox
 from postroad_common.mail.control import header_end
 
 _FROM = re.compile(
-    rb"^(?:\xef\xbb\xbf)?from[ \t]*:((?:[^\r\n]|\r\n[ \t]|\n[ \t])*)", re.IGNORECASE | re.MULTILINE
+    rb"^(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)*+from[ \t]*:((?:[^\r\n]|\r\n[ \t]|\n[ \t])*)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _LONGEST = 10_000  # octets of a From field that is looked at
 _MOST = 50

@@ -19,7 +19,8 @@ from postroad_transformer.composing.pieces import Piece, assemble, with_encoding
 from postroad_transformer.composing.rewrite import Rewriter
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.reading.decoding import Undecodable
-from postroad_transformer.reading.fields import Block, mend_header, read_block
+from postroad_transformer.reading.fields import Block, read_block
+from postroad_transformer.reading.mending import mend_header
 from postroad_transformer.reading.mime import Malformed
 from postroad_transformer.reading.sender import sender_domain, unsubscribe_urls
 from postroad_transformer.segments import Chunk, Hole

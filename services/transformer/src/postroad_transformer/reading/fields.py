@@ -1,7 +1,8 @@
 """Header blocks as octets: where each field stands, and small readers of structured values.
 
 Nothing is decoded or re-folded. A block ends at the blank line, or before the first line that is
-no header field, where many mail programs, and Postfix, let the body start.
+no header field, where many mail programs, and Postfix, let the body start; `mending` looks for
+more of the header behind it.
 """
 
 import re
@@ -9,16 +10,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from postroad_common.mail.control import MAX_INVALID_LINES
-
-_FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)(?:\r\n|\Z)")
+FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)(?:\r\n|\Z)")
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 _PARAMETER = re.compile(
     rb""";\s*+([^\s=;"]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]++))""", re.DOTALL
 )
 _TYPE = re.compile(rb"\s*+([^\s;/]++)\s*+/\s*+([^\s;]++)")
-_MARK = b"\xef\xbb\xbf"
-_MAILBOX = re.compile(rb">?From [^\r\n]*+\r\n")
 MAX_FIELDS = 10_000
 _REMEMBERED = 100  # octets of a value
 
@@ -52,7 +49,7 @@ def read_block(raw: bytes, start: int, end: int) -> Block:
     fields: list[Field] = []
     position = start
     while position < end:
-        match = _FIELD.match(raw, position, end)
+        match = FIELD.match(raw, position, end)
         if not match:
             break
         fields.append(Field(match[1].lower(), position, match.start(2), match.end()))
@@ -61,43 +58,6 @@ def read_block(raw: bytes, start: int, end: int) -> Block:
             raise ValueError("too many header fields")
     separated = raw.startswith(b"\r\n", position, end)
     return Block(tuple(fields), position + 2 if separated else position, separated)
-
-
-def mend_header(raw: bytes) -> bytes:
-    """Return the message with every line of its header a field; `raw` itself where that is so.
-
-    A byte order mark goes, and so does a first line `From …` of a mailbox file; every other line
-    before the blank line that is no field becomes the value of `X-Invalid-Line`, or what follows
-    it, Bcc perhaps, would be body. Lines without any field after them are body (RFC 5322 has no
-    name for that, Postfix takes them so).
-    """
-    start = len(_MARK) if raw.startswith(_MARK) else 0
-    mailbox = _MAILBOX.match(raw, start)
-    position = begin = mailbox.end() if mailbox else start
-    kept: list[bytes] = []
-    wrong: list[bytes] = []  # lines that are no field, until one follows
-    done = begin
-    while position < len(raw) and not raw.startswith(b"\r\n", position):
-        match = _FIELD.match(raw, position)
-        if match:
-            if wrong:
-                kept += [b"X-Invalid-Line: " + line.strip() + b"\r\n" for line in wrong]
-                wrong, done = [], position
-            kept.append(raw[position : match.end()])
-            position = done = match.end()
-        else:
-            line_end = raw.find(b"\r\n", position)
-            line_end = len(raw) if line_end < 0 else line_end + 2
-            wrong.append(raw[position:line_end])
-            position = line_end
-            if len(wrong) > MAX_INVALID_LINES:
-                break
-        if len(kept) > MAX_FIELDS:
-            return raw
-    whole = b"".join(kept)
-    if whole == raw[:done]:
-        return raw
-    return whole + raw[done:]
 
 
 def value_of(raw: bytes, field: Field) -> bytes:
