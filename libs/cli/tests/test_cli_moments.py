@@ -1,12 +1,13 @@
 """Moments as people write them, and the completion of shells."""
 
 import datetime as dt
+import time
 
 import pytest
 from click.testing import CliRunner
 
 from postroad_cli.main import postroad
-from postroad_cli.moments import Direction, read_moment
+from postroad_cli.moments import Direction, Moment, read_moment
 
 ZONE = dt.timezone(dt.timedelta(hours=2))
 NOW = dt.datetime(2026, 11, 29, 13, 30, 15, tzinfo=ZONE)
@@ -35,6 +36,23 @@ NOW = dt.datetime(2026, 11, 29, 13, 30, 15, tzinfo=ZONE)
 )
 def test_moment_is_what_people_mean(text: str, direction: Direction, expected: str):
     assert read_moment(text, NOW, direction) == expected
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
+def test_day_of_statistics_is_one_of_utc_wherever_the_command_runs(
+    zone: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        before = dt.datetime.now(dt.UTC).date()
+        found = Moment(utc=True).convert("yesterday", None, None)
+        after = dt.datetime.now(dt.UTC).date()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    day = dt.timedelta(days=1)
+    assert found in {f"{before - day}T00:00:00Z", f"{after - day}T00:00:00Z"}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

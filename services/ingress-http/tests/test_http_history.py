@@ -83,6 +83,13 @@ async def test_stats_are_the_counters_by_day_and_tag(api: httpx.AsyncClient, sit
         ("2026-11-01", 5),
         ("2026-11-03", 7),
     ]
+    first = "2026-11-01 23:59:59"
+    for start, end in (
+        (first, "2026-11-03T00:00:00Z"),
+        ("1793577599", "2026-11-04T00:30:00+01:00"),
+    ):
+        same = await api.get("/v1/stats", params={"start": start, "end": end})
+        assert same.json() == found, (start, end)
     of_tag = (await api.get("/v1/stats?tag=news&start=2026-11-01&end=2026-11-30")).json()
     assert (of_tag["tag"], of_tag["totals"]) == ("news", {"accepted": 3})
     assert "news" in (await api.get("/v1/stats/tags?start=2026-11-01")).json()

@@ -128,6 +128,17 @@ async def test_batch_with_a_key_is_sent_once(api: httpx.AsyncClient, site: Any):
     assert len(await site.submissions()) == 3
 
 
+async def test_batch_may_be_as_large_as_the_largest_mail(api: httpx.AsyncClient, site: Any):
+    def mails(count: int) -> dict[str, Any]:
+        return {"mails": [{**MAIL, "text": "line of text\n" * 40_000}] * count}
+
+    headers = {"Idempotency-Key": "large-batch"}
+    answer = await api.post("/v1/send/batch", json=mails(5), headers=headers)
+    assert [item["status"] for item in answer.json()["items"]] == [200] * 5
+    assert len(await site.submissions()) == 5
+    assert (await api.post("/v1/send/batch", json=mails(8))).status_code == 413
+
+
 @pytest.mark.parametrize("mails", [[], [MAIL] * 501, "x", [1]])
 async def test_batch_is_bounded(api: httpx.AsyncClient, mails: Any):
     answer = await api.post("/v1/send/batch", json={"mails": mails})

@@ -48,6 +48,15 @@ def test_a_delivery_counts_for_its_provider_and_its_time_since_acceptance() -> N
     assert value("postroad_sender_deliveries_tls_total", tls="none") == clear + 1
 
 
+def test_time_of_mail_for_later_counts_from_then() -> None:
+    now = time.time()
+    later = job("acme-mail", now - 3600.0)
+    later.message = later.message.model_copy(update={"send_at": now - 7.0})
+    seconds = value("postroad_sender_delivery_seconds_sum")
+    count_outcome(later, Outcome(Status.DELIVERED, Stage.DOT, Reply(250, "2.0.0", "Ok")), now)
+    assert round(value("postroad_sender_delivery_seconds_sum") - seconds) == 7
+
+
 def test_a_deferral_counts_by_its_class_and_a_failure_does_not() -> None:
     make_series([])
     name, kind = "postroad_sender_deferrals_total", Classification.GREYLISTED.value

@@ -139,6 +139,16 @@ async def test_delay_is_told_once_after_four_hours(sender: Any, sink: Any):
     assert [failure.outcome for failure, _ in sender.failures] == ["delayed"]
 
 
+async def test_delay_of_mail_for_later_counts_from_its_time(sender: Any, sink: Any):
+    sink.refuse["u"] = ["450 4.2.1 later", "250 2.1.5 ok"]
+    await sender.start([to(sink)])
+    now = time.time()
+    await sender.hand_in("u@d.test", received=now - 5 * 3600, send_at=now - 60)
+    await sender.told(EventName.DELIVERED)
+    assert len(sender.named(EventName.DEFERRED)) == 1
+    assert sender.failures == []
+
+
 async def test_message_delivered_before_a_crash_is_told_again_but_not_sent_again(
     sender: Any, sink: Any, tmp_path: Path
 ):

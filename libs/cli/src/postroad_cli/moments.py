@@ -48,9 +48,13 @@ class Moment(click.ParamType[str]):
 
     name = "time"
 
-    def __init__(self, direction: Direction = "ago") -> None:
+    def __init__(self, direction: Direction = "ago", *, utc: bool = False) -> None:
+        """`utc`: days are those of UTC, not of this machine's zone."""
         self._direction = direction
+        self._zone = dt.UTC if utc else None
 
     @override
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return read_moment(str(value), dt.datetime.now().astimezone(), self._direction)
+        return read_moment(
+            str(value), dt.datetime.now(dt.UTC).astimezone(self._zone), self._direction
+        )

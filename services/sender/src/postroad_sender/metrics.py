@@ -48,7 +48,8 @@ DEFERRED_MESSAGES = counter(
 )
 DELIVERY_SECONDS = histogram(
     "postroad_sender_delivery_seconds",
-    "From the acceptance of a message, over SMTP or REST, to its delivery to a recipient",
+    "From the acceptance of a message, over SMTP or REST, to its delivery to a recipient; of mail "
+    "for later, from its time",
     (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400),
 )
 DELIVERIES_TLS = counter(

@@ -13,8 +13,10 @@ from postroad_stack.rest import RestClient
 @click.option("--noun", default=None, help="Of this kind, such as credentials.")
 @click.option("--target", default=None, help="Of this thing, by its name or id.")
 @click.option("--actor", default=None, help="By this user (address) or token (id).")
-@click.option("--start", type=Moment(), default=None, help="Such as 2h, yesterday, 2027-03-01.")
-@click.option("--end", type=Moment(), default=None, help="As --start.")
+@click.option(
+    "--start", "--since", type=Moment(), default=None, help="Such as 2h, yesterday, 2027-03-01."
+)
+@click.option("--end", "--until", type=Moment(), default=None, help="As --start.")
 @click.option("--limit", default=25, show_default=True, help="Rows at most, newest first.")
 @json_option
 @with_api

@@ -18,8 +18,10 @@ _TOLD = ("reply", "reason", "url", "class", "ip")
 @click.option("--recipient", default=None)
 @click.option("--tag", default=None)
 @click.option("--event", default=None, help="Such as delivered, deferred, bounced, clicked.")
-@click.option("--start", type=Moment(), default=None, help="Such as 2h, yesterday, 2027-03-01.")
-@click.option("--end", type=Moment(), default=None, help="As --start.")
+@click.option(
+    "--start", "--since", type=Moment(), default=None, help="Such as 2h, yesterday, 2027-03-01."
+)
+@click.option("--end", "--until", type=Moment(), default=None, help="As --start.")
 @click.option("--limit", default=50, show_default=True, help="Rows at most, newest first.")
 @json_option
 @with_api

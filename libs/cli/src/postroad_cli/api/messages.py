@@ -40,8 +40,10 @@ def messages() -> None:
 @click.option("--opened", is_flag=True, help="By people.")
 @click.option("--clicked", is_flag=True, help="By people.")
 @click.option("--complained", is_flag=True)
-@click.option("--start", type=Moment(), default=None, help="Such as 2h, yesterday, 2027-03-01.")
-@click.option("--end", type=Moment(), default=None, help="As --start.")
+@click.option(
+    "--start", "--since", type=Moment(), default=None, help="Such as 2h, yesterday, 2027-03-01."
+)
+@click.option("--end", "--until", type=Moment(), default=None, help="As --start.")
 @click.option("--limit", default=25, show_default=True, help="Rows at most, newest first.")
 @json_option
 @with_api

@@ -4,6 +4,7 @@ import click
 
 from postroad_cli.api.deployment import with_api
 from postroad_cli.api.rows import show_rows
+from postroad_cli.moments import Moment
 from postroad_cli.options import json_option
 from postroad_cli.terminal import echo_json
 from postroad_stack.rest import RestClient
@@ -13,8 +14,16 @@ _COLUMNS = ("accepted", "delivered", "deferred", "failed", "bounced", "opened", 
 
 @click.command()
 @click.option("--tag", default=None, help="Only mail with this tag.")
-@click.option("--start", default=None, help="A date in UTC; 30 days ago without it.")
-@click.option("--end", default=None, help="A date in UTC; today without it.")
+@click.option(
+    "--start",
+    "--since",
+    type=Moment(utc=True),
+    default=None,
+    help="A day in UTC, such as yesterday, 7d, 2027-03-01; 30 days ago without it.",
+)
+@click.option(
+    "--end", "--until", type=Moment(utc=True), default=None, help="As --start; today without it."
+)
 @json_option
 @with_api
 def stats(api: RestClient, /, *, as_json: bool, **filters: str | None) -> None:

@@ -93,8 +93,10 @@ def list_deliveries(api: RestClient, /, *, name: str, limit: int, as_json: bool)
 
 @webhooks.command("replay")
 @click.argument("name", metavar="ID")
-@click.option("--start", type=Moment(), required=True, help="Such as 2h, yesterday, 2027-03-01.")
-@click.option("--end", type=Moment(), default=None, help="As --start; now without it.")
+@click.option(
+    "--start", "--since", type=Moment(), required=True, help="Such as 2h, yesterday, 2027-03-01."
+)
+@click.option("--end", "--until", type=Moment(), default=None, help="As --start; now without it.")
 @json_option
 @with_api
 def replay_webhook(

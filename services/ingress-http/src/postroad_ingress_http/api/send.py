@@ -18,6 +18,7 @@ from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.answers import REFUSALS, ErrorDetail, refusals
 from postroad_ingress_http.dependencies import AcceptanceOf
 from postroad_ingress_http.http.errors import ApiError, bad_field, from_exception
+from postroad_ingress_http.http.fields import beside_the_loop
 from postroad_ingress_http.sending.accept import Acceptance, Once, accept
 from postroad_ingress_http.sending.files import RequestFiles, urls_of
 from postroad_ingress_http.sending.request import SendFields, read_send
@@ -106,12 +107,14 @@ async def batch(
     key = request.headers.get("idempotency-key")
     if key is not None and len(key) > _MAX_KEY:
         raise bad_field("Idempotency-Key", f"At most {_MAX_KEY} characters.")
+    size = len(await request.body()) // len(fields.mails)  # of one mail, about
     items: list[BatchItem] = []
     async with acceptance.files.of_request(token.account, fields.mails) as files:
 
         async def accept_one(number: int) -> BatchItem:
             mail = fields.mails[number]
-            return await _accept_one(mail, origin, _once(key, number, mail), acceptance, files)
+            once = await beside_the_loop(size, _once, key, number, mail)
+            return await _accept_one(mail, origin, once, acceptance, files)
 
         for start in range(0, len(fields.mails), _AT_ONCE):
             numbers = range(start, min(start + _AT_ONCE, len(fields.mails)))

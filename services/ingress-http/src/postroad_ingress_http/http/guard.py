@@ -40,8 +40,8 @@ _SECONDS = histogram(
 )
 _IN_WORK = gauge("postroad_ingress_http_requests_in_work", "Requests being worked on")
 
-_MAIL = frozenset({"/v1/send", "/v1/preview"})
-"""Paths whose bodies are mails."""
+_MAIL = frozenset({"/v1/send", "/v1/send/batch", "/v1/preview"})
+"""Paths whose bodies are mails: several together are bounded as one of the largest is."""
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),

@@ -25,7 +25,7 @@ def count_delivered(job: Job, outcome: Outcome, now: float) -> None:
     """Count one recipient that has the message; `now` is in Unix seconds."""
     _OUTCOMES[Status.DELIVERED].inc()
     _of_provider(job.provider, Status.DELIVERED).inc()
-    metrics.DELIVERY_SECONDS.observe(max(0.0, now - job.message.received))
+    metrics.DELIVERY_SECONDS.observe(max(0.0, now - job.message.began))
     protection = "" if outcome.server is None else outcome.server.tls
     if not protection:
         _CLEAR.inc()

@@ -139,7 +139,7 @@ class Disposition:
             ]
         publications: list[Publication] = []
         told = message.delayed_sent
-        if not told and now - message.received >= DELAY_TOLD_AFTER:
+        if not told and now - message.began >= DELAY_TOLD_AFTER:
             told = True
             outcome = Outcome(Status.DEFERRED, Stage.ROUTE, Reply(451, "4.4.1", text), local=True)
             facts = facts_of(outcome)
@@ -153,7 +153,7 @@ class Disposition:
             return
         ends = message.expires
         if not told:
-            ends = min(ends, message.received + DELAY_TOLD_AFTER)
+            ends = min(ends, message.began + DELAY_TOLD_AFTER)
         mine = to_tier(job, None, min(_TIERS), text, delayed_sent=told)
         kept = Publication("", queue, mine.body, expires=max(1.0, ends - now))
         self._committer.commit(PendingCommit(job, events, [*publications, kept], instead=again))
@@ -263,7 +263,7 @@ class Disposition:
         text = str(deferred[0][1].reply)
         _note_requeued(job, RequeueReason.DEFERRED, reason=text)
         later = min(now + seconds, max(now, message.expires))
-        tell_delay = not message.delayed_sent and now - message.received >= DELAY_TOLD_AFTER
+        tell_delay = not message.delayed_sent and now - message.began >= DELAY_TOLD_AFTER
         for recipient, outcome, said in deferred:
             facts = facts_of(
                 outcome,

@@ -92,7 +92,7 @@ class Envelopes:
             )
         }
         same["submission"] = submission.id
-        same["not_before"] = submission.send_at
+        same["not_before"] = same["send_at"] = submission.send_at
         same["eightbit"] = self._eightbit
         same["bouncetracking"] = self._has_bounce_address
         if self._stored is not None:
