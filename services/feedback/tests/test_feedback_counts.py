@@ -1,14 +1,18 @@
 import random
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import TIMELINE_ONLY, Event, EventName, happened
+from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, WHOLE, Part
 from postroad_common.store.rollups import RollupKey
 from postroad_feedback.counts import additions, is_reaction, mark_of
 from postroad_feedback.message_cache import MessageInfo
+from postroad_feedback.parts import NEVER_SENT, PartLimit
 
 NOON = 1_795_262_400.0  # 2026-11-21 12:00 UTC
 FACTS = {
@@ -18,12 +22,17 @@ FACTS = {
 }
 
 
+def whole(counted: Mapping[RollupKey, Counter[str]]) -> dict[RollupKey, Counter[str]]:
+    """Leave out what is counted of parts of the mail."""
+    return {key: counts for key, counts in counted.items() if key.part == WHOLE}
+
+
 def test_each_event_counts_for_its_day_and_once_for_each_of_its_tags():
     events = [
         happened(EventName.DELIVERED, "m1", NOON, {}),
         happened(EventName.FAILED, "m2", NOON, {}),
     ]
-    assert additions(events, FACTS, ()).days == {
+    assert whole(additions(events, FACTS, ()).days) == {
         RollupKey("acme", "2026-11-21", ""): Counter(delivered=1, failed=1),
         RollupKey("acme", "2026-11-21", "news"): Counter(delivered=1),
         RollupKey("acme", "2026-11-21", "weekly"): Counter(delivered=1),
@@ -35,7 +44,7 @@ def test_machines_are_counted_apart():
         happened(EventName.CLICKED, "m2", NOON, {"machine": True, "reason": "scanner"}),
         happened(EventName.CLICKED, "m2", NOON, {"machine": False}),
     ]
-    counted = additions(events, FACTS, ["m2.clicked"]).days
+    counted = whole(additions(events, FACTS, ["m2.clicked"]).days)
     assert counted[RollupKey("acme", "2026-11-21", "")] == Counter(
         clicked_machine=1, clicked=1, clicked_unique=1
     )
@@ -54,7 +63,7 @@ def test_only_the_first_opening_of_a_message_is_unique():
 def test_days_begin_at_midnight_utc():
     midnight = NOON + 12 * 3600
     events = [happened(EventName.ACCEPTED, "m2", time, {}) for time in (midnight - 0.001, midnight)]
-    assert sorted(key.day for key in additions(events, FACTS, ()).days) == [
+    assert sorted(key.day for key in whole(additions(events, FACTS, ()).days)) == [
         "2026-11-21",
         "2026-11-22",
     ]
@@ -65,7 +74,7 @@ def test_unknown_messages_and_internal_steps_are_not_counted():
         happened(EventName.DELIVERED, "unknown", NOON, {}),
         happened(EventName.TRANSFORMED, "m1", NOON, {}),
     ]
-    assert additions(events, FACTS, ()).days == {}
+    assert whole(additions(events, FACTS, ()).days) == {}
 
 
 def test_nothing_counts_of_a_test_but_that_it_was_made():
@@ -101,7 +110,7 @@ def test_order_does_not_matter_and_sums_add_up(events: list[Event], chance: rand
     total = sum(
         number
         for key, counts in counted.items()
-        if key.tag == ""
+        if (key.tag, key.part) == ("", WHOLE)
         for name, number in counts.items()
         if not name.endswith(("_unique", "_hard", "_soft"))
     )
@@ -127,9 +136,72 @@ def test_hours_count_the_same_over_all_tags():
         happened(EventName.OPENED, "m1", NOON, {"machine": True}),
         happened(EventName.OPENED, "m1", NOON + 1, {"machine": False}),
     ]
-    assert additions(events, FACTS, ["m1.opened"]).hours == {
+    assert whole(additions(events, FACTS, ["m1.opened"]).hours) == {
         RollupKey("acme", "2026-11-21T11", ""): Counter(delivered=1),
         RollupKey("acme", "2026-11-21T12", ""): Counter(
             opened=1, opened_unique=1, opened_machine=1
         ),
     }
+
+
+SENT = MessageInfo(
+    "acme", "a@example.com", "s@acme.test", ("news",), login="smtp-1", sender="shop@shop.test"
+)
+
+
+def of_parts(counted: Mapping[RollupKey, Counter[str]]) -> dict[Part, Counter[str]]:
+    return {key.part: counts for key, counts in counted.items() if key.part != WHOLE}
+
+
+def test_each_event_counts_for_its_login_sender_domain_and_provider_in_days_and_hours():
+    events = [
+        happened(EventName.ACCEPTED, "m", NOON, {}),
+        happened(EventName.DELIVERED, "m", NOON, {"provider": "google"}),
+        happened(EventName.OPENED, "m", NOON, {"machine": False}),
+        happened(EventName.OPENED, "old", NOON, {"machine": False}),
+    ]
+    before = MessageInfo("acme", "a@example.com", "s@acme.test", ())
+    facts = {"m": replace(SENT, provider="google"), "old": before}
+    counted = additions(events, facts, ["m.opened"])
+    mine = Counter(accepted=1, delivered=1, opened=1, opened_unique=1)
+    assert of_parts(counted.days) == {
+        Part(LOGIN, "smtp-1"): mine,
+        Part(DOMAIN, "shop.test"): mine,
+        Part(DOMAIN, "acme.test"): Counter(opened=1),
+        Part(PROVIDER, "google"): Counter(delivered=1, opened=1, opened_unique=1),
+        Part(PROVIDER, "other"): Counter(opened=1),
+    }
+    assert of_parts(counted.hours) == of_parts(counted.days)
+
+
+def test_parts_of_a_day_are_bounded_and_what_is_more_is_counted_together():
+    limit = PartLimit(most=2)
+    facts = {f"m{n}": replace(SENT, login=f"smtp-{n % 4}") for n in range(8)}
+    events = [happened(EventName.ACCEPTED, message, NOON, {}) for message in facts]
+    of_logins = {
+        part.name: counts["accepted"]
+        for part, counts in of_parts(additions(events, facts, (), limit).days).items()
+        if part.by == LOGIN
+    }
+    assert of_logins == {"smtp-0": 2, "smtp-1": 2, "other": 4}
+    tomorrow = [happened(EventName.ACCEPTED, "m3", NOON + 86_400, {})]
+    later = of_parts(additions(tomorrow, facts, (), limit).days)
+    assert Part(LOGIN, "smtp-3") in later
+
+
+@given(EVENTS)
+def test_parts_of_each_kind_add_up_to_the_whole(events: list[Event]):
+    facts = {
+        name: replace(info, login="smtp-1", envelope="s@a.test") for name, info in FACTS.items()
+    }
+    tried = [event for event in events if event.event not in NEVER_SENT]
+    for by, of_all in ((LOGIN, events), (DOMAIN, events), (PROVIDER, tried)):
+        parts = (
+            (key._replace(part=WHOLE), counts)
+            for key, counts in additions(events, facts, ()).hours.items()
+            if key.part.by == by
+        )
+        sums: dict[RollupKey, Counter[str]] = {}
+        for key, counts in parts:
+            sums.setdefault(key, Counter()).update(counts)
+        assert sums == whole(additions(of_all, facts, ()).hours)

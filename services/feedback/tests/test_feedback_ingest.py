@@ -18,6 +18,7 @@ from postroad_common.schemas.events import (
     written,
 )
 from postroad_common.store import Database
+from postroad_common.store.rollupparts import LOGIN, PROVIDER, Part
 from postroad_feedback.ingest import Ingest
 from postroad_feedback.message_cache import MessageCache
 from postroad_feedback.recovery import ABANDONED_SECONDS, GIVE_UP_SECONDS, Recovery
@@ -54,6 +55,11 @@ def desk(database: Database) -> Desk:
 def news(tags: tuple[str, ...] = ("news",)) -> Event:
     sent = factories.submission(tags=tags, subject="Hello")
     return accepted(sent, sent.recipients[0])
+
+
+def delivery(message: str, provider: str | None) -> Event:
+    told = {} if provider is None else {"provider": provider}
+    return happened(EventName.DELIVERED, message, time.time(), {"attempt": 0, **told})
 
 
 def click(message: str, *, machine: bool = False) -> Event:
@@ -325,3 +331,31 @@ async def test_database_forgets_the_log_after_90_days_the_counters_later(
             indexes = (await names[name].index_information()).values()
             [life] = [one for one in indexes if "expireAfterSeconds" in one]
             assert (life["key"], life["expireAfterSeconds"]) == ([("at", 1)], days * 86_400)
+
+
+async def test_what_follows_a_delivery_counts_for_the_provider_that_took_it(
+    desk: Desk, database: Database
+):
+    mail, old = news(), news()
+    await desk.ingest.record([mail, old])
+    await Desk(database).ingest.record([delivery(mail.message, "google")])  # another process
+    await desk.ingest.record([delivery(old.message, None), click(mail.message), click(old.message)])
+    await Desk(database).ingest.record([click(mail.message, machine=True)])
+    today = datetime.now(UTC).date().isoformat()
+    assert await database.rollups.by_part("acme", "2000-01-01", today, PROVIDER) == {
+        "google": {"delivered": 1, "clicked": 1, "clicked_unique": 1, "clicked_machine": 1},
+        "other": {"delivered": 1, "clicked": 1, "clicked_unique": 1},
+    }
+    (day,) = await database.rollups.read("acme", today, today, part=Part(PROVIDER, "google"))
+    assert day.counts["delivered"] == 1
+    assert await database.rollups.read("acme", today, today, part=Part(PROVIDER, "none")) == []
+
+
+async def test_names_of_parts_come_back_whatever_is_in_them(desk: Desk, database: Database):
+    name = "50%.of$a\0login"
+    sent = factories.submission(credential=name)
+    await desk.ingest.record([accepted(sent, sent.recipients[0])])
+    found = await database.rollups.by_part("acme", "2000-01-01", "2999-01-01", LOGIN)
+    assert found == {name: {"accepted": 1}}
+    (day,) = await database.rollups.read("acme", "2000-01-01", "2999-01-01", part=Part(LOGIN, name))
+    assert day.counts == {"accepted": 1}

@@ -16,6 +16,7 @@ from postroad_common.broker.topology import EVENTS
 from postroad_common.schemas.events import Event, EventBatch, EventName, accepted, happened
 from postroad_common.schemas.framing import encode
 from postroad_common.store import Database
+from postroad_common.store.rollupparts import LOGIN, PROVIDER
 from postroad_feedback.ingest import Ingest
 from postroad_feedback.message_cache import MessageCache
 from postroad_feedback.recovery import ABANDONED_SECONDS, Recovery
@@ -25,6 +26,8 @@ from postroad_testing.forwarder import Forwarder
 from postroad_testing.process import ServiceProcess
 from postroad_testing.queues import Queues
 from postroad_testing.waiting import until
+
+PROVIDERS = ("google", "my.mail", "other")
 
 
 def story(number: int) -> list[Event]:
@@ -40,7 +43,7 @@ def story(number: int) -> list[Event]:
             EventName.DELIVERED,
             message,
             now,
-            {"attempt": 0},
+            {"attempt": 0, "provider": PROVIDERS[number % 3]},
             account="acme",
             event_id=f"{message}.delivered.0",
         ),
@@ -92,6 +95,16 @@ async def counts(database: Database, tag: str = "") -> Counter[str]:
     return total
 
 
+async def by_part(database: Database, by: str) -> dict[str, Counter[str]]:
+    """Return the numbers of each part, after those of the hours were found to be the same."""
+    days = await database.rollups.by_part("acme", "2000-01-01", "2999-01-01", by)
+    hours = await database.hours.by_part("acme", "2000-01-01T00", "2999-01-01T00", by)
+    assert sum(map(Counter, days.values()), Counter()) == sum(
+        map(Counter, hours.values()), Counter()
+    )
+    return {name: Counter(counts) for name, counts in days.items()}
+
+
 async def finish(database: Database) -> None:
     """Recover, as other replicas do a minute later."""
     cache = MessageCache(database.messages.find_many)
@@ -132,6 +145,14 @@ async def test_counters_are_right_however_often_the_process_is_killed(
     for rollup in await database.hours.read("acme", "2000-01-01T00", "2999-01-01T00"):
         hours.update(rollup.counts)
     assert hours == expected
+    (of_login,) = (await by_part(database, LOGIN)).items()
+    assert of_login == (factories.submission("a@example.com").credential, expected)
+    of_providers = await by_part(database, PROVIDER)
+    assert {name: counts["delivered"] for name, counts in of_providers.items()} == dict.fromkeys(
+        PROVIDERS, 300
+    )
+    del expected["accepted"]
+    assert sum(of_providers.values(), Counter()) == expected
     record = await database.messages.get("acme", stories[1][0].message)
     assert record is not None
     assert (record.state, record.opens, record.clicks) == ("delivered", 1, 1)

@@ -1,5 +1,7 @@
 """What a batch of events adds to the roll-ups: per account, day (UTC) and tag, and per hour.
 
+Days and hours of all mail are counted by login, sender domain and provider as well (`parts`).
+
 Counted by event name; what each number means is in `postroad_common.store.rollups`. Mail that
 Postroad wrote itself is not counted, and of tests nothing but that they were made.
 """
@@ -20,8 +22,10 @@ from postroad_common.schemas.events import (
     Tested,
     is_own_mail,
 )
+from postroad_common.store.rollupparts import WHOLE
 from postroad_common.store.rollups import RollupKey, hour_of
 from postroad_feedback.message_cache import MessageInfo
+from postroad_feedback.parts import Names, PartLimit, names_of
 
 _HOUR = 3600  # seconds; hours and days begin at whole multiples, in UTC
 
@@ -44,26 +48,35 @@ class Additions(NamedTuple):
 
 
 def additions(
-    events: Sequence[Event], facts: Mapping[str, MessageInfo], firsts: Iterable[str]
+    events: Sequence[Event],
+    facts: Mapping[str, MessageInfo],
+    firsts: Iterable[str],
+    limit: PartLimit | None = None,
 ) -> Additions:
     """Return the numbers to add; events whose message is not in `facts` do not count.
 
-    `firsts` are the marks (`mark_of`) set by this batch.
+    `firsts` are the marks (`mark_of`) set by this batch. `limit` bounds the parts of a day.
     """
+    limit = limit or PartLimit()
     # Few groups stand for many events: what has to do with dates is done once for each.
-    groups: dict[tuple[str, tuple[str, ...], int], dict[str, int]] = {}
+    groups: dict[tuple[str, tuple[str, ...], int, Names], dict[str, int]] = {}
     for event, known, names in _counted(events, facts, firsts):
-        group = groups.setdefault((known.account, known.tags, int(event.time // _HOUR)), {})
+        key = known.account, known.tags, int(event.time // _HOUR), names_of(event, known)
+        group = groups.setdefault(key, {})
         for name in names:
             group[name] = group.get(name, 0) + 1
     result = Additions({}, {})
-    for (account, tags, number), counts in groups.items():
+    for (account, tags, number, parts), counts in groups.items():
         moment = number * _HOUR
         day = datetime.fromtimestamp(moment, UTC).date().isoformat()
         for tag in ("", *dict.fromkeys(tags)):
             result.days.setdefault(RollupKey(account, day, tag), Counter()).update(counts)
-        hour = RollupKey(account, hour_of(moment), "")
-        result.hours.setdefault(hour, Counter()).update(counts)
+        hour = hour_of(moment)
+        for part in (WHOLE, *limit.parts(account, moment, parts)):
+            result.hours.setdefault(RollupKey(account, hour, "", part), Counter()).update(counts)
+            if part is not WHOLE:
+                of_day = RollupKey(account, day, "", part)
+                result.days.setdefault(of_day, Counter()).update(counts)
     return result
 
 

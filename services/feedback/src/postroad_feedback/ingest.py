@@ -19,6 +19,7 @@ from postroad_common.store.database import Database
 from postroad_common.store.suppressions import Suppression
 from postroad_feedback import counts, metrics
 from postroad_feedback.message_cache import MessageCache, MessageInfo
+from postroad_feedback.parts import PartLimit
 from postroad_feedback.spans import SpanExporter
 from postroad_feedback.subscriptions import Subscriptions
 
@@ -43,6 +44,7 @@ class Ingest:
         self._cache = cache
         self._subscriptions = subscriptions
         self._spans = spans
+        self._parts = PartLimit()
 
     async def record(self, events: Iterable[Event]) -> None:
         """Record events, whatever their order and however often they come.
@@ -109,7 +111,7 @@ class Ingest:
         firsts: set[str] = set()
         if marks:
             firsts = await self._database.ledger.first_of(batch, marks, max(marks.values()))
-        added = counts.additions(new, facts, firsts)
+        added = counts.additions(new, facts, firsts, self._parts)
         await asyncio.gather(
             self._database.rollups.add(batch, added.days),
             self._database.hours.add(batch, added.hours),

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 PASS_ON = ConfigDict(extra="allow")
+OTHER_PROVIDER = "other"
+"""The provider of all receiving servers that no rule names."""
 
 
 class StoredBody(TypedDict, total=False):
@@ -202,6 +204,8 @@ class AttemptData(EventData):
     reason: str | None = None
     requeue: str | None = None
     """Why the message waits (`RequeueReason`), where it does."""
+    provider: str | None = None
+    """Who runs the receiving servers, as in the sender's metrics; `OTHER_PROVIDER` if not known."""
     suspended: bool = False
     conversation: str | None = None
 

@@ -59,6 +59,7 @@ class RecordChange:
         "created",
         "facts",
         "message_id",
+        "provider",
         "rank",
         "updated",
     )
@@ -67,6 +68,7 @@ class RecordChange:
         self.account = ""
         self.facts: Document = {}
         self.message_id = 0
+        self.provider: str | None = None
         self.rank = 0
         self.attempts = 0
         self.complained = False
@@ -90,6 +92,8 @@ class RecordChange:
                     self.message_id = dated(hashed, data.received)
         elif isinstance(data, AttemptData) and data.attempt is not None:
             self.attempts = max(self.attempts, data.attempt + 1)
+            if event.event is EventName.DELIVERED:
+                self.provider = data.provider
 
     def document(self, message_id: str) -> Document:
         """Return the record, where there is none yet."""
@@ -114,6 +118,8 @@ class RecordChange:
                 values["message_id"] = self.message_id
             if "recipient" in values:
                 values["terms"] = terms_of(values)
+        if self.provider:
+            values["provider"] = self.provider
         if self.complained:
             values["complained"] = True
         return values

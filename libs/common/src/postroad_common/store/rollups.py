@@ -10,6 +10,9 @@ One definition of each number, for pages, REST and log files alike:
 - `opened`, `clicked`: by people; `opened_unique`, `clicked_unique`: messages with at least one;
   `opened_machine`, `clicked_machine`: by scanners and the like, in none of the others.
 
+The document of all mail also has the numbers of its parts (`rollupparts`): those of a provider
+begin with the first attempt, as nobody knows before who will receive.
+
 A batch of events changes each document at most once: the document remembers the batches that
 changed it while these may still be repeated (`ledger`).
 """
@@ -23,6 +26,7 @@ from typing import NamedTuple
 from pymongo import UpdateOne, errors
 
 from postroad_common.store.access import Collection, Document, duplicates, guarded
+from postroad_common.store.rollupparts import WHOLE, Part, field_of, name_in
 
 _MAX_REMEMBERED = 10_000
 _MOST_READ = 10_000
@@ -36,11 +40,15 @@ def hour_of(seconds: float) -> str:
 
 
 class RollupKey(NamedTuple):
-    """`day` is a date in UTC, `2026-11-21`, or an hour; the tag is empty for all messages."""
+    """`day` is a date in UTC, `2026-11-21`, or an hour; the tag is empty for all messages.
+
+    `part` is a part of all messages.
+    """
 
     account: str
     day: str
     tag: str
+    part: Part = WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,7 @@ def _operation(
     batch: str, key: RollupKey, counts: Counts, stale: Sequence[str], *, upsert: bool
 ) -> UpdateOne:
     update: Document = {
-        "$inc": {f"counts.{what}": number for what, number in counts.items()},
+        "$inc": dict(counts),
         "$set": {f"batches.{batch}": 1},
     }
     if stale:
@@ -90,6 +98,7 @@ class Rollups:
         """Add `changes`, unless this batch has been added already."""
         if not changes:
             return
+        changes = _by_document(changes)
         stale = {key: self._finished.pop(key, []) for key in changes}
         try:
             await self._change(batch, changes, stale)
@@ -121,19 +130,41 @@ class Rollups:
         """Let the marks of a closed batch go: it will not be repeated."""
         if len(self._finished) > _MAX_REMEMBERED:
             self._finished.clear()  # those marks stay where they are, without harm
-        for key in changes:
+        for key in dict.fromkeys(key._replace(part=WHOLE) for key in changes):
             self._finished[key].append(batch)
 
     @guarded
-    async def read(self, account: str, start: str, end: str, tag: str = "") -> list[Rollup]:
-        """Return the days from `start` to `end` (dates, the last one included), in their order."""
-        cursor = self._rollups.find(
-            {"account": account, "tag": tag, "day": {"$gte": start, "$lte": end}}
-        ).sort("day", 1)
-        return [
-            Rollup(found["account"], found["day"], found["tag"], found.get("counts", {}))
-            async for found in cursor
-        ]
+    async def read(
+        self, account: str, start: str, end: str, tag: str = "", part: Part = WHOLE
+    ) -> list[Rollup]:
+        """Return the days from `start` to `end` (dates, the last one included), in their order.
+
+        With a tag, or a part of all mail, those on which there was any of it.
+        """
+        query: Document = {"account": account, "tag": tag, "day": {"$gte": start, "$lte": end}}
+        path = field_of(part)
+        if part.by:
+            query[path] = {"$exists": True}
+        cursor = self._rollups.find(query, {"day": 1, path: 1}).sort("day", 1)
+        outer, _, inner = path.partition(".")
+        rollups = []
+        async for found in cursor:
+            counts = found.get(outer, {})
+            counts = counts.get(inner, {}) if inner else counts
+            rollups.append(Rollup(account, found["day"], tag, counts))
+        return rollups
+
+    @guarded
+    async def by_part(self, account: str, start: str, end: str, by: str) -> dict[str, Counts]:
+        """Return the sums of all numbers of each part of a kind, from `start` to `end`."""
+        query = {"account": account, "tag": "", "day": {"$gte": start, "$lte": end}}
+        sums: dict[str, dict[str, int]] = {}
+        async for found in self._rollups.find(query, {f"{by}s": 1, "_id": 0}):
+            for name, counts in found.get(f"{by}s", {}).items():
+                known = sums.setdefault(name, {})
+                for what, number in counts.items():
+                    known[what] = known.get(what, 0) + number
+        return {name_in(name): counts for name, counts in sums.items()}
 
     @guarded
     async def tags(self, account: str, start: str, limit: int = 100) -> list[str]:
@@ -163,6 +194,17 @@ class Rollups:
             ]
         )
         return {found.pop("_id"): found async for found in cursor}
+
+
+def _by_document(changes: Mapping[RollupKey, Counts]) -> dict[RollupKey, dict[str, int]]:
+    """Return what is added to the fields of each document: those of parts are in that of all."""
+    documents: dict[RollupKey, dict[str, int]] = {}
+    for key, counts in changes.items():
+        fields = documents.setdefault(key._replace(part=WHOLE), {})
+        prefix = field_of(key.part)
+        for what, number in counts.items():
+            fields[f"{prefix}.{what}"] = number
+    return documents
 
 
 def _latest_with_tag(account: str, start: str) -> list[Document]:

@@ -5,18 +5,18 @@ from functools import cache
 
 from prometheus_client import Counter
 
+from postroad_common.schemas.eventdata import OTHER_PROVIDER
 from postroad_sender import metrics
 from postroad_sender.delivery.job import Job
 from postroad_sender.delivery.outcome import Outcome, Status
 
-UNKNOWN_PROVIDER = "other"
 UNVERIFIED = " unverified"
 """How the text of the protection ends where the certificate was not verified."""
 
 
 def make_series(providers: Iterable[str]) -> None:
     """Have the series of `providers` from the start."""
-    for provider in (*providers, UNKNOWN_PROVIDER):
+    for provider in (*providers, OTHER_PROVIDER):
         for status in Status:
             _of_provider(provider, status)
 
@@ -50,7 +50,7 @@ def count_outcome(job: Job, outcome: Outcome, now: float) -> None:
 
 @cache
 def _of_provider(provider: str, status: Status) -> Counter:
-    return metrics.PROVIDER_OUTCOMES.labels(provider or UNKNOWN_PROVIDER, status)
+    return metrics.PROVIDER_OUTCOMES.labels(provider or OTHER_PROVIDER, status)
 
 
 _OUTCOMES = {status: metrics.OUTCOMES.labels(status) for status in Status}

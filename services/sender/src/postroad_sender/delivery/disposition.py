@@ -18,6 +18,7 @@ from postroad_common.broker.eventwriter import EventsFull
 from postroad_common.errors import BrokerAway
 from postroad_common.mail.reply import Reply
 from postroad_common.mail.requeue import RequeueReason
+from postroad_common.schemas.eventdata import OTHER_PROVIDER
 from postroad_common.schemas.events import Event, EventName, attempted, cancelled, happened
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
@@ -82,7 +83,7 @@ class Disposition:
         """Note which recipients have the message already, while the attempt goes on for others."""
         for recipient, outcome in zip(job.message.recipients, outcomes, strict=True):
             if outcome.status is Status.DELIVERED:
-                self._journal.delivered(recipient.id, facts_of(outcome))
+                self._journal.delivered(recipient.id, _facts(job, outcome))
 
     def finish(self, job: Job, outcomes: Sequence[Outcome]) -> None:
         """End an attempt, with one outcome for each recipient. Returns at once."""
@@ -91,7 +92,7 @@ class Disposition:
         if len(outcomes) == 1 and outcomes[0].status is Status.DELIVERED:
             recipient = message.recipients[0]
             if "success" not in recipient.notify:
-                facts = facts_of(outcomes[0])
+                facts = _facts(job, outcomes[0])
                 self._journal.delivered(recipient.id, facts)
                 count_delivered(job, outcomes[0], now)
                 data = facts.to_data() | conversation(outcomes[0])
@@ -134,7 +135,7 @@ class Disposition:
         known = "" if message.reason is None else message.reason.partition(":")[0]
         if reason in _SUSPENDED and known != text.partition(":")[0]:
             events = [
-                _waiting(message, one, now, later, reason=reason, text=text)
+                _waiting(job, one, now, later, reason=reason, text=text)
                 for one in message.recipients
             ]
         publications: list[Publication] = []
@@ -233,7 +234,7 @@ class Disposition:
             over = outcome.reply.enhanced == "5.4.7" and outcome.local
             kind: FailureKind = "expired" if over else "failed"
             name = EventName.FAILED
-            facts = facts_of(outcome, expired=over)
+            facts = _facts(job, outcome, expired=over)
             if outcome.status is Status.DELIVERED:
                 self._journal.delivered(recipient.id, facts)
                 name, kind = EventName.DELIVERED, "relayed"
@@ -265,7 +266,8 @@ class Disposition:
         later = min(now + seconds, max(now, message.expires))
         tell_delay = not message.delayed_sent and now - message.began >= DELAY_TOLD_AFTER
         for recipient, outcome, said in deferred:
-            facts = facts_of(
+            facts = _facts(
+                job,
                 outcome,
                 next=round(later, 3),
                 reason=outcome.classification.value,
@@ -301,8 +303,12 @@ def _must_report_relay(recipient: OutboundRecipient, outcome: Outcome) -> bool:
     return "success" in recipient.notify and not (server is not None and server.dsn)
 
 
+def _facts(job: Job, outcome: Outcome, **more: Any) -> AttemptFacts:
+    return facts_of(outcome, provider=job.provider or OTHER_PROVIDER, **more)
+
+
 def _waiting(
-    message: OutboundMessage,
+    job: Job,
     recipient: OutboundRecipient,
     now: float,
     later: float,
@@ -310,10 +316,12 @@ def _waiting(
     reason: RequeueReason,
     text: str,
 ) -> Event:
+    message = job.message
     data = {
         "attempt": message.attempt,
         "reason": text[:REPLY_LIMIT],
         "requeue": reason.value,
+        "provider": job.provider or OTHER_PROVIDER,
         "next": round(later, 3),
         "suspended": True,
     }

@@ -15,7 +15,7 @@ class AttemptFacts:
 
     `host` and `ip` are the server's, `tls` and `tls_policy` what protected the connection. `local`:
     the reply is ours. `uncertain`: the message may have arrived all the same. `next` (Unix seconds)
-    and `reason` (a `Classification`) are those of a deferral.
+    and `reason` (a `Classification`) are those of a deferral. `provider` runs the servers.
     """
 
     reply: str = ""
@@ -32,6 +32,7 @@ class AttemptFacts:
     next: float | None = None
     reason: str = ""
     requeue: str = ""
+    provider: str = ""
 
     def to_data(self) -> dict[str, Any]:
         """Return the fields that say something, as JSON values."""

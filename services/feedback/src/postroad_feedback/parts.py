@@ -1,0 +1,57 @@
+"""Which parts of all mail an event counts for: a login's, a sender domain's, a provider's.
+
+What an event is a part of need not be the same when its batch is repeated: a document takes the
+batch whole and once.
+"""
+
+from collections.abc import Iterator
+
+from postroad_common.caching import Cache
+from postroad_common.mail.address import domain_of
+from postroad_common.schemas.eventdata import OTHER_PROVIDER, AttemptData
+from postroad_common.schemas.events import Event, EventName
+from postroad_common.store.rollupparts import DOMAIN, LOGIN, OTHER_NAME, PROVIDER, Part
+from postroad_feedback.message_cache import MessageInfo
+
+MOST = 200
+"""Parts of each kind that an account has on one day; what further ones do is counted together."""
+_REMEMBERED = 20_000
+_DAY = 86_400
+NEVER_SENT = frozenset({EventName.ACCEPTED, EventName.SUPPRESSED, EventName.CANCELLED})
+"""Of these it is not known who would have received: they count for no provider."""
+
+Names = tuple[str, str, str]
+"""Login, domain and provider; empty where there is none."""
+
+
+def names_of(event: Event, info: MessageInfo) -> Names:
+    """Return the parts that the event counts for."""
+    provider = ""
+    if event.event not in NEVER_SENT:
+        told = event.data.provider if isinstance(event.data, AttemptData) else info.provider
+        provider = told or OTHER_PROVIDER
+    return info.login, domain_of(info.sender) or domain_of(info.envelope), provider
+
+
+class PartLimit:
+    """Bounds how many parts the document of a day has. One per process."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._known: Cache[tuple[str, int, str], set[str]] = Cache(_REMEMBERED)
+
+    def parts(self, account: str, moment: int, names: Names) -> Iterator[Part]:
+        """Yield the parts that have names, at a moment (Unix seconds)."""
+        for by, name in zip((LOGIN, DOMAIN, PROVIDER), names, strict=True):
+            if name:
+                yield Part(by, self._bounded((account, moment // _DAY, by), name))
+
+    def _bounded(self, key: tuple[str, int, str], name: str) -> str:
+        known = self._known.get(key)
+        if known is None:
+            self._known.put(key, {name})
+        elif name not in known:
+            if len(known) >= self._most:
+                return OTHER_NAME
+            known.add(name)
+        return name
