@@ -23,6 +23,7 @@ from postroad_common.schemas.lanes import LaneState, Phase
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.access import to_date
 from postroad_common.store.database import Database
+from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, WHOLE, Part
 from postroad_common.store.rollups import RollupKey, hour_of
 from postroad_common.store.searching import RANKS, terms_of
 from postroad_common.store.suppressions import Suppression
@@ -32,6 +33,7 @@ DAYS = 30
 _DAY = 86_400
 _BATCH = 5000
 _LANES = 5000
+_PARTS = 20
 _SUPPRESSIONS = 20_000
 _BIG = ("messages", "events", "webhook_deliveries")
 Story = dict[str, dict[str, Any]]
@@ -185,17 +187,25 @@ def _deliveries(model: dict[str, Any], stories: Sequence[Story]) -> Iterator[dic
 
 async def _others(database: Database, count: int, now: float) -> None:
     """Write what is beside the messages: counters, lanes, suppressions, domains."""
-    hours = {
-        RollupKey(ACCOUNT, hour_of(now - hour * 3600), ""): _numbers(count // (DAYS * 24))
-        for hour in range(14 * 24)
-    }
-    days = {
-        RollupKey(ACCOUNT, hour_of(now - day * _DAY)[:10], tag): _numbers(count // DAYS)
-        for day in range(400)
-        for tag in ("", *(f"t{number}" for number in range(10)))
-    }
-    await database.hours.add(new_id(), hours)
-    await database.rollups.add(new_id(), days)
+    await database.hours.add(
+        new_id(),
+        {
+            RollupKey(ACCOUNT, hour_of(now - hour * 3600), "", part): _numbers(mails)
+            for hour in range(14 * 24)
+            for part, mails in _parts(count // (DAYS * 24))
+        },
+    )
+    days = [hour_of(now - day * _DAY)[:10] for day in range(400)]
+    tags = [f"t{number}" for number in range(10)]
+    await database.rollups.add(
+        new_id(),
+        {RollupKey(ACCOUNT, day, tag): _numbers(count // DAYS) for day in days for tag in tags}
+        | {
+            RollupKey(ACCOUNT, day, "", part): _numbers(mails)
+            for day in days
+            for part, mails in _parts(count // DAYS)
+        },
+    )
     phases = [*[Phase.IDLE] * 7, Phase.OPEN, Phase.LIMITED, Phase.CLOSED]
     for first in range(0, _LANES, 1000):
         await database.lanes.save(
@@ -214,6 +224,15 @@ async def _others(database: Database, count: int, now: float) -> None:
             )
             for number in range(first, first + 1000)
         )  # fmt: skip
+
+
+def _parts(mails: int) -> Iterator[tuple[Part, int]]:
+    """Yield all mail, and its parts: 20 logins, 20 sender domains, 20 providers."""
+    yield WHOLE, mails
+    for number in range(_PARTS):
+        yield Part(LOGIN, f"login{number}"), mails // _PARTS
+        yield Part(DOMAIN, f"shop{number}.example"), mails // _PARTS
+        yield Part(PROVIDER, f"provider{number}"), mails // _PARTS
 
 
 def _numbers(mails: int) -> Counter[str]:

@@ -33,7 +33,10 @@ from postroad_stack.stack import Stack
 REPEATS = 20
 MOST_MS = 200.0
 DASHBOARD = (
-    "", "?period=week", "?period=month", "?period=quarter", "/stats?period=year", "/messages",
+    "", "?period=week", "?period=month", "?period=quarter", "/stats?period=year",
+    "/stats?period=year&parts=login&of=provider:provider3", "/stats?period=year&parts=tag",
+    "/stats?period=week&by=hour&parts=domain&of=login:login3",
+    "?period=month&of=provider:provider3", "/messages",
     "/messages?recipient=r77@d77.example", "/messages?recipient=@d7.example",
     "/messages?subject=4711", "/messages?subject=order&state=failed", "/messages?state=failed",
     "/messages?state=deferred", "/messages?login=login3", "/messages?tag=t2",
@@ -49,6 +52,7 @@ DASHBOARD = (
 REST = (
     "/v1/messages", "/v1/messages?recipient=@d7.example&state=delivered",
     "/v1/messages?subject=order&start={hour}", "/v1/messages/{id}", "/v1/stats",
+    "/v1/stats?by=provider&step=hour", "/v1/stats?by=login",
     "/v1/events?limit=100", "/v1/events?message={id}",
 )  # fmt: skip
 

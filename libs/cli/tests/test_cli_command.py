@@ -235,6 +235,7 @@ def test_mail_is_sent_from_a_template_and_found_in_events_and_numbers(stack: Sta
         time.sleep(0.2)
     assert message in postroad(stack, "events", "--message", message).stdout
     assert "accepted" in postroad(stack, "stats", "--tag", "letters").stdout
+    assert "together" in postroad(stack, "stats", "--by", "provider", "--step", "hour").stdout
     assert postroad(stack, "logs").returncode == 0
     assert answer(stack, "templates", "change", "letter", "--html", str(page))["version"] == 2
     assert len(answer(stack, "templates", "versions", "letter")) == 2

@@ -342,7 +342,8 @@ async def test_what_follows_a_delivery_counts_for_the_provider_that_took_it(
     await desk.ingest.record([delivery(old.message, None), click(mail.message), click(old.message)])
     await Desk(database).ingest.record([click(mail.message, machine=True)])
     today = datetime.now(UTC).date().isoformat()
-    assert await database.rollups.by_part("acme", "2000-01-01", today, PROVIDER) == {
+    found = await database.rollups.parts("acme", "2000-01-01", today, PROVIDER)
+    assert found[today] == {
         "google": {"delivered": 1, "clicked": 1, "clicked_unique": 1, "clicked_machine": 1},
         "other": {"delivered": 1, "clicked": 1, "clicked_unique": 1},
     }
@@ -355,7 +356,9 @@ async def test_names_of_parts_come_back_whatever_is_in_them(desk: Desk, database
     name = "50%.of$a\0login"
     sent = factories.submission(credential=name)
     await desk.ingest.record([accepted(sent, sent.recipients[0])])
-    found = await database.rollups.by_part("acme", "2000-01-01", "2999-01-01", LOGIN)
-    assert found == {name: {"accepted": 1}}
+    found = await database.rollups.parts("acme", "2000-01-01", "2999-01-01", LOGIN)
+    assert list(found.values()) == [{name: {"accepted": 1}}]
+    names = await database.rollups.part_names("acme", "2000-01-01", "2999-01-01")
+    assert names[LOGIN] == [name]
     (day,) = await database.rollups.read("acme", "2000-01-01", "2999-01-01", part=Part(LOGIN, name))
     assert day.counts == {"accepted": 1}

@@ -15,6 +15,7 @@ from postroad_common.schemas.events import Event, EventName
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_common.store.deliveries import WebhookDelivery
+from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, Part
 from postroad_common.store.rollups import RollupKey, hour_of
 from postroad_common.store.strikes import Strike
 from postroad_common.store.suppressions import Suppression
@@ -94,6 +95,53 @@ async def test_stats_are_the_counters_by_day_and_tag(api: httpx.AsyncClient, sit
     assert (of_tag["tag"], of_tag["totals"]) == ("news", {"accepted": 3})
     assert "news" in (await api.get("/v1/stats/tags?start=2026-11-01")).json()
     for wrong in ("start=2026-02-30", "start=x", "start=2026-11-02&end=2026-11-01"):
+        assert (await api.get(f"/v1/stats?{wrong}")).status_code == 400, wrong
+
+
+async def test_stats_of_parts_by_hour_day_and_week(api: httpx.AsyncClient, site: Any):
+    gmail, login, token = Part(PROVIDER, "google"), Part(LOGIN, "a.login"), Part(LOGIN, "token1")
+    day = {
+        RollupKey("main", "2026-10-05", "", login): {"accepted": 5},
+        RollupKey("main", "2026-10-05", "", token): {"accepted": 1},
+        RollupKey("main", "2026-10-05", "", gmail): {"delivered": 4, "opened": 2},
+        RollupKey("main", "2026-10-05", "", Part(PROVIDER, "other")): {"failed": 7},
+        RollupKey("main", "2026-10-11", "", login): {"accepted": 3},
+        RollupKey("main", "2026-10-12", "", token): {"accepted": 30},
+        RollupKey("main", "2026-10-12", "", Part(DOMAIN, "shop.test")): {"accepted": 33},
+        RollupKey("other", "2026-10-12", "", token): {"accepted": 99},
+    }
+    await site.database.rollups.add(new_id(), day)
+    hours = {RollupKey("main", "2026-10-05T23", "", login): {"accepted": 5}}
+    await site.database.hours.add(new_id(), hours)
+
+    async def stats(**query: str) -> Any:
+        answer = await api.get(
+            "/v1/stats", params={"start": "2026-10-01", "end": "2026-10-31"} | query
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    of_login = await stats(login="a.login", step="week")
+    assert of_login["days"] == [{"day": "2026-10-05", "counts": {"accepted": 8}}]
+    assert (of_login["login"], of_login["totals"]) == ("a.login", {"accepted": 8})
+    of_hours = await stats(login="a.login", step="hour")
+    assert (of_hours["hours"], of_hours["days"]) == (
+        [{"hour": "2026-10-05T23", "counts": {"accepted": 5}}],
+        [],
+    )
+    assert (await stats(provider="google"))["totals"] == {"delivered": 4, "opened": 2}
+    assert (await stats(domain="shop.test"))["totals"] == {"accepted": 33}
+    assert (await stats(by="provider"))["groups"] == [
+        {"name": "other", "counts": {"failed": 7}},
+        {"name": "google", "counts": {"delivered": 4, "opened": 2}},
+    ]
+    groups = (await stats(by="login"))["groups"]
+    assert [(group["name"], group["counts"]["accepted"]) for group in groups] == [
+        ("token1", 31),
+        ("a.login", 8),
+    ]
+    assert "groups" not in await stats()
+    for wrong in ("tag=a&login=b", "step=hour&tag=a", "step=hour&by=tag", "by=colour", "step=year"):
         assert (await api.get(f"/v1/stats?{wrong}")).status_code == 400, wrong
 
 

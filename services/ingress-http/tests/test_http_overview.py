@@ -14,10 +14,12 @@ import pytest_asyncio
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas import events
 from postroad_common.schemas.events import EventName
+from postroad_common.schemas.features import Features
 from postroad_common.schemas.lanes import LaneState, Phase
 from postroad_common.schemas.submission import Recipient
 from postroad_common.secrets import hash_password
 from postroad_common.store.deliveries import DeliveryState, Result, Try
+from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, Part
 from postroad_common.store.rollups import RollupKey, hour_of
 from postroad_ingress_http.dashboard.charts import Chart, Series
 from postroad_ingress_http.dashboard.figures import Tile
@@ -202,7 +204,7 @@ async def test_statistics_have_every_chart_and_the_rates_of_tags(
     today = hour_of(time.time())[:10]
     counts = {"accepted": 2000, "delivered": 1900, "bounced": 19, "opened_unique": 950}
     await site.database.rollups.add(new_id(), {RollupKey("main", today, "promo"): counts})
-    page = (await browser.get("/dashboard/stats")).text
+    page = (await browser.get("/dashboard/stats?parts=tag")).text
     for text in ("Bounces and complaints", "95.0 %", "50.0 %", "1.0 %", "by day"):
         assert text in page, text
     page = (await browser.get("/dashboard/stats?period=quarter&tag=promo")).text
@@ -210,3 +212,48 @@ async def test_statistics_have_every_chart_and_the_rates_of_tags(
     assert "week from" in page
     assert "95.0 % of accepted" in page
     assert (await browser.get("/dashboard/stats?period=day&by=week&tag=x")).status_code == 200
+
+
+async def test_statistics_and_overview_are_of_a_provider_login_or_sender_domain(
+    browser: httpx.AsyncClient, site: Any
+):
+    await site.database.credentials.create(
+        account="main",
+        username="part-login",
+        password_hash="x",
+        name="Newsletter <b>",
+        features=Features(),
+    )
+    now = hour_of(time.time())
+    of_provider = {"delivered": 3200, "failed": 800, "opened_unique": 1600}
+    numbers = {
+        Part(PROVIDER, "big & co"): of_provider,
+        **{Part(PROVIDER, f"small{number}"): {"delivered": 1} for number in range(5)},
+        Part(LOGIN, "part-login"): {"accepted": 4321, "delivered": 4321},
+        Part(DOMAIN, "parts.example"): {"accepted": 8765},
+    }
+    for store, moment in ((site.database.hours, now), (site.database.rollups, now[:10])):
+        await store.add(
+            new_id(),
+            {RollupKey("main", moment, "", part): counts for part, counts in numbers.items()},
+        )
+    for path in ("/dashboard?period=day", "/dashboard?period=week", "/dashboard/stats?period=day"):
+        page = (await browser.get(f"{path}&of=provider:big+%26+co")).text
+        assert "80.0 % of delivered and failed" in page, path
+        assert '<option value="provider:big &amp; co" selected>' in page, path
+        assert '<span class="label">Accepted' not in page, path
+        page = (await browser.get(f"{path}&login=part-login")).text
+        assert "4,321" in page, path
+        assert "selected>Newsletter &lt;b&gt;</option>" in page, path
+        assert "8,765" in (await browser.get(f"{path}&domain=parts.example")).text, path
+    stats = (await browser.get("/dashboard/stats?period=week")).text
+    assert "Delivered by receiving provider over time" in stats
+    assert "3,200 big &amp; co" in stats
+    assert "provider=big%20%26%20co" in stats
+    assert "all others" in stats
+    assert "50.0 %" in stats
+    for parts, text in (("login", "Newsletter &lt;b&gt;"), ("domain", "parts.example")):
+        assert text in (await browser.get(f"/dashboard/stats?period=day&parts={parts}")).text
+    by_hour = (await browser.get("/dashboard/stats?period=day&parts=tag&tag=promo")).text
+    assert "Delivered by receiving provider" in by_hour
+    assert "parts=tag" not in by_hour.split("<main")[1]

@@ -50,6 +50,7 @@ async def test_message_is_delivered_with_one_event_and_leaves_the_queue(sender: 
     assert (event.id, event.account) == (f"{message.id}.delivered.0", "acme")
     assert event.facts["reply"] == "250 2.0.0 queued"
     assert event.facts["host"] == "127.0.0.1"
+    assert event.facts["provider"] == "other"
     await settled(sender)
     await sender.stop()
     await sender.read()

@@ -325,6 +325,9 @@ async def test_caps_of_a_provider_and_of_a_domain_hold_over_all_their_lanes(
     await senders.put(*slow, *few, *fast)
     await until(lambda: len(receiver.taken) == 90 + 8 + 4)
     assert set(fast) | set(slow) < set(receiver.addresses)
+    assert {event.facts["provider"] for event in await senders.told(EventName.DELIVERED, 102)} == {
+        "here"
+    }
     assert receiver.most_open["all"] <= 4
     # What one of the limits alone would let through is more than that, however late it is noted.
     assert most_within([taken.began for taken in receiver.taken], 0.9) <= 75

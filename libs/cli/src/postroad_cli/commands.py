@@ -57,7 +57,9 @@ SUBCOMMANDS = {
     ),
     "trace": CommandPlace("api.trace", "Show the life of one message, event by event."),
     "events": CommandPlace("api.events", "Find events."),
-    "stats": CommandPlace("api.stats", "Show numbers per day, of all mail or of one tag."),
+    "stats": CommandPlace(
+        "api.stats", "Show numbers per hour, day or week, of all mail or of a part of it."
+    ),
     "logs": CommandPlace(
         "api.logs", "Show daily log files: the days, the files of a day, or one file as CSV."
     ),

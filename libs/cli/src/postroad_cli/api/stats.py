@@ -1,4 +1,6 @@
-"""`postroad stats`: numbers per day."""
+"""`postroad stats`: numbers per hour, day or week."""
+
+from typing import Any
 
 import click
 
@@ -14,6 +16,21 @@ _COLUMNS = ("accepted", "delivered", "deferred", "failed", "bounced", "opened", 
 
 @click.command()
 @click.option("--tag", default=None, help="Only mail with this tag.")
+@click.option("--login", default=None, help="Only mail of this login or token.")
+@click.option("--domain", default=None, help="Only mail from this sender domain.")
+@click.option("--provider", default=None, help="Only mail to this receiving provider.")
+@click.option(
+    "--step",
+    type=click.Choice(["hour", "day", "week"]),
+    default=None,
+    help="Hours are kept for 14 days; days without it.",
+)
+@click.option(
+    "--by",
+    type=click.Choice(["tag", "login", "domain", "provider"]),
+    default=None,
+    help="The sums of each, instead of a line per day.",
+)
 @click.option(
     "--start",
     "--since",
@@ -27,15 +44,22 @@ _COLUMNS = ("accepted", "delivered", "deferred", "failed", "bounced", "opened", 
 @json_option
 @with_api
 def stats(api: RestClient, /, *, as_json: bool, **filters: str | None) -> None:
-    """Show numbers per day, of all mail or of one tag."""
+    """Show numbers per hour, day or week, of all mail or of a part of it."""
     found = api.get("/v1/stats", **{name: value for name, value in filters.items() if value})
     if as_json:
         echo_json(found)
         return
-    days = [{"day": one["day"], **one["counts"]} for one in found["days"]]
-    total = {"day": "together", **found["totals"]}
+    first, lines = _lines(found)
     rows = [
-        {"day": row["day"], **{name: row.get(name, 0) for name in _COLUMNS}}
-        for row in (*days, total)
+        {first: name, **{column: counts.get(column, 0) for column in _COLUMNS}}
+        for name, counts in (*lines, ("together", found["totals"]))
     ]
-    show_rows(rows, ("day", *_COLUMNS), as_json=False)
+    show_rows(rows, (first, *_COLUMNS), as_json=False)
+
+
+def _lines(found: dict[str, Any]) -> tuple[str, list[tuple[str, dict[str, int]]]]:
+    """Return what the first column is called, and the lines: its text and their counts."""
+    for first, key, name in (("name", "groups", "name"), ("hour", "hours", "hour")):
+        if key in found:
+            return first, [(one[name], one["counts"]) for one in found[key]]
+    return "day", [(one["day"], one["counts"]) for one in found["days"]]

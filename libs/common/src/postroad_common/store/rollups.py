@@ -26,11 +26,18 @@ from typing import NamedTuple
 from pymongo import UpdateOne, errors
 
 from postroad_common.store.access import Collection, Document, duplicates, guarded
-from postroad_common.store.rollupparts import WHOLE, Part, field_of, name_in
+from postroad_common.store.rollupparts import PARTS, WHOLE, Part, field_of, name_in
 
 _MAX_REMEMBERED = 10_000
 _MOST_READ = 10_000
 """Counters of tags that one page adds up; of more, the newest."""
+NAMES = (
+    *("accepted", "delivered", "deferred", "deferred_unique", "failed", "expired", "suppressed"),
+    *("cancelled", "bounced", "bounced_hard", "bounced_soft", "complained", "unsubscribed"),
+    *("response", "opened", "opened_unique", "opened_machine"),
+    *("clicked", "clicked_unique", "clicked_machine"),
+)
+"""The numbers that there are."""
 Counts = Mapping[str, int]
 
 
@@ -155,16 +162,34 @@ class Rollups:
         return rollups
 
     @guarded
-    async def by_part(self, account: str, start: str, end: str, by: str) -> dict[str, Counts]:
-        """Return the sums of all numbers of each part of a kind, from `start` to `end`."""
+    async def parts(
+        self, account: str, start: str, end: str, by: str
+    ) -> dict[str, Mapping[str, Counts]]:
+        """Return the numbers of each part of a kind, by day and by name."""
         query = {"account": account, "tag": "", "day": {"$gte": start, "$lte": end}}
-        sums: dict[str, dict[str, int]] = {}
-        async for found in self._rollups.find(query, {f"{by}s": 1, "_id": 0}):
-            for name, counts in found.get(f"{by}s", {}).items():
-                known = sums.setdefault(name, {})
-                for what, number in counts.items():
-                    known[what] = known.get(what, 0) + number
-        return {name_in(name): counts for name, counts in sums.items()}
+        return {
+            found["day"]: {name_in(key): counts for key, counts in found[f"{by}s"].items()}
+            async for found in self._rollups.find(query, {"day": 1, f"{by}s": 1})
+            if f"{by}s" in found
+        }
+
+    @guarded
+    async def part_names(self, account: str, start: str, end: str) -> dict[str, list[str]]:
+        """Return the names of the parts of each kind from `start` to `end`, in their order."""
+        keys = {
+            by: {"$map": {"input": {"$objectToArray": f"${by}s"}, "in": "$$this.k"}} for by in PARTS
+        }
+        found: dict[str, set[str]] = {by: set() for by in PARTS}
+        cursor = await self._rollups.aggregate(
+            [
+                {"$match": {"account": account, "tag": "", "day": {"$gte": start, "$lte": end}}},
+                {"$project": {"_id": 0, **keys}},
+            ]
+        )
+        async for document in cursor:
+            for by in PARTS:
+                found[by].update(document[by] or ())
+        return {by: sorted(map(name_in, keys)) for by, keys in found.items()}
 
     @guarded
     async def tags(self, account: str, start: str, limit: int = 100) -> list[str]:
@@ -181,13 +206,13 @@ class Rollups:
 
     @guarded
     async def by_tag(
-        self, account: str, start: str, names: Sequence[str], limit: int
+        self, account: str, start: str, end: str, names: Sequence[str], limit: int
     ) -> dict[str, Counts]:
-        """Return the sums of some numbers since the date `start`, of the tags with most mail."""
+        """Return the sums of some numbers of the tags with most mail, from `start` to `end`."""
         sums = {name: {"$sum": f"$counts.{name}"} for name in ("accepted", *names)}
         cursor = await self._rollups.aggregate(
             [
-                *_latest_with_tag(account, start),
+                *_latest_with_tag(account, start, end),
                 {"$group": {"_id": "$tag", **sums}},
                 {"$sort": {"accepted": -1, "_id": 1}},
                 {"$limit": limit},
@@ -207,10 +232,11 @@ def _by_document(changes: Mapping[RollupKey, Counts]) -> dict[RollupKey, dict[st
     return documents
 
 
-def _latest_with_tag(account: str, start: str) -> list[Document]:
+def _latest_with_tag(account: str, start: str, end: str = "9999") -> list[Document]:
     """Return the stages that leave the newest counters of tags, a bounded number of them."""
+    days = {"$gte": start, "$lte": end}
     return [
-        {"$match": {"account": account, "tag": {"$ne": ""}, "day": {"$gte": start}}},
+        {"$match": {"account": account, "tag": {"$ne": ""}, "day": days}},
         {"$sort": {"day": -1}},
         {"$limit": _MOST_READ},
     ]

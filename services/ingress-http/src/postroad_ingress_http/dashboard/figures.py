@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from postroad_common.store.rollupparts import PROVIDER
 from postroad_common.store.rollups import Rollups
-from postroad_ingress_http.dashboard.periods import DAY, HOUR, Period
+from postroad_ingress_http.dashboard.periods import Period
+from postroad_ingress_http.dashboard.subjects import days_of
+from postroad_ingress_http.history.statistics import Subject
 
 Counted = Mapping[tuple[int, str], int]
 """Numbers by the first second of their day or hour, and by name."""
@@ -29,40 +32,18 @@ class Tile:
         return f"{share:+,} %" if share else "±0 %"
 
 
-OF_TAGS = ("accepted", "delivered", "bounced", "complained", "opened_unique", "clicked_unique")
-"""The numbers that the line of a tag is made of."""
-
-
-@dataclass(frozen=True, slots=True)
-class TagRow:
-    """The figures of one tag as a line of a table."""
-
-    tag: str
-    accepted: int
-    delivered: str
-    bounced: str
-    complained: str
-    opened: str
-    clicked: str
-
-
-async def read_counts(rollups: Rollups, account: str, period: Period, tag: str) -> Counted:
+async def read_counts(rollups: Rollups, account: str, period: Period, subject: Subject) -> Counted:
     """Return the numbers of a period and of the one before, from the counters of days or hours."""
-    unit = HOUR if period.step == HOUR else DAY
-    form = "%Y-%m-%d" if unit == DAY else "%Y-%m-%dT%H"
-    start, end = (
-        f"{datetime.fromtimestamp(moment, UTC):{form}}"
-        for moment in (period.before.start, period.end - unit)
-    )
+    (start, _), (_, end) = days_of(period.before), days_of(period)
     return {
         (int(datetime.fromisoformat(rollup.day).replace(tzinfo=UTC).timestamp()), name): number
-        for rollup in await rollups.read(account, start, end, tag)
+        for rollup in await rollups.read(account, start, end, *subject)
         for name, number in rollup.counts.items()
     }
 
 
-def tiles(counts: Counted, period: Period) -> list[Tile]:
-    """Return the tiles of a period."""
+def tiles(counts: Counted, period: Period, subject: Subject) -> list[Tile]:
+    """Return the tiles of a period; nothing is accepted for a provider, but much has ended."""
     now, then = period.totals(counts), period.before.totals(counts)
 
     def tile(label: str, name: str, note: str) -> Tile:
@@ -71,12 +52,15 @@ def tiles(counts: Counted, period: Period) -> list[Tile]:
     def number(name: str) -> int:
         return now.get(name, 0)
 
-    accepted, delivered = number("accepted"), number("delivered")
+    accepted, delivered, failed = number("accepted"), number("delivered"), number("failed")
+    whole, base = accepted, "of accepted"
+    if subject.kind == PROVIDER:
+        whole, base = delivered + failed, "of delivered and failed"
     return [
-        tile("Accepted", "accepted", "messages"),
-        tile("Delivered", "delivered", share(delivered, accepted, "of accepted")),
+        *([tile("Accepted", "accepted", "messages")] if subject.kind != PROVIDER else []),
+        tile("Delivered", "delivered", share(delivered, whole, base)),
         tile("Deferred", "deferred_unique", f"messages; {number('deferred'):,} attempts"),
-        tile("Failed", "failed", share(number("failed"), accepted, "of accepted")),
+        tile("Failed", "failed", share(failed, whole, base)),
         tile(
             "Bounced",
             "bounced",
@@ -86,24 +70,6 @@ def tiles(counts: Counted, period: Period) -> list[Tile]:
         tile("Opened", "opened_unique", _reactions(now, "opened", delivered)),
         tile("Clicked", "clicked_unique", _reactions(now, "clicked", delivered)),
     ]
-
-
-def tag_row(tag: str, counts: Mapping[str, int]) -> TagRow:
-    """Return the line of a tag; rates are of delivered messages, that of delivery of accepted."""
-    accepted, delivered = counts.get("accepted", 0), counts.get("delivered", 0)
-
-    def rate(name: str, digits: int = 1) -> str:
-        return share(counts.get(name, 0), delivered, "", digits)
-
-    return TagRow(
-        tag=tag,
-        accepted=accepted,
-        delivered=share(delivered, accepted, ""),
-        bounced=rate("bounced"),
-        complained=rate("complained", 2),
-        opened=rate("opened_unique"),
-        clicked=rate("clicked_unique"),
-    )
 
 
 def _reactions(totals: Mapping[str, int], name: str, delivered: int) -> str:

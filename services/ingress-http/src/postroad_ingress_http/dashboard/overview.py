@@ -1,7 +1,6 @@
 """The first page: what needs attention, numbers and charts, and the latest mail."""
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -14,11 +13,13 @@ from postroad_ingress_http.dashboard.figures import read_counts, tiles
 from postroad_ingress_http.dashboard.firststeps import StepsLeft
 from postroad_ingress_http.dashboard.periods import DAY, HOUR, PERIODS, PeriodChoice
 from postroad_ingress_http.dashboard.pictures import MAIL, REACTIONS, pictures
+from postroad_ingress_http.dashboard.subjects import choices, labels_of, read_subject
 from postroad_ingress_http.dashboard.troubles import AccountSources, Trouble
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
 from postroad_ingress_http.dependencies import (
     CallsOf,
     ClockOf,
+    CredentialStore,
     DomainsOf,
     HooksOf,
     HourStore,
@@ -26,10 +27,10 @@ from postroad_ingress_http.dependencies import (
     MessageStore,
     QueuesOf,
     RollupStore,
+    TokenStore,
 )
 
 router = APIRouter(prefix="/dashboard", include_in_schema=False)
-TAG_LENGTH = 200
 _LATEST = 8
 
 
@@ -61,6 +62,8 @@ async def overview(  # noqa: PLR0917 - FastAPI passes them by name
     messages: MessageStore,
     rollups: RollupStore,
     hours: HourStore,
+    credentials: CredentialStore,
+    tokens: TokenStore,
     found: Annotated[list[Trouble], Depends(_troubles)],
     clock: ClockOf,
     steps: StepsLeft,
@@ -69,23 +72,23 @@ async def overview(  # noqa: PLR0917 - FastAPI passes them by name
     chosen = PeriodChoice.read(request.query_params)
     period = chosen.period(clock())
     by_hour = period.step == HOUR
-    tag = "" if by_hour else request.query_params.get("tag", "")[:TAG_LENGTH]
-    first = f"{datetime.fromtimestamp(period.start, UTC):%Y-%m-%d}"
-    counts, latest, tags = await asyncio.gather(
-        read_counts(hours if by_hour else rollups, session.account, period, tag),
+    store = hours if by_hour else rollups
+    subject = read_subject(request.query_params, by_hour=by_hour)
+    labels = await labels_of(session.account, credentials, tokens)
+    counts, latest, offered = await asyncio.gather(
+        read_counts(store, session.account, period, subject),
         messages.search(session.account, limit=_LATEST),
-        rollups.tags(session.account, first),
+        choices(session.account, store, period, subject, labels),
     )
     return pages.answer(
         "overview.html",
         chosen=chosen,
         periods=[(name, label) for name, (label, _, _) in PERIODS.items()],
-        tiles=tiles(counts, period),
+        tiles=tiles(counts, period, subject),
         charts=pictures(counts, period, times.zone_of(request.cookies), MAIL, REACTIONS),
         days=period.step >= DAY,
         messages=latest,
-        tag=tag,
-        tags=[] if by_hour else tags,
+        choices=offered,
         first_steps=steps,
         troubles=found,
     )

@@ -1,22 +1,29 @@
-"""Statistics: every chart of a period, and the tags beside each other."""
+"""Statistics: every chart of a period, and its mail by provider, login, sender domain and tag."""
 
 import asyncio
-from datetime import UTC, datetime
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from postroad_common.store.rollupparts import PROVIDER
 from postroad_ingress_http.dashboard import times
-from postroad_ingress_http.dashboard.figures import OF_TAGS, read_counts, tag_row, tiles
-from postroad_ingress_http.dashboard.overview import TAG_LENGTH
+from postroad_ingress_http.dashboard.breakdown import break_down
+from postroad_ingress_http.dashboard.figures import read_counts, tiles
 from postroad_ingress_http.dashboard.periods import DAY, HOUR, PERIODS, PeriodChoice
 from postroad_ingress_http.dashboard.pictures import MAIL, REACTIONS, RETURNS, pictures
+from postroad_ingress_http.dashboard.subjects import HEADINGS, choices, labels_of, read_subject
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
-from postroad_ingress_http.dependencies import ClockOf, HourStore, RollupStore
+from postroad_ingress_http.dependencies import (
+    ClockOf,
+    CredentialStore,
+    HourStore,
+    RollupStore,
+    TokenStore,
+)
+from postroad_ingress_http.history.statistics import TAG
 
 router = APIRouter(prefix="/dashboard/stats", include_in_schema=False)
-_TAGS = 50
 
 
 @router.get("")
@@ -26,28 +33,35 @@ async def page(  # noqa: PLR0917 - FastAPI passes them by name
     pages: PagesOf,
     rollups: RollupStore,
     hours: HourStore,
+    credentials: CredentialStore,
+    tokens: TokenStore,
     clock: ClockOf,
 ) -> Response:
-    """Show the charts of all mail or of one tag, and the rates of each tag."""
-    chosen = PeriodChoice.read({"period": "month", **request.query_params})
+    """Show the charts of all mail or of a part of it, and all mail divided into parts."""
+    query = request.query_params
+    chosen = PeriodChoice.read({"period": "month", **query})
     period = chosen.period(clock())
     by_hour = period.step == HOUR
-    tag = "" if by_hour else request.query_params.get("tag", "")[:TAG_LENGTH]
+    store = hours if by_hour else rollups
+    subject = read_subject(query, by_hour=by_hour)
+    kinds = {kind: name for kind, name in HEADINGS.items() if not (by_hour and kind == TAG)}
+    kind = query.get("parts", "")
+    kind = kind if kind in kinds else PROVIDER
     zone = times.zone_of(request.cookies)
-    first = f"{datetime.fromtimestamp(period.start, UTC):%Y-%m-%d}"
-    counts, by_tag = await asyncio.gather(
-        read_counts(hours if by_hour else rollups, session.account, period, tag),
-        rollups.by_tag(session.account, first, OF_TAGS, _TAGS),
+    labels = await labels_of(session.account, credentials, tokens)
+    counts, offered, parts = await asyncio.gather(
+        read_counts(store, session.account, period, subject),
+        choices(session.account, store, period, subject, labels),
+        break_down(store, session.account, kind, period, zone=zone, labels=labels),
     )
     return pages.answer(
         "stats.html",
         chosen=chosen,
         periods=[(name, label) for name, (label, _, _) in PERIODS.items()],
-        tiles=tiles(counts, period),
+        tiles=tiles(counts, period, subject),
         charts=pictures(counts, period, zone, MAIL, REACTIONS, RETURNS),
         days=period.step >= DAY,
-        tag=tag,
-        tags=[] if by_hour else sorted(by_tag),
-        rows=[tag_row(name, found) for name, found in by_tag.items()],
-        first=first,
+        choices=offered,
+        kinds=kinds,
+        breakdown=parts,
     )

@@ -1,21 +1,97 @@
-"""Numbers per day: the range that is asked for, and the sums over it."""
+"""Numbers per day: the range and the part of the mail that are asked for, and sums."""
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 
-from postroad_common.store.rollups import Rollup
+from postroad_common.store.rollupparts import PARTS, WHOLE, Part
+from postroad_common.store.rollups import NAMES, Counts, Rollup, Rollups
 from postroad_ingress_http.http.errors import bad_field
 
 DEFAULT_DAYS = 30
 MOST_DAYS = 800
+MOST_GROUPS = 100
+TAG = "tag"
+KINDS = (TAG, *PARTS)
 
 
-def total(rollups: list[Rollup]) -> dict[str, int]:
+class Subject(NamedTuple):
+    """Whose numbers are asked for: all mail, that of one tag, or one part of it."""
+
+    tag: str = ""
+    part: Part = WHOLE
+
+    @property
+    def kind(self) -> str:
+        """Return one of `KINDS`, or nothing for all mail."""
+        return TAG if self.tag else self.part.by
+
+    @property
+    def name(self) -> str:
+        """Return the tag, or the name of the part."""
+        return self.tag or self.part.name
+
+    @classmethod
+    def of(cls, kind: str, name: str) -> "Subject":
+        """Return the subject with this kind and name; all mail where there is no name."""
+        if not name:
+            return cls()
+        return cls(tag=name) if kind == TAG else cls(part=Part(kind, name))
+
+
+def read_subject(values: Mapping[str, str | None]) -> Subject:
+    """Return what is asked for, by the names in `KINDS`.
+
+    Raises:
+        ApiError: 400, more than one is asked for.
+    """
+    given = [(kind, name) for kind in KINDS if (name := values.get(kind))]
+    if len(given) > 1:
+        raise bad_field(given[1][0], f"Give this or {given[0][0]}, not both.")
+    return Subject.of(*given[0]) if given else Subject()
+
+
+def total(rollups: Iterable[Rollup]) -> dict[str, int]:
+    """Return the sums by name."""
+    return add(rollup.counts for rollup in rollups)
+
+
+def add(counts: Iterable[Counts]) -> dict[str, int]:
     """Return the sums by name."""
     sums: dict[str, int] = {}
-    for rollup in rollups:
-        for name, number in rollup.counts.items():
+    for each in counts:
+        for name, number in each.items():
             sums[name] = sums.get(name, 0) + number
     return sums
+
+
+def sums_of_parts(days: Iterable[Mapping[str, Counts]]) -> dict[str, dict[str, int]]:
+    """Return the sums of each part, those with most mail first."""
+    found: dict[str, list[Counts]] = {}
+    for parts in days:
+        for name, counts in parts.items():
+            found.setdefault(name, []).append(counts)
+    sums = {name: add(counts) for name, counts in found.items()}
+    return dict(sorted(sums.items(), key=lambda item: (-_mail(item[1]), item[0])))
+
+
+def _mail(counts: Counts) -> int:
+    """Return the messages that were accepted or, where that is not counted, have ended."""
+    return counts.get("accepted") or counts.get("delivered", 0) + counts.get("failed", 0)
+
+
+async def groups(
+    rollups: Rollups, account: str, kind: str, start: str, end: str
+) -> dict[str, Counts]:
+    """Return the sums by tag, or by part of a kind, those with most mail first."""
+    if kind == TAG:
+        found = await rollups.by_tag(account, start, end, NAMES, MOST_GROUPS)
+        return {
+            name: {what: number for what, number in counts.items() if number}
+            for name, counts in found.items()
+        }
+    sums = sums_of_parts((await rollups.parts(account, start, end, kind)).values())
+    return dict(list(sums.items())[:MOST_GROUPS])
 
 
 def read_days(start: str | None, end: str | None, now: float) -> tuple[date, date]:
