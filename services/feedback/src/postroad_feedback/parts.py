@@ -17,7 +17,9 @@ MOST = 200
 """Parts of each kind that an account has on one day; what further ones do is counted together."""
 _REMEMBERED = 20_000
 _DAY = 86_400
-NEVER_SENT = frozenset({EventName.ACCEPTED, EventName.SUPPRESSED, EventName.CANCELLED})
+NEVER_SENT = frozenset(
+    {EventName.ACCEPTED, EventName.SUPPRESSED, EventName.CANCELLED, EventName.TESTED}
+)
 """Of these it is not known who would have received: they count for no provider."""
 
 Names = tuple[str, str, str]

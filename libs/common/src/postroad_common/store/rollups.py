@@ -33,7 +33,15 @@ _MOST_READ = 10_000
 """Counters of tags that one page adds up; of more, the newest."""
 NAMES = (
     *("accepted", "delivered", "deferred", "deferred_unique", "failed", "expired", "suppressed"),
-    *("cancelled", "bounced", "bounced_hard", "bounced_soft", "complained", "unsubscribed"),
+    *(
+        "cancelled",
+        "tested",
+        "bounced",
+        "bounced_hard",
+        "bounced_soft",
+        "complained",
+        "unsubscribed",
+    ),
     *("response", "opened", "opened_unique", "opened_machine"),
     *("clicked", "clicked_unique", "clicked_machine"),
 )
