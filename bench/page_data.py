@@ -23,7 +23,7 @@ from postroad_common.schemas.lanes import LaneState, Phase
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.access import to_date
 from postroad_common.store.database import Database
-from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, WHOLE, Part
+from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, WHOLE, MailPart
 from postroad_common.store.rollups import RollupKey, hour_of
 from postroad_common.store.searching import RANKS, terms_of
 from postroad_common.store.suppressions import Suppression
@@ -226,13 +226,13 @@ async def _others(database: Database, count: int, now: float) -> None:
         )  # fmt: skip
 
 
-def _parts(mails: int) -> Iterator[tuple[Part, int]]:
+def _parts(mails: int) -> Iterator[tuple[MailPart, int]]:
     """Yield all mail, and its parts: 20 logins, 20 sender domains, 20 providers."""
     yield WHOLE, mails
     for number in range(_PARTS):
-        yield Part(LOGIN, f"login{number}"), mails // _PARTS
-        yield Part(DOMAIN, f"shop{number}.example"), mails // _PARTS
-        yield Part(PROVIDER, f"provider{number}"), mails // _PARTS
+        yield MailPart(LOGIN, f"login{number}"), mails // _PARTS
+        yield MailPart(DOMAIN, f"shop{number}.example"), mails // _PARTS
+        yield MailPart(PROVIDER, f"provider{number}"), mails // _PARTS
 
 
 def _numbers(mails: int) -> Counter[str]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import TIMELINE_ONLY, Event, EventName, happened
-from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, WHOLE, Part
+from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, WHOLE, MailPart
 from postroad_common.store.rollups import RollupKey
 from postroad_feedback.counts import additions, is_reaction, mark_of
 from postroad_feedback.message_cache import MessageInfo
@@ -149,7 +149,7 @@ SENT = MessageInfo(
 )
 
 
-def of_parts(counted: Mapping[RollupKey, Counter[str]]) -> dict[Part, Counter[str]]:
+def of_parts(counted: Mapping[RollupKey, Counter[str]]) -> dict[MailPart, Counter[str]]:
     return {key.part: counts for key, counts in counted.items() if key.part != WHOLE}
 
 
@@ -165,11 +165,11 @@ def test_each_event_counts_for_its_login_sender_domain_and_provider_in_days_and_
     counted = additions(events, facts, ["m.opened"])
     mine = Counter(accepted=1, delivered=1, opened=1, opened_unique=1)
     assert of_parts(counted.days) == {
-        Part(LOGIN, "smtp-1"): mine,
-        Part(DOMAIN, "shop.test"): mine,
-        Part(DOMAIN, "acme.test"): Counter(opened=1),
-        Part(PROVIDER, "google"): Counter(delivered=1, opened=1, opened_unique=1),
-        Part(PROVIDER, "other"): Counter(opened=1),
+        MailPart(LOGIN, "smtp-1"): mine,
+        MailPart(DOMAIN, "shop.test"): mine,
+        MailPart(DOMAIN, "acme.test"): Counter(opened=1),
+        MailPart(PROVIDER, "google"): Counter(delivered=1, opened=1, opened_unique=1),
+        MailPart(PROVIDER, "other"): Counter(opened=1),
     }
     assert of_parts(counted.hours) == of_parts(counted.days)
 
@@ -186,7 +186,7 @@ def test_parts_of_a_day_are_bounded_and_what_is_more_is_counted_together():
     assert of_logins == {"smtp-0": 2, "smtp-1": 2, "other": 4}
     tomorrow = [happened(EventName.ACCEPTED, "m3", NOON + 86_400, {})]
     later = of_parts(additions(tomorrow, facts, (), limit).days)
-    assert Part(LOGIN, "smtp-3") in later
+    assert MailPart(LOGIN, "smtp-3") in later
 
 
 @given(EVENTS)

@@ -18,7 +18,7 @@ from postroad_common.schemas.events import (
     written,
 )
 from postroad_common.store import Database
-from postroad_common.store.rollupparts import LOGIN, PROVIDER, Part
+from postroad_common.store.rollupparts import LOGIN, PROVIDER, MailPart
 from postroad_feedback.ingest import Ingest
 from postroad_feedback.message_cache import MessageCache
 from postroad_feedback.recovery import ABANDONED_SECONDS, GIVE_UP_SECONDS, Recovery
@@ -347,9 +347,9 @@ async def test_what_follows_a_delivery_counts_for_the_provider_that_took_it(
         "google": {"delivered": 1, "clicked": 1, "clicked_unique": 1, "clicked_machine": 1},
         "other": {"delivered": 1, "clicked": 1, "clicked_unique": 1},
     }
-    (day,) = await database.rollups.read("acme", today, today, part=Part(PROVIDER, "google"))
+    (day,) = await database.rollups.read("acme", today, today, part=MailPart(PROVIDER, "google"))
     assert day.counts["delivered"] == 1
-    assert await database.rollups.read("acme", today, today, part=Part(PROVIDER, "none")) == []
+    assert await database.rollups.read("acme", today, today, part=MailPart(PROVIDER, "none")) == []
 
 
 async def test_names_of_parts_come_back_whatever_is_in_them(desk: Desk, database: Database):
@@ -360,5 +360,7 @@ async def test_names_of_parts_come_back_whatever_is_in_them(desk: Desk, database
     assert list(found.values()) == [{name: {"accepted": 1}}]
     names = await database.rollups.part_names("acme", "2000-01-01", "2999-01-01")
     assert names[LOGIN] == [name]
-    (day,) = await database.rollups.read("acme", "2000-01-01", "2999-01-01", part=Part(LOGIN, name))
+    (day,) = await database.rollups.read(
+        "acme", "2000-01-01", "2999-01-01", part=MailPart(LOGIN, name)
+    )
     assert day.counts == {"accepted": 1}

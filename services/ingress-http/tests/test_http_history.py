@@ -15,7 +15,7 @@ from postroad_common.schemas.events import Event, EventName
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_common.store.deliveries import WebhookDelivery
-from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, Part
+from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, MailPart
 from postroad_common.store.rollups import RollupKey, hour_of
 from postroad_common.store.strikes import Strike
 from postroad_common.store.suppressions import Suppression
@@ -99,15 +99,19 @@ async def test_stats_are_the_counters_by_day_and_tag(api: httpx.AsyncClient, sit
 
 
 async def test_stats_of_parts_by_hour_day_and_week(api: httpx.AsyncClient, site: Any):
-    gmail, login, token = Part(PROVIDER, "google"), Part(LOGIN, "a.login"), Part(LOGIN, "token1")
+    gmail, login, token = (
+        MailPart(PROVIDER, "google"),
+        MailPart(LOGIN, "a.login"),
+        MailPart(LOGIN, "token1"),
+    )
     day = {
         RollupKey("main", "2026-10-05", "", login): {"accepted": 5},
         RollupKey("main", "2026-10-05", "", token): {"accepted": 1},
         RollupKey("main", "2026-10-05", "", gmail): {"delivered": 4, "opened": 2},
-        RollupKey("main", "2026-10-05", "", Part(PROVIDER, "other")): {"failed": 7},
+        RollupKey("main", "2026-10-05", "", MailPart(PROVIDER, "other")): {"failed": 7},
         RollupKey("main", "2026-10-11", "", login): {"accepted": 3},
         RollupKey("main", "2026-10-12", "", token): {"accepted": 30},
-        RollupKey("main", "2026-10-12", "", Part(DOMAIN, "shop.test")): {"accepted": 33},
+        RollupKey("main", "2026-10-12", "", MailPart(DOMAIN, "shop.test")): {"accepted": 33},
         RollupKey("other", "2026-10-12", "", token): {"accepted": 99},
     }
     await site.database.rollups.add(new_id(), day)

@@ -19,7 +19,7 @@ from postroad_common.schemas.lanes import LaneState, Phase
 from postroad_common.schemas.submission import Recipient
 from postroad_common.secrets import hash_password
 from postroad_common.store.deliveries import DeliveryState, Result, Try
-from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, Part
+from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, MailPart
 from postroad_common.store.rollups import RollupKey, hour_of
 from postroad_ingress_http.dashboard.charts import Chart, Series
 from postroad_ingress_http.dashboard.figures import Tile
@@ -227,10 +227,10 @@ async def test_statistics_and_overview_are_of_a_provider_login_or_sender_domain(
     now = hour_of(time.time())
     of_provider = {"delivered": 3200, "failed": 800, "opened_unique": 1600}
     numbers = {
-        Part(PROVIDER, "big & co"): of_provider,
-        **{Part(PROVIDER, f"small{number}"): {"delivered": 1} for number in range(5)},
-        Part(LOGIN, "part-login"): {"accepted": 4321, "delivered": 4321},
-        Part(DOMAIN, "parts.example"): {"accepted": 8765},
+        MailPart(PROVIDER, "big & co"): of_provider,
+        **{MailPart(PROVIDER, f"small{number}"): {"delivered": 1} for number in range(5)},
+        MailPart(LOGIN, "part-login"): {"accepted": 4321, "delivered": 4321},
+        MailPart(DOMAIN, "parts.example"): {"accepted": 8765},
     }
     for store, moment in ((site.database.hours, now), (site.database.rollups, now[:10])):
         await store.add(

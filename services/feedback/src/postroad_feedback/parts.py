@@ -10,7 +10,7 @@ from postroad_common.caching import Cache
 from postroad_common.mail.address import domain_of
 from postroad_common.schemas.eventdata import OTHER_PROVIDER, AttemptData
 from postroad_common.schemas.events import Event, EventName
-from postroad_common.store.rollupparts import DOMAIN, LOGIN, OTHER_NAME, PROVIDER, Part
+from postroad_common.store.rollupparts import DOMAIN, LOGIN, OTHER_NAME, PROVIDER, MailPart
 from postroad_feedback.message_cache import MessageInfo
 
 MOST = 200
@@ -42,11 +42,11 @@ class PartLimit:
         self._most = most
         self._known: Cache[tuple[str, int, str], set[str]] = Cache(_REMEMBERED)
 
-    def parts(self, account: str, moment: int, names: Names) -> Iterator[Part]:
+    def parts(self, account: str, moment: int, names: Names) -> Iterator[MailPart]:
         """Yield the parts that have names, at a moment (Unix seconds)."""
         for by, name in zip((LOGIN, DOMAIN, PROVIDER), names, strict=True):
             if name:
-                yield Part(by, self._bounded((account, moment // _DAY, by), name))
+                yield MailPart(by, self._bounded((account, moment // _DAY, by), name))
 
     def _bounded(self, key: tuple[str, int, str], name: str) -> str:
         known = self._known.get(key)

@@ -14,17 +14,17 @@ OTHER_NAME = "other"
 """Stands for all that have no part of their own."""
 
 
-class Part(NamedTuple):
+class MailPart(NamedTuple):
     """One part: `by` is of `PARTS`, or empty for all mail."""
 
     by: str
     name: str
 
 
-WHOLE = Part("", "")
+WHOLE = MailPart("", "")
 
 
-def field_of(part: Part) -> str:
+def field_of(part: MailPart) -> str:
     """Return the field with the numbers of a part."""
     return f"{part.by}s.{_escaped(part.name)}" if part.by else "counts"
 

@@ -26,7 +26,7 @@ from typing import NamedTuple
 from pymongo import UpdateOne, errors
 
 from postroad_common.store.access import Collection, Document, duplicates, guarded
-from postroad_common.store.rollupparts import PARTS, WHOLE, Part, field_of, name_in
+from postroad_common.store.rollupparts import PARTS, WHOLE, MailPart, field_of, name_in
 
 _MAX_REMEMBERED = 10_000
 _MOST_READ = 10_000
@@ -63,7 +63,7 @@ class RollupKey(NamedTuple):
     account: str
     day: str
     tag: str
-    part: Part = WHOLE
+    part: MailPart = WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class Rollups:
 
     @guarded
     async def read(
-        self, account: str, start: str, end: str, tag: str = "", part: Part = WHOLE
+        self, account: str, start: str, end: str, tag: str = "", part: MailPart = WHOLE
     ) -> list[Rollup]:
         """Return the days from `start` to `end` (dates, the last one included), in their order.
 

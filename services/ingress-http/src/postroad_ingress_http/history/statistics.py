@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
-from postroad_common.store.rollupparts import PARTS, WHOLE, Part
+from postroad_common.store.rollupparts import PARTS, WHOLE, MailPart
 from postroad_common.store.rollups import NAMES, Counts, Rollup, Rollups
 from postroad_ingress_http.http.errors import bad_field
 
@@ -19,7 +19,7 @@ class Subject(NamedTuple):
     """Whose numbers are asked for: all mail, that of one tag, or one part of it."""
 
     tag: str = ""
-    part: Part = WHOLE
+    part: MailPart = WHOLE
 
     @property
     def kind(self) -> str:
@@ -36,7 +36,7 @@ class Subject(NamedTuple):
         """Return the subject with this kind and name; all mail where there is no name."""
         if not name:
             return cls()
-        return cls(tag=name) if kind == TAG else cls(part=Part(kind, name))
+        return cls(tag=name) if kind == TAG else cls(part=MailPart(kind, name))
 
 
 def read_subject(values: Mapping[str, str | None]) -> Subject:
