@@ -23,11 +23,13 @@ from postroad_common.web.guard import UrlGuard
 from postroad_common.web.resolver import Resolver
 from postroad_feedback import backoff
 from postroad_feedback.batching import batch
-from postroad_feedback.calls import Caller, signed
+from postroad_feedback.batchsize import BatchSize
+from postroad_feedback.calls import CALL_SECONDS, Caller, CallResult, signed
 from postroad_feedback.dispatch import WebhookDispatcher
 from postroad_feedback.message_cache import MessageCache, MessageInfo, info_in
 from postroad_feedback.payload import body_of
 from postroad_feedback.replaying import Replayer
+from postroad_feedback.shares import TurnShares
 from postroad_feedback.subscriptions import delivery_of
 from postroad_testing import factories
 from postroad_testing.certificates import Authority
@@ -36,6 +38,8 @@ from postroad_testing.waiting import until
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 LOOPBACK = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")]
+
+TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n"
 
 
 @dataclass
@@ -49,6 +53,8 @@ class EndPoint:
     most_at_once: int = 0
     port: int = 0
     delay: float = 0.0
+    per_event: float = 0.0
+    most_events: int = 10_000
     _released: asyncio.Event = field(default_factory=asyncio.Event)
 
     def release(self) -> None:
@@ -69,9 +75,11 @@ class EndPoint:
                 self.got.append((headers, body))
                 if self.silent:
                     await self._released.wait()
-                await asyncio.sleep(self.delay)
+                events = body.count(b'"id":')
+                await asyncio.sleep(self.delay + self.per_event * events)
                 self.at_once -= 1
-                writer.write(self.answer)
+                too_many = events > self.most_events
+                writer.write(TOO_LARGE if too_many else self.answer)
                 await writer.drain()
         writer.close()
 
@@ -97,9 +105,13 @@ async def dispatching(
     database: Database,
     allowed: list[ipaddress.IPv4Network | ipaddress.IPv6Network] | None = None,
     tls: ssl.SSLContext | None = None,
+    *,
+    call_seconds: float = CALL_SECONDS,
+    turns: int = 64,
 ) -> AsyncIterator[WebhookDispatcher]:
     guard = UrlGuard(LOOPBACK if allowed is None else allowed, Resolver().addresses)
-    dispatcher = WebhookDispatcher(database.outbox, database.webhooks, Caller(guard, tls))
+    caller = Caller(guard, tls, call_seconds=call_seconds)
+    dispatcher = WebhookDispatcher(database.outbox, database.webhooks, caller, turns=turns)
     task = asyncio.create_task(dispatcher.run())
     yield dispatcher
     await dispatcher.stop()
@@ -111,8 +123,9 @@ async def dispatching(
 async def subscribe(
     database: Database, end_point: EndPoint, path: str = "/hook", **options: Any
 ) -> Webhook:
-    values = {"url": f"http://127.0.0.1:{end_point.port}{path}", **options}
-    return await database.webhooks.create(account="acme", events=(), secret=SECRET, **values)
+    url = f"http://127.0.0.1:{end_point.port}{path}"
+    values = {"account": "acme", "url": url, **options}
+    return await database.webhooks.create(events=(), secret=SECRET, **values)
 
 
 def delivery(webhook: Webhook, created: float | None = None) -> WebhookDelivery:
@@ -120,7 +133,7 @@ def delivery(webhook: Webhook, created: float | None = None) -> WebhookDelivery:
     return WebhookDelivery(
         id=new_id(now),
         webhook=webhook.id,
-        account="acme",
+        account=webhook.account,
         event="delivered",
         message=new_id(now),
         body=json.dumps({"type": "delivered", "data": {"recipient": "j\u00f6@example.com"}}),
@@ -130,7 +143,7 @@ def delivery(webhook: Webhook, created: float | None = None) -> WebhookDelivery:
 
 
 async def log_of(database: Database, webhook: Webhook) -> list[WebhookDelivery]:
-    return await database.outbox.log("acme", webhook.id, limit=500)
+    return await database.outbox.log(webhook.account, webhook.id, limit=500)
 
 
 async def states(database: Database, webhook: Webhook) -> list[str]:
@@ -472,6 +485,114 @@ async def test_batch_that_fails_is_tried_again_with_one_call(database: Database,
         await until(all_are(database, webhook, DeliveryState.DELIVERED))
     first, second = (headers["webhook-id"] for headers, _ in end_point.got)
     assert first == second
+
+
+def sizes(end_point: EndPoint) -> list[int]:
+    return [len(json.loads(body)["data"]) for _, body in end_point.got]
+
+
+async def learned(mongodb_uri: str, webhook: Webhook) -> int:
+    """Return the size of batches that is kept for later turns."""
+    async with documents(mongodb_uri) as collections:
+        found = await collections.webhook_turns.find_one({"_id": webhook.id})
+    assert found is not None
+    return int(found["batch"])
+
+
+async def test_batches_for_which_an_end_point_takes_too_long_shrink_until_it_can_take_them(
+    database: Database, mongodb_uri: str, listening: Open
+):
+    end_point = await listening(EndPoint(per_event=0.1))
+    webhook = await subscribe(database, end_point, batch_size=64)
+    await database.outbox.add([delivery(webhook) for _ in range(64)])
+    async with dispatching(database, call_seconds=1.0):
+        await until(all_are(database, webhook, DeliveryState.DELIVERED))
+    assert sizes(end_point)[0] == 64
+    assert min(sizes(end_point)) <= 8
+    found = await log_of(database, webhook)
+    assert all("no answer" in item.log[0].error for item in found)
+    assert {item.tries for item in found} == {1}  # to be in too large a batch is no try
+    assert len({json.dumps(entry) for _, body in end_point.got
+                for entry in json.loads(body)["data"]}) == 64  # fmt: skip
+    # Later turns know it, and batches grow when they are taken easily.
+    now_learned = await learned(mongodb_uri, webhook)
+    assert now_learned <= 16
+    end_point.per_event = 0.0
+    end_point.got.clear()
+    await database.outbox.add([delivery(webhook) for _ in range(500)])
+    async with dispatching(database):
+        await until(all_are(database, webhook, DeliveryState.DELIVERED))
+    assert sizes(end_point)[0] == now_learned
+    assert max(sizes(end_point)) > 2 * now_learned
+
+
+async def test_batches_that_an_end_point_finds_too_large_shrink_at_once(
+    database: Database, listening: Open
+):
+    end_point = await listening(EndPoint(most_events=10))
+    webhook = await subscribe(database, end_point, batch_size=100)
+    await database.outbox.add([delivery(webhook) for _ in range(100)])
+    async with dispatching(database):
+        await until(all_are(database, webhook, DeliveryState.DELIVERED))
+    assert sizes(end_point)[:2] == [100, 50]
+
+
+def answered(status: int | None = 204, seconds: float = 0.1, *, timed_out: bool = False) -> Any:
+    return CallResult(status, "", "", seconds, timed_out=timed_out)
+
+
+def test_size_of_batches_follows_what_the_end_point_takes():
+    size = BatchSize(100, None)
+    assert (size.events, size.learned) == (100, None)
+    assert size.take(answered(413), 100)
+    assert size.take(answered(None, timed_out=True), 50)
+    assert (size.events, size.learned) == (25, 25)
+    assert size.take(answered(504), 60)  # larger ones that were on their way teach nothing new
+    assert size.events == 25
+    assert not size.take(answered(500), 25)  # no fault of the size
+    assert not size.take(answered(None), 25)
+    assert not size.take(answered(seconds=14.0), 25)  # enough, but no more
+    assert not size.take(answered(), 20)  # not full: says nothing of more
+    assert size.events == 25
+    size.take(answered(), 25)
+    assert size.events == 31
+    for _ in range(20):
+        size.take(answered(), size.events)
+    assert (size.events, size.learned) == (100, None)
+    one = BatchSize(100, 1)
+    assert not one.take(answered(None, timed_out=True), 1)  # a single event is not too large
+    assert BatchSize(10, 64).events == 10  # its owner wishes less now
+
+
+async def test_slow_end_points_of_an_account_leave_turns_for_the_others(
+    database: Database, listening: Open
+):
+    slow = await listening(EndPoint(silent=True))
+    alive = await listening(EndPoint())
+    hooks = [await subscribe(database, slow, f"/{number}") for number in range(12)]
+    other = await subscribe(database, alive, account="other")
+    for hook in hooks:
+        await database.outbox.add([delivery(hook)])
+    async with dispatching(database, call_seconds=600.0, turns=8) as dispatcher:
+        await until(lambda: slow.at_once >= 4)
+        await database.outbox.add([delivery(other)])
+        dispatcher.notify()
+        await until(all_are(database, other, DeliveryState.DELIVERED))
+        assert slow.most_at_once == 4  # half of the turns: not more than are free
+        slow.release()
+        for hook in hooks:
+            await until(all_are(database, hook, DeliveryState.DELIVERED))
+
+
+def test_turns_are_shared_among_accounts():
+    shares = TurnShares(9)
+    assert [shares.enter("a") for _ in range(6)] == [True] * 5 + [False]
+    assert [shares.enter("b") for _ in range(3)] == [True, True, False]
+    assert [shares.enter("c") for _ in range(2)] == [True, False]
+    assert shares.enter("d")  # the last one, but one is always taken
+    assert shares.is_crowded("a")
+    shares.leave("a")
+    assert not shares.is_crowded("a")
 
 
 def test_batches_are_bounded_by_size_and_octets_and_leave_tests_alone():

@@ -35,7 +35,8 @@ _LONGEST_RETRY_AFTER = 3600.0
 class CallResult:
     """How a call went: a status, or else an error; `seconds` it took.
 
-    `retry_after` are the seconds that the end point asks to be left alone for.
+    `retry_after` are the seconds that the end point asks to be left alone for; `timed_out` says
+    that it took the call and did not answer.
     """
 
     status: int | None
@@ -43,6 +44,7 @@ class CallResult:
     text: str
     seconds: float
     retry_after: float | None = None
+    timed_out: bool = False
 
     @property
     def succeeded(self) -> bool:
@@ -53,23 +55,28 @@ class CallResult:
 class EndpointLine:
     """Open connections to one end point, with its secrets."""
 
-    def __init__(self, pool: httpcore.AsyncConnectionPool, webhook: Webhook) -> None:
+    def __init__(
+        self, pool: httpcore.AsyncConnectionPool, webhook: Webhook, call_seconds: float
+    ) -> None:
         self._pool = pool
         self._webhook = webhook
+        self._call_seconds = call_seconds
 
     async def call(self, call: Call) -> CallResult:
         """One try; never raises for what the other side does."""
         began = time.monotonic()
         body = call.body.encode()
+        timed_out = False
         try:
             check_url(self._webhook.url)
             headers = signed(self._webhook.secrets, call.id, call.body, time.time())
             if traceparent := traceparent_in(call.body):
                 headers.append(("traceparent", traceparent))
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(self._call_seconds):
                 return await self._request(headers, body, began)
-        except TimeoutError:
-            error = f"no answer within {CALL_SECONDS:.0f} seconds"
+        except (TimeoutError, httpcore.ReadTimeout, httpcore.WriteTimeout):
+            timed_out = True
+            error = f"no answer within {self._call_seconds:g} seconds"
         except CallRefusedError as refusal:
             error = f"not called: {refusal}"
         except (
@@ -80,13 +87,14 @@ class EndpointLine:
             error = f"{type(trouble).__name__}: {trouble}"
         except (OSError, ValueError, httpcore.UnsupportedProtocol) as trouble:
             error = f"{type(trouble).__name__}: {trouble}"
-        return CallResult(None, error[:300], "", time.monotonic() - began)
+        seconds = time.monotonic() - began
+        return CallResult(None, error[:300], "", seconds, timed_out=timed_out)
 
     async def _request(
         self, headers: list[tuple[str, str]], body: bytes, began: float
     ) -> CallResult:
         limits = dict.fromkeys(("connect", "pool"), CONNECT_SECONDS)
-        limits |= dict.fromkeys(("read", "write"), CALL_SECONDS)
+        limits |= dict.fromkeys(("read", "write"), self._call_seconds)
         async with self._pool.stream(
             "POST", self._webhook.url, headers=headers, content=body, extensions={"timeout": limits}
         ) as response:
@@ -110,7 +118,14 @@ class EndpointLine:
 class Caller:
     """Opens lines to end points; `guard` says where they may lead."""
 
-    def __init__(self, guard: UrlGuard, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        guard: UrlGuard,
+        tls: ssl.SSLContext | None = None,
+        *,
+        call_seconds: float = CALL_SECONDS,
+    ) -> None:
+        self._call_seconds = call_seconds
         self._backend = PinnedBackend(guard)
         self._tls = tls or ssl.create_default_context()
 
@@ -124,7 +139,7 @@ class Caller:
             http1=True,
             http2=False,
         ) as pool:
-            yield EndpointLine(pool, webhook)
+            yield EndpointLine(pool, webhook, self._call_seconds)
 
 
 def signed(secrets: Sequence[str], call: str, body: str, now: float) -> list[tuple[str, str]]:

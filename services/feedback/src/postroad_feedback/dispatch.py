@@ -1,7 +1,8 @@
 """Posts what is in the outbox: one turn per end point, each on its own.
 
 A turn (a lease, `outbox`) belongs to one replica at a time. It calls as long as calls succeed; when
-they fail it rests, and after three days without any success the end point is disabled.
+they fail it rests (`health`), and after three days without any success the end point is disabled.
+How many events a call has is in `batchsize`, how turns are shared among accounts in `shares`.
 """
 
 import asyncio
@@ -21,13 +22,19 @@ from postroad_common.store.webhooks import Webhook, Webhooks
 from postroad_common.tasks import BackgroundTasks
 from postroad_feedback import backoff, metrics
 from postroad_feedback.batching import Call, batch
+from postroad_feedback.batchsize import BatchSize
 from postroad_feedback.calls import CONCURRENCY, Caller, CallResult, EndpointLine
+from postroad_feedback.health import EndPointHealth
+from postroad_feedback.shares import TurnShares
 
 LEASE_SECONDS = 60.0
 """Longer than a round and its last calls take, so a lease is only lost with its process."""
 _ROUND_SECONDS = 30.0
 _POLL_SECONDS = 1.0
 _ROUND = 64
+_CROWDED_SECONDS = 10.0
+"""For how long a turn goes on when other end points of its account wait for one."""
+_YIELD_SECONDS = 0.5
 _MOST_EVENTS = 2000
 """Deliveries of an end point in memory at once."""
 _GONE = 410
@@ -46,6 +53,7 @@ class WebhookDispatcher:
         self._caller = caller
         self._owner = new_id()
         self._free = asyncio.Semaphore(turns)
+        self._shares = TurnShares(turns)
         self._notified = asyncio.Event()
         # The lease of a turn cut short runs out; calls that could not be noted are made again.
         self._serving = BackgroundTasks("turn", expected=(StoreAway,))
@@ -95,26 +103,52 @@ class WebhookDispatcher:
         if webhook is None or webhook.disabled:
             await self._outbox.give_up(turn.webhook)
             return
-        health = _Health(turn.failures, turn.failing_since)
+        if not self._shares.enter(webhook.account):
+            health = EndPointHealth(turn.failures, turn.failing_since)
+            health.hold = time.time() + _YIELD_SECONDS
+            await self._end(turn, health, turn.batch)
+            return
+        try:
+            await self._post(turn, webhook)
+        finally:
+            self._shares.leave(webhook.account)
+
+    async def _post(self, turn: Turn, webhook: Webhook) -> None:
+        """Post what is due, as long as the end point takes it."""
+        health = EndPointHealth(turn.failures, turn.failing_since)
+        size = BatchSize(webhook.batch_size, turn.batch)
+        ends = time.monotonic() + _CROWDED_SECONDS
         async with self._caller.line(webhook) as line:
             while not self._stopping and health.hold <= time.time():
+                if self._shares.is_crowded(webhook.account) and time.monotonic() > ends:
+                    health.hold = time.time() + _YIELD_SECONDS  # the others have theirs first
+                    break
                 now = time.time()
-                calls = await self._due_calls(webhook, now, probing=health.failures > 0)
+                calls = await self._due_calls(webhook, now, size, probing=health.failures > 0)
                 if not calls or not await self._outbox.turns.keep(turn, now, LEASE_SECONDS):
                     break
-                await self._outbox.note(await self._call_all(webhook, line, calls, health))
+                await self._outbox.note(await self._call_all(webhook, line, calls, health, size))
         if health.is_hopeless(time.time()):
             await self._disable(webhook, health.verdict)
             return
+        await self._end(turn, health, size.learned)
+
+    async def _end(self, turn: Turn, health: EndPointHealth, batch: int | None) -> None:
         await self._outbox.turns.end(
-            turn, hold=health.hold, failures=health.failures, failing_since=health.failing_since
+            turn,
+            hold=health.hold,
+            failures=health.failures,
+            failing_since=health.failing_since,
+            batch=batch,
         )
 
-    async def _due_calls(self, webhook: Webhook, now: float, *, probing: bool) -> list[Call]:
+    async def _due_calls(
+        self, webhook: Webhook, now: float, batch_size: BatchSize, *, probing: bool
+    ) -> list[Call]:
         """Return the calls whose time has come; one if `probing` whether the end point is back."""
-        size = webhook.batch_size
+        size = batch_size.events
         horizon = now
-        if size > 1:
+        if webhook.batch_size > 1:
             # What is due soon travels with what is due now.
             horizon += webhook.batch_seconds
         limit = size if probing else min(max(_ROUND, size * CONCURRENCY), _MOST_EVENTS)
@@ -125,9 +159,17 @@ class WebhookDispatcher:
         return calls[:1] if probing else calls
 
     async def _call_all(
-        self, webhook: Webhook, line: EndpointLine, calls: Sequence[Call], health: "_Health"
+        self,
+        webhook: Webhook,
+        line: EndpointLine,
+        calls: Sequence[Call],
+        health: EndPointHealth,
+        size: BatchSize,
     ) -> list[Result]:
-        """Make `calls`, some at once; stop where the end point shows to be away."""
+        """Make `calls`, some at once; stop where the end point shows to be away.
+
+        Calls that are larger than what it has shown to take are left for the next round.
+        """
         waiting = list(reversed(calls))
         results: list[Result] = []
 
@@ -138,9 +180,13 @@ class WebhookDispatcher:
                 if self._stopping or health.hold > time.time():
                     return
                 call = waiting.pop()
+                events = len(call.deliveries)
+                if events > size.events:
+                    continue
                 answer = await line.call(call)
-                health.take(answer, time.time())
-                results.extend(_results(call, answer, time.time()))
+                too_large = size.take(answer, events)
+                health.take(answer, time.time(), too_large=too_large)
+                results.extend(_results(call, answer, time.time(), too_large=too_large))
                 if call.deliveries[0].event == "verification":
                     await self._check_ownership(webhook, call.deliveries[0], answer)
 
@@ -166,46 +212,11 @@ class WebhookDispatcher:
         await self._outbox.give_up(webhook.id)
 
 
-class _Health:
-    """What the calls of a turn say about the end point."""
+def _results(call: Call, answer: CallResult, now: float, *, too_large: bool) -> list[Result]:
+    """Return what became of each event of the call; those to be tried again stay together.
 
-    def __init__(self, failures: int, failing_since: float | None) -> None:
-        self.failures = failures
-        self.failing_since = failing_since
-        self.hold = 0.0
-        self.verdict = ""
-        self._gone = False
-
-    def take(self, answer: CallResult, now: float) -> None:
-        """Learns from one answer."""
-        metrics.CALL_SECONDS.observe(answer.seconds)
-        if answer.succeeded:
-            metrics.CALLS.labels("delivered").inc()
-            self.failures, self.failing_since, self.hold = 0, None, 0.0
-            return
-        metrics.CALLS.labels("failed" if answer.status is None else "refused").inc()
-        self.failures += 1
-        self.failing_since = self.failing_since or now
-        self.hold = max(self.hold, now + max(backoff.rest(self.failures), answer.retry_after or 0))
-        if self.hold <= now:
-            self.hold = 0.0
-        what = answer.error or f"status {answer.status}"
-        if answer.status == _GONE:
-            self._gone = True
-            self.verdict = "the end point answered 410 Gone"
-        else:
-            self.verdict = f"no call has succeeded for three days; the last one: {what}"
-
-    def is_hopeless(self, now: float) -> bool:
-        """Whether there is no point in calling again."""
-        if self._gone:
-            return True
-        since = self.failing_since
-        return since is not None and now - since >= backoff.GIVE_UP_SECONDS
-
-
-def _results(call: Call, answer: CallResult, now: float) -> list[Result]:
-    """Return what became of each event of the call; those to be tried again stay together."""
+    Events of a call that was too large are due at once, and it is none of their tries.
+    """
     attempt = Try(
         time=now,
         status=answer.status,
@@ -216,10 +227,11 @@ def _results(call: Call, answer: CallResult, now: float) -> list[Result]:
     if answer.succeeded:
         return [Result(item.id, attempt, DeliveryState.DELIVERED, now) for item in call.deliveries]
     tries = min(item.tries for item in call.deliveries) + 1
-    due = now + max(backoff.next_try(tries), answer.retry_after or 0.0)
+    pause = 0.0 if too_large else backoff.next_try(tries)
+    due = now + max(pause, answer.retry_after or 0.0)
     return [
         Result(item.id, attempt, DeliveryState.FAILED, now)
         if answer.status == _GONE or due - item.since >= backoff.GIVE_UP_SECONDS
-        else Result(item.id, attempt, DeliveryState.PENDING, due)
+        else Result(item.id, attempt, DeliveryState.PENDING, due, counts=not too_large)
         for item in call.deliveries
     ]

@@ -47,12 +47,16 @@ class WebhookDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a try: the new state and, while pending, when it is due again."""
+    """What became of a try: the new state and, while pending, when it is due again.
+
+    `counts` says whether it is one of the delivery's tries: not if only its batch was too large.
+    """
 
     delivery: str
     attempt: Try
     state: DeliveryState
     due: float
+    counts: bool = True
 
 
 def write(delivery: WebhookDelivery) -> Document:

@@ -104,7 +104,7 @@ class Outbox:
                     {"_id": result.delivery},
                     {
                         "$set": {"state": str(result.state), "due": result.due},
-                        "$inc": {"tries": 1},
+                        "$inc": {"tries": int(result.counts)},
                         "$push": {
                             "log": {"$each": [write_try(result.attempt)], "$slice": -_KEPT_TRIES}
                         },

@@ -17,12 +17,16 @@ _NEVER = 1e12  # seconds; later than any delivery
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A lease on an end point. `failures`: tries in a row that failed, since `failing_since`."""
+    """A lease on an end point. `failures`: tries in a row that failed, since `failing_since`.
+
+    `batch` is how many events it has shown to take in one call, if less than its owner wishes.
+    """
 
     webhook: str
     owner: str
     failures: int
     failing_since: float | None
+    batch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,13 @@ class EndPointTurns:
         )
         if found is None:
             return None
-        return Turn(found["_id"], owner, found.get("failures", 0), found.get("failing_since"))
+        return Turn(
+            found["_id"],
+            owner,
+            found.get("failures", 0),
+            found.get("failing_since"),
+            found.get("batch"),
+        )
 
     @guarded
     async def keep(self, turn: Turn, now: float, lease_seconds: float) -> bool:
@@ -88,7 +98,13 @@ class EndPointTurns:
 
     @guarded
     async def end(
-        self, turn: Turn, *, hold: float, failures: int, failing_since: float | None
+        self,
+        turn: Turn,
+        *,
+        hold: float,
+        failures: int,
+        failing_since: float | None,
+        batch: int | None = None,
     ) -> None:
         """Give the lease back; nothing is posted to the end point before `hold`."""
         first = await self._next_due(turn.webhook)
@@ -102,6 +118,7 @@ class EndPointTurns:
                     "hold": hold,
                     "failures": failures,
                     "failing_since": failing_since,
+                    "batch": batch,
                 }
             },
         )
