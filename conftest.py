@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, settings
 from pymongo import AsyncMongoClient
 from xdist.remote import Producer
 
-from postroad_common.broker import link, topology
+from postroad_common.broker import topology
+from postroad_common.broker.declaring import declare
 from postroad_common.mail.identifiers import new_id
 from postroad_stack.stack import Stack
 from postroad_testing.groups import Groups, GroupScheduling
@@ -103,7 +104,7 @@ async def _purge(url: str) -> None:
         try:
             await _empty(connection)
         except aio_pika.exceptions.ChannelNotFoundEntity:
-            await link.declare(connection)
+            await declare(connection)
             await _empty(connection)
 
 

@@ -57,6 +57,8 @@ def _without_hash(value: Any) -> Any:
         return {key: _without_hash(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_without_hash(each) for each in value]
+    if value == "broker-rights-1":  # a job of each revision
+        return "broker-rights"
     is_settings = isinstance(value, str) and value.startswith("postroad-") and len(value) == 19
     return "postroad-HASH" if is_settings else value
 

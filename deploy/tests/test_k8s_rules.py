@@ -4,6 +4,7 @@ import importlib
 import re
 from collections import Counter
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -25,6 +26,13 @@ SERVICES = (
 )
 _LABEL = re.compile(r"^(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 _SUBDOMAIN = re.compile(r"^(?=.{1,253}$)[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")
+_LABEL_VALUE = re.compile(r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")
+_QUANTITY = re.compile(r"^\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")
+_HANDLERS = frozenset({"httpGet", "tcpSocket", "exec", "grpc"})
+_ONLY_OF_PODS = frozenset({"fsGroup", "fsGroupChangePolicy", "supplementalGroups", "sysctls"})
+_ONLY_OF_CONTAINERS = frozenset(
+    {"allowPrivilegeEscalation", "capabilities", "privileged", "readOnlyRootFilesystem"}
+)
 # `true`, `on`, `1e3` and their like: strings to a reader, something else to a YAML parser.
 _TEXT_FIELDS = ("env", "data", "stringData", "args", "command", "labels", "annotations")
 
@@ -36,6 +44,10 @@ def rendered(request: pytest.FixtureRequest) -> list[Manifest]:
 
 def workloads(rendered: list[Manifest]) -> list[Manifest]:
     return [item for item in rendered if item["kind"] in WORKLOADS]
+
+
+def with_pods(rendered: list[Manifest]) -> list[Manifest]:
+    return [item for item in rendered if item["kind"] in (*WORKLOADS, "Job")]
 
 
 def ours(rendered: list[Manifest]) -> dict[str, Manifest]:
@@ -73,6 +85,8 @@ def secrets_made(rendered: list[Manifest]) -> set[str]:
     made = names(rendered, "Secret")
     made |= {item["spec"]["target"]["name"] for item in by_kind(rendered, "ExternalSecret")}
     made |= {item["spec"]["secretName"] for item in by_kind(rendered, "Certificate")}
+    for item in by_kind(rendered, "RabbitmqCluster"):
+        made.add(f"{item['metadata']['name']}-default-user")
     return made
 
 
@@ -93,7 +107,7 @@ def test_names_are_valid(rendered: list[Manifest]) -> None:
     for item in rendered:
         rule = _LABEL if item["kind"] in ("Service", "Namespace") else _SUBDOMAIN
         assert rule.match(item["metadata"]["name"]), title(item)
-    for item in workloads(rendered):
+    for item in with_pods(rendered):
         for container in containers(item):
             assert _LABEL.match(container["name"])
             for port in container.get("ports", []):
@@ -158,7 +172,7 @@ def test_probes_use_ports_that_are_there(rendered: list[Manifest]) -> None:
 
 
 def test_mounts_have_volumes_and_volumes_are_mounted(rendered: list[Manifest]) -> None:
-    for item in workloads(rendered):
+    for item in with_pods(rendered):
         volumes = {volume["name"] for volume in pod(item).get("volumes", [])}
         volumes |= {
             claim["metadata"]["name"] for claim in item["spec"].get("volumeClaimTemplates", [])
@@ -175,6 +189,8 @@ def _references(item: Manifest) -> Iterator[tuple[str, str]]:
             yield "Secret", volume["secret"]["secretName"]
         if "configMap" in volume:
             yield "ConfigMap", volume["configMap"]["name"]
+        for source in volume.get("projected", {}).get("sources", []):
+            yield "Secret", source["secret"]["name"]
     for container in containers(item):
         for source in container.get("envFrom", []):
             if "configMapRef" in source:
@@ -185,7 +201,7 @@ def _references(item: Manifest) -> Iterator[tuple[str, str]]:
 
 def test_configuration_and_secrets_that_are_named_exist(rendered: list[Manifest]) -> None:
     known = {"ConfigMap": names(rendered, "ConfigMap"), "Secret": secrets_made(rendered)}
-    for item in workloads(rendered):
+    for item in with_pods(rendered):
         for kind, name in _references(item):
             assert name in known[kind], f"{title(item)} names the {kind} {name}"
     accounts = names(rendered, "ServiceAccount")
@@ -298,7 +314,7 @@ def test_scaling_asks_for_queues_that_exist(rendered: list[Manifest]) -> None:
 
 
 def test_pods_are_restricted(rendered: list[Manifest]) -> None:
-    for item in workloads(rendered):
+    for item in with_pods(rendered):
         spec = pod(item)
         assert spec["automountServiceAccountToken"] is False, title(item)
         assert spec["enableServiceLinks"] is False, title(item)
@@ -316,8 +332,81 @@ def test_pods_are_restricted(rendered: list[Manifest]) -> None:
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
 
 
+def test_what_is_mounted_of_a_secret_is_in_it(rendered: list[Manifest]) -> None:
+    held = {
+        item["spec"]["target"]["name"]: {entry["secretKey"] for entry in item["spec"]["data"]}
+        for item in by_kind(rendered, "ExternalSecret")
+    }
+    held["rabbitmq-default-user"] = {"username", "password"}  # as its operator makes it
+    for item in by_kind(rendered, "Job"):
+        for volume in pod(item)["volumes"]:
+            for source in volume.get("projected", {}).get("sources", [volume]):
+                one = source["secret"]
+                name = one.get("name") or one["secretName"]
+                assert {entry["key"] for entry in one["items"]} <= held[name]
+
+
+def _labels_in(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in ("labels", "matchLabels"):
+                yield from inner.values()
+            else:
+                yield from _labels_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _labels_in(inner)
+
+
+def test_labels_are_short_and_plain(rendered: list[Manifest]) -> None:
+    for item in rendered:
+        for value in _labels_in({key: item[key] for key in ("metadata", "spec") if key in item}):
+            if "{{" not in value:  # of an alert, which Prometheus fills in
+                assert _LABEL_VALUE.match(value), f"{title(item)}: {value}"
+
+
+def test_containers_have_each_variable_and_mount_once_and_probes_with_one_handler(
+    rendered: list[Manifest],
+) -> None:
+    for item in with_pods(rendered):
+        names_of = [container["name"] for container in containers(item)]
+        assert len(names_of) == len(set(names_of)), title(item)
+        for container in containers(item):
+            for key, field in (("env", "name"), ("volumeMounts", "mountPath")):
+                found = [entry[field] for entry in container.get(key, [])]
+                assert len(found) == len(set(found)), f"{title(item)} {key}"
+            for key in ("startupProbe", "livenessProbe", "readinessProbe"):
+                if key in container:
+                    assert len(_HANDLERS & set(container[key])) == 1, f"{title(item)} {key}"
+            amounts = container["resources"]
+            for kind in ("requests", "limits"):
+                for amount in amounts.get(kind, {}).values():
+                    assert _QUANTITY.match(str(amount)), f"{title(item)} {amount}"
+            assert not _ONLY_OF_PODS & set(container["securityContext"]), title(item)
+        assert not _ONLY_OF_CONTAINERS & set(pod(item)["securityContext"]), title(item)
+    for item in by_kind(rendered, "Job"):
+        assert pod(item)["restartPolicy"] in ("Never", "OnFailure")
+
+
+def test_what_a_policy_excepts_lies_in_its_network(rendered: list[Manifest]) -> None:
+    for item in by_kind(rendered, "NetworkPolicy"):
+        for direction, peers in (("egress", "to"), ("ingress", "from")):
+            for rule in item["spec"].get(direction, []):
+                for peer in rule.get(peers, []):
+                    block = peer.get("ipBlock", {})
+                    for excepted in block.get("except", []):
+                        inner, outer = ip_network(excepted), ip_network(block["cidr"])
+                        assert inner != outer
+                        assert inner.subnet_of(outer), title(item)  # type: ignore[arg-type]
+
+
+def test_budgets_say_one_thing(rendered: list[Manifest]) -> None:
+    for budget in by_kind(rendered, "PodDisruptionBudget"):
+        assert len({"minAvailable", "maxUnavailable"} & set(budget["spec"])) == 1, title(budget)
+
+
 def test_images_are_pinned(rendered: list[Manifest]) -> None:
-    for item in workloads(rendered):
+    for item in with_pods(rendered):
         for container in containers(item):
             _, colon, tag = container["image"].rpartition(":")
             assert colon

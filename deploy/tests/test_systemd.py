@@ -13,7 +13,8 @@ import httpx
 import pytest
 from expressions import MONITORING
 
-from postroad_common.store.rolemaking import read_logins
+from postroad_common.broker import rightsmaking
+from postroad_common.store import rolemaking
 from postroad_stack.certificates import ensure_certificates
 from postroad_stack.plan import SERVICES
 from postroad_testing.ports import free_port
@@ -56,23 +57,25 @@ def test_secrets_are_for_root_alone(root: Path) -> None:
         assert path.is_dir() or path.read_text().strip()
 
 
-def test_each_service_has_a_user_of_its_own_in_the_database_and_no_others_secrets(
+def test_each_service_has_a_user_of_its_own_at_both_servers_and_no_others_secrets(
     root: Path,
 ) -> None:
-    name, logins = read_logins(root / "etc/postroad/secrets")
-    assert name == "postroad"
-    assert {service: login.user for service, login in logins.items()} == dict(
-        zip(SERVICES, SERVICES, strict=True)
-    )
+    secrets = root / "etc/postroad/secrets"
+    name, in_database = rolemaking.read_logins(secrets)
+    vhost, at_broker = rightsmaking.read_logins(secrets)
+    assert (name, vhost) == ("postroad", "/")
+    own = dict(zip(SERVICES, SERVICES, strict=True))
+    assert {service: login.user for service, login in in_database.items()} == own
+    assert {service: login.user for service, login in at_broker.items()} == own
     units = root / "etc/systemd/system"
     loaded = re.findall(
         r"^LoadCredential=\w+:(\S+)$", (units / "postroad@.service").read_text(), re.MULTILINE
     )
-    secrets = "/etc/postroad/secrets"
+    kept = "/etc/postroad/secrets"
     assert sorted(loaded) == [
-        f"{secrets}/%i/POSTROAD_MONGODB_URI",
-        f"{secrets}/POSTROAD_AMQP_URL",
-        f"{secrets}/POSTROAD_SECRET",
+        f"{kept}/%i/POSTROAD_AMQP_URL",
+        f"{kept}/%i/POSTROAD_MONGODB_URI",
+        f"{kept}/POSTROAD_SECRET",
     ]
     holders = [path.parent.name for path in units.rglob("*") if "ADMIN_" in _text(path)]
     assert holders == ["postroad@ingress-http.service.d"]
@@ -82,14 +85,21 @@ def _text(path: Path) -> str:
     return path.read_text() if path.is_file() else ""
 
 
-def test_an_installation_with_one_user_of_the_database_for_all_keeps_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "shared"),
+    [
+        ("POSTROAD_AMQP_URL", "amqp://all:one@mq.test/"),
+        ("POSTROAD_MONGODB_URI", "mongodb://all:one@db.test/postroad"),
+    ],
+)
+def test_an_installation_with_one_user_for_all_keeps_it(
+    tmp_path: Path, name: str, shared: str
+) -> None:
     folder = tmp_path / "etc/postroad/secrets"
     folder.mkdir(parents=True)
-    (folder / "POSTROAD_MONGODB_URI").write_text("mongodb://all:one@db.test/postroad")
+    (folder / name).write_text(shared)
     subprocess.run([str(HERE / "install"), str(tmp_path)], check=True, capture_output=True)
-    assert {(folder / service / "POSTROAD_MONGODB_URI").read_text() for service in SERVICES} == {
-        "mongodb://all:one@db.test/postroad"
-    }
+    assert {(folder / service / name).read_text() for service in SERVICES} == {shared}
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -171,7 +181,6 @@ def running(
     certificates = ensure_certificates(tmp_path_factory.mktemp("tls"), ("localhost",))
     shutil.copy(certificates.certificate, etc / "tls/tls.crt")
     shutil.copy(certificates.key, etc / "tls/tls.key")
-    (etc / "secrets/POSTROAD_AMQP_URL").write_text(amqp_url)
     ports: dict[str, int] = {}
     with ExitStack() as stack:
         for service in SERVICES:
@@ -185,6 +194,7 @@ def running(
             secrets.mkdir(parents=True)
             for name, value in _credentials(root, service).items():
                 (secrets / name).write_text(value)
+            (secrets / "POSTROAD_AMQP_URL").write_text(amqp_url)
             (secrets / "POSTROAD_MONGODB_URI").write_text(mongodb_uri)
             given |= {
                 "PATH": os.environ["PATH"],

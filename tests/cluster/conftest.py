@@ -33,6 +33,7 @@ class Load:
     accepted: dict[str, float] = field(default_factory=dict)
     refusals: Counter[int] = field(default_factory=Counter)
     """By the status of the answer; 0 where there was none."""
+    reasons: Counter[str] = field(default_factory=Counter)
     slowest: float = 0.0
     over: threading.Event = field(default_factory=threading.Event)
     threads: list[threading.Thread] = field(default_factory=list)
@@ -58,6 +59,7 @@ class Load:
                 self.api.post("/v1/send", mail | {"subject": self.what, "text": "Hello"})
             except RestError as error:
                 self.refusals[error.status] += 1
+                self.reasons[f"{error.status} {error.code}: {error}"[:100]] += 1
             else:
                 self.accepted[recipient] = time.monotonic()
                 number += 1
@@ -98,6 +100,7 @@ def under_load(stack: Stack, what: str) -> Iterator[Load]:
         f"== {what}: {len(found.accepted)} accepted and delivered, {found.refusals.total()} told "
         f"to come again; nothing accepted for {found.longest_gap():.1f} s at most, "
         f"slowest answer {found.slowest:.1f} s\n"
+        + "".join(f"     {count} x {text}\n" for text, count in found.reasons.most_common())
     )
 
 

@@ -1,5 +1,6 @@
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
@@ -644,9 +645,17 @@ async def frozen(amqp_url: str) -> AsyncIterator[Forwarder]:
         await line.close()
 
 
-@pytest.mark.parametrize("nodes", [1, 2])
-async def test_a_node_that_confirms_nothing_is_left_where_there_is_another(
-    frozen: Forwarder, amqp_url: str, nodes: int
+@pytest.mark.parametrize(
+    ("nodes", "speaks", "is_left"), [(1, False, False), (2, False, True), (2, True, False)]
+)
+async def test_a_node_that_confirms_nothing_is_left_if_it_is_silent_and_there_is_another(
+    frozen: Forwarder,
+    amqp_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    nodes: int,
+    speaks: bool,
+    is_left: bool,
 ):
     through = str(URL(amqp_url).with_host("127.0.0.1").with_port(frozen.port))
     link = BrokerLink(",".join([through] * nodes), "test publish", declare=True)
@@ -657,13 +666,72 @@ async def test_a_node_that_confirms_nothing_is_left_where_there_is_another(
         await publisher.publish("", topology.EVENTS.name, b"before")
         await publisher.check()
         frozen.freeze()
+        if speaks:  # heartbeats come, but no confirms
+            monkeypatch.setattr(BrokerLink, "heard", property(lambda _: time.perf_counter()))
         with pytest.raises(BrokerAway, match="did not confirm in time"):
             await publisher.publish("", topology.EVENTS.name, b"after", timeout=0.5)
-        assert link.up.is_set() == (nodes == 1)
+        assert link.up.is_set() != is_left
         with pytest.raises(ConnectionError):
             await publisher.check()
     finally:
         await link.close()
+
+
+async def test_a_node_that_never_confirms_is_left_in_the_end_though_it_speaks(
+    frozen: Forwarder, amqp_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(BrokerLink, "heard", property(lambda _: time.perf_counter()))
+    monkeypatch.setattr("postroad_common.broker.publisher.LONGEST_STALL", 0.4)
+    through = str(URL(amqp_url).with_host("127.0.0.1").with_port(frozen.port))
+    link = BrokerLink(f"{through},{through}", "test publish", declare=True)
+    publisher = Publisher(link)
+    link.start()
+    try:
+        await asyncio.wait_for(link.up.wait(), 90)
+        await publisher.publish("", topology.EVENTS.name, b"before")
+        frozen.freeze()
+        with pytest.raises(BrokerAway):
+            await publisher.publish_many([("", topology.EVENTS.name, b"x")] * 2)
+        assert not link.up.is_set()
+    finally:
+        await link.close()
+
+
+async def test_what_was_declared_once_is_not_declared_at_each_connect(
+    frozen: Forwarder, amqp_url: str
+):
+    through = str(URL(amqp_url).with_host("127.0.0.1").with_port(frozen.port))
+    link = BrokerLink(through, "test publish", declare=True)
+    link.start()
+    try:
+        await asyncio.wait_for(link.up.wait(), 90)
+        async with await aio_pika.connect(amqp_url) as connection:
+            channel = await connection.channel()
+            await channel.queue_delete(topology.EVENTS.name)
+            await frozen.close()
+            await until(lambda: not link.up.is_set())
+            await frozen.open()
+            await until(link.up.is_set)
+            with pytest.raises(aio_pika.exceptions.ChannelNotFoundEntity):
+                await channel.declare_queue(topology.EVENTS.name, passive=True)
+    finally:
+        await link.close()
+
+
+async def test_a_node_that_does_not_answer_is_passed_over(
+    amqp_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    url = URL(amqp_url)
+    assert url.port is not None
+    monkeypatch.setattr("random.randrange", lambda _: 0)
+    async with silent("127.0.0.2", url.port):
+        link = BrokerLink(f"{url.with_host('127.0.0.2')},{url}", "test")
+        with capture_logs() as logs:
+            link.start()
+            await until(link.up.is_set, what="the link is up")
+        await link.close()
+    errors = [entry["error"] for entry in logs if "error" in entry]
+    assert errors == ["127.0.0.2 does not answer"]
 
 
 async def test_processes_begin_with_different_nodes(amqp_url: str):

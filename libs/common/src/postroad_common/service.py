@@ -21,6 +21,7 @@ from postroad_common import logging, memory
 from postroad_common.broker.eventwriter import EventWriter
 from postroad_common.broker.link import BrokerLink
 from postroad_common.broker.publisher import Publisher
+from postroad_common.broker.rights import RIGHTS
 from postroad_common.health import Health, operations_app
 from postroad_common.listener import HttpListener
 from postroad_common.metrics import BUILD, EVENT_LOOP_LAG, EVENTS_WAITING
@@ -104,9 +105,14 @@ async def _serve(
     )
     await operations.start()
     tls = settings.amqp_tls
-    outgoing = BrokerLink(settings.amqp_url, f"{name} publish", declare=True, tls=tls)
+    rights = RIGHTS[name]
+    outgoing = BrokerLink(
+        settings.amqp_url, f"{name} publish", declare=True, rights=rights, tls=tls
+    )
     publisher = Publisher(outgoing)
-    incoming = BrokerLink(settings.amqp_url, f"{name} consume", declare=True, tls=tls)
+    incoming = BrokerLink(
+        settings.amqp_url, f"{name} consume", declare=True, rights=rights, tls=tls
+    )
     events = EventWriter(publisher)
     database = Database(settings.mongodb_uri, tls=settings.mongodb_tls)
     EVENTS_WAITING.set_function(lambda: len(events))

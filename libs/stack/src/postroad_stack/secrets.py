@@ -38,6 +38,11 @@ class Secrets(BaseModel):
         key = self.database_password.encode()
         return hmac.digest(key, service.encode(), hashlib.sha256).hex()
 
+    def broker_password_of(self, service: str) -> str:
+        """Return the password of a service's own user at the broker."""
+        key = self.broker_password.encode()
+        return hmac.digest(key, service.encode(), hashlib.sha256).hex()
+
     def save(self, path: Path) -> None:
         """Write the secrets down."""
         write_atomically(path, self.model_dump_json(indent=1))

@@ -155,6 +155,8 @@ class Wiring:
         env = {**self._inherited, **self._common(), **self._plan.environment}
         if MONGODB_URI not in self._plan.environment:
             env[MONGODB_URI] = mongodb.url_of(service, self._secrets, self._ports, self._plan.nodes)
+        if AMQP_URL not in self._plan.environment:
+            env[AMQP_URL] = rabbitmq.url_of(service, self._secrets, self._ports, self._plan.nodes)
         if service != "ingress-http":
             env = {name: value for name, value in env.items() if name not in _ADMINISTRATOR}
         spool = self._state.spool / f"{service}.{replica}"
@@ -234,7 +236,6 @@ class Wiring:
         """Return the settings that every service gets, and that `--env` may replace."""
         secrets = self._secrets
         settings = {
-            AMQP_URL: self.amqp,
             "POSTROAD_SECRET": secrets.secret,
             "POSTROAD_HOSTNAME": "mail.postroad.test",
             "POSTROAD_BIND": LOOPBACK,

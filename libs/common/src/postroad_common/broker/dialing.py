@@ -6,7 +6,10 @@ that is dead but in the name still must not take all the time that there is to c
 
 import asyncio
 import socket
-from typing import Any
+import ssl
+import time
+from collections.abc import Iterable
+from typing import Any, SupportsIndex
 
 from aiormq.connection import SSLContextProvider, TransportFactory
 from aiormq.exceptions import AMQPConnectionError
@@ -14,11 +17,41 @@ from typing_extensions import override
 from yarl import URL
 
 ADDRESS_TIMEOUT = 1.5
-"""Seconds for one address, where there are others."""
+"""Seconds for one address, where there are others, of this name or of other nodes."""
+
+
+class _HeardReader(asyncio.StreamReader):
+    """Knows when something last came."""
+
+    heard = 0.0
+
+    @override
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        self.heard = time.perf_counter()
+        super().feed_data(data)
 
 
 class BrokerDialer(TransportFactory):
-    """Tries the addresses of a name in the order in which the resolver has them."""
+    """Tries the addresses of a name in the order in which the resolver has them.
+
+    It keeps hold of the connection that it made: to tell when the broker was last heard, and to
+    hang up without a word.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._reader: _HeardReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    @property
+    def heard(self) -> float:
+        """When the broker last sent anything, by `time.perf_counter`."""
+        return self._reader.heard if self._reader is not None else 0.0
+
+    def hang_up(self) -> None:
+        """Close the connection at once: nobody is there to say goodbye to."""
+        if self._writer is not None:
+            self._writer.transport.abort()
 
     @override
     async def create(
@@ -40,15 +73,27 @@ class BrokerDialer(TransportFactory):
         for address in addresses:
             last = address == addresses[-1]
             try:
-                async with asyncio.timeout(None if last else ADDRESS_TIMEOUT):
-                    return await asyncio.open_connection(
-                        address, url.port, ssl=context, server_hostname=name
-                    )
+                async with asyncio.timeout(self._patience if last else ADDRESS_TIMEOUT):
+                    return await self._open(address, url.port or 0, context, name)
             except TimeoutError:
                 failure = TimeoutError(f"{address} does not answer")
             except OSError as error:
                 failure = error
         raise AMQPConnectionError(*failure.args) from failure
+
+    async def _open(
+        self, address: str, port: int, context: ssl.SSLContext | None, name: str | None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Do what `asyncio.open_connection` does, with a reader of our own."""
+        loop = asyncio.get_running_loop()
+        reader = _HeardReader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport, _ = await loop.create_connection(
+            lambda: protocol, address, port, ssl=context, server_hostname=name
+        )
+        self._reader = reader
+        self._writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        return self._reader, self._writer
 
 
 async def _addresses(url: URL) -> list[str]:

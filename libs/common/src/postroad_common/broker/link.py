@@ -1,4 +1,4 @@
-"""A connection to RabbitMQ that is made again whenever it is lost, and the declaration of topology.
+"""A connection to RabbitMQ that is made again whenever it is lost.
 
 What wants to use it registers a hook; the hooks run after each connect, so that channels and
 consumers are set up anew in one visible place.
@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable
 import aio_pika
 import aio_pika.exceptions
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.abc import AbstractConnection
 from yarl import URL
 
-from postroad_common.broker import topology
-from postroad_common.broker.dialing import BrokerDialer
+from postroad_common.broker.declaring import declare
+from postroad_common.broker.dialing import ADDRESS_TIMEOUT, BrokerDialer
+from postroad_common.broker.rights import ALL_RIGHTS, BrokerRights
 from postroad_common.metrics import BROKER_CONNECTED, BROKER_CONNECTS, BROKER_LOSSES
 from postroad_common.servertls import ServerTls, explain_tls
 from postroad_common.tasks import BackgroundTasks
@@ -39,19 +40,30 @@ class BrokerLink:
 
     Each begins with one of them by chance, so that the processes of an installation spread over
     the nodes; when that does not answer, the next is tried. `role` names the connection in
-    RabbitMQ's list and in the logs. `tls` is for amqps URLs; its files are read at each connect.
+    RabbitMQ's list and in the logs. With `declare` it makes exchanges and queues: all of them, or
+    those of `rights` where its user may make no others. `tls` is for amqps URLs; its files are read
+    at each connect.
     """
 
     def __init__(
-        self, urls: str, role: str, *, declare: bool = False, tls: ServerTls = NO_TLS
+        self,
+        urls: str,
+        role: str,
+        *,
+        declare: bool = False,
+        rights: BrokerRights = ALL_RIGHTS,
+        tls: ServerTls = NO_TLS,
     ) -> None:
         self._urls = [part.strip() for part in urls.split(",") if part.strip()]
         self._role = role
         self._declare = declare
+        self._rights = rights
         self._tls = tls
         self._hooks: list[Hook] = []
         self._due: list[Hook] = []  # those that the connection being made has not run yet
         self._connection: AbstractConnection | None = None
+        self._dialer: BrokerDialer | None = None
+        self._is_declared = False  # by this process, and nothing has been missed since
         self._tasks = BackgroundTasks("broker link")
         self.up = asyncio.Event()
         self._label = role.rpartition(" ")[2]
@@ -65,6 +77,11 @@ class BrokerLink:
     def has_choice(self) -> bool:
         """Whether there is another node to go to."""
         return len(self._urls) > 1
+
+    @property
+    def heard(self) -> float:
+        """When the broker last sent anything, by `time.perf_counter`."""
+        return self._dialer.heard if self._dialer is not None else 0.0
 
     def on_connect(self, hook: Hook) -> None:
         """Run `hook(connection)` after each connect; for a link that is up, call `add` instead."""
@@ -114,7 +131,15 @@ class BrokerLink:
             return
         _log.warning("channel closed by the broker, connecting again", reason=reason)
         self.up.clear()
+        self._is_declared = False
         self._tasks.spawn(_close(connection), name=f"broker-{self._role}-renew")
+
+    def leave(self, reason: str) -> None:
+        """Go to another node at once: this one seems to be out of reach."""
+        if self._dialer is not None and self.up.is_set():
+            _log.warning("leaving a node of the broker", role=self._role, reason=reason)
+            self.up.clear()
+            self._dialer.hang_up()
 
     async def check(self) -> None:
         """Raise ConnectionError while the link is down: a readiness check."""
@@ -125,21 +150,26 @@ class BrokerLink:
         pause = _FIRST_PAUSE
         early_until = asyncio.get_running_loop().time() + _EARLY_SECONDS
         attempt = random.randrange(len(self._urls))
+        failed = 0  # attempts since the last connection
         while True:
             url = self._urls[attempt % len(self._urls)]
             attempt += 1
             lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+            others = failed + 1 < len(self._urls)  # which have not been tried yet
             try:
-                await self._connect(url, lost)
-                pause = _FIRST_PAUSE
+                await self._connect(url, lost, ADDRESS_TIMEOUT if others else CONNECT_TIMEOUT)
+                pause, failed = _FIRST_PAUSE, 0
                 self.up.set()
                 BROKER_CONNECTS.labels(self._label, "connected").inc()
                 BROKER_CONNECTED.labels(self._label).set(1)
-                _log.info("broker connected", role=self._role)
+                _log.info("broker connected", role=self._role, host=URL(url).host)
                 reason = await lost
                 BROKER_LOSSES.labels(self._label).inc()
                 _log.warning("broker connection lost", role=self._role, reason=repr(reason))
             except (OSError, TimeoutError, aio_pika.exceptions.AMQPError) as error:
+                failed += 1
+                if isinstance(error, aio_pika.exceptions.ChannelClosed):
+                    self._is_declared = False  # something is not there any more
                 BROKER_CONNECTS.labels(self._label, "failed").inc()
                 _log.warning(
                     "broker not reachable, trying again",
@@ -154,16 +184,20 @@ class BrokerLink:
                 BROKER_CONNECTED.labels(self._label).set(0)
                 await self._drop()
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
-            early = asyncio.get_running_loop().time() < early_until
-            pause = min(_EARLY_PAUSE if early else _LONGEST_PAUSE, pause * 2)
+            if failed and not others:
+                early = asyncio.get_running_loop().time() < early_until
+                pause = min(_EARLY_PAUSE if early else _LONGEST_PAUSE, pause * 2)
 
-    async def _connect(self, url: str, lost: "asyncio.Future[BaseException | None]") -> None:
+    async def _connect(
+        self, url: str, lost: "asyncio.Future[BaseException | None]", patience: float
+    ) -> None:
         connection = aio_pika.Connection(
             URL(url).update_query(heartbeat=HEARTBEAT),
             ssl_context=self._tls.context() if self._tls else None,
             client_properties={"connection_name": f"postroad {self._role}"},
         )
-        connection.kwargs["transport_factory"] = BrokerDialer()
+        self._dialer = BrokerDialer(patience)
+        connection.kwargs["transport_factory"] = self._dialer
         await connection.connect(timeout=CONNECT_TIMEOUT)
         self._connection = connection
 
@@ -172,9 +206,10 @@ class BrokerLink:
                 lost.set_result(error)
 
         connection.close_callbacks.add(on_close)
-        if self._declare:
+        if self._declare and not self._is_declared:
             async with asyncio.timeout(SET_UP_TIMEOUT):
-                await declare(connection)
+                await declare(connection, self._rights)
+            self._is_declared = True
         self._due = list(self._hooks)
         while self._due:  # one that is added meanwhile has its turn, too
             async with asyncio.timeout(SET_UP_TIMEOUT):
@@ -199,23 +234,3 @@ def _explain(error: BaseException) -> str:
             "drain and delete it, then it is declared anew)"
         )
     return text[:500] + explain_tls(text, "POSTROAD_AMQP")
-
-
-async def declare(connection: AbstractConnection) -> None:
-    """Declare the whole topology; what exists already stays as it is.
-
-    Raises:
-        aio_pika.exceptions.AMQPError: something exists with other arguments.
-    """
-    channel: AbstractChannel = await connection.channel(publisher_confirms=False)
-    try:
-        for exchange in topology.EXCHANGES:
-            await channel.declare_exchange(exchange.name, exchange.kind, durable=True)
-        for queue in topology.QUEUES:
-            declared = await channel.declare_queue(
-                queue.name, durable=True, arguments=queue.declaration
-            )
-            for name, key in queue.bindings:
-                await declared.bind(name, routing_key=key)
-    finally:
-        await channel.close()

@@ -19,6 +19,8 @@ from postroad_common.metrics import PUBLISH_FAILURES, PUBLISH_SECONDS
 PUBLISH_TIMEOUT = 4.5  # seconds; SMTP and REST clients are promised an answer within 5
 CONFIRMS_MISSED = 10.0
 """Seconds after an overdue confirm, and until another one comes, in which it is not ready."""
+LONGEST_STALL = 9.0
+"""Seconds without any confirm after which a node is left, though it says that it is there."""
 MAX_IN_FLIGHT = 2000
 _AWAY = PUBLISH_FAILURES.labels("away")
 _UNROUTABLE = PUBLISH_FAILURES.labels("unroutable")
@@ -42,6 +44,7 @@ class Publisher:
         self._connection: AbstractConnection | None = None
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._heard = 0.0  # when the last confirm came
+        self._stalled = 0.0  # since when none comes, or before the last one that came
         self._missed = -CONFIRMS_MISSED  # when one was last overdue
         link.on_connect(self._attach)
 
@@ -155,17 +158,23 @@ class Publisher:
 
     @contextlib.contextmanager
     def _suspecting(self, began: float) -> Iterator[None]:
-        """Leave a node that has confirmed nothing since `began` when a confirm is overdue.
+        """Leave a node that has sent nothing since `began` when a confirm is overdue.
 
-        It has vanished without closing (power, network): heartbeats would take longer to tell.
-        Where there is no other node, leaving it would help nobody.
+        It has vanished without closing (power, network): heartbeats would take longer to tell. One
+        that sends them, but no confirms, has lost the leader of a queue, as all nodes have then: it
+        is left only when that lasts. Where there is no other node, leaving it would help nobody.
         """
         try:
             yield
         except TimeoutError:
             self._missed = time.perf_counter()
-            if self._heard < began and self._link.has_choice:
-                self._link.renew("this node does not confirm any more")
+            if self._heard < began:
+                if self._stalled < self._heard:
+                    self._stalled = began
+                lasts = self._missed - self._stalled > LONGEST_STALL
+                if self._link.has_choice and (lasts or self._link.heard < began):
+                    self._stalled = self._missed
+                    self._link.leave("it does not confirm any more")
             raise
 
     def _open_channel(self) -> RawChannel:

@@ -4,6 +4,7 @@ Everything of the node (data, cookie, plugins file, name daemon) is its own, and
 on loopback only. Works for RabbitMQ 3.10 to 4.x.
 """
 
+import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,10 @@ from urllib.parse import quote
 import aio_pika
 from aio_pika.exceptions import AMQPException
 
+from postroad_common.broker.definitions import BrokerLogin, topology_of, users_of
 from postroad_common.servertls import ServerTls, explain_tls
 from postroad_stack.errors import NotReadyError
-from postroad_stack.plan import ServerChoice, ServerSource
+from postroad_stack.plan import SERVICES, ServerChoice, ServerSource
 from postroad_stack.ports import PortBook
 from postroad_stack.processes.program import Program
 from postroad_stack.processes.readiness import accepts
@@ -40,13 +42,22 @@ _SAVE_REGISTER = (
 
 def url(secrets: Secrets, ports: PortBook, nodes: int = 1) -> str:
     """Return the AMQP URLs of the nodes of the stack's own broker, separated by commas."""
-    return ",".join(_url(secrets, ports, node) for node in range(nodes))
+    return ",".join(_url(_administrator(secrets), ports, node) for node in range(nodes))
 
 
-def _url(secrets: Secrets, ports: PortBook, node: int) -> str:
-    password = quote(secrets.broker_password, safe="")
+def url_of(service: str, secrets: Secrets, ports: PortBook, nodes: int = 1) -> str:
+    """Return the URLs with which a service opens the stack's own broker."""
+    login = BrokerLogin(service, secrets.broker_password_of(service))
+    return ",".join(_url(login, ports, node) for node in range(nodes))
+
+
+def _administrator(secrets: Secrets) -> BrokerLogin:
+    return BrokerLogin(secrets.broker_user, secrets.broker_password)
+
+
+def _url(login: BrokerLogin, ports: PortBook, node: int) -> str:
     port = ports.port(_named("amqp", node))
-    return f"amqp://{secrets.broker_user}:{password}@127.0.0.1:{port}/"
+    return f"amqp://{login.user}:{quote(login.password, safe='')}@127.0.0.1:{port}/"
 
 
 def metrics_url(ports: PortBook, node: int = 0) -> str:
@@ -98,7 +109,7 @@ def programs(
                 argv=("rabbitmq-server",) if image else (choice.where,),
                 env=env,
                 log=state.log_of(_named("rabbitmq", node)),
-                ready=partial(check_broker, _url(secrets, ports, node)),
+                ready=partial(check_broker, _url(_administrator(secrets), ports, node)),
                 patience=_PATIENCE * nodes,
                 grace=_GRACE,
                 folder=folder,
@@ -166,8 +177,7 @@ def _write_files(folder: Path, secrets: Secrets, ports: PortBook, *, node: int, 
 listeners.tcp.1 = 127.0.0.1:{ports.port(_named("amqp", node))}
 prometheus.tcp.ip = 127.0.0.1
 prometheus.tcp.port = {ports.port(_named("amqp-metrics", node))}
-default_user = {secrets.broker_user}
-default_pass = {secrets.broker_password}
+load_definitions = {folder / "definitions.json"}
 log.file = false
 log.console = true
 log.console.level = info
@@ -177,6 +187,7 @@ disk_free_limit.absolute = 256MB
 """
         + (_cluster(nodes) if nodes > 1 else ""),
     )
+    write_atomically(folder / "definitions.json", _definitions(secrets, nodes))
     write_atomically(folder / "enabled_plugins", f"[{','.join(PLUGINS)}].\n")
     write_atomically(folder / "advanced.config", "[].\n")
     write_atomically(folder / "rabbitmq-env.conf", "")
@@ -184,6 +195,15 @@ disk_free_limit.absolute = 256MB
     if not cookie.exists():
         write_atomically(cookie, secrets.erlang_cookie)
         cookie.chmod(0o400)
+
+
+def _definitions(secrets: Secrets, nodes: int) -> str:
+    """Return what a node knows from its first moment: users, and the queues of a single one."""
+    logins = {name: BrokerLogin(name, secrets.broker_password_of(name)) for name in SERVICES}
+    made = users_of("/", logins, _administrator(secrets))
+    if nodes == 1:
+        made |= topology_of("/")
+    return json.dumps(made)
 
 
 def _cluster(nodes: int) -> str:
@@ -197,7 +217,7 @@ cluster_formation.peer_discovery_backend = classic_config
 {names}\
 cluster_partition_handling = pause_minority
 queue_leader_locator = balanced
-net_ticktime = 8
+net_ticktime = 6
 heartbeat = 5
 """
 
