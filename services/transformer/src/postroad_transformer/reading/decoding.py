@@ -77,7 +77,7 @@ def decode(body: bytes, encoding: str, charset: str) -> DecodedText:
 
     Raises:
         Undecodable: an unknown transfer encoding, broken base64, a charset unlike ASCII, a text
-            that is not valid in a charset of several octets, or escape sequences of one unknown.
+            that is not valid in a charset of several octets, or escape sequences of another one.
     """
     if encoding in _AS_IT_IS:
         octets = body
@@ -93,7 +93,7 @@ def decode(body: bytes, encoding: str, charset: str) -> DecodedText:
     else:
         raise Undecodable("the transfer encoding is not known")
     codec = _codec(charset or "us-ascii")
-    if codec in {None, "ascii"} and _SHIFTED.search(octets):
+    if not (codec or "").startswith("iso2022") and _SHIFTED.search(octets):
         raise Undecodable("escape sequences of another charset")
     if codec is not None and not _SINGLE.match(codec):
         return _decode_strictly(octets, codec)
