@@ -222,7 +222,12 @@ def make_page(rng: random.Random, depth: int = 0) -> str:
             attributes += ' href="http://x.test/"'
         if rng.random() < 0.3:
             style = ";".join(make_declaration(rng) for _ in range(rng.randrange(3)))
-            for char, reference in (("&", "&amp;"), ('"', "&quot;"), ("<", "&lt;")):
+            for char, reference in (
+                ("&", "&amp;"),
+                ('"', "&quot;"),
+                ("<", "&lt;"),
+                ("\n", "&#10;"),
+            ):
                 style = style.replace(char, reference)
             attributes += f' style="{style}"'
         inside = make_page(rng, depth + 1) if depth < 2 and name not in {"p", "a"} else "text"
@@ -319,6 +324,16 @@ def style_of(css: str, html: str) -> str:
         # The author's own.
         ("p{color:red!important;margin:0}", "<p style=color:blue;>",
          "margin: 0; color:blue; color: red"),
+        # What the author leaves open ends with the attribute, and does not swallow what follows.
+        ("p{color:red!important}", '<p style="margin:0;/* x">', "margin:0;/* x*/; color: red"),
+        ("p{color:red!important}", '<p style="font-family:&quot;A;">',
+         "font-family:&quot;A;&quot;; color: red"),
+        ("p{color:red!important}", '<p style="background:url(x">', "background:url(x); color: red"),
+        ("p{color:red!important}", '<p style="margin:calc((1px;{[">',
+         "margin:calc((1px;{[]})); color: red"),
+        ("p{color:red!important}", '<p style="margin:1px\\">', "margin:1px\\fffd ; color: red"),
+        ("p{color:red!important}", '<p style="content:\'x\\">', "content:'x\\\n'; color: red"),
+        ("p{color:red}", '<p style="margin:0;/* x">', "color: red; margin:0;/* x"),
     ],
 )  # fmt: skip
 def test_declarations_stand_in_the_order_of_the_cascade(css: str, html: str, style: str):

@@ -11,7 +11,7 @@ import pytest
 from postroad_common.mail.control import header_end
 from postroad_transformer.composing.encoding import encode
 from postroad_transformer.css.selectors import parse_selectors
-from postroad_transformer.css.sheet import parse_sheet
+from postroad_transformer.css.sheet import parse_sheet, what_closes
 from postroad_transformer.css.shorthands import is_known_everywhere
 from postroad_transformer.html.attributes import Attributes, attribute_text
 from postroad_transformer.html.page import HtmlPage
@@ -75,7 +75,8 @@ HTML = ("<", "<a", "<a ", "</", "<!", "<!--", "<!-- -", "--!", "<a b", "<a b=", 
         "?>")  # fmt: skip
 HEADER = (b"a", b":", b"a:", b"a: ", b"a:b\r\n", b" \r\n", b"\t", b"\r\n ", b"From: ", b"<", b"@",
           b"<a@", b'"', b'"\\', b"(", b"from:\r\n ", b"\xef\xbb\xbf", b">From \r\n", b"=", b";a=",
-          b';a="', b"a/b;", b"/", b"\\", b"\r", b"\n")  # fmt: skip
+          b';a="', b"a/b;", b"/", b"\\", b"\r", b"\n", b"bcc", b"bcc\r\n", b"Bcc:,\r\n",
+          b"?\r\n bcc", b"\xff\xfe")  # fmt: skip
 MIME = (b"Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\n", b"--a\r\n", b"--a", b"\r\n--",
         b"--a--\r\n", b"-")  # fmt: skip
 QUOTED = (b"=", b"= ", b" ", b"\t", b" \r\n", b"=\r\n", b"=20", b"=2", b"a=\r", b"\xc3", b"AAAA",
@@ -84,6 +85,7 @@ QUOTED = (b"=", b"= ", b" ", b"\t", b" \r\n", b"=\r\n", b"=20", b"=2", b"a=\r", 
 CASES: list[tuple[Callable[..., object], str | bytes]] = [
     *[(parse_sheet, unit) for unit in CSS],
     *[(parse_sheet, f"p{{}}{unit}") for unit in ("@a", "'", "/*", "(")],
+    *[(what_closes, unit) for unit in CSS],
     *[(parse_selectors, unit) for unit in SELECTORS],
     *[(lambda value: is_known_everywhere("color", value), unit) for unit in VALUES],
     *[(read_page, unit) for unit in HTML],

@@ -160,6 +160,7 @@ def test_octets_that_are_not_valid_in_the_charset_survive(charset: str):
         ("text/html\r\nContent-Transfer-Encoding: x-uuencode", b"<a href='http://a'>", "encoding"),
         ("text/html\r\nContent-Transfer-Encoding: base64", b"PGE!", "base64"),
         ("text/html\r\nContent-Transfer-Encoding: base64", b"PGEg\r\n--\r\nfooter", "base64"),
+        ('text/html; name*0=a; name*1=".html"', b"<a href='http://a.test'>x</a>", "attached"),
         ("text/html; name=a.html", b"<a href='http://a.test'>x</a>", "attached"),
         ("text/html\r\nContent-Disposition: attachment", b"<a href='http://a.test'>", "attached"),
         (

@@ -23,6 +23,7 @@ from postroad_transformer import budget
 from postroad_transformer.css.cascade import Cascade, Declared, cascade_of, escape
 from postroad_transformer.css.engines import ENGINES, CssRefused, EngineName
 from postroad_transformer.css.feed import MARK, make_feed
+from postroad_transformer.css.sheet import what_closes
 from postroad_transformer.html.attributes import Attributes, attribute_text
 from postroad_transformer.html.page import VOID, HtmlPage
 
@@ -186,7 +187,11 @@ def _merge(own: str, quote: str, declared: Declared) -> str:
     """Return the author's own style attribute with `declared` around what it declares."""
     kept = own if quote else own.replace('"', "&quot;")
     kept = kept.strip()
-    if attribute_text(kept).rstrip().endswith(";") and not _REFERENCE_END.search(kept):
+    text = attribute_text(kept).rstrip()
+    closing = what_closes(text) if declared.important else ""
+    if closing:
+        kept += escape(closing, quote)
+    elif text.endswith(";") and not _REFERENCE_END.search(kept):
         kept = kept[:-1].rstrip()  # one only: the one before it may end a reference
     parts = (escape(declared.normal, quote), kept, escape(declared.important, quote))
     style = "; ".join([part for part in parts if part])

@@ -32,6 +32,7 @@ _START = re.compile(r"(?:[ \t\n]++|-->)++")
 _CLOSING = {"{": "}", "(": ")", "[": "]"}
 _NO_ESCAPE = frozenset({"\\", "\\\n"})
 _CLOSERS = frozenset(_CLOSING.values())
+_QUOTES = frozenset({'"', "'"})
 
 
 class Declaration(NamedTuple):
@@ -57,6 +58,35 @@ def parse_sheet(css: str) -> tuple[StyleRule, ...]:
     if pieces and pieces[-1][0] in "\"'" and not _STRING.fullmatch(pieces[-1]):
         pieces[-1] += pieces[-1][0]  # the end of the sheet ends a string
     return tuple(_Reader(pieces).read_rules())
+
+
+def what_closes(css: str) -> str:
+    """Return what ends the comment, string, address and blocks that `css` leaves open.
+
+    The end of a `style` attribute does that as well (CSS Syntax 3, 4.3 and 5.4); what is put behind
+    it would otherwise be inside.
+    """
+    pieces = _PIECE.findall(css)
+    if not pieces:
+        return ""
+    last, blocks = pieces[-1], []
+    for piece in pieces:
+        if piece in _CLOSING:
+            blocks.append(_CLOSING[piece])
+        elif blocks and piece == blocks[-1]:
+            blocks.pop()
+    end = ""
+    if last == "\\":  # in a string nothing, elsewhere the character for what is not there
+        before = pieces[-2] if len(pieces) > 1 else ""
+        is_string = before[:1] in _QUOTES and not _STRING.fullmatch(before)
+        end = f"\n{before[0]}" if is_string else "fffd "
+    elif last[0] in _QUOTES and not _STRING.fullmatch(last):
+        end = last[0]
+    elif last.startswith("/*") and (len(last) < 4 or not last.endswith("*/")):
+        end = "*/"
+    elif len(last) > 1 and last[0] == "(" and not last.endswith(")"):
+        end = ")"
+    return end + "".join(reversed(blocks))
 
 
 class _Reader:

@@ -202,7 +202,7 @@ class _Walk:
     ) -> None:
         start, end = span
         disposition = known.get(b"content-disposition")
-        if "name" in kind.parameters or "name*" in kind.parameters:
+        if any(name == "name" or name.startswith("name*") for name in kind.parameters):
             self.reasons["an attached HTML file"] = None
             return
         if disposition is not None:
