@@ -110,6 +110,10 @@ async def test_domain_is_added_checked_shown_and_removed(old: OldClient):
     )
     assert any(part.startswith("include:") for part in (await old.get("spf/dropin.example")).json())
     assert (await old.get("dkimkey/dropin.example/private")).status_code == 404
+    one = await old.get(f"dkimkeys/dropin.example/{key['selector']}")
+    assert [found["selector"] for found in one.json()] == [key["selector"]]
+    assert (await old.get("dkimkeys/dropin.example/none")).status_code == 404
+    assert (await old.get("dmarc")).json() == []
     assert (await old.delete("domain/dropin.example")).status_code == 204
     assert (await old.get("domain/dropin.example")).status_code == 404
 
@@ -127,6 +131,29 @@ async def test_templates_are_listed_in_parts_and_shown(old: OldClient):
     assert (await old.get("template/drop a/html")).text == "<p>drop a {$x}</p>"
     assert (await old.get("template/drop a/text")).status_code == 404
     assert (await old.get("templates/0/1001")).status_code == 400
+    assert (await old.get(f"templates/{start + 1}")).json()[:2] == part
+    answer = await old.post("templates", {"name": str(start + 1), "html": "<p>a number</p>"})
+    assert answer.status_code == 201
+    named = (await old.get(f"templates/{start + 1}")).json()
+    assert named["content"]["html"] == "<p>a number</p>"
+    assert (await old.get("templates/1001")).status_code == 404
+
+
+async def test_recipients_are_a_list_under_either_name_or_those_of_the_header(
+    old: OldClient, site: Any
+):
+    mail = {"from": "Paweł <shop@shop.example>", "subject": "Hello", "text": "Hello"}
+    for fields in (
+        {"recipient": ["ann@a.example", "bob@b.example"], "to": ["ann@a.example"]},
+        {"recipient": {"0": "ann@a.example", "1": "bob@b.example"}},
+        {"to": "Ann <ann@a.example>", "bcc": "bob@b.example", "replyTo": "c@c.example"},
+        {"to": ["ann@a.example"], "cc": ["Bob B. <bob@b.example>"], "template": None},
+    ):
+        answer = await old.post("send", {**mail, **fields})
+        assert sorted(answer.json().values()) == ["ann@a.example", "bob@b.example"], answer.text
+    await site.submissions()
+    answer = await old.post("send", {**mail, "to": ["ann@a.example", "nobody"]})
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "to")
 
 
 async def test_webhooks_have_both_their_names(old: OldClient):

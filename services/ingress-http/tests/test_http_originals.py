@@ -69,6 +69,20 @@ async def test_events_of_a_message_have_the_originals_names_and_columns(
     assert found[1]["data"]["to"] == "192.0.2.1"
     assert found[2]["data"]["url"] == "https://a.example/"
     assert found[2]["message"] == message
+    # Some clients read the columns beside `data`.
+    assert {**found[2]["data"], **found[2]} == found[2]
+    assert found[0]["time"] == "2026-09-21 14:13:20"
+    assert found[0]["unixtime"] == MOMENT
+
+    async def names(**query: str) -> list[str]:
+        answer = await api.get(f"/v1/events/messageid/{message}", params=query)
+        return [one["event"] for one in answer.json()]
+
+    assert await names(tags="two;one", start="2026-09-21", end="2026-09-22") == [
+        one["event"] for one in found
+    ]
+    assert await names(end="2026-09-21 14:13:21") == ["attempt"]
+    assert await names(tags="three") == []
 
 
 async def test_all_events_of_an_address_come_however_many(api: httpx.AsyncClient, site: Any):

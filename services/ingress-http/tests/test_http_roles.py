@@ -70,6 +70,7 @@ NOUN_OF_PATH = {
     "dns": "domains",
     "dkimkey": "domains",
     "dkimkeys": "domains",
+    "dmarc": "domains",
     "spf": "domains",
     "webhook": "webhooks",
     "feedbackloop": "webhooks",

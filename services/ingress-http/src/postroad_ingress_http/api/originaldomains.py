@@ -143,6 +143,18 @@ async def keys(name: str, token: Reader, domains: DomainsOf) -> list[OriginalKey
     return _keys(await domains.find(token.account, name))
 
 
+@router.get("/dkimkeys/{name}/{selector}", summary="One DKIM key of a domain")
+async def key_by_selector(
+    name: str, selector: str, token: Reader, domains: DomainsOf
+) -> list[OriginalKey]:
+    """Return the key in a list of one."""
+    found = _keys(await domains.find(token.account, name))
+    chosen = [one for one in found if one.selector == selector.lower()]
+    if not chosen:
+        raise not_found("key")
+    return chosen
+
+
 @router.get("/dkimkey/{name}", summary="The DKIM key of a domain")
 async def key(name: str, token: Reader, domains: DomainsOf) -> dict[str, str]:
     """Return the first of its keys."""
@@ -168,6 +180,12 @@ def _first_key(found: SenderDomain) -> DkimKey:
     if not found.keys:
         raise not_found("key")
     return found.keys[0]
+
+
+@router.get("/dmarc", summary="Days with DMARC reports")
+async def dmarc_days(_: Reader) -> list[str]:
+    """Return no days: Postroad receives no DMARC reports."""
+    return []
 
 
 @router.get("/spf/{name}", summary="What the SPF record of a domain must name")

@@ -4,12 +4,13 @@ The richer shapes are at `/v1/events` (`api.events`) and in the timeline of a me
 """
 
 import json
+import math
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response, StreamingResponse
 
 from postroad_common.store.tokens import Token
@@ -27,21 +28,33 @@ Reader = Annotated[Token, needs("messages:read")]
 
 
 class OriginalEvent(BaseModel):
-    """An event: its name and columns as the original has them, and our message id and time."""
+    """An event: its name, its columns, in `data` and beside it, and the time in Unix seconds."""
+
+    model_config = ConfigDict(extra="allow")
 
     event: str
+    id: str
+    time: str
     data: dict[str, str]
     message: str
-    time: float
+    unixtime: float
 
 
 @router.get("/messageid/{message_id}", summary="Events of a message")
-async def by_message(
-    message_id: str, token: Reader, history: HistoryOf, originals: OriginalEventsOf
+async def by_message(  # noqa: PLR0917 - FastAPI passes them by name
+    message_id: str,
+    token: Reader,
+    history: HistoryOf,
+    originals: OriginalEventsOf,
+    tags: SearchText = None,
+    start: Moment = None,
+    end: Moment = None,
 ) -> list[OriginalEvent]:
-    """Oldest first."""
+    """Return all, or those from `start` until before `end`, the oldest first."""
     record = await history.find(token.account, message_id)
-    return [OriginalEvent(**one) for one in await originals.of_message(record)]
+    first, last = read_moment("start", start), read_moment("end", end)
+    wanted = Wanted(first or 0.0, math.inf if last is None else last, tags=_tags(tags))
+    return [OriginalEvent(**one) for one in await originals.of_message(record, wanted)]
 
 
 @router.get(
@@ -107,8 +120,11 @@ def _wanted(
         last = first + MONTH if first is not None else time.time() + 1
     if first is None:
         first = last - MONTH
-    wanted = tuple(tag for tag in (tags or "").split(";") if tag)
-    return Wanted(first, last, recipient, wanted, template)
+    return Wanted(first, last, recipient, _tags(tags), template)
+
+
+def _tags(text: str | None) -> tuple[str, ...]:
+    return tuple(tag for tag in (text or "").split(";") if tag)
 
 
 def _stream(events: AsyncIterator[dict[str, Any]]) -> Response:

@@ -11,10 +11,11 @@ from postroad_ingress_http.api.access import needs
 from postroad_ingress_http.api.answers import REFUSALS
 from postroad_ingress_http.dependencies import TemplatesOf
 from postroad_ingress_http.http.errors import ApiError, not_found
+from postroad_ingress_http.sending.templates import TemplateLibrary
 
 router = APIRouter(prefix="/v1", tags=["original"], responses=REFUSALS)
 Templates = Annotated[Token, needs("templates:read")]
-_MOST = 1000
+MOST = 1000
 
 
 class OriginalTemplate(BaseModel):
@@ -29,9 +30,16 @@ async def templates(
     start: int, length: int, token: Templates, library: TemplatesOf
 ) -> list[OriginalTemplate]:
     """By name, `length` of them behind the first `start`."""
-    if not (0 <= start <= _MOST and 0 <= length <= _MOST):
-        raise ApiError(400, f"Give numbers from 0 to {_MOST}.")
-    found = await library.list(token.account, "", start + length)
+    if not (0 <= start <= MOST and 0 <= length <= MOST):
+        raise ApiError(400, f"Give numbers from 0 to {MOST}.")
+    return await part_of_list(token.account, start, length, library)
+
+
+async def part_of_list(
+    account: str, start: int, length: int, library: TemplateLibrary
+) -> list[OriginalTemplate]:
+    """Return `length` templates behind the first `start`, by name."""
+    found = await library.list(account, "", start + length)
     return [OriginalTemplate(id=one.id, name=one.name) for one in found[start:]]
 
 

@@ -1,16 +1,18 @@
 """`/v1/templates`: stored mails with tags, in versions."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from postroad_common.store.templates import MailTemplate
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.answers import REFUSALS, refusals
+from postroad_ingress_http.api.originaltemplates import MOST, part_of_list
 from postroad_ingress_http.dependencies import PersonaliserOf, TemplatesOf
 from postroad_ingress_http.http.errors import ApiError, bad_field
 from postroad_ingress_http.http.paging import (
@@ -28,6 +30,7 @@ router = APIRouter(prefix="/v1/templates", tags=["templates"], responses=REFUSAL
 Reader = Annotated[Token, needs("templates:read")]
 Writer = Annotated[Token, needs("templates")]
 _UNREADABLE = refusals(422)
+_POSITION = re.compile(r"[0-9]{1,3}")
 
 
 class ContentFields(BaseModel):
@@ -158,7 +161,15 @@ async def listing(
 @router.get("/{template}", summary="One template")
 async def one(template: str, token: Reader, templates: TemplatesOf) -> TemplateWithContent:
     """By its id or name, with what its version in use says."""
-    return _full(await templates.read(token.account, template))
+    try:
+        return _full(await templates.read(token.account, template))
+    except ApiError:
+        # The original service lists all templates behind so many of them at this path.
+        if not _POSITION.fullmatch(template):
+            raise
+        found = await part_of_list(token.account, int(template), MOST, templates)
+        listed = [item.model_dump() for item in found]
+        return JSONResponse(listed)  # type: ignore[return-value] # FastAPI takes any answer
 
 
 @router.put("/{template}", summary="Make a new version", responses=_UNREADABLE)

@@ -41,16 +41,21 @@ class Wanted:
 
 
 def told(event: Event, message: MessageRecord) -> dict[str, Any] | None:
-    """Return the event as the original told it, with our id and time; None for one it had not."""
+    """Return the event as the original told it; None for one it had not.
+
+    Its columns stand in `data` and beside it: there are clients that read them there.
+    """
     if event.event not in _NAMES:
         return None
     name, prefix = _NAMES[event.event]
     kind = KINDS[prefix]
+    data = as_mapping(kind, kind.record(event, message))
     return {
+        **data,
         "event": name,
-        "data": as_mapping(kind, kind.record(event, message)),
+        "data": data,
         "message": event.message,
-        "time": event.time,
+        "unixtime": event.time,
     }
 
 
@@ -61,10 +66,15 @@ class OriginalEvents:
         self._messages = messages
         self._events = events
 
-    async def of_message(self, record: MessageRecord) -> list[dict[str, Any]]:
-        """Return the events of one message, oldest first."""
-        events = await self._events.timeline(record.id)
-        return [one for event in events if (one := told(event, record)) is not None]
+    async def of_message(self, record: MessageRecord, wanted: Wanted) -> list[dict[str, Any]]:
+        """Return the events of one message that are wanted, oldest first."""
+        if not set(wanted.tags) <= set(record.tags):
+            return []
+        return [
+            one
+            for event in await self._events.timeline(record.id)
+            if wanted.start <= event.time < wanted.end and (one := told(event, record)) is not None
+        ]
 
     async def search(self, account: str, wanted: Wanted) -> AsyncIterator[dict[str, Any]]:
         """Yield the events that are wanted."""

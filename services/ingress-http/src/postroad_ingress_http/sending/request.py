@@ -121,7 +121,11 @@ class SendFields(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     envelope: str | None = Field(None, description="Sender address; bounces are forwarded to it.")
-    recipient: str | None = Field(None, description="One address.")
+    recipient: str | None = Field(
+        None,
+        description="One address. Without it and `recipients` the mail goes to those in `to`, "
+        "`cc` and `bcc`.",
+    )
     recipients: Annotated[
         list[str] | dict[str, dict[str, Any] | None] | str | None, BeforeValidator(_as_recipients)
     ] = Field(
@@ -212,6 +216,8 @@ def read_send(fields: Fields) -> SendFields:
         if name in canonical:
             raise bad_field(given, "This field is given twice, under two of its names.")
         canonical[name] = value
+    if isinstance(canonical.get("recipient"), list | dict) and "recipients" not in canonical:
+        canonical["recipients"] = canonical.pop("recipient")  # as the original's PHP client has it
     if isinstance(mime := canonical.get("mime"), str):
         canonical["mime"] = mime.encode("utf-8", "surrogateescape")
     return SendFields.model_validate(_rename_back(canonical))
@@ -221,13 +227,18 @@ def _rename_back(fields: Mapping[str, object]) -> Fields:
     return {_OUTSIDE_NAMES.get(name, name): value for name, value in fields.items()}
 
 
+def names_recipients(request: SendFields) -> bool:
+    """Whether the request says who gets the mail; else those get it that its header names."""
+    return request.recipient is not None or request.recipients is not None
+
+
 def require_recipient(request: SendFields) -> None:
-    """Refuses a request that names no recipient, or names them in two fields.
+    """Refuse a request that names no recipient, or names them in two fields.
 
     Raises:
         ApiError: 400.
     """
-    if request.recipient is None and request.recipients is None and not request.bcc:
+    if not (names_recipients(request) or request.to or request.cc or request.bcc):
         raise ApiError(
             400, "Name a `recipient` or `recipients`.", code="missing", field="recipient"
         )

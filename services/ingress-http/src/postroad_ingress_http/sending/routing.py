@@ -12,7 +12,13 @@ from postroad_common.mail.parameters import OriginalRecipient
 from postroad_common.schemas.submission import NotifyWish, RetWish
 from postroad_ingress_http.http.errors import bad_field
 from postroad_ingress_http.http.moments import read_time
-from postroad_ingress_http.sending.request import DsnFields, SendFields, require_recipient
+from postroad_ingress_http.sending.mailboxes import parse_list
+from postroad_ingress_http.sending.request import (
+    DsnFields,
+    SendFields,
+    names_recipients,
+    require_recipient,
+)
 
 MAX_AHEAD_SECONDS = 30 * 86_400
 
@@ -55,11 +61,13 @@ def read_recipients(request: SendFields, limit: int) -> list[Addressee]:
     if request.recipient is not None:
         first = _mailbox("recipient", request.recipient)
         found[first.text] = Addressee(first, {})
+    header = () if names_recipients(request) else ("to", "cc")
     for field, entry, data in (
         *_entries("recipients", request.recipients),
+        *(entry for name in header for entry in _entries(name, getattr(request, name))),
         *_entries("bcc", request.bcc),
     ):
-        for mailbox in read_entry(field, entry):
+        for mailbox in _named(field, entry) if field[:2] in header else read_entry(field, entry):
             found.setdefault(mailbox.identity, Addressee(mailbox, data))
         if len(found) > limit:
             raise bad_field(
@@ -82,6 +90,14 @@ def _entries(
         (f"{field}.{number}", entry, data.get(entry) or {})
         for number, entry in enumerate(entries or ())
     )
+
+
+def _named(field: str, entry: str) -> list[Mailbox]:
+    """Return the addresses of a header field, without the names that stand with them."""
+    try:
+        return [one.mailbox for one in parse_list(entry)]
+    except AddressError as error:
+        raise bad_field(field.partition(".")[0], f"Not a list of addresses: {error}.") from None
 
 
 def read_entry(field: str, entry: str) -> list[Mailbox]:
