@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from postroad_common import metrics
 from postroad_common.broker import topology
-from postroad_common.settings import ServiceSettings, describe
+from postroad_common.settings import ServiceSettings
+from postroad_common.settingsloading import describe
 from postroad_ingress_http.http import codes as error_codes
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -245,6 +245,41 @@ def test_mail_is_sent_from_a_template_and_found_in_events_and_numbers(stack: Sta
     assert answer(stack, "addresses", "erase", "bo@receiver.test")["messages"] == 1
 
 
+def test_simulated_mail_ends_as_its_addresses_say_and_a_test_is_not_sent(stack: Stack):
+    ends = {
+        "delivered": "delivered",
+        "failed+1": "failed",
+        "bounced": "bounced",
+        "complained": "delivered",
+        "suppressed": "suppressed",
+        "deferred+2": "delivered",
+    }
+    mail = ("--from", "shop@shop.test", "--envelope", "told@shop.test", "--text", "Hello")
+    sent = answer(stack, "send", *(f"{name}@simulator.invalid" for name in ends), *mail)
+    (test,) = answer(stack, "send", "kim@tested.test", *mail, "--test")
+    expected = {f"{name}@simulator.invalid": state for name, state in ends.items()}
+    complained = next(key for key, address in sent.items() if address.startswith("complained"))
+    deadline = time.monotonic() + 90
+
+    def states() -> dict[str, str]:
+        listed = answer(stack, "messages", "--recipient", "@simulator.invalid")
+        return {one["recipient"]: one["state"] for one in listed if one["id"] in sent}
+
+    while (
+        states() != expected
+        or not answer(stack, "events", "--message", complained, "--event", "complained")
+        or not answer(stack, "events", "--message", test, "--event", "tested")
+    ):
+        assert time.monotonic() < deadline, states()
+        time.sleep(0.2)
+    assert "simulator.invalid" not in postroad(stack, "suppressions", "list").stdout
+    with SinkClient(stack.sink_url) as sink:
+        # the refusal, the suppression, the bounce and the complaint
+        assert len(sink.wait(recipient="told@shop.test", at_least=4, limit=90)) == 4
+        for never in ("*@simulator.invalid", "kim@tested.test"):
+            assert sink.messages(recipient=never) == []
+
+
 def test_suppressions_are_exported_and_imported(stack: Stack, tmp_path: Path):
     listed = tmp_path / "listed.csv"
     listed.write_text("address,reason\none@csv.test,left\nnone\ntwo@csv.test,\n", encoding="utf-8")

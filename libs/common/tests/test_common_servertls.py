@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 
 from postroad_common.broker.link import BrokerLink
 from postroad_common.servertls import ServerTls, explain_tls
-from postroad_common.settings import ServiceSettings, SettingsError, load
+from postroad_common.settings import ServiceSettings
+from postroad_common.settingsloading import SettingsError, load
 from postroad_common.store import Database
 from postroad_testing.certificates import Authority, self_signed
 from postroad_testing.waiting import until

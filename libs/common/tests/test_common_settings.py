@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from postroad_common.settings import BounceSettings, ServiceSettings, SettingsError, load
+from postroad_common.settings import BounceSettings, ServiceSettings
+from postroad_common.settingsloading import SettingsError, load
 
 GOOD = {
     "POSTROAD_AMQP_URL": "amqp://127.0.0.1/",

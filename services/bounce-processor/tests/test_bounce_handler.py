@@ -121,6 +121,21 @@ async def test_soft_bounces_with_a_delivery_in_between_do_not_suppress(bench: "B
     assert await bench.database.suppressions.get("acc", "kim@example.net") is None
 
 
+async def test_of_a_simulated_address_all_is_told_and_nothing_learnt(bench: "Bench"):
+    address = "bounced+1@simulator.invalid"
+    message = await bench.message(recipient=address)
+    for raw in (HARD, COMPLAINT):
+        await bench.returned(message, raw.replace(b"kim@example.net", address.encode()))
+    outbound = {"recipients": (OutboundRecipient(id=new_id(), address=address),)}
+    await bench.failed(code=550, enhanced="5.1.1", reply="550 5.1.1 no", message=outbound)
+    await bench.until(lambda: len(bench.events) == 2 and len(bench.outbound) == 3)
+    told = {event.event: event.facts for event in bench.events}
+    assert told[EventName.BOUNCED]["hard"] is True
+    assert told[EventName.BOUNCED]["simulated"] is told[EventName.COMPLAINED]["simulated"] is True
+    assert sorted(one.kind for one, _ in bench.outbound) == ["dsn", "forward", "forward"]
+    assert await bench.database.suppressions.get("acc", address) is None
+
+
 async def test_complaint_is_recorded_and_suppressed_for_good(bench: "Bench"):
     message = await bench.message()
     await bench.returned(message, COMPLAINT, mail_from="fbl@provider.example")

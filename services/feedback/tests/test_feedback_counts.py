@@ -77,6 +77,19 @@ def test_unknown_messages_and_internal_steps_are_not_counted():
     assert whole(additions(events, FACTS, ()).days) == {}
 
 
+def test_what_the_simulator_made_up_counts_and_is_told_apart_where_it_could_alarm():
+    simulated = {"simulated": True}
+    events = [
+        happened(EventName.DELIVERED, "m2", NOON, simulated),
+        happened(EventName.DELIVERED, "m2", NOON, {}),
+        happened(EventName.COMPLAINED, "m2", NOON, simulated),
+        happened(EventName.FAILED, "m2", NOON, simulated),
+    ]
+    assert additions(events, FACTS, ()).days[RollupKey("acme", "2026-11-21", "")] == Counter(
+        delivered=2, simulated_delivered=1, complained=1, simulated_complained=1, failed=1
+    )
+
+
 def test_nothing_counts_of_a_test_but_that_it_was_made():
     facts = {"m9": MessageInfo("acme", "a@example.com", "", ("news",), test=True)}
     events = [happened(name, "m9", NOON, {}) for name in EventName]

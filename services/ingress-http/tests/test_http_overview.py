@@ -67,7 +67,9 @@ async def domain_lost_its_records(site: Any, now: float) -> None:
 
 async def complaints_are_high(site: Any, now: float) -> None:
     key = RollupKey(ACCOUNT, hour_of(now)[:10], "")
-    await site.database.rollups.add(new_id(), {key: {"delivered": 1000, "complained": 4}})
+    simulated = {"simulated_delivered": 500, "simulated_complained": 490}
+    counts = {"delivered": 1500, "complained": 494, **simulated}
+    await site.database.rollups.add(new_id(), {key: counts})
 
 
 async def mail_waits(site: Any, now: float) -> None:

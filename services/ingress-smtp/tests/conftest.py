@@ -35,7 +35,7 @@ from postroad_common.schemas.framing import decode
 from postroad_common.schemas.returns import Return
 from postroad_common.schemas.submission import Submission
 from postroad_common.service import ServiceContext
-from postroad_common.settings import load
+from postroad_common.settingsloading import load
 from postroad_common.store.accounts import Account
 from postroad_common.store.database import Database
 from postroad_common.store.rollups import RollupKey

@@ -14,7 +14,7 @@ import pytest
 
 from postroad_common.schemas.framing import decode
 from postroad_common.schemas.submission import Submission
-from postroad_common.settings import SettingsError
+from postroad_common.settingsloading import SettingsError
 from postroad_stack.certificates import ensure_certificates
 from postroad_testing.forwarder import Forwarder
 from postroad_testing.pace import at_most, timed

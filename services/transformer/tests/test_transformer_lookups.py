@@ -64,6 +64,20 @@ async def test_without_the_database_only_mail_that_may_be_suppressed_is_in_doubt
         await away.close()
 
 
+async def test_suppressed_address_of_the_simulator_is_suppressed_without_an_entry_or_a_database():
+    away = Database(NOWHERE, patience=0.2)
+    try:
+        snapshot = SuppressionSnapshot(away.suppressions)
+        check = SuppressionCheck(away.suppressions, snapshot, "simulator.invalid")
+        mails = [Addressed("acme", f"suppressed{tag}@simulator.invalid") for tag in ("", "+x")]
+        others = [Addressed("acme", "delivered@simulator.invalid"), Addressed("acme", "a@x.test")]
+        findings = await check.find_many([*mails, *others])
+        assert list(findings.suppressed) == mails
+        assert findings.doubt == set(others)
+    finally:
+        await away.close()
+
+
 async def test_snapshot_knows_all_entries_of_a_long_list_and_forgets_those_that_were_removed(
     mongodb_uri: str,
 ):

@@ -25,7 +25,8 @@ from postroad_common.broker.rights import RIGHTS
 from postroad_common.health import Health, operations_app
 from postroad_common.listener import HttpListener
 from postroad_common.metrics import BUILD, EVENT_LOOP_LAG, EVENTS_WAITING
-from postroad_common.settings import ServiceSettings, load_or_exit
+from postroad_common.settings import ServiceSettings
+from postroad_common.settingsloading import load_or_exit
 from postroad_common.store.database import Database
 from postroad_common.store.roles import ROLES
 from postroad_common.tasks import BackgroundTasks

@@ -8,23 +8,23 @@ name that is ignored is worse than one that is refused.
 Kubernetes and Docker mount for a secret. A variable of the same name wins.
 """
 
-import difflib
 import ipaddress
-import os
-import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from postroad_common.mail.address import AddressError, normalise_domain
 from postroad_common.servertls import ServerTls
-from postroad_common.settings_names import KNOWN_SETTINGS
 
 PREFIX = "POSTROAD_"
-_SECRETS_DIR = "POSTROAD_SECRETS_DIR"
-_TESTS = "POSTROAD_TEST_"  # tells the tests which servers to use, and may stand in any shell
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -40,15 +40,22 @@ Networks = Annotated[tuple[IPNetwork, ...], NoDecode, BeforeValidator(_split_net
 """Networks, separated by commas."""
 Port = Annotated[int, Field(ge=0, le=65_535)]
 """Where a service listens; 0 takes a free one."""
-S = TypeVar("S", bound="ServiceSettings")
 
 
-class SettingsError(Exception):
-    """The environment is wrong; `problems` has one line each, saying what to do."""
+def _as_domain(value: str) -> str:
+    try:
+        return normalise_domain(value)
+    except AddressError as error:
+        raise ValueError(str(error)) from error
 
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = problems
+
+def _as_domain_or_off(value: str) -> str:
+    return "" if value.strip().lower() == "off" else _as_domain(value)
+
+
+Domain = Annotated[str, AfterValidator(_as_domain)]
+DomainOrOff = Annotated[str, AfterValidator(_as_domain_or_off)]
+"""A domain; `off` becomes the empty text."""
 
 
 class EnvironmentSettings(BaseSettings):
@@ -219,7 +226,7 @@ class TrackingSettings(EnvironmentSettings):
 class BounceSettings(EnvironmentSettings):
     """Whose addresses collect bounces."""
 
-    bounce_domain: str = Field(
+    bounce_domain: Domain = Field(
         default="bounce.localhost",
         title="Bounce domain",
         description="domain of the signed envelope addresses; its MX is the MX listener",
@@ -238,13 +245,16 @@ class BounceSettings(EnvironmentSettings):
         "complaints; the secret ones, at GET /v1/feeds, begin with it",
     )
 
-    @field_validator("bounce_domain")
-    @classmethod
-    def _check_domain(cls, value: str) -> str:
-        try:
-            return normalise_domain(value)
-        except AddressError as error:
-            raise ValueError(str(error)) from error
+
+class SimulatorSettings(EnvironmentSettings):
+    """Where mail that only tries things out goes."""
+
+    simulator_domain: DomainOrOff = Field(
+        default="simulator.invalid",
+        title="Simulator",
+        description="domain whose addresses (delivered@, bounced@ and others) act as their names "
+        "say, without a server; mail to it never leaves. `off`: there is none",
+    )
 
 
 class MessageSettings(EnvironmentSettings):
@@ -293,87 +303,6 @@ class DnsSettings(EnvironmentSettings):
             if not (colon and host and port.isdigit() and 0 < int(port) < 65536):
                 raise ValueError("must have the form host:port, as in 127.0.0.1:5353")
         return value
-
-
-def load(kind: type[S]) -> S:
-    """Return the settings of one service from the environment.
-
-    Raises:
-        SettingsError: with every problem found, secrets left out.
-    """
-    folder, names = _secrets()
-    problems = [_unknown(name) for name in names if _is_unknown(name, kind)]
-    if folder is not None and not folder.is_dir():
-        raise SettingsError([f"{_SECRETS_DIR}: {folder} is no folder that can be read"])
-    try:
-        settings = kind(_secrets_dir=folder)
-    except ValidationError as error:
-        for item in error.errors(include_url=False, include_input=False):
-            name = PREFIX + "_".join(str(part) for part in item["loc"][:1]).upper()
-            text = item["msg"].removeprefix("Value error, ")
-            if not item["loc"]:  # of several settings together: it names them itself
-                problems.append(text)
-                continue
-            if item["type"] == "missing":
-                text = "is required"
-            problems.append(f"{name}: {text}")
-        raise SettingsError(sorted(problems)) from error
-    except ValueError as error:  # pydantic-settings: a value that should be JSON and is not
-        raise SettingsError([*problems, str(error)]) from error
-    if problems:
-        raise SettingsError(sorted(problems))
-    return settings
-
-
-def _secrets() -> tuple[Path | None, list[str]]:
-    """Return the folder of secrets, if one is named, and all names of variables and files.
-
-    What a volume of Kubernetes has beside the files (`..data`) has no name of a setting.
-    """
-    given = os.environ.get(_SECRETS_DIR)
-    folder = Path(given) if given else None
-    try:
-        files = [entry.name for entry in folder.iterdir()] if folder else []
-    except OSError:
-        files = []
-    return folder, [*os.environ, *files]
-
-
-def _is_unknown(name: str, kind: type[ServiceSettings]) -> bool:
-    if not name.startswith(PREFIX) or name.startswith(_TESTS):
-        return False
-    field = name.removeprefix(PREFIX).lower()
-    return field not in KNOWN_SETTINGS and field not in kind.model_fields
-
-
-def _unknown(name: str) -> str:
-    known = [PREFIX + field.upper() for field in KNOWN_SETTINGS]
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"{name}: no such setting" + (f"; did you mean {close[0]}?" if close else "")
-
-
-def load_or_exit(service: str, kind: type[S]) -> S:
-    """As `load`, but a wrong environment ends the process with status 2 and a line per problem."""
-    try:
-        return load(kind)
-    except SettingsError as error:
-        for problem in error.problems:
-            sys.stderr.write(f"postroad {service}: {problem}\n")
-        sys.stderr.write("Every setting is described in docs/configuration.md\n")
-        raise SystemExit(2) from error
-
-
-def describe(kind: type[BaseSettings]) -> list[dict[str, Any]]:
-    """Name, title, description and default of every setting of `kind`, for the documentation."""
-    return [
-        {
-            "name": PREFIX + name.upper(),
-            "title": field.title or "",
-            "description": field.description or "",
-            "default": "required" if field.is_required() else field.get_default(),
-        }
-        for name, field in kind.model_fields.items()
-    ]
 
 
 class ProxySettings(EnvironmentSettings):

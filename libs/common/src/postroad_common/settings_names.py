@@ -35,6 +35,7 @@ KNOWN_SETTINGS = frozenset(
         "oidc_label",
         "smtp_address",
         "spf_senders",
+        "simulator_domain",
         "inline_body_max",
         "limits",
         "list_unsubscribe",

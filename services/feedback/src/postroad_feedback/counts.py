@@ -15,7 +15,9 @@ from postroad_common.schemas.events import (
     TIMELINE_ONLY,
     Bounced,
     Clicked,
+    Complained,
     Deferred,
+    Delivered,
     Event,
     Failed,
     Opened,
@@ -106,4 +108,6 @@ def _counted(
             names.append("deferred_unique")
         elif isinstance(event, Bounced):
             names.append("bounced_hard" if event.data.hard else "bounced_soft")
+        if isinstance(event, Delivered | Complained) and event.data.simulated:
+            names.append(f"simulated_{event.event}")
         yield event, known, names

@@ -24,6 +24,7 @@ from postroad_sender.delivery.disposition import Disposition
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.journal import Journal
 from postroad_sender.delivery.outcome import expired
+from postroad_sender.delivery.simulator import Simulator
 from postroad_sender.delivery.under_way import JobsUnderWay
 from postroad_sender.lanes.dispatch import LaneDispatcher
 from postroad_sender.lanes.ownership import PROBE
@@ -49,6 +50,7 @@ class Handler:
         dispatcher: LaneDispatcher,
         *,
         directed: DirectedMessages,
+        simulator: Simulator,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._under_way = under_way
@@ -56,6 +58,7 @@ class Handler:
         self._disposition = disposition
         self._dispatcher = dispatcher
         self._directed = directed
+        self._simulator = simulator
         self._clock = clock
         self._timers: dict[Job, asyncio.TimerHandle] = {}
         self.draining = False
@@ -143,7 +146,7 @@ class Handler:
             return
         left = 0.0 if message.not_before is None else message.not_before - now
         if left <= 0.0 or (self._directed and self._directed.is_to_be_tried(message)):
-            self._dispatcher.place(job)
+            self._place(job)
         elif left <= SOON:
             loop = asyncio.get_running_loop()
             self._timers[job] = loop.call_later(left, self._due, job)
@@ -162,7 +165,13 @@ class Handler:
 
     def _due(self, job: Job) -> None:
         del self._timers[job]
-        self._dispatcher.place(job)
+        self._place(job)
+
+    def _place(self, job: Job) -> None:
+        if self._simulator.concerns(job):
+            self._simulator.deliver(job)
+        else:
+            self._dispatcher.place(job)
 
     def _recognise(self, job: Job) -> list[Event]:
         """Take the recipients that have the message already out of `job`; their events again."""

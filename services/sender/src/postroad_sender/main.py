@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ from postroad_sender.delivery.disposition import Disposition
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.journal import Journal
 from postroad_sender.delivery.schedule import RetrySchedule
+from postroad_sender.delivery.simulator import Simulator
 from postroad_sender.delivery.under_way import JobsUnderWay
 from postroad_sender.dns.resolver import Resolver
 from postroad_sender.drain import Drain
@@ -93,7 +95,12 @@ async def build(
     )
     directed = DirectedMessages(context.database.message_directives, timings=timings)
     handler = Handler(
-        delivery.under_way, journal, delivery.disposition, dispatcher, directed=directed
+        delivery.under_way,
+        journal,
+        delivery.disposition,
+        dispatcher,
+        directed=directed,
+        simulator=Simulator(settings.simulator_domain, delivery.disposition, time.time),
     )
     begin = partial(_begin, handler, dispatcher)
     flow = BacklogFlow(

@@ -46,6 +46,11 @@ DEFERRED_MESSAGES = counter(
     "postroad_sender_deferred_messages_total",
     "Recipients that were deferred for the first time: `deferred_unique` of docs/numbers.md",
 )
+SIMULATED = counter(
+    "postroad_sender_simulated_total",
+    "Attempts that the simulator made up, by the address; these are in none of the others",
+    {"address": ("delivered", "failed", "bounced", "complained", "deferred", "other")},
+)
 DELIVERY_SECONDS = histogram(
     "postroad_sender_delivery_seconds",
     "From the acceptance of a message, over SMTP or REST, to its delivery to a recipient; of mail "

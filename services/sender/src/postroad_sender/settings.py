@@ -5,7 +5,13 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from postroad_common.settings import DnsSettings, MessageSettings, ServiceSettings, SpoolSettings
+from postroad_common.settings import (
+    DnsSettings,
+    MessageSettings,
+    ServiceSettings,
+    SimulatorSettings,
+    SpoolSettings,
+)
 from postroad_sender.delivery.schedule import DEFAULT, RetrySchedule
 from postroad_sender.limits.caps import StaticCaps
 from postroad_sender.routes.providers import Providers
@@ -13,7 +19,7 @@ from postroad_sender.routes.routes import Routes
 from postroad_sender.routes.sources import Sources
 
 
-class Settings(ServiceSettings, DnsSettings, SpoolSettings, MessageSettings):
+class Settings(ServiceSettings, DnsSettings, SpoolSettings, MessageSettings, SimulatorSettings):
     """What the sender needs to know beyond what every service does."""
 
     routes: str = Field(

@@ -50,7 +50,9 @@ async def build(context: ServiceContext[Settings]) -> None:
         events=context.events,
         bodies=database.bodies,
         keys=SigningKeys(database.domains),
-        suppressions=SuppressionCheck(database.suppressions, snapshot),
+        suppressions=SuppressionCheck(
+            database.suppressions, snapshot, context.settings.simulator_domain
+        ),
         images=ImageStore(database.images),
         archive=archive,
         workers=workers,

@@ -4,10 +4,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from postroad_common.settings import BounceSettings, ServiceSettings, TrackingSettings
+from postroad_common.settings import (
+    BounceSettings,
+    ServiceSettings,
+    SimulatorSettings,
+    TrackingSettings,
+)
 
 
-class Settings(TrackingSettings, BounceSettings, ServiceSettings):
+class Settings(TrackingSettings, BounceSettings, SimulatorSettings, ServiceSettings):
     """Beside what every service has: tracking and bounce names, and choices about the mail."""
 
     css_engine: Literal["css-inline", "premailer"] = Field(

@@ -208,6 +208,8 @@ class AttemptData(EventData):
     """Who runs the receiving servers, as in the sender's metrics; `OTHER_PROVIDER` if not known."""
     suspended: bool = False
     conversation: str | None = None
+    simulated: bool = False
+    """The simulator made it up; no server was asked."""
 
 
 class ReturnData(EventData):
@@ -235,6 +237,8 @@ class ReturnData(EventData):
     failed_recipient: str | None = None
     proof: str | None = None
     """By what a complaint of a feedback loop is known to be about this message."""
+    simulated: bool = False
+    """The simulator made it up; nobody sent it."""
 
 
 class VisitData(EventData):

@@ -7,6 +7,7 @@ One definition of each number, for pages, REST and log files alike:
 - `tested`: messages that were tests; nothing else that happens to these counts.
 - `deferred`: attempts that are to be repeated; `deferred_unique`: messages of which one was.
 - `bounced`: reports that came back, of which `bounced_hard` and `bounced_soft`.
+- `simulated_delivered`, `simulated_complained`: those of the others that the simulator made up.
 - `opened`, `clicked`: by people; `opened_unique`, `clicked_unique`: messages with at least one;
   `opened_machine`, `clicked_machine`: by scanners and the like, in none of the others.
 

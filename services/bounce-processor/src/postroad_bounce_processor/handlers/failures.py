@@ -21,6 +21,7 @@ from postroad_bounce_processor.reporting.notify import can_be_told, wants_report
 from postroad_bounce_processor.reporting.pace import Pace
 from postroad_bounce_processor.suppression import hard_life
 from postroad_common.broker.delivery import Delivery
+from postroad_common.mail.address import domain_of
 from postroad_common.mail.classification import Classification
 from postroad_common.mail.identifiers import derived_id
 from postroad_common.schemas.events import notified, written
@@ -63,17 +64,22 @@ class FailuresHandler:
         *,
         hostname: str,
         bounce_domain: str,
+        simulator_domain: str,
         max_deliver_seconds: float,
         inline_body_max: int,
         origins: Pace,
         clock: Callable[[], float],
     ) -> None:
-        """`origins` paces notifications per envelope sender."""
+        """`origins` paces notifications per envelope sender.
+
+        Of addresses at the `simulator_domain` nothing is learnt.
+        """
         self._database = database
         self._committer = committer
         self._classifier = classifier
         self._hostname = hostname
         self._bounce_domain = bounce_domain
+        self._simulator_domain = simulator_domain
         self._max_deliver_seconds = max_deliver_seconds
         self._inline_body_max = inline_body_max
         self._origins = origins
@@ -105,6 +111,8 @@ class FailuresHandler:
         message = failure.outbound
         reason = f"{verdict.classification}: {failure.reply}"
         for recipient in message.recipients:
+            if domain_of(recipient.address) == self._simulator_domain:
+                continue
             hard = is_hard(failure, verdict, recipient)
             effects.count(metrics.BOUNCES, "failure", verdict.classification, str(hard).lower())
             if hard:

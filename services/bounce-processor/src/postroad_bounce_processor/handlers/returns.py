@@ -22,6 +22,7 @@ from postroad_bounce_processor.suppression import hard_life
 from postroad_bounce_processor.understanding.record import ReturnKind, Understanding
 from postroad_bounce_processor.understanding.understand import same_mailbox, understand
 from postroad_common.broker.delivery import Delivery
+from postroad_common.mail.address import domain_of
 from postroad_common.mail.identifiers import derived_id
 from postroad_common.mail.mime import Part, read
 from postroad_common.mail.requeue import RequeueReason
@@ -60,18 +61,23 @@ class ReturnsHandler:
         *,
         hostname: str,
         bounce_domain: str,
+        simulator_domain: str,
         max_deliver_seconds: float,
         origins: Pace,
         messages: Pace,
         clock: Callable[[], float],
     ) -> None:
-        """`origins` paces forwards per envelope sender, `messages` returns per message id."""
+        """`origins` paces forwards per envelope sender, `messages` returns per message id.
+
+        Of addresses at the `simulator_domain` nothing is learnt.
+        """
         self._database = database
         self._committer = committer
         self._classifier = classifier
         self._feedback = feedback
         self._hostname = hostname
         self._bounce_domain = bounce_domain
+        self._simulator_domain = simulator_domain
         self._max_deliver_seconds = max_deliver_seconds
         self._origins = origins
         self._messages = messages
@@ -177,9 +183,13 @@ class ReturnsHandler:
             mail_from=returned.mail_from,
             classifier=self._classifier,
         )
-        effects.count(metrics.RETURNS, found.kind, found.source)
+        is_simulated = record is not None and domain_of(record.recipient) == self._simulator_domain
+        if not is_simulated:
+            effects.count(metrics.RETURNS, found.kind, found.source)
         forwarded = self._forward(returned, mail, record, found, effects) if record else ""
-        effects.events.append(_event(returned, record, found, forwarded=forwarded))
+        effects.events.append(
+            _event(returned, record, found, forwarded=forwarded, is_simulated=is_simulated)
+        )
         if record is None:
             _log.warning(
                 "the message of this return is unknown",
@@ -188,7 +198,8 @@ class ReturnsHandler:
                 kind=found.kind,
             )
             return False
-        self._suppress(returned, record, found, effects)
+        if not is_simulated:
+            self._suppress(returned, record, found, effects)
         _log.debug(
             "return understood",
             id=returned.message_id,
@@ -304,7 +315,12 @@ def _complete(records: Mapping[str, MessageRecord], message_id: str) -> MessageR
 
 
 def _event(
-    returned: Return, record: MessageRecord | None, found: Understanding, *, forwarded: str
+    returned: Return,
+    record: MessageRecord | None,
+    found: Understanding,
+    *,
+    forwarded: str,
+    is_simulated: bool,
 ) -> Event:
     """Return the event of a return; its id is that of the cause, so twice is once."""
     name = _EVENTS.get(found.kind, EventName.RESPONSE)
@@ -331,6 +347,7 @@ def _event(
         "detail": found.detail,
         "forward": forwarded,
         "failed_recipient": found.recipient if record else "",
+        "simulated": is_simulated,
     }
     data |= {key: value for key, value in optional.items() if value}
     return happened(

@@ -22,6 +22,7 @@ from postroad_ingress_http.dependencies import (
     SessionStore,
     UsersOf,
 )
+from postroad_ingress_http.history.statistics import complaint_rate
 from postroad_ingress_http.http.fields import Fields
 from postroad_ingress_http.http.paging import read_cursor, write_cursor
 
@@ -87,13 +88,12 @@ def _numbers(days: Sequence[Rollup]) -> AccountNumbers:
     sums: Counter[str] = Counter()
     for day in days:
         sums.update(day.counts)
-    delivered = sums["delivered"]
     return AccountNumbers(
         accepted=sums["accepted"],
-        delivered=delivered,
+        delivered=sums["delivered"],
         bounced_hard=sums["bounced_hard"],
         complained=sums["complained"],
-        complaint_rate=100 * sums["complained"] / delivered if delivered else 0.0,
+        complaint_rate=100 * complaint_rate(sums),
     )
 
 

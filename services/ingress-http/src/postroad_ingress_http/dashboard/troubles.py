@@ -17,7 +17,7 @@ from postroad_common.store.rollups import Rollups
 from postroad_common.store.turns import Failing
 from postroad_common.store.webhooks import Webhook
 from postroad_ingress_http.domains.senderdomains import SenderDomains
-from postroad_ingress_http.history.statistics import total
+from postroad_ingress_http.history.statistics import complaint_rate, total
 from postroad_ingress_http.hooks.calls import WebhookCalls
 from postroad_ingress_http.hooks.registry import WebhookRegistry
 
@@ -150,8 +150,10 @@ async def _of_complaints(account: str, rollups: Rollups, now: float) -> list[Tro
     today = datetime.fromtimestamp(now, UTC).date()
     first = today - timedelta(days=COMPLAINT_DAYS - 1)
     sums = total(await rollups.read(account, str(first), str(today)))
-    complained, delivered = sums.get("complained", 0), sums.get("delivered", 0)
-    share = complained / delivered if delivered else 0.0
+    complained, delivered = (
+        sums.get(name, 0) - sums.get(f"simulated_{name}", 0) for name in ("complained", "delivered")
+    )
+    share = complaint_rate(sums)
     if share < LOW_COMPLAINTS or complained < FEWEST_COMPLAINTS:
         return []
     grave = share >= HIGH_COMPLAINTS

@@ -107,6 +107,17 @@ class Disposition:
         events, publications = self._consequences(job, outcomes, now)
         self._committer.commit(PendingCommit(job, events, publications))
 
+    def simulate(
+        self, job: Job, outcomes: Sequence[Outcome], returns: Sequence[Publication]
+    ) -> None:
+        """End an attempt that the simulator made up; `returns` are what comes back of it.
+
+        It is not counted, and no delivery is noted: if the broker brings the job again, all of it
+        is told again, under the same ids.
+        """
+        events, publications = self._consequences(job, outcomes, self._clock())
+        self._committer.commit(PendingCommit(job, events, [*publications, *returns]))
+
     def repeat(self, job: Job, recipient: OutboundRecipient, facts: AttemptFacts) -> Event:
         """Return the event of a delivery that was made before and may not have been told."""
         name, now = EventName.DELIVERED, self._clock()
@@ -226,7 +237,8 @@ class Disposition:
         deferred: list[tuple[OutboundRecipient, Outcome, dict[str, Any]]] = []
         pairs = zip(message.recipients, outcomes, strict=True)
         for recipient, outcome in pairs:
-            count_outcome(job, outcome, now)
+            if not outcome.simulated:
+                count_outcome(job, outcome, now)
             said = conversation(outcome)
             if outcome.status is Status.DEFERRED:
                 deferred.append((recipient, outcome, said))
@@ -236,8 +248,9 @@ class Disposition:
             name = EventName.FAILED
             facts = _facts(job, outcome, expired=over)
             if outcome.status is Status.DELIVERED:
-                self._journal.delivered(recipient.id, facts)
                 name, kind = EventName.DELIVERED, "relayed"
+                if not outcome.simulated:
+                    self._journal.delivered(recipient.id, facts)
             data = facts.to_data() | said
             events.append(attempted(name, message, recipient.id, now, data))
             if kind != "relayed" or _must_report_relay(recipient, outcome):

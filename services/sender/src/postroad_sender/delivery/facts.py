@@ -33,6 +33,7 @@ class AttemptFacts:
     reason: str = ""
     requeue: str = ""
     provider: str = ""
+    simulated: bool = False
 
     def to_data(self) -> dict[str, Any]:
         """Return the fields that say something, as JSON values."""
@@ -61,6 +62,7 @@ def facts_of(outcome: Outcome, **more: Any) -> AttemptFacts:
         tls_policy=outcome.policy if server is None else server.policy,
         local=outcome.local,
         uncertain=not outcome.certain,
+        simulated=outcome.simulated,
         **where,
         **more,
     )

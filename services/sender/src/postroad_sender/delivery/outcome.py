@@ -60,7 +60,8 @@ class Outcome:
     """See the module. `reply` is the server's, or ours when `local`.
 
     `delay`: seconds that the server asked for. `certain` is false when the message may have
-    arrived all the same. `said` is the conversation. `server` is None, and `policy` are the facts
+    arrived all the same. `said` is the conversation. `simulated`: no
+    server was asked. `server` is None, and `policy` are the facts
     of the TLS policy that forbade it, where no message was offered.
     """
 
@@ -74,6 +75,7 @@ class Outcome:
     said: str = ""
     policy: Mapping[str, Any] | None = None
     server: Server | None = None
+    simulated: bool = False
 
     @property
     def classification(self) -> Classification:
