@@ -45,6 +45,7 @@ NAMES = (
     ),
     *("response", "opened", "opened_unique", "opened_machine"),
     *("clicked", "clicked_unique", "clicked_machine"),
+    *("simulated_delivered", "simulated_complained"),
 )
 """The numbers that there are."""
 Counts = Mapping[str, int]

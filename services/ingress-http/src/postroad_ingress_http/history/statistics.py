@@ -1,10 +1,6 @@
 """Numbers per day: the range and the part of the mail that are asked for, and sums."""
 
-<<<<<<< HEAD
 from collections.abc import Iterable, Mapping
-=======
-from collections.abc import Mapping
->>>>>>> 6dda45d (Simulator addresses: mail to them ends as their names say, by the code that real mail takes)
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
@@ -69,7 +65,6 @@ def add(counts: Iterable[Counts]) -> dict[str, int]:
     return sums
 
 
-<<<<<<< HEAD
 def sums_of_parts(days: Iterable[Mapping[str, Counts]]) -> dict[str, dict[str, int]]:
     """Return the sums of each part, those with most mail first."""
     found: dict[str, list[Counts]] = {}
@@ -97,13 +92,13 @@ async def groups(
         }
     sums = sums_of_parts((await rollups.parts(account, start, end, kind)).values())
     return dict(list(sums.items())[:MOST_GROUPS])
-=======
+
+
 def complaint_rate(sums: Mapping[str, int]) -> float:
     """Return the share of delivered messages that were complained about, the simulated left out."""
     delivered = sums.get("delivered", 0) - sums.get("simulated_delivered", 0)
     complained = sums.get("complained", 0) - sums.get("simulated_complained", 0)
     return complained / delivered if delivered > 0 else 0.0
->>>>>>> 6dda45d (Simulator addresses: mail to them ends as their names say, by the code that real mail takes)
 
 
 def read_days(start: str | None, end: str | None, now: float) -> tuple[date, date]:
