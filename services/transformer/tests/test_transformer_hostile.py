@@ -90,6 +90,11 @@ CASES: list[tuple[Callable[..., object], str | bytes]] = [
     *[(lambda value: is_known_everywhere("color", value), unit) for unit in VALUES],
     *[(read_page, unit) for unit in HTML],
     *[(text_of, unit) for unit in HTML],
+    *[
+        (text_of, f"<p>{unit}")
+        for unit in ("<b>", "<b></i>", "<div hidden>", "<td></div>", "</div>")
+    ],
+    *[(text_of, "<p style='" + unit + "'>") for unit in (";", "font:", ":0", "opacity:00")],
     *[(Attributes, unit) for unit in HTML],
     *[(attribute_text, unit) for unit in ("&", "&#", "&#x", "&a", "&#1", "&am;")],
     *[(target_of, f"http://{unit}") for unit in ("a", "é", "@", "%", " ", "\n", "é.")],

@@ -38,6 +38,8 @@ Make = Callable[..., Submission]
         ("<!-- no --><!--[if mso]>no<![endif]-->yes&nbsp;&euro;&lt;b&gt;", "yes €<b>"),
         ("a\u200bb\u00adc", "abc"),
         ("1 < 2 <b", "1 < 2 <b"),
+        ("a &amp; b", "a & b"),
+        ("&#8203;&zwnj; x", "x"),
         ("", ""),
     ],
 )
@@ -143,3 +145,45 @@ def test_preformatted_text_keeps_its_lines_and_what_is_hidden_stays_out():
     assert "Hello" in text
     assert text.endswith("end\n")
     assert not any(word in text for word in ("Teaser", "more", "never"))
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        # MJML gives columns no font size, and the texts in them their own.
+        ("<td style='font-size:0px;padding:9px'>x<p style='font-size:14px'>text</p></td>", "text"),
+        ("<div style='font-size:0'><b style='font-size:2em'>no</b><font size=2>yes</font>", "yes"),
+        ("<div style='font:0/0 a'>no<p style='font:12px Arial'>yes", "yes"),
+        # End tags may be left out.
+        ("<p style='display:none'>no<p>yes", "yes"),
+        ("<p hidden>no<b>no<div>yes", "yes"),
+        ("<table><tr><td hidden>no<td>yes<tr hidden><td>no<tr><td>too</table>", "yes\ntoo"),
+        ("<table><tr><td hidden><table><tr><td>no</table>no</td><td>yes</table>", "yes"),
+        ("<ul><li hidden>no<ul><li>no</ul><li>yes</ul>end", "- yes\n\nend"),
+        ("<dl><dt hidden>no<dd>yes</dl>", "yes"),
+        # End tags that end nothing here.
+        ("<b><div hidden>no</b>no</div>yes", "yes"),
+        ("<div><table><tr><td hidden>no</div>no<td>yes</table>", "yes"),
+        ("<div hidden>no</span></p>no</div>yes", "yes"),
+        # What hides.
+        ("<img hidden alt=no>yes<br style='display:none'>!", "yes!"),
+        ("<template>no</template>yes", "yes"),
+        ("<div style='display:none;display:block'>yes</div>", "yes"),
+        ("<div style='max-height:0'>yes</div>", "yes"),
+        ("<div style='max-height:0;overflow:hidden'>no</div>yes", "yes"),
+        ("<div style='OPACITY:0.0 !important'>no</div>yes", "yes"),
+    ],
+)
+def test_nothing_but_what_is_hidden_is_left_out(html: str, text: str):
+    assert text_of(html) == text + "\n"
+
+
+def test_what_style_sheets_hide_is_left_out(made: Callable[[bytes], EmailMessage]):
+    message = made(
+        b"From: a@example.com\r\nContent-Type: text/html\r\n\r\n<style>"
+        b".preheader{display:none!important}@media print{p{display:none}}a:hover{opacity:0}</style>"
+        b"<span class=preheader>teaser</span><p>Hello <a href=http://a.test>you</a>\r\n"
+    )
+    text, html = message.iter_parts()
+    assert text.get_content() == "Hello you <http://a.test>\r\n"
+    assert "<span class=preheader>" in html.get_content()

@@ -5,13 +5,21 @@ header and body move as they are.
 """
 
 import binascii
+import re
 
 from postroad_transformer import budget
+from postroad_transformer.css.engines import CssRefused
+from postroad_transformer.css.inlining import inline_styles
+from postroad_transformer.html.page import HtmlPage
 from postroad_transformer.html.text import text_of
 from postroad_transformer.reading.decoding import Undecodable, decode
 from postroad_transformer.reading.fields import Block
 from postroad_transformer.reading.mime import HtmlPart, Malformed, html_parts
 
+_HIDES = re.compile(
+    r"(?:display|visibility|mso-hide|opacity|height|width|font(?:-size)?)\s*+:\s*+(?:none|hidden|all|0)",
+    re.IGNORECASE,
+)
 MAX_HTML = 2 * 1024 * 1024  # octets of the encoded HTML
 
 
@@ -33,7 +41,7 @@ def with_text(raw: bytes, block: Block, boundary: str, *, light: bool = False) -
     if part.end - part.body > MAX_HTML:
         raise Undecodable("larger than 2 MiB")
     html = decode(raw[part.body : part.end], part.encoding, part.charset).text
-    text = binascii.b2a_qp(text_of(html).encode("utf-8", "replace"), istext=True)
+    text = binascii.b2a_qp(_text_of(html, light=light).encode("utf-8", "replace"), istext=True)
     announced = b'Content-Type: multipart/alternative; boundary="%s"\r\n' % octets
     before, inner = _headers(raw, block, part)
     return b"".join(
@@ -50,6 +58,18 @@ def with_text(raw: bytes, block: Block, boundary: str, *, light: bool = False) -
             raw[part.end :] or b"\r\n",
         )
     )
+
+
+def _text_of(html: str, *, light: bool) -> str:
+    """Return what a reader of `html` sees, after its style sheets have hidden what they hide."""
+    if _HIDES.search(html) and "<style" in html.lower():
+        page = HtmlPage(html)
+        try:
+            inline_styles(page, "css-inline", light=light)
+        except CssRefused:
+            return text_of(html)
+        html = "".join(page.pieces)
+    return text_of(html)
 
 
 def _headers(raw: bytes, block: Block, part: HtmlPart) -> tuple[bytes, bytes]:

@@ -5,11 +5,11 @@ link behind its words, and what images say of themselves. It is no picture of th
 """
 
 import re
-from collections.abc import Iterator
 from html import unescape
 
-from postroad_transformer.html.page import VOID, HtmlPage
+from postroad_transformer.html.page import HtmlPage
 from postroad_transformer.html.urls import target_of
+from postroad_transformer.html.visibility import seen_tags
 
 MAX_TEXT = 100_000  # characters; what is beyond is left to the HTML
 MAX_LINK = 2_000
@@ -21,21 +21,17 @@ _LINES = frozenset(
 )
 _APART = frozenset("p table ul ol h1 h2 h3 h4 h5 h6 hr blockquote".split())  # noqa: SIM905 - the same
 _SPACE = re.compile(r"[ \t\r\n\f\xa0]+")
-_HIDING = re.compile(
-    r"(?<![a-z-])(?:display\s*+:\s*+none|visibility\s*+:\s*+hidden|mso-hide\s*+:\s*+all"
-    r"|(?:max-height|font-size|opacity)\s*+:\s*+0(?:px|em|pt|%|\.0*+)?\s*+(?:!|;|$))"
-)
 _INVISIBLE = re.compile("[\u00ad\u034f\u200b-\u200d\u2060\ufeff]")
 
 
 def text_of(html: str) -> str:
     """Return what the page `html` says, in lines; at most `MAX_TEXT` characters."""
     page = HtmlPage(html)
-    pieces: list[str] = [page.pieces[0]]
+    pieces: list[str] = [_text(page.pieces[0], in_pre=False)]
     link: str | None = None
     in_pre = False
-    for number in _visible_tags(page):
-        name = page.names[number]
+    for number, shown, speaks in seen_tags(page):
+        name = page.names[number] if shown else "<hidden"
         plain = name.lstrip("</")
         content = page.pieces[3 * number + 3]
         opens = name[1:2].isalpha()
@@ -57,7 +53,7 @@ def text_of(html: str) -> str:
             link = target_of(page.attributes(number).text("href") or "") if opens else None
             if link is not None and len(link) > MAX_LINK:
                 link = None
-        if name not in _SILENT:
+        if speaks and name not in _SILENT:
             pieces.append(_text(content, in_pre=in_pre))
     if link is not None:
         pieces.append(f" <{link}>")
@@ -72,30 +68,3 @@ def _text(content: str, *, in_pre: bool) -> str:
     if not in_pre:
         return text
     return text.replace("\r\n", "\n").replace("\n", "\0").replace(" ", "\1")
-
-
-def _visible_tags(page: HtmlPage) -> Iterator[int]:
-    """Yield the numbers of the tags outside elements that no reader sees."""
-    hidden = ""
-    depth = 0  # how often an element of that name is open
-    for number, name in enumerate(page.names):
-        plain = name.lstrip("</")
-        opens = name[1:2].isalpha()
-        if depth:
-            if plain == hidden:
-                depth += 1 if opens else -1
-                if not depth:
-                    yield number
-        elif opens and plain not in VOID and _is_hidden(page, number):
-            hidden, depth = plain, 1
-        else:
-            yield number
-
-
-def _is_hidden(page: HtmlPage, number: int) -> bool:
-    """Whether no reader sees the element: its own attributes say so."""
-    inside = page.pieces[3 * number + 2].lower()
-    if "style" not in inside and "hidden" not in inside:
-        return False
-    found = page.attributes(number)
-    return "hidden" in found or bool(_HIDING.search((found.text("style") or "").lower()))
