@@ -2,14 +2,16 @@
 
 import contextlib
 import itertools
+import re
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+import httpx
 import pytest
 
 from postroad_sink.client import SinkClient
@@ -22,6 +24,9 @@ CLIENTS = 3
 BEFORE = 20
 """Mails that are accepted before something is done, and again after it."""
 PATIENCE = 150.0
+_WRITTEN = re.compile(
+    r'^rabbitmq_raft_log_last_written_index\{.*queue="(.+?)".*\} (\d+)', re.MULTILINE
+)
 
 
 @dataclass
@@ -108,3 +113,30 @@ def under_load(stack: Stack, what: str) -> Iterator[Load]:
 def load() -> Callable[[Stack, str], AbstractContextManager[Load]]:
     """Return what has clients send to a stack while a block runs, under a subject, and counts."""
     return under_load
+
+
+def written(metrics: str) -> dict[str, int]:
+    """Return how far the log of each quorum queue goes on the node that has these metrics."""
+    text = httpx.get(f"{metrics}/per-object", timeout=10, trust_env=False).text
+    return {queue: int(index) for queue, index in _WRITTEN.findall(text)}
+
+
+def wait_until_whole(metrics: Sequence[str]) -> None:
+    """Return when each node has what the others have in every queue.
+
+    One that comes back takes a while for that. Until then there is no majority without another.
+    """
+    goal: Counter[str] = Counter()
+    for url in metrics:
+        goal |= Counter(written(url))
+
+    def is_whole() -> bool:
+        return all(goal <= Counter(written(url)) for url in metrics)
+
+    wait_until(is_whole, PATIENCE, "every node has what the others have")
+
+
+@pytest.fixture
+def whole() -> Callable[[Sequence[str]], None]:
+    """Return what waits until the nodes of a broker with these metrics have caught up."""
+    return wait_until_whole

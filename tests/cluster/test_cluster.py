@@ -55,7 +55,8 @@ def test_processes_are_spread_over_the_nodes_and_each_has_all_queues(
 
 
 @pytest.mark.parametrize("node", range(CLUSTER))
-def test_a_node_of_the_broker_is_killed(stack: Stack, load: Any, node: int) -> None:
+def test_a_node_of_the_broker_is_killed(stack: Stack, load: Any, whole: Any, node: int) -> None:
+    whole(stack.document.metrics["rabbitmq"])
     with load(stack, f"broker-{node}-killed") as found:
         pid = pid_of(stack, "rabbitmq", node)
         os.kill(pid, signal.SIGKILL)
@@ -65,8 +66,9 @@ def test_a_node_of_the_broker_is_killed(stack: Stack, load: Any, node: int) -> N
 
 @pytest.mark.parametrize("node", range(CLUSTER))
 def test_a_node_of_the_broker_vanishes_without_closing_its_connections(
-    stack: Stack, load: Any, node: int
+    stack: Stack, load: Any, whole: Any, node: int
 ) -> None:
+    whole(stack.document.metrics["rabbitmq"])
     with load(stack, f"broker-{node}-frozen") as found:
         pid = pid_of(stack, "rabbitmq", node)
         os.kill(pid, signal.SIGSTOP)

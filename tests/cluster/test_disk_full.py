@@ -4,17 +4,22 @@ The servers and the spools have small file systems of their own, in memory. Star
 `make test-cluster`; needs root, which may mount.
 """
 
+import os
 import smtplib
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from email.message import EmailMessage
+from email.policy import SMTP
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from postroad_sink.client import SinkClient
 from postroad_stack.stack import Stack
 from postroad_stack.state_dir import StateDir
 from postroad_testing.waiting import wait_until
@@ -23,6 +28,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 PATIENCE = 150.0
 SIZES = {"rabbitmq": 700, "mongodb": 700, "spool": 2}
 """MiB."""
+HEAVY = 3_000_000
 _CHUNK = 65_536
 
 
@@ -72,11 +78,20 @@ def login(stack: Stack) -> tuple[str, str]:
     return made["username"], made["password"]
 
 
-def hand_in(stack: Stack, login: tuple[str, str]) -> int:
+def mail_of(subject: str, size: int = 0) -> bytes:
+    """Return a mail with so many random octets, which nothing makes smaller, as its attachment."""
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = "shop@shop.test", "bob@b.test", subject
+    mail.set_content("Hello")
+    if size:
+        mail.add_attachment(os.urandom(size), maintype="application", subtype="octet-stream")
+    return mail.as_bytes(policy=SMTP)
+
+
+def hand_in(stack: Stack, login: tuple[str, str], mail: bytes = mail_of("By SMTP")) -> int:
     """Hand a mail in by SMTP; return the code of the last reply, 421 where it hung up."""
     document = stack.document
     assert document.smtp is not None
-    mail = b"From: shop@shop.test\r\nTo: bob@b.test\r\nSubject: By SMTP\r\n\r\nHello\r\n"
     try:
         with smtplib.SMTP(document.smtp.host, document.smtp.port, "shop.test", 60) as client:
             client.starttls(context=ssl.create_default_context(cafile=document.ca))
@@ -107,16 +122,38 @@ def test_without_room_for_the_broker_clients_are_told_to_come_again(
 def test_without_room_for_the_database_nothing_is_lost_and_it_comes_back(
     stack: Stack, load: Any, login: tuple[str, str]
 ) -> None:
+    (process,) = stack.processes("mongod")
+    assert process.pid is not None
+    accepted = 0
     with load(stack, "database-full") as found:
         with full(stack, "mongodb"):
-            deadline = time.monotonic() + 20
-            codes = set()
-            while time.monotonic() < deadline:
-                codes.add(hand_in(stack, login))
-        stack.wait_back("mongod", limit=PATIENCE)
+            # Large mail is kept in the database, until its next file has no room.
+            deadline = time.monotonic() + PATIENCE
+            while (code := hand_in(stack, login, mail_of("Heavy", HEAVY))) == 250:
+                accepted += 1
+                assert time.monotonic() < deadline, "the disk was full, and nobody noticed"
+            wait_until(lambda: not is_alive(process.pid), PATIENCE, "mongod has given up")
+            refused = {code, hand_in(stack, login, mail_of("Heavy", HEAVY))}
+        stack.wait_back("mongod", [process.pid], limit=PATIENCE)
         found.wait_for_more()
-    assert all(code == 250 or 400 <= code < 500 for code in codes)
+    assert all(400 <= code < 500 for code in refused), refused
     assert set(found.refusals) <= {0, 429, 503}
+    with SinkClient(stack.sink_url) as sink:
+        wait_until(
+            lambda: len(sink.messages(subject="Heavy")) >= accepted, PATIENCE, "all have arrived"
+        )
+    wait_until(
+        lambda: hand_in(stack, login, mail_of("Heavy", HEAVY)) == 250, PATIENCE, "it is taken again"
+    )
+    sys.__stderr__.write(f"== {accepted} mails of {HEAVY} octets before {sorted(refused)}\n")
+
+
+def is_alive(pid: int) -> bool:
+    state = Path(f"/proc/{pid}/stat")
+    try:
+        return state.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_without_room_for_journal_and_spool_mail_goes_on(

@@ -8,7 +8,6 @@ bridge is. A host that is cut off hears nobody, as when a switch dies. Started b
 import asyncio
 import ctypes
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -18,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
@@ -42,21 +40,13 @@ def address(node: int) -> str:
 AMQP = ",".join(f"amqp://postroad:secret@{address(node)}:5672/" for node in range(NODES))
 MONGODB = f"mongodb://{','.join(map(address, range(NODES)))}/postroad?replicaSet=postroad"
 
+METRICS = [f"http://{address(node)}:15692/metrics" for node in range(NODES)]
+
 
 def run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")
-
-
-def written(node: int) -> dict[str, int]:
-    """Return how far the log of each quorum queue goes on a node."""
-    url = f"http://{address(node)}:15692/metrics/per-object"
-    text = httpx.get(url, timeout=10, trust_env=False).text
-    found = re.findall(
-        r'^rabbitmq_raft_log_last_written_index\{.*queue="(.+?)".*\} (\d+)', text, re.MULTILINE
-    )
-    return {queue: int(index) for queue, index in found}
 
 
 def network_of(pid: int | str) -> str:
@@ -82,22 +72,11 @@ class Hosts:
         """Count how often a node of RabbitMQ has noticed that it is not among the majority."""
         return self.broker_logs[node].read_bytes().count(b"minority")
 
-    def wait_until_whole(self) -> None:
-        """Return when every node lets clients in, and its queues have what the others have.
-
-        A node that was cut off starts anew. Until then there is no majority without another.
-        """
+    def wait_until_they_let_in(self) -> None:
+        """Return when every node lets clients in: one that was cut off starts anew."""
         for node, log in enumerate(self.broker_logs):
             url = AMQP.split(",")[node]
             ready(lambda url=url: asyncio.run(check_broker(url)), f"rabbitmq {node}", log)
-        logs = [written(node) for node in range(NODES)]
-        goal = {queue: max(log.get(queue, 0) for log in logs) for queue in logs[0]}
-
-        def is_whole() -> bool:
-            logs = [written(node) for node in range(NODES)]
-            return all(log.get(queue, 0) >= index for queue, index in goal.items() for log in logs)
-
-        wait_until(is_whole, PATIENCE, "every node has what the others have")
 
     def add(self, stack: ExitStack) -> None:
         node = len(self.pids)
@@ -261,9 +240,10 @@ def stack(hosts: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
 
 @pytest.mark.parametrize("node", range(NODES))
 def test_a_host_that_is_cut_off_costs_no_mail(
-    stack: Stack, hosts: Hosts, load: Any, node: int
+    stack: Stack, hosts: Hosts, load: Any, whole: Any, node: int
 ) -> None:
-    hosts.wait_until_whole()
+    hosts.wait_until_they_let_in()
+    whole(METRICS)
     before = hosts.times_paused(node)
     with load(stack, f"host-{node}-cut") as found:
         with hosts.cut(node):
@@ -274,9 +254,10 @@ def test_a_host_that_is_cut_off_costs_no_mail(
 
 
 def test_without_a_majority_clients_are_told_to_come_again_and_it_ends_by_itself(
-    stack: Stack, hosts: Hosts, load: Any
+    stack: Stack, hosts: Hosts, load: Any, whole: Any
 ) -> None:
-    hosts.wait_until_whole()
+    hosts.wait_until_they_let_in()
+    whole(METRICS)
     with load(stack, "all-cut") as found:
         with hosts.cut(0, 1):
             wait_until(lambda: found.refusals.total() > 0, PATIENCE, "mail is refused")

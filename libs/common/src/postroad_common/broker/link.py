@@ -198,7 +198,7 @@ class BrokerLink:
         )
         self._dialer = BrokerDialer(patience)
         connection.kwargs["transport_factory"] = self._dialer
-        await connection.connect(timeout=CONNECT_TIMEOUT)
+        await connection.connect(timeout=min(CONNECT_TIMEOUT, 2 * patience))
         self._connection = connection
 
         def on_close(_: object, error: BaseException | None) -> None:
