@@ -23,6 +23,7 @@ from postroad_common.broker import (
     topology,
 )
 from postroad_common.broker.eventwriter import ENOUGH
+from postroad_common.broker.publishchannel import PublishChannel
 from postroad_common.broker.suspects import MARKS_ALLOWED, REDELIVERIES, MarkStore
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.mail.identifiers import new_id
@@ -693,6 +694,28 @@ async def test_a_node_that_never_confirms_is_left_in_the_end_though_it_speaks(
         with pytest.raises(BrokerAway):
             await publisher.publish_many([("", topology.EVENTS.name, b"x")] * 2)
         assert not link.up.is_set()
+    finally:
+        await link.close()
+
+
+async def test_a_channel_that_confirms_nothing_any_more_is_replaced_and_closed_later(
+    amqp_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("postroad_common.broker.publishchannel.STALL", 0.0)
+    monkeypatch.setattr("postroad_common.broker.publishchannel.LINGER", 1.0)
+    link = BrokerLink(amqp_url, "test publish")
+    channel = PublishChannel(link)
+    link.start()
+    try:
+        await asyncio.wait_for(link.up.wait(), 90)
+        first = channel.for_next()
+        assert first is not None
+        first.confirmations[1_000_000] = asyncio.get_running_loop().create_future()
+        assert channel.for_next() is first  # and another one is being opened
+        await until(lambda: channel.for_next() not in {first, None})
+        await until(lambda: first.is_closed)
+        assert link.up.is_set()
+        assert channel.is_open
     finally:
         await link.close()
 

@@ -7,7 +7,8 @@ consumers are set up anew in one visible place.
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import aio_pika
 import aio_pika.exceptions
@@ -140,6 +141,10 @@ class BrokerLink:
             _log.warning("leaving a node of the broker", role=self._role, reason=reason)
             self.up.clear()
             self._dialer.hang_up()
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run `work` beside the connection, no longer than the link."""
+        self._tasks.spawn(work, name)
 
     async def check(self) -> None:
         """Raise ConnectionError while the link is down: a readiness check."""

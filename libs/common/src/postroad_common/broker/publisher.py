@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import aio_pika.exceptions
 import aiormq.exceptions
-from aio_pika.abc import AbstractConnection
 from aiormq.channel import Channel as RawChannel
 
 from postroad_common.broker.link import BrokerLink
+from postroad_common.broker.publishchannel import PublishChannel
 from postroad_common.broker.publishframes import publication
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.metrics import PUBLISH_FAILURES, PUBLISH_SECONDS
@@ -40,39 +40,20 @@ class Publisher:
 
     def __init__(self, link: BrokerLink) -> None:
         self._link = link
-        self._channel: RawChannel | None = None
-        self._connection: AbstractConnection | None = None
+        self._channel = PublishChannel(link)
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
-        self._heard = 0.0  # when the last confirm came
         self._stalled = 0.0  # since when none comes, or before the last one that came
         self._missed = -CONFIRMS_MISSED  # when one was last overdue
-        link.on_connect(self._attach)
-
-    async def _attach(self, connection: AbstractConnection) -> None:
-        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-        self._connection = connection
-        # The wrapper is kept alive by its underlay's callbacks; hot paths use the underlay, which
-        # costs about half as much per message.
-        self._wrapper = channel
-        raw = await channel.get_underlay_channel()
-        assert isinstance(raw, RawChannel)  # noqa: S101 - what aio-pika is made of
-        self._channel = raw
-
-        def on_close(_: object) -> None:
-            if self._channel is raw:
-                self._link.renew("the publishing channel is gone")
-
-        raw.closing.add_done_callback(on_close)
 
     @property
     def is_up(self) -> bool:
         """Whether a publication would be tried now."""
-        return self._link.up.is_set() and self._channel is not None and not self._channel.is_closed
+        return self._channel.is_open
 
     async def check(self) -> None:
         """Raise ConnectionError while publications are not confirmed: a readiness check."""
         await self._link.check()
-        if self._missed > max(self._heard, time.perf_counter() - CONFIRMS_MISSED):
+        if self._missed > max(self._channel.heard, time.perf_counter() - CONFIRMS_MISSED):
             raise ConnectionError("RabbitMQ does not confirm what is published")
 
     async def publish(
@@ -104,8 +85,8 @@ class Publisher:
                     async with channel.lock:
                         confirmation = await _send(channel, one, headers)
                     await confirmation
-        self._heard = time.perf_counter()
-        PUBLISH_SECONDS.observe(self._heard - began)
+        self._channel.heard = heard = time.perf_counter()
+        PUBLISH_SECONDS.observe(heard - began)
 
     async def publish_many(
         self, publications: Iterable[Publication | tuple[str, str, bytes]]
@@ -149,8 +130,8 @@ class Publisher:
         missing = BrokerAway("not published") if trouble is None else trouble
         failures += [missing] * (len(wanted) - len(failures))
         if wanted and not any(failures):
-            self._heard = time.perf_counter()
-            PUBLISH_SECONDS.observe(self._heard - began)
+            self._channel.heard = heard = time.perf_counter()
+            PUBLISH_SECONDS.observe(heard - began)
         for failure in failures:
             if failure is not None:
                 _count(failure)
@@ -162,14 +143,15 @@ class Publisher:
 
         It has vanished without closing (power, network): heartbeats would take longer to tell. One
         that sends them, but no confirms, has lost the leader of a queue, as all nodes have then: it
-        is left only when that lasts. Where there is no other node, leaving it would help nobody.
+        is left only when that lasts, and another channel is tried before. Where there is no other
+        node, leaving it would help nobody.
         """
         try:
             yield
         except TimeoutError:
             self._missed = time.perf_counter()
-            if self._heard < began:
-                if self._stalled < self._heard:
+            if self._channel.heard < began:
+                if self._stalled < self._channel.heard:
                     self._stalled = began
                 lasts = self._missed - self._stalled > LONGEST_STALL
                 if self._link.has_choice and (lasts or self._link.heard < began):
@@ -178,8 +160,8 @@ class Publisher:
             raise
 
     def _open_channel(self) -> RawChannel:
-        channel = self._channel
-        if not self.is_up or channel is None:
+        channel = self._channel.for_next()
+        if channel is None:
             raise BrokerAway("no connection to RabbitMQ")
         return channel
 
