@@ -120,7 +120,9 @@ async def test_domain_is_added_checked_shown_and_removed(old: OldClient):
 
 async def test_templates_are_listed_in_parts_and_shown(old: OldClient):
     for name in ("drop a", "drop b", "drop c"):
-        answer = await old.post("templates", {"name": name, "html": f"<p>{name} {{$x}}</p>"})
+        answer = await old.post(
+            "templates", {"name": name, "from": "a@a.example", "html": f"<p>{name} {{$x}}</p>"}
+        )
         assert answer.status_code == 201, answer.text
     listed = (await old.get("templates/0/100")).json()
     names = [one["name"] for one in listed]
@@ -128,6 +130,7 @@ async def test_templates_are_listed_in_parts_and_shown(old: OldClient):
     part = (await old.get(f"templates/{start + 1}/2")).json()
     assert [one["name"] for one in part] == ["drop b", "drop c"]
     assert (await old.get("template/drop a")).json()["html"] == "<p>drop a {$x}</p>"
+    assert (await old.get("template/drop a")).json()["from"] == "a@a.example"
     assert (await old.get("template/drop a/html")).text == "<p>drop a {$x}</p>"
     assert (await old.get("template/drop a/text")).status_code == 404
     assert (await old.get("templates/0/1001")).status_code == 400

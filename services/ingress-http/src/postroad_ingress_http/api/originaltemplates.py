@@ -47,7 +47,8 @@ async def part_of_list(
 async def template(template: str, token: Templates, library: TemplatesOf) -> dict[str, Any]:
     """Return what it says."""
     stored = await library.read(token.account, template)
-    return {"id": stored.template.id, "name": stored.template.name, **stored.content}
+    said = {("from" if name == "sender" else name): it for name, it in stored.content.items()}
+    return {"id": stored.template.id, "name": stored.template.name, **said}
 
 
 @router.get(
