@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from postroad_common.store.templates import MailTemplate
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.answers import REFUSALS, refusals
-from postroad_ingress_http.api.originaltemplates import MOST, part_of_list
+from postroad_ingress_http.api.originaltemplates import MOST, OriginalTemplate, part_of_list
 from postroad_ingress_http.dependencies import PersonaliserOf, TemplatesOf
 from postroad_ingress_http.http.errors import ApiError, bad_field
 from postroad_ingress_http.http.paging import (
@@ -159,17 +159,19 @@ async def listing(
 
 
 @router.get("/{template}", summary="One template")
-async def one(template: str, token: Reader, templates: TemplatesOf) -> TemplateWithContent:
-    """By its id or name, with what its version in use says."""
+async def one(
+    template: str, token: Reader, templates: TemplatesOf
+) -> TemplateWithContent | list[OriginalTemplate]:
+    """By its id or name, with what its version in use says.
+
+    A number that names no template lists those behind so many, as the original service does.
+    """
     try:
         return _full(await templates.read(token.account, template))
     except ApiError:
-        # The original service lists all templates behind so many of them at this path.
         if not _POSITION.fullmatch(template):
             raise
-        found = await part_of_list(token.account, int(template), MOST, templates)
-        listed = [item.model_dump() for item in found]
-        return JSONResponse(listed)  # type: ignore[return-value] # FastAPI takes any answer
+        return await part_of_list(token.account, int(template), MOST, templates)
 
 
 @router.put("/{template}", summary="Make a new version", responses=_UNREADABLE)
