@@ -1,8 +1,11 @@
 """Phrases and patterns of rules, found in a text: thousands of them in microseconds."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+
+from postroad_bounce_processor.classification.meanings import vocabulary
 
 MAX_WORDS = 2000
 """How many characters of a text are compared."""
@@ -16,12 +19,17 @@ class PhraseError(ValueError):
     """A phrase is not in the form that texts are compared in."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NormalisedText:
     """A normalised text and the set of its words."""
 
     text: str
     words: frozenset[str]
+
+    @cached_property
+    def places(self) -> Mapping[str, Sequence[int]]:
+        """Where the words of each meaning begin; looked up when the first rule asks."""
+        return vocabulary().places(self.text)
 
 
 class Phrases:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from postroad_bounce_processor.classification.meanings import are_near, vocabulary
 from postroad_bounce_processor.classification.phrases import NormalisedText, PhraseError, Phrases
 from postroad_common.mail.classification import Classification
 
@@ -20,6 +21,8 @@ _KEYS = frozenset(
         "enhanced",
         "stages",
         "unless",
+        "near",
+        "without",
     }
 )
 STAGES = frozenset({"connect", "ehlo", "mail", "rcpt", "data"})
@@ -46,6 +49,10 @@ class ClassificationRule:
     enhanced: re.Pattern[str] | None
     stages: frozenset[str]
     unless: Phrases
+    near: tuple[str, ...] = ()
+    """Meanings (`meanings`) of which the text must have words near each other."""
+    without: frozenset[str] = frozenset()
+    """Meanings of which it must have no word."""
 
     def fits(self, code: int | None, enhanced: str, stage: str, text: NormalisedText) -> bool:
         """Tell whether all conditions hold."""
@@ -57,7 +64,12 @@ class ClassificationRule:
             return False
         if self.words and not self.words.found_in(text):
             return False
+        if self.near and not self._means(text):
+            return False
         return not self.unless.found_in(text)
+
+    def _means(self, text: NormalisedText) -> bool:
+        return self.without.isdisjoint(text.places) and are_near(text.places, self.near)
 
 
 def read_rule(origin: str, entry: Mapping[str, Any], weight: int = STRONG) -> ClassificationRule:
@@ -83,9 +95,15 @@ def read_rule(origin: str, entry: Mapping[str, Any], weight: int = STRONG) -> Cl
     stages = frozenset(str(stage) for stage in entry.get("stages", ()))
     if not stages <= STAGES:
         raise RuleError(f"{origin}: unknown stages {sorted(stages - STAGES)}")
-    if not words and not codes and not stages and enhanced is None:
+    near, without = tuple(entry.get("near", ())), frozenset(entry.get("without", ()))
+    unheard = {*near, *without} - vocabulary().names
+    if unheard:
+        raise RuleError(f"{origin}: the vocabulary has no {sorted(unheard)}")
+    if not words and not near and not codes and not stages and enhanced is None:
         raise RuleError(f"{origin}: a rule without conditions fits everything")
     hard = classification.hard and bool(entry.get("hard", True))
     if entry.get("general", False):
         weight = min(weight, GENERAL)
-    return ClassificationRule(classification, hard, weight, words, codes, enhanced, stages, unless)
+    return ClassificationRule(
+        classification, hard, weight, words, codes, enhanced, stages, unless, near, without
+    )
