@@ -11,6 +11,7 @@ from itertools import chain
 
 import pytest
 
+from postroad_bounce_processor.classification.meanings import vocabulary
 from postroad_bounce_processor.classification.phrases import MAX_WORDS, normalise, phrase_pattern
 from postroad_bounce_processor.understanding import fallback, passages, report, transcript
 
@@ -64,6 +65,7 @@ _READERS = {
     "a stage": transcript.stage_in,
     "a status": report.enhanced_status,
     "a reply code": report.reply_code,
+    "meanings": lambda text: vocabulary().places(text),
     "fallback": lambda text: fallback.ask_fallback(text.encode()),
 }
 _TEXTS = {
@@ -78,6 +80,8 @@ _TEXTS = {
     "rulers in lines": "--- below \n" * (_SIZE // 11),
     "blank lines": "\n" * _SIZE,
     "numbers": "5.1." * (_SIZE // 4),
+    "beginnings of phrases": "not found by no such " * (_SIZE // 21),
+    "scripts without spaces": "存在しな" * (_SIZE // 4),
 }
 
 

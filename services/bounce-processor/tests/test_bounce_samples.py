@@ -8,6 +8,7 @@ and why, are listed in docs/bounces.md.
 
 import csv
 import os
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,40 +22,8 @@ from postroad_common.mail.mime import read
 _VARIABLE = "POSTROAD_TEST_CASES"
 _FOLDER = Path(os.environ.get(_VARIABLE) or "/nonexistent") / "bounces"
 
-# The classes that count as right for a reason: those that say the same, and near ones.
-_RIGHT = {
-    "userunknown": "no-such-user unavailable disabled",
-    "hostunknown": "no-such-domain dns",
-    "hasmoved": "disabled no-such-user",
-    "suspend": "unavailable disabled no-such-user",
-    "mailboxfull": "mailbox-full quota",
-    "exceedlimit": "size quota mailbox-full",
-    "mesgtoobig": "size",
-    "norelaying": "relay-denied policy",
-    "authfailure": "auth-failure policy",
-    "filtered": "policy content unavailable no-such-user disabled sender-refused reputation",
-    "requireptr": "reputation dns policy sender-refused auth-failure",
-    "notcompliantrfc": "protocol content policy sender-refused auth-failure",
-    "badreputation": "reputation policy rate-limit",
-    "rejected": "sender-refused policy auth-failure reputation relay-denied",
-    "spamdetected": "content reputation policy",
-    "speeding": "rate-limit quota",
-    "toomanyconn": "rate-limit quota",
-    "blocked": "reputation policy rate-limit sender-refused",
-    "virusdetected": "virus content",
-    "policyviolation": "policy content reputation protocol sender-refused auth-failure size",
-    "systemerror": "server-error routing protocol dns connection no-such-domain",
-    "networkerror": "connection dns routing expired no-such-domain server-error",
-    "contenterror": "content protocol policy",
-    "systemfull": "server-error mailbox-full",
-    "notaccept": "no-such-domain dns policy relay-denied no-such-user",
-    "expired": "expired connection server-error dns rate-limit routing",
-    "securityerror": "tls policy auth-failure sender-refused",
-    "mailererror": "server-error policy unavailable",
-    "syntaxerror": "protocol policy relay-denied",
-    "onhold": "undetermined",
-    "undefined": "undetermined",
-}
+with (Path(__file__).parent / "data" / "reasons.toml").open("rb") as _file:
+    _RIGHT = {name: entry["classes"] for name, entry in tomllib.load(_file).items()}
 _KINDS = {
     "feedback": {ReturnKind.COMPLAINT},
     "vacation": {ReturnKind.RESPONSE},

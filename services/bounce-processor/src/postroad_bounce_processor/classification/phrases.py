@@ -13,6 +13,7 @@ MAX_WORDS = 2000
 _ADDRESS = re.compile(r"[^\s<>()\[\],;:\"]{0,64}@[^\s<>()\[\],;:\"]{1,255}")
 _SPACES = re.compile(r"\s+")
 _WORD = re.compile(r"[a-z0-9]+")
+_REPLY = re.compile(r"(?<![\w.])[45][0-9][0-9][ ,:-](?=.{8})")
 
 
 class PhraseError(ValueError):
@@ -28,8 +29,12 @@ class NormalisedText:
 
     @cached_property
     def places(self) -> Mapping[str, Sequence[int]]:
-        """Where the words of each meaning begin; looked up when the first rule asks."""
-        return vocabulary().places(self.text)
+        """Where the words of each meaning begin; looked up when the first rule asks.
+
+        Of a reply that is quoted only the reply counts, and not who says that it was given.
+        """
+        reply = _REPLY.search(self.text)
+        return vocabulary().places(self.text[reply.start() :] if reply else self.text)
 
 
 class Phrases:
