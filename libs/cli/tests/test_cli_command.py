@@ -245,6 +245,30 @@ def test_mail_is_sent_from_a_template_and_found_in_events_and_numbers(stack: Sta
     assert answer(stack, "addresses", "erase", "bo@receiver.test")["messages"] == 1
 
 
+def test_all_that_a_search_finds_is_sent_again_once_it_is_confirmed(stack: Stack):
+    mail = ("--from", "shop@shop.test", "--text", "Hello", "--tag", "jobs-of-the-command")
+    addresses = ("one@jobs.test", "two@jobs.test")
+    sent = answer(stack, "send", *addresses, *mail)
+    search = ("--tag", "jobs-of-the-command", "--state", "delivered", "--since", "1h")
+    deadline = time.monotonic() + 90
+    while len(answer(stack, "messages", *search)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    asked = postroad(stack, "jobs", "start", "resend", *search)
+    assert (asked.returncode, "add --confirm 2" in asked.stderr) == (2, True)
+    wrong = postroad(stack, "jobs", "start", "resend", *search, "--confirm", "3")
+    assert (wrong.returncode, "2 messages" in wrong.stderr) == (1, True)
+    job = answer(stack, "jobs", "start", "resend", *search, "--confirm", "2")
+    ended = answer(stack, "jobs", "watch", job["id"])
+    assert (ended["state"], ended["counts"]["done"]) == ("finished", 2)
+    done = answer(stack, "jobs", "messages", job["id"], "--ending", "done")
+    assert {one["message"] for one in done} == set(sent)
+    assert job["id"] in postroad(stack, "jobs", "list").stdout
+    assert "resend" in postroad(stack, "jobs", "show", job["id"]).stdout
+    assert postroad(stack, "jobs", "stop", job["id"]).returncode == 1
+    assert answer(stack, "jobs", "start", "lift", *search, "--yes")["act"] == "lift"
+
+
 def test_simulated_mail_ends_as_its_addresses_say_and_a_test_is_not_sent(stack: Stack):
     ends = {
         "delivered": "delivered",

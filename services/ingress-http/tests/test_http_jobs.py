@@ -280,3 +280,87 @@ async def test_messages_that_cannot_be_counted_quickly_are_many(site: Any):
     assert await messages.count_quickly("main", criteria, most=5, seconds=60.0) == 2
     assert await messages.count_quickly("main", criteria, most=1, seconds=60.0) == 1
     assert await messages.count_quickly("main", criteria, most=5, seconds=1e-9) is None
+
+
+async def test_job_over_rest_is_counted_confirmed_done_and_told(api: httpx.AsyncClient, site: Any):
+    tag = new_id()[-12:]
+    one = await keep(site, tag, "a@rest.example", "b@rest.example", "c@rest.example")
+    entry = Suppression("main", "c@rest.example", "entered", "manual", time.time(), None)
+    await site.database.suppressions.add([entry])
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    for query, number in (({}, 3), ({"end": today}, 0), ({"recipient": "b@rest.example"}, 1)):
+        counted = await api.get("/v1/jobs/count", params={"tag": tag, **query})
+        assert counted.json()["total"] == number, (query, counted.text)
+    counted = (await api.get("/v1/jobs/count", params={"tag": tag})).json()
+    assert {found["id"] for found in counted["newest"]} == {each.id for each in one.recipients}
+    await site.empty()
+
+    given = {"act": "resend", "search": {"tag": tag}}
+    await keep(site, tag, "later@rest.example")  # not there when it was counted
+    for body, status, code in (
+        (given, 400, "missing"),
+        ({**given, "confirm": 2, "job": counted["job"]}, 409, "count_differs"),
+        ({**given, "confirm": 3}, 409, "count_differs"),
+        ({**given, "confirm": 3, "job": "1"}, 409, "conflict"),
+        ({**given, "confirm": 3, "act": "erase"}, 400, "invalid"),
+        ({"act": "resend", "search": {"tags": tag}, "confirm": 3}, 400, "unknown_field"),
+        ({"act": "resend", "search": {}, "confirm": 3}, 400, "bad_request"),
+    ):
+        refused = await api.post("/v1/jobs", json=body)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (status, code), body
+    for _ in range(2):  # an order that is repeated is one
+        body = {**given, "confirm": 3, "job": counted["job"]}
+        ordered = await api.post("/v1/jobs", json=body)
+        assert ordered.status_code == 201, ordered.text
+    assert (ordered.json()["state"], ordered.json()["total"]) == ("running", 3)
+
+    await work_off(site, "main", counted["job"])
+    path = f"/v1/jobs/{counted['job']}"
+    job = (await api.get(path)).json()
+    assert (job["state"], job["counts"]) == ("finished", {"done": 2, "skipped": 1, "failed": 0})
+    assert [reason["code"] for reason in job["reasons"]] == ["suppressed"]
+    sent = {one.recipients[0].id: one for one, _ in await site.submissions()}
+    done = (await api.get(f"{path}/messages", params={"ending": "done"})).json()["items"]
+    assert {item["made"] for item in done} == set(sent)
+    assert {one.recipients[0].address for one in sent.values()} == {
+        "a@rest.example",
+        "b@rest.example",
+    }
+    (skipped,) = (await api.get(f"{path}/messages", params={"ending": "skipped"})).json()["items"]
+    assert (skipped["message"], skipped["made"]) == (one.recipients[2].id, None)
+    page = (await api.get("/v1/jobs", params={"limit": 1})).json()
+    assert page["items"][0]["id"] == counted["job"]
+    assert (await api.post(f"{path}/stop")).status_code == 409
+    told = await site.database.audit.list("main", noun="jobs", target=counted["job"])
+    assert told[-1].actor.kind == "token"
+
+
+async def test_job_of_a_token_sends_no_more_than_the_token_and_is_stopped(
+    api: httpx.AsyncClient, site: Any
+):
+    tag = new_id()[-12:]
+    await keep(site, tag, "a@bound.example")
+    search = {"search": {"tag": tag}, "confirm": 1}
+    await site.empty()
+    for fields, refused in (
+        ({"scopes": ["messages"]}, True),
+        ({"scopes": ["messages", "send"], "sender_domains": ["other.example"]}, False),
+        ({"scopes": ["messages", "send"], "test": True}, False),
+    ):
+        made = (await api.post("/v1/tokens", json={"name": "x", **fields})).json()
+        async with site.client(Authorization=f"Bearer {made['token']}") as client:
+            answer = await client.post("/v1/jobs", json={"act": "resend", **search})
+        assert answer.status_code == (403 if refused else 201), answer.text
+        if not refused:
+            await work_off(site, "main", answer.json()["id"])
+    bound, tested = (await api.get("/v1/jobs", params={"limit": 2})).json()["items"][::-1]
+    assert [reason["code"] for reason in bound["reasons"]] == ["sender_not_allowed"]
+    assert tested["counts"]["done"] == 1
+    assert (await site.last())[0].test is True
+
+    ordered = (await api.post("/v1/jobs", json={"act": "suppress", **search})).json()
+    stopped = await api.post(f"/v1/jobs/{ordered['id']}/stop")
+    assert (stopped.status_code, stopped.json()["state"]) == (202, "stopping")
+    await work_off(site, "main", ordered["id"])
+    assert (await api.get(f"/v1/jobs/{ordered['id']}")).json()["state"] == "stopped"
+    assert await site.database.suppressions.get("main", "a@bound.example") is None

@@ -48,6 +48,7 @@ LOOK_AND_CHANGE = {
 NOUN_OF_PATH = {
     "resend": "send",
     "scheduled": "messages",
+    "jobs": "messages",
     "preview": "send",
     "events": "messages",
     "feeds": "messages",

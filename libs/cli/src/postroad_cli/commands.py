@@ -55,6 +55,7 @@ SUBCOMMANDS = {
     "messages": CommandPlace(
         "api.messages", "Find messages (without a command), try one now, cancel one."
     ),
+    "jobs": CommandPlace("api.jobs", "Acts on all messages that a search finds."),
     "trace": CommandPlace("api.trace", "Show the life of one message, event by event."),
     "events": CommandPlace("api.events", "Find events."),
     "stats": CommandPlace(

@@ -1,12 +1,14 @@
 """`postroad messages`: finds mail; `retry` and `cancel` direct what becomes of one that waits."""
 
+from typing import Any
+
 import click
 from typing_extensions import override
 
 from postroad_cli.api.deployment import with_api
 from postroad_cli.api.nouns import path
 from postroad_cli.api.rows import fetch, show_one, show_rows
-from postroad_cli.moments import Moment
+from postroad_cli.api.searching import query_of, search_options
 from postroad_cli.options import json_option
 from postroad_stack.rest import RestClient
 
@@ -27,35 +29,13 @@ def messages() -> None:
 
 
 @messages.command("list")
-@click.option("--recipient", default=None, help="An address, or @example.com.")
-@click.option("--envelope", default=None)
-@click.option("--sender", default=None, help="The address of the From field.")
-@click.option("--subject", default=None, help="Some words of the first eight.")
-@click.option("--tag", default=None)
-@click.option("--state", "in_state", default=None, help="Such as queued, deferred, delivered.")
-@click.option("--login", default=None, help="A login, or the id of a token.")
-@click.option("--submission", default=None)
-@click.option("--template", default=None)
-@click.option("--source", default=None, help="smtp, rest, dsn or forward.")
-@click.option("--opened", is_flag=True, help="By people.")
-@click.option("--clicked", is_flag=True, help="By people.")
-@click.option("--complained", is_flag=True)
-@click.option(
-    "--start", "--since", type=Moment(), default=None, help="Such as 2h, yesterday, 2027-03-01."
-)
-@click.option("--end", "--until", type=Moment(), default=None, help="As --start.")
+@search_options
 @click.option("--limit", default=25, show_default=True, help="Rows at most, newest first.")
 @json_option
 @with_api
-def list_messages(
-    api: RestClient, /, *, limit: int, as_json: bool, **filters: str | bool | None
-) -> None:
+def list_messages(api: RestClient, /, *, limit: int, as_json: bool, **options: Any) -> None:
     """Find messages."""
-    filters["state"] = filters.pop("in_state")
-    query = {
-        name: "true" if value is True else str(value) for name, value in filters.items() if value
-    }
-    rows = list(fetch(api, "/v1/messages", limit=limit, **query))
+    rows = list(fetch(api, "/v1/messages", limit=limit, **query_of(options)))
     columns = ("id", "state", "envelope", "recipient", "subject", "created")
     show_rows(rows, columns, as_json=as_json)
 

@@ -48,7 +48,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class BulkJob:
-    """An order. Times are Unix seconds; `position` is the id of the last message of it done."""
+    """An order. Times are Unix seconds; `position` is the id of the last message of it done.
+
+    What it sends is bound to the `sender_domains`, if there are any; of a `test` nothing is sent.
+    """
 
     id: str
     account: str
@@ -63,6 +66,8 @@ class BulkJob:
     note: str = ""  # why it waits
     stopped: bool = False
     finished: float | None = None
+    sender_domains: tuple[str, ...] = ()
+    test: bool = False
 
     @property
     def handled(self) -> int:
@@ -91,6 +96,8 @@ class Jobs:
         *,
         total: int,
         now: float,
+        sender_domains: Sequence[str] = (),
+        test: bool = False,
     ) -> bool:
         """Have `act` done with what `search` finds of before `now`; False: this id was ordered."""
         document: Document = {
@@ -107,6 +114,8 @@ class Jobs:
             "note": "",
             "stopped": False,
             "finished": None,
+            "sender_domains": list(sender_domains),
+            "test": test,
             "lease": 0.0,
             "at": to_date(now),
         }
@@ -119,9 +128,10 @@ class Jobs:
         return None if found is None else _read(found)
 
     @guarded
-    async def list(self, account: str, limit: int = 50) -> list[BulkJob]:
-        """Return the jobs of the account, the latest first."""
-        cursor = self._jobs.find({"account": account}).sort("_id", -1).limit(limit)
+    async def list(self, account: str, *, before: str = "", limit: int = 50) -> list[BulkJob]:
+        """Return the jobs of the account, the latest first, those before an id."""
+        query: Document = {"account": account, **({"_id": {"$lt": before}} if before else {})}
+        cursor = self._jobs.find(query).sort("_id", -1).limit(limit)
         return [_read(found) async for found in cursor]
 
     @guarded
@@ -273,4 +283,6 @@ def _read(found: Document) -> BulkJob:
         note=found["note"],
         stopped=found["stopped"],
         finished=found["finished"],
+        sender_domains=tuple(found.get("sender_domains", ())),
+        test=found.get("test", False),
     )

@@ -295,14 +295,19 @@ class Messages:
             return [_read(found) async for found in cursor]
 
     @guarded
-    async def count(self, account: str, criteria: Criteria, *, most: int) -> int:
+    async def count(
+        self, account: str, criteria: Criteria, *, most: int, before: str | None = None
+    ) -> int:
         """Return how many records a search finds; of more than `most` it is `most`.
+
+        With `before`, of those before that id.
 
         Raises:
             TooMuchToRead: as `search`.
         """
         async with self._in_time():
-            return await self._messages.count_documents(criteria.query(account), limit=most)
+            query = criteria.query(account, before)
+            return await self._messages.count_documents(query, limit=most)
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:

@@ -16,6 +16,7 @@ class ErrorCode(StrEnum):
     CANCELLED = "cancelled"
     CONFLICT = "conflict"
     CONTROL_HEADER = "control_header"
+    COUNT_DIFFERS = "count_differs"
     DOMAIN_TAKEN = "domain_taken"
     ERROR = "error"
     EXPIRED_TOKEN = "expired_token"  # noqa: S105 - a code
@@ -72,6 +73,7 @@ MEANINGS: dict[ErrorCode, tuple[str, str]] = {
     ErrorCode.CANCELLED: ("409", "The message is being cancelled."),
     ErrorCode.CONFLICT: ("409", "It conflicts with what is there."),
     ErrorCode.CONTROL_HEADER: ("400", "A control header has a value that is not understood."),
+    ErrorCode.COUNT_DIFFERS: ("409", "The search finds another number than was confirmed."),
     ErrorCode.DOMAIN_TAKEN: ("409", "Another account has verified the domain."),
     ErrorCode.ERROR: ("any", "Anything that has no code of its own."),
     ErrorCode.EXPIRED_TOKEN: ("401", "The token has expired."),

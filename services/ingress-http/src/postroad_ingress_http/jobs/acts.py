@@ -144,7 +144,11 @@ class JobActs:
     async def _submit(self, job: BulkJob, record: MessageRecord, marker: Marker) -> Marker:
         archived, raw = await self.history.read_submission(record)
         origin = RequestOrigin(
-            record.account, job.actor.id, Client(ip=job.actor.address, protocol="HTTP")
+            record.account,
+            job.actor.id,
+            Client(ip=job.actor.address, protocol="HTTP"),
+            job.sender_domains,
+            test=job.test,
         )
         began = id_time(marker.made)
 

@@ -1,9 +1,9 @@
 """Orders of jobs: checked, counted before they are given, found again, and stopped."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from postroad_common.mail.identifiers import id_time, is_id
+from postroad_common.mail.identifiers import TIME_CHARS, id_time, is_id
 from postroad_common.store.audit import Actor
 from postroad_common.store.jobs import BulkJob, Jobs
 from postroad_common.store.messages import MessageRecord, Messages
@@ -35,8 +35,10 @@ class JobOrders:
         self._messages = messages
         self._clock = clock
 
-    async def count(self, account: str, search: Mapping[str, str]) -> FoundMessages:
-        """Return what the search finds.
+    async def count(
+        self, account: str, search: Mapping[str, str], *, before: str | None = None
+    ) -> FoundMessages:
+        """Return what the search finds, of the messages before an id if one is given.
 
         Raises:
             ApiError: 400, a field is wrong, the search asks for nothing, or it finds too many.
@@ -45,33 +47,57 @@ class JobOrders:
         criteria = read_criteria(asked, whole_days=True)
         if not asked:
             raise ApiError(400, "Search for something first: this is for what a search finds.")
-        total = await self._messages.count(account, criteria, most=MOST + 1)
+        total = await self._messages.count(account, criteria, most=MOST + 1, before=before)
         if total > MOST:
             raise ApiError(
                 400, f"More than {MOST:,} messages match; narrow the search, by time for example."
             )
-        newest = await self._messages.search(account, criteria, limit=_SHOWN)
+        newest = await self._messages.search(account, criteria, before=before, limit=_SHOWN)
         return FoundMessages(total, newest)
 
-    async def order(self, job_id: str, act: str, search: Mapping[str, str], actor: Actor) -> None:
+    async def order(
+        self,
+        job_id: str,
+        act: str,
+        search: Mapping[str, str],
+        actor: Actor,
+        *,
+        confirmed: int | None = None,
+        sender_domains: Sequence[str] = (),
+        test: bool = False,
+    ) -> None:
         """Have a job done; an order that is given twice is one.
 
-        `job_id` is made when the messages are counted: later ones are not touched.
+        `job_id` is made when the messages are counted: later ones are not touched. `confirmed` is
+        their number where somebody has said it; what they send is bound to the `sender_domains`,
+        and is not sent if they only `test`.
 
         Raises:
-            ApiError: 400; 409, too many are open, or too long ago.
+            ApiError: 400; 409, too many are open, too long ago, or not as many as confirmed.
         """
         find_act(act)
         now = self._clock()
         if not is_id(job_id) or not now - _CONFIRM_SECONDS < id_time(job_id) <= now:
-            raise ApiError(409, "This page is too old; search again.")
+            raise ApiError(409, "This was counted too long ago; count again.")
         if await self.store.find(actor.account, job_id) is not None:
             return
-        found = await self.count(actor.account, search)
+        found = await self.count(actor.account, search, before=job_id[:TIME_CHARS])
+        if confirmed not in {None, found.total}:
+            text = f"The search finds {found.total:,} messages, and {confirmed:,} are confirmed."
+            raise ApiError(409, text, code="count_differs", field="confirm")
         if await self.store.count_open(actor.account) >= MOST_OPEN:
             raise ApiError(409, f"{MOST_OPEN} jobs are not finished yet; wait for one, or stop it.")
         asked = {name: search[name] for name in NAMES if search.get(name)}
-        await self.store.order(job_id, actor, act, asked, total=found.total, now=id_time(job_id))
+        await self.store.order(
+            job_id,
+            actor,
+            act,
+            asked,
+            total=found.total,
+            now=id_time(job_id),
+            sender_domains=sender_domains,
+            test=test,
+        )
 
     async def find(self, account: str, job_id: str) -> BulkJob:
         """Return a job of the account.
