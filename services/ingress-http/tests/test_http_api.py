@@ -157,7 +157,7 @@ ROWS: list[tuple[str, str, str, dict[str, Any], int, str | None]] = [
         "wrong type",
         "POST",
         "/v1/send",
-        {"json": {**WHOLE, "recipient": ["b@b.example"]}},
+        {"json": {**WHOLE, "recipient": 5}},
         400,
         "recipient",
     ),
