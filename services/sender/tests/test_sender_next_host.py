@@ -248,6 +248,9 @@ async def test_next_host_takes_what_the_first_does_not_and_the_first_is_remember
         "450 4.2.0 greylisted, please come back later",
         "452 4.2.2 mailbox full",
         "450 4.1.1 user is not known yet",
+        "450 4.2.1 mailbox disabled for now",
+        "450 Requested mail action not taken: mailbox unavailable",
+        "450 4.2.1 The user you are trying to contact is receiving mail too quickly",
         "550 5.1.1 no such user",
     ],
 )
@@ -324,6 +327,8 @@ async def test_host_that_hangs_up_behind_ehlo_is_passed_over(site: Site):
         "552 5.5.3 Error: too many recipients",
         "452 Too many recipients received this transaction",
         "450 4.5.3 recipient limit reached",
+        "552 Too much recipients",
+        "452 allowed number of recipients exceeded",
     ],
 )
 async def test_recipients_that_are_too_many_go_in_the_next_transaction(site: Site, excess: str):
