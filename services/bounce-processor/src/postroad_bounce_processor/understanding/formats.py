@@ -32,8 +32,15 @@ _SUBJECT = re.compile(
     r"warning: (?:could not|message)|nondeliverable|unzustell|nicht zustell|zustell|fehlgeschlagen|"
     r"onbestelbaar|niet bezorg|"
     r"non remis|non distribu|(?:é|e)chec|retour de courrier|no entregado|devuelto|devolvid|"
-    r"n(?:ã|a)o entregue|falha|mancata consegna|non recapitabile|не доставлен|недоставлен|"
-    r"退信|退回|系统退信|投递失败|配信|不達",
+    r"n(?:ã|a)o entregue|falha|mancata consegna|mancato recapito|"
+    r"non recapitabile|не доставлен|недоставлен|"
+    r"nie mo(?:ż|z)na dostarczy|niedostarczon|nedoru(?:č|c)|inte leverer|ej leverer|ikke lever|"
+    r"ei (?:voitu )?toimit|teslim edilem|iletilem|k(?:é|e)zbes(?:í|i)thetetlen|nelivra|"
+    r"no se (?:ha |pudo |puede )?entreg|n(?:ã|a)o foi poss(?:í|i)vel entregar|"
+    r"παράδοση|παραδόθηκε|не вдалося доставити|недоставлено|לא נמסר|תקלת מסירה|تعذر التسليم|"
+    r"kh(?:ô|o)ng g(?:ử|u)i (?:đ|d)(?:ư|u)(?:ợ|o)c|tidak terkirim|gagal terkirim|"
+    r"退信|退回|系统退信|投递失败|未送达|无法送达|傳遞失敗|傳送失敗|配信|不達|送信エラー|"
+    r"반송|전송 실패|배달되지",
     re.IGNORECASE,
 )
 _LIST_FIELDS = ("list-id", "list-unsubscribe", "list-post", "list-unsubscribe-post")
@@ -50,6 +57,8 @@ class Format:
     delayed: bool
     phrases: tuple[str, ...]
     unless: tuple[str, ...]
+    address: bool
+    """The text must name an e-mail address."""
     headers: tuple[tuple[str, str], ...]
     """Header fields and what their values must contain, in lower case."""
     classification: Classification | None
@@ -66,6 +75,7 @@ def built_in_formats() -> tuple[Format, ...]:
             delayed=entry["kind"] == "delayed",
             phrases=tuple(entry["phrases"]),
             unless=tuple(entry.get("unless", ())),
+            address=bool(entry.get("address", False)),
             headers=tuple(entry.get("headers", {}).items()),
             classification=Classification(entry["class"]) if "class" in entry else None,
         )
@@ -106,5 +116,6 @@ def _fits(known: Format, mail: Part, flat: str) -> bool:
     return (
         any(phrase in flat for phrase in known.phrases)
         and not any(phrase in flat for phrase in known.unless)
+        and (not known.address or "@" in flat)
         and all(part in mail.headers.get(name).lower() for name, part in known.headers)
     )

@@ -1,0 +1,143 @@
+# ruff: noqa: RUF001 - mail in many scripts
+"""Bounces in many languages that nothing but their text says are such.
+
+They have no report part, and a postmaster is their sender.
+"""
+
+import pytest
+
+from postroad_bounce_processor.understanding.record import RecordSource, ReturnKind
+from postroad_bounce_processor.understanding.understand import understand
+from postroad_common.mail.mime import read
+
+_MAILS = [
+    # (language, subject, text, class)
+    (
+        "it",
+        "Notifica di mancato recapito",
+        "Il messaggio non è stato recapitato a {}: casella inesistente",
+        "no-such-user",
+    ),
+    (
+        "de",
+        "Unzustellbar: Ihre Bestellung",
+        "Ihre Nachricht an {} konnte nicht zugestellt werden.\n\n550 Empfänger unbekannt",
+        "no-such-user",
+    ),
+    (
+        "fr",
+        "Non remis : commande",
+        "Votre message à {} n'a pas pu être remis : boîte pleine",
+        "mailbox-full",
+    ),
+    (
+        "es",
+        "No se puede entregar: pedido",
+        "No se pudo entregar su mensaje a {}\n\n550 usuario desconocido",
+        "no-such-user",
+    ),
+    (
+        "pt",
+        "Não foi possível entregar: pedido",
+        "A sua mensagem para {} não pôde ser entregue. 550 usuário inexistente",
+        "no-such-user",
+    ),
+    (
+        "nl",
+        "Onbestelbaar: order",
+        "Uw bericht aan {} kon niet worden afgeleverd: 550 onbekende gebruiker",
+        "no-such-user",
+    ),
+    (
+        "ru",
+        "Недоставленное сообщение",
+        "Ваше письмо для {} не доставлено: пользователь не найден",
+        "no-such-user",
+    ),
+    (
+        "ja",
+        "配信不能: ご注文",
+        "次の宛先への配信に失敗しました: {}\n\n宛先が見つかりません",
+        "no-such-user",
+    ),
+    (
+        "zh",
+        "系统退信/Systems bounce",
+        "您的邮件无法发送到 {}\n\n退信原因: 用户不存在",
+        "no-such-user",
+    ),
+    (
+        "ko",
+        "메일 전송 실패",
+        "{} 님에게 메일을 보내지 못했습니다.\n\n존재하지 않는 사용자입니다",
+        "no-such-user",
+    ),
+    (
+        "pl",
+        "Nie można dostarczyć: zamówienie",
+        "Nie można dostarczyć wiadomości do {}: 550 nie ma takiego użytkownika",
+        "no-such-user",
+    ),
+    (
+        "sv",
+        "Kunde inte levereras: order",
+        "Ditt meddelande till {} kunde inte levereras. 550 okänd användare",
+        "no-such-user",
+    ),
+    (
+        "da",
+        "Kan ikke leveres: ordre",
+        "Din besked til {} kunne ikke leveres. 550 ukendt bruger",
+        "no-such-user",
+    ),
+    (
+        "cs",
+        "Nedoručitelné: objednávka",
+        "Zpráva pro {} nemohla být doručena. 550 uživatel neexistuje",
+        "no-such-user",
+    ),
+    (
+        "tr",
+        "Teslim edilemedi: sipariş",
+        "{} adresine iletiniz teslim edilemedi: 550 kullanıcı bulunamadı",
+        "no-such-user",
+    ),
+    (
+        "hu",
+        "Kézbesíthetetlen: rendelés",
+        "Az üzenet nem kézbesíthető ide: {}. 550 ismeretlen címzett",
+        "no-such-user",
+    ),
+    (
+        "el",
+        "Δεν ήταν δυνατή η παράδοση",
+        "Το μήνυμά σας προς {} δεν παραδόθηκε. 550 άγνωστος χρήστης",
+        "no-such-user",
+    ),
+]
+
+
+def _mail(subject: str, text: str) -> bytes:
+    return (
+        f"From: postmaster@corp.example\nTo: bounce@postroad.example\nSubject: {subject}\n"
+        "MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n"
+        f"Content-Transfer-Encoding: 8bit\n\n{text.format('kim@example.net')}\n"
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("language", "subject", "text", "name"), _MAILS, ids=[entry[0] for entry in _MAILS]
+)
+def test_bounce_is_understood_in(language: str, subject: str, text: str, name: str):
+    found = understand(read(_mail(subject, text)), expected="kim@example.net")
+    assert (found.kind, found.source) == (ReturnKind.BOUNCE, RecordSource.FORMAT), language
+    assert found.bounce_class == name
+
+
+@pytest.mark.parametrize(
+    ("language", "subject", "text", "name"), _MAILS, ids=[entry[0] for entry in _MAILS]
+)
+def test_subject_alone_is_known_in(language: str, subject: str, text: str, name: str):
+    found = understand(read(_mail(subject, "...")), expected="kim@example.net")
+    assert found.kind is ReturnKind.BOUNCE, (language, text, name)
+    assert not found.hard
