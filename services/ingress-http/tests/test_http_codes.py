@@ -1,10 +1,13 @@
-"""The codes of errors: every one that the code names is in the list, and said what it means."""
+"""What the API document lists: codes of errors with their meanings, and an example of each body."""
 
 import re
 from pathlib import Path
 from typing import get_args
 
 import postroad_ingress_http
+from postroad_ingress_http.api import ROUTERS
+from postroad_ingress_http.api.access import BodyNeeded
+from postroad_ingress_http.api.examples import EXAMPLES
 from postroad_ingress_http.http.codes import MEANINGS, ErrorCode
 from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.templating.problems import Kind
@@ -31,3 +34,16 @@ def test_every_status_has_a_code_of_its_own():
     assert len(codes) == len(statuses)
     assert "error" not in codes
     assert ApiError(418, "").code == "error"
+
+
+def test_every_body_has_an_example_that_can_be_read():
+    needed = {
+        dependency.call.model.__name__: dependency.call.reader
+        for router in ROUTERS
+        for route in router.routes
+        for dependency in route.dependant.dependencies
+        if isinstance(dependency.call, BodyNeeded)
+    }
+    assert set(needed) == set(EXAMPLES)  # a new body needs one in `api.examples`
+    for name, read in needed.items():
+        read(dict(EXAMPLES[name]))

@@ -117,6 +117,9 @@ async def test_events_are_found_by_all_tags_and_by_template(api: httpx.AsyncClie
     assert await addresses("template/originals") == {"both@x.example"}
     found = (await api.get("/v1/events/template/originals", params=RANGE)).json()
     assert found[0]["data"]["templateid"] == template
+    for name in (template, "originals"):
+        searched = (await api.get("/v1/messages", params={"template": name})).json()["items"]
+        assert [one["recipient"] for one in searched] == ["both@x.example"]
     assert (await api.get("/v1/events/template/none")).status_code == 404
 
 

@@ -128,13 +128,13 @@ class BodyNeeded(Generic[M]):
         self, model: type[M], reader: Callable[[dict[str, object]], M] | None = None
     ) -> None:
         self.model = model
-        self._reader = reader or model.model_validate
+        self.reader = reader or model.model_validate
 
     async def __call__(self, request: Request) -> M:
         """Read. Raises ApiError, or pydantic.ValidationError, which becomes one."""
         fields = await read_fields(request)
         size = len(await request.body()) if fields else 0
-        return await beside_the_loop(size, self._reader, fields)
+        return await beside_the_loop(size, self.reader, fields)
 
 
 def body(model: type[M], reader: Callable[[dict[str, object]], M] | None = None) -> Any:

@@ -1,5 +1,6 @@
 """`/v1/messages`: mail, one message for each recipient."""
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from postroad_common.schemas.events import Event
 from postroad_common.schemas.features import Features
 from postroad_common.store.events import TIMELINE
 from postroad_common.store.messagedirectives import Action
-from postroad_common.store.messages import MessageRecord
+from postroad_common.store.messages import Criteria, MessageRecord
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import needs
 from postroad_ingress_http.api.answers import REFUSALS, refusals
@@ -21,11 +22,13 @@ from postroad_ingress_http.dependencies import (
     HistoryOf,
     MessageDirectionOf,
     MessageStore,
+    TemplatesOf,
 )
 from postroad_ingress_http.exports import messages as exports
 from postroad_ingress_http.exports.messages import Form
 from postroad_ingress_http.history.directives import MessageDirectiveView
 from postroad_ingress_http.history.search import read_criteria
+from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.http.moments import Moment
 from postroad_ingress_http.http.paging import (
     DEFAULT_PAGE,
@@ -36,6 +39,7 @@ from postroad_ingress_http.http.paging import (
     read_cursor,
     write_cursor,
 )
+from postroad_ingress_http.sending.templates import TemplateLibrary
 
 router = APIRouter(prefix="/v1/messages", tags=["messages"], responses=REFUSALS)
 Reader = Annotated[Token, needs("messages:read")]
@@ -122,7 +126,7 @@ class SearchFields:
         str | None, Query(max_length=320, description="The address of the From field.")
     ] = None
     submission: SearchText = None
-    template: SearchText = None
+    template: Annotated[str | None, Query(max_length=320, description="Id or name.")] = None
     login: Annotated[str | None, Query(max_length=320, description="A login or token.")] = None
     subject: Annotated[
         str | None, Query(max_length=320, description="Some words of the first eight.")
@@ -143,9 +147,10 @@ Searched = Annotated[SearchFields, Depends()]
 
 
 @router.get("", summary="Search messages")
-async def search(
+async def search(  # noqa: PLR0917 - FastAPI passes them by name
     token: Reader,
     messages: MessageStore,
+    templates: TemplatesOf,
     fields: Searched,
     cursor: Cursor = None,
     limit: PageSize = DEFAULT_PAGE,
@@ -154,7 +159,7 @@ async def search(
     position = read_cursor(cursor, str)
     found = await messages.search(
         token.account,
-        read_criteria(asdict(fields)),
+        await _criteria(fields, token.account, templates),
         before=position[0] if position else None,
         limit=limit + 1,
     )
@@ -164,15 +169,26 @@ async def search(
     )
 
 
+async def _criteria(fields: SearchFields, account: str, templates: TemplateLibrary) -> Criteria:
+    """Return what the fields ask for; a template may be named by its id or its name."""
+    asked = asdict(fields)
+    if fields.template:
+        with contextlib.suppress(ApiError):  # it is deleted, and its id is known all the same
+            asked["template"] = (await templates.find(account, fields.template)).id
+    return read_criteria(asked)
+
+
 @router.get("/export", summary="Export messages", response_class=Response)
 async def export(
     token: Reader,
     messages: MessageStore,
+    templates: TemplatesOf,
     fields: Searched,
     form: Annotated[Form, Query(alias="format")] = "csv",
 ) -> Response:
     """Return what a search finds as CSV or JSON lines, newest first, at most 100,000 messages."""
-    pieces = exports.export(messages, token.account, read_criteria(asdict(fields)), form)
+    criteria = await _criteria(fields, token.account, templates)
+    pieces = exports.export(messages, token.account, criteria, form)
     return StreamingResponse(pieces, media_type=exports.MEDIA_TYPES[form])
 
 

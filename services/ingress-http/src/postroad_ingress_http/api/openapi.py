@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from postroad_ingress_http.api.access import BodyNeeded
 from postroad_ingress_http.api.answers import ErrorBody, refusals
+from postroad_ingress_http.api.examples import EXAMPLES
 
 DESCRIPTION = (
     "Submit mail, follow it, and manage logins, domains and webhooks. Bodies may also be sent as "
@@ -63,7 +64,12 @@ def _complete(operation: dict[str, Any], route: APIRoute, schemas: dict[str, Any
                 "required": not _takes_nothing(dependency.call),
                 # Forms are taken as well, but generated clients that know of several types send
                 # one body in all of them at once.
-                "content": {"application/json": {"schema": schema}},
+                "content": {
+                    "application/json": {
+                        "schema": schema,
+                        "example": EXAMPLES.get(dependency.call.model.__name__, {}),
+                    }
+                },
             }
             more += [413, 415]
     if route.methods and not route.methods & {"GET", "HEAD"}:
