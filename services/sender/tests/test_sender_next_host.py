@@ -431,3 +431,43 @@ async def test_size_that_is_declared_is_that_of_what_is_sent(site: Site):
     await site.open(host)
     await site.send("one@site.test", octets=EIGHT, kind="dsn")
     assert host.commands == [f"MAIL FROM:<a@b.test> SIZE={len(host.messages[0])}"]
+
+
+# -- servers without SMTPUTF8
+
+
+@pytest.mark.parametrize(
+    ("ehlo", "octets", "sent"),
+    [
+        ("250 host", b"Subject: x\r\n\r\nx\r\n", b"Subject: x\r\n\r\nx\r\n"),
+        ("250-host\r\n250 8BITMIME", b"DKIM-Signature: x\r\n" + EIGHT, None),
+        ("250-host\r\n250 8BITMIME", EIGHT, b"Subject: =?utf-8?b?"),
+        ("250 host", EIGHT, b"Subject: =?utf-8?b?"),
+    ],
+)
+async def test_mail_that_was_declared_with_smtputf8_without_need_is_taken_without_it(
+    site: Site, ehlo: str, octets: bytes, sent: bytes | None
+):
+    host = Host(EHLO=ehlo)
+    await site.open(host)
+    (outcome,) = await site.send("one@site.test", octets=octets, smtputf8=True)
+    assert outcome.status is Status.DELIVERED
+    assert "SMTPUTF8" not in host.commands[0]
+    assert host.messages[0].startswith(octets if sent is None else sent)
+
+
+@pytest.mark.parametrize(
+    ("address", "octets"),
+    [
+        ("grüße@site.test", MIME),
+        ("one@site.test", "From: Jörg <jörg@b.test>\r\n\r\nx\r\n".encode()),
+    ],
+)
+async def test_mail_with_addresses_beyond_ascii_fails_where_smtputf8_is_not_offered(
+    site: Site, address: str, octets: bytes
+):
+    host = Host()
+    await site.open(host)
+    (outcome,) = await site.send(address, octets=octets, smtputf8=True)
+    assert (outcome.status, outcome.reply.enhanced) == (Status.FAILED, "5.6.7")
+    assert host.commands == []

@@ -10,10 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad_common.mail.control import MAX_INVALID_LINES, read_controls
+from postroad_common.mail.verp import BounceAddresses
+from postroad_common.schemas.framing import decode
+from postroad_common.schemas.outbound import OutboundMessage
 from postroad_common.schemas.submission import Client, Submission
-from postroad_common.tokens import LinkSigner
+from postroad_common.tokens import Keyring, LinkSigner
 from postroad_transformer.composing.composer import Composer
 from postroad_transformer.composing.headers import HeaderRules
+from postroad_transformer.composing.outbound import Envelopes
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.composing.template import make_template
 from postroad_transformer.reading.fields import content_type, read_block
@@ -302,3 +306,23 @@ def test_nothing_of_a_bcc_is_left_in_a_text_that_no_blank_line_parts_from_the_he
     content = composer.content(make_submission().recipients[0].id)
     assert composer.body(content) == body
     assert b"secret" not in content.head
+
+
+@pytest.mark.parametrize(
+    ("raw", "eightbit"),
+    [
+        (b"From: a@d.test\r\n\r\ntext\r\n", False),
+        ("From: a@d.test\r\nSubject: Grüße\r\n\r\ntext\r\n".encode(), True),
+        ("From: a@d.test\r\n\r\nGrüße\r\n".encode(), True),
+    ],
+)
+def test_what_goes_out_says_whether_it_has_octets_above_127(
+    make_submission: Make, links: LinkSigner, rules: Rules, *, raw: bytes, eightbit: bool
+):
+    submission = make_submission()
+    composer = Composer(make_template(raw, submission, rules), links, (), 0)
+    bounces = BounceAddresses(Keyring(["a secret of sufficient length"]), "b.test", 86_400)
+    content = composer.content(submission.recipients[0].id)
+    _, frame = Envelopes(submission, composer, bounces, None).frame(submission.recipients, content)
+    message, _ = decode(OutboundMessage, frame)
+    assert message.eightbit is eightbit

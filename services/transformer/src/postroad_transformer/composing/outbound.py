@@ -93,7 +93,6 @@ class Envelopes:
         }
         same["submission"] = submission.id
         same["not_before"] = same["send_at"] = submission.send_at
-        same["eightbit"] = self._eightbit
         same["bouncetracking"] = self._has_bounce_address
         if self._stored is not None:
             same |= {"body": self._stored.body, "skip": self._stored.skip}
@@ -125,6 +124,7 @@ class Envelopes:
             ),
             size=len(content.head) + self._body_size,
             patches=patches,
+            eightbit=self._eightbit or not content.head.isascii(),
             **self._same,
         )
         body = content.head
