@@ -104,6 +104,8 @@ def test_what_the_client_said_cannot_break_the_trace(
         (b"A\r\n <a@example.com>", "example.com"),
         (b"a@example.com, b@other.test", "example.com"),
         (b"<@route.test:a@example.com>", "example.com"),
+        (b'"a"@example.com', "example.com"),
+        (b'"b@evil.test"@example.com (c)', "example.com"),
         (b"no address", None),
         (b"a@\xc3\xbc.test", "xn--tda.test"),
         (b"", None),

@@ -53,7 +53,7 @@ def list_of(submission: Submission, head: bytes, *, offered: bool) -> str:
 
 
 def _domain_in(value: bytes) -> str | None:
-    value = _QUOTED.sub(b"", value[:_MAX_VALUE])
+    value = _QUOTED.sub(lambda found: b"x" if found[0][:1] == b'"' else b"", value[:_MAX_VALUE])
     match = _ANGLE.search(value) or _BARE.search(value)
     if not match:
         return None
