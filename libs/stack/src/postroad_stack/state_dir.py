@@ -11,9 +11,12 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from postroad_stack.errors import StackError
-from postroad_stack.status import StackStatus
+
+if TYPE_CHECKING:
+    from postroad_stack.status import StackStatus
 
 DEFAULT = Path(".postroad")
 _MARK = "postroad-stack"
@@ -78,8 +81,10 @@ class StateDir:
         """Return the log file of one process."""
         return self.logs / f"{label}.log"
 
-    def read_status(self) -> StackStatus | None:
+    def read_status(self) -> "StackStatus | None":
         """Return what the supervisor wrote last, None when nothing readable is there."""
+        from postroad_stack.status import StackStatus  # noqa: PLC0415 -- pydantic takes 100 ms
+
         with contextlib.suppress(OSError, ValueError):
             return StackStatus.model_validate_json(self.status.read_bytes())
         return None

@@ -4,9 +4,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from postroad_cli.terminal import console, echo, echo_json
 from postroad_cli.times import moment
 from postroad_stack.rest import Json, RestClient
@@ -50,6 +47,9 @@ def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_j
     if not rows:
         echo("none")
         return
+    from rich.table import Table  # noqa: PLC0415 -- rich takes 60 ms to import
+    from rich.text import Text  # noqa: PLC0415
+
     table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")

@@ -4,7 +4,6 @@ import time
 from typing import Any
 
 import click
-from rich.text import Text
 
 from postroad_cli.api.deployment import with_api
 from postroad_cli.options import json_option
@@ -70,6 +69,8 @@ def trace(
 
 
 def _show(message: Json, *, verbose: bool = False) -> None:
+    from rich.text import Text  # noqa: PLC0415 -- rich takes 60 ms to import
+
     screen = console()
     head = (
         ("message", message["id"]),
