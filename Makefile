@@ -13,7 +13,7 @@ BENCH_ARGS ?=
 CODE := $(wildcard libs/*/src services/*/src) bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-speed test-cluster test-upgrade fuzz test-deploy lint generate bench setup clean images test-images
+.PHONY: help run demo test test-speed test-cluster test-upgrade fuzz test-deploy lint generate bench bench-peers setup clean images test-images
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -73,6 +73,9 @@ generate: ## write what is made of other files: pages, dashboards, rules, chart,
 
 bench: $(READY) ## the project's own benchmark: a table, and one JSON line per row
 	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+bench-peers: $(READY) ## Postroad beside Postfix, opendkim, Haraka, ZoneMTA: a table of ratios
+	@$(BIN)/python -m bench.peers $(BENCH_ARGS)
 
 setup: $(READY) ## only set up: the virtual environment, RabbitMQ, MongoDB
 	@$(BIN)/postroad prepare

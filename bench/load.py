@@ -1,10 +1,10 @@
-"""Sends many messages over several connections as fast as the server takes them."""
+"""Sends many messages over several connections, as fast as the server takes them or at a rate."""
 
 import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bench.mails import Mail
@@ -19,13 +19,16 @@ _PAUSE_SECONDS = 0.2
 class Sent:
     """What came of it: `first` is Unix time, `seconds` how long sending took.
 
-    `waits` are the seconds from the last byte of each message to its reply.
+    `waits` are the seconds from the last byte of each message to its reply, `transactions` those
+    from MAIL to it; at a rate both are counted from when the message was due, so that one that had
+    to wait for a free connection shows as late.
     """
 
     accepted: int = 0
     first: float = 0
     seconds: float = 0
     waits: list[float] = field(default_factory=list)
+    transactions: list[float] = field(default_factory=list)
     refusals: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -35,9 +38,38 @@ class Sent:
 
     def wait(self, share: float) -> float:
         """Return the wait in seconds that this share of the messages did not exceed."""
-        if not self.waits:
-            return 0.0
-        return sorted(self.waits)[min(len(self.waits) - 1, int(len(self.waits) * share))]
+        return quantile(self.waits, share)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the value that this share of them does not exceed; 0 of none."""
+    if not values:
+        return 0.0
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+class _Schedule:
+    """When the messages are due: evenly, from now on; at once without a rate."""
+
+    def __init__(self, rate: float | None, deadline: float) -> None:
+        self._rate = rate
+        self._deadline = deadline
+        self._began = time.perf_counter()
+        self._taken = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more messages are to be sent."""
+        return time.perf_counter() > self._deadline
+
+    async def wait(self) -> float | None:
+        """Wait until the next message is due, and return when that was; None without a rate."""
+        if self._rate is None:
+            return None
+        due = self._began + self._taken / self._rate
+        self._taken += 1
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        return due
 
 
 def prepared(make: Callable[[int], Mail], numbers: range) -> Iterator[Mail]:
@@ -60,8 +92,9 @@ async def send_all(
     seconds: float,
     *,
     pipelined: bool = True,
+    rate: float | None = None,
 ) -> Sent:
-    """Send `mails` until there are no more or the time is over.
+    """Send `mails` until there are no more or the time is over; at `rate` per second, if given.
 
     Raises:
         SmtpError: the server cannot be reached or refuses everything.
@@ -69,12 +102,12 @@ async def send_all(
     clients = [await Client.connect(server) for _ in range(connections)]
     sent = Sent(first=time.time())
     began = time.perf_counter()
-    deadline = began + seconds
+    schedule = _Schedule(rate, began + seconds)
     try:
         async with asyncio.TaskGroup() as group:
             for client in clients:
                 group.create_task(
-                    _send_over(client, server, mails, deadline, sent, pipelined=pipelined)
+                    _send_over(client, server, mails, schedule, sent, pipelined=pipelined)
                 )
     except* SmtpError as failures:
         raise SmtpError(str(failures.exceptions[0])) from failures
@@ -86,20 +119,24 @@ async def _send_over(
     client: Client,
     server: Server,
     mails: Iterator[Mail],
-    deadline: float,
+    schedule: _Schedule,
     sent: Sent,
     *,
     pipelined: bool,
 ) -> None:
     failures = 0
     for mail in mails:
+        due = await schedule.wait()
         try:
+            began = time.perf_counter() if due is None else due
             answer = await client.send(mail, pipelined=pipelined)
             if answer.code == 250:
                 sent.accepted += 1
-                sent.waits.append(answer.seconds)
+                ended = time.perf_counter()
+                sent.transactions.append(ended - began)
+                sent.waits.append(answer.seconds if due is None else ended - due)
                 failures = 0
-                if time.perf_counter() > deadline:
+                if schedule.is_over:
                     break
                 continue
             reason = f"{answer.code} {answer.text}"

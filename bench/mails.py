@@ -13,8 +13,9 @@ from enum import StrEnum
 from pathlib import Path
 from string import Template
 
+SENDER_DOMAIN = "shop.bench.test"
 _DOMAINS = 20
-_SENDER = "orders@shop.bench.test"
+_SENDER = f"orders@{SENDER_DOMAIN}"
 _DATE = "Fri, 20 Nov 2026 09:00:00 +0000"
 _WORDS = """
 order parcel week price summer light garden kitchen winter cotton paper coffee morning travel
@@ -49,21 +50,29 @@ class Mail:
     wire: bytes
 
 
-def mail_maker(kind: Kind) -> Callable[[int], Mail]:
-    """Return a function from a number to the message of that number."""
+def mail_maker(kind: Kind, domains: int = _DOMAINS) -> Callable[[int], Mail]:
+    """Return a function from a number to the message of that number.
+
+    The recipients are spread over so many domains.
+    """
     match kind:
         case Kind.TEXT:
-            return _text
+            return lambda number: _text(number, domains)
         case Kind.HTML:
-            return _html
+            return lambda number: _html(number, domains)
         case Kind.ATTACHMENT:
             pool = base64.b64encode(random.Random(0).randbytes(_POOL_BYTES))
             width = _LINE_BYTES * 4 // 3
             lines = [pool[at : at + width] for at in range(0, len(pool) - width, width)]
-            return lambda number: _attachment(number, lines)
+            return lambda number: _attachment(number, lines, domains)
 
 
-def _text(number: int) -> Mail:
+def number_of(recipient: str) -> int:
+    """Return the number of the message to this recipient."""
+    return int(recipient.removeprefix("user").partition("@")[0])
+
+
+def _text(number: int, domains: int) -> Mail:
     dice = random.Random(number)
     body = "\r\n\r\n".join(
         [
@@ -78,10 +87,11 @@ def _text(number: int) -> Mail:
         dice,
         'Content-Type: text/plain; charset="utf-8"\r\nContent-Transfer-Encoding: 8bit\r\n',
         body.encode(),
+        domains,
     )
 
 
-def _html(number: int) -> Mail:
+def _html(number: int, domains: int) -> Mail:
     dice = random.Random(number)
     boundary = f"=_{dice.getrandbits(96):024x}"
     return _mail(
@@ -89,10 +99,11 @@ def _html(number: int) -> Mail:
         dice,
         f'Content-Type: multipart/alternative; boundary="{boundary}"\r\n',
         _alternatives(number, dice, boundary),
+        domains,
     )
 
 
-def _attachment(number: int, lines: list[bytes]) -> Mail:
+def _attachment(number: int, lines: list[bytes], domains: int) -> Mail:
     dice = random.Random(number)
     outer, inner = (f"=_{dice.getrandbits(96):024x}" for _ in range(2))
     # Lines of the pool in an order of their own make a file that no other message has.
@@ -112,11 +123,14 @@ def _attachment(number: int, lines: list[bytes]) -> Mail:
             f"\r\n--{outer}--\r\n".encode(),
         ]
     )
-    return _mail(number, dice, f'Content-Type: multipart/mixed; boundary="{outer}"\r\n', body)
+    headers = f'Content-Type: multipart/mixed; boundary="{outer}"\r\n'
+    return _mail(number, dice, headers, body, domains)
 
 
-def _mail(number: int, dice: random.Random, content_headers: str, body: bytes) -> Mail:
-    recipient = f"user{number}@d{number % _DOMAINS:02d}.bench.test"
+def _mail(
+    number: int, dice: random.Random, content_headers: str, body: bytes, domains: int
+) -> Mail:
+    recipient = f"user{number}@d{number % domains:02d}.bench.test"
     head = (
         f"From: Your shop <{_SENDER}>\r\n"
         f"To: {dice.choice(_NAMES).encode('ascii', 'ignore').decode()} <{recipient}>\r\n"

@@ -88,7 +88,7 @@ async def measure(row: Row, target: Target, setting: Setting, first: int) -> Res
     await _await_delivery(target, setting, warm.accepted, result)
     if result.problem:
         return result
-    await _settle(watch, target.idle)
+    await settle(watch, target.idle)
 
     setting.say(f"{row.name}: preparing {row.count} messages")
     mails = prepared(make, range(first + row.warm_up, first + row.warm_up + row.count))
@@ -103,7 +103,7 @@ async def measure(row: Row, target: Target, setting: Setting, first: int) -> Res
     )
     generator = time.process_time() - generator_before
     last = await _await_delivery(target, setting, sent.accepted, result)
-    await _settle(watch, target.idle)
+    await settle(watch, target.idle)
     after = watch.read()
 
     messages = result.delivered if target.sink is not None else sent.accepted
@@ -158,7 +158,7 @@ async def _await_delivery(
         await asyncio.sleep(_LOOK_EVERY)
 
 
-async def _settle(watch: Watch, idle: float) -> None:
+async def settle(watch: Watch, idle: float) -> None:
     """Wait until the processes use hardly more than when idle, as events are still written."""
     deadline = time.monotonic() + _SETTLE_SECONDS
     cpu, at = watch.read().cpu_total, time.monotonic()

@@ -42,9 +42,9 @@ class Receiver:
         self.keeps = False
         self.next_at = 0.0
 
-    def note(self, domain: str, head: bytes, now: float) -> None:
+    def note(self, recipient: str, head: bytes, now: float) -> None:
         """Note that a message was taken."""
-        self.taken[domain] += 1
+        self.taken[recipient.rpartition("@")[2]] += 1
         self.total += 1
         if self.keeps:
             self.messages[_field(head, b"Subject: ")] += 1
@@ -61,7 +61,7 @@ class _Client(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._buffer = bytearray()
         self._in_data = False
-        self._domain = ""
+        self._recipient = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -96,7 +96,7 @@ class _Client(asyncio.Protocol):
         if receiver.manner is Manner.TARPIT:
             self._loop.call_later(_TARPIT_SECONDS, self._transport.write, b"250 2.0.0 ok\r\n")
             return
-        receiver.note(self._domain, head, now)
+        receiver.note(self._recipient, head, now)
         replies.append(b"250 2.0.0 ok\r\n")
 
     def _answer(self, line: bytes, replies: list[bytes]) -> None:
@@ -104,14 +104,14 @@ class _Client(asyncio.Protocol):
             case b"EHLO":
                 replies.append(_EHLO)
             case b"RCPT":
-                self._domain = line.rpartition(b"@")[2].partition(b">")[0].decode("ascii")
+                self._recipient = line.partition(b"<")[2].partition(b">")[0].decode("ascii")
                 replies.append(b"250 2.1.5 ok\r\n")
             case b"MAIL" if self._receiver.manner is Manner.LIMITED and self._is_early():
                 self._receiver.refused += 1
                 replies.append(b"450 4.7.1 too many messages, slow down\r\n")
-                self._domain = ""
+                self._recipient = ""
             case b"DATA":
-                if self._domain:
+                if self._recipient:
                     self._in_data = True
                     replies.append(b"354 go\r\n")
                 else:
@@ -140,11 +140,18 @@ async def receiving(manner: Manner) -> AsyncIterator[Receiver]:
             receiver.port = port
             yield receiver
         return
+    async with receiving_with(receiver):
+        yield receiver
+
+
+@asynccontextmanager
+async def receiving_with(receiver: Receiver) -> AsyncIterator[None]:
+    """Let a receiver take mail on a free port of 127.0.0.1."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Client(receiver), "127.0.0.1", 0, backlog=2048)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
-        yield receiver
+        yield
     finally:
         server.close()
 
