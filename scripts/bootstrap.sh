@@ -66,6 +66,19 @@ install_uv() {
         fail 'uv could not be installed from PyPI' 'check the network and the package index'
 }
 
+# Bytecode of what the processes of a stack import, and of nothing else; also where the environment
+# keeps Python from writing any, so that no start compiles a thousand modules anew.
+compile_imports() {
+    local main modules=postroad_cli.main,postroad_stack.supervisor,postroad_stack.servers.replica_set
+    modules+=,postroad_sink.main
+    for main in services/*/src/*/main.py; do
+        main=${main#services/*/src/}
+        modules+=,${main%/main.py}.main
+    done
+    PYTHONDONTWRITEBYTECODE='' .venv/bin/python -c "import $modules" ||
+        fail 'what was installed cannot be imported' 'make clean, and try again'
+}
+
 main() {
     local python uv
     python=$(find_python)
@@ -80,6 +93,7 @@ main() {
     # Without the list of a hundred package names at the end.
     "$uv" sync --frozen --all-packages --python "$python" "${@/#/--group=}" 2>&1 | { grep -v '^ [+~-] ' || true; } >&2 ||
         fail 'the packages of uv.lock could not be installed' 'check the network and the package index'
+    compile_imports
     # So that the `postroad` command finds an installer, whoever calls it.
     case $uv in /*) ;; *) uv=$PWD/$uv ;; esac
     ln -sfn "$uv" .venv/bin/uv

@@ -17,6 +17,7 @@ from bench.report import say
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
+_FOLLOW_SECONDS = 3.0
 _LOOK_EVERY = 0.1  # seconds
 _LOG_TAIL = 300  # characters of a log that an error shows
 
@@ -114,25 +115,33 @@ async def running(
     try:
         yield process.pid
     finally:
-        await asyncio.to_thread(_end, process.pid)
-        await process.wait()
+        await _end(process)
 
 
-def _end(pid: int) -> None:
+async def _end(process: asyncio.subprocess.Process) -> None:
     """End a process that we started and all that it started, and wait for them."""
     try:
-        first = psutil.Process(pid)
-        family = [first, *first.children(recursive=True)]
-        first.terminate()
-    except psutil.NoSuchProcess:
-        return
-    _, left = psutil.wait_procs(family, timeout=_STOP_SECONDS)
-    for one in left:
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        family = []
+    try:
+        async with asyncio.timeout(_STOP_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+    for one in await asyncio.to_thread(_left, family):
         try:
             one.kill()
         except psutil.NoSuchProcess:
             continue
-    psutil.wait_procs(left, timeout=_STOP_SECONDS)
+
+
+def _left(family: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Return those that have not followed their parent within some seconds."""
+    _, left = psutil.wait_procs(family, timeout=_FOLLOW_SECONDS)
+    return list(left)
 
 
 async def await_port(port: int, log: Path, *, greets: bool = True) -> None:

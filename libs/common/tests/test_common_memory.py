@@ -1,4 +1,6 @@
 import gc
+import subprocess
+import sys
 import weakref
 
 from postroad_common import memory
@@ -20,3 +22,28 @@ def test_cycles_are_collected_and_the_process_goes_on() -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_what_hashing_a_password_in_a_thread_took_does_not_stay():
+    code = """
+import threading
+from pathlib import Path
+from postroad_common import memory
+from postroad_common.secrets import hash_password
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+memory.use_one_arena()
+before = resident()
+for _ in range(2):
+    thread = threading.Thread(target=hash_password, args=("secret",))
+    thread.start()
+    thread.join()
+memory.give_back()
+print(resident() - before)
+"""
+    done = subprocess.run(  # noqa: S603 - the code above
+        (sys.executable, "-c", code), capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 8_000_000  # of 19 for each hash

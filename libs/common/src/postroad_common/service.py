@@ -81,6 +81,7 @@ def run(
     What it does not need does not count for its readiness: the tracker serves readers without
     broker and database.
     """
+    memory.use_one_arena()
     settings = load_or_exit(name, settings_type)
     logging.set_up(name, settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -7,7 +7,6 @@ from pathlib import Path
 from postroad_common.servertls import ServerTls
 from postroad_stack.errors import NotReadyError, StartFailedError
 from postroad_stack.plan import ServerSource, StackPlan
-from postroad_stack.servers.mongodb import check_database
 from postroad_stack.servers.rabbitmq import check_broker
 from postroad_stack.status import Failure
 
@@ -21,6 +20,11 @@ async def wait_for_given(plan: StackPlan, amqp: str, mongodb: str) -> None:
     Raises:
         StartFailedError: one does not, after 30 seconds.
     """
+    if ServerSource.GIVEN not in {plan.rabbitmq.source, plan.mongod.source}:
+        return
+    # Half a second, that the start of the stack's own servers need not wait for.
+    from postroad_stack.servers.replica_set import check_database  # noqa: PLC0415
+
     for name, choice, check, url, tls in (
         ("rabbitmq", plan.rabbitmq, check_broker, amqp, _tls(plan, "AMQP")),
         ("mongod", plan.mongod, check_database, mongodb, _tls(plan, "MONGODB")),

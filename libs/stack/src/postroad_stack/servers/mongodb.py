@@ -1,41 +1,24 @@
-"""MongoDB as a private replica set, of one node or several: command line, set-up, readiness.
+"""MongoDB as a private replica set, of one node or several: its URLs and command line.
 
 A replica set, because transactions, change streams and majority write concern need one. Works for
-MongoDB 6 to 8. The product's own use of the database is in `postroad_common.store`, its roles too;
-here is only the administration that brings a new server up.
+MongoDB 6 to 8. `replica_set` brings a new server up; the product's own use of the database is in
+`postroad_common.store`, its roles too.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 from urllib.parse import quote
 
-from pymongo import AsyncMongoClient
-from pymongo.errors import OperationFailure, PyMongoError
-
-from postroad_common.servertls import ServerTls, explain_tls
-from postroad_common.store.rolemaking import Login, make_roles
-from postroad_stack.errors import NotReadyError
-from postroad_stack.plan import SERVICES, ServerChoice, ServerSource
+from postroad_stack.plan import ServerChoice, ServerSource
 from postroad_stack.ports import PortBook
 from postroad_stack.processes.program import Program
 from postroad_stack.secrets import Secrets
 from postroad_stack.state_dir import StateDir, write_atomically
 
 DATABASE = "postroad"
-_SET = "postroad"
-NO_TLS = ServerTls()
+REPLICA_SET = "postroad"
 _PATIENCE = 90.0
 _GRACE = 30.0
-_TRY_MS = 3000
-_ELECTING = "the replica set is electing its primary"
-
-# Server error codes (src/mongo/base/error_codes.yml).
-_UNAUTHORIZED = 13
-_AUTHENTICATION_FAILED = 18
-_ALREADY_INITIALIZED = 23
-_NOT_YET_INITIALIZED = 94
-_USER_EXISTS = 51003
 
 
 def url(secrets: Secrets, ports: PortBook, nodes: int = 1) -> str:
@@ -44,7 +27,7 @@ def url(secrets: Secrets, ports: PortBook, nodes: int = 1) -> str:
     hosts = ",".join(f"127.0.0.1:{port}" for port in _ports(ports, nodes))
     return (
         f"mongodb://{secrets.database_user}:{password}@{hosts}"
-        f"/{DATABASE}?authSource=admin&replicaSet={_SET}"
+        f"/{DATABASE}?authSource=admin&replicaSet={REPLICA_SET}"
     )
 
 
@@ -52,7 +35,7 @@ def url_of(service: str, secrets: Secrets, ports: PortBook, nodes: int = 1) -> s
     """Return the URL with which a service opens the stack's own database."""
     hosts = ",".join(f"127.0.0.1:{port}" for port in _ports(ports, nodes))
     password = secrets.database_password_of(service)
-    return f"mongodb://{service}:{password}@{hosts}/{DATABASE}?replicaSet={_SET}"
+    return f"mongodb://{service}:{password}@{hosts}/{DATABASE}?replicaSet={REPLICA_SET}"
 
 
 def _ports(ports: PortBook, nodes: int) -> list[int]:
@@ -94,7 +77,7 @@ def programs(
                     *("--bind_ip", "127.0.0.1"),
                     *("--port", str(port)),
                     *("--dbpath", str(data)),
-                    *("--replSet", _SET),
+                    *("--replSet", REPLICA_SET),
                     *("--keyFile", str(key)),
                     *("--wiredTigerCacheSizeGB", "0.5" if nodes == 1 else "0.25"),
                     *("--oplogSize", "512"),
@@ -104,7 +87,7 @@ def programs(
                 ),
                 env=env,
                 log=state.log_of(f"mongod.{node}" if node else "mongod"),
-                ready=partial(ensure_replica_set, members, node, secrets),
+                ready=partial(_ensure_replica_set, members, node, secrets),
                 patience=_PATIENCE,
                 grace=_GRACE,
                 folder=folder,
@@ -114,118 +97,8 @@ def programs(
     return found
 
 
-async def ensure_replica_set(members: Sequence[int], node: int, secrets: Secrets) -> None:
-    """Make the servers on these ports a replica set with our user, whatever is there already.
+async def _ensure_replica_set(members: Sequence[int], node: int, secrets: Secrets) -> None:
+    # The import takes half a second, in which the servers start already.
+    from postroad_stack.servers.replica_set import ensure_replica_set  # noqa: PLC0415
 
-    The first makes it, and is its primary unless it was away; the others wait to be taken in.
-
-    Raises:
-        NotReadyError: `node` does not answer, or is neither primary nor secondary yet.
-    """
-    user, password = secrets.database_user, secrets.database_password
-    port = members[node]
-    try:
-        async with _client(port, username=user, password=password) as client:
-            try:
-                await _ensure_member(client, members, node)
-            except OperationFailure as error:
-                if error.code != _AUTHENTICATION_FAILED or node:
-                    raise
-                await _first_start(members, user, password)
-            if (await client.admin.command("hello")).get("isWritablePrimary"):
-                await make_roles(client[DATABASE], _logins(secrets))
-    except PyMongoError as error:
-        raise NotReadyError(f"the database is not ready yet: {_first_line(error)}") from None
-
-
-def _logins(secrets: Secrets) -> dict[str, Login]:
-    return {name: Login(name, secrets.database_password_of(name)) for name in SERVICES}
-
-
-async def check_database(address: str, tls: ServerTls = NO_TLS) -> None:
-    """Return when a database lets us in at this URL.
-
-    Raises:
-        NotReadyError: it does not answer, or refuses the login.
-    """
-    try:
-        with tls.mongodb_options() as options:
-            client = AsyncMongoClient[dict[str, Any]](
-                address, serverSelectionTimeoutMS=_TRY_MS, **options
-            )
-        async with client:
-            await client.get_default_database(DATABASE).command("ping")
-    except (PyMongoError, OSError) as error:
-        text = str(error)
-        reason = text.splitlines()[0][:200] + explain_tls(text, "POSTROAD_MONGODB")
-        raise NotReadyError(f"the database does not let us in: {reason}") from None
-
-
-async def _first_start(members: Sequence[int], user: str, password: str) -> None:
-    """Initiate the set and make the user, by the exception that a server without users grants."""
-    async with _client(members[0]) as client:
-        try:
-            await _ensure_member(client, members, 0)
-        except OperationFailure as error:
-            if error.code not in {_UNAUTHORIZED, _NOT_YET_INITIALIZED}:
-                raise
-            await _initiate(client, members)
-        hello = await client.admin.command("hello")
-        if not hello.get("isWritablePrimary"):
-            raise NotReadyError(_ELECTING)
-        try:
-            await client.admin.command("createUser", user, pwd=password, roles=["root"])
-        except OperationFailure as error:
-            if error.code != _USER_EXISTS:
-                raise
-
-
-async def _initiate(client: AsyncMongoClient[dict[str, Any]], members: Sequence[int]) -> None:
-    found = [
-        # The first is elected at the start, since only there the user can be made.
-        {"_id": node, "host": f"127.0.0.1:{port}", "priority": 1 if node else 2}
-        for node, port in enumerate(members)
-    ]
-    try:
-        await client.admin.command("replSetInitiate", {"_id": _SET, "members": found})
-    except OperationFailure as error:
-        if error.code != _ALREADY_INITIALIZED:
-            raise
-
-
-async def _ensure_member(
-    client: AsyncMongoClient[dict[str, Any]], members: Sequence[int], node: int
-) -> None:
-    if len(members) == 1:
-        answer = await client.admin.command("replSetGetConfig")
-        config = answer["config"]
-        host = f"127.0.0.1:{members[0]}"
-        if [member["host"] for member in config["members"]] != [host]:
-            # The port was chosen anew: the set knows this node by its old address.
-            config["members"][0]["host"] = host
-            config["version"] += 1
-            await client.admin.command("replSetReconfig", config, force=True)
-    elif node == 0:
-        await client.admin.command("replSetGetConfig")  # says where there is none yet
-    hello = await client.admin.command("hello")
-    if not (hello.get("isWritablePrimary") or (len(members) > 1 and hello.get("secondary"))):
-        raise NotReadyError(_ELECTING)
-
-
-def _client(
-    port: int, *, username: str | None = None, password: str | None = None
-) -> AsyncMongoClient[dict[str, Any]]:
-    return AsyncMongoClient(
-        "127.0.0.1",
-        port,
-        directConnection=True,
-        username=username,
-        password=password,
-        serverSelectionTimeoutMS=_TRY_MS,
-        connectTimeoutMS=_TRY_MS,
-        socketTimeoutMS=_TRY_MS,
-    )
-
-
-def _first_line(error: PyMongoError) -> str:
-    return str(error).splitlines()[0][:200]
+    await ensure_replica_set(members, node, secrets)

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode
 
 from postroad_ingress_http.api.access import BodyNeeded
 from postroad_ingress_http.api.answers import ErrorBody, refusals
@@ -74,8 +75,9 @@ def _complete(operation: dict[str, Any], route: APIRoute, schemas: dict[str, Any
             more += [413, 415]
     if route.methods and not route.methods & {"GET", "HEAD"}:
         more.append(409)
-    reference = {"application/json": {"schema": {"$ref": _REFS.format(model=ErrorBody.__name__)}}}
-    schemas.setdefault(ErrorBody.__name__, ErrorBody.model_json_schema(ref_template=_REFS))
+    reference = {
+        "application/json": {"schema": {"$ref": _add_schema(schemas, ErrorBody, "serialization")}}
+    }
     for status, answer in answers.items():
         if int(status) >= 400:
             answer["content"] = reference
@@ -102,8 +104,10 @@ def _takes_nothing(needed: BodyNeeded[Any]) -> bool:
     return not any(field.is_required() for field in needed.model.model_fields.values())
 
 
-def _add_schema(schemas: dict[str, Any], model: type[BaseModel]) -> str:
-    schema = model.model_json_schema(ref_template=_REFS, by_alias=True)
+def _add_schema(
+    schemas: dict[str, Any], model: type[BaseModel], mode: JsonSchemaMode = "validation"
+) -> str:
+    schema = model.model_json_schema(ref_template=_REFS, by_alias=True, mode=mode)
     schemas.update(schema.pop("$defs", {}))
     schemas[model.__name__] = schema
     return _REFS.format(model=model.__name__)
