@@ -1,5 +1,6 @@
 """Acts on all messages of a search: confirmed, done once each, told of, and stopped."""
 
+import asyncio
 import itertools
 import re
 import time
@@ -18,6 +19,7 @@ from postroad_common.store.jobs import BulkJob, Marker
 from postroad_common.store.messages import Criteria
 from postroad_common.store.suppressions import Suppression
 from postroad_ingress_http.jobs.acts import JobActs
+from postroad_ingress_http.jobs.idling import Idling
 from postroad_ingress_http.jobs.worker import PAGE, JobWorker
 from postroad_testing.factories import MIME, archived, submission
 
@@ -364,3 +366,23 @@ async def test_job_of_a_token_sends_no_more_than_the_token_and_is_stopped(
     await work_off(site, "main", ordered["id"])
     assert (await api.get(f"/v1/jobs/{ordered['id']}")).json()["state"] == "stopped"
     assert await site.database.suppressions.get("main", "a@bound.example") is None
+
+
+async def test_worker_without_jobs_looks_less_often_until_there_is_an_order(
+    browser: httpx.AsyncClient, site: Any
+):
+    idling = Idling()
+    idling.seconds = 0.001
+    await idling.wait()
+    assert idling.seconds == 0.002
+    idling.reset()
+    assert idling.seconds == 1.0
+    idling = site.dependencies.jobs.idling
+    idling.seconds = 600.0
+    tag = new_id()[-12:]
+    await keep(site, tag, "idle@jobs.example")
+    location = await order(browser, site, "resend", tag=tag)
+    async with asyncio.timeout(120):
+        await idling.wait()
+    assert idling.seconds == 1.0
+    await work_off(site, "main", location.rpartition("/")[2])

@@ -210,7 +210,7 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
 def build_worker(context: ServiceContext[Settings], its: Dependencies) -> JobWorker:
     """Return what works off jobs."""
     acts = JobActs(its.history, its.acceptance, its.message_direction, its.suppressions, its.clock)
-    return JobWorker(context.database.jobs, its.messages, acts, its.clock)
+    return JobWorker(context.database.jobs, its.messages, acts, its.clock, its.jobs.idling)
 
 
 def build_files(settings: Settings) -> RemoteFiles:

@@ -10,6 +10,7 @@ from postroad_common.store.messages import MessageRecord, Messages
 from postroad_ingress_http.history.search import NAMES, read_criteria
 from postroad_ingress_http.http.errors import ApiError, bad_field, not_found
 from postroad_ingress_http.jobs.acts import ACTS, Act
+from postroad_ingress_http.jobs.idling import Idling
 
 MOST = 100_000
 """Messages of one job."""
@@ -34,6 +35,7 @@ class JobOrders:
         self.store = store
         self._messages = messages
         self._clock = clock
+        self.idling = Idling()  # of the worker in this process
 
     async def count(
         self, account: str, search: Mapping[str, str], *, before: str | None = None
@@ -98,6 +100,7 @@ class JobOrders:
             sender_domains=sender_domains,
             test=test,
         )
+        self.idling.end()
 
     async def find(self, account: str, job_id: str) -> BulkJob:
         """Return a job of the account.
@@ -119,6 +122,7 @@ class JobOrders:
         await self.find(account, job_id)
         if not await self.store.stop(account, job_id):
             raise ApiError(409, "This job has ended already.")
+        self.idling.end()
 
 
 def find_act(name: str) -> Act:

@@ -4,9 +4,8 @@ A job waits after each page for as long as its pace asks, whichever process goes
 """
 
 import asyncio
-import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -17,13 +16,13 @@ from postroad_common.store.messages import MessageRecord, Messages
 from postroad_ingress_http.history.search import read_criteria
 from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.jobs.acts import JobActs, Later
+from postroad_ingress_http.jobs.idling import Idling
 
 RATE = 50.0  # messages of one job in a second
 PAGE = 50
 _AT_ONCE = 10
 _LEASE_SECONDS = 60.0
 _AWAY_SECONDS = 10.0
-_IDLE_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
 
@@ -35,6 +34,7 @@ class JobWorker:
     messages: Messages
     acts: JobActs
     clock: Callable[[], float]
+    idling: Idling = field(default_factory=Idling)
 
     async def run(self) -> None:
         """Work off what is due, for ever."""
@@ -44,8 +44,10 @@ class JobWorker:
             except Transient as error:
                 _log.info("jobs are not worked off", error=str(error))
                 busy = False
-            if not busy:
-                await asyncio.sleep(_IDLE_SECONDS * random.uniform(0.8, 1.2))
+            if busy:
+                self.idling.reset()
+            else:
+                await self.idling.wait()
 
     async def work(self) -> bool:
         """Do a page of the job that has waited longest; False when none is due."""

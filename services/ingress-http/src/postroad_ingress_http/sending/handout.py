@@ -49,16 +49,22 @@ class HandOut:
         return True
 
     async def _several(self) -> bool:
-        """Hand out a few at the same time; False if nothing more is due, or can be done now."""
+        """Hand out a few at the same time; False if nothing more is due, or can be done now.
+
+        The first goes alone, as mostly nothing is due, and one question finds that out.
+        """
         if not self.publisher.is_up:
             return False
-        ends = await asyncio.gather(
-            *(self.hand_out_one() for _ in range(_AT_ONCE)), return_exceptions=True
-        )
-        for end in ends:
-            if isinstance(end, Transient | Unroutable):
-                _log.warning("scheduled mail waits on", error=str(end))
+        for many in (1, _AT_ONCE):
+            ends = await asyncio.gather(
+                *(self.hand_out_one() for _ in range(many)), return_exceptions=True
+            )
+            for end in ends:
+                if isinstance(end, Transient | Unroutable):
+                    _log.warning("scheduled mail waits on", error=str(end))
+                    return False
+                if isinstance(end, BaseException):
+                    raise end
+            if not all(ends):
                 return False
-            if isinstance(end, BaseException):
-                raise end
-        return all(ends)
+        return True
