@@ -378,6 +378,8 @@ async def test_worker_without_jobs_looks_less_often_until_there_is_an_order(
     idling.reset()
     assert idling.seconds == 1.0
     idling = site.dependencies.jobs.idling
+    idling.seconds = 0.001
+    await idling.wait()  # earlier orders are forgotten
     idling.seconds = 600.0
     tag = new_id()[-12:]
     await keep(site, tag, "idle@jobs.example")
