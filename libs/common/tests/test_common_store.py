@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError, WriteError
 
 from postroad_common import secrets
 from postroad_common.errors import StoreAway
@@ -20,6 +21,7 @@ from postroad_common.schemas.features import Features
 from postroad_common.schemas.lanes import LaneState, StoredDirectives
 from postroad_common.schemas.submission import BodyReference
 from postroad_common.store import Database
+from postroad_common.store.access import guarded
 from postroad_common.store.bodies import BodyGone
 from postroad_common.store.events import CONVERSATIONS
 from postroad_common.store.messages import Criteria
@@ -345,3 +347,20 @@ async def test_database_that_is_away_is_told_within_five_seconds() -> None:
     with pytest.raises(StoreAway):
         await database.credentials.find("anyone")
     await database.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationFailure("28: No space left on device", 8),
+        WriteError("out of space", 14031),
+        BulkWriteError({"writeErrors": [{"index": 0, "code": 14031, "errmsg": "out of space"}]}),
+    ],
+    ids=["of an index", "of one", "of several"],
+)
+async def test_database_without_room_is_away(error: PyMongoError):
+    async def write() -> None:
+        raise error
+
+    with pytest.raises(StoreAway, match="MongoDB cannot write"):
+        await guarded(write)()

@@ -15,6 +15,8 @@ from postroad_common.metrics import DATABASE_FAILURES
 
 _DUPLICATE_KEY = 11000
 _NOT_LET_IN = frozenset({13, 18})  # Unauthorized, AuthenticationFailed
+# UnknownError, as which WiredTiger's troubles with its files arrive, and OutOfDiskSpace.
+_CANNOT_WRITE = frozenset({8, 14031})
 _log = structlog.get_logger("store")
 _failed_away = DATABASE_FAILURES.labels("away")
 _failed_refused = DATABASE_FAILURES.labels("refused")
@@ -48,6 +50,9 @@ def guarded(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
             if error.timeout or error.has_error_label("RetryableWriteError"):
                 _failed_away.inc()
                 raise StoreAway(f"MongoDB is away: {str(error)[:200]}") from error
+            if not _CANNOT_WRITE.isdisjoint(_codes(error)):
+                _failed_away.inc()
+                raise StoreAway(f"MongoDB cannot write: {str(error)[:200]}") from error
             _failed_refused.inc()
             if isinstance(error, errors.OperationFailure) and error.code in _NOT_LET_IN:
                 # The operator's to mend, and nothing that was accepted is lost until then.
@@ -59,6 +64,13 @@ def guarded(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
             raise Unstorable(f"cannot be stored: {str(error)[:200]}") from error
 
     return wrapper
+
+
+def _codes(error: errors.PyMongoError) -> set[int | None]:
+    """Return the server's codes of what failed."""
+    if isinstance(error, errors.BulkWriteError):
+        return {item.get("code") for item in error.details.get("writeErrors", ())}
+    return {error.code} if isinstance(error, errors.OperationFailure) else set()
 
 
 def to_date(seconds: float) -> datetime:
