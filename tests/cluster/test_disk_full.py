@@ -5,6 +5,8 @@ The servers and the spools have small file systems of their own, in memory. Star
 """
 
 import os
+import shutil
+import signal
 import smtplib
 import ssl
 import subprocess
@@ -29,6 +31,8 @@ PATIENCE = 150.0
 SIZES = {"rabbitmq": 700, "mongodb": 700, "spool": 2}
 """MiB."""
 HEAVY = 3_000_000
+LITTLE = 64_000_000
+"""Octets that are less than RabbitMQ's `disk_free_limit` here."""
 _CHUNK = 65_536
 
 
@@ -57,12 +61,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @contextmanager
-def full(stack: Stack, name: str) -> Iterator[None]:
-    """Leave no room where that server or the spools are, while the block runs."""
+def full(stack: Stack, name: str, left: int = 0) -> Iterator[None]:
+    """Leave so many octets where that server or the spools are, while the block runs."""
     filler = stack.state_dir / name / "filler"
     try:
         with filler.open("wb", buffering=0) as file:
-            while file.write(bytes(_CHUNK)) == _CHUNK:
+            while shutil.disk_usage(filler).free > left and file.write(bytes(_CHUNK)) == _CHUNK:
                 pass
     except OSError:
         pass
@@ -105,16 +109,23 @@ def hand_in(stack: Stack, login: tuple[str, str], mail: bytes = mail_of("By SMTP
         return 421
 
 
+@pytest.mark.parametrize("left", [LITTLE, 0])
 def test_without_room_for_the_broker_clients_are_told_to_come_again(
-    stack: Stack, load: Any, login: tuple[str, str]
+    stack: Stack, load: Any, login: tuple[str, str], left: int
 ) -> None:
+    """It refuses in time by itself; to the last octet, its log fails until it is started again."""
     assert hand_in(stack, login) == 250
-    with load(stack, "broker-full") as found:
-        with full(stack, "rabbitmq"):
+    with load(stack, f"broker-full-{left}") as found:
+        with full(stack, "rabbitmq", left):
             wait_until(lambda: found.refusals.total() > 0, PATIENCE, "mail is refused")
             codes = {hand_in(stack, login) for _ in range(3)}
+        if not left:
+            (process,) = stack.processes("rabbitmq")
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGTERM)
+            stack.wait_back("rabbitmq", [process.pid], limit=PATIENCE)
         found.wait_for_more()
-    assert all(400 <= code < 500 for code in codes)
+    assert codes <= {451, 452}
     assert set(found.refusals) <= {0, 429, 503}
     wait_until(lambda: hand_in(stack, login) == 250, PATIENCE, "mail is accepted by SMTP again")
 

@@ -42,6 +42,8 @@ class BrokerDialer(TransportFactory):
         self._patience = patience
         self._reader: _HeardReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self.has_choice = False
+        """Whether the name had several addresses."""
 
     @property
     def heard(self) -> float:
@@ -70,6 +72,7 @@ class BrokerDialer(TransportFactory):
             addresses = await _addresses(url)
         except OSError as error:
             raise AMQPConnectionError(*error.args) from error
+        self.has_choice = len(addresses) > 1
         for address in addresses:
             last = address == addresses[-1]
             try:

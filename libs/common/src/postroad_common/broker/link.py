@@ -76,8 +76,8 @@ class BrokerLink:
 
     @property
     def has_choice(self) -> bool:
-        """Whether there is another node to go to."""
-        return len(self._urls) > 1
+        """Whether there is another node to go to, by another URL or another address of a name."""
+        return len(self._urls) > 1 or (self._dialer is not None and self._dialer.has_choice)
 
     @property
     def heard(self) -> float:
