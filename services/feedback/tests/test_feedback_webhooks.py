@@ -179,6 +179,15 @@ async def test_calls_are_signed_as_standard_webhooks_asks(database: Database, li
     assert noted.log[0].status == 204
 
 
+def test_call_about_a_test_says_so_whatever_happened():
+    info = MessageInfo("acme", "r@x.test", "e@x.test", (), test=True)
+    for name in (EventName.ACCEPTED, EventName.SUPPRESSED, EventName.TESTED):
+        body = json.loads(body_of(happened(name, "m1", 1.0, {}), info))
+        assert (body["type"], body["data"]["test"]) == (name, True)
+    real = body_of(happened(EventName.ACCEPTED, "m1", 1.0, {}), replace(info, test=False))
+    assert "test" not in json.loads(real)["data"]
+
+
 def test_conversation_of_an_attempt_is_not_posted():
     said = {"reply": "250 ok", "conversation": "C: MAIL FROM:<secret@x.test>"}
     event = happened(EventName.DELIVERED, "m", 1.0, said, account="acme")

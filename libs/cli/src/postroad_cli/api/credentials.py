@@ -32,7 +32,9 @@ def credentials() -> None:
     """SMTP logins and their features."""
 
 
-add_list(credentials, "credentials", ("username", "name", "features", "disabled", "created"))
+add_list(
+    credentials, "credentials", ("username", "name", "features", "test", "disabled", "created")
+)
 add_show(credentials, "credentials", "USERNAME")
 
 

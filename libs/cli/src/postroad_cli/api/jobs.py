@@ -52,6 +52,8 @@ def start(
     query = query_of(options)
     found = api.call("GET", path("jobs", "count"), query=query)
     total = found["total"]
+    if not total:
+        raise click.UsageError("The search finds no message.")
     if confirm is None and not yes:
         _ask(act, total, found["newest"])
     search = {name: value == "true" or value for name, value in query.items()}

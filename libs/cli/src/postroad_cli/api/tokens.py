@@ -14,7 +14,7 @@ def tokens() -> None:
     """REST tokens."""
 
 
-add_list(tokens, "tokens", ("id", "name", "scopes", "created", "expires", "last_used"))
+add_list(tokens, "tokens", ("id", "name", "scopes", "test", "created", "expires", "last_used"))
 
 
 @tokens.command("create")

@@ -18,7 +18,7 @@ from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.answers import REFUSALS, ErrorDetail, refusals
 from postroad_ingress_http.dependencies import AcceptanceOf
 from postroad_ingress_http.http.errors import ApiError, bad_field, from_exception
-from postroad_ingress_http.http.fields import beside_the_loop
+from postroad_ingress_http.http.fields import IN_THREAD, beside_the_loop
 from postroad_ingress_http.sending.accept import Acceptance, Once, accept
 from postroad_ingress_http.sending.files import RequestFiles, urls_of
 from postroad_ingress_http.sending.request import SendFields, read_send
@@ -27,7 +27,7 @@ from postroad_ingress_http.sending.submission import RequestOrigin
 router = APIRouter(tags=["send"], responses=REFUSALS)
 Sender = Annotated[Token, needs("send")]
 MAX_BATCH = 500
-_AT_ONCE = 8  # mails of a batch with files to be fetched
+_AT_ONCE = 8  # mails of a batch that take long: large ones, and those with files to be fetched
 _MAX_KEY = 255
 _KEY_HEADER = {
     "name": "Idempotency-Key",
@@ -118,7 +118,8 @@ async def batch(
 
         for start in range(0, len(fields.mails), _AT_ONCE):
             numbers = range(start, min(start + _AT_ONCE, len(fields.mails)))
-            if any(urls_of(fields.mails[number]) for number in numbers):
+            # What takes long does not wait for each other; small mails keep their order.
+            if size > IN_THREAD or any(urls_of(fields.mails[number]) for number in numbers):
                 items += await asyncio.gather(*map(accept_one, numbers))
             else:
                 items += [await accept_one(number) for number in numbers]

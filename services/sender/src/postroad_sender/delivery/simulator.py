@@ -23,6 +23,8 @@ from postroad_sender.throttle.signals import Signal
 from postroad_smtp.client.stage import Stage
 
 DEFERRED_SECONDS = 5.0
+RETURNED_SECONDS = 0.1
+"""After the delivery, so that a timeline has what comes back below it."""
 ADDRESSES = ("delivered", "failed", "bounced", "complained", "deferred")
 _TAKEN = Reply(250, "2.0.0", "simulated: taken")
 _UNKNOWN = Reply(550, "5.1.1", "simulated: no such user")
@@ -62,7 +64,8 @@ class Simulator:
             attempt = self._attempt(job.message, recipient, header, now)
             outcomes.append(attempt.outcome)
             if attempt.returned:
-                frame = _return_frame(job.message, recipient, attempt.returned, now)
+                received = now + RETURNED_SECONDS
+                frame = _return_frame(job.message, recipient, attempt.returned, received)
                 returns.append(Publication("", topology.RETURNS.name, frame))
         self._disposition.simulate(job, outcomes, returns)
 
@@ -114,12 +117,12 @@ def local_name(address: str) -> str:
 
 
 def _return_frame(
-    message: OutboundMessage, recipient: OutboundRecipient, raw: bytes, now: float
+    message: OutboundMessage, recipient: OutboundRecipient, raw: bytes, received: float
 ) -> bytes:
     """Return what the MX listener would have made of the mail that came back."""
     returned = Return(
         id=derived_id(message.received, "simulated", recipient.id),
-        received=now,
+        received=received,
         mail_from="",
         recipient=message.mail_from,
         message_id=recipient.id,
