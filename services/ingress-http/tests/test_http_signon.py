@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -21,12 +22,19 @@ from starlette.routing import Route
 from postroad_common.listener import HttpListener
 from postroad_common.secrets import hash_password
 from postroad_common.store.invitations import Invitation
-from postroad_ingress_http.access.identity import IdentityProvider
+from postroad_ingress_http.access.identity import IdentityProvider, SignedOn
+from postroad_ingress_http.access.rolerules import RoleRules
 from postroad_ingress_http.access.singlesignon import SingleSignOn
 from postroad_ingress_http.http.errors import ApiError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 _CLIENT, _SECRET = "postroad", "a secret of the client 0123456789"
+_ROLES = RoleRules(
+    claim="access.roles",
+    roles={"mail-admins": "admin", "staff": "reader"},
+    account="main",
+    scope="groups",
+)
 Claims = dict[str, Any]
 
 
@@ -35,6 +43,7 @@ class Provider:
 
     def __init__(self) -> None:
         self.keys = [RSAKey.generate_key(2048, {"kid": "one", "use": "sig"})]
+        self.scopes: list[str] = []
         self.email: str = "nobody@sign.example"
         self.verified: object = True
         self.change: Callable[[Claims], None] = lambda _: None
@@ -72,6 +81,7 @@ class Provider:
         assert query["response_type"] == "code"
         assert query["client_id"] == _CLIENT
         assert query["code_challenge_method"] == "S256"
+        self.scopes.append(query["scope"])
         code = f"code{len(self.codes)}"
         self.codes[code] = query["nonce"], query["code_challenge"]
         return RedirectResponse(f"{query['redirect_uri']}?code={code}&state={query['state']}", 302)
@@ -120,7 +130,7 @@ async def sso(
     uri = own.own_database(servers[1])
     async with own.run_site(
         servers[0], uri, oidc_issuer=provider.issuer, oidc_client_id=_CLIENT,
-        oidc_client_secret=_SECRET, oidc_label="Our <login>",
+        oidc_client_secret=_SECRET, oidc_label="Our <login>", oidc_roles=_ROLES,
     ) as running:  # fmt: skip
         await running.database.users.create("ann@sign.example", "main", hash_password("x" * 12))
         yield running
@@ -187,6 +197,40 @@ def _said(**changes: Any) -> Callable[[Provider], None]:
         provider.change = lambda claims: claims.update(changes)
 
     return change
+
+
+async def test_claims_give_roles_and_without_them_all_is_as_it_was(sso: Any, provider: Provider):
+    users = sso.database.users
+    await users.create("carl@sign.example", "main", hash_password("x" * 12), role="developer")
+    await users.create("only@alone.example", "alone", hash_password("x" * 12), role="owner")
+    known = ["", "carl@sign.example", "new@sign.example", "only@alone.example"]
+    for email, claims, status, role in (
+        (known[1], {}, 303, "developer"),
+        (known[1], {"access": {"roles": ["others"]}}, 303, "developer"),
+        (known[1], {"access": {"roles": ["staff", "mail-admins", 7]}}, 303, "admin"),
+        (known[1], {"access.roles": "staff"}, 303, "reader"),
+        (known[1], {"access": "staff"}, 303, "reader"),
+        (known[2], {"access": {"roles": ["others"]}}, 403, None),
+        (known[2], {"access": {"roles": ["staff"]}}, 303, "reader"),
+        (known[3], {"access": {"roles": ["staff"]}}, 303, "owner"),
+        (known[3], {"access": {"roles": ["staff"]}, "email_verified": False}, 403, "owner"),
+    ):
+        provider.email = email
+        _said(**claims)(provider)
+        assert (await sign_on(sso)).status_code == status, (email, claims)
+        user = await users.find(email)
+        assert (user and user.role) == role, (email, claims)
+    assert user.account == "alone"
+    assert (await users.find(known[2])).account == "main"
+    told = await sso.database.audit.list("main", noun="users", target="carl@sign.example")
+    assert told[0].actor.id == "carl@sign.example"
+    assert provider.scopes[-1] == "openid email groups"
+
+
+async def test_role_rules_are_read_strictly():
+    for wrong in ({"roles": {"a": "king"}}, {"claim": ""}, {"role": {}}):
+        with pytest.raises(ValidationError):
+            RoleRules.model_validate(wrong)
 
 
 def _without(name: str) -> Callable[[Provider], None]:
@@ -263,8 +307,8 @@ async def test_an_answer_works_once_for_the_browser_that_asked(sso: Any, provide
         assert "does not take the code" in (await mine.get(back)).text
 
 
-async def through(sign_on: SingleSignOn) -> str:
-    """Begin and finish without the dashboard; return the address."""
+async def through(sign_on: SingleSignOn) -> SignedOn:
+    """Begin and finish without the dashboard; return who came back."""
     url, attempt = await sign_on.begin("http://here.example/back", "")
     async with httpx.AsyncClient() as client:
         back = urlsplit((await client.get(url)).headers["location"])
@@ -275,14 +319,14 @@ async def through(sign_on: SingleSignOn) -> str:
 async def test_new_keys_of_the_provider_are_asked_for_but_not_all_the_time(provider: Provider):
     now = [time.time()]
     sign_on = SingleSignOn(IdentityProvider(provider.issuer, _CLIENT, _SECRET), lambda: now[0])
-    assert await through(sign_on) == "ann@sign.example"
+    assert await through(sign_on) == SignedOn("ann@sign.example")
     provider.keys.append(RSAKey.generate_key(2048, {"kid": "two", "use": "sig"}))
     asked = provider.asked_for_keys
     with pytest.raises(ApiError, match="No key"):
         await through(sign_on)
     assert provider.asked_for_keys == asked
     now[0] += 40
-    assert await through(sign_on) == "ann@sign.example"
+    assert await through(sign_on) == SignedOn("ann@sign.example")
     assert provider.asked_for_keys == asked + 1
 
 

@@ -131,6 +131,7 @@ async def test_dashboard_searches_adds_imports_and_exports(browser: httpx.AsyncC
     done = await send(f"{page}/import", files={"csv": b"dan@dash.example,hard\nwrong,hard\n"})
     assert done.headers["location"] == f"{page}/imported"
     refused = (await browser.get(f"{page}/imported")).text
+    assert "postroad_note" not in browser.cookies
     assert "1 address suppressed, 1 refused" in refused
     assert "Row 2: wrong" in refused
     hard = await browser.get(f"{page}/export", params={"kind": "hard"})

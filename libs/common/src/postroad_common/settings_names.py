@@ -33,6 +33,7 @@ KNOWN_SETTINGS = frozenset(
         "oidc_client_secret",
         "oidc_issuer",
         "oidc_label",
+        "oidc_roles",
         "smtp_address",
         "spf_senders",
         "simulator_domain",

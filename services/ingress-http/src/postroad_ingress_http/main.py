@@ -22,6 +22,7 @@ from postroad_ingress_http.access.accounts import SYSTEM_ACCOUNT, AccountAdminis
 from postroad_ingress_http.access.authentication import Authenticator
 from postroad_ingress_http.access.bootstrap import Bootstrap
 from postroad_ingress_http.access.identity import IdentityProvider
+from postroad_ingress_http.access.rolerules import NO_RULES
 from postroad_ingress_http.access.secondfactor import SecondFactor
 from postroad_ingress_http.access.users import Notify, UserAdministration
 from postroad_ingress_http.dashboard.clients import SmtpPlace
@@ -281,6 +282,7 @@ def build_sign_on(settings: Settings, keyring: Keyring) -> SignOnPlace | None:
         settings.oidc_issuer,
         settings.oidc_client_id,
         settings.oidc_client_secret,
+        settings.oidc_roles or NO_RULES,
     )
     issuer = SingleSignOn(provider, time.time)
     return SignOnPlace(issuer, Sealer(keyring, "dashboard sign-on"), settings.http_url)

@@ -26,6 +26,7 @@ from postroad_common.settings import (
     ServiceSettings,
     TrackingSettings,
 )
+from postroad_ingress_http.access.rolerules import RoleRules
 
 
 class HttpLimits(BaseModel):
@@ -163,6 +164,12 @@ class Settings(
     )
     oidc_client_secret: str = Field(
         default="", title="OpenID client's secret", description="empty: a public client", repr=False
+    )
+    oidc_roles: RoleRules | None = Field(
+        default=None,
+        title="OpenID roles",
+        description="JSON object: which values of a claim give which role, "
+        '`{"claim": "groups", "roles": {"mail-admins": "admin"}, "account": "main"}`',
     )
     oidc_label: str = Field(
         default="single sign-on",

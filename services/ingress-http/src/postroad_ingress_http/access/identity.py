@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from postroad_ingress_http.access.rolerules import NO_RULES, RoleRules
+
 ATTEMPT_SECONDS = 600.0
 
 
@@ -17,6 +19,7 @@ class IdentityProvider:
     issuer: str
     client_id: str
     client_secret: str = ""
+    rules: RoleRules = NO_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,18 @@ class SignOnAttempt:
     began: float
 
 
+@dataclass(frozen=True, slots=True)
+class SignedOn:
+    """Who came back: the address they have proved, and the role that their claims give, if any.
+
+    `account` is where they become a user for that role, if they are none.
+    """
+
+    email: str
+    role: str = ""
+    account: str = ""
+
+
 class Issuer(Protocol):
     """Sends visitors to the identity provider, and reads what they come back with."""
 
@@ -37,6 +52,6 @@ class Issuer(Protocol):
         """Return where the visitor goes, and what is to be kept."""
         ...
 
-    async def finish(self, attempt: SignOnAttempt, back: str, query: Mapping[str, str]) -> str:
-        """Return the address that the visitor has."""
+    async def finish(self, attempt: SignOnAttempt, back: str, query: Mapping[str, str]) -> SignedOn:
+        """Return who the visitor is."""
         ...

@@ -23,6 +23,7 @@ from joserfc.jwk import KeySet
 from postroad_ingress_http.access.identity import (
     ATTEMPT_SECONDS,
     IdentityProvider,
+    SignedOn,
     SignOnAttempt,
 )
 from postroad_ingress_http.http.errors import ApiError
@@ -72,7 +73,7 @@ class SingleSignOn:
             self.provider.client_id,
             "code",
             redirect_uri=back,
-            scope="openid email",
+            scope=f"openid email {self.provider.rules.scope}".strip(),
             state=attempt.state,
             nonce=attempt.nonce,
             code_challenge=create_s256_code_challenge(attempt.verifier),
@@ -80,8 +81,8 @@ class SingleSignOn:
         )
         return str(url), attempt
 
-    async def finish(self, attempt: SignOnAttempt, back: str, query: Mapping[str, str]) -> str:
-        """Return the address that the visitor has, by what they came back with.
+    async def finish(self, attempt: SignOnAttempt, back: str, query: Mapping[str, str]) -> SignedOn:
+        """Return who the visitor is, by what they came back with.
 
         Raises:
             ApiError: 403, something is not as it must be; 503, the issuer cannot be asked.
@@ -107,7 +108,8 @@ class SingleSignOn:
         email = claims.get("email")
         if not isinstance(email, str) or claims.get("email_verified") not in {True, "true"}:
             raise _refused("no verified e-mail address was told")
-        return email.lower()
+        rules = self.provider.rules
+        return SignedOn(email.lower(), rules.role_in(claims), rules.account)
 
     async def _read(self, token: str, nonce: str) -> Mapping[str, Any]:
         """Return what an ID token says that is the issuer's, for us and for this attempt."""

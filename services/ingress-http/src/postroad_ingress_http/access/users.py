@@ -8,13 +8,14 @@ import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from postroad_common.mail.address import AddressError, parse_mailbox
 from postroad_common.secrets import hash_password
 from postroad_common.store.invitations import Invitation, Invitations, Kind
 from postroad_common.store.sessions import SessionRecords
 from postroad_common.store.users import User, Users
-from postroad_ingress_http.access.scopes import OPERATOR, check_role
+from postroad_ingress_http.access.scopes import EVERYTHING, OPERATOR, check_role
 from postroad_ingress_http.http.errors import ApiError, bad_field, not_found
 
 INVITATION_SECONDS = 7 * 86_400.0
@@ -144,17 +145,35 @@ class UserAdministration:
             raise ApiError(409, "This address is a user's already; log in.")
         return used.email
 
-    async def welcome(self, email: str) -> User | None:
+    async def welcome(self, email: str, role: str = "", account: str = "") -> User | None:
         """Make the user who is invited and has proved the address elsewhere; None: who is not.
 
-        They have no password until they ask for a link to set one.
+        A `role` that the identity provider gives comes before that of the invitation, and makes
+        who is not invited a user of `account`. They have no password until they ask for a link to
+        set one.
         """
         used = await self._invitations.use_for(email, self._clock())
-        if used is None:
+        if used is not None:
+            account, role = used.account, role or used.role
+        if not account or not role:
             return None
         unknown = await asyncio.to_thread(hash_password, secrets.token_urlsafe(32))
-        await self._users.create(used.email, used.account, unknown, role=used.role)
-        return await self._users.find(used.email)
+        await self._users.create(email, account, unknown, role=role)
+        return await self._users.find(email)
+
+    async def take_role(self, user: User, role: str) -> User:
+        """Give the user the role that the identity provider says they have.
+
+        The only owner of an account stays its owner, and an operator what they are.
+        """
+        if user.operator:
+            return user
+        try:
+            return await self.set_role(user.account, user.email, role, (EVERYTHING,))
+        except ApiError as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+            return user
 
     async def set_password(self, user: User, password: str, *, session: str) -> None:
         """Give the user another password; end their sessions but the one named.

@@ -11,6 +11,7 @@ from postroad_common.store.audit import Actor, act_as
 from postroad_common.store.users import User
 from postroad_ingress_http.access.identity import (
     ATTEMPT_SECONDS,
+    SignedOn,
     SignOnAttempt,
 )
 from postroad_ingress_http.dashboard.passwords import network_of
@@ -65,8 +66,8 @@ async def come_back(  # noqa: PLR0917 - FastAPI passes them by name
     try:
         attempt = _attempt(request, sign_on)
         back = _back(request, sign_on.base_url)
-        email = await sign_on.issuer.finish(attempt, back, dict(request.query_params))
-        user = await _user(request, email, users, administration)
+        who = await sign_on.issuer.finish(attempt, back, dict(request.query_params))
+        user = await _user(request, who, users, administration)
     except ApiError as error:
         answer = visit.form("login.html", next="", email="", error=error)
         answer.delete_cookie(_COOKIE, path=_PATH)
@@ -89,26 +90,32 @@ def _attempt(request: Request, sign_on: SignOnPlace) -> SignOnAttempt:
     return SignOnAttempt(**json.loads(text))
 
 
-async def _user(request: Request, email: str, users: UserStore, administration: UsersOf) -> User:
-    """Return the user with the address, made now if they are invited.
+async def _user(request: Request, who: SignedOn, users: UserStore, administration: UsersOf) -> User:
+    """Return the user with the address, made now if they are invited or their claims let them in.
+
+    They get the role that the claims give, if these give one.
 
     Raises:
         ApiError: 403, nobody has invited them.
     """
-    user = await users.find(email)
-    if user is None:
-        act_as(
-            Actor(
-                kind="link",
-                id=email,
-                account="",
-                address=address_of(request),
-                request_id=request.state.request_id,
-            )
+    user = await users.find(who.email)
+    if user is not None and who.role in {"", user.role}:
+        return user
+    act_as(
+        Actor(
+            kind="link",
+            id=who.email,
+            account="" if user is None else user.account,
+            address=address_of(request),
+            request_id=request.state.request_id,
         )
-        user = await administration.welcome(email)
+    )
     if user is None:
-        raise ApiError(403, f"{email} is no user here, and is not invited.")
+        user = await administration.welcome(who.email, who.role, who.account)
+    else:
+        user = await administration.take_role(user, who.role)
+    if user is None:
+        raise ApiError(403, f"{who.email} is no user here, and is not invited.")
     return user
 
 

@@ -8,7 +8,7 @@ from starlette.responses import Response, StreamingResponse
 
 from postroad_common.store.suppressions import KINDS, key_of
 from postroad_ingress_http.dashboard.forms import see_other, text
-from postroad_ingress_http.dashboard.notes import Note
+from postroad_ingress_http.dashboard.notes import NOTE_COOKIE, PATH, Note
 from postroad_ingress_http.dashboard.times import read_local, zone_of
 from postroad_ingress_http.dashboard.visitor import Form, PagesOf, SignedIn
 from postroad_ingress_http.dependencies import ClockOf, SuppressionStore
@@ -104,7 +104,9 @@ async def imported(_: SignedIn, pages: PagesOf) -> Response:
     note = pages.frame.notes.open(pages.request)
     if note is None:
         return see_other(_LIST)
-    return pages.answer("suppressions_imported.html", note=note)
+    answer = pages.answer("suppressions_imported.html", note=note)
+    answer.delete_cookie(NOTE_COOKIE, PATH)
+    return answer
 
 
 @router.get("/export")
