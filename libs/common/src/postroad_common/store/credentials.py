@@ -120,6 +120,12 @@ class Credentials:
         return [_read(found) async for found in cursor.sort("_id", 1).limit(limit)]
 
     @guarded
+    async def names(self, account: str, limit: int = 1000) -> dict[str, str]:
+        """Return what the logins of `account` are called, by their user names."""
+        cursor = self._credentials.find({"account": account}, {"name": 1}).limit(limit)
+        return {found["_id"]: found["name"] async for found in cursor}
+
+    @guarded
     async def get(self, account: str, username: str) -> Credential | None:
         """Return the login of `account` with this name."""
         found = await self._credentials.find_one({"_id": username, "account": account})

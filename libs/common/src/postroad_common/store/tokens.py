@@ -114,6 +114,12 @@ class Tokens:
         return [_read(found) async for found in cursor]
 
     @guarded
+    async def names(self, account: str, limit: int = 1000) -> dict[str, str]:
+        """Return what the tokens of `account` are called, by their ids."""
+        cursor = self._tokens.find({"account": account}, {"name": 1}).limit(limit)
+        return {found["_id"]: found.get("name", "") async for found in cursor}
+
+    @guarded
     async def delete(self, account: str, token_id: str) -> bool:
         """Revoke; False when there is none."""
         result = await self._tokens.delete_one({"_id": token_id, "account": account})

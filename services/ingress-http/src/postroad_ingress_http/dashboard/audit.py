@@ -4,6 +4,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from postroad_ingress_http.dashboard.auditing import describe
+from postroad_ingress_http.dashboard.times import zone_of
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
 from postroad_ingress_http.dependencies import AuditOf
 from postroad_ingress_http.http.paging import read_cursor, write_cursor
@@ -28,4 +30,9 @@ async def listing(request: Request, session: SignedIn, pages: PagesOf, audit: Au
         limit=_PAGE + 1,
     )
     cursor = write_cursor(found[_PAGE - 1].id) if len(found) > _PAGE else None
-    return pages.answer("audit.html", rows=found[:_PAGE], cursor=cursor, query=query)
+    zone = zone_of(request.cookies)
+    rows = [
+        (entry, describe(entry.before, zone), describe(entry.after, zone))
+        for entry in found[:_PAGE]
+    ]
+    return pages.answer("audit.html", rows=rows, cursor=cursor, query=query)

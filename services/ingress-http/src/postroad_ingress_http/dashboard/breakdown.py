@@ -7,7 +7,7 @@ from datetime import UTC, datetime, tzinfo
 from markupsafe import Markup
 
 from postroad_common.store.rollupparts import PROVIDER
-from postroad_common.store.rollups import NAMES, Counts, Rollups
+from postroad_common.store.rollups import Counts, Rollups
 from postroad_ingress_http.dashboard.charts import Chart, Series
 from postroad_ingress_http.dashboard.figures import share
 from postroad_ingress_http.dashboard.periods import Period
@@ -50,7 +50,7 @@ async def break_down(
     first, last = days_of(period)
     sums: Mapping[str, Counts]
     if kind == TAG:
-        sums = await rollups.by_tag(account, first, last, NAMES, MOST_ROWS)
+        sums = await rollups.by_tag(account, first, last, _NUMBERS, MOST_ROWS)
         days = await _days_of_tags(rollups, account, list(sums)[:_STACKED], (first, last))
     else:
         days = await rollups.parts(account, first, last, kind)
@@ -101,6 +101,7 @@ def _series(
     return [(name, period.sums(counts, name)) for name in shown]
 
 
+_NUMBERS = ("delivered", "bounced", "complained", "opened_unique", "clicked_unique")
 _RATES = ("Bounced, of delivered", "Complained, of delivered", "Opened, of delivered",
           "Clicked, of delivered")  # fmt: skip
 _COLUMNS = ("Accepted", "Delivered, of accepted", *_RATES)

@@ -103,6 +103,7 @@ class Frame:
             "duration": times.duration,
             "for_field": times.for_field,
             "octets": texts.octets,
+            "program": texts.program,
             "feature_labels": texts.feature_labels,
             "with_cursor": texts.with_cursor,
             "with_filter": texts.with_filter,

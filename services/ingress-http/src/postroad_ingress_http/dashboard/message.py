@@ -14,15 +14,19 @@ from starlette.responses import HTMLResponse, Response
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.store.events import TIMELINE, Events
 from postroad_common.store.messages import MessageRecord
+from postroad_common.store.rollupparts import LOGIN
 from postroad_common.store.suppressions import Addressed
 from postroad_ingress_http.dashboard import changes, texts
+from postroad_ingress_http.dashboard.subjects import labels_of
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
 from postroad_ingress_http.dependencies import (
+    CredentialStore,
     EventStore,
     HistoryOf,
     LinkSignerOf,
     MessageDirectionOf,
     SuppressionStore,
+    TokenStore,
 )
 from postroad_ingress_http.history import preview
 from postroad_ingress_http.history.content import MailContent, StoredFile, find_file
@@ -107,6 +111,8 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
     suppressions: SuppressionStore,
     signer: LinkSignerOf,
     direction: MessageDirectionOf,
+    credentials: CredentialStore,
+    tokens: TokenStore,
 ) -> Response:
     """Show a message: its facts, what can be done with it, and one of its tabs."""
     timeline = await events.timeline(record.id)
@@ -130,6 +136,9 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
         kept_until=await history.kept_until(record),
         suppression=entry,
         waits=not is_final(record),
+        submitter=(await labels_of(record.account, credentials, tokens)).of(
+            LOGIN, record.credential
+        ),
         directive=await direction.find(record),
         **values,
     )

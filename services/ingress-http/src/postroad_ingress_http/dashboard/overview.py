@@ -78,7 +78,7 @@ async def overview(  # noqa: PLR0917 - FastAPI passes them by name
     counts, latest, offered = await asyncio.gather(
         read_counts(store, session.account, period, subject),
         messages.search(session.account, limit=_LATEST),
-        choices(session.account, store, period, subject, labels),
+        choices(session.account, rollups, period, subject, labels),
     )
     return pages.answer(
         "overview.html",

@@ -51,7 +51,7 @@ async def page(  # noqa: PLR0917 - FastAPI passes them by name
     labels = await labels_of(session.account, credentials, tokens)
     counts, offered, parts = await asyncio.gather(
         read_counts(store, session.account, period, subject),
-        choices(session.account, store, period, subject, labels),
+        choices(session.account, rollups, period, subject, labels),
         break_down(store, session.account, kind, period, zone=zone, labels=labels),
     )
     return pages.answer(

@@ -21,7 +21,7 @@ HEADINGS = {
 """By kind: what one of it is called."""
 _LENGTH = 255
 _SEPARATOR = ":"
-_MOST_NAMES = 1000
+_NAMED_SECONDS = 31 * DAY  # names are those of this time, which the list is of
 _ALWAYS = {"dashboard": "Dashboard"}
 
 
@@ -86,17 +86,18 @@ class Labels:
 
 async def labels_of(account: str, credentials: Credentials, tokens: Tokens) -> Labels:
     """Return what the logins and tokens of an account are called."""
-    logins = await credentials.list(account, limit=_MOST_NAMES)
-    named = {login.username: login.name for login in logins}
-    return Labels(named | {token.id: token.name for token in await tokens.list(account)})
+    return Labels(await credentials.names(account) | await tokens.names(account))
 
 
 async def choices(
     account: str, rollups: Rollups, period: Period, subject: Subject,
     labels: Labels,
 ) -> Choices:  # fmt: skip
-    """Return what there was in the period to choose from."""
-    first, last = days_of(period)
+    """Return what there was lately in the period to choose from; `rollups` are those of days."""
+    begin = max(period.start, period.end - _NAMED_SECONDS)
+    first, last = (
+        f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d}" for moment in (begin, period.end - 1)
+    )
     names: dict[str, list[str]] = dict(await rollups.part_names(account, first, last))
     if period.step >= DAY:
         names[TAG] = sorted(await rollups.tags(account, first))

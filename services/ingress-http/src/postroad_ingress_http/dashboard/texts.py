@@ -165,3 +165,20 @@ def with_filter(query: Mapping[str, str], **more: str) -> str:
 def with_cursor(query: Mapping[str, str], cursor: str) -> str:
     """Return the query string of the next page."""
     return urlencode({**{key: value for key, value in query.items() if value}, "cursor": cursor})
+
+
+_PROGRAMS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"),
+             ("Safari/", "Safari"), ("curl/", "curl"))  # fmt: skip
+_SYSTEMS = (("Windows", "Windows"), ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"),
+            ("Mac OS X", "macOS"), ("Linux", "Linux"))  # fmt: skip
+
+
+def program(agent: str) -> str:
+    """Return what a browser is called, by what it says of itself: `Firefox on Linux`."""
+    name, system = (
+        next((called for sign, called in known if sign in agent), "")
+        for known in (_PROGRAMS, _SYSTEMS)
+    )
+    if not name:
+        return agent[:60] or "unknown"
+    return f"{name} on {system}" if system else name

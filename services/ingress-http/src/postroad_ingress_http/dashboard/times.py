@@ -13,6 +13,7 @@ ZONE_COOKIE = "postroad_zone"
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}")
 _LONGEST = 60
 _LAST_YEAR = 9000  # later ones have no moment in every zone
+_LONG_SECONDS = 10 * 86_400  # of times as long, the hours are of no interest
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
@@ -52,6 +53,8 @@ def from_now(seconds: float, now: float) -> str:
 def duration(seconds: float) -> str:
     """Return a length of time in its two largest units: `2 h 5 min`."""
     left = max(1, round(seconds))
+    if left >= _LONG_SECONDS:
+        return f"{round(left / 86_400)} d"
     parts: list[str] = []
     for unit, size in _UNITS:
         count, left = divmod(left, size)
