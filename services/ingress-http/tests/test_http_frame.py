@@ -13,8 +13,10 @@ from starlette.responses import Response
 from postroad_common.tokens import Keyring
 from postroad_ingress_http import dashboard
 from postroad_ingress_http.dashboard import times
+from postroad_ingress_http.dashboard.auditing import describe
 from postroad_ingress_http.dashboard.notes import Note, SealedNotes
 from postroad_ingress_http.dashboard.refused import Refused, filled
+from postroad_ingress_http.dashboard.texts import program
 from postroad_ingress_http.http.errors import ApiError, bad_field
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -35,7 +37,8 @@ PAGE = """<!doctype html><p>a &amp; b &#33;</p>
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.2, "now"), (-4, "in 4 s"), (-250, "in 4 min"), (59, "59 s ago"), (7500, "2 h 5 min ago"),
-     (7200, "2 h ago"), (3 * 86_400 + 3700, "3 d 1 h ago"), (3700, "1 h 1 min ago")],
+     (7200, "2 h ago"), (3 * 86_400 + 3700, "3 d 1 h ago"), (3700, "1 h 1 min ago"),
+     (-179.9 * 86_400, "in 180 d")],
 )  # fmt: skip
 async def test_distance_of_a_time_reads_as_people_say_it(seconds: float, text: str):
     assert times.from_now(NOON - seconds, NOON) == text
@@ -190,3 +193,38 @@ async def test_every_act_that_redirects_has_a_word_for_the_next_page():
         and len(call.args) + len(call.keywords) < 2
     ]
     assert not [call for call in silent if "imported" not in call], silent
+
+
+async def test_values_of_the_audit_log_read_as_people_say_them():
+    stored = {
+        "account": "main",
+        "name": "Shop",
+        "created": NOON,
+        "batch_size": 1,
+        "disabled": False,
+        "features": {"inlinecss": True, "clicktracking": False},
+        "tracking": {"opens": False},
+        "keys": [{"selector": "a", "seen": None, "created": NOON}, {"selector": "b"}],
+        "public": "x" * 200,
+        "networks": [],
+        "until": None,
+    }
+    assert describe(stored, AMSTERDAM) == [
+        ("name", "Shop"),
+        ("created", "29 Nov 2026 13:00:00 CET"),
+        ("batch size", "1"),
+        ("disabled", "no"),
+        ("features", "inlinecss"),
+        ("tracking", "none"),
+        ("keys", "selector a, created 29 Nov 2026 13:00:00 CET; selector b"),
+        ("public", f"{'x' * 80}…"),
+    ]
+    assert describe(None, AMSTERDAM) == []
+
+
+async def test_browsers_have_names():
+    safari = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) Version/18.5 Safari/604.1"
+    assert program(safari) == "Safari on iPhone"
+    assert program("curl/8.1") == "curl"
+    assert program("") == "unknown"
+    assert program("<b>odd") == "<b>odd"

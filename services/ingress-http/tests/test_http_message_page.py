@@ -9,6 +9,7 @@ import pytest
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas import events
 from postroad_common.schemas.events import EventName
+from postroad_common.schemas.features import Features
 from postroad_common.schemas.submission import Submission
 from postroad_common.tokens import Keyring, LinkKind, LinkSigner
 from postroad_testing.factories import archived, submission
@@ -273,3 +274,30 @@ async def test_long_timeline_keeps_its_newest_end(
     told = (await api.get(f"/v1/messages/{message}")).json()
     assert told["timeline_cut"] is True
     assert told["timeline"][-1]["url"] == "n1004"
+
+
+async def test_message_says_from_whom_and_by_which_login_it_came(
+    browser: httpx.AsyncClient, site: Any
+):
+    login = await site.database.credentials.create(
+        account="main", username=f"n{new_id()}", password_hash="-", name="The <shop>",
+        features=Features(),
+    )  # fmt: skip
+    sent = submission(
+        "named@page.example", account="main", credential=login.username, source="smtp",
+        sender="shop@named.example",
+    )  # fmt: skip
+    told = [
+        events.accepted(sent, sent.recipients[0]),
+        events.happened(
+            EventName.DELIVERED, sent.recipients[0].id, sent.received,
+            {"attempt": 0, "provider": "big-mail"}, account="main",
+        ),
+    ]  # fmt: skip
+    await site.database.events.insert(told)
+    await site.database.messages.apply(told)
+    page = (await browser.get(f"/dashboard/messages/{sent.recipients[0].id}")).text
+    assert 'The &lt;shop&gt; <span class="muted">(SMTP)' in page
+    assert "shop@named.example" in page
+    assert "big-mail" in page
+    assert "messages?recipient=named%40page.example" in page
