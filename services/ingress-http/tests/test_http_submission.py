@@ -44,6 +44,20 @@ def test_whole_message_goes_on_with_crlf_and_nothing_else_changed():
     assert list(result.answer().values()) == ["b@b.example"]
 
 
+@pytest.mark.parametrize(
+    "mime",
+    [
+        "\ufeff" + MIME,
+        "From ann@a.example Sat Jan  3 2026\n" + MIME,
+        "\ufeff\ufeff>From ann@a.example Sat Jan  3 2026\n" + MIME,
+        MIME.replace("\n", "\r\r\n"),
+        MIME.replace("\n", "\r"),
+    ],
+)
+def test_what_files_have_around_a_message_is_left_out(mime: str):
+    assert prepared({**WHOLE, "mime": mime}).message == MIME.replace("\n", "\r\n").encode()
+
+
 def test_features_left_out_are_those_of_rest():
     features = prepared(WHOLE).submission.features
     assert features.model_dump() == {
@@ -88,6 +102,7 @@ def test_header_wins_over_field_and_is_taken_out():
 def test_recipients_as_list_map_and_commas_are_each_one_mail():
     several: list[object] = [
         ["b@b.example", "c@c.example, b@b.example"],
+        ["b@b.example", "c@c.example", '"b"@B.example'],
         {"b@b.example": {}, "c@c.example": {"name": "C"}},
         "b@b.example,c@c.example",
     ]

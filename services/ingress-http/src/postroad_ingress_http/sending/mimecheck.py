@@ -8,6 +8,8 @@ from postroad_ingress_http.http.errors import bad_field
 
 MAX_LINE = 998  # octets without CRLF, RFC 5321 section 4.5.3.1.6
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
+_BEGINNING = re.compile(rb"(?:\xef\xbb\xbf)*+(?:>?From [^\r\n]*+\r\n)?")
+_CRS_BEFORE_LF = re.compile(rb"(?<!\r)\r{2,}+\n")
 _FROM = re.compile(rb"^from[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _SUBJECT = re.compile(rb"^subject[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE | re.MULTILINE)
 
@@ -15,6 +17,7 @@ _SUBJECT = re.compile(rb"^subject[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE
 def normalise(message: bytes) -> bytes:
     """Return `message` with CRLF line ends, and one at its end.
 
+    What is before the header in files, a byte order mark and the line of a mailbox, is left out.
     Bare CR and bare LF become line ends: text fields of clients rarely carry CRLF, and nothing
     that comes out of here can smuggle a second message.
 
@@ -26,6 +29,7 @@ def normalise(message: bytes) -> bytes:
     if b"\0" in message:
         raise bad_field("mime", "The message holds a NUL octet.")
     message = to_crlf(message)
+    message = message[_beginning(message) :]
     if not message.endswith(b"\r\n"):
         message += b"\r\n"
     if not _FIELD.match(message):
@@ -41,8 +45,15 @@ def normalise(message: bytes) -> bytes:
     return message
 
 
+def _beginning(message: bytes) -> int:
+    match = _BEGINNING.match(message)
+    return match.end() if match else 0
+
+
 def to_crlf(message: bytes) -> bytes:
-    """Return `message` with every line end as CRLF."""
+    """Return `message` with every line end as CRLF; CR CR LF is one that was written as text."""
+    if b"\r\r\n" in message:
+        message = _CRS_BEFORE_LF.sub(b"\n", message)
     if not message.count(b"\r\n") == message.count(b"\n") == message.count(b"\r"):
         lines = message.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         message = lines.replace(b"\n", b"\r\n")
