@@ -32,6 +32,7 @@ TAGS = (
     '<a href="{}"', '<a href="{}" href="{}">{}</a>', '<a href="{}" title=\'{}\'>{}</a>',
     '<area alt="{}" href="{}">', "<img>", '<img src="{}">', '<img srcset="x" src="{}" />',
     '<picture><source srcset="{}"><img class=b src="{}"></picture>', '<img src="cid:{}">',
+    '<img loading="lazy" src="{}">',
     '<td background="{}">{}</td>', '<p class="b">{}</p>', "<p>{}</p>", "<p style='margin:0'>{}</p>",
     '<!--[if mso]><a href="{}">{}</a><![endif]-->', "<!-- {} -->", "<!doctype html>", "<? {} ?>",
     "<title>{}</title>", "<script>if (a<b) {}</script>", '<textarea>{}<a href="{}"></textarea>',

@@ -173,6 +173,8 @@ def test_each_position_has_its_own_number_also_those_left_alone():
             {"tracked": 1},
             True,
         ),
+        ('<img loading=Lazy src="http://a.test/">', {"tracked": 1}, True),
+        ('<img loading=eager src="http://a.test/">', {"tracked": 1}, False),
         ('<td background="http://a.test/b.png" style="background:url(http://a.test)">', {}, True),
     ],
 )

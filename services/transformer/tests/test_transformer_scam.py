@@ -32,6 +32,7 @@ ADDRESSES = [
     "www.example&#46;com",
     "www&period;example&period;com",
     "www.\u200bexample\u200d.com",
+    "www\u3002example\uff61com",
     "ww\u00adw.exam\u00adple.com",
     "\ufeffwww.example.com\u200e",
     "<!-- x -->www.example.com",

@@ -9,6 +9,7 @@ image is left that is sure to be fetched, a transparent pixel is added.
 from collections import Counter
 
 from postroad_common.tokens import LinkKind, tail
+from postroad_transformer.html.attributes import Attributes
 from postroad_transformer.html.page import HtmlPage
 from postroad_transformer.html.urls import target_of
 from postroad_transformer.segments import Hole, Url
@@ -47,10 +48,15 @@ def track_images(page: HtmlPage, rules: LinkRules, first: int = 0) -> tuple[Coun
             refusal = rules.image_refusal(traits_of(found), target)
             if refusal is None:
                 page.put_url(tag, "src", rules.tracked(LinkKind.IMAGE, number, target))
-                counts[MEASURED] += not (in_picture or "srcset" in found)
+                counts[MEASURED] += not in_picture and is_fetched(found)
             counts[refusal or "tracked"] += 1
         number += 1
     return counts, number
+
+
+def is_fetched(image: Attributes) -> bool:
+    """Return whether every program that loads images loads this one, and by its `src`."""
+    return "srcset" not in image and (image.text("loading") or "").strip().lower() != "lazy"
 
 
 def add_pixel(page: HtmlPage, rules: LinkRules) -> None:

@@ -25,7 +25,7 @@ from postroad_transformer.tracking.links import (
     says_unsubscribe,
     traits_of,
 )
-from postroad_transformer.tracking.opens import MEASURED, pixel, pixel_place
+from postroad_transformer.tracking.opens import MEASURED, is_fetched, pixel, pixel_place
 
 
 class _Seen(NamedTuple):
@@ -164,7 +164,7 @@ def find_places(page: HtmlPage, layout: Layout) -> TrackingPlaces | None:
             return None
         value = layout.tags[tag].places[wanted]
         if name == "<img":
-            is_sure = not (in_picture or "srcset" in found)
+            is_sure = not in_picture and is_fetched(found)
             images.append(_Image(tag, value, traits_of(found), is_sure))
         else:
             end = _end_of_link(page, number)

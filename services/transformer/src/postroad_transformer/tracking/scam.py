@@ -44,7 +44,7 @@ def shows_address(visible: str, target: str) -> bool:
     if _WORDS.fullmatch(visible) and visible.strip(" \r\n-").lower() not in target.lower():
         return False  # most links end here, before the expensive part
     if not visible.isascii():
-        visible = unicodedata.normalize("NFKC", _INVISIBLE.sub("", visible))
+        visible = unicodedata.normalize("NFKC", _INVISIBLE.sub("", visible)).replace("\u3002", ".")
     text = visible.strip(_AROUND)
     if not text:
         return False
