@@ -44,7 +44,7 @@ def test_good_environment_is_read(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("POSTROAD_SECRET", "a" * 16 + ", " + "b" * 16)
     settings = load(Settings)
     assert settings.secret == ("a" * 16, "b" * 16)
-    assert settings.inline_body_max == 131_072
+    assert settings.inline_body_max == 262_144
 
 
 def test_unknown_setting_is_refused_with_a_suggestion(problems: Callable[..., list[str]]) -> None:

@@ -42,7 +42,7 @@ from postroad_transformer.lookups.images import ImageStore
 from postroad_transformer.lookups.signing_keys import SigningKeys
 from postroad_transformer.lookups.snapshot import SuppressionSnapshot
 from postroad_transformer.lookups.suppressions import SuppressionCheck
-from postroad_transformer.publishing import GROUPS_AT_ONCE, PublishingPolicy
+from postroad_transformer.publishing import COPIES, GROUPS_AT_ONCE, PublishingPolicy
 from postroad_transformer.templates import TemplateMaker
 from postroad_transformer.workers.pool import WorkerPool
 
@@ -64,7 +64,7 @@ Make = Callable[..., Submission]
 class Road:
     """A transformer between real queues."""
 
-    def __init__(self, amqp_url: str, database: Database) -> None:
+    def __init__(self, amqp_url: str, database: Database, inline_body_max: int = 4096) -> None:
         self.url = amqp_url
         self.database = database
         self.outgoing = BrokerLink(amqp_url, "test publish")
@@ -83,7 +83,7 @@ class Road:
             ArchiveWriter(self.publisher, database.archive, database.bodies, 7.0),
             self.workers,
         )
-        policy = PublishingPolicy(RULES, LINKS, BOUNCES, 4096)
+        policy = PublishingPolicy(RULES, LINKS, BOUNCES, inline_body_max)
         self.transformer = Transformer(needs, policy)
         self.consumer = Consumer(self.incoming, self.publisher, topology.ACCEPTED, ends_later=True)
 
@@ -154,8 +154,11 @@ async def database(mongodb_uri: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def road(amqp_url: str, database: Database) -> AsyncIterator[Road]:
-    road = Road(amqp_url, database)
+async def road(
+    amqp_url: str, database: Database, request: pytest.FixtureRequest
+) -> AsyncIterator[Road]:
+    """Yield a transformer whose limit of bodies on the broker is the parameter, or small."""
+    road = Road(amqp_url, database, getattr(request, "param", 4096))
     await road.start()
     yield road
     await road.stop()
@@ -446,6 +449,23 @@ async def test_a_large_changed_body_is_stored_once_with_patches_per_recipient(
         token = LINKS.read_path(path[1].decode())
         assert token is not None
         assert token.message_id == message.id
+
+
+@pytest.mark.parametrize("road", [262_144], indirect=True, ids=["limit of 256 KiB"])
+async def test_a_file_goes_inline_to_few_and_is_stored_once_for_many(
+    road: Road, make_submission: Make
+):
+    raw = RAW + b"x" * 70 + b"\r\n" + base64.encodebytes(bytes(110_000)).replace(b"\n", b"\r\n")
+    await road.submit(make_submission("a@d.test", "b@d.test", size=len(raw)), raw)
+    for message, frame in await road.outbound(2):
+        assert message.body is None
+        assert len(frame) > 140_000
+    many = [f"r{number}@d.test" for number in range(COPIES // len(raw) + 1)]
+    await road.submit(make_submission(*many, size=len(raw)), raw)
+    sent = await road.outbound(len(many))
+    files = {message.body.file for message, _ in sent if message.body}
+    assert len(files) == 1
+    assert all(len(frame) < 3000 for _, frame in sent)
 
 
 async def test_a_message_that_cannot_be_changed_is_delivered_as_it_came(

@@ -151,7 +151,7 @@ class ServiceSettings(EnvironmentSettings):
         description="seconds between SIGTERM and the end of what has not finished by then",
     )
     inline_body_max: Annotated[int, Field(ge=0, le=8_388_608)] = Field(
-        default=131_072,
+        default=262_144,
         title="Largest body on the broker",
         description="octets; larger bodies are stored once and travel as a reference",
     )

@@ -26,6 +26,9 @@ from postroad_transformer.templates import login_of
 GROUPS_AT_ONCE = 16  # messages that are made in one go, and published together
 SLICE = 0.01  # seconds, about, for which messages are made without a pause
 KEEP_BODY = 86_400.0  # seconds that a stored body outlives its message
+GROWTH = 2  # times the limit to which a body that came inline may grow
+SHARED = 131_072  # octets of a body that is stored once rather than copied for very many
+COPIES = 4_194_304  # octets of a submission's copies above which it is
 MAX_REMEMBERED = 1_000  # submissions in part published
 
 
@@ -80,17 +83,13 @@ class Publications:
             BrokerAway: some is not confirmed; the rest is remembered as done.
         """
         progress = self._recall(submission.id)
-        if progress.stored is None and self._is_stored(submission, composer):
+        everyone = groups(submission, recipients, personal=composer.template.is_personal)
+        if progress.stored is None and self._is_stored(submission, composer, len(everyone)):
             progress.stored = await self._store(submission, composer, entry)
         envelopes = Envelopes(
             submission, composer, self._policy.bounces, progress.stored, return_path
         )
-        personal = composer.template.is_personal
-        todo = [
-            group
-            for group in groups(submission, recipients, personal=personal)
-            if group[0].id not in progress.published
-        ]
+        todo = [group for group in everyone if group[0].id not in progress.published]
         if entry is not None:
             await self._begin(entry, progress, composer)
         cost = composer.cost
@@ -137,15 +136,18 @@ class Publications:
             self._progress.put(submission_id, progress)
         return progress
 
-    def _is_stored(self, submission: Submission, composer: Composer) -> bool:
+    def _is_stored(self, submission: Submission, composer: Composer, copies: int) -> bool:
         """Whether the body travels as a reference.
 
-        A message that came inline may grow to a few times the limit before it is stored, so that
-        small mail does not come to depend on the database by being transformed.
+        A message that came inline may grow to twice the limit before it is stored, so that small
+        mail does not come to depend on the database by being transformed. What is not small and
+        goes out in very many copies is stored once.
         """
         size = composer.template.body_size
         limit = self._policy.inline_body_max
-        return size > (limit if submission.body is not None else 4 * limit)
+        if submission.body is not None:
+            return size > limit
+        return size > GROWTH * limit or (size > SHARED and size * copies > COPIES)
 
     async def _store(
         self, submission: Submission, composer: Composer, entry: Entry | None
