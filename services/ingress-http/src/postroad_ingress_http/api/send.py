@@ -27,7 +27,7 @@ from postroad_ingress_http.sending.submission import RequestOrigin
 router = APIRouter(tags=["send"], responses=REFUSALS)
 Sender = Annotated[Token, needs("send")]
 MAX_BATCH = 500
-_AT_ONCE = 8  # mails of a batch that take long: large ones, and those with files to be fetched
+_AT_ONCE = 8  # mails of a batch that take long: large ones, with files to be fetched or keys
 _MAX_KEY = 255
 _KEY_HEADER = {
     "name": "Idempotency-Key",
@@ -108,6 +108,7 @@ async def batch(
     if key is not None and len(key) > _MAX_KEY:
         raise bad_field("Idempotency-Key", f"At most {_MAX_KEY} characters.")
     size = len(await request.body()) // len(fields.mails)  # of one mail, about
+    slow = size > IN_THREAD or key is not None  # a key is claimed in the database
     items: list[BatchItem] = []
     async with acceptance.files.of_request(token.account, fields.mails) as files:
 
@@ -119,7 +120,7 @@ async def batch(
         for start in range(0, len(fields.mails), _AT_ONCE):
             numbers = range(start, min(start + _AT_ONCE, len(fields.mails)))
             # What takes long does not wait for each other; small mails keep their order.
-            if size > IN_THREAD or any(urls_of(fields.mails[number]) for number in numbers):
+            if slow or any(urls_of(fields.mails[number]) for number in numbers):
                 items += await asyncio.gather(*map(accept_one, numbers))
             else:
                 items += [await accept_one(number) for number in numbers]

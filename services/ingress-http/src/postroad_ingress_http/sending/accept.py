@@ -28,7 +28,7 @@ from postroad_ingress_http.sending.files import (
 from postroad_ingress_http.sending.injector import Injector
 from postroad_ingress_http.sending.permissions import check_account, check_sender
 from postroad_ingress_http.sending.personalise import Personaliser
-from postroad_ingress_http.sending.request import SendFields
+from postroad_ingress_http.sending.request import SendFields, require_recipient
 from postroad_ingress_http.sending.submission import (
     Identify,
     Mail,
@@ -64,6 +64,7 @@ async def accept(
         now = acceptance.clock()  # the ids of a submission and of its messages have one time
         answer = await _inject(mail, origin, lambda _: new_id(now), acceptance, files)
         return AcceptedSubmission(answer)
+    require_recipient(mail)  # what is wrong whenever it comes needs no key
     claim = await _claim(once, origin, acceptance.idempotency)
     if claim.status is not None and claim.answer is not None:
         return AcceptedSubmission(json.loads(claim.answer), claim.status, replayed=True)
