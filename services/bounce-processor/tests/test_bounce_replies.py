@@ -11,6 +11,7 @@ import random
 import re
 import tomllib
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from postroad_common.mail.mime import read
 DATA = Path(__file__).parent / "data"
 SHAPES = sorted((DATA / "shapes").glob("*.txt"))
 RECIPIENT = "kim@example.net"
-PER_SHAPE = 6
+PER_SHAPE = 30
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,11 @@ def mails() -> list[tuple[str, Judged, ReturnKind]]:
     """Each shape with a few of the replies that have a code."""
     replies = [entry for entry in _labelled() if re.match(r"[45]\d\d[ -]", entry[0])]
     random.Random(17).shuffle(replies)
+    turn = cycle(replies)
     found = []
-    for number, path in enumerate(SHAPES):
+    for path in SHAPES:
         shape = path.read_text(encoding="utf-8")
-        for text, right, hard in replies[number * PER_SHAPE : (number + 1) * PER_SHAPE]:
+        for text, right, hard in islice(turn, PER_SHAPE):
             mail = understand(read(_in_shape(shape, text)), expected=RECIPIENT)
             judged = Judged(text, right, hard, str(mail.bounce_class or ""), mail.hard)
             found.append((path.stem, judged, mail.kind))
@@ -117,15 +119,48 @@ def test_every_shape_is_known_as_a_bounce(mails: list[tuple[str, Judged, ReturnK
     assert {shape for shape, _, kind in mails if kind not in failures} == set()
 
 
-def test_class_is_right_or_near_for_90_of_100_mails_of_rarer_shapes(
+def test_class_is_right_or_near_for_93_of_100_mails_of_rarer_shapes(
     mails: list[tuple[str, Judged, ReturnKind]],
 ):
     wrong = [judged for _, judged, _ in mails if judged.found_class not in judged.right]
-    assert len(wrong) <= 0.1 * len(mails), _listing(wrong)
+    assert len(wrong) <= 0.07 * len(mails), _listing(wrong)
 
 
-def test_hard_and_soft_are_as_labelled_for_91_of_100_mails_of_rarer_shapes(
+def test_hard_and_soft_are_as_labelled_for_90_of_100_mails_of_rarer_shapes(
     mails: list[tuple[str, Judged, ReturnKind]],
 ):
     wrong = [judged for _, judged, _ in mails if judged.found_hard != judged.hard]
-    assert len(wrong) <= 0.09 * len(mails), _listing(wrong)
+    assert len(wrong) <= 0.1 * len(mails), _listing(wrong)
+
+
+def test_of_the_mails_called_hard_92_of_100_are_labelled_hard(
+    mails: list[tuple[str, Judged, ReturnKind]],
+):
+    called = [judged for _, judged, _ in mails if judged.found_hard]
+    wrong = [judged for judged in called if not judged.hard]
+    assert len(called) > 80
+    assert len(wrong) <= 0.08 * len(called), _listing(wrong)
+
+
+def _read_in(shape: str, reply: str) -> Judged:
+    text = (DATA / "shapes" / f"{shape}.txt").read_text(encoding="utf-8")
+    mail = understand(read(_in_shape(text, reply)), expected=RECIPIENT)
+    return Judged(
+        reply, frozenset(), hard=False, found_class=str(mail.bounce_class), found_hard=mail.hard
+    )
+
+
+@pytest.mark.parametrize("shape", ["qmail", "james", "x6", "mcafee", "iplanet", "mailmarshal"])
+def test_words_of_the_reporting_server_do_not_outweigh_the_receivers_numbers(shape: str):
+    found = _read_in(shape, "550 5.7.1 not today, dear colleague")
+    assert (found.found_class, found.found_hard) == ("policy", False)
+
+
+@pytest.mark.parametrize("shape", ["dragonfly", "haraka", "activehunter", "mailmarshal"])
+def test_a_reply_that_begins_with_the_senders_address_is_not_about_another_recipient(shape: str):
+    found = _read_in(shape, "553 5.7.1 <a@b.example>: Sender address rejected: not owned by user")
+    assert found.found_class == "sender-refused"
+
+
+def test_the_transcript_of_mdaemon_tells_that_rcpt_was_refused():
+    assert _read_in("mdaemon", "550 no mailbox by that name").found_hard

@@ -23,6 +23,8 @@ _LEADING = re.compile(
 _AUTHORITY = re.compile(
     r"mailer-?daemon|mail-?daemon|post[-_]?master|support@|helpdesk@|abuse@", re.IGNORECASE
 )
+# A reply that begins with an address may be about the sender's.
+_OF_THE_SENDER = re.compile(r"[>:.\s]{0,6}(?:sender|domain of (?:the )?sender|helo)", re.IGNORECASE)
 # Lines of a quoted header block name the author or the list, not who failed.
 _HEADER_LINE = re.compile(
     r"[\s>*]{0,20}(?:from|cc|to|subject|reply-to|sender|von|de|sent|mail from|message-id)\s?:",
@@ -158,6 +160,8 @@ def _bounds(words: str, position: int, address: str) -> tuple[int, int, bool]:
         if _is_spelt_in(match[0], address) or not _LEADING.match(leading):
             continue
         if _AUTHORITY.search(match[0]) or _HEADER_LINE.match(leading):
+            continue
+        if _OF_THE_SENDER.match(words, match.end()):
             continue
         alone = False
         line = match.start() - len(leading)

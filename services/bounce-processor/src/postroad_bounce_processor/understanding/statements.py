@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from postroad_bounce_processor.classification.classifier import Classifier, ClassVerdict
-from postroad_bounce_processor.classification.rule import STRONG
+from postroad_bounce_processor.classification.rule import GENERAL, STRONG
 from postroad_bounce_processor.understanding.passages import Passage, find_passage, own_words
 from postroad_bounce_processor.understanding.report import (
     RecipientReport,
@@ -37,6 +37,14 @@ _MOBILE = re.compile(
 _PREAMBLE = re.compile(r"the user\(s\) account is [^.\n]{1,80}", re.IGNORECASE)
 # IronPort puts the receiver's answer in quotes: 5.1.0 - Unknown address error 550-'no such user'
 _QUOTED_REPLY = re.compile(r"\b([245]\d\d)-'(.{1,1500})'")
+# Zoho calls every address invalid: Invalid Address, ERROR_CODE :550, ERROR_CODE :5.2.2 full
+_NUMBERED_REPLY = re.compile(r"ERROR_CODE :([245]\d\d), ERROR_CODE :(.{1,1500})")
+# Where the reporting server comes to what the receiver said, and where it goes on itself.
+_REPLY_IN_TEXT = re.compile(r"(?<![\w.#])[45]\d\d[ -]")
+_INTRODUCED = (":", ";", "'", "[", ">", "\n")
+_AFTER_REPLY = re.compile(
+    r"\s(?:giving up on|i'm not going to try again)|\]\. the following|'$", re.IGNORECASE
+)
 # Subjects of servers that say the reason there; others quote the subject of the returned mail.
 _TELLING_SUBJECT = re.compile(r"(?:returned mail|delivery failure)\s?: (.{1,200})", re.IGNORECASE)
 
@@ -51,6 +59,8 @@ class Statement:
     stage: str
     sound: bool
     """They are about this recipient beyond doubt."""
+    aside: bool = False
+    """They stand outside the paragraph of the address, whose numbers outweigh general words."""
 
 
 def decide(statements: Iterable[Statement], rules: Classifier) -> tuple[ClassVerdict, Statement]:
@@ -60,7 +70,10 @@ def decide(statements: Iterable[Statement], rules: Classifier) -> tuple[ClassVer
         verdict = rules.classify(
             statement.code, statement.enhanced, statement.text, statement.stage
         )
-        if best is None or verdict.weight > best[0].weight:
+        least = 0 if best is None else best[0].weight
+        if least and statement.aside:
+            least = max(least, GENERAL)
+        if best is None or verdict.weight > least:
             best = verdict, statement
         if verdict.weight >= STRONG:
             break
@@ -98,15 +111,24 @@ def of_text(mail: Part, passage: Passage, words: str, *, delayed: bool) -> Itera
     preamble = _PREAMBLE.search(words)
     if preamble is not None:
         yield _stated(preamble[0], assumed, "", sound=passage.expected)
-    yield _stated(passage.text, assumed, stage_in(passage.text) or unsaid, sound=passage.expected)
+    stage = stage_in(passage.text) or unsaid
+    reply = _reply_in(passage.text)
+    if reply:
+        yield _stated(reply, assumed, stage, sound=passage.expected)
+    yield _stated(passage.text, assumed, stage, sound=passage.expected)
     if passage.rest:
         text = f"{passage.text} {passage.rest}"
         sound = passage.expected and passage.alone
-        yield _stated(text, assumed, stage_in(text) or unsaid, sound=sound)
+        rest = _stated(text, assumed, stage_in(text) or unsaid, sound=sound)
+        yield replace(rest, aside=True)
     if passage.before:
         # Where nobody else is named and a reply is quoted, the reply is about this recipient.
         alone = passage.alone and reply_code(passage.before) is not None
-        yield _stated(passage.before, assumed, "", sound=passage.expected and alone)
+        reply = _reply_in(passage.before)
+        if reply:
+            yield _stated(reply, assumed, "", sound=passage.expected and alone)
+        before = _stated(passage.before, assumed, "", sound=passage.expected and alone)
+        yield replace(before, aside=True)
     subject = _telling_subject(mail)
     if subject:
         yield _stated(subject, assumed, "", sound=False)
@@ -161,8 +183,18 @@ def _with_numbers(text: str, block: RecipientReport, stage: str) -> Statement:
 
 def _receivers_words(text: str) -> str:
     """Return the quoted answer of the receiver where the reporting server quotes it."""
-    quoted = _QUOTED_REPLY.search(text)
+    quoted = _QUOTED_REPLY.search(text) or _NUMBERED_REPLY.search(text)
     return f"{quoted[1]} {quoted[2]}" if quoted else text
+
+
+def _reply_in(text: str) -> str:
+    """Return the receiver's reply of a passage, without what is said around it; empty if none."""
+    start = _REPLY_IN_TEXT.search(text)
+    if start is None or not text[: start.start()].rstrip(" \t").endswith(_INTRODUCED):
+        return ""
+    reply = collapse(text[start.start() :])
+    end = _AFTER_REPLY.search(reply)
+    return reply[: end.start()] if end else reply
 
 
 def _stated(text: str, assumed: int | None, stage: str, *, sound: bool) -> Statement:

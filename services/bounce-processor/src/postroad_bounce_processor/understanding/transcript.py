@@ -1,8 +1,8 @@
 """The SMTP conversation inside a bounce: which reply was given to which command, about whom.
 
 Sendmail and its relatives print it (`>>> RCPT To:<a@b>`, `<<< 550 no`, `550 <a@b>... User
-unknown`), Postfix and Exim name the command in a sentence. What the receiver itself answered is
-worth more than how the reporting server sums it up.
+unknown`), MDaemon with `-->` and `<--`; Postfix and Exim name the command in a sentence. What the
+receiver itself answered is worth more than how the reporting server sums it up.
 """
 
 import re
@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 MAX_LINES = 400
 MAX_REPLY = 600
 
-_SENT = re.compile(r"\s{0,8}>>> ?([A-Za-z]{4})\b(.{0,400})")
-_RECEIVED = re.compile(r"\s{0,8}<<< ?(.{1,600})")
+_SENT = re.compile(r"\s{0,8}(?:>>>|-->) ?([A-Za-z]{4})\b(.{0,400})")
+_RECEIVED = re.compile(r"\s{0,8}(?:<<<|<--) ?(.{1,600})")
 _SUMMARY = re.compile(
     r"\s{0,8}(?:[245]\d\d(?: [245]\.\d{1,3}\.\d{1,3})? )?<([^<>\s]{1,320})>\.\.\. ?(.{0,400})"
 )
@@ -82,7 +82,7 @@ class SmtpExchange:
 
 def find_exchange(words: str, address: str) -> SmtpExchange | None:
     """Return the last exchange about ``address`` that was refused, or None if there is none."""
-    if "<<<" not in words and "..." not in words:
+    if "<<<" not in words and "<--" not in words and "..." not in words:
         return None
     wanted = address.lower()
     stage = named = ""
