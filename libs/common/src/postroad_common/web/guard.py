@@ -81,7 +81,7 @@ def check_url(url: str) -> None:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise CallRefusedError(f"not a URL: {error}") from error
+        raise CallRefusedError("this is not a URL") from error
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise CallRefusedError("the URL must begin with http:// or https:// and name a host")
     if parts.username is not None or parts.password is not None:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
+from postroad_common.metrics import counter
 from postroad_ingress_http.fetching.download import FetchedFile, FileClient
 from postroad_ingress_http.fetching.errors import (
     FileFetchError,
@@ -36,6 +37,17 @@ _CODES: Mapping[type[FileFetchError], str] = {
     FileTooLargeError: "attachment_too_large",
 }
 
+_OUTCOMES: Mapping[type[FileFetchError], str] = {
+    UrlRefusedError: "refused",
+    UnreachableError: "unreachable",
+    FileTooLargeError: "too_large",
+    NoRoomError: "no_room",
+}
+_FETCHED = counter(
+    "postroad_ingress_http_files_fetched_total",
+    "URLs of attachments that were to be fetched",
+    {"outcome": ("fetched", *_OUTCOMES.values())},
+)
 Fetching = dict[str, asyncio.Task[FetchedFile | FileFetchError]]
 """What becomes of each URL."""
 
@@ -126,6 +138,15 @@ class RequestFiles:
         return self._allowances[-1]
 
     async def _fetch(
+        self, client: FileClient, url: str, allowance: Allowance, deadline: float
+    ) -> FetchedFile | FileFetchError:
+        found = await self._try(client, url, allowance, deadline)
+        _FETCHED.labels(
+            "fetched" if isinstance(found, FetchedFile) else _OUTCOMES[type(found)]
+        ).inc()
+        return found
+
+    async def _try(
         self, client: FileClient, url: str, allowance: Allowance, deadline: float
     ) -> FetchedFile | FileFetchError:
         its_turn = False
