@@ -125,6 +125,22 @@ def _mail(subject: str, text: str) -> bytes:
     ).encode()
 
 
+def test_domino_is_understood_in_german():
+    text = "Ihr Dokument: Your order\nwurde nicht zugestellt an: {}\n"
+    text += "wegen: Benutzer kim ({}) nicht im Domino-Verzeichnis aufgef\u00fchrt"
+    text = text.replace("({})", "(kim)")
+    found = understand(read(_mail("FEHLER BEI DER ZUSTELLUNG", text)), expected="kim@example.net")
+    assert (found.kind, found.bounce_class) == (ReturnKind.BOUNCE, "no-such-user")
+
+
+def test_a_warning_of_opensmtpd_is_no_bounce_yet():
+    text = "A message is delayed for more than 4 hours for the following\nlist of recipients:\n\n"
+    text += "{}: Network error on destination MXs\n\nPlease note that this is only a temporary "
+    text += "failure report.\n"
+    found = understand(read(_mail("Delivery status notification: warning", text)))
+    assert found.kind is ReturnKind.DELAYED
+
+
 @pytest.mark.parametrize(
     ("language", "subject", "text", "name"), _MAILS, ids=[entry[0] for entry in _MAILS]
 )
