@@ -61,6 +61,13 @@ def test_sentence_is_understood_by_its_meanings(code: int, text: str, name: str,
         "no mailbox of ours: your IP address is not on the list of known senders",
         "DKIM key of the domain not found",
         "HELO name could not be found",
+        "unknown error while writing to the mailbox",
+        "erreur inconnue pendant la livraison au destinataire",
+        "the account was not found in our whitelist",
+        "a message for this user has an invalid attachment",
+        "this user has no valid license",
+        "the address of your host could not be found",
+        "no such sender may write to this mailbox",
     ],
 )
 def test_what_is_said_of_somebody_else_never_condemns_the_recipient(text: str):
