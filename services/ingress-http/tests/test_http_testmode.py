@@ -81,6 +81,15 @@ async def test_a_test_is_found_by_that_ends_as_tested_and_is_a_test_when_it_is_s
     listed = await browser.get("/dashboard/messages", params={"test": "true"})
     assert recipient.id in listed.text
 
+    day = time.strftime("%Y-%m-%d", time.gmtime(one.received))
+    for other in (False, True):
+        real = submission("real@x.example", account="main", test=other, received=one.received)
+        await site.database.events.insert([events.accepted(real, real.recipients[0])])
+        await site.database.messages.apply([events.accepted(real, real.recipients[0])])
+    logged = (await api.get(f"/v1/logfiles/attempts.{day}.log/json")).json()
+    assert [line["recipient"] for line in logged].count("real@x.example") == 1
+    assert "r@x.example" not in [line["recipient"] for line in logged]
+
     await site.empty()
     answer = await api.post("/v1/resend", json={"message": recipient.id})
     assert answer.status_code == 200, answer.text

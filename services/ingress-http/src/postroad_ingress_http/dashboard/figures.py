@@ -56,8 +56,9 @@ def tiles(counts: Counted, period: Period, subject: Subject) -> list[Tile]:
     whole, base = accepted, "of accepted"
     if subject.kind == PROVIDER:
         whole, base = delivered + failed, "of delivered and failed"
+    tested = f"messages, and {number('tested'):,} tests" if number("tested") else "messages"
     return [
-        *([tile("Accepted", "accepted", "messages")] if subject.kind != PROVIDER else []),
+        *([tile("Accepted", "accepted", tested)] if subject.kind != PROVIDER else []),
         tile("Delivered", "delivered", share(delivered, whole, base)),
         tile("Deferred", "deferred_unique", f"messages; {number('deferred'):,} attempts"),
         tile("Failed", "failed", share(failed, whole, base)),
