@@ -9,6 +9,7 @@ from pathlib import Path
 
 from postroad_cli.commands import SUBCOMMANDS, load
 from postroad_common.settings_names import KNOWN_SETTINGS
+from postroad_ingress_http.dashboard.frame import NAVIGATION
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = [path.name.replace("-", "_") for path in sorted((ROOT / "services").iterdir())]
@@ -78,3 +79,16 @@ def test_commands_that_pages_name_exist() -> None:
             if command is None or (verb and verbs is not None and verb not in verbs):
                 missing.append(f"{page.name}: postroad {name} {verb}")
     assert not missing, "\n".join(missing)
+
+
+def test_each_page_in_the_menu_of_the_dashboard_has_a_small_picture() -> None:
+    script = (ROOT / "scripts" / "take_screenshots.py").read_text()
+    shots = dict(re.findall(r'^    "([a-z-]+)": \("([^"?{]+)', script, re.MULTILINE))
+    pages = {path for _, links in NAVIGATION for path, _ in links} | {"/dashboard/profile"}
+    assert pages - set(shots.values()) == set()
+    pictures = {path.name: path.stat().st_size for path in (ROOT / "docs" / "images").iterdir()}
+    assert set(pictures) == {f"{name}.webp" for name in shots}
+    assert max(pictures.values()) <= 80_000
+    gallery = (ROOT / "docs" / "pages.md").read_text()
+    assert [name for name in pictures if f"images/{name}" not in gallery] == []
+    assert (ROOT / "README.md").read_text().count("docs/images/") == 3

@@ -180,7 +180,7 @@ async def test_period_has_the_steps_that_suit_it(query: dict[str, str], step: in
 async def test_chart_stacks_its_numbers_and_has_them_as_a_table():
     period = Period.until(10 * 86_400.0 + 5, 86_400, 3600)
     hour = 10 * 86_400
-    sums = period.sums({(hour, "x"): 3, (hour - 3600, "x"): 2, (0, "x"): 9, (hour, "y"): 1}, "x")
+    sums = period.sums({(hour, "x"): 3, (hour - 3600, "x"): 2, (0, "x"): 9, (hour, "y"): 1})["x"]
     assert (sums[-2:], sum(sums)) == ([2, 3], 5)
     told = Series("only told", [7] * 24, drawn=False)
     chart = Chart(

@@ -54,7 +54,7 @@ async def break_down(
         days = await _days_of_tags(rollups, account, list(sums)[:_STACKED], (first, last))
     else:
         days = await rollups.parts(account, first, last, kind)
-        sums = sums_of_parts(days.values())
+        sums = sums_of_parts(days.values(), _SUMMED)
     measure = "delivered" if kind == PROVIDER else "accepted"
     title = f"{measure.capitalize()} by {HEADINGS[kind].lower()}"
     series = _series(days, list(sums), measure, period)
@@ -98,10 +98,12 @@ def _series(
             counts[key] = counts.get(key, 0) + numbers.get(measure, 0)
     if any(name == _OTHERS and number for (_, name), number in counts.items()):
         shown.append(_OTHERS)
-    return [(name, period.sums(counts, name)) for name in shown]
+    sums = period.sums(counts)
+    return [(name, sums[name]) for name in shown]
 
 
 _NUMBERS = ("delivered", "bounced", "complained", "opened_unique", "clicked_unique")
+_SUMMED = ("accepted", "failed", "deferred_unique", *_NUMBERS)
 _RATES = ("Bounced, of delivered", "Complained, of delivered", "Opened, of delivered",
           "Clicked, of delivered")  # fmt: skip
 _COLUMNS = ("Accepted", "Delivered, of accepted", *_RATES)

@@ -36,8 +36,9 @@ async def read_counts(rollups: Rollups, account: str, period: Period, subject: S
     """Return the numbers of a period and of the one before, from the counters of days or hours."""
     (start, _), (_, end) = days_of(period.before), days_of(period)
     return {
-        (int(datetime.fromisoformat(rollup.day).replace(tzinfo=UTC).timestamp()), name): number
+        (moment, name): number
         for rollup in await rollups.read(account, start, end, *subject)
+        for moment in (int(datetime.fromisoformat(rollup.day).replace(tzinfo=UTC).timestamp()),)
         for name, number in rollup.counts.items()
     }
 

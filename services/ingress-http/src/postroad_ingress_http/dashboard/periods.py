@@ -1,5 +1,6 @@
 """Periods of charts: how far back, in which steps, and the period before, for comparison."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
@@ -43,13 +44,13 @@ class Period:
         """The period of the same length that ends where this one begins."""
         return replace(self, start=self.start - self.count * self.step)
 
-    def sums(self, counts: Mapping[tuple[int, str], int], name: str) -> list[int]:
-        """Return the numbers of `name` in each bucket; `counts` has them by hour and name."""
-        values = [0] * self.count
-        for (moment, event), number in counts.items():
+    def sums(self, counts: Mapping[tuple[int, str], int]) -> Mapping[str, list[int]]:
+        """Return the numbers in each bucket by name; `counts` has them by hour and name."""
+        values: defaultdict[str, list[int]] = defaultdict(lambda: [0] * self.count)
+        for (moment, name), number in counts.items():
             bucket = (moment - self.start) // self.step
-            if event == name and 0 <= bucket < self.count:
-                values[bucket] += number
+            if 0 <= bucket < self.count:
+                values[name][bucket] += number
         return values
 
     def totals(self, counts: Mapping[tuple[int, str], int]) -> dict[str, int]:

@@ -42,6 +42,7 @@ class TitledChart:
 
 def pictures(counts: Counted, period: Period, zone: tzinfo, *titles: str) -> list[TitledChart]:
     """Return these charts of the period."""
+    sums = period.sums(counts)
     return [
         TitledChart(
             title,
@@ -49,7 +50,7 @@ def pictures(counts: Counted, period: Period, zone: tzinfo, *titles: str) -> lis
                 f"{title} over time",
                 period,
                 [
-                    Series(text, period.sums(counts, name), drawn=group is _KINDS[title][0])
+                    Series(text, sums[name], drawn=group is _KINDS[title][0])
                     for group in _KINDS[title]
                     for name, text in group
                 ],

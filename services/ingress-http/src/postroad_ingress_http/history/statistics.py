@@ -1,6 +1,6 @@
 """Numbers per day: the range and the part of the mail that are asked for, and sums."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
@@ -65,13 +65,20 @@ def add(counts: Iterable[Counts]) -> dict[str, int]:
     return sums
 
 
-def sums_of_parts(days: Iterable[Mapping[str, Counts]]) -> dict[str, dict[str, int]]:
-    """Return the sums of each part, those with most mail first."""
+def sums_of_parts(
+    days: Iterable[Mapping[str, Counts]], names: Sequence[str] = NAMES
+) -> dict[str, dict[str, int]]:
+    """Return the sums of some numbers of each part, those with most mail first."""
     found: dict[str, list[Counts]] = {}
     for parts in days:
         for name, counts in parts.items():
             found.setdefault(name, []).append(counts)
-    sums = {name: add(counts) for name, counts in found.items()}
+    sums = {
+        part: {
+            name: number for name in names if (number := sum(one.get(name, 0) for one in counts))
+        }
+        for part, counts in found.items()
+    }
     return dict(sorted(sums.items(), key=lambda item: (-_mail(item[1]), item[0])))
 
 
