@@ -91,6 +91,8 @@ async def test_domain_is_added_checked_shown_and_removed(old: OldClient):
     assert first.json()["value"].startswith("postroad-verification=")
     second = (await old.post("domain/dropin.example", {})).json()
     assert (second["name"], second["approved"]) == ("dropin.example", False)
+    assert second["bounces"] == "bounces.dropin.example"
+    assert second["addresses"] == ["postmaster@dropin.example"]
     assert (await old.get("domain/dropin.example")).json() == second
     records = (await old.get("dns/dropin.example/recommended")).json()
     assert {"name", "type", "value"} == set(records[0])

@@ -15,6 +15,7 @@ from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import needs
 from postroad_ingress_http.api.answers import REFUSALS
 from postroad_ingress_http.dependencies import AccountsOf, DomainsOf
+from postroad_ingress_http.domains.dnsrecords import reports_address
 from postroad_ingress_http.domains.senderdomains import CheckedRecord
 from postroad_ingress_http.http.errors import ApiError, not_found
 
@@ -26,11 +27,13 @@ _PARTS = ("publickey", "algorithm", "selector")
 
 
 class OriginalDomain(BaseModel):
-    """A domain: whether it is verified, and the host of its tracked links."""
+    """A domain: whether it is verified, its hosts for bounces and links, and who gets reports."""
 
     name: str
     approved: bool
+    bounces: str
     tracking: str | None
+    addresses: list[str]
 
 
 class OriginalRecord(BaseModel):
@@ -54,7 +57,11 @@ class OriginalKey(BaseModel):
 
 def _view(domain: SenderDomain) -> OriginalDomain:
     return OriginalDomain(
-        name=domain.domain, approved=domain.verified, tracking=domain.tracking_host
+        name=domain.domain,
+        approved=domain.verified,
+        bounces=domain.return_path,
+        tracking=domain.tracking_host,
+        addresses=[reports_address(domain)],
     )
 
 
