@@ -195,7 +195,7 @@ async def test_account_has_so_many_downloads_at_once(
 async def test_files_of_a_mail_have_so_much_time(
     site: Any, server: FileServer, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(remote_files, "MAIL_SECONDS", 0.3)
+    monkeypatch.setattr(remote_files, "MAIL_SECONDS", 2.0)
     server.held.add("/logo")
     async with site.client() as api:
         answer = await api.post("/v1/send", json=with_files({"url": server.url("/logo")}))
