@@ -57,7 +57,7 @@ class Vocabulary:
                 end = start + len(phrase)
                 if text.startswith(phrase, start) and (is_open or _ends_word(text, end)):
                     found.setdefault(meaning, []).append(start)
-        if any(character >= _UNSPACED for character in text):
+        if not text.isascii() and any(character >= _UNSPACED for character in text):
             for phrase, meaning in self._unspaced:
                 start = text.find(phrase)
                 while start >= 0:

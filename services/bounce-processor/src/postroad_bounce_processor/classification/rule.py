@@ -69,7 +69,10 @@ class ClassificationRule:
         return not self.unless.found_in(text)
 
     def _means(self, text: NormalisedText) -> bool:
-        return self.without.isdisjoint(text.places) and are_near(text.places, self.near)
+        places = text.places
+        if any(meaning not in places for meaning in self.near):
+            return False
+        return self.without.isdisjoint(places) and are_near(places, self.near)
 
 
 def read_rule(origin: str, entry: Mapping[str, Any], weight: int = STRONG) -> ClassificationRule:
