@@ -33,6 +33,7 @@ def message(number: int, account: str = "main") -> tuple[Submission, Recipient]:
         received=now, envelope="Rare@a.example" if rare else "often@a.example",
         recipients=(recipient,), features=Features(), tags=("rare",) if rare else ("often",),
         subject="Your rare order, Übung" if rare else "Your order", expires=now + 1, size=1,
+        test=rare,
     )  # fmt: skip
     return submission, recipient
 
@@ -80,6 +81,7 @@ RARE = (
     Criteria(opened=True),
     Criteria(clicked=True),
     Criteria(complained=True),
+    Criteria(test=True),
     Criteria(recipient="@rare.example", state="failed", start=NOW),
 )
 
