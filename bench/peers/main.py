@@ -96,9 +96,6 @@ async def _run(options: argparse.Namespace) -> bool:
             raise PeerError("no relay could be measured")
         rate = half_of_slowest(medians) if options.rate is None else options.rate
         half = {one.label: one async for one in field.run(rate)} if rate else {}
-    for load, results in (("full", medians), ("half", half.values())):
-        for one in results:
-            print(json.dumps({"load": load, **asdict(one)}), file=sys.stderr)
     text = f"{markdown(medians, half)}\n\n{facts(medians, rate, skipped)}"
     print(text)
     if options.write_docs:
@@ -139,7 +136,9 @@ class _Field:
             try:
                 async with self._site() as site, peer.running(site) as entrances:
                     for entrance in entrances:
-                        yield await self._course.run(entrance, rate)
+                        measured = await self._course.run(entrance, rate)
+                        say(json.dumps(asdict(measured)))
+                        yield measured
             except (PeerError, SmtpError, OSError) as error:
                 self.skipped[peer.name] = str(error) or type(error).__name__
                 say(f"{peer.name} is left out: {self.skipped[peer.name]}")
