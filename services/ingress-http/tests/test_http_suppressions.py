@@ -86,6 +86,14 @@ async def test_import_takes_what_it_can_and_export_gives_it_back(site: Any):
         assert len(only.text.splitlines()) == 2
 
 
+async def test_import_of_many_is_written_in_parts_and_loses_none(api: httpx.AsyncClient):
+    rows = [{"address": f"n{number}@parts.example"} for number in range(2001)]
+    answer = await api.post("/v1/suppressions/import", json={"items": rows}, timeout=90)
+    assert answer.json() == {"added": 2001, "refused": 0, "problems": []}
+    found = (await api.get("/v1/suppressions/export")).text
+    assert found.count("@parts.example,") == 2001
+
+
 async def test_csv_without_names_has_the_columns_in_their_order():
     (row,) = read_csv("\ufeffann@a.example,hard\r\n")
     assert row == {"address": "ann@a.example", "kind": "hard"}

@@ -14,6 +14,7 @@ from pymongo import UpdateOne
 
 from postroad_common.store.access import Collection, Document, guarded
 
+_AT_ONCE = 1000  # entries in one write
 KINDS = ("soft", "manual", "unsubscribe", "hard", "complaint")
 """From the weakest to the strongest."""
 
@@ -74,11 +75,14 @@ class Suppressions:
 
     @guarded
     async def add(self, suppressions: Iterable[Suppression], now: float | None = None) -> None:
-        """Add or renew; what is there already is never weakened. `now` is Unix seconds."""
+        """Add or renew; what is there already is never weakened. `now` is Unix seconds.
+
+        Many are written in parts, as each write has little time; all can be repeated.
+        """
         moment = time.time() if now is None else now
         operations = [_operation(item, moment) for item in suppressions]
-        if operations:
-            await self._suppressions.bulk_write(operations, ordered=True)
+        for start in range(0, len(operations), _AT_ONCE):
+            await self._suppressions.bulk_write(operations[start : start + _AT_ONCE], ordered=True)
 
     @guarded
     async def find_many(
