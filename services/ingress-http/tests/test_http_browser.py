@@ -21,8 +21,10 @@ from postroad_common.listener import HttpListener
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas import events
 from postroad_common.schemas.events import EventName
+from postroad_common.schemas.features import Features
 from postroad_common.schemas.lanes import EffectKind, LaneEffect, LaneState, Phase
 from postroad_common.schemas.submission import Recipient
+from postroad_common.store.rollupparts import LOGIN, PROVIDER, WHOLE, MailPart
 from postroad_common.store.rollups import RollupKey, hour_of
 from postroad_ingress_http.http.connection import GuardedHttp
 from postroad_testing import factories
@@ -35,11 +37,15 @@ _ONLY_FAULTS = {"resultTypes": ["violations"]}
 SEEN = "document.dispatchEvent(new Event('visibilitychange'))"
 HOSTILE = "<script>window.owned = 1</script><img src=x onerror='window.owned = 1'>"
 PAGES = (
-    "", "?period=week&by=hour", "/stats?period=quarter", "/messages", "/messages/{message}",
+    "", "?period=week&by=hour", "/stats?period=quarter", "/stats?period=day&parts=login",
+    "/messages", "/messages?recipient=nobody@none.example", "/messages/{message}",
+    "/messages/{message}?tab=changes", "/messages/{message}?tab=html",
     "/bounces", "/suppressions", "/feeds", "/logins", "/logins/new", "/tokens", "/webhooks",
     "/webhooks/{hook}", "/webhooks/{hook}/deliveries/{delivery}", "/domains",
     "/domains/wide.example", "/users", "/account", "/audit", "/accounts", "/profile", "/lanes",
-    "/lanes/one?key=a|mx.wide.example", "/queues", "/start", "/templates", "/jobs",
+    "/lanes/one?key=a|mx.wide.example", "/queues", "/start", "/templates",
+    "/templates/new", "/jobs", "/jobs/new?act=suppress&state=accepted", "/logins/{login}",
+    "/feeds/deployment", "/queues/sender.shard.dead",
 )  # fmt: skip
 
 
@@ -239,26 +245,45 @@ async def _furnish(site: Any) -> dict[str, str]:
         phase=Phase.CLOSED, waiting=9, reason="421 4.7.0 Try again " * 8, effects=[pause]
     )
     await site.database.lanes.save({"a|mx.wide.example": state})
-    return {"message": message, "hook": hook.id, "delivery": delivery}
+    login = await site.database.credentials.create(
+        account="main",
+        username=f"n{new_id()}",
+        password_hash="-",
+        name=HOSTILE,
+        features=Features(),
+    )
+    counts = {"accepted": 1234, "delivered": 1200}
+    parts = (WHOLE, MailPart(LOGIN, login.username), MailPart(PROVIDER, HOSTILE[:60]))
+    hour = hour_of(time.time())
+    await site.database.hours.add(
+        new_id(), {RollupKey("main", hour, "", part): counts for part in parts}
+    )
+    names = {"message": message, "hook": hook.id, "delivery": delivery}
+    return names | {"login": login.username}
 
 
 async def test_every_page_is_accessible_and_fits_narrow_screens(page: Page, site: Any):
     names = await _furnish(site)
     axe, faults = Axe(), {}
-    await page.set_viewport_size({"width": 360, "height": 800})
     for number, path in enumerate(f"/dashboard{path.format(**names)}" for path in PAGES):
         scheme: Literal["light", "dark"] = "dark" if number % 2 else "light"
-        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        forced: Literal["active", "none"] = "active" if number % 3 == 0 else "none"
+        await page.emulate_media(color_scheme=scheme, forced_colors=forced, reduced_motion="reduce")
+        await page.set_viewport_size({"width": 360, "height": 800})
         answer = await page.goto(path)
         assert answer is not None
         assert answer.status == 200, path
         wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        found = (await axe.run(page, options=_ONLY_FAULTS)).response["violations"]
+        if number % 4 > 1:
+            await page.set_viewport_size({"width": 1280, "height": 900})
+        # The contrast of forced colours is that which the visitor has chosen.
+        rules = {"rules": {"color-contrast": {"enabled": forced == "none"}}}
+        found = (await axe.run(page, options=_ONLY_FAULTS | rules)).response["violations"]
         told = [
             f"{fault['id']}: {node['html'][:150]}" for fault in found for node in fault["nodes"][:2]
         ]
         if told or wide > 0:
-            faults[f"{path} {scheme}"] = [*told, f"{wide} px too wide"]
+            faults[f"{path} {scheme} {forced}"] = [*told, f"{wide} px too wide"]
         assert await page.evaluate("window.owned") is None
     assert not faults, json.dumps(faults, indent=1)
     assert not re.search(r"href=\"javascript:", await page.content())
