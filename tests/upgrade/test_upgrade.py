@@ -1,10 +1,11 @@
 """The previous release's services beside the new ones, on the same queues and database, under load.
 
 Each service is replaced while the others run on, by the new release first and then by the old one
-again, so every pair of neighbours is mixed in both orders. At the end every mail that was accepted
-has arrived and its timeline says so, every refused recipient is known as failed, clicks of mails
-of either release are counted, and nothing lies in a queue. Started by `make test-upgrade`; which
-release is the previous one stands in `PREVIOUS`.
+again, so every pair of neighbours is mixed in both orders; between, mails share AMQP messages,
+which the old release cannot read. At the end every mail that was accepted has arrived and its
+timeline says so, every refused recipient is known as failed, clicks of mails of either release are
+counted, and nothing lies in a queue. Started by `make test-upgrade`; which release is the previous
+one stands in `PREVIOUS`.
 """
 
 import asyncio
@@ -44,6 +45,9 @@ BETWEEN = 25
 NO_HISTORY = 3
 TOKEN = "pr_of_this_upgrade_0123456789"
 SUBJECT = "Upgrade"
+TOGETHER = {"BUNDLE_MAILS": "16"}
+"""Only while no service runs that cannot read several mails in one AMQP message."""
+WRITERS_OF_BUNDLES = ("ingress-smtp", "ingress-http")
 PORTS = {
     "ingress-smtp": ("SMTP_PORT", "SMTPS_PORT", "MX_PORT"),
     "ingress-http": ("HTTP_PORT",),
@@ -81,13 +85,13 @@ class Installation:
     def port(self, name: str) -> int:
         return int(next(each[name] for each in self.settings.values() if name in each))
 
-    def put_in(self, service: str, python: Path) -> None:
+    def put_in(self, service: str, python: Path, **more: str) -> None:
         """Start a service of that release, and stop the one that runs once it is ready."""
         self.lives += 1
         spool = self.folder / f"spool.{self.lives}"
         spool.mkdir()
         log = self.folder / f"{service}.{self.lives}.log"
-        settings = self.settings[service] | {"SPOOL_DIR": str(spool)}
+        settings = self.settings[service] | {"SPOOL_DIR": str(spool)} | more
         found = ServiceProcess(service, log, python=str(python), **settings).start()
         before, self.running[service] = self.running.get(service), found
         wait_until(found.is_ready, PATIENCE, f"{service} is ready")
@@ -249,10 +253,17 @@ def test_services_of_two_releases_run_beside_each_other_and_nothing_is_lost(
     installation.sink.behave({"recipient": "*-gone-*", "reply": "550 5.1.1 No such user"})
     load = Load(installation)
     try:
-        for release in (new, previous):
-            for service in SERVICES:
+        for service in SERVICES:
+            load.wait_for_more()
+            installation.put_in(service, new)
+        # All can read bundles now; none is to be written any more when one comes that cannot.
+        for settings in (TOGETHER, {}):
+            for service in WRITERS_OF_BUNDLES:
                 load.wait_for_more()
-                installation.put_in(service, release)
+                installation.put_in(service, new, **settings)
+        for service in SERVICES:
+            load.wait_for_more()
+            installation.put_in(service, previous)
         load.wait_for_more()
     finally:
         load.stop()

@@ -1,7 +1,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
@@ -28,51 +28,13 @@ from postroad_common.broker.suspects import MARKS_ALLOWED, REDELIVERIES, MarkSto
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.mail.identifiers import new_id
 from postroad_common.mail.requeue import RequeueReason
+from postroad_common.schemas.bundle import bundle
 from postroad_common.schemas.events import Event, EventBatch, EventName, happened
 from postroad_common.schemas.framing import decode
 from postroad_common.store.database import Database
+from postroad_testing.broker import Broker, connected
 from postroad_testing.forwarder import Forwarder
-from postroad_testing.queues import Queues
 from postroad_testing.waiting import until
-
-
-class Broker:
-    """Both connections of a process, and what a test started on them."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.outgoing = BrokerLink(url, "test publish")
-        self.incoming = BrokerLink(url, "test consume")
-        self.publisher = Publisher(self.outgoing)
-        self.consumers: list[Consumer] = []
-
-    async def consume(
-        self,
-        handler: Callable[[list[Delivery]], Awaitable[None]],
-        queue: topology.Queue = topology.ACCEPTED,
-        **options: int,
-    ) -> Consumer:
-        consumer = Consumer(self.incoming, self.publisher, queue, **options)
-        self.consumers.append(consumer)
-        await consumer.start(handler)
-        return consumer
-
-    async def depth(self, queue: str) -> int:
-        return await Queues(self.url).depth(queue)
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Broker]:
-    broker = Broker(url)
-    broker.outgoing.start()
-    broker.incoming.start()
-    await asyncio.wait_for(broker.outgoing.up.wait(), 90)
-    await asyncio.wait_for(broker.incoming.up.wait(), 90)
-    yield broker
-    for consumer in broker.consumers:
-        await consumer.stop()
-    await broker.incoming.close()
-    await broker.outgoing.close()
 
 
 @pytest.fixture
@@ -339,11 +301,15 @@ class Process:
         await self._link.close()
 
 
+MORTAL = (b"before", b"poison", b"after")
+
+
+@pytest.mark.parametrize("bodies", [MORTAL, (bundle(MORTAL),)], ids=["alone", "together"])
 async def test_message_that_kills_each_process_is_set_aside_and_takes_nobody_with_it(
-    broker: Broker, mongodb_uri: str
+    broker: Broker, mongodb_uri: str, bodies: tuple[bytes, ...]
 ) -> None:
     database = Database(mongodb_uri)
-    await publish(broker, b"before", b"poison", b"after")
+    await publish(broker, *bodies)
     taken: list[bytes] = []
     for _ in range(REDELIVERIES + MARKS_ALLOWED):
         process = Process(broker, database.marks)

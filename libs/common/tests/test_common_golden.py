@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from postroad_common.schemas.archive import ArchiveBatch, ArchivedMail
+from postroad_common.schemas.bundle import bundle, unbundle
 from postroad_common.schemas.eventdata import EventData
 from postroad_common.schemas.events import AnyEvent, EventBatch, EventName, read_event, recall
 from postroad_common.schemas.framing import decode, encode
@@ -31,6 +32,7 @@ KINDS: dict[str, type[Schema]] = {
     "events": EventBatch,
 }
 FRAMES = sorted((GOLDEN / "frames").glob("*.frame"))
+BUNDLES = sorted((GOLDEN / "bundles").glob("*.bundle"))
 LANES = sorted((GOLDEN / "lanes" / "documents").glob("*.json"))
 
 
@@ -69,6 +71,14 @@ def test_frame_is_read_and_written_again_with_the_same_octets(file: Path):
     end = len(frame) - len(body)
     assert_same(again[8:end], frame[8:end])
     assert again[end:] == frame[end:] == bytes(body)
+
+
+@pytest.mark.parametrize("file", BUNDLES, ids=lambda file: file.stem)
+def test_bundle_is_taken_apart_and_put_together_again_with_the_same_octets(file: Path):
+    body = file.read_bytes()
+    frames = unbundle(body)
+    assert [type(decode(KINDS[file.stem], frame)[0]) for frame in frames] == [KINDS[file.stem]] * 2
+    assert bundle(frames) == body
 
 
 def test_what_a_newer_version_tells_is_passed_on_and_what_an_older_one_left_out_has_a_default():

@@ -155,6 +155,13 @@ class ServiceSettings(EnvironmentSettings):
         title="Largest body on the broker",
         description="octets; larger bodies are stored once and travel as a reference",
     )
+    bundle_mails: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1,
+        title="Mails per AMQP message",
+        description="most submissions that share an AMQP message because they arrive at the same "
+        "moment; more than 1, 16 for example, only once no service runs that cannot read such "
+        "messages (docs/operations/upgrade.md)",
+    )
 
     @field_validator("amqp_url")
     @classmethod

@@ -18,6 +18,7 @@ KNOWN_SETTINGS = frozenset(
         "bind",
         "bounce_domain",
         "bounce_max_age_days",
+        "bundle_mails",
         "caps",
         "css_engine",
         "dns",

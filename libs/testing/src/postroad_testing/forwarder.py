@@ -44,6 +44,10 @@ class Forwarder:
         """Let nothing through any more, and close nothing: as where a server has lost its power."""
         self._flows.clear()
 
+    def thaw(self) -> None:
+        """Let everything through again, what waited first."""
+        self._flows.set()
+
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is None:

@@ -9,6 +9,7 @@ import aio_pika.abc
 import aio_pika.exceptions
 
 from postroad_common.broker import topology
+from postroad_common.schemas.bundle import is_bundle, unbundle
 from postroad_common.schemas.events import Event, EventBatch
 from postroad_common.schemas.framing import decode
 from postroad_common.schemas.returns import DeliveryFailure
@@ -31,7 +32,7 @@ class Queues:
         self.amqp_url = amqp_url
 
     async def take(self, name: str, most: int | None = None) -> list[bytes]:
-        """Take what is ready on a queue, at most `most` frames."""
+        """Take what is ready on a queue, each frame of a bundle by itself, `most` or a few more."""
         found: list[bytes] = []
         async with channel(self.amqp_url) as opened:
             queue = await opened.get_queue(name)
@@ -39,7 +40,8 @@ class Queues:
                 message = await queue.get(fail=False)
                 if message is None:
                     break
-                found.append(message.body)
+                body = message.body
+                found += unbundle(body) if is_bundle(body) else [body]
                 await message.ack()
         return found
 

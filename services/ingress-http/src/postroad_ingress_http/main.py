@@ -5,9 +5,11 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from postroad_common.broker.bundling import BundlePublisher
 from postroad_common.broker.deadletters import DeadLetters
 from postroad_common.broker.depths import QueueDepths
 from postroad_common.broker.questions import Asker
+from postroad_common.broker.topology import ACCEPTED
 from postroad_common.listener import HttpListener
 from postroad_common.mail.feedbackloop import FeedbackAddresses
 from postroad_common.schemas.submission import Client
@@ -120,6 +122,7 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
     scheduling = Scheduling(database.scheduled, database.bodies, context.events, clock)
     injector = Injector(
         context.publisher,
+        BundlePublisher(context.publisher, ACCEPTED.name, most=settings.bundle_mails),
         database.bodies,
         context.events,
         scheduling,

@@ -57,7 +57,7 @@ async def accept(
         else:
             submission = submission.model_copy(update={"body": body})
             frame = encode(submission)
-        await injector.publish(topology.ACCEPTED.name, [frame], dot=arrival.dot)
+        await injector.submit(frame, dot=arrival.dot)
     except (Transient, Unroutable) as error:
         _log.warning("message not taken", submission=submission.id, reason=str(error))
         return replies.AWAY

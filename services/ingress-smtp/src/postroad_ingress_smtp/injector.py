@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from postroad_common.broker.bundling import BundlePublisher
 from postroad_common.broker.publisher import Publisher
 from postroad_common.errors import BrokerAway
 from postroad_common.mail.reply import Reply
@@ -22,6 +23,7 @@ class Injector:
     """Puts messages on a durable queue, within the time that a client waits."""
 
     publisher: Publisher
+    submissions: BundlePublisher
     bodies: Bodies
     inline_body_max: int
     """Octets above which a body goes by way of the store."""
@@ -49,16 +51,30 @@ class Injector:
             raise BrokerAway("no connection to RabbitMQ")
         return await self.bodies.put(body, expires + self.body_keep_seconds)
 
+    async def submit(self, frame: bytes, *, dot: float) -> None:
+        """Return when the broker has confirmed a submission. `dot`: when it had arrived.
+
+        It may share an AMQP message with others that arrive at the same time.
+
+        Raises:
+            BrokerAway, Unroutable: it has not, within `ANSWER_WITHIN` of the dot.
+        """
+        await self.submissions.publish(frame, timeout=self._left(dot))
+        metrics.PUBLISH_SECONDS.observe(self.clock() - dot)
+
     async def publish(self, queue: str, frames: Sequence[bytes], *, dot: float) -> None:
         """Return when the broker has confirmed `frames`. `dot`: when the message had arrived.
 
         Raises:
             BrokerAway, Unroutable, TimeoutError: it has not, within `ANSWER_WITHIN` of the dot.
         """
-        left = max(_LEAST_PUBLISH_SECONDS, ANSWER_WITHIN - (self.clock() - dot))
+        left = self._left(dot)
         if len(frames) == 1:
             await self.publisher.publish("", queue, frames[0], timeout=left)
         else:
             async with asyncio.timeout(left):
                 await self.publisher.publish_many([("", queue, frame) for frame in frames])
         metrics.PUBLISH_SECONDS.observe(self.clock() - dot)
+
+    def _left(self, dot: float) -> float:
+        return max(_LEAST_PUBLISH_SECONDS, ANSWER_WITHIN - (self.clock() - dot))

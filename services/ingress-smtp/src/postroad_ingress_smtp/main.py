@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import structlog
 
+from postroad_common.broker import topology
+from postroad_common.broker.bundling import BundlePublisher
 from postroad_common.errors import PostroadError
 from postroad_common.mail.feedbackloop import FeedbackAddresses
 from postroad_common.mail.verp import BounceAddresses
@@ -85,6 +87,9 @@ async def open_listeners(context: ServiceContext[Settings]) -> list[SmtpListener
     metrics.MEMORY.set_function(lambda: shared.memory.used + mx_shared.memory.used)
     injector = Injector(
         publisher=context.publisher,
+        submissions=BundlePublisher(
+            context.publisher, topology.ACCEPTED.name, most=settings.bundle_mails
+        ),
         bodies=context.database.bodies,
         inline_body_max=settings.inline_body_max,
         expire_seconds=settings.max_deliver_seconds,

@@ -71,6 +71,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         marks=database.marks,
         batch=32,
         prefetch=256,
+        room=256,
         parallel=4,
         ends_later=True,
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from postroad_common.broker.publisher import Publisher
 from postroad_common.broker.topology import OUTBOUND
+from postroad_common.broker.turns import TurnPublisher
 from postroad_common.caching import Cache
 from postroad_common.mail.verp import BounceAddresses
 from postroad_common.schemas.submission import Recipient, Submission
@@ -57,7 +58,7 @@ class Publications:
     def __init__(
         self, publisher: Publisher, bodies: Bodies, archive: ArchiveWriter, policy: PublishingPolicy
     ) -> None:
-        self._publisher = publisher
+        self._publisher = TurnPublisher(publisher)
         self._bodies = bodies
         self._archive = archive
         self._policy = policy

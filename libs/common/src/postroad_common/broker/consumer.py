@@ -6,6 +6,7 @@ those that it fails with is in `handling`.
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,12 @@ import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.abc import DeliveredMessage
 
+from postroad_common.broker.bundles import (
+    deliveries_of,
+    is_suspect,
+    put_back,
+    without_suspects,
+)
 from postroad_common.broker.delivery import ConsumerChannel, Delivery
 from postroad_common.broker.handling import Handler, Handling
 from postroad_common.broker.inbox import Inbox
@@ -22,6 +29,7 @@ from postroad_common.broker.publisher import Publisher
 from postroad_common.broker.requeued import note_requeued
 from postroad_common.broker.suspects import MarkStore, Suspects
 from postroad_common.broker.topology import QUEUES, Queue
+from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.metrics import CONSUMED, DEAD_LETTERED, ENDINGS, QUEUE_AGE
 from postroad_common.tasks import BackgroundTasks
@@ -35,11 +43,13 @@ _log = structlog.get_logger("consumer")
 class Consumer:
     """Takes messages from `queue` and gives them to a handler.
 
-    `prefetch` bounds what is in this process at once; `parallel` is how many handlers run at the
-    same time. With `ends_later` the handler may return before its deliveries have ended. After a
-    first message a worker waits `linger` seconds for more, where larger batches save work, and on
-    while more keep coming, up to `linger_longest` seconds. With
-    `marks`, a message that kills its process again and again is set aside (`suspects`).
+    `prefetch` bounds how many AMQP messages are in this process at once, `room` how many mails
+    handlers have begun with (a message may bring several); `parallel` is how many handlers run at
+    the same time. With `ends_later` the handler may return before its deliveries have ended. After
+    a first message a worker waits `linger` seconds for more, where larger batches save work, and on
+    while more keep coming, up to `linger_longest` seconds. With `marks`, a message that kills its
+    process again and again is set aside (`suspects`). Several mails in one AMQP message are
+    deliveries like others (`bundles`).
 
     Where the queue has a single active consumer, stopping and pausing keep the place until what was
     begun has ended: the broker gives the queue to the next consumer only then.
@@ -53,6 +63,7 @@ class Consumer:
         *,
         batch: int = 64,
         prefetch: int = 256,
+        room: float = math.inf,
         parallel: int = 2,
         ends_later: bool = False,
         linger: float = 0.0,
@@ -70,13 +81,14 @@ class Consumer:
         self._linger_longest = linger_longest
         self._lost: Callable[[], None] | None = None
         self._keeps_place = bool(queue.declaration.get("x-single-active-consumer"))
-        self._inbox = Inbox()
+        self._inbox = Inbox(room)
         self._suspects = None if marks is None else Suspects(queue.name, self._inbox, marks)
         self._stop_called = asyncio.Event()
         self._channel: ConsumerChannel | None = None
         self._wrapper: AbstractChannel | None = None
         self._tag: str | None = None
         self._workers = BackgroundTasks("consumer")
+        self._going_back = BackgroundTasks("mail put back alone")
         self._refuses: RequeueReason | None = None  # why it takes no more, if it does not
         self._counts = {ending: CONSUMED.labels(queue.label, ending) for ending in ENDINGS}
         self._dead = DEAD_LETTERED.labels(queue.label)
@@ -130,6 +142,7 @@ class Consumer:
         self._stop_called.set()
         note_requeued(self._queue.name, RequeueReason.DRAIN, self._inbox.close())
         await self._workers.join()
+        await self._going_back.join()
         if self._ends_later:
             await self._inbox.all_ended()
         channel, wrapper = self._channel, self._wrapper
@@ -213,7 +226,7 @@ class Consumer:
     def _detach(self, channel: ConsumerChannel) -> None:
         """Forget what came through `channel`, which is gone: the broker brings it again."""
         channel.stale = True
-        self._inbox.drop_waiting()
+        self._inbox.channel_lost()
         if not self._ends_later:
             self._inbox.drop(lambda delivery: delivery.stale)
 
@@ -222,7 +235,7 @@ class Consumer:
         if self._refuses is not None:  # it goes to the next consumer when this channel closes
             note_requeued(self._queue.name, self._refuses)
         else:
-            self._inbox.put(Delivery(self, channel, message))
+            self._inbox.put(*deliveries_of(self, channel, message))
 
     def _on_close(self, channel: ConsumerChannel) -> None:
         unexpected = not channel.stale and self._takes
@@ -241,17 +254,34 @@ class Consumer:
     def left(self, delivery: Delivery, reason: RequeueReason) -> None:
         """Wait for it no longer; called by the delivery."""
         note_requeued(self._queue.name, reason)
-        self._inbox.forget(delivery)
+        if delivery.bundle is None:
+            self._inbox.forget(delivery)
+        else:
+            self._going_back.spawn(self._put_back(delivery))
 
     def hold(self, delivery: Delivery, reason: RequeueReason, text: str) -> None:
         """Give the delivery to the handler again after a pause."""
         pause = min(RETRY_LONGEST, RETRY_PAUSE * 2 ** (delivery.tries - 1))
         self._counts["retry"].inc()
         note_requeued(self._queue.name, reason, text=text, seconds=pause)
-        if self._inbox.is_closed:
+        if delivery.bundle is not None:
+            self._going_back.spawn(self._put_back(delivery, pause))
+        elif self._inbox.is_closed:
             self._inbox.forget(delivery)
         else:
             self._inbox.put_later(delivery, pause)
+
+    async def _put_back(self, delivery: Delivery, pause: float | None = None) -> None:
+        """Put it back alone; if that fails, it comes again after `pause`, or with its bundle."""
+        try:
+            if not delivery.stale:
+                await put_back(self._publisher, self._queue.name, delivery)
+        except (BrokerAway, Unroutable) as error:
+            _log.warning("not put back alone", queue=self._queue.name, error=str(error))
+            if pause is not None and not self._inbox.is_closed:
+                self._inbox.put_later(delivery, pause)
+                return
+        self._inbox.forget(delivery)
 
     async def bury(self, delivery: Delivery, reason: str, part: bytes | None = None) -> None:
         """Put the body, or a part of it, on the dead-letter queue, confirmed."""
@@ -274,7 +304,12 @@ class Consumer:
 
     async def _work(self, handling: Handling) -> None:
         while batch := await self._inbox.take(self._batch, self._linger, self._linger_longest):
+            for delivery in batch:
+                if is_suspect(delivery):
+                    note_requeued(self._queue.name, RequeueReason.TAKEN_APART)
+                    await self._put_back(delivery, RETRY_PAUSE)
+            rest = without_suspects(batch)
             if self._suspects is None:
-                await handling.run(batch)
+                await handling.run(rest)
             else:
-                await self._suspects.run(handling, batch)
+                await self._suspects.run(handling, rest)

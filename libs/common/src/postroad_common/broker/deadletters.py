@@ -20,11 +20,13 @@ from postroad_common.broker.publisher import Publisher
 from postroad_common.broker.topology import DEAD_QUEUES, OUTBOUND, WORK_QUEUES
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.mail.address import domain_of
+from postroad_common.schemas.bundle import is_bundle, unbundle
 from postroad_common.schemas.framing import FrameError, read_envelope
 
 MOST = 500
 """Dead letters that one call looks at or puts back."""
 PATIENCE_SECONDS = 15.0
+_NAMED = 5  # messages of one dead letter that are named
 _LOOKS = 10  # RabbitMQ 4 drops a message after twenty deliveries, if nothing else is said
 _DEAD = frozenset(queue.name for queue in DEAD_QUEUES)
 _WORK = frozenset(queue.name for queue in WORK_QUEUES)
@@ -186,12 +188,14 @@ def _broker_reason(headers: Mapping[str, Any]) -> str:
 
 def _messages(body: bytes) -> tuple[str, ...]:
     try:
+        if is_bundle(body):
+            return tuple(name for frame in unbundle(body)[:_NAMED] for name in _messages(frame))
         envelope = read_envelope(body)
     except FrameError:
         return ()
     events, outbound = envelope.get("events"), envelope.get("outbound")
     if isinstance(events, list):
-        named = [event.get("message") for event in events[:5] if isinstance(event, dict)]
+        named = [event.get("message") for event in events[:_NAMED] if isinstance(event, dict)]
     elif isinstance(outbound, dict):
         named = [outbound.get("id")]
     else:

@@ -1,4 +1,8 @@
-"""A message from a queue, ended exactly once, and the channel that acknowledges it."""
+"""A message from a queue, ended exactly once, and the channel that acknowledges it.
+
+Several may share one AMQP message (`schemas.bundle`): each is a delivery of its own, and the AMQP
+message is acknowledged when all of them have ended.
+"""
 
 import asyncio
 import contextlib
@@ -10,6 +14,10 @@ from aiormq.abc import AbstractChannel as RawChannel
 from aiormq.abc import DeliveredMessage
 
 from postroad_common.mail.requeue import RequeueReason
+
+ALONE = "x-postroad-alone"
+"""The header of a message that came in a bundle and went back alone: how often it was redelivered
+before."""
 
 
 class ConsumerChannel:
@@ -54,6 +62,28 @@ class ConsumerChannel:
             await self._flushing
 
 
+class Bundle:
+    """An AMQP message that brought several deliveries, until each of them has ended."""
+
+    __slots__ = ("_channel", "_tag", "ended_at", "left", "mails")
+
+    def __init__(self, channel: ConsumerChannel, tag: int, mails: int) -> None:
+        self._channel = channel
+        self._tag = tag
+        self.mails = mails
+        self.left = mails
+        self.ended_at: float | None = None
+        """When the first of them ended (loop time): were all brought again now, it would be too."""
+
+    def end_one(self) -> None:
+        """Count one that has ended; acknowledge the AMQP message with the last."""
+        if self.ended_at is None:
+            self.ended_at = asyncio.get_running_loop().time()
+        self.left -= 1
+        if not self.left:
+            self._channel.ack(self._tag)
+
+
 class Ender(Protocol):
     """What a delivery needs of its consumer."""
 
@@ -73,21 +103,28 @@ class Ender(Protocol):
 class Delivery:
     """A message from the queue, to be ended exactly once."""
 
-    __slots__ = ("_channel", "_consumer", "_message", "ended", "tries")
+    __slots__ = ("_channel", "_consumer", "_frame", "_message", "bundle", "ended", "tries")
 
     def __init__(
-        self, consumer: Ender, channel: ConsumerChannel, message: DeliveredMessage
+        self,
+        consumer: Ender,
+        channel: ConsumerChannel,
+        message: DeliveredMessage,
+        frame: bytes | None = None,
+        bundle: Bundle | None = None,
     ) -> None:
         self._consumer = consumer
         self._channel = channel
         self._message = message
+        self._frame = frame
+        self.bundle = bundle  # what it came in together with others
         self.ended = False
         self.tries = 0  # how often `retry` was called
 
     @property
     def body(self) -> bytes:
         """The frame."""
-        return self._message.body
+        return self._message.body if self._frame is None else self._frame
 
     @property
     def redelivered(self) -> bool:
@@ -97,12 +134,15 @@ class Delivery:
     @property
     def redeliveries(self) -> int:
         """How often the broker has brought it before, as far as it counts that."""
-        count = self.headers.get("x-delivery-count")
-        return count if isinstance(count, int) else 0
+        headers = self.headers
+        counts = (headers.get("x-delivery-count"), headers.get(ALONE))
+        return sum(count for count in counts if isinstance(count, int))
 
     @property
     def routing_key(self) -> str:
-        """The key it was published with."""
+        """The key it was published with; empty if it was published together with others."""
+        if self.bundle is not None or ALONE in self.headers:
+            return ""
         return self._message.routing_key or ""
 
     @property
@@ -118,12 +158,14 @@ class Delivery:
     def ack(self) -> None:
         """Done: what follows from it is safe elsewhere."""
         self._end("ack")
-        self._channel.ack(self._message.delivery_tag or 0)
+        self._acknowledge()
 
     async def retry(self, reason: RequeueReason, text: str) -> None:
         """Not now: it stays unacknowledged in this process and comes to the handler again.
 
         The pause grows with `tries`, to 30 seconds. `text` says more about `reason`, for people.
+        One of a bundle goes back to its queue alone instead, so that it does not hold up the end of
+        the others.
         """
         self.tries += 1
         self._consumer.hold(self, reason, text)
@@ -136,7 +178,7 @@ class Delivery:
         """
         await self._consumer.bury(self, reason)
         self._end("dead")
-        self._channel.ack(self._message.delivery_tag or 0)
+        self._acknowledge()
 
     async def set_aside(self, part: bytes, reason: str) -> None:
         """Put a part of it on the dead-letter queue; the delivery itself goes on and has to end.
@@ -147,8 +189,22 @@ class Delivery:
         await self._consumer.bury(self, reason, part)
 
     def leave(self, reason: RequeueReason) -> None:
-        """Not ended here: the broker delivers it again once the channel closes."""
+        """Not ended here: the broker delivers it again once the channel closes.
+
+        One of a bundle goes back to its queue alone: others of it may have ended.
+        """
         self._consumer.left(self, reason)
+
+    def moved(self) -> None:
+        """End it: a copy of it is in its queue, confirmed. For the consumer."""
+        self.ended = True
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        if self.bundle is None:
+            self._channel.ack(self._message.delivery_tag or 0)
+        else:
+            self.bundle.end_one()
 
     def _end(self, how: str) -> None:
         if self.ended:

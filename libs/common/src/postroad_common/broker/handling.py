@@ -52,7 +52,7 @@ class Handling:
             try:
                 await self._handler(todo)
             except Transient as error:
-                batch = _left(tries)
+                batch = await _without_late(_left(tries), error)
                 note_requeued(
                     self._queue,
                     RequeueReason.DEPENDENCY_AWAY,
@@ -113,10 +113,23 @@ class Handling:
             await asyncio.wait_for(self._stop_called.wait(), seconds)
         if not self._stop_called.is_set():
             return True
-        note_requeued(self._queue, RequeueReason.DRAIN, len(batch))
         for delivery in batch:
-            self._inbox.forget(delivery)
+            delivery.leave(RequeueReason.DRAIN)
         return False
+
+
+async def _without_late(batch: list[Delivery], error: Transient) -> list[Delivery]:
+    """Return those of `batch` that may wait here; others have ended that came together with them.
+
+    These go back to their queue alone, so that the end of the others counts.
+    """
+    waiting = []
+    for delivery in batch:
+        if delivery.bundle is None or delivery.bundle.ended_at is None:
+            waiting.append(delivery)
+        else:
+            await delivery.retry(RequeueReason.DEPENDENCY_AWAY, str(error))
+    return waiting
 
 
 def _left(tries: Mapping[Delivery, int]) -> list[Delivery]:

@@ -43,5 +43,7 @@ class RequeueReason(StrEnum):
     """A defect: the handler raised an error, or did not end the delivery. Three tries."""
     MESSAGE_UNKNOWN = "message_unknown"
     """What a return is about is not in the store yet."""
+    TAKEN_APART = "taken_apart"
+    """It came in one AMQP message with others, and goes on alone so that it holds up none."""
     CONNECTION_LOST = "connection_lost"
     """The channel to the broker is gone: it brings again what had not ended."""

@@ -22,6 +22,7 @@ __all__ = [
     "BROKER_CONNECTS",
     "BROKER_LOSSES",
     "BUILD",
+    "BUNDLE_MAILS",
     "COMMANDS",
     "CONSUMED",
     "DATABASE_FAILURES",
@@ -115,6 +116,11 @@ PUBLISH_SECONDS = histogram(
     "postroad_publish_seconds",
     "From a publication (one message, or a batch) to the broker's confirm",
     _CALLS,
+)
+BUNDLE_MAILS = histogram(
+    "postroad_bundle_mails",
+    "How many mails left in one AMQP message",
+    (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
 )
 PUBLISH_FAILURES = counter(
     "postroad_publish_failures_total",

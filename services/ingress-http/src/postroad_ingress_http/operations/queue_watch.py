@@ -22,7 +22,8 @@ _MOST_BACKLOGS = 1000
 _NAMES = (*(queue.label for queue in QUEUES), BACKLOGS)
 _MESSAGES = gauge(
     "postroad_queue_messages",
-    "Messages that are ready in a queue; `sender.parked` are the backlogs of all lanes together",
+    "AMQP messages that are ready in a queue; one of `transformer.accepted` may be several mails. "
+    "`sender.parked` are the backlogs of all lanes together",
     {"queue": _NAMES},
 )
 _CONSUMERS = gauge("postroad_queue_consumers", "Consumers of a queue", {"queue": _NAMES})

@@ -7,7 +7,7 @@ later waits in the database until then, written by a majority.
 import contextlib
 
 from postroad_common.broker import EventWriter, Publisher
-from postroad_common.broker.topology import ACCEPTED
+from postroad_common.broker.bundling import BundlePublisher
 from postroad_common.errors import BrokerAway, Transient
 from postroad_common.metrics import ACCEPTED_BYTES, ACCEPTED_MESSAGES, ACCEPTED_RECIPIENTS
 from postroad_common.schemas import events, framing
@@ -26,6 +26,7 @@ class Injector:
     def __init__(
         self,
         publisher: Publisher,
+        submissions: BundlePublisher,
         bodies: Bodies,
         writer: EventWriter,
         scheduling: Scheduling,
@@ -33,6 +34,7 @@ class Injector:
         inline_max: int,
     ) -> None:
         self._publisher = publisher
+        self._submissions = submissions
         self._bodies = bodies
         self._writer = writer
         self._scheduling = scheduling
@@ -52,7 +54,7 @@ class Injector:
             submission = submission.model_copy(update={"body": reference})
             body = b""
         if submission.send_at is None:
-            await self._publisher.publish("", ACCEPTED.name, framing.encode(submission, body))
+            await self._submissions.publish(framing.encode(submission, body))
         else:
             await self._scheduling.add(submission, body)
         _MESSAGES.inc()
