@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -253,8 +254,10 @@ def start_databases(hosts: Hosts, folder: Path, choice: Any, stack: ExitStack) -
         start(stack, own / "log", command, env)
     members = [{"_id": node, "host": f"{address(node)}:27017"} for node in range(NODES)]
     log = folder / "mongodb0" / "log"
+    for node in range(NODES):
+        with MongoClient[dict[str, Any]](address(node), directConnection=True) as client:
+            ready(partial(client.admin.command, "ping"), "mongod", folder / f"mongodb{node}/log")
     with MongoClient[dict[str, Any]](address(0), directConnection=True) as client:
-        ready(lambda: client.admin.command("ping"), "mongod", log)
         client.admin.command("replSetInitiate", {"_id": "postroad", "members": members})
     with MongoClient[dict[str, Any]](MONGODB) as client:
         ready(lambda: client.admin.command("ping"), "the replica set", log)
