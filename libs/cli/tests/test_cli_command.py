@@ -104,6 +104,7 @@ def test_trace_tells_the_life_of_a_message(stack: Stack):
     assert "delivered" in done.stdout
     assert "trace@example.test" in done.stdout
     assert "S: 250" not in done.stdout
+    assert "{" not in done.stdout
     verbose = postroad(stack, "trace", message, "--verbose").stdout
     assert verbose.index("C: RCPT TO:<trace@example.test>") < verbose.index("C: (message, ")
     assert answer(stack, "trace", message)["id"] == message

@@ -97,6 +97,7 @@ async def test_list_comes_in_pages(api: httpx.AsyncClient):
         ({"text": "x", "extra": {"x-y": "{$a|nosuch}"}}, 422, "extra.x-y"),
         ({"text": "x" * 2_100_000}, 413, None),
         ({"text": "x", "colour": "red"}, 400, "colour"),
+        ({"text": "x", "name": "bro\x00ken"}, 400, "name"),
     ],
 )
 async def test_template_that_cannot_be_read_is_refused(

@@ -115,4 +115,6 @@ def _facts(entry: dict[str, Any]) -> str:
 
 
 def _word(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, dict):
+        return ",".join(f"{name}:{_word(part)}" for name, part in value.items())
+    return ",".join(map(_word, value)) if isinstance(value, list) else str(value)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from postroad_common.store.templates import MailTemplate
@@ -33,6 +33,15 @@ _UNREADABLE = refusals(422)
 _POSITION = re.compile(r"[0-9]{1,3}")
 
 
+def _printable(name: str) -> str:
+    if not name.isprintable():
+        raise ValueError("control characters and line breaks are not allowed")
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
+
+
 class ContentFields(BaseModel):
     """What a template says: the fields of a mail that it gives, with tags to fill."""
 
@@ -53,13 +62,13 @@ class ContentFields(BaseModel):
 class TemplateFields(ContentFields):
     """A template to create."""
 
-    name: str = Field(min_length=1, max_length=100)
+    name: Name
 
 
 class TemplateChanges(ContentFields):
     """A new version of a template, which says what is in here and nothing else."""
 
-    name: str | None = Field(None, min_length=1, max_length=100)
+    name: Name | None = None
 
 
 class TemplateView(BaseModel):
