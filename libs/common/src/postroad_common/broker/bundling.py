@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from postroad_common.broker.publisher import PUBLISH_TIMEOUT, Publisher
 from postroad_common.errors import BrokerAway, Unroutable
-from postroad_common.metrics import BUNDLE_MAILS
+from postroad_common.metrics import BUNDLE_MAILS, BUNDLES
 from postroad_common.schemas.bundle import bundle
 from postroad_common.tasks import BackgroundTasks
 
@@ -78,7 +78,8 @@ class BundlePublisher:
             self._under_way -= 1
             if self._waiting and not self._under_way:
                 self._leave()
-        BUNDLE_MAILS.observe(len(frames))
+        BUNDLES.inc()
+        BUNDLE_MAILS.inc(len(frames))
 
     def _leave(self) -> None:
         """Let what waits leave together."""

@@ -22,6 +22,7 @@ __all__ = [
     "BROKER_CONNECTS",
     "BROKER_LOSSES",
     "BUILD",
+    "BUNDLES",
     "BUNDLE_MAILS",
     "COMMANDS",
     "CONSUMED",
@@ -117,11 +118,10 @@ PUBLISH_SECONDS = histogram(
     "From a publication (one message, or a batch) to the broker's confirm",
     _CALLS,
 )
-BUNDLE_MAILS = histogram(
-    "postroad_bundle_mails",
-    "How many mails left in one AMQP message",
-    (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
+BUNDLES = counter(
+    "postroad_bundles_total", "AMQP messages that submissions left in, alone or together"
 )
+BUNDLE_MAILS = counter("postroad_bundle_mails_total", "Submissions that left in these")
 PUBLISH_FAILURES = counter(
     "postroad_publish_failures_total",
     "Publications that were not confirmed",
