@@ -164,7 +164,7 @@ PREVIEWS = Queue(
 EXCHANGES = (OUTBOUND, *(tier.exchange for tier in RETRY_TIERS))
 WORK_QUEUES = (ACCEPTED, *SHARD_QUEUES, RETURNS, FAILURES, EVENTS, ARCHIVE)
 DEAD_QUEUES = tuple(
-    Queue(name, "set aside after failing for good; look at the header x-postroad-reason", dead=None)
+    Queue(name, "set aside after failing for good, each with its reason", dead=None)
     for name in sorted({queue.dead for queue in WORK_QUEUES if queue.dead})
 )
 QUEUES = (*DEAD_QUEUES, *(tier.queue for tier in RETRY_TIERS), *WORK_QUEUES, PREVIEWS)
