@@ -199,11 +199,8 @@ async def test_no_more_mails_are_begun_than_there_is_room_for(broker: Broker) ->
 
 def mails_per_message() -> tuple[float, float]:
     """Return how many AMQP messages left, and how many mails in them."""
-    name = "postroad_bundle_mails"
-    count, mails = (
-        REGISTRY.get_sample_value(f"{name}_count"),
-        REGISTRY.get_sample_value(f"{name}_sum"),
-    )
+    count = REGISTRY.get_sample_value("postroad_bundles_total")
+    mails = REGISTRY.get_sample_value("postroad_bundle_mails_total")
     assert count is not None
     assert mails is not None
     return count, mails
