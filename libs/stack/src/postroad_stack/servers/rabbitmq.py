@@ -33,7 +33,7 @@ _TRY = 5.0
 _CALM = "+sbwt none +sbwtdcpu none +sbwtdio none"
 
 # As later versions of RabbitMQ set it themselves: with Erlang 25, nodes that come together again
-# after a partition would cut each other off, or hang.
+# after a partition would cut each other off.
 _NO_CUTTING = "-kernel prevent_overlapping_partitions false"
 
 # RabbitMQ 3.10 writes the register of its quorum queues to disk minutes after a change: a node that
