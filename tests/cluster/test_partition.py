@@ -31,7 +31,6 @@ from postroad_testing.waiting import wait_until
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 PATIENCE = 150.0
 HANGS = 75.0
-NO_CUTTING = "-kernel prevent_overlapping_partitions false"
 NODES = 3
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET, linux/sched.h
 
@@ -182,7 +181,7 @@ def broker_files(folder: Path) -> dict[str, str]:
         "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
         "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
         "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"+sbwt none {NO_CUTTING}",
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none",
         "RUNNING_UNDER_SYSTEMD": "true",
     }
 

@@ -32,10 +32,6 @@ _TRY = 5.0
 # Idle schedulers sleep instead of spinning: the stack shares few cores with everything else.
 _CALM = "+sbwt none +sbwtdcpu none +sbwtdio none"
 
-# As later versions of RabbitMQ set it themselves: with Erlang 25, nodes that come together again
-# after a partition would cut each other off.
-_NO_CUTTING = "-kernel prevent_overlapping_partitions false"
-
 # RabbitMQ 3.10 writes the register of its quorum queues to disk minutes after a change: a node that
 # is killed before comes back with queues that are empty and elect no leader. So save it often.
 # (One word: the start script splits the arguments at spaces.)
@@ -101,8 +97,7 @@ def programs(
         folder.mkdir(exist_ok=True, mode=0o700)
         _write_files(folder, secrets, ports, node=node, nodes=nodes)
         env = _environment(folder, ports, inherited, node=node)
-        arguments = f"{_CALM} {_NO_CUTTING} {_SAVE_REGISTER}"
-        arguments += " -kernel inet_dist_use_interface {127,0,0,1}"
+        arguments = f"{_CALM} {_SAVE_REGISTER} -kernel inet_dist_use_interface {{127,0,0,1}}"
         if image is None:
             # The node would start a daemon that outlives it; a supervised one ends with the stack.
             arguments += " -start_epmd false"
