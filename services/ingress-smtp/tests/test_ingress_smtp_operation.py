@@ -338,7 +338,7 @@ def test_while_the_database_is_away_recent_logins_send_and_unknown_ones_try_late
             assert send_message(server.secure_client(known))[-1].startswith("250 ")
         refused = server.secure_client()
         refused.send(f"AUTH PLAIN {unknown.plain}\r\n".encode())
-        large = b"Subject: x\r\n\r\n" + b"0123456789\r\n" * 20_000
+        large = b"Subject: x\r\n\r\n" + b"0123456789\r\n" * 30_000  # by way of the store
         with at_most(limit):
             assert send_message(standing, large)[-1].startswith("451 4.3.0")
         refused.expect("454 4.7.0")
