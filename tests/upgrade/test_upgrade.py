@@ -45,8 +45,8 @@ BETWEEN = 25
 NO_HISTORY = 3
 TOKEN = "pr_of_this_upgrade_0123456789"
 SUBJECT = "Upgrade"
-TOGETHER = {"BUNDLE_MAILS": "16"}
-"""Only while no service runs that cannot read several mails in one AMQP message."""
+APART = {"BUNDLE_MAILS": "1"}
+"""While a service runs that cannot read several mails in one AMQP message."""
 WRITERS_OF_BUNDLES = ("ingress-smtp", "ingress-http")
 PORTS = {
     "ingress-smtp": ("SMTP_PORT", "SMTPS_PORT", "MX_PORT"),
@@ -255,9 +255,9 @@ def test_services_of_two_releases_run_beside_each_other_and_nothing_is_lost(
     try:
         for service in SERVICES:
             load.wait_for_more()
-            installation.put_in(service, new)
+            installation.put_in(service, new, **APART)
         # All can read bundles now; none is to be written any more when one comes that cannot.
-        for settings in (TOGETHER, {}):
+        for settings in ({}, APART):
             for service in WRITERS_OF_BUNDLES:
                 load.wait_for_more()
                 installation.put_in(service, new, **settings)

@@ -156,11 +156,11 @@ class ServiceSettings(EnvironmentSettings):
         description="octets; larger bodies are stored once and travel as a reference",
     )
     bundle_mails: Annotated[int, Field(ge=1, le=64)] = Field(
-        default=1,
+        default=16,
         title="Mails per AMQP message",
         description="most submissions that share an AMQP message because they arrive at the same "
-        "moment; more than 1, 16 for example, only once no service runs that cannot read such "
-        "messages (docs/operations/upgrade.md)",
+        "moment; 1 while services run that cannot read such messages "
+        "(docs/operations/upgrade.md)",
     )
 
     @field_validator("amqp_url")
