@@ -88,6 +88,9 @@ _STORMS = {
     "delimiters inside lines": b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
     + b"x--b" * (6 * MEBIBYTE),
     "a header without end": b"Subject: " + b"a" * (25 * MEBIBYTE),
+    "a header of tiny fields": b"a:\n" * (8 * MEBIBYTE),
+    "parts with a header of half a mebibyte": b"Content-Type: multipart/mixed; boundary=b\n\n"
+    + (b"--b\n" + b"a:b\n" * (MEBIBYTE // 8) + b"\n\n") * 40,
     "nothing but line ends": b"\n" * (25 * MEBIBYTE),
     "unclosed style elements": b"Content-Type: text/html\n\n" + b"<style" * (4 * MEBIBYTE),
     "half addresses": b"From: mailer-daemon@x\nSubject: undelivered\n\n" + b"a@" * (12 * MEBIBYTE),

@@ -1,5 +1,9 @@
+import pytest
+
+from postroad_bounce_processor.understanding.record import ReturnKind
+from postroad_bounce_processor.understanding.understand import understand
 from postroad_common.mail.decoding import decode_words
-from postroad_common.mail.mime import parse_media_type, read
+from postroad_common.mail.mime import MAX_HEADERS, parse_media_type, read, read_headers
 
 
 def test_parts_are_split_at_their_delimiters_only():
@@ -74,3 +78,35 @@ def test_encoded_words_are_decoded_and_broken_ones_left():
     assert decode_words("=?utf-8?Q?f=C3=BCr?= x") == "für x"
     assert decode_words("=?gibberish") == "=?gibberish"
     assert decode_words("=?bad?B?!!!?=") == ""
+
+
+_REPORT = (
+    b"From: MAILER-DAEMON@example.net\r\n"
+    b"Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"
+    b"--b\r\nContent-Type: message/delivery-status\r\n\r\n"
+    b"Reporting-MTA: dns; mx.example.net\r\n\r\n"
+    b"Final-Recipient: rfc822; kim@example.net\r\nAction: failed\r\nStatus: 5.1.1\r\n--b--\r\n"
+)
+_LONG_HEADERS = {
+    "trace fields": b"Received: from a.example by b.example\r\n" * 3000,
+    "one field in many lines": b"To: kim@example.net" + b",\r\n kim@example.net" * 10_000 + b"\r\n",
+    "one field in one line": b"X-Scan: " + b"a" * 1_000_000 + b"\r\n",
+    "short fields": b"X-Hop: 1\r\n" * (MAX_HEADERS + 100),
+    "lines that are no fields": b"no field at all\r\n" * 6000,
+}
+
+
+@pytest.mark.parametrize("name", _LONG_HEADERS)
+def test_report_with_a_long_header_is_understood_as_a_report(name: str):
+    found = understand(read(_LONG_HEADERS[name] + _REPORT), expected="kim@example.net")
+    assert (found.kind, found.hard) == (ReturnKind.BOUNCE, True)
+
+
+def test_of_a_long_header_the_first_fields_of_each_name_are_kept_and_cut():
+    block = b"Received: x\r\n" * 10_000 + b"Subject: " + b"s" * 100_000 + b"\r\nTo: kim@example.net"
+    headers = read_headers(block)
+    assert headers.get("to") == "kim@example.net"
+    assert len(headers.get("subject")) == 4096 - len("Subject: ")
+    assert len(headers.all("received")) == 50
+    varied = b"".join(b"X-%d: x\r\n" % number for number in range(2_000))
+    assert len(read_headers(varied).fields) == MAX_HEADERS

@@ -12,18 +12,26 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 from postroad_common.mail.decoding import decode_text, from_base64, scrub, strip_html
 
 MAX_DEPTH = 8
 MAX_PARTS = 64
 MAX_HEADER_BYTES = 64 * 1024
+"""Of a header up to this size all fields are read; of a longer one, what `_shorten` keeps."""
+MAX_LONG_HEADER_BYTES = 2 * 1024 * 1024
+"""How far the end of a header is looked for."""
 MAX_HEADERS = 500
+MAX_SCANNED_FIELDS = 20_000
+MAX_SHORTENED_FIELD = 4096
+MAX_REPEATED = 50
 MAX_TEXT_BYTES = 64 * 1024
 MAX_DELIMITERS = 1000
 
 _BLANK_LINE = re.compile(rb"\r?\n[ \t]*\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
+_FIELD = re.compile(rb"^([!-9;-~]{1,100}+)[ \t]*+:(?:[^\n]|\n(?=[ \t]))*+", re.MULTILINE)
 _PARAMETER = re.compile(
     r';\s*([a-z0-9-]{1,40})(?:\*0?\*?)?\s*=\s*(?:"([^"]{0,500})"|([^;\s"]{1,500}))', re.IGNORECASE
 )
@@ -107,7 +115,9 @@ def read(raw: bytes, max_parts: int = MAX_PARTS) -> Part:
 def read_headers(block: bytes) -> Headers:
     """Read a header block (without its blank line); lines that are no header are skipped."""
     # Decoded as a whole: this runs for every part of every mail.
-    block = block[:MAX_HEADER_BYTES].replace(b"\x00", b"")
+    if len(block) > MAX_HEADER_BYTES or block.count(b"\n") > MAX_HEADERS:
+        block = _shorten(block[:MAX_LONG_HEADER_BYTES])
+    block = block.replace(b"\x00", b"")
     if b"\n " in block or b"\n\t" in block:
         block = _FOLD.sub(b" ", block)
     text = block.decode("utf-8", "surrogateescape")
@@ -127,6 +137,24 @@ def read_headers(block: bytes) -> Headers:
     return Headers(tuple(fields), dict(reversed(fields)))
 
 
+def _shorten(block: bytes) -> bytes:
+    """Return the first fields of each name, cut where they are long.
+
+    Thousands of recipients or trace fields may stand before the field that says what the mail is.
+    """
+    kept: list[bytes] = []
+    times: dict[bytes, int] = {}
+    for field in islice(_FIELD.finditer(block), MAX_SCANNED_FIELDS):
+        name = field[1].lower()
+        times[name] = number = times.get(name, 0) + 1
+        if number <= MAX_REPEATED:
+            end = min(field.end(), field.start() + MAX_SHORTENED_FIELD)
+            kept.append(block[field.start() : end])
+            if len(kept) >= MAX_HEADERS:
+                break
+    return b"\n".join(kept)
+
+
 def parse_media_type(value: str) -> tuple[str, dict[str, str]]:
     """Read a Content-Type value (RFC 2045 section 5.1) as far as it can be read."""
     match = _MEDIA_TYPE.match(value)
@@ -143,7 +171,7 @@ def _read_part(
 ) -> Part:
     budget[0] -= 1
     body = _body_start(raw, start, end)
-    headers = read_headers(raw[start : min(body, start + MAX_HEADER_BYTES)])
+    headers = read_headers(raw[start:body])
     media_type, parameters = parse_media_type(headers.get("content-type"))
     media_type = media_type or fallback
     children: tuple[Part, ...] = ()
@@ -167,7 +195,7 @@ def _body_start(raw: bytes, start: int, end: int) -> int:
         return start + 1
     if raw[start : start + 2] == b"\r\n":
         return start + 2
-    match = _BLANK_LINE.search(raw, start, min(end, start + MAX_HEADER_BYTES))
+    match = _BLANK_LINE.search(raw, start, min(end, start + MAX_LONG_HEADER_BYTES))
     return match.end() if match else min(end, start + MAX_HEADER_BYTES)
 
 
