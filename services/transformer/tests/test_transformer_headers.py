@@ -311,6 +311,34 @@ def test_nothing_of_a_bcc_is_left_in_a_text_that_no_blank_line_parts_from_the_he
 
 
 @pytest.mark.parametrize(
+    ("head", "lines", "mended"),
+    [
+        (b"Content-Transfer-Encoding: base64\r\n", b"a bad line\r\n", True),
+        (b"content-transfer-encoding : BASE64\r\nX: y\r\n", b"one\r\n two\r\nthree\r\n", True),
+        (b"Content-Transfer-Encoding: base64\r\n", b"a line\r\n" * 21, False),
+        (b"Content-Transfer-Encoding: quoted-printable\r\n", b"Dear Kim,\r\n", False),
+        (b"Subject: s\r\n", b"Dear Kim,\r\n", False),
+    ],
+)
+def test_a_bad_line_before_the_blank_line_is_body_unless_it_would_garble_base64(
+    head: bytes, lines: bytes, *, mended: bool
+):
+    made = mend_header(head + lines + b"\r\naGVsbG8=\r\n")
+    block = read_block(made, 0, len(made))
+    body = b"aGVsbG8=\r\n" if mended else lines + b"\r\naGVsbG8=\r\n"
+    assert made[block.body :] == body
+    assert (b"X-Invalid-Line: " in made) is mended
+
+
+def test_a_bad_line_after_a_bcc_goes_before_base64_too():
+    made = mend_header(
+        b"Content-Transfer-Encoding: base64\r\nBcc: a@d.test,\r\nsecret@d.test\r\n\r\naGVsbG8=\r\n"
+    )
+    assert b"secret" not in made
+    assert made.endswith(b"\r\n\r\naGVsbG8=\r\n")
+
+
+@pytest.mark.parametrize(
     ("raw", "eightbit"),
     [
         (b"From: a@d.test\r\n\r\ntext\r\n", False),

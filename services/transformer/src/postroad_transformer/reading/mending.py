@@ -13,6 +13,7 @@ from postroad_transformer.reading.fields import FIELD, MAX_FIELDS
 _MARKS = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)++")  # byte order marks
 _MAILBOX = re.compile(rb">?From [^\r\n]*+\r\n")
 _LINE = re.compile(rb"[^\r\n]*+(?:\r\n|\Z)")
+_BASE64 = re.compile(rb"content-transfer-encoding[ \t]*:\s*base64\b", re.IGNORECASE)
 _HIDDEN = frozenset({b"bcc", b"resent-bcc"})
 _LOOKS_HIDDEN = re.compile(rb"[^A-Za-z0-9]*+(?:resent-)?bcc(?![A-Za-z0-9-])", re.IGNORECASE)
 
@@ -22,8 +23,10 @@ def mend_header(raw: bytes) -> bytes:
 
     Byte order marks before a field go, and so does a first line `From …` of a mailbox file; every
     other line before the blank line that is no field becomes the value of `X-Invalid-Line`, or
-    what follows it would be body. Lines without any field after them are body (RFC 5322 has no
-    name for that, Postfix takes them so). What may be of a Bcc goes wherever it is.
+    what follows it would be body. Lines without any field after them are body, as for Postfix,
+    Exim and sendmail: they may be the first lines of a text that lacks its blank line. Before a
+    body in base64 they cannot be that, and would garble it. What may be of a Bcc goes wherever it
+    is.
     """
     kept: list[bytes] = []
     wrong: list[bytes] = []  # lines that are no field, until one follows
@@ -35,8 +38,7 @@ def mend_header(raw: bytes) -> bytes:
         start = marks.end() if marks else position
         match = FIELD.match(raw, start)
         if match:
-            if wrong and not hidden:
-                kept += [b"X-Invalid-Line: " + line.strip() + b"\r\n" for line in _shown(wrong)]
+            kept += _as_fields(wrong, hidden=hidden)
             wrong, invalid, hidden = [], 0, match[1].lower() in _HIDDEN
             kept.append(raw[start : match.end()])
             position = done = match.end()
@@ -49,6 +51,10 @@ def mend_header(raw: bytes) -> bytes:
         position += len(line)
         if invalid > MAX_INVALID_LINES:
             break
+    ended = invalid <= MAX_INVALID_LINES and raw.startswith(b"\r\n", position)
+    if wrong and ended and any(map(_BASE64.match, kept)):
+        kept += _as_fields(wrong, hidden=hidden)
+        wrong, done = [], position
     whole = b"".join(kept)
     text = _text(raw[done:], kept[-1] if hidden else b"") if wrong else raw[done:]
     if whole == raw[begin:done] and begin == 0 and text == raw[done:]:
@@ -68,6 +74,13 @@ def _line(raw: bytes, position: int) -> bytes:
     match = _LINE.match(raw, position)
     # A CR or LF of no pair is never here; one octet at least keeps the loop going nevertheless.
     return match[0] if match and match[0] else raw[position : position + 1]
+
+
+def _as_fields(lines: Sequence[bytes], *, hidden: bool) -> list[bytes]:
+    """Return the fields for `lines` that are none; `hidden`: they follow a Bcc."""
+    if hidden:
+        return []
+    return [b"X-Invalid-Line: " + line.strip() + b"\r\n" for line in _shown(lines)]
 
 
 def _shown(lines: Sequence[bytes]) -> list[bytes]:
