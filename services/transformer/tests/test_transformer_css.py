@@ -237,6 +237,24 @@ def test_taking_the_style_attributes_away_gives_the_same_text_as_before(body: st
     assert pattern.sub("", document) == pattern.sub("", html)
 
 
+@pytest.mark.parametrize(
+    ("html", "first"),
+    [
+        ("<body><p>x<body style='color:red'>", "<body style='margin: 0; color:red'>"),
+        ("x<body><body style=color:red>", '<body style="margin: 0; color:red">'),
+        ("<body style='color:red'>x<body style='color:blue'>",
+         "<body style='margin: 0; color:red'>"),
+        ("<body><body><body style='a:&quot;b&quot;'><body style='c:d'>",
+         "<body style='margin: 0; a:&quot;b&quot;'>"),
+        ("<html><body style='margin: 0'>x<html style='color:red'>",
+         "<html style='padding: 0; color:red'>"),
+    ],
+)  # fmt: skip
+def test_the_style_of_a_second_body_counts_where_the_first_has_none(html: str, first: str):
+    style = "<style>html{padding:0}body{margin:0}</style>"
+    assert first in inline(style + html)
+
+
 def test_an_at_sign_in_a_comment_or_string_takes_no_rule_away():
     css = (
         "/** @tab Header's\n*/.a{color:red}\n/* @x 'y */.b{color:red}@import 'z.css';.c{color:red}"

@@ -175,6 +175,8 @@ def test_each_position_has_its_own_number_also_those_left_alone():
         ),
         ('<img loading=Lazy src="http://a.test/">', {"tracked": 1}, True),
         ('<img loading=eager src="http://a.test/">', {"tracked": 1}, False),
+        ('<noscript><img src="http://a.test/"></noscript>', {"tracked": 1}, True),
+        ('<noscript></noscript><img src="http://a.test/">', {"tracked": 1}, False),
         ('<td background="http://a.test/b.png" style="background:url(http://a.test)">', {}, True),
     ],
 )

@@ -39,6 +39,7 @@ MAX_ATTRIBUTES = 256  # of one tag; the parser takes quadratic time in them
 
 _WEIGHTS: Mapping[EngineName, int] = {"css-inline": 1, "premailer": 50}
 _STYLE_ELEMENT = frozenset({"<style"})
+_ONCE = ("<html", "<body")  # a second tag gives the element what the first one lacks
 _FORMATTING = frozenset(
     # as in the HTML standard, 13.2.4.3
     "a b big code em font i nobr s small strike strong tt u".split()  # noqa: SIM905 - a list of words
@@ -84,17 +85,38 @@ def inline_styles(page: HtmlPage, engine: EngineName, *, light: bool = False) ->
     feed, own = make_feed(page, cascade, mark)
     answer = _match(engine, cascade, sheets, feed, mark)
     _check_growth(page, answer.added)
-    page.insert(
-        {number: found.attribute for number, found in answer.declared.items() if number not in own}
-    )
+    added = {
+        number: found.attribute for number, found in answer.declared.items() if number not in own
+    }
+    for number, attributes in _styles_of_later_tags(page, own).items():
+        if number in added:
+            quote = attributes.quote("style")
+            merged = _merged(attributes, answer.declared[number])
+            added[number] = f" style={quote}{merged}{quote}"
+    page.insert(added)
     for number, attributes in own.items():
         found = answer.declared.get(number)
         if found:
-            work = (
-                _merge if len(inside := attributes.raw("style") or "") < 500 else _merge.__wrapped__
-            )
-            page.put(number, "style", work(inside, attributes.quote("style"), found))
+            page.put(number, "style", _merged(attributes, found))
     return bool(answer.declared)
+
+
+def _styles_of_later_tags(page: HtmlPage, own: Mapping[int, Attributes]) -> dict[int, Attributes]:
+    """Return whose style the first `<html>` and `<body>` have, where it is a later tag's."""
+    found: dict[int, Attributes] = {}
+    for name in _ONCE:
+        first, *later = page.find(frozenset({name})) or (-1,)
+        styled = next((number for number in later if number in own), None)
+        if styled is not None and first not in own:
+            found[first] = own[styled]
+    return found
+
+
+def _merged(own: Attributes, declared: Declared) -> str:
+    """Return the style `own` has with `declared`, for between its quotes."""
+    inside = own.raw("style") or ""
+    work = _merge if len(inside) < 500 else _merge.__wrapped__
+    return work(inside, own.quote("style"), declared)
 
 
 def attributes_looked_at(page: HtmlPage) -> frozenset[str]:

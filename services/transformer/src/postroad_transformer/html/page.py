@@ -53,8 +53,12 @@ RAW_NAMES = frozenset(
 NO_ELEMENT = frozenset({"<!", "<?", "</"})  # comments and the like
 
 # The tags that `Page.find` can be asked for: the list of all is gone through once.
-_NOTED = RAW_NAMES | frozenset(
-    "<a <area <img <picture </picture <body </body </html <link </style <! <? </".split()  # noqa: SIM905 - the same
+_NOTED = (
+    RAW_NAMES
+    | NO_ELEMENT
+    | frozenset(
+        "<a <area <img <picture </picture <noscript </noscript <html </html <body </body <link </style".split()  # noqa: SIM905, E501 - the same
+    )
 )
 # One that the text does not hold stands for a hole in it. Control characters have no place in HTML.
 HOLE_MARKS = "\x02\x03\x04\x05\x06\x07\x10\x11\x12"

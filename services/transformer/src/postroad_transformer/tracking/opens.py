@@ -3,7 +3,8 @@
 `src` of every `<img>` with an http or https URL changes. Left as they are: `cid:`, `data:` and
 relative URLs; `data-track="off"`; `srcset` and `<picture>` sources, whose candidates the program
 chooses itself; backgrounds, in attributes and in CSS, which many programs never load. Where no
-image is left that is sure to be fetched, a transparent pixel is added.
+image is left that is sure to be fetched, a transparent pixel is added. An image within `<noscript>`
+is not: whether it shows depends on whether the page around the mail runs scripts.
 """
 
 from collections import Counter
@@ -18,7 +19,9 @@ from postroad_transformer.tracking.links import MAX_LINKS, LinkRules, traits_of
 MEASURED = "measured"
 
 
-_IMAGES = frozenset({"<img", "<picture", "</picture"})
+UNSURE = frozenset({"<picture", "</picture", "<noscript", "</noscript"})
+"""The tags between which an image may stand that not every program fetches."""
+_IMAGES = UNSURE | {"<img"}
 _ENDS = frozenset({"</body", "</html"})
 
 
@@ -29,7 +32,7 @@ def track_images(page: HtmlPage, rules: LinkRules, first: int = 0) -> tuple[Coun
     """
     counts: Counter[str] = Counter()
     number = first
-    in_picture = False
+    around: set[str] = set()
     tags = page.find(_IMAGES)
     for index, tag in enumerate(tags):
         if number >= MAX_LINKS:
@@ -37,7 +40,7 @@ def track_images(page: HtmlPage, rules: LinkRules, first: int = 0) -> tuple[Coun
             break
         name = page.names[tag]
         if name != "<img":
-            in_picture = name == "<picture"
+            enter_or_leave(around, name)
             continue
         found = page.attributes(tag)
         src = found.text("src")
@@ -48,10 +51,18 @@ def track_images(page: HtmlPage, rules: LinkRules, first: int = 0) -> tuple[Coun
             refusal = rules.image_refusal(traits_of(found), target)
             if refusal is None:
                 page.put_url(tag, "src", rules.tracked(LinkKind.IMAGE, number, target))
-                counts[MEASURED] += not in_picture and is_fetched(found)
+                counts[MEASURED] += not around and is_fetched(found)
             counts[refusal or "tracked"] += 1
         number += 1
     return counts, number
+
+
+def enter_or_leave(around: set[str], tag: str) -> None:
+    """Keep in `around` the names of elements that are open, at a tag of `UNSURE`."""
+    if tag.startswith("</"):
+        around.discard(tag[2:])
+    else:
+        around.add(tag[1:])
 
 
 def is_fetched(image: Attributes) -> bool:

@@ -25,7 +25,14 @@ from postroad_transformer.tracking.links import (
     says_unsubscribe,
     traits_of,
 )
-from postroad_transformer.tracking.opens import MEASURED, is_fetched, pixel, pixel_place
+from postroad_transformer.tracking.opens import (
+    MEASURED,
+    UNSURE,
+    enter_or_leave,
+    is_fetched,
+    pixel,
+    pixel_place,
+)
 
 
 class _Seen(NamedTuple):
@@ -151,11 +158,11 @@ def find_places(page: HtmlPage, layout: Layout) -> TrackingPlaces | None:
     links: list[_Link] = []
     images: list[_Image] = []
     tag_of = {tag.number: index for index, tag in enumerate(layout.tags)}
-    in_picture = False
+    around: set[str] = set()
     for number, name in page.noted:
         wanted = {"<a": "href", "<area": "href", "<img": "src"}.get(name, "")
-        if name in {"<picture", "</picture"}:
-            in_picture = name == "<picture"
+        if name in UNSURE:
+            enter_or_leave(around, name)
         found = page.attributes(number) if wanted else None
         if found is None or wanted not in found:
             continue
@@ -164,7 +171,7 @@ def find_places(page: HtmlPage, layout: Layout) -> TrackingPlaces | None:
             return None
         value = layout.tags[tag].places[wanted]
         if name == "<img":
-            is_sure = not in_picture and is_fetched(found)
+            is_sure = not around and is_fetched(found)
             images.append(_Image(tag, value, traits_of(found), is_sure))
         else:
             end = _end_of_link(page, number)
