@@ -114,6 +114,32 @@ def test_recipients_as_list_map_and_commas_are_each_one_mail():
 
 
 @pytest.mark.parametrize(
+    ("entry", "addresses"),
+    [
+        ('"a, b"@b.example, c@c.example', ['"a, b"@b.example', "c@c.example"]),
+        ('c@c.example,"a \\", b"@b.example,', ["c@c.example", '"a \\", b"@b.example']),
+        (' "<,>"@b.example ,<"d"@d.example>', ['"<,>"@b.example', '"d"@d.example']),
+        ('"a", b@b.example', None),
+        ('"a, b@b.example, c@c.example', None),
+    ],
+)
+def test_a_comma_between_quotes_parts_no_addresses(entry: str, addresses: list[str] | None):
+    fields = {"envelope": "a@a.example", "mime": MIME, "recipients": [entry]}
+    if addresses is None:
+        with pytest.raises(ApiError) as caught:
+            prepared(fields)
+        assert caught.value.field == "recipients.0"
+    else:
+        assert list(prepared(fields).answer().values()) == addresses
+
+
+def test_an_original_recipient_belongs_to_all_recipients():
+    fields = {**WHOLE, "recipient": None, "recipients": ["b@b.example", "c@c.example"]}
+    submission = prepared({**fields, "dsn": {"orcpt": "team@x.example"}}).submission
+    assert [each.orcpt for each in submission.recipients] == ["rfc822;team@x.example"] * 2
+
+
+@pytest.mark.parametrize(
     "address",
     [
         f"{'v' * 70}+caf_=someone=list.example@b.example",

@@ -112,7 +112,9 @@ class DsnFields(BaseModel):
     notify: Texts | None = Field(None, description="NEVER, or some of SUCCESS, FAILURE, DELAY.")
     ret: str | None = Field(None, description="FULL or HDRS.")
     envid: str | None = Field(None, max_length=100)
-    orcpt: str | None = Field(None, max_length=500, description="`rfc822;address`.")
+    orcpt: str | None = Field(
+        None, max_length=500, description="`rfc822;address`, the original recipient of all."
+    )
 
 
 class SendFields(BaseModel):

@@ -30,6 +30,8 @@ _NOTIFY: dict[str, NotifyWish] = {
 }
 _RET: dict[str, RetWish] = {"FULL": "full", "HDRS": "hdrs"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# A comma between quotes is part of a local part. The last way out is a quote that never closes.
+_BETWEEN_COMMAS = re.compile(r'(?:"(?:[^"\\]|\\.)*+"|[^",])++|"', re.DOTALL)
 
 
 def read_envelope(text: str | None) -> Mailbox | None:
@@ -106,9 +108,7 @@ def read_entry(field: str, entry: str) -> list[Mailbox]:
     Raises:
         ApiError: 400, one is no address.
     """
-    # A comma is part of an address only inside a quoted local part.
-    texts = entry.split(",") if '"' not in entry else [entry]
-    return [_mailbox(field, text) for text in texts if text.strip()]
+    return [_mailbox(field, text) for text in _BETWEEN_COMMAS.findall(entry) if text.strip()]
 
 
 def _mailbox(field: str, text: str) -> Mailbox:
@@ -187,16 +187,16 @@ def read_envid(dsn: DsnFields | None) -> str | None:
     return dsn.envid
 
 
-def read_orcpt(dsn: DsnFields | None, recipients: int) -> str | None:
-    """Return the original recipient as `type;address`, for a request with one recipient.
+def read_orcpt(dsn: DsnFields | None) -> str | None:
+    """Return the original recipient as `type;address`.
+
+    Several recipients may have one: the members of an alias or list (RFC 3461 section 5.2.7).
 
     Raises:
         ApiError: 400.
     """
     if dsn is None or not dsn.orcpt:
         return None
-    if recipients != 1:
-        raise bad_field("dsn.orcpt", "This belongs to one recipient; send one request for each.")
     kind, semicolon, address = dsn.orcpt.partition(";")
     if not semicolon:
         kind, address = "rfc822", dsn.orcpt

@@ -93,7 +93,7 @@ def prepare(
     envelope = routing.read_envelope(request.envelope)
     send_at, expires = routing.read_schedule(request, now, rules.deliver_seconds)
     notify = routing.read_notify(request.dsn)
-    orcpt = routing.read_orcpt(request.dsn, len(mailboxes))
+    orcpt = routing.read_orcpt(request.dsn)
     tags = _tags(request)
     message = _message(request, identifier, rules, now)
     try:
