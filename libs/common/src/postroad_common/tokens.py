@@ -207,29 +207,44 @@ class LinkSigner:
 
         None for whatever was not signed by one of our keys, or is malformed or too long.
         """
-        if len(path) > MAX_PATH or not path.startswith("/") or not path.isascii():
+        found = _taken_apart(path)
+        if found is None:
             return None
-        kind = _KINDS.get(path[1:2])
-        head, rest = path[2 : 2 + _HEAD_CHARS], path[2 + _HEAD_CHARS :]
-        if kind is None or len(head) != _HEAD_CHARS:
-            return None
-        try:
-            octets = _unb64(head)
-            target = _read_tail(kind, rest)
-        except (binascii.Error, ValueError):
-            return None
-        if target is None or len(octets) != _HEAD_SIZE or path != _canonical(kind, octets, target):
-            return None
+        octets, token, target = found
         mac, signed = octets[1 : 1 + _MAC_SIZE], octets[1 + _MAC_SIZE :]
-        if not self._keyring.verify(_PURPOSES[kind], octets[0], signed + target, mac):
+        if not self._keyring.verify(_PURPOSES[token.kind], octets[0], signed + target, mac):
             return None
-        try:
-            message_id = identifiers.from_bytes(signed[:14])
-        except ValueError:
-            return None
-        number = int.from_bytes(signed[14:], "big")
-        has_target = kind not in _ENDS
-        return LinkToken(kind, message_id, number, target if has_target else None)
+        return token
+
+
+def read_unverified(path: str) -> LinkToken | None:
+    """Return what `path` would stand for if it was signed; for mail that we made ourselves."""
+    found = _taken_apart(path)
+    return None if found is None else found[1]
+
+
+def _taken_apart(path: str) -> tuple[bytes, LinkToken, bytes] | None:
+    """Return the octets of the head, the token, and the target of a path in canonical form."""
+    if len(path) > MAX_PATH or not path.startswith("/") or not path.isascii():
+        return None
+    kind = _KINDS.get(path[1:2])
+    head, rest = path[2 : 2 + _HEAD_CHARS], path[2 + _HEAD_CHARS :]
+    if kind is None or len(head) != _HEAD_CHARS:
+        return None
+    try:
+        octets = _unb64(head)
+        target = _read_tail(kind, rest)
+    except (binascii.Error, ValueError):
+        return None
+    if target is None or len(octets) != _HEAD_SIZE or path != _canonical(kind, octets, target):
+        return None
+    signed = octets[1 + _MAC_SIZE :]
+    try:
+        message_id = identifiers.from_bytes(signed[:14])
+    except ValueError:
+        return None
+    number = int.from_bytes(signed[14:], "big")
+    return octets, LinkToken(kind, message_id, number, None if kind in _ENDS else target), target
 
 
 def _read_tail(kind: LinkKind, rest: str) -> bytes | None:

@@ -72,6 +72,7 @@ class Drain:
             self._disposition.nack(job, RequeueReason.DRAIN)
         _log.info("requeued", requeue=RequeueReason.DRAIN, messages=len(jobs))
         await leaving
+        await self._handler.finished()
         await self._disposition.committed()
         with contextlib.suppress(StoreAway):
             await self._lane_store.save(self._dispatcher.lanes())

@@ -96,6 +96,10 @@ class Handler:
             self._timers.pop(job).cancel()
         return jobs
 
+    async def finished(self) -> None:
+        """Wait until what was begun without a lane has its outcome."""
+        await self._simulator.finished()
+
     def withdraw(self) -> None:
         """End what is cancelled and waits in this process.
 

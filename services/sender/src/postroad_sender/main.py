@@ -100,7 +100,9 @@ async def build(
         delivery.disposition,
         dispatcher,
         directed=directed,
-        simulator=Simulator(settings.simulator_domain, delivery.disposition, time.time),
+        simulator=Simulator(
+            settings.simulator_domain, delivery.disposition, delivery.content.pieces, time.time
+        ),
     )
     begin = partial(_begin, handler, dispatcher)
     flow = BacklogFlow(

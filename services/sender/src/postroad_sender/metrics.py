@@ -49,7 +49,12 @@ DEFERRED_MESSAGES = counter(
 SIMULATED = counter(
     "postroad_sender_simulated_total",
     "Attempts that the simulator made up, by the address; these are in none of the others",
-    {"address": ("delivered", "failed", "bounced", "complained", "deferred", "other")},
+    {
+        "address": (
+            *("delivered", "failed", "bounced", "complained", "deferred", "opened", "clicked"),
+            "other",
+        )
+    },
 )
 DELIVERY_SECONDS = histogram(
     "postroad_sender_delivery_seconds",

@@ -251,6 +251,8 @@ class VisitData(EventData):
     link: int | None = None
     user_agent: str | None = None
     referer: str | None = None
+    simulated: bool = False
+    """The simulator made it up; nobody asked for anything."""
 
 
 class NotifiedData(EventData):

@@ -108,15 +108,19 @@ class Disposition:
         self._committer.commit(PendingCommit(job, events, publications))
 
     def simulate(
-        self, job: Job, outcomes: Sequence[Outcome], returns: Sequence[Publication]
+        self,
+        job: Job,
+        outcomes: Sequence[Outcome],
+        returns: Sequence[Publication],
+        visits: Sequence[Event],
     ) -> None:
-        """End an attempt that the simulator made up; `returns` are what comes back of it.
+        """End an attempt that the simulator made up; `returns` and `visits` are what follows.
 
         It is not counted, and no delivery is noted: if the broker brings the job again, all of it
         is told again, under the same ids.
         """
         events, publications = self._consequences(job, outcomes, self._clock())
-        self._committer.commit(PendingCommit(job, events, [*publications, *returns]))
+        self._committer.commit(PendingCommit(job, [*events, *visits], [*publications, *returns]))
 
     def repeat(self, job: Job, recipient: OutboundRecipient, facts: AttemptFacts) -> Event:
         """Return the event of a delivery that was made before and may not have been told."""
