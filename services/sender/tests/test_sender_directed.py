@@ -7,6 +7,7 @@ from typing import Any
 from postroad_common.schemas.events import EventName
 from postroad_common.store.messagedirectives import Action, MessageDirective
 from postroad_testing import factories
+from postroad_testing.forwarder import Forwarder
 from postroad_testing.waiting import until
 
 LATER = 3600.0
@@ -62,6 +63,31 @@ async def test_cancelled_message_is_not_sent_and_nobody_is_told_but_the_timeline
     again = (await senders.told(EventName.CANCELLED, 2))[1]
     assert again.id == event.id
     assert sink.recipients == ["stays@d.test"]
+
+
+async def test_a_sender_that_begins_without_the_database_holds_what_may_be_cancelled(
+    senders: Any, sink: Any
+):
+    line, uri = Forwarder.to(senders.settings["mongodb_uri"], 27017)
+    senders.settings["mongodb_uri"] = uri
+    senders.timings = replace(senders.timings, directives_every=0.1, directives_unknown=1.0)
+    cancelled, other = factories.outbound("gone@d.test"), factories.outbound("stays@d.test")
+    await direct(senders, cancelled.id, Action.CANCEL)
+    await senders.start([to(sink)])
+    for message in (cancelled, other):
+        await senders.hand_in(
+            message.recipients[0].address, id=message.id, recipients=message.recipients,
+            received=message.received,
+        )  # fmt: skip
+    new = await senders.hand_in("new@d.test")
+    (delivered,) = await senders.told(EventName.DELIVERED)
+    assert delivered.message == new.id
+    assert sink.recipients == ["new@d.test"]
+    await line.open()
+    await senders.told(EventName.CANCELLED)
+    await senders.told(EventName.DELIVERED, 2)
+    assert sorted(sink.recipients) == ["new@d.test", "stays@d.test"]
+    await line.close()
 
 
 async def test_cancelled_message_leaves_the_lane_where_it_waits_and_the_one_under_way_goes_on(

@@ -30,6 +30,7 @@ from postroad_sender.lanes.dispatch import LaneDispatcher
 from postroad_sender.lanes.ownership import PROBE
 
 SOON = 1.0  # seconds; shorter waits are not worth another stay in a retry tier
+_UNKNOWN = "the database is away: whether the message was cancelled is not known"
 _SHARDS = frozenset(queue.name for queue in topology.SHARD_QUEUES)
 
 
@@ -134,6 +135,10 @@ class Handler:
         repeated = self._recognise(job)
         if repeated and not job.message.recipients:
             self._disposition.report(job, repeated)
+            return
+        if self._directed.may_be_cancelled(job.message):
+            seconds = self._directed.unknown_seconds
+            self._disposition.requeue(job, seconds, RequeueReason.DEPENDENCY_AWAY, _UNKNOWN)
             return
         if self._directed and (cancels := self._directed.cancels(job.message)):
             self._disposition.cancel(job, cancels)

@@ -11,6 +11,8 @@ class Timings:
     """Between two rounds of saying that this replica is alive."""
     directives_every: float = 2.0
     """Between two looks for new directives."""
+    directives_unknown: float = 30.0
+    """For which a message is held at a time while it is not known what is directed for it."""
     save_every: float = 6.0
     """Between two writings of what the lanes have learnt."""
     settling: float = 3.0

@@ -1,7 +1,9 @@
 """What people have directed for single messages: try now, cancel; known here before an attempt.
 
 All directives are in memory, so that a message costs one look-up, and none while there are no
-directives. They are learnt from the store within seconds; while that is away, mail goes on.
+directives. They are learnt from the store within seconds. While that is away, nobody can direct
+anything, so mail goes on; but a process that began without it does not know what was directed
+before, and holds mail that is older than itself.
 """
 
 import asyncio
@@ -34,6 +36,8 @@ class DirectedMessages:
         self._timings = timings or Timings()
         self._known: dict[str, MessageDirective] = {}
         self._changed: datetime | None = None
+        self._began = wall()
+        self._is_read = False
 
     def __bool__(self) -> bool:
         """Whether anything is directed."""
@@ -46,6 +50,15 @@ class DirectedMessages:
             for recipient in message.recipients
             if (found := self._known.get(recipient.id)) and found.action is Action.CANCEL
         }
+
+    @property
+    def unknown_seconds(self) -> float:
+        """For how long to hold a message that `may_be_cancelled`."""
+        return self._timings.directives_unknown
+
+    def may_be_cancelled(self, message: OutboundMessage) -> bool:
+        """Whether `message` may have a directive that is not known here yet."""
+        return not self._is_read and message.received < self._began
 
     def is_to_be_tried(self, message: OutboundMessage) -> bool:
         """Whether the attempt that `message` waits for is to be made at once."""
@@ -63,6 +76,7 @@ class DirectedMessages:
             StoreAway: `run` will try again.
         """
         found = await self._store.changed_since(self._changed)
+        self._is_read = True
         new = {one.message: one for one, _ in found if self._known.get(one.message) != one}
         self._known |= new
         if found:

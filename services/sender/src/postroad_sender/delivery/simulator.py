@@ -2,7 +2,8 @@
 
 What it makes up is what a receiving server would say, or send back later, or a reader do; from
 there on everything goes the way of real mail: events, notifications, returned mail. It uses no
-lane, so that it slows nobody's mail, and is not counted among attempts, from which operators see how delivery goes.
+lane, so that it slows nobody's mail, and is not counted among attempts, from which operators see
+how delivery goes.
 """
 
 from collections.abc import Awaitable, Callable
