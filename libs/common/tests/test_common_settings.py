@@ -6,6 +6,7 @@ import pytest
 
 from postroad_common.settings import BounceSettings, ServiceSettings
 from postroad_common.settingsloading import SettingsError, load
+from postroad_common.tokens import Keyring
 
 GOOD = {
     "POSTROAD_AMQP_URL": "amqp://127.0.0.1/",
@@ -70,6 +71,18 @@ def test_every_problem_is_named_at_once_and_no_secret_is_shown(
         "POSTROAD_SECRET",
     ]
     assert "tooshort" not in " ".join(found)
+
+
+def test_secrets_that_cannot_be_told_apart_are_refused(problems: Callable[..., list[str]]) -> None:
+    first = "the first secret"
+    twin = next(
+        text
+        for number in range(10_000)
+        if Keyring([text := f"another secret {number}"]).key_id == Keyring([first]).key_id
+    )
+    assert problems(POSTROAD_SECRET=f"{first},{twin}") == [
+        "POSTROAD_SECRET: two secrets cannot be told apart: make another new one"
+    ]
 
 
 def test_missing_setting_is_named(environment: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,18 @@ def test_empty_keyring_is_refused() -> None:
         Keyring([])
 
 
+def test_two_secrets_with_the_same_id_are_refused_instead_of_forgetting_one() -> None:
+    first = "a secret of the tests"
+    twin = next(
+        text
+        for number in range(10_000)
+        if Keyring([text := f"another secret {number}"]).key_id == Keyring([first]).key_id
+    )
+    with pytest.raises(ValueError, match="cannot be told apart"):
+        Keyring([first, twin])
+    assert Keyring([first, first]).key_id == Keyring([first]).key_id
+
+
 ADDRESSES = BounceAddresses(Keyring([NEW, OLD]), "Bounce.Example.com", 30 * 86400)
 
 

@@ -376,6 +376,28 @@ async def test_code_of_an_app_works_in_its_own_and_the_neighbouring_half_minutes
     assert not await foreign.check(user, totp.at(int(now[0])))
 
 
+async def test_second_factor_outlives_the_secret_that_sealed_it_once_its_owner_has_logged_in(
+    site: Any,
+):
+    email, now = "rotated@main.example", [1_800_000_000.0]
+    users = site.database.users
+
+    def factor(*keys: str) -> SecondFactor:
+        return SecondFactor(users, Keyring(keys), lambda: now[0])
+
+    await make_user(site, email)
+    secret, _uri = factor("the secret of before").propose(email)
+    code = pyotp.TOTP(secret).at
+    assert await factor("the secret of before").enable(email, secret, code(int(now[0])))
+    for keys in (
+        ("the secret of before", "the secret from now on"),  # known to all, signs nothing yet
+        ("the secret from now on", "the secret of before"),
+        ("the secret from now on",),
+    ):
+        now[0] += 2 * STEP_SECONDS
+        assert await factor(*keys).check(await users.find(email), code(int(now[0]))), keys
+
+
 async def test_guesses_from_elsewhere_do_not_keep_the_owner_out(site: Any):
     email = "owner@guess.example"
     await make_user(site, email, "guess")

@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from postroad_common.mail.address import AddressError, normalise_domain
 from postroad_common.servertls import ServerTls
+from postroad_common.tokens import Keyring
 
 PREFIX = "POSTROAD_"
 
@@ -210,6 +211,8 @@ class ServiceSettings(EnvironmentSettings):
             value = tuple(part.strip() for part in value.split(",") if part.strip())
         if isinstance(value, tuple) and (not value or any(len(str(key)) < 16 for key in value)):
             raise ValueError("each key needs at least 16 characters (try: openssl rand -hex 32)")
+        if isinstance(value, tuple):
+            Keyring(value)
         return value
 
 

@@ -30,13 +30,19 @@ class Keyring:
     """Keys derived from the master secrets: the first signs, all verify.
 
     A key's id is one octet that follows from the key, so the order of the list may change.
+
+    Raises:
+        ValueError: there is no secret, or two of them have the same id.
     """
 
     def __init__(self, secrets: Sequence[str]) -> None:
         if not secrets or not all(secrets):
             raise ValueError("the keyring needs at least one secret")
         masters = [hashlib.sha256(b"postroad\0" + text.encode()).digest() for text in secrets]
-        self._masters = {master[0]: master for master in reversed(masters)}
+        self._masters = {master[0]: master for master in masters}
+        if len(self._masters) < len(set(masters)):
+            # One in 256 pairs. Nothing that the second one signed would be known again.
+            raise ValueError("two secrets cannot be told apart: make another new one")
         self.key_id = masters[0][0]
         self._derived: dict[tuple[int, str], bytes] = {}
 

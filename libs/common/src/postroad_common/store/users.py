@@ -107,6 +107,13 @@ class Users:
         values = {"totp": secret, "recovery": list(recovery), "totp_step": -1}
         return await self._update(email, values, {"version": 1})
 
+    @guarded
+    async def reseal_totp(self, email: str, before: str, after: str) -> None:
+        """Put another seal on the same second factor, unless it has been changed meanwhile."""
+        await self._quiet.update_one(
+            {"_id": email.lower(), "totp": before}, {"$set": {"totp": after}}
+        )
+
     async def _update(
         self, email: str, values: Mapping[str, Any], increments: Mapping[str, int] | None = None
     ) -> bool:

@@ -1,6 +1,7 @@
 """The second factor: codes of an authenticator app (TOTP, RFC 6238) and the codes for its loss.
 
-The shared secret is sealed with a key of the installation before it is stored. A code works once.
+The shared secret is sealed with a key of the installation before it is stored; when that key has been
+replaced, the next log-in seals it with the new one. A code works once.
 """
 
 import base64
@@ -69,8 +70,11 @@ class SecondFactor:
         plain = code.replace(" ", "").replace("-", "").lower()
         secret = self._unseal(user.email, user.totp) if user.totp else None
         step = self._step(secret, plain) if secret else None
-        if step is not None:
-            return await self._users.use_totp_step(user.email, step)
+        if step is not None and secret:
+            if not await self._users.use_totp_step(user.email, step):
+                return False
+            await self._renew_seal(user, secret)
+            return True
         return len(plain) == 10 and await self._users.use_recovery(user.email, _hash(plain))
 
     def _step(self, secret: str, code: str) -> int | None:
@@ -83,6 +87,11 @@ class SecondFactor:
             if secrets.compare_digest(totp.generate_otp(step), code):
                 return step
         return None
+
+    async def _renew_seal(self, user: User, secret: str) -> None:
+        """Seal with the first key of the keyring what an older one has sealed."""
+        if user.totp and base64.b64decode(user.totp)[0] != self._keyring.key_id:
+            await self._users.reseal_totp(user.email, user.totp, self._seal(user.email, secret))
 
     def _seal(self, email: str, secret: str) -> str:
         nonce = os.urandom(_NONCE)
