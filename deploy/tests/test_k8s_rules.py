@@ -364,7 +364,9 @@ def test_policies_name_ports_that_their_pods_have(rendered: list[Manifest]) -> N
     """A port by a name that no pod has lets nothing through, without a word."""
     for item in by_kind(rendered, "NetworkPolicy"):
         for rule in item["spec"].get("ingress", []):
-            named = {port["port"] for port in rule.get("ports", []) if isinstance(port["port"], str)}
+            named = {
+                port["port"] for port in rule.get("ports", []) if isinstance(port["port"], str)
+            }
             selected = [one for one in workloads(rendered) if _is_meant(item, labels(one))]
             for workload in selected if named else ():
                 ports = {port["name"] for one in containers(workload) for port in one["ports"]}
