@@ -10,6 +10,13 @@ import pytest
 from postroad_stack.servers import debian
 
 sys.path.insert(0, str(Path(__file__).parent))
+from rendering import OVERLAYS, Manifest, overlay
+
+
+@pytest.fixture(params=OVERLAYS)
+def rendered(request: pytest.FixtureRequest) -> list[Manifest]:
+    """Return the objects of each overlay in turn."""
+    return overlay(request.param)
 
 
 @pytest.fixture(autouse=True, scope="session")

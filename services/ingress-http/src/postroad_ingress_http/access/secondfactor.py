@@ -1,7 +1,7 @@
 """The second factor: codes of an authenticator app (TOTP, RFC 6238) and the codes for its loss.
 
-The shared secret is sealed with a key of the installation before it is stored; when that key has been
-replaced, the next log-in seals it with the new one. A code works once.
+The shared secret is sealed with a key of the installation before it is stored; when that key has
+been replaced, the next log-in seals it with the new one. A code works once.
 """
 
 import base64
