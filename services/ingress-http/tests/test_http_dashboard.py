@@ -1,6 +1,7 @@
 """The dashboard as a browser without scripts sees it."""
 
 import re
+from html import unescape
 from typing import Any
 
 import httpx
@@ -73,6 +74,29 @@ async def test_page_leads_strangers_to_the_log_in(site: Any, page: str):
     assert answer.headers["location"] == f"/dashboard/login?next=/dashboard{page}"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "target"),
+    [
+        ("GET", "/messages?state=failed&subject=a+b", "/messages?state=failed&subject=a+b"),
+        ("GET", "/stats?of=x%26y&z=%2F%2F", "/stats?of=x%26y&z=%2F%2F"),
+        ("POST", "/webhooks", "/webhooks?state=failed&z=//"),
+    ],
+)
+async def test_who_was_logged_out_comes_back_to_the_page_with_its_query(
+    site: Any, method: str, path: str, target: str
+):
+    async with site.client() as client:
+        form = {"page": f"/dashboard{target}"} if method == "POST" else None
+        answer = await client.request(method, f"/dashboard{path}", data=form)
+        log_in = (await client.get(answer.headers["location"])).text
+        assert ("nothing was done" in log_in) == (method == "POST")
+        (back,) = re.findall(r'name="next" value="([^"]*)"', log_in)
+        assert unescape(back) == f"/dashboard{target}"
+        data = {"csrf": site.csrf_of(log_in), "email": site.email, "password": site.password}
+        answer = await client.post("/dashboard/login", data={**data, "next": unescape(back)})
+    assert answer.headers["location"] == f"/dashboard{target}"
+
+
 async def test_cookie_cannot_be_read_by_scripts_nor_sent_across_sites(site: Any):
     async with site.client() as client:
         csrf = site.csrf_of((await client.get("/dashboard/login")).text)
@@ -104,7 +128,15 @@ async def test_wrong_password_is_told_and_no_session_begins(site: Any, email: st
 
 
 @pytest.mark.parametrize(
-    "target", ["//evil.example", "https://evil.example", "/dashboard//evil", "/dashboard\\x", "/v1"]
+    "target",
+    [
+        "//evil.example",
+        "https://evil.example",
+        "/dashboard//evil",
+        "/dashboard\\x",
+        "/v1",
+        "/dashboardx?/",
+    ],
 )
 async def test_log_in_never_leads_elsewhere(site: Any, target: str):
     async with site.client() as client:

@@ -3,11 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from postroad_common.schemas.events import EventName, happened
 from postroad_common.store.sessions import SessionRecord
 from postroad_common.store.users import User
 from postroad_common.tokens import Keyring
-from postroad_ingress_http.dashboard import texts
+from postroad_ingress_http.dashboard import eventwords, timeline
 from postroad_ingress_http.dashboard.sessions import SESSION_SECONDS, Sessions, same
 
 OLD, NEW = "an old secret of ours", "a new secret of ours"
@@ -113,10 +115,34 @@ async def test_every_changed_octet_of_a_cookie_is_noticed():
 
 
 def test_step_of_an_expired_message_says_so_with_the_reason():
-    policy = {"kind": "dane"}
+    policy = {"kind": "dane", "mode": "enforce"}
     data = {"expired": True, "reply": "450 later", "tls_policy": policy, "enhanced": ""}
     event = happened(EventName.FAILED, "m", 1.0, data)
-    step = texts.step(event)
+    step = timeline.step(event)
     assert (step.label, step.kind, step.summary) == ("Given up: time is over", "bad", "450 later")
-    assert ("tls_policy kind", "dane") in step.details
-    assert "enhanced" not in dict(step.details)
+    assert step.details == (
+        ("Time", "is over: there is no further attempt"),
+        ("TLS policy", "DANE: enforce"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"next": 1_795_975_317.4}, ("Next attempt", 1_795_975_317.4)),
+        ({"attempt": 0}, ("Attempt", "the 1st")),
+        ({"attempt": 11}, ("Attempt", "the 12th")),
+        ({"requeue": "lane_closed"}, ("Waits because", "the receiver takes nothing at present")),
+        ({"stage": "dot"}, ("Answer to", "the whole mail")),
+        ({"size": 2738}, ("Size", "2.7 KiB")),
+        ({"confidence": 0.95}, ("Confidence", "95 %")),
+        ({"client": {"helo": "pc.example"}}, ("Client: calls itself", "pc.example")),
+        ({"changes": {"added": ["Date"]}}, ("Header fields added", "Date")),
+        ({"machine": True}, ("Made by", "a machine, not a person")),
+        ({"a_new_fact": ["x", "y"]}, ("A new fact", "x, y")),
+        ({"conversation": "C: QUIT", "local": False, "ip": None, "helo": ""}, None),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_details_of_an_event_are_told_in_words(told: dict[str, Any], expected: object):
+    assert eventwords.describe(told) == ([] if expected is None else [expected])

@@ -1,9 +1,13 @@
 """The audit log of the account."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from postroad_common.store.audit import AuditEntry
 from postroad_ingress_http.dashboard.auditing import describe
 from postroad_ingress_http.dashboard.times import zone_of
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
@@ -13,6 +17,18 @@ from postroad_ingress_http.http.paging import read_cursor, write_cursor
 router = APIRouter(prefix="/dashboard/audit", include_in_schema=False)
 _PAGE = 50
 _FILTERS = ("noun", "target", "actor")
+
+
+def _news(entry: AuditEntry) -> Mapping[str, Any] | None:
+    """Return what there is after a change; of what was made, without what the row says already."""
+    if entry.before or entry.after is None:
+        return entry.after
+    said = {entry.target, entry.actor.id}
+    return {
+        name: value
+        for name, value in entry.after.items()
+        if name != "created" and not (isinstance(value, str) and value in said)
+    }
 
 
 @router.get("")
@@ -32,7 +48,7 @@ async def listing(request: Request, session: SignedIn, pages: PagesOf, audit: Au
     cursor = write_cursor(found[_PAGE - 1].id) if len(found) > _PAGE else None
     zone = zone_of(request.cookies)
     rows = [
-        (entry, describe(entry.before, zone), describe(entry.after, zone))
+        (entry, describe(entry.before, zone), describe(_news(entry), zone))
         for entry in found[:_PAGE]
     ]
     return pages.answer("audit.html", rows=rows, cursor=cursor, query=query)

@@ -11,7 +11,7 @@ from postroad_common.mail.classification import Classification
 from postroad_common.schemas.events import Bounced, Event, EventName
 from postroad_common.store.indexes import FAULTS
 from postroad_common.store.messages import MessageRecord
-from postroad_ingress_http.dashboard import texts
+from postroad_ingress_http.dashboard.timeline import reason
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
 from postroad_ingress_http.dependencies import EventStore, HistoryOf, MessageStore
 from postroad_ingress_http.history.addresses import read_address
@@ -107,7 +107,7 @@ def _rows(events: Sequence[Event], records: Mapping[str, MessageRecord]) -> list
             event=str(event.event),
             severity=("hard" if event.data.hard else "soft") if isinstance(event, Bounced) else "",
             bounce_class=(event.data.bounce_class or "") if isinstance(event, Bounced) else "",
-            reason=texts.reason(event),
+            reason=reason(event),
             time=event.time,
         )
         for event in events

@@ -198,5 +198,5 @@ def _effect(effect: LaneEffect) -> EffectRow:
 def _facts(state: LaneState) -> Iterator[tuple[str, str | float]]:
     if state.provider is not None:
         yield "Provider", state.provider
-    if state.swept is not None:
-        yield "Swept", state.swept
+    if state.swept:
+        yield "Bounced what waited, last", float(state.swept)

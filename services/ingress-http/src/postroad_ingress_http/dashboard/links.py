@@ -45,7 +45,7 @@ async def reset(request: Request, fields: VisitorForm, visit: VisitOf, users: Us
 @router.get("/forgot")
 async def forgot(visit: VisitOf) -> Response:
     """Show the form that asks for a link."""
-    return visit.form("forgot.html", sent=False)
+    return visit.form("forgot.html", sent=False, email="")
 
 
 @router.post("/forgot")
@@ -64,7 +64,7 @@ async def send_link(
         with passwords.trying(None, f"forgot {email}", address_of(request)):
             await users.forgot(email)
     except ApiError as error:
-        return visit.form("forgot.html", sent=False, error=error)
+        return visit.form("forgot.html", sent=False, email=email, error=error)
     return visit.form("forgot.html", sent=True)
 
 

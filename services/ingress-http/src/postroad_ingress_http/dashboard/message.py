@@ -16,8 +16,9 @@ from postroad_common.store.events import TIMELINE, Events
 from postroad_common.store.messages import MessageRecord
 from postroad_common.store.rollupparts import LOGIN
 from postroad_common.store.suppressions import Addressed
-from postroad_ingress_http.dashboard import changes, texts
+from postroad_ingress_http.dashboard import changes
 from postroad_ingress_http.dashboard.subjects import labels_of
+from postroad_ingress_http.dashboard.timeline import awaited, step
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
 from postroad_ingress_http.dependencies import (
     CredentialStore,
@@ -115,13 +116,13 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
     tokens: TokenStore,
 ) -> Response:
     """Show a message: its facts, what can be done with it, and one of its tabs."""
-    timeline = await events.timeline(record.id)
+    told = await events.timeline(record.id)
     values: dict[str, Any] = {}
     if view.tab == "timeline":
-        values["steps"] = [texts.step(event) for event in timeline]
-        values["is_cut"] = len(timeline) >= TIMELINE
+        values["steps"] = [step(event) for event in told]
+        values["is_cut"] = len(told) >= TIMELINE
     elif view.tab == "changes":
-        values["changes"] = _changes(timeline)
+        values["changes"] = _changes(told)
     else:
         values |= await _content(record, view, history)
     if view.tab == "links" and values["content"] is not None:
@@ -136,6 +137,7 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
         kept_until=await history.kept_until(record),
         suppression=entry,
         waits=not is_final(record),
+        awaited=None if is_final(record) else awaited(told),
         submitter=(await labels_of(record.account, credentials, tokens)).of(
             LOGIN, record.credential
         ),

@@ -138,5 +138,6 @@ async def begin_session(
 
 def inside(target: str) -> str:
     """Return `target` if it is a page of the dashboard, else nothing: no redirect leads out."""
-    found = target == "/dashboard" or target.startswith("/dashboard/")
-    return target if found and "\\" not in target and "//" not in target else ""
+    path = target.partition("?")[0]
+    found = path == "/dashboard" or path.startswith("/dashboard/")
+    return target if found and "\\" not in target and "//" not in path else ""

@@ -7,10 +7,10 @@ from starlette.responses import Response
 from postroad_common.schemas.submission import Client
 from postroad_common.store.events import TIMELINE
 from postroad_ingress_http.access.scopes import require
-from postroad_ingress_http.dashboard import texts
 from postroad_ingress_http.dashboard.clients import settings_for
 from postroad_ingress_http.dashboard.firststeps import TEST_TAG, FirstStepsOf
 from postroad_ingress_http.dashboard.forms import see_other, text
+from postroad_ingress_http.dashboard.timeline import step
 from postroad_ingress_http.dashboard.visitor import (
     Form,
     PagesOf,
@@ -61,7 +61,7 @@ async def page(  # noqa: PLR0917 - FastAPI passes them by name
     logins = await credentials.list(session.account, limit=1)
     login = logins[0].username if logins else ""
     mail = request.query_params.get("mail", "")[:30]
-    timeline = await events.timeline(mail) if mail else []
+    told = await events.timeline(mail) if mail else []
     try:
         record = await history.find(session.account, mail) if mail else None
     except ApiError:  # it appears within a second
@@ -76,8 +76,8 @@ async def page(  # noqa: PLR0917 - FastAPI passes them by name
         clients=settings_for(place, login or "USERNAME"),
         mail=mail,
         record=record,
-        steps=[texts.step(event) for event in timeline] if record else [],
-        is_cut=len(timeline) >= TIMELINE,
+        steps=[step(event) for event in told] if record else [],
+        is_cut=len(told) >= TIMELINE,
         refresh=_REFRESH_SECONDS if under_way else None,
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import Depends
 from starlette.requests import Request
@@ -14,7 +15,7 @@ from postroad_ingress_http.access.scopes import require, scopes_of
 from postroad_ingress_http.access.secondfactor import SecondFactor
 from postroad_ingress_http.dashboard.clients import SmtpPlace
 from postroad_ingress_http.dashboard.frame import Frame
-from postroad_ingress_http.dashboard.notes import Note
+from postroad_ingress_http.dashboard.notes import Note, leave_notice
 from postroad_ingress_http.dashboard.passwords import PasswordCheck
 from postroad_ingress_http.dashboard.permissions import needed_for
 from postroad_ingress_http.dashboard.refused import PAGE_FIELD, Refused, is_page
@@ -93,17 +94,25 @@ PagesOf = Annotated[Pages, Depends(_pages)]
 
 
 class LogInFirst(Exception):  # noqa: N818 - it is no error
-    """The visitor is not logged in; after logging in, `target` is shown."""
+    """The visitor is not logged in; after logging in, `target` is shown.
 
-    def __init__(self, target: str) -> None:
+    `lost`: they had sent a form, with which nothing was done.
+    """
+
+    def __init__(self, target: str, *, lost: bool = False) -> None:
         super().__init__(target)
         self.target = target
+        self.lost = lost
 
 
 async def to_log_in(_: Request, error: Exception) -> Response:
     """Answer `LogInFirst`."""
     target = error.target if isinstance(error, LogInFirst) else ""
-    return RedirectResponse(f"/dashboard/login{f'?next={target}' if target else ''}", 303)
+    query = f"?{urlencode({'next': target}, safe='/')}" if target else ""
+    answer = RedirectResponse(f"/dashboard/login{query}", 303)
+    if isinstance(error, LogInFirst) and error.lost:
+        leave_notice(answer, "You had been logged out, so nothing was done. Log in to go on.")
+    return answer
 
 
 async def current_session(
@@ -119,7 +128,7 @@ async def current_session(
     record = await sessions.find(request.cookies.get(SESSION_COOKIE), address)
     user = await users.find(record.email) if record else None
     if record is None or user is None or user.version != record.version:
-        raise LogInFirst(request.url.path if request.method == "GET" else "")
+        raise await _log_in_first(request)
     away = record.account != user.account
     if away and not user.operator:
         raise LogInFirst("")
@@ -149,6 +158,14 @@ async def current_session(
             )
         )
     return session
+
+
+async def _log_in_first(request: Request) -> LogInFirst:
+    """Return where to go on after logging in: the page asked for, or that of the form sent."""
+    if request.method in {"GET", "HEAD"}:
+        return LogInFirst(f"{request.url.path}?{request.url.query}".rstrip("?"))
+    page = (await read_fields(request)).get(PAGE_FIELD)
+    return LogInFirst(str(page) if is_page(page) else "", lost=True)
 
 
 def address_of(request: Request) -> str:

@@ -11,7 +11,12 @@ from postroad_ingress_http.dashboard import times
 from postroad_ingress_http.dashboard.forms import number, see_other, text, texts_of
 from postroad_ingress_http.dashboard.visitor import Form, PagesOf, SignedIn
 from postroad_ingress_http.dependencies import CallsOf, ClockOf, HooksOf
-from postroad_ingress_http.hooks.checks import HOOK_EVENTS, MOST_BATCH_SECONDS, MOST_BATCHED
+from postroad_ingress_http.hooks.checks import (
+    HOOK_EVENTS,
+    MOST_BATCH_SECONDS,
+    MOST_BATCHED,
+    private_host,
+)
 from postroad_ingress_http.http.errors import bad_field
 from postroad_ingress_http.http.paging import read_cursor, write_cursor
 
@@ -56,12 +61,15 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
         before=position[0] if position else None,
         limit=_PAGE + 1,
     )
+    failing = (await calls.failing([webhook.id])).get(webhook.id)
     return pages.answer(
         "webhook.html",
         webhook=webhook,
+        private=private_host(webhook.url),
         rows=found[:_PAGE],
         event_names=HOOK_EVENTS,
-        failing=(await calls.failing([webhook.id])).get(webhook.id),
+        failing=failing,
+        last=await calls.last_try(webhook.id) if failing else None,
         live=not position,
         state=state,
         states=[str(value) for value in DeliveryState],

@@ -1,6 +1,7 @@
 """What a webhook may be: its URL, its events, its signing secret."""
 
 import base64
+import ipaddress
 import secrets
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -43,6 +44,16 @@ def check_url(url: str) -> str:
         except AddressError as error:
             raise bad_field("url", f"Its host is not valid: {error}.") from None
     return url
+
+
+def private_host(url: str) -> str:
+    """Return the host of a URL that says by itself that it is not public, else nothing."""
+    host = urlsplit(url).hostname or ""
+    try:
+        public = ipaddress.ip_address(host).is_global
+    except ValueError:
+        public = host != "localhost" and not host.endswith(".localhost")
+    return "" if public else host
 
 
 def check_events(names: Sequence[str]) -> tuple[str, ...]:
