@@ -338,6 +338,15 @@ async def test_lane_is_paused_and_resumed(browser: httpx.AsyncClient, site: Any)
         assert lane.directives.given.by == "admin@example.com"
 
 
+async def test_lane_with_a_reason_alone_shows_it(browser: httpx.AsyncClient, site: Any):
+    state = LaneState(phase=Phase.CLOSED, reason="421 4.7.0 Come back later", effects=[])
+    key = "192.0.2.9|mx.reason.example"
+    await site.database.lanes.save({key: state})
+    page = (await browser.get("/dashboard/lanes/one", params={"key": key})).text
+    assert "<p>421 4.7.0 Come back later</p>" in page
+    assert "Nothing holds it back" not in page
+
+
 async def test_lane_page_shows_why_and_takes_every_directive(browser: httpx.AsyncClient, site: Any):
     key = "192.0.2.7|(a|b).mx.example:2525#03"
     evil = "<script>450 slower</script>"

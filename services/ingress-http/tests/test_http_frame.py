@@ -2,7 +2,9 @@
 
 import ast
 import re
+import time
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -10,6 +12,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from postroad_common.mail.identifiers import new_id
 from postroad_common.tokens import Keyring
 from postroad_ingress_http import dashboard
 from postroad_ingress_http.dashboard import times
@@ -126,7 +129,9 @@ async def test_page_without_the_form_is_not_filled():
 
 REFUSED = (
     ("/webhooks", "/webhooks", {"url": "ftp://typed.example/", "events[]": "bounced"}, "url"),
-    ("/domains", "/domains", {"name": "not a domain!"}, ""),
+    ("/domains", "/domains", {"name": "not a domain!"}, "name"),
+    ("/account", "/account", {"name": " "}, "name"),
+    ("/start", "/start/mail", {"from": "a@b.example", "recipient": "nobody"}, "recipient"),
     ("/users", "/users", {"email": "nobody", "role": "reader"}, "email"),
     ("/tokens", "/tokens", {"name": "typed name"}, ""),
     ("/accounts", "/accounts", {"id": "UPPER CASE", "owner": "a@b.example"}, ""),
@@ -151,6 +156,62 @@ async def test_refused_form_is_shown_on_its_page(
     assert 'role="alert"' in answer.text
     if field:
         assert re.search(rf'<input[^>]* name="{field}"[^>]* aria-invalid="true"', answer.text)
+
+
+async def test_form_that_may_not_do_this_is_shown_again_too(browser: httpx.AsyncClient, site: Any):
+    csrf = site.csrf_of((await browser.get("/dashboard/start")).text)
+    await site.database.accounts.update("main", {"verified_senders_only": True})
+    typed = {"from": "me@unverified.example", "recipient": "typed@reader.example"}
+    data = {"csrf": csrf, "page": "/dashboard/start", **typed}
+    answer = await browser.post("/dashboard/start/mail", data=data)
+    await site.database.accounts.update("main", {"verified_senders_only": False})
+    assert answer.status_code == 403
+    assert re.search(r'<input name="from"[^>]* aria-invalid="true"', answer.text)
+    assert 'value="typed@reader.example"' in answer.text
+    assert "step 2 comes first" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("bounces?start=soon&recipient=kept%40b.example", "start"),
+        ("bounces?recipient=kept", "recipient"),
+        ("messages?start=soon&subject=kept", "start"),
+        ("messages?id=kept", "id"),
+    ],
+)
+async def test_search_that_is_wrong_says_so_at_its_field_and_keeps_the_rest(
+    browser: httpx.AsyncClient, query: str, field: str
+):
+    answer = await browser.get(f"/dashboard/{query}")
+    assert answer.status_code == 400
+    assert answer.text.count('role="alert"') == 1
+    assert re.search(rf'<input [^>]*name="{field}"[^>]* aria-invalid="true"', answer.text)
+    assert 'value="kept' in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "above"),
+    [
+        ("/domains/some.example/verify", "/domains/some.example"),
+        ("/start/mail", "/start"),
+        ("/profile/sessions/end", "/profile"),
+        ("/users/a%40b.example/role", "/users"),
+        ("/logout", ""),
+    ],
+)
+async def test_address_of_a_form_leads_to_the_page_above(
+    browser: httpx.AsyncClient, path: str, above: str
+):
+    answer = await browser.get(f"/dashboard{path}")
+    assert (answer.status_code, answer.headers.get("location")) == (303, f"/dashboard{above}")
+
+
+async def test_message_accepted_a_moment_ago_is_waited_for(browser: httpx.AsyncClient):
+    for seconds, awaited in ((0, True), (3600, False)):
+        answer = await browser.get(f"/dashboard/messages/{new_id(time.time() - seconds)}")
+        assert answer.status_code == 404
+        assert ('http-equiv="refresh"' in answer.text) == awaited
 
 
 @pytest.mark.parametrize("page", ["https://evil.example/", "/v1/send", "//evil", "/dashboardx"])

@@ -9,7 +9,7 @@ import pytest
 
 from postroad_common.schemas.events import happened
 from postroad_common.store.deliveries import DeliveryState, Result, Try
-from postroad_ingress_http.hooks.checks import HOOK_EVENTS
+from postroad_ingress_http.hooks.checks import HOOK_EVENTS, private_host
 from postroad_ingress_http.hooks.samples import FACTS, sample
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -211,6 +211,27 @@ async def test_dashboard_page_of_a_webhook_does_what_the_api_does(
     assert len((await site.database.webhooks.find(hook["id"])).secrets) == 1
     assert (await send(browser, page, "delete")).status_code == 303
     assert (await browser.get(page)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://hooks.example/mail", ""),
+        ("http://8.8.8.8/mail", ""),
+        ("http://127.0.0.1:81/mail", "127.0.0.1"),
+        ("http://[::1]/mail", "::1"),
+        ("http://10.1.2.3/mail", "10.1.2.3"),
+        ("http://localhost/mail", "localhost"),
+    ],
+)
+async def test_private_address_is_not_taken_without_a_word(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, url: str, host: str
+):
+    assert private_host(url) == host
+    hook = await made(api, url=url)
+    page = (await browser.get(f"/dashboard/webhooks/{hook['id']}")).text
+    assert ("is no public address" in page) == bool(host)
+    assert 'name="seconds" min="0" max="300" step="any" value="0"' in page
 
 
 async def test_delivery_is_opened_and_posted_again(

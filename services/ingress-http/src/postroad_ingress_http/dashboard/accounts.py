@@ -23,6 +23,7 @@ from postroad_ingress_http.dependencies import (
     UsersOf,
 )
 from postroad_ingress_http.history.statistics import complaint_rate
+from postroad_ingress_http.http.errors import bad_field
 from postroad_ingress_http.http.fields import Fields
 from postroad_ingress_http.http.paging import read_cursor, write_cursor
 
@@ -52,7 +53,10 @@ async def own(session: SignedIn, pages: PagesOf, accounts: AccountsOf) -> Respon
 @router.post("/account")
 async def rename(session: SignedIn, fields: Form, accounts: AccountsOf) -> Response:
     """Rename the account."""
-    await accounts.change(session.account, {"name": text(fields, "name").strip()[:_NAME_LENGTH]})
+    name = text(fields, "name").strip()[:_NAME_LENGTH]
+    if not name:
+        raise bad_field("name", "Give the account a name.", code="missing")
+    await accounts.change(session.account, {"name": name})
     return see_other("/dashboard/account", "Renamed.")
 
 

@@ -9,13 +9,16 @@ from starlette.responses import Response
 
 from postroad_common.mail.classification import Classification
 from postroad_common.schemas.events import Bounced, Event, EventName
+from postroad_common.store.events import Events
 from postroad_common.store.indexes import FAULTS
 from postroad_common.store.messages import MessageRecord
+from postroad_ingress_http.dashboard.forms import told_at
 from postroad_ingress_http.dashboard.timeline import reason
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
 from postroad_ingress_http.dependencies import EventStore, HistoryOf, MessageStore
 from postroad_ingress_http.history.addresses import read_address
-from postroad_ingress_http.http.errors import bad_field
+from postroad_ingress_http.history.messages import MessageHistory
+from postroad_ingress_http.http.errors import ApiError, bad_field
 from postroad_ingress_http.http.moments import read_moment
 from postroad_ingress_http.http.paging import read_cursor, write_cursor
 
@@ -50,17 +53,55 @@ async def listing(  # noqa: PLR0917 - FastAPI passes them by name
 ) -> Response:
     """List what failed, bounced, was complained about or suppressed, newest first."""
     query = {name: request.query_params.get(name, "").strip()[:320] for name in _FILTERS}
+    error: ApiError | None = None
+    found: list[Event] = []
+    try:
+        found = await _found(request, session.account, query, events, history)
+    except ApiError as refusal:
+        if refusal.status != 400:
+            raise
+        error = refusal
+    shown = found[:_PAGE]
+    last = shown[-1] if len(found) > _PAGE else None
+    records = await messages.find_many({event.message for event in shown})
+    return pages.answer(
+        "bounces.html",
+        status=400 if error else 200,
+        error=error,
+        rows=_rows(shown, records),
+        filter=query,
+        searched=any(query.values()),
+        events=FAULTS,
+        severities=_SEVERITIES,
+        classes=list(Classification),
+        cursor=write_cursor(float(last.time), last.id) if last else None,
+    )
+
+
+async def _found(
+    request: Request,
+    account: str,
+    query: Mapping[str, str],
+    events: Events,
+    history: MessageHistory,
+) -> list[Event]:
+    """Return a page of what fits, and one more.
+
+    Raises:
+        ApiError: 400, a filter or the cursor is wrong.
+    """
     position = read_cursor(request.query_params.get("cursor"), float, str)
     severity = _chosen(query, "severity", _SEVERITIES)
     reason = _chosen(query, "class", list(Classification))
     bounces_only = severity or reason
     ids = None
     if query["recipient"]:
-        recipient = read_address(query["recipient"])
-        ids = await history.newest_ids(session.account, recipient, ())
+        with told_at("recipient"):
+            recipient = read_address(query["recipient"])
+        ids = await history.newest_ids(account, recipient, ())
     end = read_moment("end", query["end"])
-    found = await events.search(
-        session.account,
+    return await events.search(
+        account,
         names=_names(_chosen(query, "event", FAULTS), bounces_only=bool(bounces_only)),
         message_ids=ids,
         bounce_class=reason or None,
@@ -69,19 +110,6 @@ async def listing(  # noqa: PLR0917 - FastAPI passes them by name
         end=None if end is None else end + _DAY,
         before=(position[0], position[1]) if position else None,
         limit=_PAGE + 1,
-    )
-    shown = found[:_PAGE]
-    last = shown[-1] if len(found) > _PAGE else None
-    records = await messages.find_many({event.message for event in shown})
-    return pages.answer(
-        "bounces.html",
-        rows=_rows(shown, records),
-        filter=query,
-        searched=any(query.values()),
-        events=FAULTS,
-        severities=_SEVERITIES,
-        classes=list(Classification),
-        cursor=write_cursor(float(last.time), last.id) if last else None,
     )
 
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, Response
 
-from postroad_ingress_http.dashboard.forms import see_other, text
+from postroad_ingress_http.dashboard.forms import see_other, text, told_at
 from postroad_ingress_http.dashboard.visitor import Form, PagesOf, SignedIn
 from postroad_ingress_http.dependencies import AccountsOf, DomainsOf
 from postroad_ingress_http.domains.zonefile import write_zone
@@ -23,7 +23,8 @@ async def add(
 ) -> Response:
     """Add a domain."""
     await accounts.check_room(session.account, "domains")
-    made = await domains.add(session.account, text(fields, "name"))
+    with told_at("name"):
+        made = await domains.add(session.account, text(fields, "name"))
     return see_other(
         f"/dashboard/domains/{made.domain}", f"{made.domain} is added. Publish these records next."
     )

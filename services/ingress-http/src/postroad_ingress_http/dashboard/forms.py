@@ -1,11 +1,14 @@
 """The fields of forms, and the answer to a form that worked."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from starlette.responses import RedirectResponse, Response
 
 from postroad_common.schemas.features import Features
 from postroad_ingress_http.dashboard import texts
 from postroad_ingress_http.dashboard.notes import leave_notice
-from postroad_ingress_http.http.errors import bad_field
+from postroad_ingress_http.http.errors import ApiError, bad_field
 from postroad_ingress_http.http.fields import Fields, require_text
 
 
@@ -49,6 +52,16 @@ def number(fields: Fields, name: str, least: float, most: float) -> float:
 def switches(fields: Fields) -> Features:
     """Return the features whose switches are on."""
     return Features(**{name: fields.get(name) == "true" for name, _, _ in texts.FEATURE_TEXTS})
+
+
+@contextmanager
+def told_at(name: str) -> Iterator[None]:
+    """Say of a refusal within that it is about the field `name` of the form."""
+    try:
+        yield
+    except ApiError as error:
+        error.field = name
+        raise
 
 
 def see_other(path: str, notice: str = "") -> Response:

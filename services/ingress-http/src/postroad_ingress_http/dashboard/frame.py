@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import jinja2
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Match
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -32,8 +33,8 @@ _CSP = (
 )
 _HEADERS = {"Content-Security-Policy": _CSP, "X-Frame-Options": "DENY"}
 _HEADINGS = {403: "Not allowed", 404: "Not found", 429: "Too fast", 503: "Not available right now"}
-_OF_THE_FORM = frozenset({400, 409, 422})
-"""Statuses of refusals that the visitor mends in the form."""
+_OF_THE_FORM = frozenset({400, 403, 409, 413, 422, 429, 503})
+"""Statuses of refusals after which the form is shown again: to be mended, or sent later."""
 NAVIGATION = (
     (
         "Mail",
@@ -130,6 +131,9 @@ class Frame:
             "page_made": self._clock(),
         }
         html = self._templates.get_template(template).render(**{**page, **values})
+        if isinstance(values.get("error"), ApiError) and session:
+            asked = Refused(here, here, dict(request.query_params), values["error"], "get")
+            html = filled(html, asked) or html
         refused: Refused | None = getattr(request.state, "refused", None)
         if refused is not None:
             html, status = _again(html, refused), refused.error.status
@@ -140,6 +144,8 @@ class Frame:
 
     def problem(self, app: ASGIApp, scope: Scope, error: ApiError) -> ASGIApp:
         """Return the page that shows `error`: where a form was refused, the page it is on."""
+        if error.status == 405 and scope["method"] == "GET" and (above := _above(scope)):
+            return RedirectResponse(above, 303)
         refused = getattr(Request(scope).state, "sent", None)
         if error.status not in _OF_THE_FORM or not isinstance(refused, Refused):
             return self._problem(scope, error)
@@ -166,6 +172,17 @@ class Frame:
         )
         answer.headers.update(error.headers)
         return answer
+
+
+def _above(scope: Scope) -> str:
+    """Return the nearest page above an address that only forms are sent to; empty: none."""
+    parts = scope["path"].split("/")
+    for length in range(len(parts) - 1, 1, -1):
+        path = "/".join(parts[:length])
+        asked = {**scope, "path": path}
+        if any(route.matches(asked)[0] is Match.FULL for route in scope["app"].routes):
+            return quote(path)
+    return ""
 
 
 def _again(html: str, refused: Refused) -> str:

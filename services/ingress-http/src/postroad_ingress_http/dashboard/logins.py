@@ -62,7 +62,9 @@ async def create(
         allowed_networks=read_networks("allowed_networks", words(fields, "allowed_networks")),
         sender_domains=read_domains("sender_domains", words(fields, "sender_domains")),
     )
-    return pages.secret("Login created", _LIST, username=login.username, password=password)
+    return pages.secret(
+        "Login created", f"{_LIST}/{login.username}", username=login.username, password=password
+    )
 
 
 @router.get("/{username}")
@@ -121,7 +123,9 @@ async def rotate(
 ) -> Response:
     """Make a new password and show it."""
     login, password = await logins.rotate(credentials, session.account, username)
-    return pages.secret("New password", _LIST, username=login.username, password=password)
+    return pages.secret(
+        "New password", f"{_LIST}/{username}", username=login.username, password=password
+    )
 
 
 @router.post("/{username}/disable")

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from postroad_common.schemas.submission import Client
 from postroad_ingress_http.access.scopes import require
-from postroad_ingress_http.dashboard.forms import see_other, text
+from postroad_ingress_http.dashboard.forms import see_other, text, told_at
 from postroad_ingress_http.dashboard.templatechanges import compare
 from postroad_ingress_http.dashboard.visitor import (
     Form,
@@ -133,8 +133,10 @@ async def send_test_mail(  # noqa: PLR0917 - FastAPI passes them by name
     require(session.scopes, "send", f"Your role ({session.role})")
     stored = await templates.read(session.account, template)
     sender = None if stored.content.get("mime") else text(fields, "sender").strip() or None
+    with told_at("recipient"):
+        recipient = read_address(text(fields, "recipient"))
     mail = SendFields(
-        recipient=read_address(text(fields, "recipient")),
+        recipient=recipient,
         sender=sender,
         template=stored.template.id,
         template_version=stored.version.number,

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from postroad_common.mail.identifiers import id_time, is_id
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.store.events import TIMELINE, Events
 from postroad_common.store.messages import MessageRecord
@@ -21,6 +22,7 @@ from postroad_ingress_http.dashboard.subjects import labels_of
 from postroad_ingress_http.dashboard.timeline import awaited, step
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
 from postroad_ingress_http.dependencies import (
+    ClockOf,
     CredentialStore,
     EventStore,
     HistoryOf,
@@ -46,6 +48,8 @@ TABS = (
     ("changes", "Changes"),
     ("source", "Source"),
 )
+_SOON_SECONDS = 60
+"""How long after it was accepted a message may be missing in the database."""
 _WITHOUT_CONTENT = ("timeline", "changes")
 _SHOWN = 200_000  # characters of a text on a page
 _CLICKS = 1000
@@ -98,13 +102,27 @@ async def _record(message_id: str, session: SignedIn, history: HistoryOf) -> Mes
     return await history.find(session.account, message_id)
 
 
+async def _record_soon(
+    message_id: str, session: SignedIn, history: HistoryOf, clock: ClockOf
+) -> MessageRecord | None:
+    """Return the message; None where it may just have been accepted, and is not recorded yet."""
+    try:
+        return await history.find(session.account, message_id)
+    except ApiError as error:
+        young = is_id(message_id) and abs(clock() - id_time(message_id)) < _SOON_SECONDS
+        if error.status != 404 or not young:
+            raise
+    return None
+
+
 ViewOf = Annotated[View, Depends(_view)]
 Found = Annotated[MessageRecord, Depends(_record)]
+FoundSoon = Annotated[MessageRecord | None, Depends(_record_soon)]
 
 
 @router.get("/{message_id}")
 async def one(  # noqa: PLR0917 - FastAPI passes them by name
-    record: Found,
+    record: FoundSoon,
     view: ViewOf,
     pages: PagesOf,
     history: HistoryOf,
@@ -116,6 +134,8 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
     tokens: TokenStore,
 ) -> Response:
     """Show a message: its facts, what can be done with it, and one of its tabs."""
+    if record is None:
+        return pages.answer("message_awaited.html", status=404)
     told = await events.timeline(record.id)
     values: dict[str, Any] = {}
     if view.tab == "timeline":

@@ -19,12 +19,16 @@ _OWN = frozenset({"csrf", PAGE_FIELD})
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A form that was sent to `action` with `fields` from `page`, and why it was refused."""
+    """A form that was sent to `action` with `fields` from `page`, and why it was refused.
+
+    `method`: `get` is that of searches, whose forms lead to their own page.
+    """
 
     action: str
     page: str
     fields: Fields
     error: ApiError
+    method: str = "post"
 
 
 @dataclass(slots=True)
@@ -44,7 +48,7 @@ def is_page(path: object) -> bool:
 
 def filled(html: str, refused: Refused) -> str | None:
     """Return the page with its form filled again and the error shown; None: no such form."""
-    forms = _Forms(refused.action)
+    forms = _Forms(refused.action, refused.method)
     forms.feed(html)
     sent = {name: _texts(value) for name, value in refused.fields.items()}
     fitting = [
@@ -68,9 +72,10 @@ def _texts(value: object) -> list[str]:
 class _Forms(HTMLParser):
     """Finds the forms that are sent to `action`."""
 
-    def __init__(self, action: str) -> None:
+    def __init__(self, action: str, method: str) -> None:
         super().__init__()
         self._action = action
+        self._method = method
         self._number = -1
         self._details: list[int] = []
         self._seen_details = -1
@@ -84,8 +89,8 @@ class _Forms(HTMLParser):
             self._details.append(self._seen_details)
         elif tag == "form":
             self._number += 1
-            action = urlsplit(given.get("action") or "").path
-            if given.get("method") == "post" and action == self._action:
+            action = urlsplit(given.get("action") or self._action).path
+            if given.get("method") == self._method and action == self._action:
                 self._form = _Form(FormPlace(self._number, [*self._details]))
                 self.found.append(self._form)
         elif self._form is not None and (name := given.get("name")):

@@ -9,7 +9,7 @@ from postroad_common.store.events import TIMELINE
 from postroad_ingress_http.access.scopes import require
 from postroad_ingress_http.dashboard.clients import settings_for
 from postroad_ingress_http.dashboard.firststeps import TEST_TAG, FirstStepsOf
-from postroad_ingress_http.dashboard.forms import see_other, text
+from postroad_ingress_http.dashboard.forms import see_other, text, told_at
 from postroad_ingress_http.dashboard.timeline import step
 from postroad_ingress_http.dashboard.visitor import (
     Form,
@@ -54,8 +54,10 @@ async def page(  # noqa: PLR0917 - FastAPI passes them by name
     place: SmtpPlaceOf,
     history: HistoryOf,
     events: EventStore,
+    accounts: AccountStore,
 ) -> Response:
     """Show the steps, each with what to do, and the timeline of the test mail."""
+    account = await accounts.find(session.account)
     known = await domains.all(session.account)
     domain = next((one for one in known if one.verified), known[0] if known else None)
     logins = await credentials.list(session.account, limit=1)
@@ -71,6 +73,7 @@ async def page(  # noqa: PLR0917 - FastAPI passes them by name
         "start.html",
         first_steps=await steps.of(session.account),
         domain=domain,
+        needs_domain=account is not None and account.verified_senders_only,
         login=login,
         place=place,
         clients=settings_for(place, login or "USERNAME"),
@@ -88,7 +91,8 @@ async def send_test_mail(
 ) -> Response:
     """Send a test mail, and show what happens to it."""
     require(session.scopes, "send", f"Your role ({session.role})")
-    recipient = read_address(text(fields, "recipient"))
+    with told_at("recipient"):
+        recipient = read_address(text(fields, "recipient"))
     mail = SendFields(
         sender=text(fields, "from").strip(),
         recipient=recipient,
