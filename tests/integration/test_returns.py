@@ -15,6 +15,7 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.framing import encode
 from postroad_testing import factories
+from postroad_testing.days import day_with_room
 from postroad_testing.queues import Queues
 
 Make = Callable[..., EmailMessage]
@@ -299,6 +300,7 @@ def test_forged_and_foreign_addresses_are_refused_at_rcpt(road: Any, make_mail: 
 
 
 def test_statistics_and_log_files_tell_of_the_day(road: Any, make_mail: Make) -> None:
+    day = asyncio.run(day_with_room())
     tag = f"t{new_id()}"
     subject = f"Mail {new_id()}"
     mail = make_mail(subject, headers={"x-smtpeter-tags": tag})
@@ -311,6 +313,5 @@ def test_statistics_and_log_files_tell_of_the_day(road: Any, make_mail: Make) ->
 
     road.until(counted, "the counters of the tag are right")
     assert tag in road.api.get("/v1/stats/tags")
-    day = time.strftime("%Y-%m-%d", time.gmtime())
     deliveries = road.api.get(f"/v1/logfiles/deliveries.{day}.log/json")
     assert accepted.id in {item["id"] for item in deliveries}

@@ -18,6 +18,7 @@ from postroad_common.schemas.archive import (
 from postroad_common.schemas.framing import FrameError, encode
 from postroad_common.store.archive import NotKept
 from postroad_common.store.database import Database
+from postroad_testing.waiting import PATIENCE
 
 NOW = 1_900_000_000.0
 FUTURE = NOW + 86_400
@@ -25,7 +26,7 @@ FUTURE = NOW + 86_400
 
 @pytest.fixture
 async def database(mongodb_uri: str) -> AsyncIterator[Database]:
-    database = Database(mongodb_uri)
+    database = Database(mongodb_uri, patience=PATIENCE)
     await database.prepare()
     yield database
     await database.close()

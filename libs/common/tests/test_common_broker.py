@@ -34,7 +34,7 @@ from postroad_common.schemas.framing import decode
 from postroad_common.store.database import Database
 from postroad_testing.broker import Broker, connected
 from postroad_testing.forwarder import Forwarder
-from postroad_testing.waiting import until
+from postroad_testing.waiting import PATIENCE, until
 
 
 @pytest.fixture
@@ -308,7 +308,7 @@ MORTAL = (b"before", b"poison", b"after")
 async def test_message_that_kills_each_process_is_set_aside_and_takes_nobody_with_it(
     broker: Broker, mongodb_uri: str, bodies: tuple[bytes, ...]
 ) -> None:
-    database = Database(mongodb_uri)
+    database = Database(mongodb_uri, patience=PATIENCE)
     await publish(broker, *bodies)
     taken: list[bytes] = []
     for _ in range(REDELIVERIES + MARKS_ALLOWED):
@@ -339,7 +339,7 @@ async def test_message_that_kills_each_process_is_set_aside_and_takes_nobody_wit
 
 
 async def test_suspects_that_end_leave_no_mark(broker: Broker, mongodb_uri: str) -> None:
-    database = Database(mongodb_uri)
+    database = Database(mongodb_uri, patience=PATIENCE)
     await publish(broker, b"poison", b"one", b"two")
     for _ in range(REDELIVERIES):
         process = Process(broker, database.marks)

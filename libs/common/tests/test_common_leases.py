@@ -7,11 +7,12 @@ import pytest
 
 from postroad_common.store.database import Database
 from postroad_common.store.leases import Division, Grant
+from postroad_testing.waiting import PATIENCE
 
 
 @pytest.fixture
 async def database(mongodb_uri: str) -> AsyncIterator[Database]:
-    found = Database(mongodb_uri)
+    found = Database(mongodb_uri, patience=PATIENCE)
     yield found
     await found.close()
 

@@ -9,13 +9,14 @@ from postroad_common.store.database import Database
 from postroad_common.store.indexes import INDEXES
 from postroad_common.store.policies import PolicyRecord
 from postroad_testing.documents import documents
+from postroad_testing.waiting import PATIENCE
 
 RECORD = PolicyRecord("d.test", "1", "enforce", ("mx.d.test", "*.d.test"), 1000, time.time())
 
 
 @pytest.fixture
 async def database(mongodb_uri: str) -> AsyncIterator[Database]:
-    database = Database(mongodb_uri)
+    database = Database(mongodb_uri, patience=PATIENCE)
     yield database
     await database.close()
 

@@ -16,6 +16,7 @@ from postroad_common.store.database import Database
 from postroad_common.store.indexes import FAULTS
 from postroad_common.store.messages import Criteria, Messages
 from postroad_common.store.searching import terms_of, words_of
+from postroad_testing.waiting import PATIENCE
 
 NOW = 1_790_000_000.0
 COUNT = 1500
@@ -40,7 +41,7 @@ def message(number: int, account: str = "main") -> tuple[Submission, Recipient]:
 
 @pytest.fixture
 async def database(mongodb_uri: str) -> AsyncIterator[Database]:
-    database = Database(mongodb_uri)
+    database = Database(mongodb_uri, patience=PATIENCE)
     await database.prepare()
     told: list[events.Event] = []
     reacted: dict[str, tuple[int, int]] = {}
@@ -141,7 +142,7 @@ def test_terms_are_bounded_whatever_the_subject():
 
 
 async def test_what_went_wrong_is_found_without_reading_what_went_well(mongodb_uri: str):
-    database = Database(mongodb_uri)
+    database = Database(mongodb_uri, patience=PATIENCE)
     await database.prepare()
     told = [
         happened(

@@ -27,11 +27,12 @@ from postroad_common.store.events import CONVERSATIONS
 from postroad_common.store.messages import Criteria
 from postroad_common.store.suppressions import Addressed, Suppression, key_of
 from postroad_testing import factories
+from postroad_testing.waiting import PATIENCE
 
 
 @pytest.fixture
 async def database(mongodb_uri: str) -> AsyncIterator[Database]:
-    database = Database(mongodb_uri)
+    database = Database(mongodb_uri, patience=PATIENCE)
     await database.prepare()
     yield database
     await database.close()

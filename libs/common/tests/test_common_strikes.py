@@ -5,6 +5,7 @@ import pytest
 
 from postroad_common.store.database import Database
 from postroad_common.store.strikes import DAY, Strike
+from postroad_testing.waiting import PATIENCE
 
 NOW = time.time()
 TODAY = int(NOW // DAY)
@@ -12,7 +13,7 @@ TODAY = int(NOW // DAY)
 
 @pytest.fixture
 async def database(mongodb_uri: str) -> AsyncIterator[Database]:
-    database = Database(mongodb_uri)
+    database = Database(mongodb_uri, patience=PATIENCE)
     yield database
     await database.close()
 

@@ -27,6 +27,7 @@ from postroad_common.service import ServiceContext
 from postroad_common.store.database import Database
 from postroad_testing import factories
 from postroad_testing.process import ServiceProcess
+from postroad_testing.waiting import PATIENCE
 
 BOUNCE_DOMAIN = "bounce.example"
 WAIT = 90.0
@@ -192,7 +193,7 @@ async def bench(
     incoming = BrokerLink(amqp_url, "test consume")
     publisher = Publisher(outgoing)
     events = EventWriter(publisher)
-    database = Database(mongodb_uri)
+    database = Database(mongodb_uri, patience=PATIENCE)
     context = ServiceContext(
         name="bounce-processor",
         settings=settings,

@@ -14,14 +14,14 @@ from postroad_common.schemas.framing import encode
 from postroad_common.store.database import Database
 from postroad_feedback.archiving import ArchiveHandler
 from postroad_testing.queues import Queues
-from postroad_testing.waiting import until
+from postroad_testing.waiting import PATIENCE, until
 
 LATER = 4_000_000_000.0
 
 
 @pytest.fixture
 async def database(mongodb_uri: str) -> AsyncIterator[Database]:
-    database = Database(mongodb_uri)
+    database = Database(mongodb_uri, patience=PATIENCE)
     yield database
     await database.close()
 

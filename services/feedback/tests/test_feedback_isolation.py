@@ -20,6 +20,7 @@ from postroad_feedback.message_cache import MessageCache
 from postroad_feedback.recovery import Recovery
 from postroad_feedback.subscriptions import Subscriptions
 from postroad_testing import factories
+from postroad_testing.waiting import PATIENCE
 
 
 class Bench:
@@ -58,7 +59,7 @@ class Bench:
 async def bench(amqp_url: str, mongodb_uri: str) -> AsyncIterator[Bench]:
     outgoing, incoming = BrokerLink(amqp_url, "test out"), BrokerLink(amqp_url, "test in")
     publisher = Publisher(outgoing)
-    database = Database(mongodb_uri)
+    database = Database(mongodb_uri, patience=PATIENCE)
     cache = MessageCache(database.messages.find_many)
     ingest = Ingest(
         database, cache, Subscriptions(database.webhooks, database.outbox, lambda: None)

@@ -26,7 +26,7 @@ from postroad_testing import factories
 from postroad_testing.forwarder import Forwarder
 from postroad_testing.process import ServiceProcess
 from postroad_testing.queues import Queues
-from postroad_testing.waiting import until
+from postroad_testing.waiting import PATIENCE, until
 
 PROVIDERS = ("google", "my.mail", "other")
 
@@ -67,7 +67,7 @@ async def publish(amqp_url: str, events: Sequence[Event], size: int) -> None:
 
 @pytest.fixture
 async def database(mongodb_uri: str) -> AsyncIterator[Database]:
-    database = Database(mongodb_uri)
+    database = Database(mongodb_uri, patience=PATIENCE)
     yield database
     await database.close()
 

@@ -34,7 +34,7 @@ from postroad_feedback.subscriptions import delivery_of
 from postroad_testing import factories
 from postroad_testing.certificates import Authority
 from postroad_testing.documents import documents
-from postroad_testing.waiting import until
+from postroad_testing.waiting import PATIENCE, until
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 LOOPBACK = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")]
@@ -722,7 +722,7 @@ async def test_proof_by_an_old_url_does_not_count_for_the_new_one(
 async def test_the_backlog_tells_what_waits_who_rests_and_what_is_late(
     mongodb_uri: str,
 ) -> None:
-    database = Database(mongodb_uri)
+    database = Database(mongodb_uri, patience=PATIENCE)
     try:
         outbox, now = database.outbox, time.time()
         before = await outbox.backlog(now, 1000)

@@ -21,6 +21,7 @@ from postroad_common.store.suppressions import Suppression
 from postroad_ingress_http.jobs.acts import JobActs
 from postroad_ingress_http.jobs.idling import Idling
 from postroad_ingress_http.jobs.worker import PAGE, JobWorker
+from postroad_testing.days import day_with_room
 from postroad_testing.factories import MIME, archived, submission
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -285,11 +286,11 @@ async def test_messages_that_cannot_be_counted_quickly_are_many(site: Any):
 
 
 async def test_job_over_rest_is_counted_confirmed_done_and_told(api: httpx.AsyncClient, site: Any):
+    today = str(await day_with_room())
     tag = new_id()[-12:]
     one = await keep(site, tag, "a@rest.example", "b@rest.example", "c@rest.example")
     entry = Suppression("main", "c@rest.example", "entered", "manual", time.time(), None)
     await site.database.suppressions.add([entry])
-    today = time.strftime("%Y-%m-%d", time.gmtime())
     for query, number in (({}, 3), ({"end": today}, 0), ({"recipient": "b@rest.example"}, 1)):
         counted = await api.get("/v1/jobs/count", params={"tag": tag, **query})
         assert counted.json()["total"] == number, (query, counted.text)

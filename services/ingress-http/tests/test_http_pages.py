@@ -2,6 +2,7 @@
 
 import re
 import time
+from datetime import timedelta
 from html import unescape
 from typing import Any
 
@@ -14,6 +15,7 @@ from postroad_common.schemas.events import EventName
 from postroad_common.secrets import hash_token
 from postroad_common.store.accounts import Account
 from postroad_common.store.rollups import RollupKey
+from postroad_testing.days import day_with_room
 from postroad_testing.factories import submission
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -26,6 +28,7 @@ async def csrf_of(browser: httpx.AsyncClient, site: Any) -> dict[str, str]:
 async def test_bounces_are_found_by_class_severity_recipient_event_and_time(
     browser: httpx.AsyncClient, site: Any
 ):
+    today = await day_with_room()
     one = submission("hard@bounced.example", "soft@bounced.example", account="main")
     day = time.time() - 5 * 86_400
     happened = [
@@ -45,7 +48,7 @@ async def test_bounces_are_found_by_class_severity_recipient_event_and_time(
     ]  # fmt: skip
     await site.database.events.insert(happened)
     await site.database.messages.apply(happened)
-    yesterday = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 86_400))
+    yesterday = str(today - timedelta(days=1))
     for query, expected in (
         ({}, {"550 gone", "552 full", "550 no"}),
         ({"severity": "hard"}, {"550 gone"}),

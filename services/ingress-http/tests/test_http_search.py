@@ -12,6 +12,7 @@ import pytest
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas import events
 from postroad_common.schemas.events import EventName, happened
+from postroad_testing.days import day_with_room
 from postroad_testing.factories import recipient, submission
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -93,8 +94,8 @@ async def test_what_cannot_be_searched_for_is_refused_by_name(
 async def test_search_of_the_dashboard_finds_today_and_says_when_nothing_matches(
     browser: httpx.AsyncClient, site: Any
 ):
+    today = str(await day_with_room())
     await accept(site, "today@today.example")
-    today = time.strftime("%Y-%m-%d", time.gmtime())
     page = (await browser.get("/dashboard/messages", params={"start": today, "end": today})).text
     assert "today@today.example" in page
     page = (await browser.get("/dashboard/messages", params={"recipient": "@none.example"})).text

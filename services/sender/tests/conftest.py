@@ -29,7 +29,7 @@ from postroad_testing.dialogserver import Start, dialog_servers
 from postroad_testing.factories import MIME
 from postroad_testing.nameserver import NameServer, running_name_server
 from postroad_testing.queues import Queues
-from postroad_testing.waiting import until
+from postroad_testing.waiting import PATIENCE, until
 
 
 class _Running:
@@ -84,7 +84,7 @@ class Senders:
         self.events: list[Event] = []
         self.failures: list[tuple[DeliveryFailure, bytes]] = []
         self.queues = Queues(amqp_url)
-        self.database = Database(mongodb_uri)
+        self.database = Database(mongodb_uri, patience=PATIENCE)
         self._spool = spool
         self._running: dict[str, _Running] = {}
         self._link = BrokerLink(amqp_url, "test")
@@ -213,6 +213,20 @@ async def dialog(server_tls: ssl.SSLContext) -> AsyncIterator[Start]:
         yield start
 
 
+class _Reader(asyncio.StreamReader):
+    """What a client sends; it `has_ended` as soon as the client is gone, whatever is unread."""
+
+    has_ended = False
+
+    def feed_eof(self) -> None:
+        self.has_ended = True
+        super().feed_eof()
+
+    def set_exception(self, exc: BaseException | type[BaseException]) -> None:
+        self.has_ended = True
+        super().set_exception(exc)
+
+
 class Sink:
     """A receiving server that does as told and remembers what it took.
 
@@ -232,13 +246,13 @@ class Sink:
         self.requiretls = False
         self.commands: list[str] = []  # of MAIL, with "TLS " before those that were protected
         self.most_connections = 1000
-        self.open = 0
         self.connections = 0
         self.refused = 0
         self.pause = 0.0
         self.most_open = 0
         self.most_owners = 0
-        self._clients: dict[asyncio.Task[None], tuple[str, asyncio.StreamReader]] = {}
+        self._readers: set[_Reader] = set()
+        self._clients: dict[_Reader, str] = {}
         self.host = "127.0.0.1"
         self.port = 0
         self._server: asyncio.Server | None = None
@@ -249,15 +263,23 @@ class Sink:
         """Every address a message was taken for, in order."""
         return [address for _, addresses, _ in self.taken for address in addresses]
 
+    @property
+    def open(self) -> int:
+        """How many connections there are."""
+        return sum(not reader.has_ended for reader in self._readers)
+
     def owners(self) -> set[str]:
         """Return the clients that are connected now, by their names in EHLO."""
-        return {name for name, reader in self._clients.values() if not reader.at_eof()}
+        return {name for reader, name in self._clients.items() if not reader.has_ended}
 
     async def start(self) -> None:
         """Listen, on the same port as before if there was one."""
-        self._server = await asyncio.start_server(
-            self._serve, self.host, self.port, limit=67_108_864
-        )
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> asyncio.StreamReaderProtocol:
+            return asyncio.StreamReaderProtocol(_Reader(67_108_864, loop), self._serve, loop)
+
+        self._server = await loop.create_server(protocol, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -271,10 +293,11 @@ class Sink:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        assert isinstance(reader, _Reader)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self.connections += 1
-        self.open += 1
+        self._readers.add(reader)
         self.most_open = max(self.most_open, self.open)
         try:
             if self.open > self.most_connections:
@@ -287,17 +310,15 @@ class Sink:
         except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            self.open -= 1
-            self._clients.pop(task, None)
+            self._readers.discard(reader)
+            self._clients.pop(reader, None)
             writer.close()
 
-    def _greet(self, name: str, reader: asyncio.StreamReader) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._clients[task] = (name, reader)
+    def _greet(self, name: str, reader: _Reader) -> None:
+        self._clients[reader] = name
         self.most_owners = max(self.most_owners, len(self.owners()))
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _talk(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
         sender, recipients = "", []
         secure = False
         while True:

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,9 +35,8 @@ from postroad_sender.routes.routes import Routes
 from postroad_sender.routes.sources import Sources
 from postroad_sender.settings import Settings
 from postroad_sender.throttle.controller import Caps
+from postroad_testing.days import day_with_room
 from postroad_testing.waiting import until
-
-TODAY = datetime.now(UTC).date()
 
 
 class Taken(NamedTuple):
@@ -259,7 +258,8 @@ async def test_used_up_warm_up_leaves_the_mail_to_other_sources_and_counts_acros
     senders: Any, receiver: Receiver
 ):
     port = await receiver.listen()
-    warmup = {"start": str(TODAY - timedelta(days=1)), "per_day": [1, 7, 50]}
+    today = await day_with_room()
+    warmup = {"start": str(today - timedelta(days=1)), "per_day": [1, 7, 50]}
     sources = [
         {"name": "new", "address": "127.0.0.2", "warmup": warmup, "weight": 5},
         {"name": "old", "address": "127.0.0.3"},
@@ -279,7 +279,7 @@ async def test_mail_waits_for_a_warm_up_with_its_reason_and_without_an_attempt(
 ):
     senders.timings = replace(senders.timings, directives_every=0.1, save_every=0.2)
     port = await receiver.listen()
-    warmup = {"start": str(TODAY), "per_day": [3]}
+    warmup = {"start": str(await day_with_room()), "per_day": [3]}
     sources = [{"name": "new", "address": "127.0.0.2", "warmup": warmup}]
     await senders.start([to(port)], sources=sources)
     await senders.put(*(f"u{number}@d.test" for number in range(5)))
@@ -309,6 +309,7 @@ async def test_mail_waits_for_a_warm_up_with_its_reason_and_without_an_attempt(
 async def test_caps_of_a_provider_and_of_a_domain_hold_over_all_their_lanes(
     senders: Any, receiver: Receiver
 ):
+    await day_with_room()
     ports = [await receiver.listen() for _ in range(3)]
     receiver.seconds = 0.01
     routes = [to(port, f"*.s{number}.test") for number, port in enumerate(ports)]
@@ -352,6 +353,7 @@ async def test_caps_of_a_source_hold_over_two_replicas_and_both_send(
         ],
         "caps": [{"source": "a", "messages_per_day": 90}],
     }
+    await day_with_room()
     await senders.start(routes, name="one.test", **more)
     await senders.start(routes, name="two.test", **more)
     # Mail that comes before both own shards may all go by way of the first.

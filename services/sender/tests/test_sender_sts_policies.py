@@ -17,6 +17,7 @@ from postroad_sender.tls.fetch import MOST_OCTETS, FetchError, PolicyFetcher
 from postroad_sender.tls.mta_sts import Mode, MtaStsPolicy
 from postroad_sender.tls.policies import AWAY_FOR, FAILED_FOR, Known, StsPolicies
 from postroad_sender.tls.records import PolicyLookups
+from postroad_testing.waiting import PATIENCE
 
 TEXT = "version: STSv1\r\nmode: enforce\r\nmx: mx.d.test\r\nmax_age: 1000\r\n"
 POLICY = MtaStsPolicy(Mode.ENFORCE, ("mx.d.test",), 1000)
@@ -326,7 +327,7 @@ async def test_mode_none_is_no_policy_and_is_kept(
 async def test_policies_are_shared_through_the_store_and_outlive_a_process(
     dns: Any, policy_host: PolicyHost, authority: Any, mongodb_uri: str
 ):
-    database = Database(mongodb_uri)
+    database = Database(mongodb_uri, patience=PATIENCE)
     clock = Clock()
     try:
         first = policies(dns, policy_host, authority, clock, database.policies)

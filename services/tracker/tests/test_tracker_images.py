@@ -13,6 +13,7 @@ from postroad_common.store.database import Database
 from postroad_common.store.images import HostedImage
 from postroad_common.tokens import Keyring, LinkKind, LinkSigner
 from postroad_testing.documents import documents
+from postroad_testing.waiting import PATIENCE
 from postroad_tracker import pages
 from postroad_tracker.burst_detector import BurstDetector
 from postroad_tracker.client_address import ClientAddresses
@@ -38,7 +39,7 @@ def path(image: HostedImage, kind: LinkKind = LinkKind.HOSTED) -> str:
 
 @pytest.fixture
 async def database(mongodb_uri: str) -> AsyncIterator[Database]:
-    database = Database(mongodb_uri)
+    database = Database(mongodb_uri, patience=PATIENCE)
     yield database
     await database.close()
 

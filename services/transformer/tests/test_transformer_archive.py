@@ -16,6 +16,7 @@ from postroad_common.store.archive import NotKept
 from postroad_common.store.database import Database
 from postroad_common.tokens import LinkSigner
 from postroad_testing.queues import Queues
+from postroad_testing.waiting import PATIENCE
 from postroad_transformer.archive import ArchiveWriter, Entry
 from postroad_transformer.composing.composer import Composer
 from postroad_transformer.composing.outbound import Stored, groups
@@ -35,7 +36,7 @@ LATER = 1_780_000_000.0 + 3600
 
 @pytest.fixture
 async def database(mongodb_uri: str) -> AsyncIterator[Database]:
-    database = Database(mongodb_uri)
+    database = Database(mongodb_uri, patience=PATIENCE)
     yield database
     await database.close()
 

@@ -6,6 +6,7 @@ from prometheus_client import REGISTRY
 
 from postroad_common.store import Database
 from postroad_common.store.suppressions import Addressed, Suppression
+from postroad_testing.waiting import PATIENCE
 from postroad_transformer.lookups.signing_keys import SigningKeys
 from postroad_transformer.lookups.snapshot import PAGE, SuppressionSnapshot
 from postroad_transformer.lookups.suppressions import SuppressionCheck
@@ -30,7 +31,7 @@ def suppression(address: str, list_name: str = "") -> Suppression:
 async def test_without_the_database_only_mail_that_may_be_suppressed_is_in_doubt(
     mongodb_uri: str,
 ):
-    present, away = Database(mongodb_uri), Database(NOWHERE, patience=0.2)
+    present, away = Database(mongodb_uri, patience=PATIENCE), Database(NOWHERE, patience=0.2)
     try:
         await present.suppressions.add(
             [suppression("a@x.test"), suppression("@y.test"), suppression("b@x.test", "news")]

@@ -13,6 +13,7 @@ from postroad_common.schemas.preview import MailChange, PreviewAnswer
 from postroad_common.schemas.submission import Submission
 from postroad_common.store.database import Database
 from postroad_common.tokens import Keyring, LinkSigner
+from postroad_testing.waiting import PATIENCE
 from postroad_transformer.composing.headers import HeaderRules
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.lookups.signing_keys import SigningKeys
@@ -38,7 +39,7 @@ RAW = (
 
 @pytest.fixture
 async def previewer(mongodb_uri: str) -> AsyncIterator[Previewer]:
-    database = Database(mongodb_uri)
+    database = Database(mongodb_uri, patience=PATIENCE)
     workers = WorkerPool(HtmlBounds(processes=1))
     rules = Rules(HeaderRules("mx.example.net", unsubscribe_url=BASE), BASE)
     yield Previewer(

@@ -234,7 +234,7 @@ def _name_daemon(state: StateDir, ports: PortBook, env: Mapping[str, str]) -> Pr
         env=dict(env),
         log=state.log_of("epmd"),
         ready=ready,
-        patience=10.0,
+        patience=_PATIENCE,
         grace=5.0,
         folder=state.rabbitmq,
     )
