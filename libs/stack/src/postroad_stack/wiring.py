@@ -41,7 +41,7 @@ _ADMINISTRATOR = frozenset(
         "POSTROAD_OIDC_CLIENT_SECRET",
     }
 )
-_PATIENCE = 120.0  # the servers boot meanwhile
+_PATIENCE = 260.0  # seconds; the servers boot meanwhile
 _DEFAULT_GRACE = 25.0
 _AFTER_GRACE = 5.0
 

@@ -25,7 +25,7 @@ from postroad_stack.state_dir import StateDir, write_atomically
 
 PLUGINS = ("rabbitmq_consistent_hash_exchange", "rabbitmq_prometheus")
 NO_TLS = ServerTls()
-_PATIENCE = 90.0
+_PATIENCE = 200.0  # seconds; a busy machine takes its time
 _GRACE = 30.0
 _TRY = 5.0
 
