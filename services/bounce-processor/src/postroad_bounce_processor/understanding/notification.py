@@ -2,6 +2,9 @@
 
 It holds what a delivery report or a feedback report would, under other names:
 https://docs.aws.amazon.com/ses/latest/dg/notification-contents.html
+
+Gateways take the header field of SNS away. Without it the text must be such a document from its
+first character on, with the identifiers that Amazon gives: people who quote one write a word first.
 """
 
 import json
@@ -15,18 +18,29 @@ from postroad_bounce_processor.understanding.report import (
     Report,
     read_recipient,
 )
+from postroad_common.mail.decoding import decode_text
 from postroad_common.mail.mime import Part
 
+MAX_DOCUMENT_BYTES = 300 * 1024
+"""Octets that are read: SNS takes 256 KiB, and the mail may encode them."""
 _MARK = "x-amz-sns-message-id"
+_IDENTIFIERS = {
+    "Bounce": "feedbackId",
+    "Complaint": "feedbackId",
+    "Delivery": "processingTimeMillis",
+}
 
 
 def find_notification(mail: Part) -> Report | Complaint | None:
     """Return the report or the complaint that an SNS mail holds, or None if it is none."""
-    if not mail.headers.has(_MARK):
-        return None
-    document = _document(mail.text)
+    is_marked = mail.headers.has(_MARK)
+    document = _document(_text_of(mail, is_marked=is_marked))
+    if isinstance(document.get("Message"), str):  # as it came from SNS, in its envelope
+        document = _document(document["Message"])
     kind = str(document.get("notificationType", document.get("eventType", "")))
     body = _object(document.get(kind.lower()))
+    if not is_marked and not _is_from_amazon(kind, body, _object(document.get("mail"))):
+        return None
     if kind == "Complaint":
         recipients = [str(entry.get("emailAddress", "")) for entry in _entries(body, "complained")]
         feedback = str(body.get("complaintFeedbackType", "abuse")).lower()[:40]
@@ -46,6 +60,19 @@ def find_notification(mail: Part) -> Report | Complaint | None:
         return None
     host = str(body.get("reportingMTA", "")).rpartition(";")[2].strip()
     return Report(host[:255], "", blocks)
+
+
+def _text_of(mail: Part, *, is_marked: bool) -> str:
+    """Return the text that may be a document; empty if it is none."""
+    part = next((part for part in mail.walk() if part.media_type == "text/plain"), mail)
+    if not is_marked and part.text.lstrip()[:1] != "{":
+        return ""
+    return decode_text(part.content(MAX_DOCUMENT_BYTES), part.parameters.get("charset", ""))
+
+
+def _is_from_amazon(kind: str, body: dict[str, Any], mail: dict[str, Any]) -> bool:
+    identifier = _IDENTIFIERS.get(kind, "")
+    return bool(identifier and body.get(identifier) is not None and mail.get("messageId"))
 
 
 def _document(text: str) -> dict[str, Any]:
