@@ -21,6 +21,10 @@ import generate_docs  # noqa: E402 - a script, found by its path
 ALERTS = {rule["alert"]: rule for rule in expressions.rules("alerts")}
 RECORDED = {rule["record"] for rule in expressions.rules("recording")}
 OTHERS = re.compile(r"^(up|process_\w+|rabbitmq_\w+|mongodb_\w+)$")
+_COMMAND = re.compile(
+    r"`(postroad [a-z]|curl |kubectl |systemctl |rabbitmq-diagnostics |mongosh |openssl )"
+)
+"""What somebody types who has just been woken."""
 _PARTS = re.compile(r"_(bucket|count|sum)$")
 _RULES = [rule["expr"] for file in ("recording", "alerts") for rule in expressions.rules(file)]
 EVERY_EXPRESSION = [*expressions.panels(), *(Expression("rules", text) for text in _RULES)]
@@ -66,6 +70,8 @@ def test_every_alert_says_who_is_told_what_and_where_to_read_on(name: str) -> No
     text = (ROOT / page).read_text()
     section = text.partition(f"\n### {name}\n")[2].partition("\n### ")[0]
     assert len(section.split()) > 20, f"{page} says little of {name}"
+    if alert["labels"]["severity"] == "page":
+        assert _COMMAND.search(section), f"{page} has no command to type for {name}"
 
 
 def test_the_runbook_speaks_of_no_alert_that_there_is_not() -> None:
