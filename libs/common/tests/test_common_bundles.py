@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from postroad_common.broker import BrokerLink, Consumer, Delivery, Publisher, topology
-from postroad_common.broker.bundling import MOST_OCTETS, BundlePublisher
+from postroad_common.broker.bundling import MOST_OCTETS, MOST_UNDER_WAY, BundlePublisher
 from postroad_common.broker.deadletters import DeadLetters
 from postroad_common.errors import BrokerAway, StoreAway
 from postroad_common.mail.requeue import RequeueReason
@@ -206,12 +206,12 @@ def mails_per_message() -> tuple[float, float]:
     return count, mails
 
 
-async def test_lone_mail_leaves_at_once_and_others_share_the_next_message(broker: Broker) -> None:
+async def test_first_mails_leave_at_once_and_others_share_the_next_message(broker: Broker) -> None:
     publisher = BundlePublisher(broker.publisher, QUEUE, most=16)
     messages, mails = mails_per_message()
     await asyncio.gather(*(publisher.publish(f"{number}".encode()) for number in range(9)))
-    assert mails_per_message() == (messages + 2, mails + 9)
-    await waits(broker, QUEUE, 2)
+    assert mails_per_message() == (messages + MOST_UNDER_WAY + 1, mails + 9)
+    await waits(broker, QUEUE, MOST_UNDER_WAY + 1)
     taken: list[bytes] = []
 
     async def handler(deliveries: list[Delivery]) -> None:
@@ -225,7 +225,7 @@ async def test_lone_mail_leaves_at_once_and_others_share_the_next_message(broker
 
 @pytest.mark.parametrize(
     ("most", "octets", "messages"),
-    [(1, 10, 9), (4, 10, 3), (16, MOST_OCTETS // 4, 3), (16, MOST_OCTETS + 1, 9)],
+    [(1, 10, 9), (4, 10, 6), (16, MOST_OCTETS // 4, 6), (16, MOST_OCTETS + 1, 9)],
     ids=["one each", "four each", "as many octets", "too large to share"],
 )
 async def test_bundle_is_bounded_in_mails_and_octets(
@@ -255,17 +255,20 @@ async def test_mail_that_nobody_waits_for_any_more_does_not_leave(
     try:
         await asyncio.wait_for(link.up.wait(), 90)
         line.freeze()
-        first = asyncio.create_task(publisher.publish(b"first", timeout=90))
+        first = [
+            asyncio.create_task(publisher.publish(b"first", timeout=90))
+            for _ in range(MOST_UNDER_WAY)
+        ]
         await asyncio.sleep(0)
         with pytest.raises(BrokerAway):
             await publisher.publish(b"given up", timeout=0.01)
         line.thaw()
-        await first
+        await asyncio.gather(*first)
         await publisher.publish(b"last")
     finally:
         await link.close()
         await line.close()
-    await waits(broker, QUEUE, 2)
+    await waits(broker, QUEUE, MOST_UNDER_WAY + 1)
 
 
 async def test_dead_letter_of_the_broker_names_the_mails_of_a_bundle_and_goes_back(

@@ -23,7 +23,9 @@ Make = Callable[..., Program]
 def program(tmp_path: Path) -> Make:
     """Return what makes a program of Python code, ready once it wrote its `ready` file."""
 
-    def make(code: str, *, patience: float = 20.0, grace: float = 10.0) -> Program:
+    def make(
+        code: str, *, patience: float = 20.0, grace: float = 10.0, niceness: int = 0
+    ) -> Program:
         async def ready() -> None:
             if not (tmp_path / "ready").exists():
                 raise NotReadyError("no ready file yet")
@@ -37,6 +39,7 @@ def program(tmp_path: Path) -> Make:
             patience=patience,
             grace=grace,
             folder=tmp_path,
+            niceness=niceness,
         )
 
     return make
@@ -67,6 +70,24 @@ async def kept(program: Program) -> AsyncIterator[Watched]:
         yield watched
     finally:
         await watched.monitor.stop()
+
+
+def session_nice(pid: int) -> int | None:
+    """Return how far a process's session gives way; None where sessions are not weighed."""
+    enabled = Path("/proc/sys/kernel/sched_autogroup_enabled")
+    if not enabled.exists() or enabled.read_text() != "1\n" or os.geteuid() != 0:
+        return None
+    return int(Path(f"/proc/{pid}/autogroup").read_text().split()[-1])
+
+
+@pytest.mark.parametrize("niceness", [0, 7])
+async def test_program_gives_way_as_far_as_it_should(program: Make, niceness: int):
+    async with kept(program(STEADY, niceness=niceness)) as watched:
+        await watched.monitor.ready()
+        pid = watched.monitor.status.pid
+        assert pid is not None
+        assert psutil.Process(pid).nice() == psutil.Process().nice() + niceness
+        assert session_nice(pid) in {None, niceness}
 
 
 async def test_killed_program_is_started_again_and_counted(program: Make):

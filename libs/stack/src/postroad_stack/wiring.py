@@ -35,6 +35,8 @@ _LISTENING = {
     "ingress-http": ("http",),
     "tracker": ("tracker",),
 }
+_NICENESS = dict.fromkeys(("transformer", "sender", "bounce-processor", "feedback"), 10)
+"""Of what works behind the acceptance: a client that waits for its answer comes first."""
 _ADMINISTRATOR = frozenset(
     {
         *("POSTROAD_ADMIN_EMAIL", "POSTROAD_ADMIN_PASSWORD", "POSTROAD_ADMIN_TOKEN"),
@@ -181,6 +183,7 @@ class Wiring:
             patience=_PATIENCE,
             grace=grace,
             folder=self._state.root,
+            niceness=_NICENESS.get(service, 0),
         )
 
     def _sink(self, pages: HealthPages) -> Program:

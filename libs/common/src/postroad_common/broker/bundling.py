@@ -1,4 +1,4 @@
-"""Publishing mails together: what comes up while a confirm is awaited shares one AMQP message.
+"""Publishing mails together: what comes up while confirms are awaited shares one AMQP message.
 
 A lone mail leaves at once and alone; nothing waits for a timer. Each mail is safe, or not, with the
 confirm of the AMQP message that it left in.
@@ -15,6 +15,9 @@ from postroad_common.tasks import BackgroundTasks
 
 MOST_OCTETS = 131_072
 """Of a bundle; a larger frame leaves alone."""
+MOST_UNDER_WAY = 4
+"""AMQP messages that may be unconfirmed before mails wait for each other: at half load hardly any
+mail waits for two confirms, and at full load bundles are as large as with one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,7 +52,7 @@ class BundlePublisher:
         Raises:
             BrokerAway, Unroutable: as `Publisher.publish`.
         """
-        if self._most == 1 or not self._under_way:
+        if self._most == 1 or self._under_way < MOST_UNDER_WAY:
             await self._publish_now([frame], timeout)
             return
         loop = asyncio.get_running_loop()
@@ -76,7 +79,7 @@ class BundlePublisher:
             await self._publisher.publish("", self._queue, bundle(frames), timeout=timeout)
         finally:
             self._under_way -= 1
-            if self._waiting and not self._under_way:
+            if self._waiting and self._under_way < MOST_UNDER_WAY:
                 self._leave()
         BUNDLES.inc()
         BUNDLE_MAILS.inc(len(frames))

@@ -44,7 +44,7 @@ class WorkerProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env={},
-                start_new_session=True,
+                process_group=0,
             )
         )
 

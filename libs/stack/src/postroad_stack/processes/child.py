@@ -17,6 +17,17 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def _give_way(niceness: int) -> None:
+    """Let this process, which leads a session, give way to others by nice(2).
+
+    Sessions may be weighed against each other before their processes are (sched(7), "The autogroup
+    feature"); where they are not, or may not be, that of the process is all there is.
+    """
+    os.nice(niceness)
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as file:  # noqa: PTH123
+        file.write(str(niceness))
+
+
 def die_with_parent(number: signal.Signals) -> Callable[[], None]:
     """Return what a fresh child calls so that the kernel signals it when its parent ends.
 
@@ -45,6 +56,13 @@ class Child:
         Raises:
             OSError: the program is not there or cannot be run.
         """
+        die = die_with_parent(signal.SIGKILL)
+
+        def prepare() -> None:
+            die()
+            if program.niceness:
+                _give_way(program.niceness)
+
         with _append(program) as log:
             process = await asyncio.create_subprocess_exec(
                 *program.argv,
@@ -53,7 +71,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=die_with_parent(signal.SIGKILL),
+                preexec_fn=prepare,
                 cwd=program.folder,
             )
         return cls(process)

@@ -24,6 +24,8 @@ class Program:
         grace: seconds between SIGTERM and SIGKILL.
         image: container image to run it in, None for this machine.
         folder: what a container sees of this machine, at the same path.
+        niceness: how far it gives way to the others where processors are short (nice(2)); not
+            with `image`.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Program:
     folder: Path
     replica: int = 0
     image: str | None = None
+    niceness: int = 0
 
     @property
     def label(self) -> str:
