@@ -6,14 +6,14 @@ import json
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from bench import running
 from bench.peers.haraka import Haraka
-from bench.peers.measure import Course, Measured, Setting, half_of_slowest
+from bench.peers.measure import Course, Measured, Setting, half_of_own, half_of_slowest
 from bench.peers.peer import Peer, PeerError, Site
 from bench.peers.postfix import Postfix, PostfixOpendkim
 from bench.peers.postroad import Postroad
@@ -44,7 +44,11 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--connections", type=int, default=20, help="connections in (default 20)")
     add("--rounds", type=int, default=1, help="runs at full load, of which the median counts")
     add("--pipelined", action="store_true", help="send MAIL, RCPT and DATA in one go")
-    add("--rate", type=float, help="messages per second of the second part; 0: leave it out")
+    add(
+        "--rate",
+        type=float,
+        help="messages per second for all after full load; 0: full load is all that is measured",
+    )
     add("--env", action="append", default=[], metavar="KEY=VALUE", help="a setting of Postroad")
     add("--write-docs", action="store_true", help=f"write the table into {_PAGE.name}")
     options = parser.parse_args(words)
@@ -95,12 +99,16 @@ async def _run(options: argparse.Namespace) -> bool:
         if not medians:
             raise PeerError("no relay could be measured")
         rate = half_of_slowest(medians) if options.rate is None else options.rate
-        half = {one.label: one async for one in field.run(rate)} if rate else {}
-    text = f"{markdown(medians, half)}\n\n{facts(medians, rate, skipped)}"
+        own_rate = {one.label: half_of_own(one) for one in medians}
+        same, own = {}, {}
+        if rate:
+            same = {one.label: one async for one in field.run(lambda _: rate)}
+            own = {one.label: one async for one in field.run(own_rate.get)}
+    text = f"{markdown(medians, same, own)}\n\n{facts(medians, rate, skipped)}"
     print(text)
     if options.write_docs:
         await asyncio.to_thread(write_between, _PAGE, text)
-    return not any(one.lost or one.duplicated for one in [*medians, *half.values()])
+    return not any(one.lost or one.duplicated for one in [*medians, *same.values(), *own.values()])
 
 
 def _unready(peer: Peer, home: Path, *, install: bool) -> str:
@@ -127,8 +135,14 @@ class _Field:
         self._sink_port = sink_port
         self.skipped: dict[str, str] = {}
 
-    async def run(self, rate: float | None = None) -> AsyncIterator[Measured]:
-        """Run each peer and yield what was measured; one that fails is told and left out."""
+    async def run(
+        self, rate: Callable[[str], float | None] = lambda _: None
+    ) -> AsyncIterator[Measured]:
+        """Run each peer and yield what was measured; one that fails is told and left out.
+
+        `rate` gives the messages per second that a relay of that label is offered; None: as many
+        as it takes.
+        """
         for peer in self._peers:
             if peer.name in self.skipped:
                 continue
@@ -136,7 +150,7 @@ class _Field:
             try:
                 async with self._site() as site, peer.running(site) as entrances:
                     for entrance in entrances:
-                        measured = await self._course.run(entrance, rate)
+                        measured = await self._course.run(entrance, rate(entrance.label))
                         say(json.dumps(asdict(measured)))
                         yield measured
             except (PeerError, SmtpError, OSError) as error:

@@ -142,6 +142,11 @@ class Course:
             await asyncio.sleep(_LOOK_EVERY)
 
 
+def half_of_own(measured: Measured) -> float:
+    """Return half of what one can bear for long: what it takes in and delivers per second."""
+    return min(measured.accepted_per_s, measured.delivered_per_s) / 2
+
+
 def half_of_slowest(measured: Sequence[Measured]) -> float:
     """Return half the accepted rate of the slowest: a load that all can bear."""
     return min(one.accepted_per_s for one in measured) / 2

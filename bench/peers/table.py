@@ -17,8 +17,9 @@ _HEAD = (
     "delivered/s",
     "accept p50",
     "accept p99",
-    "p50 at half load",
-    "p99 at half load",
+    "p50 at the same load",
+    "p99 at the same load",
+    "p99 at half its own load",
     "memory",
     "lost",
     "duplicated",
@@ -42,33 +43,42 @@ def middle(runs: Sequence[Measured]) -> Measured:
     )
 
 
-def markdown(full: Sequence[Measured], half: Mapping[str, Measured]) -> str:
-    """Return the table: multiples of plain Postfix, or plain figures where it is not there."""
-    reference = next((one for one in full if one.label == REFERENCE), None)
-    calm_reference = half.get(REFERENCE)
-    rows = [_row(one, half.get(one.label), reference, calm_reference) for one in full]
+def markdown(
+    full: Sequence[Measured], same: Mapping[str, Measured], own: Mapping[str, Measured]
+) -> str:
+    """Return the table: multiples of plain Postfix, or plain figures where it is not there.
+
+    `full` is at full load, `same` at one load for all, `own` at half of what each can bear.
+    """
+    references = (
+        next((one for one in full if one.label == REFERENCE), None),
+        same.get(REFERENCE),
+        own.get(REFERENCE),
+    )
+    rows = [_row((one, same.get(one.label), own.get(one.label)), references) for one in full]
     lines = [_HEAD, ("---",) * len(_HEAD), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _row(
-    one: Measured,
-    calm: Measured | None,
-    reference: Measured | None,
-    calm_reference: Measured | None,
+    runs: tuple[Measured, Measured | None, Measured | None],
+    references: tuple[Measured | None, Measured | None, Measured | None],
 ) -> tuple[str, ...]:
+    full, same, own = runs
+    reference, same_reference, own_reference = references
     return (
-        one.label,
-        _relative(one, reference, "cpu_ms", "ms"),
-        _relative(one, reference, "accepted_per_s"),
-        _relative(one, reference, "delivered_per_s"),
-        _relative(one, reference, "p50_ms", "ms"),
-        _relative(one, reference, "p99_ms", "ms"),
-        _relative(calm, calm_reference, "p50_ms", "ms"),
-        _relative(calm, calm_reference, "p99_ms", "ms"),
-        _relative(one, reference, "memory_mb", "MB"),
-        str(one.lost + (calm.lost if calm else 0)),
-        str(one.duplicated + (calm.duplicated if calm else 0)),
+        full.label,
+        _relative(full, reference, "cpu_ms", "ms"),
+        _relative(full, reference, "accepted_per_s"),
+        _relative(full, reference, "delivered_per_s"),
+        _relative(full, reference, "p50_ms", "ms"),
+        _relative(full, reference, "p99_ms", "ms"),
+        _relative(same, same_reference, "p50_ms", "ms"),
+        _relative(same, same_reference, "p99_ms", "ms"),
+        _relative(own, own_reference, "p99_ms", "ms"),
+        _relative(full, reference, "memory_mb", "MB"),
+        str(sum(run.lost for run in runs if run)),
+        str(sum(run.duplicated for run in runs if run)),
     )
 
 
@@ -93,7 +103,7 @@ def facts(full: Sequence[Measured], rate: float, skipped: Mapping[str, str]) -> 
         lines.append(
             f"1 is plain Postfix: {reference.cpu_ms:.2f} ms of processor time per message, "
             f"{reference.accepted_per_s:.0f} accepted and {reference.delivered_per_s:.0f} "
-            f"delivered per second, {reference.memory_mb:.0f} MB; half load is "
+            f"delivered per second, {reference.memory_mb:.0f} MB; the same load is "
             f"{rate:.0f} per second for all ({os.cpu_count()} cores, {platform.machine()})."
         )
     lines += [f"Left out: {name} ({why})." for name, why in skipped.items()]

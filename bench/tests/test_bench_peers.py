@@ -13,7 +13,7 @@ from bench.mails import Kind, mail_maker, number_of
 from bench.peers.dovecotauth import answer, answering
 from bench.peers.footprint import proportional_set_size, sampled
 from bench.peers.main import arguments
-from bench.peers.measure import Measured, half_of_slowest
+from bench.peers.measure import Measured, half_of_own, half_of_slowest
 from bench.peers.peer import PeerError
 from bench.peers.programs import await_port, call, free_port, running
 from bench.peers.sink import running_counting_sink
@@ -38,17 +38,19 @@ OURS = dataclasses.replace(
 )
 
 
-def test_table_has_multiples_of_plain_postfix_and_what_was_lost_at_either_load():
+def test_table_has_multiples_of_plain_postfix_and_what_was_lost_at_any_load():
     calm = {"postfix": dataclasses.replace(PLAIN, p99_ms=4.0), "ours": OURS}
-    head, _, first, second = markdown([PLAIN, OURS], calm).splitlines()
+    head, _, first, second = markdown([PLAIN, OURS], calm, {**calm, "ours": PLAIN}).splitlines()
     assert head.startswith("| relay | CPU per message | accepted/s | delivered/s |")
-    assert first == ("| postfix | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 | 0 | 0 |")
-    assert second == "| ours | 1.50 | 1.25 | 1.00 | 1.00 | 0.50 | 1.00 | 12.50 | 6.50 | 4 | 0 |"
+    assert first == f"| postfix |{' 1.00 |' * 9} 0 | 0 |"
+    assert second == (
+        "| ours | 1.50 | 1.25 | 1.00 | 1.00 | 0.50 | 1.00 | 12.50 | 25.00 | 6.50 | 4 | 0 |"
+    )
 
 
 def test_table_without_postfix_has_figures_with_their_units():
-    _, _, row = markdown([OURS], {}).splitlines()
-    assert row == "| ours | 3.0 ms | 1,000 | 400 | 10.0 ms | 50.0 ms |  |  | 650 MB | 2 | 0 |"
+    _, _, row = markdown([OURS], {}, {}).splitlines()
+    assert row == "| ours | 3.0 ms | 1,000 | 400 | 10.0 ms | 50.0 ms |  |  |  | 650 MB | 2 | 0 |"
     assert ratio(5.0, 0.0, "ms") == "5.0 ms"
 
 
@@ -67,6 +69,10 @@ def test_several_runs_count_by_their_median_and_losses_add_up():
 
 def test_half_load_is_half_of_what_the_slowest_accepts():
     assert half_of_slowest([OURS, PLAIN]) == 400.0
+
+
+def test_half_of_ones_own_load_is_half_of_what_it_takes_in_and_delivers():
+    assert half_of_own(PLAIN) == 200.0
 
 
 def test_page_gets_the_table_between_its_markers(tmp_path: Path):
