@@ -83,6 +83,14 @@ def test_settings_of_the_broker_are_ones_that_every_version_knows(
         }
 
 
+def test_volume_that_comes_again_is_left_as_it_is(rendered: list[Manifest]) -> None:
+    """Else its files are opened to the group: RabbitMQ does not start with such a cookie."""
+    for item in by_kind(rendered, "StatefulSet"):
+        context = item["spec"]["template"]["spec"]["securityContext"]
+        assert context["fsGroup"] > 0
+        assert context["fsGroupChangePolicy"] == "OnRootMismatch", title(item)
+
+
 def test_rights_are_bound_to_accounts_and_roles_that_are_there(rendered: list[Manifest]) -> None:
     for item in by_kind(rendered, "RoleBinding"):
         assert item["roleRef"]["name"] in names(rendered, item["roleRef"]["kind"])
