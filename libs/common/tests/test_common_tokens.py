@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,6 +74,20 @@ def test_old_secret_verifies_after_rotation_and_a_foreign_one_does_not() -> None
 def test_empty_keyring_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one secret"):
         Keyring([])
+
+
+def test_processes_at_neighbouring_steps_of_a_rotation_know_what_the_others_sign() -> None:
+    """As docs/operations/keys.md has it; put first at once, the new one is not known to all."""
+
+    def knows(reader: list[str], writer: list[str]) -> bool:
+        link = LinkSigner(Keyring(writer), BASE).click(new_id(), 0, b"http://a.test/")
+        return LinkSigner(Keyring(reader), BASE).read_path(path_of(link)) is not None
+
+    steps = [[OLD], [OLD, NEW], [NEW, OLD], [NEW]]
+    for before, after in pairwise(steps):
+        assert knows(before, after)
+        assert knows(after, before)
+    assert not knows([OLD], [NEW, OLD])
 
 
 def test_two_secrets_with_the_same_id_are_refused_instead_of_forgetting_one() -> None:
