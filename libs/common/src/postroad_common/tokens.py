@@ -175,6 +175,14 @@ def tail(kind: LinkKind, target: bytes) -> str:
     return "/" + _b64(target) if end is None else end
 
 
+def tails(kind: LinkKind, targets: Sequence[bytes]) -> list[str]:
+    """Return what `tail` does for each of many targets, together cheaper."""
+    if kind in _ENDS:
+        return [_ENDS[kind]] * len(targets)
+    encoded = b"".join(map(binascii.b2a_base64, targets)).translate(_URL_SAFE, b"=")
+    return ["/" + text for text in encoded.decode("ascii").split("\n")[:-1]]
+
+
 class LinkSigner:
     """Makes and reads the tracked links below one base URL (without a slash at its end)."""
 

@@ -1,13 +1,18 @@
 """Which URL a browser would open for the value of an attribute."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from urllib.parse import quote
 
 import idna
 
+from postroad_transformer.html.attributes import attribute_text
+
 _HTTP = re.compile(r"(https?://)([^/?#\\]+)", re.IGNORECASE)
 _PLAIN = re.compile(r"https?://[A-Za-z0-9.-]+(?:[/?#:][!-~]*)?")
+# Of each line what is plain, and what else there is.
+_LINES = re.compile(r"(https?://[A-Za-z0-9.-]++(?:[/?#:][!-~]*+)?+)?+([^\n]*+)\n")
 _EDGES = "".join(map(chr, range(33)))
 _NEWLINES = str.maketrans("", "", "\t\r\n")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -44,6 +49,18 @@ def target_of(value: str) -> str | None:
     if not authority.isascii():
         return None
     return match[1] + authority.replace(" ", "%20") + rest
+
+
+def targets_of(values: Sequence[str]) -> list[str | None]:
+    """Return what `target_of` does for attribute values as written, together cheaper."""
+    text = "\n".join([*values, ""])
+    ampersands = text.count("&")
+    if ampersands and ampersands != text.count("&amp;"):
+        return [target_of(attribute_text(value)) for value in values]
+    found = _LINES.findall(text.replace("&amp;", "&") if ampersands else text)
+    if len(found) != len(values):  # one has a line end in it
+        return [target_of(attribute_text(value)) for value in values]
+    return [target_of(plain + rest) if rest or not plain else plain for plain, rest in found]
 
 
 @lru_cache(512)

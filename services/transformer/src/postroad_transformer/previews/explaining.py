@@ -47,11 +47,9 @@ class NotingRules(LinkRules):
         self.noted.append((kind, number, target, None))
         return super().tracked(kind, number, target)
 
-    def refusal(
-        self, traits: LinkTraits, target: str, visible: str, *, is_plain: bool = False
-    ) -> str | None:
+    def refusal(self, traits: LinkTraits, target: str, visible: str) -> str | None:
         """Return why the link to `target` is left alone, and note it."""
-        refusal = super().refusal(traits, target, visible, is_plain=is_plain)
+        refusal = super().refusal(traits, target, visible)
         if refusal is not None:
             self.noted.append((LinkKind.CLICK, -1, target, refusal))
         return refusal

@@ -5,16 +5,16 @@ where the links of this text lead and what readers see of them.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import unescape
 from operator import itemgetter
 from typing import NamedTuple
 
 from postroad_common.tokens import LinkKind
-from postroad_transformer.html.attributes import attribute_text
 from postroad_transformer.html.layout import Layout
 from postroad_transformer.html.page import BREAKING, RAW_NAMES, HtmlPage
-from postroad_transformer.html.urls import target_of
+from postroad_transformer.html.urls import targets_of
 from postroad_transformer.segments import Hole, Segment
 from postroad_transformer.tracking.links import (
     LINK_ENDS,
@@ -22,7 +22,6 @@ from postroad_transformer.tracking.links import (
     MAX_LINKS,
     LinkRules,
     LinkTraits,
-    says_unsubscribe,
     traits_of,
 )
 from postroad_transformer.tracking.opens import (
@@ -47,7 +46,7 @@ _SPACE = _Seen()
 
 
 class _Link(NamedTuple):
-    """A link: the free tag `tag`, whose part `value` is where it leads.
+    """A link: the free tag `tag` of `piece`, whose part `value` is where it leads.
 
     `seen` is what readers see, behind the tag's own text, to the end of piece `last`; None if that
     does not count.
@@ -55,6 +54,7 @@ class _Link(NamedTuple):
 
     tag: int
     value: int
+    piece: int
     traits: LinkTraits
     seen: tuple[_Seen, ...] | None
     first: int
@@ -62,13 +62,14 @@ class _Link(NamedTuple):
 
 
 class _Image(NamedTuple):
-    """An image: the free tag `tag`, whose part `value` is where it is.
+    """An image: the free tag `tag` of `piece`, whose part `value` is where it is.
 
     `is_sure` tells whether it is certain to be fetched.
     """
 
     tag: int
     value: int
+    piece: int
     traits: LinkTraits
     is_sure: bool
 
@@ -141,13 +142,27 @@ class KnownText:
         segments[1::2] = [hole for _, hole in sorted(holes, key=itemgetter(0))]
         return segments
 
-    def put(
-        self, place: _Link | _Image, kind: LinkKind, number: int, target: str, rules: LinkRules
+    def values(self, places: Sequence[_Link] | Sequence[_Image]) -> list[str]:
+        """Return where they lead, as written."""
+        parts = self.parts
+        return [parts[place.tag][place.value] for place in places]
+
+    def track(
+        self,
+        kind: LinkKind,
+        due: Sequence[tuple[_Link | _Image, int, str]],
+        rules: LinkRules,
     ) -> None:
-        """Let a link or image lead to `target` by way of the tracking host."""
-        before, hole, after = rules.tracked(kind, number, target)
-        self.parts[place.tag][place.value] = before + self.mark + after
-        self.holes.append((self.layout.tags[place.tag].piece, hole))
+        """Let links or images, with their numbers and targets, lead by way of the tracking host."""
+        if not due:
+            return
+        places, numbers, targets = zip(*due, strict=True)
+        before, holes, ends = rules.tracked_all(kind, numbers, targets)
+        before += self.mark
+        parts = self.parts
+        for place, end in zip(places, ends, strict=True):
+            parts[place.tag][place.value] = before + end
+        self.holes.extend(zip([place.piece for place in places], holes, strict=True))
 
 
 def find_places(page: HtmlPage, layout: Layout) -> TrackingPlaces | None:
@@ -169,15 +184,15 @@ def find_places(page: HtmlPage, layout: Layout) -> TrackingPlaces | None:
         tag = tag_of.get(number, -1)
         if tag < 0 or wanted not in layout.tags[tag].places:
             return None
-        value = layout.tags[tag].places[wanted]
+        value, piece = layout.tags[tag].places[wanted], layout.tags[tag].piece
         if name == "<img":
             is_sure = not around and is_fetched(found)
-            images.append(_Image(tag, value, traits_of(found), is_sure))
+            images.append(_Image(tag, value, piece, traits_of(found), is_sure))
         else:
             end = _end_of_link(page, number)
             seen = None if name == "<area" else _seen_between(page, layout, tag_of, number, end)
             first, last = layout.piece_of[number], layout.piece_of[end - 1]
-            links.append(_Link(tag, value, traits_of(found), seen, first, last))
+            links.append(_Link(tag, value, piece, traits_of(found), seen, first, last))
     where = pixel_place(page)
     pieces = len(layout.begins)
     pixel = pieces - 1 if where == len(page.names) else layout.piece_of[where] - 1
@@ -212,34 +227,38 @@ def _seen_between(
 
 def track_known_links(known: KnownText, rules: LinkRules, first: int) -> tuple[Counter[str], int]:
     """Change the links; return how many ended how, and the next free number (as `track_links`)."""
-    counts: Counter[str] = Counter()
     links = known.places.links
-    targets = [target_of(attribute_text(known.parts[link.tag][link.value])) for link in links]
-    seen = list(map(known.visible, links))
-    # One look at all of them spares one at each: most mails have no such link that is not marked.
-    unmarked = [at for at, link in enumerate(links) if not (link.traits.opted_out)]
-    is_plain = not says_unsubscribe(
-        "\n".join([targets[at] or "" for at in unmarked]), "\n".join([seen[at] for at in unmarked])
+    targets = targets_of(known.values(links))
+    leading = [
+        (link, number, target)
+        for number, (link, target) in enumerate(zip(links, targets, strict=True), first)
+        if target is not None
+    ]
+    refusals = rules.refusals(
+        [link.traits for link, _, _ in leading],
+        [target for _, _, target in leading],
+        [known.visible(link) for link, _, _ in leading],
     )
-    for number, (link, target, text) in enumerate(zip(links, targets, seen, strict=True), first):
-        if target is not None:
-            refusal = rules.refusal(link.traits, target, text, is_plain=is_plain)
-            if refusal is None:
-                known.put(link, LinkKind.CLICK, number, target, rules)
-            counts[refusal or "tracked"] += 1
-    return counts, first + len(links)
+    due = [one for one, refusal in zip(leading, refusals, strict=True) if refusal is None]
+    known.track(LinkKind.CLICK, due, rules)
+    return Counter([refusal or "tracked" for refusal in refusals]), first + len(links)
 
 
 def track_known_images(known: KnownText, rules: LinkRules, first: int) -> tuple[Counter[str], int]:
     """Change the images; return how many ended how, and the next free number (`track_images`)."""
-    counts: Counter[str] = Counter()
     images = known.places.images
-    for number, image in enumerate(images, first):
-        target = target_of(attribute_text(known.parts[image.tag][image.value]))
-        if target is not None:
-            refusal = rules.image_refusal(image.traits, target)
-            if refusal is None:
-                known.put(image, LinkKind.IMAGE, number, target, rules)
-                counts[MEASURED] += image.is_sure
-            counts[refusal or "tracked"] += 1
+    targets = targets_of(known.values(images))
+    leading = [
+        (image, number, target)
+        for number, (image, target) in enumerate(zip(images, targets, strict=True), first)
+        if target is not None
+    ]
+    refusals = rules.image_refusals(
+        [image.traits for image, _, _ in leading], [target for _, _, target in leading]
+    )
+    due = [one for one, refusal in zip(leading, refusals, strict=True) if refusal is None]
+    known.track(LinkKind.IMAGE, due, rules)
+    counts = Counter([refusal or "tracked" for refusal in refusals])
+    if due:
+        counts[MEASURED] = sum([image.is_sure for image, _, _ in due])
     return counts, first + len(images)
