@@ -110,5 +110,5 @@ def _rewrite_part(
     if outcome.segments is None:
         return _Rewritten(outcome, None, len(body))
     encoded = encode(outcome.segments, codec, part.encoding)
-    octets = sum(len(chunk) for chunk in encoded.chunks if isinstance(chunk, bytes))
+    octets = sum(map(len, encoded.chunks[0::2]))
     return _Rewritten(outcome._replace(segments=[]), encoded, len(body) + octets)

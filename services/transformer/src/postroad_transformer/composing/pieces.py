@@ -2,17 +2,18 @@
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Any
 
 from postroad_transformer.composing.encoding import Encoded
 from postroad_transformer.composing.headers import Header
 from postroad_transformer.reading.fields import Block
 from postroad_transformer.reading.mime import HtmlPart, Structure
-from postroad_transformer.segments import Chunk, Hole
+from postroad_transformer.segments import Chunk
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What replaces the octets of the message from `start` to `end`."""
+    """What replaces the octets of the message from `start` to `end`: octets, holes in turn."""
 
     start: int
     end: int
@@ -51,12 +52,12 @@ def assemble(raw: bytes, block: Block, pieces: list[Piece]) -> list[Chunk]:
     done = block.body
     for piece in sorted(pieces, key=lambda piece: (piece.start, piece.end)):
         waiting.append(raw[done : piece.start])
-        for chunk in piece.chunks:
-            if isinstance(chunk, Hole):
-                chunks += (b"".join(waiting), chunk)
-                waiting = []
-            else:
-                waiting.append(chunk)
+        octets: Any = piece.chunks[0::2]
+        if len(octets) > 1:
+            chunks.append(b"".join((*waiting, octets[0])))
+            chunks += piece.chunks[1:-1]
+            waiting = []
+        waiting += octets[-1:]
         done = piece.end
     waiting.append(raw[done:])
     chunks.append(b"".join(waiting))

@@ -31,7 +31,7 @@ _NEWLINE = re.compile(rb"\r\n|\r|\n")
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A message with holes. `body` starts behind the header's blank line.
+    """A message with holes. `body` starts behind the header's blank line: octets, holes in turn.
 
     `body_at` is where the body stands in the message as handed in, if none of it has changed;
     -1 otherwise. `facts` is what was done, for the timeline. `images` must be stored for the
@@ -51,8 +51,8 @@ class Template:
     """The size of the filled body, in octets."""
 
     def __post_init__(self) -> None:
-        holes = tuple([chunk for chunk in self.body if isinstance(chunk, Hole)])
-        octets = sum([len(chunk) for chunk in self.body if isinstance(chunk, bytes)])
+        holes = self.body[1::2]
+        octets = sum(map(len, self.body[0::2]))
         object.__setattr__(self, "holes", holes)
         object.__setattr__(self, "body_size", octets + len(holes) * LinkSigner.HEAD_LENGTH)
 

@@ -44,13 +44,18 @@ class FreeTag(NamedTuple):
 
     def filled(self, parts: Sequence[str]) -> str:
         """Return the tag as it is to be, with the values of `parts` and the text behind it."""
+        text = parts[-1][len(self.end) :]
         if len(self.free) == 1:
             before, after = self.around
-            return before + parts[self.free[0]] + after + parts[-1][len(self.end) :]
+            return f"{before}{parts[self.free[0]]}{after}{text}"
+        if len(self.free) == 2:
+            before, between, after = self.around
+            first, second = self.free
+            return f"{before}{parts[first]}{between}{parts[second]}{after}{text}"
         made = [self.around[0]]
         for place, after in zip(self.free, self.around[1:], strict=True):
             made += parts[place], after
-        made.append(parts[-1][len(self.end) :])
+        made.append(text)
         return "".join(made)
 
 

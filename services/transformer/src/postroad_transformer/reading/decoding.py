@@ -93,7 +93,8 @@ def decode(body: bytes, encoding: str, charset: str) -> DecodedText:
     else:
         raise Undecodable("the transfer encoding is not known")
     codec = _codec(charset or "us-ascii")
-    if not (codec or "").startswith("iso2022") and _SHIFTED.search(octets):
+    is_shifted = b"\x1b" in octets and _SHIFTED.search(octets)
+    if is_shifted and not (codec or "").startswith("iso2022"):
         raise Undecodable("escape sequences of another charset")
     if codec is not None and not _SINGLE.match(codec):
         return _decode_strictly(octets, codec)

@@ -16,6 +16,11 @@ class BodyHash:
     """
 
     def __init__(self, chunks: Sequence[Chunk]) -> None:
+        whole = _canonicalise_whole(chunks)
+        if whole is not None:
+            first, *self._between = whole
+            self._state = hashlib.sha256(first)
+            return
         state = hashlib.sha256()
         between: list[list[bytes]] = []  # what follows each hole
         for chunk in _canonicalise(chunks):
@@ -37,18 +42,25 @@ class BodyHash:
         return state.digest()
 
 
+def _canonicalise_whole(chunks: Sequence[Chunk]) -> list[bytes] | None:
+    """Return the canonical octets around the holes; None if there are none, or it is too large.
+
+    Octets and holes are in turn, as a template has them: many short chunks are better looked at in
+    one.
+    """
+    octets, holes = chunks[0::2], len(chunks) // 2
+    statics = [chunk for chunk in octets if not isinstance(chunk, Hole)]
+    if not holes or len(statics) != holes + 1 or len(chunks) != 2 * holes + 1:
+        return None
+    joined = b"\0".join(statics)
+    if len(joined) >= _SLICE or joined.count(b"\0") != holes:
+        return None
+    return b"".join([part for part in _canonicalise([joined]) if isinstance(part, bytes)]).split(
+        b"\0"
+    )
+
+
 def _canonicalise(chunks: Sequence[Chunk]) -> list[Chunk]:
-    statics = [chunk for chunk in chunks[0::2] if isinstance(chunk, bytes)]
-    holes = [chunk for chunk in chunks[1::2] if isinstance(chunk, Hole)]
-    if 0 < len(holes) == len(statics) - 1 and len(statics) + len(holes) == len(chunks):
-        # In turn, as a template has them: many short chunks are better looked at in one.
-        joined = b"\0".join(statics)
-        if len(joined) < _SLICE and joined.count(b"\0") == len(holes):
-            whole = b"".join([part for part in _canonicalise([joined]) if isinstance(part, bytes)])
-            in_turn: list[Chunk] = [b""] * len(chunks)
-            in_turn[0::2] = whole.split(b"\0")
-            in_turn[1::2] = holes
-            return in_turn
     canonical: list[Chunk] = []
     for chunk in _with_line_end(chunks):
         if isinstance(chunk, Hole):

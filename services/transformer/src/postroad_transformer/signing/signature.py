@@ -35,7 +35,14 @@ _B_LINE = 72
 def relax_field(header_field: bytes) -> bytes:
     """`header_field` in relaxed form (RFC 6376 section 3.4.2), with its CRLF."""
     name, _, value = header_field.partition(b":")
-    return name.strip().lower() + b":" + _HEADER_WSP.sub(b" ", value).strip() + b"\r\n"
+    return b"".join((name.strip().lower(), b":", _relax_value(value), b"\r\n"))
+
+
+def _relax_value(value: bytes) -> bytes:
+    value = value.strip()
+    if b"\n" in value or b"  " in value or b"\t" in value or b"\r" in value:
+        return _HEADER_WSP.sub(b" ", value).strip()
+    return value
 
 
 class HeaderHash:
@@ -44,9 +51,11 @@ class HeaderHash:
     def __init__(self, fields: Sequence[bytes]) -> None:
         by_name: dict[bytes, list[bytes]] = {}
         for header_field in reversed(fields):
-            name = header_field.partition(b":")[0].strip().lower()
+            name, _, value = header_field.partition(b":")
+            name = name.strip().lower()
             if name in _SIGNED:
-                by_name.setdefault(name, []).append(relax_field(header_field))
+                relaxed = b"".join((name, b":", _relax_value(value), b"\r\n"))
+                by_name.setdefault(name, []).append(relaxed)
         names: list[str] = []
         pieces: list[bytes] = []
         for octets, (signed, more) in _SIGNED.items():
