@@ -47,3 +47,26 @@ print(resident() - before)
         (sys.executable, "-c", code), capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 8_000_000  # of 19 for each hash
+
+
+def test_garbage_is_looked_for_after_thousands_of_objects_and_not_hundreds():
+    usual = gc.get_threshold()
+    collections: list[str] = []
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        collections.append(phase)
+
+    try:
+        memory.collect_seldom()
+        gc.collect()  # counting begins anew
+        gc.callbacks.append(note)
+        made = [Node() for _ in range(2_000)]
+        seen = len(collections)
+        made += [Node() for _ in range(memory.YOUNG)]
+    finally:
+        gc.callbacks.remove(note)
+        gc.set_threshold(*usual)
+        gc.unfreeze()
+    assert len(made) == 2_000 + memory.YOUNG
+    assert seen == 0
+    assert collections

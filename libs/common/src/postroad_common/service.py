@@ -6,7 +6,6 @@ them, and registers how to stop them; everything else is the same everywhere and
 
 import asyncio
 import contextlib
-import gc
 import platform
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
@@ -149,7 +148,7 @@ async def _serve(
             incoming.start()
         health.started = True
         memory.give_back()
-        gc.freeze()  # what is here now stays; do not look at it again in each collection
+        memory.collect_seldom()
         _log.info("started", operations_port=operations.port)
         await context.stop.wait()
         _log.info("draining", grace_seconds=settings.grace_seconds)
