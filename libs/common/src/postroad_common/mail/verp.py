@@ -70,7 +70,7 @@ class BounceAddresses:
 
 def _chars(octets: bytes) -> str:
     number = int.from_bytes(octets, "big") << _PADDING
-    return "".join(ALPHABET[(number >> shift) & 31] for shift in range(55, -1, -5))
+    return "".join([ALPHABET[(number >> shift) & 31] for shift in range(55, -1, -5)])
 
 
 def _octets(chars: str) -> bytes:

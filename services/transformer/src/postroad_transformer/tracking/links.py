@@ -11,6 +11,7 @@ import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import NamedTuple
 
 from postroad_common.tokens import LinkKind, tail, tails
@@ -103,7 +104,7 @@ class LinkRules:
     ) -> tuple[str, list[Hole], list[str]]:
         """Return what `tracked` does for many, at least one: the base, which is the same."""
         octets = "\n".join(targets).encode("ascii").split(b"\n")
-        holes = [Hole(kind, number, one) for number, one in zip(numbers, octets, strict=True)]
+        holes = list(map(Hole, repeat(kind), numbers, octets))
         return self.base_url + "/", holes, tails(kind, octets)
 
     def refusal(self, traits: LinkTraits, target: str, visible: str) -> str | None:
