@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import TIMELINE_ONLY, Event, EventName, happened
-from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, WHOLE, MailPart
+from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, TAG, WHOLE, MailPart
 from postroad_common.store.rollups import RollupKey
 from postroad_feedback.counts import additions, is_reaction, mark_of
 from postroad_feedback.message_cache import MessageInfo
@@ -184,7 +184,26 @@ def test_each_event_counts_for_its_login_sender_domain_and_provider_in_days_and_
         MailPart(PROVIDER, "google"): Counter(delivered=1, opened=1, opened_unique=1),
         MailPart(PROVIDER, "other"): Counter(opened=1),
     }
-    assert of_parts(counted.hours) == of_parts(counted.days)
+    of_tag = {MailPart(TAG, "news"): mine}
+    assert of_parts(counted.hours) == of_parts(counted.days) | of_tag
+
+
+def test_tags_are_bounded_on_a_day_and_in_its_hours_and_a_message_counts_once_for_the_rest():
+    facts = {f"m{n}": replace(SENT, tags=(f"t{n % 6}", f"u{n}", "all")) for n in range(600)}
+    events = [happened(EventName.ACCEPTED, message, NOON, {}) for message in facts]
+    counted = additions(events, facts, (), PartLimit(most=5, most_tags=9))
+    hour = {
+        part.name: counts["accepted"]
+        for part, counts in of_parts(counted.hours).items()
+        if part.by == TAG
+    }
+    day = {key.tag: counts["accepted"] for key, counts in counted.days.items() if key.tag}
+    assert len(hour) == 6
+    assert len(day) == 10
+    for found in (hour, day):
+        assert found["all"] == 600
+        assert found["t0"] == 100
+        assert 590 <= found["other"] <= 600
 
 
 def test_parts_of_a_day_are_bounded_and_what_is_more_is_counted_together():

@@ -15,7 +15,7 @@ from postroad_common.schemas.events import Event, EventName
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_common.store.deliveries import WebhookDelivery
-from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, MailPart
+from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, TAG, MailPart
 from postroad_common.store.rollups import RollupKey, hour_of
 from postroad_common.store.strikes import Strike
 from postroad_common.store.suppressions import Suppression
@@ -115,7 +115,12 @@ async def test_stats_of_parts_by_hour_day_and_week(api: httpx.AsyncClient, site:
         RollupKey("other", "2026-10-12", "", token): {"accepted": 99},
     }
     await site.database.rollups.add(new_id(), day)
-    hours = {RollupKey("main", "2026-10-05T23", "", login): {"accepted": 5}}
+    hours = {
+        RollupKey("main", "2026-10-05T23", "", login): {"accepted": 5},
+        RollupKey("main", "2026-10-05T23", "", MailPart(TAG, "a.tag")): {"accepted": 4},
+        RollupKey("main", "2026-10-06T00", "", MailPart(TAG, "a.tag")): {"accepted": 2},
+        RollupKey("main", "2026-10-06T00", "", MailPart(TAG, "b")): {"accepted": 7},
+    }
     await site.database.hours.add(new_id(), hours)
 
     async def stats(**query: str) -> Any:
@@ -133,6 +138,16 @@ async def test_stats_of_parts_by_hour_day_and_week(api: httpx.AsyncClient, site:
         [{"hour": "2026-10-05T23", "counts": {"accepted": 5}}],
         [],
     )
+    of_tag = await stats(tag="a.tag", step="hour", by="tag")
+    assert (of_tag["tag"], of_tag["totals"]) == ("a.tag", {"accepted": 6})
+    assert of_tag["hours"] == [
+        {"hour": "2026-10-05T23", "counts": {"accepted": 4}},
+        {"hour": "2026-10-06T00", "counts": {"accepted": 2}},
+    ]
+    assert of_tag["groups"] == [
+        {"name": "b", "counts": {"accepted": 7}},
+        {"name": "a.tag", "counts": {"accepted": 6}},
+    ]
     assert (await stats(provider="google"))["totals"] == {"delivered": 4, "opened": 2}
     assert (await stats(domain="shop.test"))["totals"] == {"accepted": 33}
     assert (await stats(by="provider"))["groups"] == [
@@ -145,7 +160,7 @@ async def test_stats_of_parts_by_hour_day_and_week(api: httpx.AsyncClient, site:
         ("a.login", 8),
     ]
     assert "groups" not in await stats()
-    for wrong in ("tag=a&login=b", "step=hour&tag=a", "step=hour&by=tag", "by=colour", "step=year"):
+    for wrong in ("tag=a&login=b", "by=colour", "step=year"):
         assert (await api.get(f"/v1/stats?{wrong}")).status_code == 400, wrong
 
 

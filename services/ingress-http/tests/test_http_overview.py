@@ -19,7 +19,7 @@ from postroad_common.schemas.lanes import LaneState, Phase
 from postroad_common.schemas.submission import Recipient
 from postroad_common.secrets import hash_password
 from postroad_common.store.deliveries import DeliveryState, Result, Try
-from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, MailPart
+from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, TAG, MailPart
 from postroad_common.store.rollups import RollupKey, hour_of
 from postroad_ingress_http.dashboard.charts import Chart, Series
 from postroad_ingress_http.dashboard.figures import Tile
@@ -234,6 +234,7 @@ async def test_statistics_and_overview_are_of_a_provider_login_or_sender_domain(
         MailPart(LOGIN, "part-login"): {"accepted": 4321, "delivered": 4321},
         MailPart(DOMAIN, "parts.example"): {"accepted": 8765},
     }
+    hourly = {MailPart(TAG, "a promo.tag"): {"accepted": 2468, "delivered": 1234}}
     for store, moment in ((site.database.hours, now), (site.database.rollups, now[:10])):
         await store.add(
             new_id(),
@@ -256,6 +257,12 @@ async def test_statistics_and_overview_are_of_a_provider_login_or_sender_domain(
     assert "50.0 %" in stats
     for parts, text in (("login", "Newsletter &lt;b&gt;"), ("domain", "parts.example")):
         assert text in (await browser.get(f"/dashboard/stats?period=day&parts={parts}")).text
-    by_hour = (await browser.get("/dashboard/stats?period=day&parts=tag&tag=promo")).text
-    assert "Delivered by receiving provider" in by_hour
-    assert "parts=tag" not in by_hour.split("<main")[1]
+    await site.database.hours.add(
+        new_id(), {RollupKey("main", now, "", part): counts for part, counts in hourly.items()}
+    )
+    by_hour = (await browser.get("/dashboard/stats?period=day&parts=tag&of=tag:a+promo.tag")).text
+    assert "Accepted by tag over time" in by_hour
+    assert "2,468 a promo.tag" in by_hour
+    assert "50.0 % of accepted" in by_hour
+    assert '<option value="tag:a promo.tag" selected>' in by_hour
+    assert "2,468" in (await browser.get("/dashboard?period=day&tag=a+promo.tag")).text

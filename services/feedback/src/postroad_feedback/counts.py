@@ -1,6 +1,7 @@
 """What a batch of events adds to the roll-ups: per account, day (UTC) and tag, and per hour.
 
-Days and hours of all mail are counted by login, sender domain and provider as well (`parts`).
+Days and hours of all mail are counted by login, sender domain and provider as well, and hours by
+tag (`parts`).
 
 Counted by event name; what each number means is in `postroad_common.store.rollups`. Mail that
 Postroad wrote itself is not counted, and of tests nothing but that they were made.
@@ -43,7 +44,7 @@ def mark_of(event: Event) -> str:
 
 
 class Additions(NamedTuple):
-    """What to add to the counters of the days, by tag, and of the hours, over all tags."""
+    """What to add to the counters of the days, which tags have of their own, and of the hours."""
 
     days: dict[RollupKey, Counter[str]]
     hours: dict[RollupKey, Counter[str]]
@@ -71,7 +72,7 @@ def additions(
     for (account, tags, number, parts), counts in groups.items():
         moment = number * _HOUR
         day = datetime.fromtimestamp(moment, UTC).date().isoformat()
-        for tag in ("", *dict.fromkeys(tags)):
+        for tag in ("", *limit.tags_of_day(account, moment, tags)):
             result.days.setdefault(RollupKey(account, day, tag), Counter()).update(counts)
         hour = hour_of(moment)
         for part in (WHOLE, *limit.parts(account, moment, parts)):
@@ -79,6 +80,8 @@ def additions(
             if part is not WHOLE:
                 of_day = RollupKey(account, day, "", part)
                 result.days.setdefault(of_day, Counter()).update(counts)
+        for part in limit.tags_of_hour(account, moment, tags):
+            result.hours.setdefault(RollupKey(account, hour, "", part), Counter()).update(counts)
     return result
 
 

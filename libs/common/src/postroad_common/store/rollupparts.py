@@ -10,12 +10,14 @@ from urllib.parse import unquote
 LOGIN, DOMAIN, PROVIDER = "login", "domain", "provider"
 PARTS = (LOGIN, DOMAIN, PROVIDER)
 """By login or token, by the domain in From, by who runs the receiving servers."""
+TAG = "tag"
+"""A part of hours only: on a day each tag has a document of its own, as a day may have many."""
 OTHER_NAME = "other"
 """Stands for all that have no part of their own."""
 
 
 class MailPart(NamedTuple):
-    """One part: `by` is of `PARTS`, or empty for all mail."""
+    """One part: `by` is of `PARTS`, or `TAG`, or empty for all mail."""
 
     by: str
     name: str

@@ -14,13 +14,11 @@ from postroad_ingress_http.api.access import needs
 from postroad_ingress_http.api.answers import REFUSALS
 from postroad_ingress_http.dependencies import ClockOf, HourStore, RollupStore
 from postroad_ingress_http.history.statistics import (
-    TAG,
     groups,
     read_days,
     read_subject,
     total,
 )
-from postroad_ingress_http.http.errors import bad_field
 from postroad_ingress_http.http.moments import read_moment
 
 router = APIRouter(prefix="/v1/stats", tags=["statistics"], responses=REFUSALS)
@@ -30,7 +28,7 @@ _COUNTS_TEXT = (
     "`clicked_machine` (not in `opened` and `clicked`), `expired` (also in `failed`), "
     "`deferred_unique` (messages; `deferred` are attempts), `bounced_hard` and `bounced_soft`. "
     "Of a receiving provider they begin with the first attempt: nothing of it is `accepted`. "
-    "Hours are kept for 14 days, and not by tag."
+    "Hours are kept for 14 days."
 )
 Day = Annotated[
     str | None,
@@ -113,14 +111,12 @@ async def stats(  # noqa: PLR0917 - FastAPI passes them by name
 ) -> StatsView:
     """Return the counters of each step and their sums."""
     first, last = read_days(_day("start", start), _day("end", end), clock())
-    subject = read_subject(asdict(fields))
     by_hour = step == "hour"
-    if by_hour and TAG in {subject.kind, by}:
-        raise bad_field("step", "Tags are counted by day.")
+    subject = read_subject(asdict(fields), by_hour=by_hour)
     store = hours if by_hour else rollups
     of_range = (f"{first}T00", f"{last}T23") if by_hour else (str(first), str(last))
     found = await store.read(token.account, *of_range, *subject)
-    grouped = await groups(store, token.account, by, *of_range) if by else None
+    grouped = await groups(store, token.account, by, *of_range, by_hour=by_hour) if by else None
     return StatsView(
         **asdict(fields),
         start=str(first),

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, tzinfo
 
 from markupsafe import Markup
 
-from postroad_common.store.rollupparts import PROVIDER
+from postroad_common.store.rollupparts import PROVIDER, TAG
 from postroad_common.store.rollups import Counts, Rollups
 from postroad_ingress_http.dashboard.charts import Chart, Series
 from postroad_ingress_http.dashboard.figures import share
-from postroad_ingress_http.dashboard.periods import Period
+from postroad_ingress_http.dashboard.periods import DAY, Period
 from postroad_ingress_http.dashboard.subjects import HEADINGS, Labels, days_of
-from postroad_ingress_http.history.statistics import TAG, sums_of_parts
+from postroad_ingress_http.history.statistics import sums_of_parts
 
 MOST_ROWS = 50
 _STACKED = 4
@@ -49,7 +49,7 @@ async def break_down(
     """Return the mail of a period by parts of a kind, those with most mail first."""
     first, last = days_of(period)
     sums: Mapping[str, Counts]
-    if kind == TAG:
+    if kind == TAG and period.step >= DAY:
         sums = await rollups.by_tag(account, first, last, _NUMBERS, MOST_ROWS)
         days = await _days_of_tags(rollups, account, list(sums)[:_STACKED], (first, last))
     else:

@@ -21,7 +21,6 @@ from postroad_ingress_http.dependencies import (
     RollupStore,
     TokenStore,
 )
-from postroad_ingress_http.history.statistics import TAG
 
 router = APIRouter(prefix="/dashboard/stats", include_in_schema=False)
 
@@ -44,9 +43,8 @@ async def page(  # noqa: PLR0917 - FastAPI passes them by name
     by_hour = period.step == HOUR
     store = hours if by_hour else rollups
     subject = read_subject(query, by_hour=by_hour)
-    kinds = {kind: name for kind, name in HEADINGS.items() if not (by_hour and kind == TAG)}
     kind = query.get("parts", "")
-    kind = kind if kind in kinds else PROVIDER
+    kind = kind if kind in HEADINGS else PROVIDER
     zone = times.zone_of(request.cookies)
     labels = await labels_of(session.account, credentials, tokens)
     counts, offered, parts = await asyncio.gather(
@@ -62,6 +60,6 @@ async def page(  # noqa: PLR0917 - FastAPI passes them by name
         charts=pictures(counts, period, zone, MAIL, REACTIONS, RETURNS),
         days=period.step >= DAY,
         choices=offered,
-        kinds=kinds,
+        kinds=HEADINGS,
         breakdown=parts,
     )

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from postroad_common.store.credentials import Credentials
-from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER
+from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, TAG
 from postroad_common.store.rollups import Rollups
 from postroad_common.store.tokens import Tokens
 from postroad_ingress_http.dashboard.periods import DAY, HOUR, Period
-from postroad_ingress_http.history.statistics import KINDS, TAG, Subject
+from postroad_ingress_http.history.statistics import KINDS, Subject
 
 HEADINGS = {
     PROVIDER: "Receiving provider",
@@ -52,15 +52,15 @@ class Choices:
 def read_subject(query: Mapping[str, str], *, by_hour: bool) -> Subject:
     """Return what a query asks for: `tag=news`, or `of=tag:news` as the form has it.
 
-    What there is not is all mail; so are tags by hour, which are not counted.
+    What there is not is all mail.
     """
     kind, _, name = query.get("of", "").partition(_SEPARATOR)
     for other in KINDS:
         if not name and query.get(other):
             kind, name = other, query[other]
-    if kind not in KINDS or (by_hour and kind == TAG):
+    if kind not in KINDS:
         return Subject()
-    return Subject.of(kind, name[:_LENGTH])
+    return Subject.of(kind, name[:_LENGTH], by_hour=by_hour)
 
 
 def days_of(period: Period) -> tuple[str, str]:
@@ -99,8 +99,7 @@ async def choices(
         f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d}" for moment in (begin, period.end - 1)
     )
     names: dict[str, list[str]] = dict(await rollups.part_names(account, first, last))
-    if period.step >= DAY:
-        names[TAG] = sorted(await rollups.tags(account, first))
+    names[TAG] = sorted(await rollups.tags(account, first))
     groups = {}
     for kind, heading in HEADINGS.items():
         found = list(names.get(kind, ()))

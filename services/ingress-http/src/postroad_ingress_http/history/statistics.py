@@ -4,14 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
-from postroad_common.store.rollupparts import PARTS, WHOLE, MailPart
+from postroad_common.store.rollupparts import PARTS, TAG, WHOLE, MailPart
 from postroad_common.store.rollups import NAMES, Counts, Rollup, Rollups
 from postroad_ingress_http.http.errors import bad_field
 
 DEFAULT_DAYS = 30
 MOST_DAYS = 800
 MOST_GROUPS = 100
-TAG = "tag"
 KINDS = (TAG, *PARTS)
 
 
@@ -32,14 +31,18 @@ class Subject(NamedTuple):
         return self.tag or self.part.name
 
     @classmethod
-    def of(cls, kind: str, name: str) -> "Subject":
-        """Return the subject with this kind and name; all mail where there is no name."""
+    def of(cls, kind: str, name: str, *, by_hour: bool = False) -> "Subject":
+        """Return the subject with this kind and name; all mail where there is no name.
+
+        On a day a tag has counters of its own, in an hour it is a part of all mail.
+        """
         if not name:
             return cls()
-        return cls(tag=name) if kind == TAG else cls(part=MailPart(kind, name))
+        apart = kind == TAG and not by_hour
+        return cls(tag=name) if apart else cls(part=MailPart(kind, name))
 
 
-def read_subject(values: Mapping[str, str | None]) -> Subject:
+def read_subject(values: Mapping[str, str | None], *, by_hour: bool = False) -> Subject:
     """Return what is asked for, by the names in `KINDS`.
 
     Raises:
@@ -48,7 +51,7 @@ def read_subject(values: Mapping[str, str | None]) -> Subject:
     given = [(kind, name) for kind in KINDS if (name := values.get(kind))]
     if len(given) > 1:
         raise bad_field(given[1][0], f"Give this or {given[0][0]}, not both.")
-    return Subject.of(*given[0]) if given else Subject()
+    return Subject.of(*given[0], by_hour=by_hour) if given else Subject()
 
 
 def total(rollups: Iterable[Rollup]) -> dict[str, int]:
@@ -88,10 +91,10 @@ def _mail(counts: Counts) -> int:
 
 
 async def groups(
-    rollups: Rollups, account: str, kind: str, start: str, end: str
+    rollups: Rollups, account: str, kind: str, start: str, end: str, *, by_hour: bool = False
 ) -> dict[str, Counts]:
     """Return the sums by tag, or by part of a kind, those with most mail first."""
-    if kind == TAG:
+    if kind == TAG and not by_hour:
         found = await rollups.by_tag(account, start, end, NAMES, MOST_GROUPS)
         return {
             name: {what: number for what, number in counts.items() if number}
