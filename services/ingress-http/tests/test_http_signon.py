@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import html
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -51,6 +53,8 @@ class Provider:
         self.issuer = ""
         self.codes: dict[str, tuple[str, str]] = {}
         self.asked_for_keys = 0
+        self.ends_at = ""
+        self.left: list[dict[str, str]] = []
 
     def app(self) -> Starlette:
         return Starlette(
@@ -59,6 +63,7 @@ class Provider:
                 Route("/keys", self.show_keys),
                 Route("/authorize", self.authorize),
                 Route("/token", self.token, methods=["POST"]),
+                Route("/leave", self.leave),
             ]
         )
 
@@ -69,8 +74,13 @@ class Provider:
                 "authorization_endpoint": f"{self.issuer}/authorize",
                 "token_endpoint": f"{self.issuer}/token",
                 "jwks_uri": f"{self.issuer}/keys",
+                **({"end_session_endpoint": self.ends_at} if self.ends_at else {}),
             }
         )
+
+    async def leave(self, request: Request) -> Response:
+        self.left.append(dict(request.query_params))
+        return RedirectResponse(request.query_params["post_logout_redirect_uri"], 302)
 
     async def show_keys(self, _: Request) -> Response:
         self.asked_for_keys += 1
@@ -141,6 +151,7 @@ async def sso(
 def _honest(provider: Provider) -> None:
     provider.email, provider.verified = "ann@sign.example", True
     provider.change, provider.sign = (lambda _: None), provider.sign_well
+    provider.ends_at = f"{provider.issuer}/leave?realm=mail"
 
 
 async def leave(client: httpx.AsyncClient, target: str = "") -> str:
@@ -319,14 +330,14 @@ async def through(sign_on: SingleSignOn) -> SignedOn:
 async def test_new_keys_of_the_provider_are_asked_for_but_not_all_the_time(provider: Provider):
     now = [time.time()]
     sign_on = SingleSignOn(IdentityProvider(provider.issuer, _CLIENT, _SECRET), lambda: now[0])
-    assert await through(sign_on) == SignedOn("ann@sign.example")
+    assert (await through(sign_on)).email == "ann@sign.example"
     provider.keys.append(RSAKey.generate_key(2048, {"kid": "two", "use": "sig"}))
     asked = provider.asked_for_keys
     with pytest.raises(ApiError, match="No key"):
         await through(sign_on)
     assert provider.asked_for_keys == asked
     now[0] += 40
-    assert await through(sign_on) == SignedOn("ann@sign.example")
+    assert (await through(sign_on)).email == "ann@sign.example"
     assert provider.asked_for_keys == asked + 1
 
 
@@ -346,3 +357,55 @@ async def test_without_a_provider_there_is_no_such_page(site: Any):
         assert (await client.get("/dashboard/login/oidc")).status_code == 404
         assert (await client.get("/dashboard/login/oidc/back")).status_code == 404
         assert "Log in with" not in (await client.get("/dashboard/login")).text
+
+
+async def log_out(client: httpx.AsyncClient, site: Any) -> httpx.Response:
+    """Sign on and log out again; return the answer."""
+    assert (await client.get(await leave(client))).status_code == 303
+    csrf = site.csrf_of((await client.get("/dashboard/messages")).text)
+    answer = await client.post("/dashboard/logout", data={"csrf": csrf})
+    assert (
+        (await client.get("/dashboard/messages")).headers["location"].startswith("/dashboard/login")
+    )
+    return answer
+
+
+async def test_who_logs_out_may_end_the_session_at_the_provider_too(sso: Any, provider: Provider):
+    async with sso.client() as client:
+        del client.headers["Authorization"]
+        answer = await log_out(client, sso)
+    assert answer.status_code == 200
+    assert "You are logged out here" in answer.text
+    assert "Log out of Our &lt;login&gt; too" in answer.text
+    found = re.search(r'href="(http[^"]+/leave[^"]+)"', answer.text)
+    assert found
+    async with httpx.AsyncClient() as outside:
+        back = await outside.get(html.unescape(found[1]))
+    assert back.headers["location"] == "http://postroad.test/dashboard/login"
+    told = provider.left.pop()
+    assert (told["client_id"], told["realm"]) == (_CLIENT, "mail")
+    claims = jwt.decode(told["id_token_hint"], provider.keys[-1]).claims
+    assert claims["email"] == "ann@sign.example"
+
+
+async def test_provider_is_left_only_where_it_says_how(provider: Provider):
+    known = IdentityProvider(provider.issuer, _CLIENT, _SECRET)
+    for ends_at in ("", "ftp://127.0.0.1/leave", "javascript:alert(1)", "/leave"):
+        provider.ends_at = ends_at
+        assert await SingleSignOn(known, time.time).leave("http://x", "hint") is None
+    provider.ends_at = f"{provider.issuer}/leave"
+    left = await SingleSignOn(known, time.time).leave("http://x/y", "")
+    assert left == f"{provider.issuer}/leave?client_id=postroad&post_logout_redirect_uri=http%3A%2F%2Fx%2Fy"  # fmt: skip  # noqa: E501
+    away = IdentityProvider("http://127.0.0.1:9", _CLIENT)
+    assert await SingleSignOn(away, time.time).leave("http://x", "hint") is None
+
+
+async def test_who_logged_in_by_password_is_not_sent_to_the_provider(sso: Any):
+    async with sso.client() as client:
+        del client.headers["Authorization"]
+        form = (await client.get("/dashboard/login")).text
+        fields = {"csrf": sso.csrf_of(form), "email": "ann@sign.example", "password": "x" * 12}
+        assert (await client.post("/dashboard/login", data=fields)).status_code == 303
+        csrf = sso.csrf_of((await client.get("/dashboard/messages")).text)
+        answer = await client.post("/dashboard/logout", data={"csrf": csrf})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard/login")

@@ -10,7 +10,8 @@ class SessionRecord:
     """Someone who is logged in. `id` is the hash of the secret in the cookie; times are Unix.
 
     `account` is the one that is looked at: an operator may look at another than their own.
-    `version` is that of the user's password when the session began.
+    `version` is that of the user's password when the session began. `id_token` is what the identity
+    provider said of the user, empty where that is too long to keep; None: they logged in here.
     """
 
     id: str
@@ -22,6 +23,7 @@ class SessionRecord:
     seen: float
     address: str = ""
     agent: str = ""
+    id_token: str | None = None
 
 
 def _read(found: Document) -> SessionRecord:
@@ -35,6 +37,7 @@ def _read(found: Document) -> SessionRecord:
         seen=found["seen"],
         address=found["address"],
         agent=found["agent"],
+        id_token=found.get("id_token"),
     )
 
 
@@ -59,6 +62,7 @@ class SessionRecords:
                 "address": session.address,
                 "agent": session.agent,
                 "at": to_date(session.ends),
+                **({} if session.id_token is None else {"id_token": session.id_token}),
             }
         )
 

@@ -4,7 +4,7 @@ Only who names an identity provider pays for the libraries behind it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from postroad_ingress_http.access.rolerules import NO_RULES, RoleRules
@@ -37,12 +37,14 @@ class SignOnAttempt:
 class SignedOn:
     """Who came back: the address they have proved, and the role that their claims give, if any.
 
-    `account` is where they become a user for that role, if they are none.
+    `account` is where they become a user for that role, if they are none. `id_token` names to the
+    issuer the session that they have there.
     """
 
     email: str
     role: str = ""
     account: str = ""
+    id_token: str = field(default="", repr=False)
 
 
 class Issuer(Protocol):
@@ -54,4 +56,8 @@ class Issuer(Protocol):
 
     async def finish(self, attempt: SignOnAttempt, back: str, query: Mapping[str, str]) -> SignedOn:
         """Return who the visitor is."""
+        ...
+
+    async def leave(self, back: str, id_token: str) -> str | None:
+        """Return where a visitor ends the session at the issuer; None where it offers that not."""
         ...

@@ -1,7 +1,8 @@
 """Logging in by OpenID Connect: the code flow with PKCE, with the one issuer of the settings.
 
-Postroad keeps no token: the ID token says once which address its holder has proved to have. Its
-signature, issuer, audience, times and nonce are checked by Authlib and joserfc.
+The ID token says once which address its holder has proved to have. Its signature, issuer, audience,
+times and nonce are checked by Authlib and joserfc. It is kept with the session for nothing but to
+tell the issuer which of its sessions is to end (RP-Initiated Logout 1.0); no other token is kept.
 """
 
 import hmac
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from authlib.common.errors import AuthlibBaseError
+from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from authlib.oidc.core import CodeIDToken
@@ -35,6 +37,7 @@ _FRESH_SECONDS = 30.0  # keys younger than this are not asked for again
 _LEEWAY_SECONDS = 60
 _TIMEOUT_SECONDS = 5.0
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+_END_SESSION = "end_session_endpoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +107,28 @@ class SingleSignOn:
             client_id=self.provider.client_id,
         )
         told = await self._post(known.endpoints["token_endpoint"], str(body))
-        claims = await self._read(str(told.get("id_token") or ""), attempt.nonce)
+        id_token = str(told.get("id_token") or "")
+        claims = await self._read(id_token, attempt.nonce)
         email = claims.get("email")
         if not isinstance(email, str) or claims.get("email_verified") not in {True, "true"}:
             raise _refused("no verified e-mail address was told")
         rules = self.provider.rules
-        return SignedOn(email.lower(), rules.role_in(claims), rules.account)
+        return SignedOn(email.lower(), rules.role_in(claims), rules.account, id_token)
+
+    async def leave(self, back: str, id_token: str) -> str | None:
+        """Return where a visitor ends the session at the issuer; None where it offers that not.
+
+        They come back to `back` after that, if the issuer knows that page as ours.
+        """
+        try:
+            known = await self._ask(_KNOWN_SECONDS)
+        except ApiError:  # it cannot be asked: our own session is ended all the same
+            return None
+        if not known.endpoints[_END_SESSION]:
+            return None
+        told = {"client_id": self.provider.client_id, "post_logout_redirect_uri": back}
+        hint = {"id_token_hint": id_token} if id_token else {}
+        return str(add_params_to_uri(known.endpoints[_END_SESSION], [*told.items(), *hint.items()]))
 
     async def _read(self, token: str, nonce: str) -> Mapping[str, Any]:
         """Return what an ID token says that is the issuer's, for us and for this attempt."""
@@ -149,6 +168,8 @@ class SingleSignOn:
         scheme = urlsplit(issuer).scheme
         if any(urlsplit(url).scheme not in {"https", scheme} for url in endpoints.values()):
             raise _away("its end points are not under https")
+        leaving = str(document.get(_END_SESSION) or "")
+        endpoints[_END_SESSION] = leaving if urlsplit(leaving).scheme in {"https", scheme} else ""
         try:
             keys = KeySet.import_key_set(await self._get(endpoints["jwks_uri"]))  # type: ignore[arg-type]
         except (JoseError, ValueError, KeyError, TypeError):

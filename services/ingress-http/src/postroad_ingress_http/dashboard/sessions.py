@@ -26,6 +26,7 @@ SEEN_SECONDS = 60.0
 _MAC_SIZE = 32
 _LONGEST = 2000
 _LONGEST_AGENT = 300
+_LONGEST_ID_TOKEN = 4000  # it becomes part of an address
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,11 @@ class Sessions:
         self._records = records
         self._clock = clock
 
-    async def begin(self, user: User, address: str, agent: str) -> str:
-        """Begin a session of the user; return its cookie."""
+    async def begin(self, user: User, address: str, agent: str, id_token: str | None = None) -> str:
+        """Begin a session of the user; return its cookie.
+
+        `id_token` is the identity provider's, for those whom it vouches for.
+        """
         secret = secrets.token_hex(32)
         now = self._clock()
         await self._records.create(
@@ -69,6 +73,7 @@ class Sessions:
                 seen=now,
                 address=address,
                 agent=agent[:_LONGEST_AGENT],
+                id_token="" if len(id_token or "") > _LONGEST_ID_TOKEN else id_token,
             )
         )
         return self._sign("session", [secret, now + SESSION_SECONDS])

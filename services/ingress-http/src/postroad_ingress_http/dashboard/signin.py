@@ -13,11 +13,13 @@ from postroad_ingress_http.dashboard.sessions import SESSION_SECONDS, Sessions
 from postroad_ingress_http.dashboard.visitor import (
     SESSION_COOKIE,
     Form,
+    PagesOf,
     PasswordsOf,
     SecondFactorOf,
     SecureCookies,
     SessionsOf,
     SignedIn,
+    SignOnOf,
     address_of,
 )
 from postroad_ingress_http.dashboard.visits import (
@@ -116,21 +118,43 @@ async def _user_of(proof: tuple[str, int] | None, users: UserStore) -> User:
 
 
 @router.post("/logout")
-async def log_out(session: SignedIn, _: Form, records: SessionStore) -> Response:
-    """End the session, whoever has a copy of its cookie."""
+async def log_out(
+    request: Request,
+    session: SignedIn,
+    _: Form,
+    records: SessionStore,
+    sign_on: SignOnOf,
+    pages: PagesOf,
+) -> Response:
+    """End the session, whoever has a copy of its cookie; offer to end that at the issuer too."""
+    record = await records.find(session.id)
     await records.end(session.email, session.id)
-    answer = see_other("/dashboard/login", "You are logged out.")
+    further = None
+    if sign_on is not None and record is not None and record.id_token is not None:
+        page = f"{sign_on.base_url or str(request.base_url).rstrip('/')}/dashboard/login"
+        further = await sign_on.issuer.leave(page, record.id_token)
+    answer: Response = see_other("/dashboard/login", "You are logged out.")
+    if further is not None:
+        # No redirect: a form leads to no other origin (`form-action`), and who wants to stay logged
+        # in at the issuer, as for other programs, may.
+        answer = pages.answer("logged_out.html", session=None, further=further)
     answer.delete_cookie(SESSION_COOKIE, path="/")
     return answer
 
 
 async def begin_session(
-    request: Request, user: User, sessions: Sessions, target: str, *, secure: bool
+    request: Request,
+    user: User,
+    sessions: Sessions,
+    target: str,
+    *,
+    secure: bool,
+    id_token: str | None = None,
 ) -> Response:
     """Begin a session of the user, and go on to `target` or the overview."""
     answer = RedirectResponse(target or "/dashboard", 303)
     agent = request.headers.get("user-agent", "")
-    cookie = await sessions.begin(user, address_of(request), agent)
+    cookie = await sessions.begin(user, address_of(request), agent, id_token)
     set_cookie(answer, SESSION_COOKIE, cookie, "/", SESSION_SECONDS, secure=secure)
     answer.delete_cookie(VISIT_COOKIE, path="/dashboard")
     return answer

@@ -73,7 +73,9 @@ async def come_back(  # noqa: PLR0917 - FastAPI passes them by name
         answer.delete_cookie(_COOKIE, path=_PATH)
         return answer
     await users.logged_in(user.email, network_of(address_of(request)))
-    begun = await begin_session(request, user, sessions, attempt.target, secure=secure)
+    begun = await begin_session(
+        request, user, sessions, attempt.target, secure=secure, id_token=who.id_token
+    )
     begun.delete_cookie(_COOKIE, path=_PATH)
     return begun
 
