@@ -5,6 +5,7 @@ import itertools
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -16,13 +17,13 @@ from postroad_common.schemas.submission import Submission
 from postroad_common.store.accounts import Account
 from postroad_common.store.audit import Actor
 from postroad_common.store.jobs import BulkJob, Marker
-from postroad_common.store.messages import Criteria
 from postroad_common.store.suppressions import Suppression
 from postroad_ingress_http.jobs.acts import JobActs
 from postroad_ingress_http.jobs.idling import Idling
+from postroad_ingress_http.jobs.mandate import Mandates
 from postroad_ingress_http.jobs.worker import PAGE, JobWorker
 from postroad_testing.days import day_with_room
-from postroad_testing.factories import MIME, archived, submission
+from postroad_testing.factories import MIME, archived, recipient, submission
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def keep(site: Any, tag: str, *addresses: str, account: str = "main") -> Submission:
     """Have messages with the tag, whose content is kept."""
     one = submission(*addresses, account=account, tags=(tag,))
-    happened = [events.accepted(one, recipient) for recipient in one.recipients]
+    happened = [events.accepted(one, each) for each in one.recipients]
     await site.database.messages.apply(happened)
     await site.database.archive.add([archived(one, MIME)])
     return one
@@ -45,7 +46,8 @@ def hurried() -> Callable[[], float]:
 def worker_of(site: Any) -> JobWorker:
     its = site.dependencies
     acts = JobActs(its.history, its.acceptance, its.message_direction, its.suppressions, its.clock)
-    return JobWorker(site.database.jobs, its.messages, acts, hurried())
+    mandates = Mandates(its.tokens, its.users, its.clock)
+    return JobWorker(site.database.jobs, its.messages, acts, mandates, hurried())
 
 
 async def work_off(site: Any, account: str, job_id: str) -> BulkJob:
@@ -221,6 +223,7 @@ async def test_a_job_is_stopped(browser: httpx.AsyncClient, site: Any):
 async def test_a_job_of_an_account_that_may_not_send_waits(site: Any):
     account = f"paused-{new_id()[-6:]}".lower()
     await site.database.accounts.create(Account(account, suspended=True))
+    await site.database.users.create("boss@paused.example", account, "x")
     await keep(site, "t", "r@paused.example", account=account)
     job_id = new_id()
     actor = Actor("user", "boss@paused.example", account)
@@ -275,14 +278,29 @@ async def test_a_search_is_saved_by_name_and_removed(browser: httpx.AsyncClient,
     assert (await browser.post(found[0], data={"csrf": csrf})).status_code == 404
 
 
-async def test_messages_that_cannot_be_counted_quickly_are_many(site: Any):
+async def test_job_whose_messages_cannot_be_counted_quickly_is_offered_all_the_same(
+    browser: httpx.AsyncClient, site: Any
+):
     tag = new_id()[-12:]
-    await keep(site, tag, "ann@counted.example", "bob@counted.example")
-    criteria = Criteria(tag=tag)
-    messages = site.database.messages
-    assert await messages.count_quickly("main", criteria, most=5, seconds=60.0) == 2
-    assert await messages.count_quickly("main", criteria, most=1, seconds=60.0) == 1
-    assert await messages.count_quickly("main", criteria, most=5, seconds=1e-9) is None
+    now = time.time() - 3600
+    told = []
+    for number in range(1200):
+        one = submission(
+            recipients=(recipient(f"r{number}@slow.example", id=new_id(now + number)),),
+            account="main", received=now + number, tags=(tag, f"{tag}{number % 2}"),
+            credential=f"{tag}{number % 2 if number else 1}",
+        )  # fmt: skip
+        told.append(events.accepted(one, one.recipients[0]))
+    await site.database.messages.apply(told)
+    search = {"tag": f"{tag}0", "login": f"{tag}1"}
+    orders = site.dependencies.jobs
+    hurried = await orders.count("main", search, seconds=0.0)
+    assert (hurried.total, hurried.whole) == (0, False)
+    assert (await orders.count("main", search)).total == 1
+    page = await order(browser, site, "suppress", **search)
+    job = await work_off(site, "main", page.rpartition("/")[2])
+    assert (job.total, job.counts["done"]) == (1, 1)
+    assert await site.database.suppressions.get("main", "r0@slow.example") is not None
 
 
 async def test_job_over_rest_is_counted_confirmed_done_and_told(api: httpx.AsyncClient, site: Any):
@@ -367,6 +385,53 @@ async def test_job_of_a_token_sends_no_more_than_the_token_and_is_stopped(
     await work_off(site, "main", ordered["id"])
     assert (await api.get(f"/v1/jobs/{ordered['id']}")).json()["state"] == "stopped"
     assert await site.database.suppressions.get("main", "a@bound.example") is None
+
+
+async def test_job_ends_with_the_right_to_order_it(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, site: Any
+):
+    tag = new_id()[-12:]
+    await keep(site, tag, "kept@mandate.example")
+    search = {"search": {"tag": tag, "start": time.time() - 3600}, "confirm": 1}
+    jobs: dict[str, str] = {}
+    for kind, fields in (
+        ("revoked", {}),
+        ("expired", {"expires": time.time() + 3600}),
+    ):
+        asked = {"name": kind, "scopes": ["messages", "suppressions"], **fields}
+        made = (await api.post("/v1/tokens", json=asked)).json()
+        async with site.client(Authorization=f"Bearer {made['token']}") as client:
+            answer = await client.post("/v1/jobs", json={"act": "suppress", **search})
+        assert answer.status_code == 201, answer.text
+        jobs[kind] = answer.json()["id"]
+        if kind == "revoked":
+            assert (await api.delete(f"/v1/tokens/{made['id']}")).status_code == 204
+    for kind, role in (("removed", None), ("reader", "reader")):
+        email = f"{kind}{tag}@mandate.example".lower()
+        if role:
+            await site.database.users.create(email, "main", "x", role=role)
+        jobs[kind] = new_id()
+        await site.database.jobs.order(
+            jobs[kind], Actor("user", email, "main"), "suppress", {"tag": tag}, total=1,
+            now=time.time(),
+        )  # fmt: skip
+    worker = worker_of(site)
+    late = replace(worker.mandates, clock=lambda: time.time() + 7200)
+    worker = replace(worker, mandates=late)
+    while await worker.work():
+        pass
+    for kind, note in (
+        ("revoked", "The token that ordered it was revoked."),
+        ("expired", "The token that ordered it has expired."),
+        ("removed", "The user who ordered it was removed."),
+        ("reader", "Whoever ordered it may not do this any more."),
+    ):
+        shown = (await api.get(f"/v1/jobs/{jobs[kind]}")).json()
+        assert (shown["state"], shown["note"]) == ("stopped", note)
+        ended = (await site.database.audit.list("main", noun="jobs", target=jobs[kind]))[0]
+        assert (ended.after["note"], ended.after["stopped"]) == (note, True)
+        assert note in (await browser.get(f"/dashboard/jobs/{jobs[kind]}")).text
+    assert await site.database.suppressions.get("main", "kept@mandate.example") is None
 
 
 async def test_worker_without_jobs_looks_less_often_until_there_is_an_order(

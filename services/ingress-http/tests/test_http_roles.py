@@ -313,3 +313,58 @@ async def test_use_of_a_token_is_noted(site: Any, api: httpx.AsyncClient):
 async def _is_used(site: Any, token_id: str) -> bool:
     found = await site.database.tokens.list("main")
     return any(token.last_used is not None for token in found if token.id == token_id)
+
+
+async def test_limited_token_lets_in_nobody_who_is_not(site: Any):
+    bounds: dict[str, dict[str, Any]] = {
+        "tests": {"test": True},
+        "domains": {"sender_domains": ("shop.example",)},
+        "networks": {"networks": ("127.0.0.0/8",)},
+        "expires": {"expires": 3e9},
+        "free": {},
+    }
+    for name, bound in bounds.items():
+        looks = 201 if name in {"tests", "domains", "free"} else 403
+        sends = 201 if name == "free" else 403
+        scopes = (EVERYTHING, OPERATOR)
+        async with await holder(site, f"letin{name}", scopes=scopes, **bound) as client:
+            for role, status in (("developer", sends), ("reader", looks)):
+                email = f"{name}-{role}@letin.example"
+                invited = await client.post("/v1/users", json={"email": email, "role": role})
+                assert invited.status_code == status, (name, role, invited.text)
+                user = f"user-{email}"
+                await site.database.users.create(user, "bounded", "x", role=role)
+                reset = await client.post(f"/v1/users/{user}/reset")
+                assert (reset.status_code == 403) == (status == 403), (name, role, reset.text)
+            raised = await client.patch(
+                f"/v1/users/user-{name}-reader@letin.example", json={"role": "admin"}
+            )
+            assert (raised.status_code == 403) == (name != "free"), (name, raised.text)
+            account = {"id": f"of-{name}", "name": "x", "owner": f"{name}@owner.example"}
+            made = await client.post("/v1/accounts", json=account)
+            assert made.status_code == sends, (name, made.text)
+    async with await holder(site, "fleeting", expires=3e9) as client:
+        assert (await client.post("/v1/credentials", json={"name": "x"})).status_code == 403
+
+
+async def test_time_that_a_token_ends_is_taken_in_every_form(site: Any):
+    async with await holder(site, "forms") as client:
+        for expires, told in (
+            (4_000_000_000, 4e9),
+            (4_000_000_000.5, 4_000_000_000.5),
+            ("4000000000", 4e9),
+            ("2096-10-02", 3_999_974_400.0),
+            ("2096-10-02 07:06:40", 4e9),
+            ("2096-10-02T09:06:40+02:00", 4e9),
+            (None, None),
+        ):
+            answer = await client.post("/v1/tokens", json={"scopes": ["send"], "expires": expires})
+            assert (answer.status_code, answer.json().get("expires")) == (201, told), answer.text
+        for expires in ("soon", "2096-10-02 25:00:00", "1e9"):
+            answer = await client.post("/v1/tokens", json={"scopes": ["send"], "expires": expires})
+            error = answer.json()["error"]
+            assert (answer.status_code, error["field"]) == (400, "expires")
+            assert "2026-11-21 14:30:00" in error["message"]
+            assert "Unix seconds" in error["message"]
+        past = await client.post("/v1/tokens", json={"scopes": ["send"], "expires": 1e9})
+        assert past.json()["error"]["message"] == "This time is past."

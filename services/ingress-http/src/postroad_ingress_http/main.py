@@ -51,6 +51,7 @@ from postroad_ingress_http.hooks.registry import WebhookRegistry
 from postroad_ingress_http.http.connection import GuardedHttp
 from postroad_ingress_http.http.guard import RequestLimits
 from postroad_ingress_http.jobs.acts import JobActs
+from postroad_ingress_http.jobs.mandate import Mandates
 from postroad_ingress_http.jobs.orders import JobOrders
 from postroad_ingress_http.jobs.worker import JobWorker
 from postroad_ingress_http.operations.lanes import LaneOperations
@@ -214,7 +215,10 @@ def build_dependencies(context: ServiceContext[Settings]) -> Dependencies:
 def build_worker(context: ServiceContext[Settings], its: Dependencies) -> JobWorker:
     """Return what works off jobs."""
     acts = JobActs(its.history, its.acceptance, its.message_direction, its.suppressions, its.clock)
-    return JobWorker(context.database.jobs, its.messages, acts, its.clock, its.jobs.idling)
+    mandates = Mandates(its.tokens, its.users, its.clock)
+    return JobWorker(
+        context.database.jobs, its.messages, acts, mandates, its.clock, its.jobs.idling
+    )
 
 
 def build_files(settings: Settings) -> RemoteFiles:

@@ -196,8 +196,18 @@ class Jobs:
         )
 
     @guarded
-    async def progress(self, job: BulkJob, markers: Iterable[Marker], *, lease: float) -> None:
-        """Count a page whose messages have all ended, once; nobody goes on before `lease`."""
+    async def progress(
+        self,
+        job: BulkJob,
+        markers: Iterable[Marker],
+        *,
+        lease: float,
+        position: str | None = None,
+    ) -> None:
+        """Count a page whose messages have all ended, once; nobody goes on before `lease`.
+
+        The job goes on before the id `position`, by default that of the last message of the page.
+        """
         page = list(markers)
         changes: dict[str, int] = {}
         texts: dict[str, str] = {}
@@ -207,7 +217,7 @@ class Jobs:
                 name = f"reasons.{marker.ending}_{marker.code}"
                 _add(changes, f"{name}.number")
                 texts[f"{name}.text"] = marker.reason
-        position = page[-1].message if page else job.position
+        position = position or (page[-1].message if page else job.position)
         update: Document = {"$set": {"position": position, "lease": lease, "note": "", **texts}}
         if changes:
             update["$inc"] = changes
@@ -221,10 +231,14 @@ class Jobs:
         )
 
     @guarded
-    async def finish(self, job: BulkJob, now: float, note: str = "") -> None:
-        """There is nothing more to do."""
+    async def finish(
+        self, job: BulkJob, now: float, note: str = "", *, stopped: bool = False
+    ) -> None:
+        """There is nothing more to do; where it is `stopped`, there would be."""
         found = await self._jobs.find_one({"_id": job.id}, {"counts": 1})
         ended: Document = {"finished": now, "note": note, "result": (found or {}).get("counts")}
+        if stopped:
+            ended["stopped"] = True
         await self._audited.update_one({"_id": job.id, "finished": None}, {"$set": ended})
 
     @guarded

@@ -102,6 +102,12 @@ class Tokens:
         await self._quiet.update_one({"_id": token_id}, {"$max": {"last_used": now}})
 
     @guarded
+    async def find(self, token_id: str) -> Token | None:
+        """Return the token with this id, of any account."""
+        found = await self._tokens.find_one({"_id": token_id})
+        return None if found is None else _read(found)
+
+    @guarded
     async def find_by_hash(self, secret_hash: str) -> Token | None:
         """Return the token whose secret has this hash."""
         found = await self._tokens.find_one({"secret_hash": secret_hash})

@@ -1,4 +1,4 @@
-"""What may be handed on: nobody makes a login or a token that may do more than they may."""
+"""What may be handed on: nobody makes a login, a token or a user that may do more than they may."""
 
 import ipaddress
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from postroad_common.mail.address import AddressError, normalise_domain
 from postroad_common.mail.senders import is_within
 from postroad_common.store.tokens import Token
-from postroad_ingress_http.access.scopes import allows, covers
+from postroad_ingress_http.access.scopes import allows, covers, scopes_of
 from postroad_ingress_http.http.errors import ApiError, bad_field
 
 
@@ -46,6 +46,8 @@ def check_login(
     """
     if not allows(holder.scopes, "send"):
         raise _beyond("A token without the scope `send` cannot hand out logins, which send.", None)
+    if holder.expires is not None:
+        raise _beyond("This token expires, and a login does not.", None)
     _check_bounds(holder, sender_domains, networks, "allowed_networks")
     _check_test(holder, test=test)
 
@@ -62,6 +64,29 @@ def check_token(holder: Token, wanted: Token) -> None:
     _check_test(holder, test=wanted.test)
     if holder.expires is not None and (wanted.expires is None or wanted.expires > holder.expires):
         raise _beyond("This token expires, and hands out none that lasts longer.", "expires")
+
+
+def check_user(holder: Token, role: str) -> None:
+    """Check that `holder`, whose scopes are enough for the role, may let somebody in with it.
+
+    A user is bound to no network, time or domain, and to test mode neither.
+
+    Raises:
+        ApiError: 403, the user could do what the holder may not.
+    """
+    if holder.networks:
+        raise _beyond(
+            "This token may be used from some networks only; users log in from any.", None
+        )
+    if holder.expires is not None:
+        raise _beyond("This token expires, and a user does not.", None)
+    if (holder.sender_domains or holder.test) and not _only_looks(role):
+        bound = "only tests" if holder.test else "may send from some domains only"
+        raise _beyond(f"This token {bound}; it lets in users with the role `reader` only.", "role")
+
+
+def _only_looks(role: str) -> bool:
+    return all(scope.endswith(":read") for scope in scopes_of(role))
 
 
 def _check_bounds(

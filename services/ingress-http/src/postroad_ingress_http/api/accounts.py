@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from postroad_common.store.accounts import LIMITS, Account
 from postroad_common.store.tokens import Token
+from postroad_ingress_http.access.rights import check_user
 from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.answers import REFUSALS
 from postroad_ingress_http.api.users import InvitationView, invitation_view
@@ -91,6 +92,8 @@ async def create(
     users: UsersOf,
 ) -> NewAccountView:
     """Invite its owner as well. Act in it with the header `X-Postroad-Account`."""
+    if fields.owner is not None:
+        check_user(token, "owner")
     made = await accounts.create(
         fields.id,
         fields.name,

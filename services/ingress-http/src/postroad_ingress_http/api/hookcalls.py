@@ -11,7 +11,7 @@ from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.answers import REFUSALS
 from postroad_ingress_http.dependencies import CallsOf, ClockOf
 from postroad_ingress_http.http.errors import bad_field
-from postroad_ingress_http.http.moments import read_moment
+from postroad_ingress_http.http.moments import MomentValue, read_moment
 from postroad_ingress_http.http.paging import (
     DEFAULT_PAGE,
     Cursor,
@@ -63,8 +63,8 @@ class ReplayFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    start: str = Field(description="A date, a time in UTC, or Unix seconds.")
-    end: str | None = Field(None, description="Before this; left out: until now.")
+    start: MomentValue = Field(description="A date, a time in UTC, or Unix seconds.")
+    end: MomentValue | None = Field(None, description="Before this; left out: until now.")
 
 
 class ReplayView(BaseModel):

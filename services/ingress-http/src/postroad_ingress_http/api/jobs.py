@@ -17,7 +17,7 @@ from postroad_ingress_http.api.answers import REFUSALS, refusals
 from postroad_ingress_http.api.messages import MessageView, Searched
 from postroad_ingress_http.dependencies import ClockOf, JobsOf
 from postroad_ingress_http.http.errors import ApiError
-from postroad_ingress_http.http.moments import read_moment
+from postroad_ingress_http.http.moments import MomentValue, read_moment
 from postroad_ingress_http.http.paging import (
     DEFAULT_PAGE,
     Cursor,
@@ -53,8 +53,8 @@ class JobSearch(BaseModel):
     complained: bool = False
     test: bool = False
     source: str | None = Field(None, max_length=20)
-    start: str | None = Field(None, max_length=40)
-    end: str | None = Field(None, max_length=40)
+    start: MomentValue | None = None
+    end: MomentValue | None = None
 
 
 class JobFields(BaseModel):
@@ -149,7 +149,7 @@ async def order(
     if actor is None:
         raise ApiError(403, "Nobody acts here.")
     given = fields.search.model_dump(exclude_defaults=True)
-    search = {name: "true" if value is True else str(value) for name, value in given.items()}
+    search = {name: _text(value) for name, value in given.items()}
     job_id = fields.job or new_id(clock())
     await jobs.order(
         job_id,
@@ -208,6 +208,13 @@ async def stop(job: str, token: Writer, jobs: JobsOf) -> JobView:
     """Have it end after the messages in hand; what is done stays done."""
     await jobs.stop(token.account, job)
     return _view(await jobs.find(token.account, job))
+
+
+def _text(value: object) -> str:
+    """Return what is searched for as a query has it."""
+    if value is True:
+        return "true"
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
 
 
 def _exact(search: dict[str, str]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from postroad_ingress_http.history.suppressions import (
     write_csv,
 )
 from postroad_ingress_http.http.errors import bad_field, not_found
+from postroad_ingress_http.http.moments import MomentValue
 from postroad_ingress_http.http.paging import (
     DEFAULT_PAGE,
     Cursor,
@@ -53,7 +54,10 @@ class SuppressionFields(BaseModel):
     list_name: str = Field(
         "", alias="list", max_length=200, description="Only for mail of this list; empty: all mail."
     )
-    expires: str | None = Field(None, description="Until when, UTC; left out: for good.")
+    expires: MomentValue | None = Field(
+        None,
+        description="Until when: a date, a time in UTC, or Unix seconds. Left out: for good.",
+    )
 
 
 class ImportFields(BaseModel):

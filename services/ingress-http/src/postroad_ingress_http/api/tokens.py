@@ -18,7 +18,7 @@ from postroad_ingress_http.dependencies import (
     TokenStore,
 )
 from postroad_ingress_http.http.errors import bad_field, not_found
-from postroad_ingress_http.http.moments import read_moment
+from postroad_ingress_http.http.moments import MomentValue, read_moment
 from postroad_ingress_http.http.paging import Page
 
 router = APIRouter(prefix="/v1/tokens", tags=["tokens"], responses=REFUSALS)
@@ -44,7 +44,10 @@ class TokenFields(BaseModel):
     networks: list[str] = Field(
         default=[], max_length=100, description="Networks it may be used from; empty: all."
     )
-    expires: str | None = Field(None, max_length=40, description="Until when, UTC; or for good.")
+    expires: MomentValue | None = Field(
+        None,
+        description="Until when: a date, a time in UTC, or Unix seconds. Left out: for good.",
+    )
     test: bool = Field(
         default=False, description="What it hands in is checked and recorded, and not sent."
     )

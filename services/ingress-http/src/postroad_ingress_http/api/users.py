@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from postroad_common.store.tokens import Token
 from postroad_common.store.users import User
+from postroad_ingress_http.access.rights import check_user
 from postroad_ingress_http.access.scopes import ROLES, Role
 from postroad_ingress_http.access.users import OneTimeLink
 from postroad_ingress_http.api.access import body, needs
@@ -98,7 +99,11 @@ async def invite(
     users: UsersOf,
     accounts: AccountsOf,
 ) -> InvitationView:
-    """Answer with the link, and mail it where the settings name a sender for notices."""
+    """Answer with the link, and mail it where the settings name a sender for notices.
+
+    A token that is limited lets in nobody who would not be.
+    """
+    check_user(token, fields.role)
     await accounts.check_room(token.account, "users")
     return invitation_view(
         await users.invite(token.account, fields.email, fields.role, token.scopes)
@@ -116,12 +121,14 @@ async def change(
     email: str, token: Writer, fields: Annotated[RoleFields, body(RoleFields)], users: UsersOf
 ) -> UserView:
     """Take effect at once, in sessions too. An account keeps one owner at least."""
+    check_user(token, fields.role)
     return view(await users.set_role(token.account, email, fields.role, token.scopes))
 
 
 @router.post("/{email}/reset", summary="Make a link for a new password")
 async def reset(email: str, token: Writer, users: UsersOf) -> InvitationView:
     """Following it sets a new password and ends the user's sessions."""
+    check_user(token, (await users.find(token.account, email)).role)
     return invitation_view(await users.reset(token.account, email, token.scopes))
 
 

@@ -5,6 +5,7 @@ import io
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from postroad_common.mail.address import AddressError, normalise_domain
 from postroad_common.mail.control import ControlError, parse_list
@@ -46,8 +47,10 @@ def read_target(text: str) -> str:
         raise bad_field("address", f"Not a domain: {error}.") from None
 
 
-def read_entry(account: str, row: Mapping[str, str | None], now: float) -> Suppression:
+def read_entry(account: str, row: Mapping[str, Any], now: float) -> Suppression:
     """Return the entry that the fields of `row` (`COLUMNS`) describe; `now` is Unix seconds.
+
+    They are texts, or nothing; `expires` may also be a number.
 
     Raises:
         ApiError: 400, naming the field.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from postroad_common.errors import TooMuchToRead, Transient
+from postroad_common.errors import Transient
 from postroad_common.store.audit import act_as, nobody_acts
 from postroad_common.store.jobs import BulkJob, Jobs, Marker
 from postroad_common.store.messages import MessageRecord, Messages
@@ -17,6 +17,7 @@ from postroad_ingress_http.history.search import read_criteria
 from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.jobs.acts import JobActs, Later
 from postroad_ingress_http.jobs.idling import Idling
+from postroad_ingress_http.jobs.mandate import Mandates
 
 RATE = 50.0  # messages of one job in a second
 PAGE = 50
@@ -33,6 +34,7 @@ class JobWorker:
     store: Jobs
     messages: Messages
     acts: JobActs
+    mandates: Mandates
     clock: Callable[[], float]
     idling: Idling = field(default_factory=Idling)
 
@@ -58,8 +60,6 @@ class JobWorker:
             act_as(job.actor)
             try:
                 await self._page(job)
-            except TooMuchToRead:
-                await self.store.finish(job, self.clock(), "The search reads too much; narrow it.")
             except Later as wait:
                 await self.store.wait(job, wait.note, until=self.clock() + wait.seconds)
             except Transient:
@@ -72,20 +72,24 @@ class JobWorker:
         if job.stopped:
             await self.store.finish(job, self.clock(), "stopped")
             return
+        if lapsed := await self.mandates.lapsed(job):
+            await self.store.finish(job, self.clock(), lapsed, stopped=True)
+            return
         try:
             criteria = read_criteria(job.search, whole_days=True)
         except ApiError as refusal:  # its recipient was erased
             await self.store.finish(job, self.clock(), refusal.message)
             return
-        found = await self.messages.search(job.account, criteria, before=job.position, limit=PAGE)
+        looked = await self.messages.look(job.account, criteria, before=job.position, limit=PAGE)
+        found = looked.records
         markers = await self.store.begin(job, [record.id for record in found], self.clock())
         ended: list[Marker] = []
         for start in range(0, len(found), _AT_ONCE):
             pairs = zip(found[start : start + _AT_ONCE], markers[start:], strict=False)
             ended += await self._several(job, list(pairs))
         lease = self.clock() + len(found) / RATE
-        await self.store.progress(job, ended, lease=lease)
-        if len(found) < PAGE:
+        await self.store.progress(job, ended, lease=lease, position=looked.position)
+        if looked.position is None:
             await self.store.finish(job, self.clock())
 
     async def _several(
