@@ -23,7 +23,7 @@ from postroad_common.schemas.lanes import LaneState, Phase
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.access import to_date
 from postroad_common.store.database import Database
-from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, WHOLE, MailPart
+from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, TAG, WHOLE, MailPart
 from postroad_common.store.rollups import RollupKey, hour_of
 from postroad_common.store.searching import RANKS, terms_of
 from postroad_common.store.suppressions import Suppression
@@ -34,6 +34,7 @@ _DAY = 86_400
 _BATCH = 5000
 _LANES = 5000
 _PARTS = 20
+MOST_TAGS = 200
 _SUPPRESSIONS = 20_000
 _BIG = ("messages", "events", "webhook_deliveries")
 Story = dict[str, dict[str, Any]]
@@ -192,7 +193,7 @@ async def _others(database: Database, count: int, now: float) -> None:
         {
             RollupKey(ACCOUNT, hour_of(now - hour * 3600), "", part): _numbers(mails)
             for hour in range(14 * 24)
-            for part, mails in _parts(count // (DAYS * 24))
+            for part, mails in (*_parts(count // (DAYS * 24)), *_tags(count // (DAYS * 24)))
         },
     )
     days = [hour_of(now - day * _DAY)[:10] for day in range(400)]
@@ -233,6 +234,12 @@ def _parts(mails: int) -> Iterator[tuple[MailPart, int]]:
         yield MailPart(LOGIN, f"login{number}"), mails // _PARTS
         yield MailPart(DOMAIN, f"shop{number}.example"), mails // _PARTS
         yield MailPart(PROVIDER, f"provider{number}"), mails // _PARTS
+
+
+def _tags(mails: int) -> Iterator[tuple[MailPart, int]]:
+    """Yield the parts of the hours: 200 tags, which is as many as there may be."""
+    for number in range(MOST_TAGS):
+        yield MailPart(TAG, f"t{number}"), mails // MOST_TAGS
 
 
 def _numbers(mails: int) -> Counter[str]:

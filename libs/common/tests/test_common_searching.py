@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from postroad_common.errors import TooMuchToRead
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas import events
 from postroad_common.schemas.events import EventName, happened
@@ -14,8 +13,9 @@ from postroad_common.schemas.features import Features
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.database import Database
 from postroad_common.store.indexes import FAULTS
-from postroad_common.store.messages import Criteria, Messages
+from postroad_common.store.messages import Counted, Criteria, Messages
 from postroad_common.store.searching import terms_of, words_of
+from postroad_common.store.slices import FIRST_SLICE, LARGEST_SLICE, slices
 from postroad_testing.waiting import PATIENCE
 
 NOW = 1_790_000_000.0
@@ -31,8 +31,9 @@ def message(number: int, account: str = "main") -> tuple[Submission, Recipient]:
     recipient = Recipient(id=new_id(now), address=address)
     submission = Submission(
         id=new_id(now), account=account, credential="rare" if rare else "often", source="smtp",
-        received=now, envelope="Rare@a.example" if rare else "often@a.example",
-        recipients=(recipient,), features=Features(), tags=("rare",) if rare else ("often",),
+        received=now, envelope="Rare@a.example" if rare else f"often{number % 2}@a.example",
+        recipients=(recipient,), features=Features(),
+        tags=("rare",) if rare else ("often", f"half{number % 2}"),
         subject="Your rare order, Übung" if rare else "Your order", expires=now + 1, size=1,
         test=rare,
     )  # fmt: skip
@@ -126,12 +127,92 @@ async def test_what_nothing_has_is_not_found(database: Database):
         assert await examined(database, criteria) <= 50, criteria
 
 
-async def test_search_that_takes_too_long_is_told_from_a_database_that_is_away(database: Database):
-    hurried = Messages(database.messages._messages, search_seconds=1e-9)
-    with pytest.raises(TooMuchToRead):
-        await hurried.search("main", Criteria(tag="often", login="rare"))
-    with pytest.raises(TooMuchToRead):
-        await hurried.count("main", Criteria(tag="often"), most=10)
+NEVER = Criteria(tag="half1", envelope="often0@a.example")
+"""Half of the messages have each, and none has both."""
+PAIRS = {
+    NEVER: 0,
+    Criteria(tag="half0", envelope="often0@a.example"): 700,
+    Criteria(tag="often", subject="order"): 1450,
+    Criteria(subject="order", state="failed"): 50,
+    Criteria(subject="your order", opened=True): 50,
+    Criteria(tag="half1", complained=True): 0,
+    Criteria(state="delivered", tag="half1"): 750,
+    Criteria(login="often", recipient="@often.example", start=NOW + 500, end=NOW + 1400): 870,
+    Criteria(state="failed"): 50,
+    Criteria(login="often"): 1450,
+    Criteria(sources=("forward",)): 0,
+}
+"""And how many messages of an account they find."""
+
+
+async def test_search_for_frequent_things_that_are_rare_together_goes_on_where_it_stopped(
+    database: Database,
+):
+    hurried = Messages(database.messages._messages, look_seconds=0.0)
+    looked = await hurried.look("main", NEVER)
+    assert looked.records == []
+    assert looked.position is not None
+    for criteria, number in PAIRS.items():
+        whole = await database.messages.search("main", criteria, limit=COUNT)
+        found: list[str] = []
+        position: str | None = None
+        for _ in range(COUNT):
+            one = await hurried.look("main", criteria, before=position, limit=100)
+            found += [record.id for record in one.records]
+            position = one.position
+            if position is None:
+                break
+        assert position is None
+        assert found == [record.id for record in whole], criteria
+        assert len(found) == number, criteria
+
+
+async def test_slice_of_a_search_reads_no_more_messages_than_it_is_for(database: Database):
+    for criteria in PAIRS:
+        size = FIRST_SLICE
+        async for one in slices(
+            database.messages._messages, "main", criteria, before=None, seconds=None
+        ):
+            cursor = database.messages._messages.find(one.query, hint=one.index).sort("_id", -1)
+            told = (await cursor.explain())["executionStats"]
+            assert told["totalDocsExamined"] <= size, criteria
+            size = LARGEST_SLICE
+
+
+async def test_found_messages_are_counted(database: Database):
+    for criteria, number in PAIRS.items():
+        counted = await database.messages.count("main", criteria, most=COUNT)
+        assert counted == Counted(number, whole=True), criteria
+        some = await database.messages.count("main", criteria, most=20)
+        assert some == Counted(min(20, number), whole=True), criteria
+    assert not (await database.messages.count("main", NEVER, most=10, seconds=0.0)).whole
+
+
+async def test_own_mail_and_records_without_their_facts_are_not_counted(database: Database):
+    forward, recipient = message(30)
+    own = forward.model_copy(update={"source": "forward"})
+    told = [
+        events.accepted(own, recipient),
+        happened(EventName.FAILED, recipient.id, NOW, {}, account="main"),
+        happened(EventName.FAILED, new_id(NOW), NOW, {}, account="main"),
+    ]
+    await database.messages.apply(told)
+    for criteria in (Criteria(state="failed"), Criteria(login="rare")):
+        counted = await database.messages.count("main", criteria, most=COUNT)
+        assert counted == Counted(50, whole=True), criteria
+        assert len(await database.messages.search("main", criteria, limit=COUNT)) == 50, criteria
+    ours = Criteria(sources=("forward",))
+    assert [one.id for one in await database.messages.search("main", ours)] == [recipient.id]
+    assert await database.messages.count("main", ours, most=COUNT) == Counted(1, whole=True)
+
+
+async def test_search_does_without_an_index_that_is_not_made_yet(database: Database):
+    await database.messages._messages.drop_index("states")
+    failed = Criteria(state="failed", subject="order")
+    assert len(await database.messages.search("main", failed, limit=COUNT)) == 50
+    for criteria in (failed, Criteria(state="failed")):
+        counted = await database.messages.count("main", criteria, most=COUNT)
+        assert counted == Counted(50, whole=True)
 
 
 def test_terms_are_bounded_whatever_the_subject():

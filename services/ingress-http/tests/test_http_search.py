@@ -1,8 +1,10 @@
 """Searching messages over REST and in the dashboard, and taking what was found along."""
 
 import csv
+import html
 import io
 import json
+import re
 import time
 from typing import Any
 
@@ -107,6 +109,56 @@ async def test_search_of_the_dashboard_finds_today_and_says_when_nothing_matches
     message = new_id()
     there = await browser.get("/dashboard/messages", params={"id": message})
     assert there.headers["location"] == f"/dashboard/messages/{message}"
+
+
+async def test_search_for_what_is_rare_among_frequent_things_says_how_far_it_is(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, site: Any, monkeypatch: pytest.MonkeyPatch
+):
+    began = time.time() - 86_400
+    told = []
+    for number in range(1300):
+        now = began + number
+        one = submission(
+            recipients=(recipient(f"r{number}@far.example", id=new_id(now)),),
+            account="main", received=now, id=new_id(now),
+            tags=("far", "even" if number % 2 else "odd"),
+            credential="even" if number % 2 or not number else "odd",
+        )  # fmt: skip
+        told.append(events.accepted(one, one.recipients[0]))
+    await site.database.messages.apply(told)
+    search = {"login": "even", "tag": "odd"}
+    for criteria, number in ((search, 1), ({**search, "subject": "none"}, 0)):
+        monkeypatch.setattr(site.database.messages, "look_seconds", 0.0)
+        pages = await all_pages(api, criteria)
+        assert [len(page["items"]) for page in pages] == [0] * (len(pages) - 1) + [number]
+        assert all(began < page["searched_back_to"] < time.time() for page in pages[:-1])
+        assert pages[-1]["searched_back_to"] is None
+        monkeypatch.setattr(site.database.messages, "look_seconds", 600.0)
+        assert len(await found(api, **criteria)) == number
+    monkeypatch.setattr(site.database.messages, "look_seconds", 0.0)
+    counted = await api.get("/v1/jobs/count", params=search)
+    assert counted.json()["total"] == 1
+    page = await browser.get("/dashboard/messages", params=search)
+    assert page.status_code == 200
+    assert "none found yet" in page.text
+    assert "Searched back to" in page.text
+    while next_page := re.search(r'href="(\?[^"]*)" rel="next" data-search-on', page.text):
+        page = await browser.get(f"/dashboard/messages{html.unescape(next_page[1])}")
+        assert page.status_code == 200
+    assert "r0@far.example" in page.text
+    assert "Searched back to" not in page.text
+
+
+async def all_pages(api: httpx.AsyncClient, query: dict[str, str]) -> list[dict[str, Any]]:
+    """Return the pages of a search, until there is no cursor."""
+    pages: list[dict[str, Any]] = []
+    cursor: dict[str, str] = {}
+    while not pages or cursor:
+        answer = await api.get("/v1/messages", params={**query, **cursor})
+        assert answer.status_code == 200, answer.text
+        pages.append(answer.json())
+        cursor = {"cursor": pages[-1]["cursor"]} if pages[-1]["cursor"] else {}
+    return pages
 
 
 async def test_what_was_found_is_exported_whole(

@@ -17,10 +17,6 @@ class StoreAway(Transient):
     """MongoDB cannot be reached, has no primary, or did not answer in time."""
 
 
-class TooMuchToRead(PostroadError):  # noqa: N818 - what is said of a search
-    """A search would read too many documents: it has to ask for less."""
-
-
 class Unroutable(PostroadError):  # noqa: N818 - the field's word
     """The broker confirmed that no queue takes this message: the topology is not in place."""
 

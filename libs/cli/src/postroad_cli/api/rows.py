@@ -26,7 +26,10 @@ _TIMES = frozenset(
 
 
 def fetch(api: RestClient, path: str, *, limit: int, **query: str | int) -> Iterator[Json]:
-    """Yield the items of a list, page by page, `limit` of them at most."""
+    """Yield the items of a list, page by page, `limit` of them at most.
+
+    A page may be empty and not the last: a search goes on.
+    """
     cursor: str | None = None
     while limit > 0:
         page = {**query, "limit": min(limit, _PAGE), **({"cursor": cursor} if cursor else {})}
@@ -35,7 +38,7 @@ def fetch(api: RestClient, path: str, *, limit: int, **query: str | int) -> Iter
         yield from items[:limit]
         limit -= len(items)
         cursor = answer.get("cursor")
-        if not cursor or not items:
+        if not cursor:
             return
 
 

@@ -4,8 +4,17 @@ from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
+from postroad_common.schemas.events import OWN_MAIL
 from postroad_common.store.lanes import HELD
-from postroad_common.store.searching import UNUSUAL
+from postroad_common.store.searching import (
+    BY_ACCOUNT,
+    BY_SOURCE,
+    BY_STATE,
+    BY_TEMPLATE,
+    BY_TERM,
+    UNUSUAL,
+    by_reaction,
+)
 
 _DAY = 86_400
 RETENTION = 90 * _DAY
@@ -47,25 +56,26 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("account", ASCENDING)]),
     ],
     "messages": [
-        IndexModel([("account", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel(BY_ACCOUNT),
         IndexModel([("recipient", ASCENDING), ("_id", DESCENDING)]),
-        IndexModel([("account", ASCENDING), ("terms", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel(BY_TERM),
         # Those below leave out what is usual and would cost every message its upkeep: messages
         # delivered, which most are by the time their events are written, and not reacted to.
         IndexModel(
-            [("account", ASCENDING), ("rank", ASCENDING), ("_id", DESCENDING)],
-            name="unusual_states",
+            BY_STATE,
+            name="states",
             partialFilterExpression={"rank": {"$in": list(UNUSUAL)}},
         ),
+        IndexModel(
+            BY_SOURCE,
+            name="own_mail",
+            partialFilterExpression={"source": {"$in": list(OWN_MAIL)}},
+        ),
         *(
-            IndexModel(
-                [("account", ASCENDING), ("_id", DESCENDING), (name, ASCENDING)],
-                name=name,
-                partialFilterExpression={name: value},
-            )
+            IndexModel(by_reaction(name), name=name, partialFilterExpression={name: value})
             for name, value in REACTED.items()
         ),
-        IndexModel([("template", ASCENDING), ("_id", DESCENDING)], sparse=True),
+        IndexModel(BY_TEMPLATE, sparse=True),
         IndexModel([("message_id", ASCENDING)], sparse=True),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=RETENTION),
     ],

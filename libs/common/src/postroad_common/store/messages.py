@@ -4,25 +4,30 @@ Only feedback writes it, from events, in any order and however often (`recordcha
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-import pymongo
 from pymongo import UpdateOne
-from pymongo.errors import ExecutionTimeout, NetworkTimeout, PyMongoError
+from pymongo.errors import OperationFailure
 
 from postroad_common.caching import Cache
-from postroad_common.errors import TooMuchToRead
 from postroad_common.mail.identifiers import TIME_CHARS, id_at, id_time, is_id
 from postroad_common.mail.messageid import dated, hash_of
-from postroad_common.schemas.events import Event
+from postroad_common.schemas.events import OWN_MAIL, Event
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.submission import BodyReference
 from postroad_common.store.access import Collection, Document, guarded, insert_unknown
 from postroad_common.store.indexes import RETENTION
 from postroad_common.store.recordchanges import FACTS, RecordChange, changes_by
-from postroad_common.store.searching import HANDED_IN, RANKS, Criteria
+from postroad_common.store.searching import (
+    BY_SOURCE,
+    BY_STATE,
+    HANDED_IN,
+    RANKS,
+    AccessPath,
+    Criteria,
+)
+from postroad_common.store.slices import lacks_index, slices
 
 __all__ = ["FACTS", "HANDED_IN", "RANKS", "Criteria", "MessageRecord", "Messages"]
 
@@ -30,9 +35,8 @@ _STATES = {rank: state for state, rank in RANKS.items()}
 EVERYTHING = Criteria()
 _REMEMBERED = 20_000
 """Records whose facts this process has written lately: it does not write them again."""
-SEARCH_SECONDS = 2.0
-"""A search that takes longer has to ask for less."""
-_PING_SECONDS = 1.0
+LOOK_SECONDS = 0.1
+"""A search that takes longer tells how far it is."""
 TOGETHER = 2.0
 """Seconds within which the messages of one submission get their ids."""
 _DAY = 86_400
@@ -75,6 +79,22 @@ class MessageRecord:
     body: BodyReference | None = None  # where the content is kept; inline bodies are not
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a search has found, and the id before which it goes on; None where that is all."""
+
+    records: list[MessageRecord]
+    position: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A number of messages; where it is not the `whole`, there may be more."""
+
+    number: int
+    whole: bool
+
+
 def _read(found: Document) -> MessageRecord:
     return MessageRecord(
         id=found["_id"],
@@ -114,10 +134,10 @@ def _read(found: Document) -> MessageRecord:
 class Messages:
     """The collection `messages`, by message id."""
 
-    def __init__(self, collection: Collection, *, search_seconds: float = SEARCH_SECONDS) -> None:
+    def __init__(self, collection: Collection, *, look_seconds: float = LOOK_SECONDS) -> None:
+        self.look_seconds = look_seconds
         self._messages = collection
         self._written: Cache[str, float] = Cache(_REMEMBERED)  # when the message expires
-        self._search_seconds = search_seconds
 
     @guarded
     async def apply(self, events: Iterable[Event]) -> None:
@@ -272,7 +292,6 @@ class Messages:
                 found[message_id] = [_read(document) async for document in cursor]
         return found
 
-    @guarded
     async def search(
         self,
         account: str,
@@ -283,57 +302,86 @@ class Messages:
     ) -> list[MessageRecord]:
         """Return records of `account`, newest first; `before` is the last id of the page before.
 
-        A record is found as soon as it is complete.
-
-        Raises:
-            TooMuchToRead: it takes too long: of what is searched for, each is frequent, and all of
-                it together is rare.
+        A record is found as soon as it is complete. It takes as long as it needs, which is long for
+        what is rare of things that are each frequent: see `look`.
         """
-        query = criteria.query(account, before)
-        async with self._in_time():
-            cursor = self._messages.find(query).sort("_id", -1).limit(limit)
-            return [_read(found) async for found in cursor]
+        found = await self._look(account, criteria, before, limit, None)
+        return found.records
+
+    async def look(
+        self,
+        account: str,
+        criteria: Criteria = EVERYTHING,
+        *,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> Look:
+        """Return the same as far as it is found in the time of a search, and how far that is."""
+        return await self._look(account, criteria, before, limit, self.look_seconds)
+
+    @guarded
+    async def _look(
+        self,
+        account: str,
+        criteria: Criteria,
+        before: str | None,
+        limit: int,
+        seconds: float | None,
+    ) -> Look:
+        found: list[MessageRecord] = []
+        position: str | None = None
+        async for piece in slices(
+            self._messages, account, criteria, before=before, seconds=seconds
+        ):
+            cursor = self._messages.find(piece.query, hint=piece.index).sort("_id", -1)
+            found += [_read(document) async for document in cursor.limit(limit - len(found))]
+            if len(found) >= limit:
+                return Look(found, found[-1].id)
+            position = piece.position
+        return Look(found, position)
 
     @guarded
     async def count(
-        self, account: str, criteria: Criteria, *, most: int, before: str | None = None
-    ) -> int:
-        """Return how many records a search finds; of more than `most` it is `most`.
+        self,
+        account: str,
+        criteria: Criteria,
+        *,
+        most: int,
+        before: str | None = None,
+        seconds: float | None = None,
+    ) -> Counted:
+        """Return how many records a search finds, as far as they are counted within `seconds`.
 
-        With `before`, of those before that id.
-
-        Raises:
-            TooMuchToRead: as `search`.
+        Of more than `most` it is `most`. With `before`, of those before that id.
         """
-        async with self._in_time():
-            query = criteria.query(account, before)
-            return await self._messages.count_documents(query, limit=most)
+        if path := criteria.counting_path(account):
+            try:
+                return await self._count_by_index(path, criteria, most, before)
+            except OperationFailure as error:
+                if not lacks_index(error):
+                    raise
+        number, position = 0, None
+        async for piece in slices(
+            self._messages, account, criteria, before=before, seconds=seconds
+        ):
+            hint: Document = {} if piece.index is None else {"hint": piece.index}
+            number += await self._messages.count_documents(piece.query, limit=most - number, **hint)
+            if number >= most:
+                return Counted(most, whole=True)
+            position = piece.position
+        return Counted(number, whole=position is None)
 
-    @asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[None]:
-        """Bound the time of a search.
-
-        Raises:
-            TooMuchToRead: it was too long, and the database answers all the same.
-        """
-        try:
-            with pymongo.timeout(self._search_seconds):
-                yield
-        except (ExecutionTimeout, NetworkTimeout) as error:
-            with pymongo.timeout(_PING_SECONDS):
-                await self._messages.database.command("ping")
-            raise TooMuchToRead(f"not found within {self._search_seconds} s") from error
-
-    @guarded
-    async def count_quickly(
-        self, account: str, criteria: Criteria, *, most: int, seconds: float
-    ) -> int | None:
-        """Return the same, or None where it cannot be said within `seconds`."""
-        try:
-            with pymongo.timeout(seconds):
-                query = criteria.query(account)
-                return await self._messages.count_documents(query, limit=most)
-        except PyMongoError as error:
-            if error.timeout:
-                return None
-            raise
+    async def _count_by_index(
+        self, path: AccessPath, criteria: Criteria, most: int, before: str | None
+    ) -> Counted:
+        """Count entries of an index; read only mail of our own, which is few and does not count."""
+        span = criteria.span(before)
+        query = {**path.query, **({"_id": span} if span else {})}
+        own = 0
+        if path.index == BY_STATE:
+            query["source"] = {"$in": list(criteria.sources)}
+        else:
+            ours: Document = {**query, "source": {"$in": list(OWN_MAIL)}}
+            own = await self._messages.count_documents(ours, hint=BY_SOURCE)
+        number = await self._messages.count_documents(query, hint=path.index, limit=most + own)
+        return Counted(min(most, number - own), whole=True)

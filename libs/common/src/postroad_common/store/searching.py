@@ -2,16 +2,18 @@
 
 A term is a letter and a text: to whom, which domain, from whom, by which login, with which tags,
 that it is a test, and the words of the subject. Whatever is searched for, the index gives the
-messages with that term newest first, so a page costs about as many reads as it has lines.
+messages with that term newest first, so a page costs about as many reads as it has lines. What is
+searched for beside that is looked for in those messages, a bounded number at a time (`slices`).
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from postroad_common.mail.address import AddressError, domain_of, parse_mailbox
 from postroad_common.mail.identifiers import id_at, id_time, is_id
+from postroad_common.schemas.events import OWN_MAIL
 from postroad_common.store.access import Document
 
 RANKS = {
@@ -30,9 +32,10 @@ RANKS = {
 UNUSUAL = tuple(rank for state, rank in RANKS.items() if state not in {"delivered", "tested"})
 """The states that are few and looked for: they have an index. Tests have a term."""
 HANDED_IN = ("smtp", "rest")
-"""The sources of mail that applications handed in; Postroad's own has its kind as its source."""
+"""The sources of mail that applications handed in; Postroad's own is one of `OWN_MAIL`."""
 MAX_WORDS = 8
 _TEST = "x:test"
+_TERMS = {"$ifNull": ["$terms", []]}
 _TOGETHER = 60.0  # seconds within which the messages of one submission get their ids
 _WORD = re.compile(r"\w{2,24}")
 
@@ -57,6 +60,28 @@ def terms_of(facts: Mapping[str, Any]) -> list[str]:
 def words_of(subject: str) -> list[str]:
     """Return the words of a subject that are searched for: the first eight, in lower case."""
     return list(dict.fromkeys(_WORD.findall(subject.lower())))[:MAX_WORDS]
+
+
+IndexKeys: TypeAlias = Sequence[tuple[str, int]]
+BY_ACCOUNT: IndexKeys = [("account", 1), ("_id", -1)]
+BY_TERM: IndexKeys = [("account", 1), ("terms", 1), ("_id", -1)]
+BY_STATE: IndexKeys = [("account", 1), ("rank", 1), ("_id", -1), ("source", 1)]
+BY_SOURCE: IndexKeys = [("account", 1), ("source", 1), ("_id", -1)]
+BY_TEMPLATE: IndexKeys = [("template", 1), ("_id", -1)]
+REACTIONS = ("opens", "clicks", "complained")
+
+
+def by_reaction(name: str) -> IndexKeys:
+    """Return the keys of the index of messages with a reaction."""
+    return [("account", 1), ("_id", -1), (name, 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class AccessPath:
+    """An index, and the part of a search by which it gives messages newest first."""
+
+    query: Document
+    index: IndexKeys | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +109,23 @@ class Criteria:
     start: float | None = None
     end: float | None = None
 
-    def query(self, account: str, before: str | None = None) -> Document:
-        """Return the query for the messages of `account`, those before an id where one is given."""
+    def query(
+        self, account: str, before: str | None = None, path: AccessPath | None = None
+    ) -> Document:
+        """Return the query for the messages of `account`, those before an id where one is given.
+
+        With a `path`, it is one that the database answers in no other way than by that.
+        """
         query: Document = {"account": account, "source": {"$in": list(self.sources)}}
         terms = self._terms()
-        if len(terms) == 1:
+        if path is not None:
+            first = path.query.get("terms")
+            if first is not None:
+                query["terms"] = first
+            rest = [{"$in": [{"$literal": term}, _TERMS]} for term in terms if term != first]
+            if rest:
+                query["$expr"] = {"$and": rest}
+        elif len(terms) == 1:
             query["terms"] = terms[0]
         elif terms:
             query["terms"] = {"$all": terms}
@@ -102,9 +139,36 @@ class Criteria:
                 query[number] = {"$gt": 0}
         if self.complained:
             query["complained"] = True
-        if span := self._span(before):
+        if span := self.span(before):
             query["_id"] = span
         return query
+
+    def access_paths(self, account: str) -> list[AccessPath]:
+        """Return the indexes by which the messages can be found; there is one at least."""
+        mine = {"account": account}
+        paths = [AccessPath({**mine, "terms": term}, BY_TERM) for term in self._terms()]
+        if self.template is not None:
+            paths.append(AccessPath({"template": self.template}, BY_TEMPLATE))
+        if len(self.sources) == 1 and self.sources[0] in OWN_MAIL:
+            paths.append(AccessPath({**mine, "source": self.sources[0]}, BY_SOURCE))
+        if RANKS.get(self.state or "") in UNUSUAL:
+            paths.append(AccessPath({**mine, "rank": RANKS[self.state or ""]}, BY_STATE))
+        asked = (self.opened, self.clicked, self.complained)
+        for name, wanted in zip(REACTIONS, asked, strict=True):
+            if wanted:
+                value: object = True if name == "complained" else {"$gt": 0}
+                paths.append(AccessPath({**mine, name: value}, by_reaction(name)))
+        return paths or [AccessPath(mine, BY_ACCOUNT)]
+
+    def counting_path(self, account: str) -> AccessPath | None:
+        """Return the index that has an entry for each message that is found, if there is one.
+
+        And for mail of our own perhaps, but for none whose record is not complete yet.
+        """
+        (path, *others) = self.access_paths(account)
+        beside = self.query(account).keys() - path.query.keys() - {"_id", "source"}
+        whole = not others and not beside and set(self.sources) == set(HANDED_IN)
+        return path if whole and path.index in (BY_TERM, BY_STATE) else None
 
     def _terms(self) -> list[str]:
         """Return the terms, those that are the rarest first: the index begins with the first."""
@@ -128,7 +192,7 @@ class Criteria:
             terms.append(f"l:{self.login}")
         return terms
 
-    def _span(self, before: str | None) -> dict[str, str]:
+    def span(self, before: str | None) -> dict[str, str]:
         """Return the bounds of the ids, which begin with the time."""
         lower = [] if self.start is None else [id_at(max(0.0, self.start))]
         upper = [] if self.end is None else [id_at(self.end)]

@@ -27,7 +27,7 @@ from postroad_ingress_http.dependencies import (
 from postroad_ingress_http.exports import messages as exports
 from postroad_ingress_http.exports.messages import Form
 from postroad_ingress_http.history.directives import MessageDirectiveView
-from postroad_ingress_http.history.search import read_criteria
+from postroad_ingress_http.history.search import look, read_criteria
 from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.http.moments import Moment
 from postroad_ingress_http.http.paging import (
@@ -146,6 +146,16 @@ class SearchFields:
 Searched = Annotated[SearchFields, Depends()]
 
 
+class MessagePage(Page[MessageView]):
+    """One page of a search. Without a `cursor` it is the last.
+
+    A search for what is rare among many messages stops before the page is full, or has any items:
+    `searched_back_to` (Unix seconds) says how far it has come, and the `cursor` goes on from there.
+    """
+
+    searched_back_to: float | None = None
+
+
 @router.get("", summary="Search messages")
 async def search(  # noqa: PLR0917 - FastAPI passes them by name
     token: Reader,
@@ -154,18 +164,23 @@ async def search(  # noqa: PLR0917 - FastAPI passes them by name
     fields: Searched,
     cursor: Cursor = None,
     limit: PageSize = DEFAULT_PAGE,
-) -> Page[MessageView]:
-    """Newest first. What Postroad wrote itself is found by its source only."""
+) -> MessagePage:
+    """Newest first. What Postroad wrote itself is found by its source only.
+
+    A page may have few items, or none, and a `cursor` all the same: go on while there is one.
+    """
     position = read_cursor(cursor, str)
-    found = await messages.search(
+    found = await look(
+        messages,
         token.account,
         await _criteria(fields, token.account, templates),
         before=position[0] if position else None,
-        limit=limit + 1,
+        page=limit,
     )
-    return Page(
-        items=[MessageView.model_validate(record) for record in found[:limit]],
-        cursor=write_cursor(found[limit - 1].id) if len(found) > limit else None,
+    return MessagePage(
+        items=[MessageView.model_validate(record) for record in found.records],
+        cursor=None if found.position is None else write_cursor(found.position),
+        searched_back_to=found.reached,
     )
 
 

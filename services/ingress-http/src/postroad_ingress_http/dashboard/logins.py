@@ -17,7 +17,6 @@ router = APIRouter(prefix="/dashboard/logins", include_in_schema=False)
 _LIMIT = 1000
 _NAME_LENGTH = 100
 _LIST = "/dashboard/logins"
-_COUNT_SECONDS = 0.1
 _COUNTED = 10_000  # of more messages it is not said how many there are
 
 
@@ -84,9 +83,9 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
         "login_edit.html",
         login=login,
         latest=await messages.search(session.account, Criteria(login=username), limit=1),
-        number=await messages.count_quickly(
-            session.account, Criteria(login=username), most=_COUNTED, seconds=_COUNT_SECONDS
-        ),
+        number=(
+            await messages.count(session.account, Criteria(login=username), most=_COUNTED)
+        ).number,
         counted=_COUNTED,
         place=place,
         clients=settings_for(place, login.username),

@@ -1,11 +1,13 @@
 """A search for messages, as REST and the dashboard ask for it: every value checked or refused."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from postroad_common.mail.address import AddressError, parse_mailbox
+from postroad_common.mail.identifiers import id_time
 from postroad_common.schemas.events import OWN_MAIL
-from postroad_common.store.messages import HANDED_IN, RANKS, Criteria
+from postroad_common.store.messages import HANDED_IN, RANKS, Criteria, MessageRecord, Messages
 from postroad_ingress_http.http.errors import bad_field
 from postroad_ingress_http.http.moments import read_moment
 
@@ -61,6 +63,29 @@ def read_criteria(fields: Mapping[str, str | None], *, whole_days: bool = False)
         start=read_moment("start", given.get("start")),
         end=end,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPage:
+    """A page of what a search finds. `position` is the id it goes on before, None at its end.
+
+    `reached` (Unix seconds) is how far back it has looked where it stopped before it was full.
+    """
+
+    records: Sequence[MessageRecord]
+    position: str | None
+    reached: float | None
+
+
+async def look(
+    messages: Messages, account: str, criteria: Criteria, *, before: str | None, page: int
+) -> FoundPage:
+    """Return a page, or what of it is found within the time of a search."""
+    found = await messages.look(account, criteria, before=before, limit=page + 1)
+    if len(found.records) > page:
+        return FoundPage(found.records[:page], found.records[page - 1].id, None)
+    reached = None if found.position is None else id_time(found.position)
+    return FoundPage(found.records, found.position, reached)
 
 
 def _check_recipient(text: str) -> None:

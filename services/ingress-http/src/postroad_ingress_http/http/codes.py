@@ -41,7 +41,6 @@ class ErrorCode(StrEnum):
     NOT_OFFERED = "not_offered"
     NOT_WAITING = "not_waiting"
     PARTLY_ACCEPTED = "partly_accepted"
-    SEARCH_TOO_WIDE = "search_too_wide"
     SENDER_NOT_ALLOWED = "sender_not_allowed"
     SENDER_NOT_VERIFIED = "sender_not_verified"
     TEMPLATE_NOT_ALLOWED = "template_not_allowed"
@@ -101,7 +100,6 @@ MEANINGS: dict[ErrorCode, tuple[str, str]] = {
         "503",
         "Some mails of the request are safe: repeat it with its key.",
     ),
-    ErrorCode.SEARCH_TOO_WIDE: ("400", "The search reads too much; narrow it."),
     ErrorCode.SENDER_NOT_ALLOWED: ("403", "The token may not send from this domain."),
     ErrorCode.SENDER_NOT_VERIFIED: ("403", "The account has not verified this domain."),
     ErrorCode.TEMPLATE_NOT_ALLOWED: ("422", "The template does what templates may not."),

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from postroad_common.errors import TooMuchToRead, Transient
+from postroad_common.errors import Transient
 
 RETRY_AFTER_SECONDS = 5
 _LONGEST_FIELD = 200  # characters; names of fields are the client's
@@ -33,10 +33,6 @@ _CODES = {
     503: "unavailable",
     504: "no_answer",
 }
-_TOO_WIDE = (
-    "Too many messages would have to be read for this. Give a recipient or a shorter time, or ask "
-    "for less at once."
-)
 _MESSAGES = {
     404: "There is nothing at this path.",
     405: "This path does not take that method; the Allow header lists the ones it takes.",
@@ -117,8 +113,6 @@ def from_exception(error: Exception) -> ApiError | None:
             return error
         case ValidationError():
             return from_validation(error)
-        case TooMuchToRead():
-            return ApiError(400, _TOO_WIDE, code="search_too_wide")
         case Transient():
             return unavailable("The service is not able to do this right now; try again soon.")
         case HTTPException():

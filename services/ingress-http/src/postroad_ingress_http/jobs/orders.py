@@ -22,10 +22,14 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class FoundMessages:
-    """What a job would be about: the number of messages, and the newest of them."""
+    """What a job would be about: the number of messages, and the newest of them.
+
+    Where the total is not `whole`, it is of those that could be counted in the time there was.
+    """
 
     total: int
     newest: list[MessageRecord]
+    whole: bool = True
 
 
 class JobOrders:
@@ -38,9 +42,16 @@ class JobOrders:
         self.idling = Idling()  # of the worker in this process
 
     async def count(
-        self, account: str, search: Mapping[str, str], *, before: str | None = None
+        self,
+        account: str,
+        search: Mapping[str, str],
+        *,
+        before: str | None = None,
+        seconds: float | None = None,
     ) -> FoundMessages:
         """Return what the search finds, of the messages before an id if one is given.
+
+        It takes as long as it needs, or about `seconds`.
 
         Raises:
             ApiError: 400, a field is wrong, the search asks for nothing, or it finds too many.
@@ -49,13 +60,15 @@ class JobOrders:
         criteria = read_criteria(asked, whole_days=True)
         if not asked:
             raise ApiError(400, "Search for something first: this is for what a search finds.")
-        total = await self._messages.count(account, criteria, most=MOST + 1, before=before)
-        if total > MOST:
+        counted = await self._messages.count(
+            account, criteria, most=MOST + 1, before=before, seconds=seconds
+        )
+        if counted.number > MOST:
             raise ApiError(
                 400, f"More than {MOST:,} messages match; narrow the search, by time for example."
             )
-        newest = await self._messages.search(account, criteria, before=before, limit=_SHOWN)
-        return FoundMessages(total, newest)
+        newest = await self._messages.look(account, criteria, before=before, limit=_SHOWN)
+        return FoundMessages(counted.number, newest.records, counted.whole)
 
     async def order(
         self,

@@ -149,9 +149,24 @@ function startLive() {
   later();
 }
 
+// A search that has found nothing yet goes on by itself until it has, or has seen every message.
+async function searchOn() {
+  for (;;) {
+    const link = document.querySelector("#found [data-search-on]");
+    if (!link) return;
+    const address = link.href;
+    const answer = await fetch(address, { redirect: "manual" });
+    if (!answer.ok) return;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    history.replaceState(null, "", address);
+    morph(document.getElementById("found"), fresh.getElementById("found"));
+  }
+}
+
 document.addEventListener("DOMContentLoaded", () => {
   gatherBars();
   startLive();
+  searchOn().catch(() => {}); // the link stays
 });
 
 // The preview of a template follows what is typed; without this its button shows it.
