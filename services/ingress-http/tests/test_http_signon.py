@@ -152,6 +152,7 @@ def _honest(provider: Provider) -> None:
     provider.email, provider.verified = "ann@sign.example", True
     provider.change, provider.sign = (lambda _: None), provider.sign_well
     provider.ends_at = f"{provider.issuer}/leave?realm=mail"
+    del provider.keys[1:]
 
 
 async def leave(client: httpx.AsyncClient, target: str = "") -> str:
