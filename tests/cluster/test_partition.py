@@ -24,7 +24,8 @@ from pymongo.errors import PyMongoError
 
 from postroad_stack.errors import NotReadyError
 from postroad_stack.servers.choose import Preference, choose_servers
-from postroad_stack.servers.rabbitmq import PLUGINS, check_broker
+from postroad_stack.servers.rabbitmq import NOTICES_SOON, PLUGINS, check_broker
+from postroad_stack.servers.replica_set import ELECTION_TIMEOUT_MS
 from postroad_stack.stack import Stack
 from postroad_testing.waiting import wait_until
 
@@ -167,6 +168,7 @@ def broker_files(folder: Path) -> dict[str, str]:
         *nodes,
     ]
     (folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
+    (folder / "advanced.config").write_text(NOTICES_SOON)
     (folder / "plugins").write_text(f"[{','.join(PLUGINS)}].\n")
     cookie = folder / ".erlang.cookie"
     cookie.write_text("PARTITION")
@@ -258,7 +260,9 @@ def start_databases(hosts: Hosts, folder: Path, choice: Any, stack: ExitStack) -
         with MongoClient[dict[str, Any]](address(node), directConnection=True) as client:
             ready(partial(client.admin.command, "ping"), "mongod", folder / f"mongodb{node}/log")
     with MongoClient[dict[str, Any]](address(0), directConnection=True) as client:
-        client.admin.command("replSetInitiate", {"_id": "postroad", "members": members})
+        settings = {"electionTimeoutMillis": ELECTION_TIMEOUT_MS}
+        wanted = {"_id": "postroad", "members": members, "settings": settings}
+        client.admin.command("replSetInitiate", wanted)
     with MongoClient[dict[str, Any]](MONGODB) as client:
         ready(lambda: client.admin.command("ping"), "the replica set", log)
 

@@ -22,8 +22,9 @@ from postroad_common.broker import (
     Publisher,
     topology,
 )
+from postroad_common.broker.confirming import ConfirmingChannel
 from postroad_common.broker.eventwriter import ENOUGH
-from postroad_common.broker.publishchannel import PublishChannel
+from postroad_common.broker.publishchannel import LONG_STALL, STALL, PublishChannel
 from postroad_common.broker.suspects import MARKS_ALLOWED, REDELIVERIES, MarkStore
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.mail.identifiers import new_id
@@ -667,23 +668,38 @@ async def test_a_node_that_never_confirms_is_left_in_the_end_though_it_speaks(
 async def test_a_channel_that_confirms_nothing_any_more_is_replaced_and_closed_later(
     amqp_url: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("postroad_common.broker.publishchannel.STALL", 0.0)
     monkeypatch.setattr("postroad_common.broker.publishchannel.LINGER", 1.0)
     link = BrokerLink(amqp_url, "test publish")
-    channel = PublishChannel(link)
+    place = PublishChannel(link)
     link.start()
     try:
         await asyncio.wait_for(link.up.wait(), 90)
-        first = channel.for_next()
+        first = place.current
         assert first is not None
-        first.confirmations[1_000_000] = asyncio.get_running_loop().create_future()
-        assert channel.for_next() is first  # and another one is being opened
-        await until(lambda: channel.for_next() not in {first, None})
-        await until(lambda: first.is_closed)
+        first.begin(100.0)
+        first.begin(100.0)
+        first.confirmed(101.0, "some.queue")
+        place.look(first, 101.0 + LONG_STALL)  # it has confirmed: it may come back
+        place.refused(first)
+        assert not place.is_opening
+        place.look(first, 101.1 + LONG_STALL)
+        second = await renewed(place, first)
+        second.begin(200.0)
+        place.look(second, 200.1 + STALL)  # it never has
+        third = await renewed(place, second)
+        place.refused(third)
+        await renewed(place, third)
+        await until(lambda: first.raw.is_closed and second.raw.is_closed and third.raw.is_closed)
         assert link.up.is_set()
-        assert channel.is_open
     finally:
         await link.close()
+
+
+async def renewed(place: PublishChannel, old: ConfirmingChannel) -> ConfirmingChannel:
+    """Return the channel that comes after `old`."""
+    await until(lambda: place.current not in {old, None})
+    assert place.current is not None
+    return place.current
 
 
 async def test_what_was_declared_once_is_not_declared_at_each_connect(

@@ -21,6 +21,7 @@ from postroad_common.broker.eventwriter import EventWriter
 from postroad_common.broker.link import BrokerLink
 from postroad_common.broker.publisher import Publisher
 from postroad_common.broker.rights import RIGHTS
+from postroad_common.broker.standby import standby_of
 from postroad_common.health import Health, operations_app
 from postroad_common.listener import HttpListener
 from postroad_common.metrics import BUILD, EVENT_LOOP_LAG, EVENTS_WAITING
@@ -74,8 +75,11 @@ def run(
     *,
     needs_database: bool = True,
     needs_broker: bool = True,
+    clients_wait: bool = False,
 ) -> None:
     """Run the service until SIGTERM or SIGINT. Exits with 2 on wrong settings.
+
+    Where clients wait for what is published, a second node of the broker stands by for that.
 
     What it does not need does not count for its readiness: the tracker serves readers without
     broker and database.
@@ -85,7 +89,14 @@ def run(
     logging.set_up(name, settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(
-            _serve(name, settings, build, needs_database=needs_database, needs_broker=needs_broker)
+            _serve(
+                name,
+                settings,
+                build,
+                needs_database=needs_database,
+                needs_broker=needs_broker,
+                clients_wait=clients_wait,
+            )
         )
 
 
@@ -96,6 +107,7 @@ async def _serve(
     *,
     needs_database: bool,
     needs_broker: bool,
+    clients_wait: bool,
 ) -> None:
     health = Health()
     operations = HttpListener(
@@ -110,7 +122,10 @@ async def _serve(
     outgoing = BrokerLink(
         settings.amqp_url, f"{name} publish", declare=True, rights=rights, tls=tls
     )
-    publisher = Publisher(outgoing)
+    standby = (
+        standby_of(outgoing, settings.amqp_url, f"{name} standby", tls) if clients_wait else None
+    )
+    publisher = Publisher(outgoing, standby)
     incoming = BrokerLink(
         settings.amqp_url, f"{name} consume", declare=True, rights=rights, tls=tls
     )
@@ -158,6 +173,8 @@ async def _serve(
         await events.close()
         await context.tasks.close()
         await incoming.close()
+        if standby is not None:
+            await standby.close()
         await outgoing.close()
         await database.close()
         await operations.stop()

@@ -316,4 +316,4 @@ def _failures(limits: HttpLimits) -> TokenBuckets[str]:
 
 def main() -> None:
     """Run the program."""
-    run("ingress-http", Settings, build)
+    run("ingress-http", Settings, build, clients_wait=True)

@@ -51,7 +51,7 @@ async def accept(
         expire_seconds=injector.expire_seconds,
     )
     try:
-        body = await injector.store(controls.stripped, submission.expires)
+        body = await injector.store(controls.stripped, submission.expires, dot=arrival.dot)
         if body is None:
             frame = encode(submission, controls.stripped)
         else:
@@ -76,7 +76,7 @@ async def accept_return(arrival: "Arrival", injector: Injector) -> Reply:
     returns = make_returns(arrival.envelope, client=client, received=received, size=len(raw))
     ids = [each.id for each in returns]
     try:
-        body = await injector.store(raw, received)
+        body = await injector.store(raw, received, dot=arrival.dot)
         frames = [
             encode(each, raw)
             if body is None

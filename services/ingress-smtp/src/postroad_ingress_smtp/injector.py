@@ -10,12 +10,13 @@ from postroad_common.broker.publisher import Publisher
 from postroad_common.errors import BrokerAway
 from postroad_common.mail.reply import Reply
 from postroad_common.schemas.submission import BodyReference
+from postroad_common.store.access import within
 from postroad_common.store.bodies import Bodies
 from postroad_ingress_smtp import metrics, replies
 
-ANSWER_WITHIN = 4.5
+ANSWER_WITHIN = 4.0
 """Seconds from the dot to the reply, whatever is away; the contract says 5."""
-_LEAST_PUBLISH_SECONDS = 1.0
+_LEAST_PUBLISH_SECONDS = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,11 @@ class Injector:
         """Return the refusal to read a message while the broker is away."""
         return None if self.publisher.is_up else replies.UNREADY
 
-    async def store(self, body: bytes, expires: float) -> BodyReference | None:
+    async def store(self, body: bytes, expires: float, *, dot: float) -> BodyReference | None:
         """Store a body that is too large for the broker; None for a smaller one.
 
-        It is kept for `body_keep_seconds` after `expires` (Unix time).
+        It is kept for `body_keep_seconds` after `expires` (Unix time). `dot`: when the message had
+        arrived.
 
         Raises:
             StoreAway, BrokerAway: it is not stored, or would be in vain.
@@ -49,7 +51,8 @@ class Injector:
             return None
         if not self.publisher.is_up:
             raise BrokerAway("no connection to RabbitMQ")
-        return await self.bodies.put(body, expires + self.body_keep_seconds)
+        with within(max(_LEAST_PUBLISH_SECONDS, self._left(dot) - _LEAST_PUBLISH_SECONDS)):
+            return await self.bodies.put(body, expires + self.body_keep_seconds)
 
     async def submit(self, frame: bytes, *, dot: float) -> None:
         """Return when the broker has confirmed a submission. `dot`: when it had arrived.

@@ -180,4 +180,4 @@ def _allow_files(connections: int) -> None:
 
 def main() -> None:
     """Run until SIGTERM."""
-    run("ingress-smtp", Settings, build)
+    run("ingress-smtp", Settings, build, clients_wait=True)

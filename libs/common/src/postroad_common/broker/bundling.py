@@ -1,13 +1,13 @@
 """Publishing mails together: what comes up while confirms are awaited shares one AMQP message.
 
-A lone mail leaves at once and alone; nothing waits for a timer. Each mail is safe, or not, with the
-confirm of the AMQP message that it left in.
+A lone mail leaves at once and alone; nothing waits for a timer, unless a confirm is late. Each mail
+is safe, or not, with the confirm of the AMQP message that it left in.
 """
 
 import asyncio
 from dataclasses import dataclass
 
-from postroad_common.broker.publisher import PUBLISH_TIMEOUT, Publisher
+from postroad_common.broker.publisher import LATE, PUBLISH_TIMEOUT, Publisher
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.metrics import BUNDLE_MAILS, BUNDLES
 from postroad_common.schemas.bundle import bundle
@@ -39,6 +39,7 @@ class BundlePublisher:
         self._waiting: list[_Mail] = []
         self._octets = 0  # of those that wait
         self._under_way = 0  # AMQP messages that are not confirmed
+        self._late: asyncio.TimerHandle | None = None  # when what waits leaves in any case
         self._tasks = BackgroundTasks("bundles")
 
     async def publish(
@@ -59,6 +60,8 @@ class BundlePublisher:
         mail = _Mail(frame, loop.time() + timeout, loop.create_future())
         if self._octets + len(frame) > MOST_OCTETS:
             self._leave()
+        if not self._waiting:
+            self._late = loop.call_later(LATE, self._leave)
         self._waiting.append(mail)
         self._octets += len(frame)
         if len(self._waiting) >= self._most:
@@ -86,6 +89,9 @@ class BundlePublisher:
 
     def _leave(self) -> None:
         """Let what waits leave together."""
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
         if self._waiting:
             mails, self._waiting, self._octets = self._waiting, [], 0
             self._tasks.spawn(self._publish_all(mails))

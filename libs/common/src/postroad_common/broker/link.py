@@ -18,7 +18,9 @@ from yarl import URL
 
 from postroad_common.broker.declaring import declare
 from postroad_common.broker.dialing import ADDRESS_TIMEOUT, BrokerDialer
+from postroad_common.broker.nodes import Address, Nodes
 from postroad_common.broker.rights import ALL_RIGHTS, BrokerRights
+from postroad_common.broker.silence import SILENT_AFTER, Listener
 from postroad_common.metrics import BROKER_CONNECTED, BROKER_CONNECTS, BROKER_LOSSES
 from postroad_common.servertls import ServerTls, explain_tls
 from postroad_common.tasks import BackgroundTasks
@@ -26,7 +28,11 @@ from postroad_common.tasks import BackgroundTasks
 CONNECT_TIMEOUT = 5.0  # seconds
 SET_UP_TIMEOUT = 30.0  # seconds for the topology, and for each hook: a broker may be very busy
 NO_TLS = ServerTls()
-HEARTBEAT = 5  # seconds; a dead peer is noticed after three
+HEARTBEAT = 5  # seconds
+STEADY_SECONDS = 60.0
+"""A node that has been heard for so long is trusted as at first; one that was left for its silence
+sooner than that gets twice the patience, as everything here may be slow."""
+MOST_PATIENCE = 4 * SILENT_AFTER
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 5.0
 _EARLY_PAUSE = 0.5  # the longest while everything may just be starting, the broker slowest
@@ -40,10 +46,10 @@ class BrokerLink:
     """Keeps one connection to a node of `urls` that answers.
 
     Each begins with one of them by chance, so that the processes of an installation spread over
-    the nodes; when that does not answer, the next is tried. `role` names the connection in
-    RabbitMQ's list and in the logs. With `declare` it makes exchanges and queues: all of them, or
-    those of `rights` where its user may make no others. `tls` is for amqps URLs; its files are read
-    at each connect.
+    the nodes; when that does not answer, or falls silent, the next is tried. `role` names the
+    connection in RabbitMQ's list and in the logs. With `declare` it makes exchanges and queues: all
+    of them, or those of `rights` where its user may make no others. `tls` is for amqps URLs; its
+    files are read at each connect.
     """
 
     def __init__(
@@ -55,16 +61,21 @@ class BrokerLink:
         rights: BrokerRights = ALL_RIGHTS,
         tls: ServerTls = NO_TLS,
     ) -> None:
-        self._urls = [part.strip() for part in urls.split(",") if part.strip()]
-        self._role = role
+        self._nodes = Nodes(urls)
+        self.role = role
         self._declare = declare
         self._rights = rights
         self._tls = tls
+        self.other: BrokerLink | None = None
+        """One to whose node this does not go while there are others."""
+        self._url = ""  # the one that was tried last
+        self._looks = SILENT_AFTER
         self._hooks: list[Hook] = []
         self._due: list[Hook] = []  # those that the connection being made has not run yet
         self._connection: AbstractConnection | None = None
         self._dialer: BrokerDialer | None = None
         self._is_declared = False  # by this process, and nothing has been missed since
+        self.is_started = False
         self._tasks = BackgroundTasks("broker link")
         self.up = asyncio.Event()
         self._label = role.rpartition(" ")[2]
@@ -77,7 +88,14 @@ class BrokerLink:
     @property
     def has_choice(self) -> bool:
         """Whether there is another node to go to, by another URL or another address of a name."""
-        return len(self._urls) > 1 or (self._dialer is not None and self._dialer.has_choice)
+        return len(self._nodes) > 1 or (self._dialer is not None and self._dialer.has_choice)
+
+    @property
+    def place(self) -> tuple[str, Address] | None:
+        """The URL of the node that it is connected to, and the IP address and port."""
+        if self._dialer is None or self._dialer.address is None or not self.up.is_set():
+            return None
+        return self._url, self._dialer.address
 
     @property
     def heard(self) -> float:
@@ -112,7 +130,8 @@ class BrokerLink:
         BROKER_LOSSES.labels(self._label)
         for result in ("connected", "failed"):
             BROKER_CONNECTS.labels(self._label, result)
-        self._tasks.spawn(self._run(), name=f"broker-{self._role}")
+        self.is_started = True
+        self._tasks.spawn(self._run(), name=f"broker-{self.role}")
 
     async def close(self) -> None:
         """Stop for good."""
@@ -133,12 +152,12 @@ class BrokerLink:
         _log.warning("channel closed by the broker, connecting again", reason=reason)
         self.up.clear()
         self._is_declared = False
-        self._tasks.spawn(_close(connection), name=f"broker-{self._role}-renew")
+        self._tasks.spawn(_close(connection), name=f"broker-{self.role}-renew")
 
     def leave(self, reason: str) -> None:
         """Go to another node at once: this one seems to be out of reach."""
         if self._dialer is not None and self.up.is_set():
-            _log.warning("leaving a node of the broker", role=self._role, reason=reason)
+            _log.warning("leaving a node of the broker", role=self.role, reason=reason)
             self.up.clear()
             self._dialer.hang_up()
 
@@ -154,31 +173,33 @@ class BrokerLink:
     async def _run(self) -> None:
         pause = _FIRST_PAUSE
         early_until = asyncio.get_running_loop().time() + _EARLY_SECONDS
-        attempt = random.randrange(len(self._urls))
         failed = 0  # attempts since the last connection
         while True:
-            url = self._urls[attempt % len(self._urls)]
-            attempt += 1
+            taken = self.other.place if self.other is not None else None
+            url = self._url = self._nodes.next(taken and taken[0])
             lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-            others = failed + 1 < len(self._urls)  # which have not been tried yet
+            others = failed + 1 < len(self._nodes)  # which have not been tried yet
             try:
-                await self._connect(url, lost, ADDRESS_TIMEOUT if others else CONNECT_TIMEOUT)
+                patience = ADDRESS_TIMEOUT if others else CONNECT_TIMEOUT
+                self._dialer = BrokerDialer(self._nodes, patience, taken and taken[1])
+                await self._connect(url, lost, self._dialer)
                 pause, failed = _FIRST_PAUSE, 0
                 self.up.set()
                 BROKER_CONNECTS.labels(self._label, "connected").inc()
                 BROKER_CONNECTED.labels(self._label).set(1)
-                _log.info("broker connected", role=self._role, host=URL(url).host)
-                reason = await lost
+                _log.info("broker connected", role=self.role, host=URL(url).host)
+                reason = await self._until_lost(lost)
                 BROKER_LOSSES.labels(self._label).inc()
-                _log.warning("broker connection lost", role=self._role, reason=repr(reason))
+                _log.warning("broker connection lost", role=self.role, reason=repr(reason))
             except (OSError, TimeoutError, aio_pika.exceptions.AMQPError) as error:
                 failed += 1
+                self._avoid_this_node()
                 if isinstance(error, aio_pika.exceptions.ChannelClosed):
                     self._is_declared = False  # something is not there any more
                 BROKER_CONNECTS.labels(self._label, "failed").inc()
                 _log.warning(
                     "broker not reachable, trying again",
-                    role=self._role,
+                    role=self.role,
                     host=URL(url).host,
                     port=URL(url).port,
                     error=_explain(error),
@@ -193,17 +214,52 @@ class BrokerLink:
                 early = asyncio.get_running_loop().time() < early_until
                 pause = min(_EARLY_PAUSE if early else _LONGEST_PAUSE, pause * 2)
 
+    async def _until_lost(
+        self, lost: "asyncio.Future[BaseException | None]"
+    ) -> BaseException | None:
+        """Return why the connection was lost, or was left because its node is silent."""
+        connection, dialer = self._connection, self._dialer
+        assert connection is not None  # noqa: S101 - it has just been made
+        assert dialer is not None  # noqa: S101
+        watch = self._tasks.spawn(
+            self._leave_when_silent(connection, dialer), name=f"broker-{self.role}-silence"
+        )
+        try:
+            reason = await lost
+        finally:
+            watch.cancel()
+        if dialer.is_left:
+            self._avoid_this_node()
+        return reason
+
+    async def _leave_when_silent(
+        self, connection: AbstractConnection, dialer: BrokerDialer
+    ) -> None:
+        listener = Listener(connection, lambda: dialer.heard)
+        began = dialer.heard
+        while True:
+            await listener.until_silent(self._looks)
+            if self.has_choice:
+                break
+        steady = dialer.heard - began > STEADY_SECONDS
+        self._looks = SILENT_AFTER if steady else min(MOST_PATIENCE, 2 * self._looks)
+        self.leave("it is silent")
+
+    def _avoid_this_node(self) -> None:
+        self._nodes.avoid(self._url)
+        if self._dialer is not None and self._dialer.address is not None:
+            self._nodes.avoid(self._dialer.address)
+
     async def _connect(
-        self, url: str, lost: "asyncio.Future[BaseException | None]", patience: float
+        self, url: str, lost: "asyncio.Future[BaseException | None]", dialer: BrokerDialer
     ) -> None:
         connection = aio_pika.Connection(
             URL(url).update_query(heartbeat=HEARTBEAT),
             ssl_context=self._tls.context() if self._tls else None,
-            client_properties={"connection_name": f"postroad {self._role}"},
+            client_properties={"connection_name": f"postroad {self.role}"},
         )
-        self._dialer = BrokerDialer(patience)
-        connection.kwargs["transport_factory"] = self._dialer
-        await connection.connect(timeout=min(CONNECT_TIMEOUT, 2 * patience))
+        connection.kwargs["transport_factory"] = dialer
+        await connection.connect(timeout=min(CONNECT_TIMEOUT, 2 * dialer.patience))
         self._connection = connection
 
         def on_close(_: object, error: BaseException | None) -> None:

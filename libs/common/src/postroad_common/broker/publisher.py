@@ -8,20 +8,28 @@ from typing import Any, NamedTuple
 
 import aio_pika.exceptions
 import aiormq.exceptions
+import structlog
 from aiormq.channel import Channel as RawChannel
+from aiormq.exceptions import DeliveryError
 
+from postroad_common.broker.confirming import ConfirmingChannel
 from postroad_common.broker.link import BrokerLink
 from postroad_common.broker.publishchannel import PublishChannel
 from postroad_common.broker.publishframes import publication
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.metrics import PUBLISH_FAILURES, PUBLISH_SECONDS
 
-PUBLISH_TIMEOUT = 4.5  # seconds; SMTP and REST clients are promised an answer within 5
+PUBLISH_TIMEOUT = 4.0  # seconds; SMTP and REST clients are promised an answer within 5
+LATE = 1.0
+"""Seconds without a confirm after which the standby is used, if that does better."""
 CONFIRMS_MISSED = 10.0
 """Seconds after an overdue confirm, and until another one comes, in which it is not ready."""
+TRIAL_SECONDS = 0.25
+"""While none comes, one publication in so many seconds is tried, and the others fail at once."""
 LONGEST_STALL = 9.0
 """Seconds without any confirm after which a node is left, though it says that it is there."""
 MAX_IN_FLIGHT = 2000
+_log = structlog.get_logger("broker")
 _AWAY = PUBLISH_FAILURES.labels("away")
 _UNROUTABLE = PUBLISH_FAILURES.labels("unroutable")
 
@@ -36,25 +44,38 @@ class Publication(NamedTuple):
 
 
 class Publisher:
-    """Many publications in flight on one channel, each awaited by its own caller only."""
+    """Many publications in flight on one channel, each awaited by its own caller only.
 
-    def __init__(self, link: BrokerLink) -> None:
-        self._link = link
-        self._channel = PublishChannel(link)
+    With a `standby`, a link to another node, a publication to a queue goes there now and then, so
+    that its channel is known to all queues; and all of them do while the other link confirms
+    nothing or less.
+    """
+
+    def __init__(self, link: BrokerLink, standby: BrokerLink | None = None) -> None:
+        self._main = PublishChannel(link)
+        self._standby = None if standby is None else PublishChannel(standby)
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._heard = 0.0  # when the last confirm came
         self._stalled = 0.0  # since when none comes, or before the last one that came
-        self._missed = -CONFIRMS_MISSED  # when one was last overdue
+        self._missed = -CONFIRMS_MISSED  # when one was last overdue, and none had come meanwhile
+        self._tried = -TRIAL_SECONDS
 
     @property
     def is_up(self) -> bool:
         """Whether a publication would be tried now."""
-        return self._channel.is_open
+        if self._main.current is not None:
+            return True
+        return self._standby is not None and self._standby.current is not None
 
     async def check(self) -> None:
         """Raise ConnectionError while publications are not confirmed: a readiness check."""
-        await self._link.check()
-        if self._missed > max(self._channel.heard, time.perf_counter() - CONFIRMS_MISSED):
+        if not self.is_up:
+            raise ConnectionError("no connection to RabbitMQ")
+        if self._confirms_are_missing(time.perf_counter()):
             raise ConnectionError("RabbitMQ does not confirm what is published")
+
+    def _confirms_are_missing(self, now: float) -> bool:
+        return self._missed > max(self._heard, now - CONFIRMS_MISSED)
 
     async def publish(
         self,
@@ -72,21 +93,22 @@ class Publisher:
 
         Raises:
             BrokerAway: not connected, not confirmed within `timeout` seconds, or refused. The
-                message may or may not have arrived.
+                message may or may not have arrived. At once while the confirms of others are
+                overdue, but for one that is tried now and then.
             Unroutable: no queue takes it.
         """
         one = Publication(exchange, routing_key, body, expires)
-        where = f"{exchange or 'default exchange'} {routing_key}"
+        queue = "" if exchange else routing_key
         began = time.perf_counter()
-        with _counted(), translated(where):
-            channel = self._open_channel()
-            with self._suspecting(began):
+        with _counted(), translated(f"{exchange or 'default exchange'} {routing_key}"):
+            place, channel = self._choose(queue, began)
+            raw = channel.raw
+            with self._awaiting(place, channel, began):
                 async with asyncio.timeout(timeout), self._slots:
-                    async with channel.lock:
-                        confirmation = await _send(channel, one, headers)
+                    async with raw.lock:
+                        confirmation = await _send(raw, one, headers)
                     await confirmation
-        self._channel.heard = heard = time.perf_counter()
-        PUBLISH_SECONDS.observe(heard - began)
+        self._confirmed(place, channel, began, queue)
 
     async def publish_many(
         self, publications: Iterable[Publication | tuple[str, str, bytes]]
@@ -108,19 +130,24 @@ class Publisher:
         One of those with `BrokerAway` may have arrived all the same.
         """
         wanted = [Publication(*publication) for publication in publications]
+        if not wanted:
+            return []
         confirmations: list[asyncio.Future[Any]] = []
         trouble: BrokerAway | Unroutable | None = None
         began = time.perf_counter()
         try:
             with translated("one of several messages"):
-                channel = self._open_channel()
-                with self._suspecting(began):
+                place, channel = self._choose("", began)
+                raw = channel.raw
+                with self._awaiting(place, channel, began):
                     async with asyncio.timeout(PUBLISH_TIMEOUT), self._slots:
-                        async with channel.lock:
+                        async with raw.lock:
                             for one in wanted:
-                                confirmations.append(await _send(channel, one, None))  # noqa: PERF401
-                        if confirmations:
-                            await asyncio.wait(confirmations)
+                                confirmations.append(await _send(raw, one, None))  # noqa: PERF401
+                        await asyncio.wait(confirmations)
+                    if isinstance(refusal := confirmations[0].exception(), DeliveryError):
+                        raise refusal
+                self._confirmed(place, channel, began, "")
         except BrokerAway as error:
             trouble = error
         finally:
@@ -129,41 +156,88 @@ class Publisher:
         failures = [_failure(*pair) for pair in zip(wanted, confirmations, strict=False)]
         missing = BrokerAway("not published") if trouble is None else trouble
         failures += [missing] * (len(wanted) - len(failures))
-        if wanted and not any(failures):
-            self._channel.heard = heard = time.perf_counter()
-            PUBLISH_SECONDS.observe(heard - began)
         for failure in failures:
             if failure is not None:
                 _count(failure)
         return failures
 
-    @contextlib.contextmanager
-    def _suspecting(self, began: float) -> Iterator[None]:
-        """Leave a node that has sent nothing since `began` when a confirm is overdue.
+    def _choose(self, queue: str, now: float) -> tuple[PublishChannel, ConfirmingChannel]:
+        """Return the channel for a publication to `queue`, and the place that it belongs to.
 
-        It has vanished without closing (power, network): heartbeats would take longer to tell. One
-        that sends them, but no confirms, has lost the leader of a queue, as all nodes have then: it
-        is left only when that lasts, and another channel is tried before. Where there is no other
-        node, leaving it would help nobody.
+        Raises:
+            BrokerAway: there is none, or they confirm nothing.
         """
+        place, standby = self._main, self._standby
+        channel = place.current
+        if standby is not None:
+            other = standby.current
+            if channel is None or channel.stall(now) > LATE:
+                if other is not None and (channel is None or other.stall(now) < channel.stall(now)):
+                    _log.warning("publishing by way of another node", role=standby.link.role)
+                    self._main, self._standby = standby, place
+                    place, channel = standby, other
+            elif (
+                queue
+                and other is not None
+                and not other.knows(queue)
+                and standby.is_settled
+                and not other.stall(now)
+            ):
+                return standby, other
+        if channel is None:
+            raise BrokerAway("no connection to RabbitMQ")
+        if self._confirms_are_missing(now):
+            if now - self._tried < TRIAL_SECONDS:
+                raise BrokerAway("RabbitMQ does not confirm what is published")
+            self._tried = now
+        place.look(channel, now)
+        return place, channel
+
+    @contextlib.contextmanager
+    def _awaiting(
+        self, place: PublishChannel, channel: ConfirmingChannel, began: float
+    ) -> Iterator[None]:
+        """Note what becomes of a publication that fails."""
+        channel.begin(began)
         try:
             yield
         except TimeoutError:
-            self._missed = time.perf_counter()
-            if self._channel.heard < began:
-                if self._stalled < self._channel.heard:
-                    self._stalled = began
-                lasts = self._missed - self._stalled > LONGEST_STALL
-                if self._link.has_choice and (lasts or self._link.heard < began):
-                    self._stalled = self._missed
-                    self._link.leave("it does not confirm any more")
+            channel.given_up(overdue=True)
+            self._suspect(place, began)
+            raise
+        except DeliveryError:
+            channel.given_up(overdue=False)
+            place.refused(channel)
+            raise
+        except BaseException:
+            channel.given_up(overdue=False)
             raise
 
-    def _open_channel(self) -> RawChannel:
-        channel = self._channel.for_next()
-        if channel is None:
-            raise BrokerAway("no connection to RabbitMQ")
-        return channel
+    def _confirmed(
+        self, place: PublishChannel, channel: ConfirmingChannel, began: float, queue: str
+    ) -> None:
+        self._heard = place.heard = heard = time.perf_counter()
+        channel.confirmed(heard, queue)
+        PUBLISH_SECONDS.observe(heard - began)
+
+    def _suspect(self, place: PublishChannel, began: float) -> None:
+        """Leave a node that has sent nothing since `began`: a confirm is overdue.
+
+        It has vanished without closing (power, network). One that sends heartbeats, but no
+        confirms, has lost the leader of a queue, as all nodes have then: it is left only when that
+        lasts, and another channel is tried before. Where there is no other node, leaving it would
+        help nobody.
+        """
+        now = time.perf_counter()
+        if self._heard < began:
+            self._missed = now
+        if place.heard < began:
+            if self._stalled < place.heard:
+                self._stalled = began
+            lasts = now - self._stalled > LONGEST_STALL
+            if place.link.has_choice and (lasts or place.link.heard < began):
+                self._stalled = now
+                place.link.leave("it does not confirm any more")
 
 
 async def _send(

@@ -130,7 +130,7 @@ PUBLISH_FAILURES = counter(
 BROKER_CONNECTED = gauge(
     "postroad_broker_connected",
     "Whether the connection to RabbitMQ is up",
-    {"role": AtStart("`publish`, and `consume` where the service consumes")},
+    {"role": AtStart("`publish`, `standby` where clients wait, `consume` where it consumes")},
 )
 BROKER_CONNECTS = counter(
     "postroad_broker_connects_total",

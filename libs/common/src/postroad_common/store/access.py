@@ -2,9 +2,11 @@
 
 import functools
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
+import pymongo
 import structlog
 from bson.errors import BSONError
 from pymongo import errors
@@ -71,6 +73,11 @@ def _codes(error: errors.PyMongoError) -> set[int | None]:
     if isinstance(error, errors.BulkWriteError):
         return {item.get("code") for item in error.details.get("writeErrors", ())}
     return {error.code} if isinstance(error, errors.OperationFailure) else set()
+
+
+def within(seconds: float) -> AbstractContextManager[object]:
+    """Give all calls of a block so many seconds together, instead of the usual time for each."""
+    return pymongo.timeout(seconds)
 
 
 def to_date(seconds: float) -> datetime:

@@ -17,6 +17,9 @@ from postroad_stack.secrets import Secrets
 from postroad_stack.servers.mongodb import DATABASE, REPLICA_SET
 
 NO_TLS = ServerTls()
+ELECTION_TIMEOUT_MS = 5000
+"""How long members wait for a silent primary before they elect another; MongoDB's default is 10 s.
+"""
 _TRY_MS = 3000
 _ELECTING = "the replica set is electing its primary"
 
@@ -100,8 +103,13 @@ async def _initiate(client: AsyncMongoClient[dict[str, Any]], members: Sequence[
         {"_id": node, "host": f"127.0.0.1:{port}", "priority": 1 if node else 2}
         for node, port in enumerate(members)
     ]
+    wanted = {
+        "_id": REPLICA_SET,
+        "members": found,
+        "settings": {"electionTimeoutMillis": ELECTION_TIMEOUT_MS},
+    }
     try:
-        await client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": found})
+        await client.admin.command("replSetInitiate", wanted)
     except OperationFailure as error:
         if error.code != _ALREADY_INITIALIZED:
             raise

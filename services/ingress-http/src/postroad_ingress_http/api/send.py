@@ -17,7 +17,8 @@ from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import body, needs
 from postroad_ingress_http.api.answers import REFUSALS, ErrorDetail, refusals
 from postroad_ingress_http.dependencies import AcceptanceOf
-from postroad_ingress_http.http.errors import ApiError, bad_field, from_exception
+from postroad_ingress_http.http import patience
+from postroad_ingress_http.http.errors import ApiError, bad_field, from_exception, unavailable
 from postroad_ingress_http.http.fields import IN_THREAD, beside_the_loop
 from postroad_ingress_http.sending.accept import Acceptance, Once, accept
 from postroad_ingress_http.sending.files import RequestFiles, urls_of
@@ -29,6 +30,7 @@ Sender = Annotated[Token, needs("send")]
 MAX_BATCH = 500
 _AT_ONCE = 8  # mails of a batch that take long: large ones, with files to be fetched or keys
 _MAX_KEY = 255
+_AWAY = unavailable("The service is not able to do this right now; try again soon.")
 _KEY_HEADER = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -115,6 +117,8 @@ async def batch(
         async def accept_one(number: int) -> BatchItem:
             mail = fields.mails[number]
             once = await beside_the_loop(size, _once, key, number, mail)
+            if patience.current().is_over and any(item.status == _AWAY.status for item in items):
+                return _refused(_AWAY)  # what is away is not waited for once more for each
             return await _accept_one(mail, origin, once, acceptance, files)
 
         for start in range(0, len(fields.mails), _AT_ONCE):
@@ -149,8 +153,12 @@ async def _accept_one(
         refusal = from_exception(error)
         if refusal is None:
             raise
-        return BatchItem(status=refusal.status, error=ErrorDetail(**refusal.body()["error"]))
+        return _refused(refusal)
     return BatchItem(status=accepted.status, messages=accepted.answer)
+
+
+def _refused(refusal: ApiError) -> BatchItem:
+    return BatchItem(status=refusal.status, error=ErrorDetail(**refusal.body()["error"]))
 
 
 def origin_of(request: Request, token: Token) -> RequestOrigin:

@@ -18,8 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from postroad_common.mail.identifiers import new_id
 from postroad_common.metrics import counter, gauge, histogram
 from postroad_common.store.audit import nobody_acts
+from postroad_ingress_http.http import patience
 from postroad_ingress_http.http.compression import Inflated, is_gzip, without_encoding
 from postroad_ingress_http.http.errors import ApiError, from_exception, unavailable
+from postroad_ingress_http.http.patience import Patience
 from postroad_ingress_http.http.places import Places, RequestPlace
 from postroad_ingress_http.http.rates import RateState
 
@@ -99,8 +101,9 @@ class RequestGuard:
         area = area_of(scope["path"])
         request_id = new_id()
         scope.setdefault("state", {})["request_id"] = request_id
+        waiting = patience.begin()
         answer = _Answer(send, scope["state"], bare=scope["method"] == "HEAD")
-        body = _Body(receive, self, self._limits, self._size_limit(scope["path"]))
+        body = _Body(receive, self, self._limits, self._size_limit(scope["path"]), waiting)
         _IN_WORK.inc()
         try:
             with structlog.contextvars.bound_contextvars(request_id=request_id), nobody_acts():
@@ -170,9 +173,15 @@ class _Body:
     """`receive` with a bound on size and time, which takes the place when all is there."""
 
     def __init__(
-        self, receive: Receive, guard: RequestGuard, limits: RequestLimits, limit: int
+        self,
+        receive: Receive,
+        guard: RequestGuard,
+        limits: RequestLimits,
+        limit: int,
+        waiting: Patience,
     ) -> None:
         self._receive = receive
+        self._patience = waiting
         self._guard = guard
         self._limits = limits
         self._limit = limit
@@ -240,6 +249,7 @@ class _Body:
                 message = await self._receive()
         except TimeoutError:
             raise ApiError(408, "The body did not arrive in time.") from None
+        self._patience.add(asyncio.get_running_loop().time() - now)
         if message["type"] == "http.request":
             size = len(message.get("body", b""))
             if self.counted + size > self._limit:

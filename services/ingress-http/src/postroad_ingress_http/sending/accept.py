@@ -15,10 +15,13 @@ from typing import Any
 
 from postroad_common.errors import Transient
 from postroad_common.mail.identifiers import derived_id, new_id
+from postroad_common.store.access import within
 from postroad_common.store.idempotency import Claim, Idempotency
 from postroad_common.store.sendingrights import SendingRights, SendingRules
+from postroad_ingress_http.http import patience
 from postroad_ingress_http.http.errors import ApiError, bad_field
 from postroad_ingress_http.http.fields import beside_the_loop
+from postroad_ingress_http.http.patience import LEAST_SECONDS
 from postroad_ingress_http.sending.files import (
     RemoteFiles,
     RequestFiles,
@@ -180,9 +183,10 @@ async def _claim(once: "Once", origin: RequestOrigin, requests: Idempotency) -> 
     """
     if not _KEY.fullmatch(once.key):
         raise bad_field("Idempotency-Key", "1 to 255 printable ASCII characters without spaces.")
-    claim = await requests.begin(
-        origin.account, once.key, once.fingerprint, stale_seconds=STALE_CLAIM_SECONDS
-    )
+    with within(patience.current().left(more_follows=True)):
+        claim = await requests.begin(
+            origin.account, once.key, once.fingerprint, stale_seconds=STALE_CLAIM_SECONDS
+        )
     if claim.fingerprint != once.fingerprint:
         raise ApiError(
             409, "This Idempotency-Key was used with another request.",
@@ -220,14 +224,15 @@ async def _inject_claimed(
             files,
         )
     except (Transient, PartlyAcceptedError):
-        with contextlib.suppress(Transient):
+        with contextlib.suppress(Transient), within(LEAST_SECONDS):
             await requests.release(origin.account, once.key)
         raise
     except ApiError:
-        with contextlib.suppress(Transient):
+        with contextlib.suppress(Transient), within(LEAST_SECONDS):
             await requests.forget(origin.account, once.key)
         raise
-    with contextlib.suppress(Transient):  # it is accepted, whether the answer is kept or not
+    # It is accepted, whether the answer is kept or not.
+    with contextlib.suppress(Transient), within(patience.current().left()):
         await requests.finish(origin.account, once.key, 200, json.dumps(answer))
     return AcceptedSubmission(answer)
 

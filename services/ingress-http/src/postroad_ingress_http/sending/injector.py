@@ -11,7 +11,9 @@ from postroad_common.broker.bundling import BundlePublisher
 from postroad_common.errors import BrokerAway, Transient
 from postroad_common.metrics import ACCEPTED_BYTES, ACCEPTED_MESSAGES, ACCEPTED_RECIPIENTS
 from postroad_common.schemas import events, framing
+from postroad_common.store.access import within
 from postroad_common.store.bodies import Bodies
+from postroad_ingress_http.http import patience
 from postroad_ingress_http.sending.scheduling import KEEP_SECONDS, Scheduling
 from postroad_ingress_http.sending.submission import Prepared
 
@@ -41,7 +43,7 @@ class Injector:
         self._inline_max = inline_max
 
     async def inject(self, prepared: Prepared) -> None:
-        """Return when the submission is safe.
+        """Return when the submission is safe, before the client has waited for too long.
 
         Raises:
             BrokerAway, StoreAway: it may not be; the client must be told so.
@@ -50,13 +52,16 @@ class Injector:
         if not self._publisher.is_up:
             raise BrokerAway("no connection to RabbitMQ")
         if len(body) > self._inline_max:
-            reference = await self._bodies.put(body, submission.expires + KEEP_SECONDS)
+            with within(patience.current().left(more_follows=True)):
+                reference = await self._bodies.put(body, submission.expires + KEEP_SECONDS)
             submission = submission.model_copy(update={"body": reference})
             body = b""
         if submission.send_at is None:
-            await self._submissions.publish(framing.encode(submission, body))
+            frame = framing.encode(submission, body)
+            await self._submissions.publish(frame, timeout=patience.current().left())
         else:
-            await self._scheduling.add(submission, body)
+            with within(patience.current().left()):
+                await self._scheduling.add(submission, body)
         _MESSAGES.inc()
         _BYTES.inc(submission.size)
         _RECIPIENTS.inc(len(submission.recipients))
