@@ -93,7 +93,7 @@ class BrokerLink:
     @property
     def place(self) -> tuple[str, Address] | None:
         """The URL of the node that it is connected to, and the IP address and port."""
-        if self._dialer is None or self._dialer.address is None or not self.up.is_set():
+        if self._connection is None or self._dialer is None or self._dialer.address is None:
             return None
         return self._url, self._dialer.address
 
