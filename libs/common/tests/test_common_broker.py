@@ -516,6 +516,29 @@ async def test_events_added_together_share_a_message(broker: Broker) -> None:
     await writer.close()
 
 
+async def test_an_event_that_cannot_be_written_is_left_out_and_keeps_no_other(
+    broker: Broker,
+) -> None:
+    found: list[str] = []
+
+    async def handler(deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            batch = decode(EventBatch, delivery.body)[0]
+            found.extend(event.message for event in batch.events)
+            delivery.ack()
+
+    await broker.consume(handler, topology.EVENTS)
+    writer = EventWriter(broker.publisher)
+    writer.start()
+    for lone in ("", "\ud800"):  # half a character, which nothing can encode
+        events = [happened(EventName.OPENED, "before", 1.0, {})]
+        events += [happened(EventName.OPENED, "lone", 1.0, {"user_agent": lone})] if lone else []
+        await writer.write([*events, happened(EventName.OPENED, "after", 1.0, {})])
+    await until(lambda: sorted(found) == ["after", "after", "before", "before"])
+    assert await writer.flush()
+    await writer.close()
+
+
 async def test_events_gather_behind_a_batch_until_one_is_urgent_or_they_are_enough(
     broker: Broker,
 ) -> None:

@@ -40,6 +40,8 @@ def test_a_second_try_writes_the_same_octets():
 def test_an_mbox_line_is_left_out_and_a_mail_without_header_kept():
     assert b"\r\nFrom x" not in _forward(b"From x Fri\nSubject: a\n\nbody")
     assert _forward(b"no header at all").endswith(b"no header at all")
+    endless = b"X: " + b"a" * 300_000
+    assert _forward(b"From x Fri\n" + endless).endswith(b"\r\n" + endless)
 
 
 def test_what_was_forwarded_by_us_is_a_loop_and_by_others_is_not():

@@ -37,6 +37,17 @@ def test_document_is_known_by_its_identifiers(document: dict[str, Any], kind: ty
     assert isinstance(notified(f"Fwd: {text}", "x-amz-sns-message-id: 1"), kind)
 
 
+def test_lone_surrogates_of_json_are_no_text():
+    hostile = {"emailAddress": "\ud800@x.example", "status": "\udfff", "diagnosticCode": "5 \ud83d"}
+    bounce = IDENTIFIED | {"bouncedRecipients": [hostile], "reportingMTA": "dns; \udbff"}
+    found = notified(json.dumps({"notificationType": "Bounce", "bounce": bounce, "mail": MAIL}))
+    assert isinstance(found, Report)
+    assert str(found).encode()
+    complaint = IDENTIFIED | {"complainedRecipients": [hostile], "userAgent": "\ud800"}
+    text = json.dumps({"notificationType": "Complaint", "complaint": complaint, "mail": MAIL})
+    assert str(notified(text)).encode()
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -264,6 +264,22 @@ def test_journal_is_bounded_in_memory_and_on_disk(tmp_path: Path):
     again.close()
 
 
+def test_journal_that_cannot_be_rotated_is_written_on(tmp_path: Path):
+    journal = Journal(tmp_path, keep=5)
+    journal.open()
+    (tmp_path / "delivered.old").mkdir()  # nothing can take its place
+    for number in range(12):
+        journal.delivered(f"m{number}", AttemptFacts(reply="250 ok"))
+    (tmp_path / "delivered.old").rmdir()
+    for number in range(12, 17):
+        journal.delivered(f"m{number}", AttemptFacts(reply="250 ok"))
+    journal.close()
+    written = (tmp_path / "delivered.old").read_text() + (
+        tmp_path / "delivered.journal"
+    ).read_text()
+    assert [json.loads(line)[0] for line in written.splitlines()] == [f"m{n}" for n in range(17)]
+
+
 def test_journal_with_a_torn_line_and_rubbish_is_read_as_far_as_it_goes(tmp_path: Path):
     lines = [
         json.dumps(["m1", {"reply": "250 ok", "of_a_later_version": 1}]),

@@ -107,7 +107,9 @@ class EventWriter:
                 if not self._waiting:
                     self._hurry.clear()
                 continue
-            frame = encode(EventBatch(events=tuple(event for event, _ in self._leaving)))
+            frame = self._frame()
+            if frame is None:
+                continue
             try:
                 await self._publisher.publish("", topology.EVENTS.name, frame)
             except (BrokerAway, Unroutable) as error:
@@ -118,6 +120,32 @@ class EventWriter:
             for _, future in done:
                 if not future.done():
                     future.set_result(None)
+
+    def _frame(self) -> bytes | None:
+        """Return what leaves as one frame; None after events were left out that are none.
+
+        One that nothing can encode must not keep the others, and what waits for them, for ever.
+        """
+        try:
+            return encode(EventBatch(events=tuple(event for event, _ in self._leaving)))
+        except ValueError:
+            sound = []
+            for event, future in self._leaving:
+                try:
+                    encode(EventBatch(events=(event,)))
+                except ValueError as error:
+                    _log.error(
+                        "event left out: it cannot be written",
+                        kind=event.event,
+                        id=event.message,
+                        error=str(error),
+                    )
+                    if not future.done():
+                        future.set_result(None)
+                else:
+                    sound.append((event, future))
+            self._leaving = sound
+            return None
 
     async def _gather(self) -> None:
         """Let more join, if the last batch has just left and nothing is urgent."""

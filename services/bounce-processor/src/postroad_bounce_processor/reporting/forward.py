@@ -50,7 +50,7 @@ def forward(
     ).encode("ascii", "replace")
     raw = mail.raw
     start = raw.find(b"\n", 0, 2000) + 1 if raw[:5] == b"From " else 0
-    length = _header_length(raw)
+    length = _header_length(raw) or start
     subject = decode_words(mail.headers.get("subject"))
     return Forward(trace + raw[start:length], length, subject[:500])
 

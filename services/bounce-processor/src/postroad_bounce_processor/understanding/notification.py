@@ -18,7 +18,7 @@ from postroad_bounce_processor.understanding.report import (
     Report,
     read_recipient,
 )
-from postroad_common.mail.decoding import decode_text
+from postroad_common.mail.decoding import decode_text, scrub
 from postroad_common.mail.mime import Part
 
 MAX_DOCUMENT_BYTES = 300 * 1024
@@ -42,23 +42,25 @@ def find_notification(mail: Part) -> Report | Complaint | None:
     if not is_marked and not _is_from_amazon(kind, body, _object(document.get("mail"))):
         return None
     if kind == "Complaint":
-        recipients = [str(entry.get("emailAddress", "")) for entry in _entries(body, "complained")]
-        feedback = str(body.get("complaintFeedbackType", "abuse")).lower()[:40]
+        recipients = [
+            _string(entry.get("emailAddress", "")) for entry in _entries(body, "complained")
+        ]
+        feedback = _string(body.get("complaintFeedbackType", "abuse")).lower()[:40]
         return Complaint(
             feedback_type=feedback,
             unwanted=is_unwanted(feedback),
             recipient=(recipients or [""])[0][:320],
             reporting_host="",
-            user_agent=str(body.get("userAgent", ""))[:255],
+            user_agent=_string(body.get("userAgent", ""))[:255],
         )
     blocks: tuple[RecipientReport, ...] = ()
     if kind == "Bounce":
         blocks = tuple(_bounced(body, entry) for entry in _entries(body, "bounced"))
     elif kind == "Delivery":
-        blocks = tuple(_delivered(body, str(address)) for address in _list(body, "recipients"))
+        blocks = tuple(_delivered(body, _string(address)) for address in _list(body, "recipients"))
     if not blocks:
         return None
-    host = str(body.get("reportingMTA", "")).rpartition(";")[2].strip()
+    host = _string(body.get("reportingMTA", "")).rpartition(";")[2].strip()
     return Report(host[:255], "", blocks)
 
 
@@ -76,6 +78,7 @@ def _is_from_amazon(kind: str, body: dict[str, Any], mail: dict[str, Any]) -> bo
 
 
 def _document(text: str) -> dict[str, Any]:
+    """Return the document in a text; its strings may hold anything: see `_string`."""
     begin = text.find("{")
     if begin < 0:
         return {}
@@ -91,10 +94,10 @@ def _bounced(body: dict[str, Any], entry: dict[str, Any]) -> RecipientReport:
     final = str(body.get("bounceType", "")) == "Permanent"
     return read_recipient(
         {
-            "final-recipient": str(entry.get("emailAddress", "")),
-            "action": str(entry.get("action", "failed")),
-            "status": str(entry.get("status", "5.0.0" if final else "4.0.0")),
-            "diagnostic-code": str(entry.get("diagnosticCode", "")),
+            "final-recipient": _string(entry.get("emailAddress", "")),
+            "action": _string(entry.get("action", "failed")),
+            "status": _string(entry.get("status", "5.0.0" if final else "4.0.0")),
+            "diagnostic-code": _string(entry.get("diagnosticCode", "")),
         }
     )
 
@@ -105,7 +108,7 @@ def _delivered(body: dict[str, Any], address: str) -> RecipientReport:
             "final-recipient": address,
             "action": "delivered",
             "status": "2.0.0",
-            "diagnostic-code": str(body.get("smtpResponse", "")),
+            "diagnostic-code": _string(body.get("smtpResponse", "")),
         }
     )
 
@@ -118,6 +121,11 @@ def _entries(body: dict[str, Any], which: str) -> Iterator[dict[str, Any]]:
 def _list(body: dict[str, Any], name: str) -> list[Any]:
     value = body.get(name)
     return value[:MAX_RECIPIENTS] if isinstance(value, list) else []
+
+
+def _string(value: object) -> str:
+    """Return a value as text; escapes in JSON may stand for lone surrogates."""
+    return scrub(str(value))
 
 
 def _object(value: object) -> dict[str, Any]:

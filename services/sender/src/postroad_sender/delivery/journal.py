@@ -28,6 +28,7 @@ class Journal:
         self._known: OrderedDict[str, AttemptFacts | None] = OrderedDict()
         self._path = None if folder is None else folder / "delivered.journal"
         self._file = -1
+        self._is_open = False
         self._lines = 0
         self._sizes = [0, 0]  # of the old file and of this one, in octets
 
@@ -48,11 +49,12 @@ class Journal:
         for number, path in enumerate((self._old, self._path)):
             self._lines = self._read(path)
             self._sizes[number] = path.stat().st_size if path.exists() else 0
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._file = os.open(self._path, flags, 0o600)
+        self._file = self._append_to()
+        self._is_open = True
 
     def close(self) -> None:
         """Write no more."""
+        self._is_open = False
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -80,14 +82,18 @@ class Journal:
 
     def _note(self, key: str, facts: AttemptFacts | None) -> None:
         self._remember(key, facts)
-        if self._file < 0:
+        if not self._is_open:
             return
         data = {} if facts is None else facts.to_data()
         line = json.dumps([key, data], separators=(",", ":")).encode() + b"\n"
         try:
-            os.write(self._file, line)
+            if self._file < 0:  # it could not be opened the last time
+                self._file = self._append_to()
+            written = os.write(self._file, line)
             self._lines += 1
-            self._sizes[1] += len(line)
+            self._sizes[1] += written
+            if written < len(line):  # the disk is full; what comes next begins on a line of its own
+                self._sizes[1] += os.write(self._file, b"\n")
             if self._lines >= self._keep:
                 self._rotate()
         except OSError as error:
@@ -97,11 +103,15 @@ class Journal:
         assert self._path is not None  # noqa: S101 - there is a file
         os.close(self._file)
         self._file = -1
-        self._path.replace(self._old)
         self._lines = 0
+        self._path.replace(self._old)
         self._sizes = [self._sizes[1], 0]
+        self._file = self._append_to()
+
+    def _append_to(self) -> int:
+        assert self._path is not None  # noqa: S101 - there is a file
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._file = os.open(self._path, flags, 0o600)
+        return os.open(self._path, flags, 0o600)
 
     def _remember(self, key: str, facts: AttemptFacts | None) -> None:
         self._known[key] = facts
