@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 from rendering import K8S, OVERLAYS, Manifest, custom_schemas, overlay, render, title
 
-VERSIONS = ("1.33", "1.35", "1.37")
+VERSIONS = ("1.31", "1.34", "1.37")
 GOLDEN = Path(__file__).parent / "golden"
 _BUILT_IN = re.compile(r"^(v1|[a-z]+/v\d\w*|[a-z.]+\.k8s\.io/v\d\w*)$")
 

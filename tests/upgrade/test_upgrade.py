@@ -10,6 +10,7 @@ one stands in `PREVIOUS`.
 
 import asyncio
 import json
+import os
 import re
 import smtplib
 import ssl
@@ -108,7 +109,13 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
     folder = tmp_path_factory.mktemp("upgrade")
     (folder / "tls").mkdir()
     made = ensure_certificates(folder / "tls", ("localhost", "127.0.0.1"))
-    with Stack.start(folder / "servers", only=("rabbitmq", "mongod", "sink")) as servers:
+    given = {
+        f"POSTROAD_{name}": os.environ[f"POSTROAD_TEST_{name}"]
+        for name in ("AMQP_URL", "MONGODB_URI")
+        if f"POSTROAD_TEST_{name}" in os.environ
+    }
+    only = ("rabbitmq", "mongod", "sink")
+    with Stack.start(folder / "servers", env=given, only=only) as servers:
         document = servers.document
         assert document.sink is not None
         route = {"domain": "*", "host": "127.0.0.1", "port": document.sink.smtp_port, "tls": "none"}
