@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from postroad_common.mail.requeue import RequeueReason
 from postroad_sender.connect.destination import Destinations
 from postroad_sender.connect.dialer import Contexts, Dialer
 from postroad_sender.delivery.job import Job, Shard
@@ -126,6 +127,10 @@ class Ended:
     def __init__(self) -> None:
         self.outcomes: dict[str, list[Outcome]] = {}
         self.remembered: list[str] = []
+        self.requeued: list[tuple[str, RequeueReason]] = []
+
+    def requeue(self, job: Job, _seconds: float, reason: RequeueReason, _text: str) -> None:
+        self.requeued += [(recipient.address, reason) for recipient in job.message.recipients]
 
     def remember(self, job: Job, outcomes: Sequence[Outcome]) -> None:
         for recipient, outcome in zip(job.message.recipients, outcomes, strict=True):
@@ -146,6 +151,8 @@ class Site:
         self.ended = Ended()
         self.port = 0
         self.hosts: list[Host] = []
+        self.defects: set[str] = set()
+        """The addresses whose mail nothing can read."""
 
     async def open(self, *hosts: Host, logins: Sequence[str] = (), openings: float = 50.0) -> None:
         """Start `hosts`; with `logins`, each is that of the route to `<login>.test`."""
@@ -188,6 +195,8 @@ class Site:
         self._stack.push_async_callback(self.dispatcher.stop)
 
     async def _pieces(self, job: Job) -> tuple[bytes | memoryview, ...]:
+        if job.message.recipients[0].address in self.defects:
+            raise RuntimeError("a defect")
         return (job.body,)
 
     async def send(self, *addresses: str, octets: bytes = MIME, **changes: Any) -> list[Outcome]:
@@ -208,6 +217,18 @@ class Site:
 async def site(name_server: Any) -> AsyncIterator[Site]:
     async with AsyncExitStack() as stack:
         yield Site(name_server, stack)
+
+
+async def test_mail_that_an_attempt_raises_an_error_for_waits_and_keeps_no_other(site: Site):
+    host = Host()
+    await site.open(host)
+    site.defects.add("broken@site.test")
+    message = outbound(recipients=(outbound_recipient("broken@site.test"),), size=len(MIME))
+    site.dispatcher.place(_Job(message, memoryview(MIME), "site.test", Shard("x", 100)))
+    (outcome,) = await site.send("fine@site.test")
+    assert outcome.status is Status.DELIVERED
+    assert site.ended.requeued == [("broken@site.test", RequeueReason.HANDLER_FAILED)]
+    assert host.taken == [["fine@site.test"]]
 
 
 ILL = [

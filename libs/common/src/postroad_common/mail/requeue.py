@@ -40,7 +40,8 @@ class RequeueReason(StrEnum):
     DEPENDENCY_AWAY = "dependency_away"
     """The broker or the database is away: the delivery is held until it is back."""
     HANDLER_FAILED = "handler_failed"
-    """A defect: the handler raised an error, or did not end the delivery. Three tries."""
+    """A defect: the handler raised an error, or did not end the delivery. Three tries; an attempt
+    at delivery that raises one is repeated until the message's time is over."""
     MESSAGE_UNKNOWN = "message_unknown"
     """What a return is about is not in the store yet."""
     TAKEN_APART = "taken_apart"

@@ -2,6 +2,9 @@
 
 Header fields and the bodies of text parts that hold a tag are texts; all else stays octet for
 octet. What is signed or encrypted, and what is attached, is never touched.
+
+The bounded reader (`postroad_common.mail.mime`) does not serve here: it reads what is broken as far
+as it can, and what is put back must stand exactly where it was.
 """
 
 import re

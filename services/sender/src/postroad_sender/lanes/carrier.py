@@ -7,6 +7,7 @@ first comes last for some minutes. What the answers say about the lane is learnt
 import asyncio
 from collections.abc import Sequence
 
+from postroad_common.mail.requeue import RequeueReason
 from postroad_sender import metrics
 from postroad_sender.delivery.attempt import Attempt
 from postroad_sender.delivery.body import Pieces
@@ -22,6 +23,7 @@ from postroad_smtp.client.stage import Stage, WireError
 from postroad_smtp.client.transaction import transact
 
 MOST_RETURNS = 5  # times that a message goes back to its lane unharmed
+DEFECT_PAUSE = 300.0  # seconds until a message that an attempt raised an error for comes again
 _CLOSING = 421
 _LOOK_EVERY = 0.05  # seconds between two looks whether it is our turn
 _ABOUT_US = frozenset({Signal.RATE, Signal.POLICY, Signal.REPUTATION, Signal.CONNECTIONS})
@@ -43,12 +45,13 @@ class Carrier:
         retry tier. A message that the server did not refuse itself goes back into the lane. Returns
         the session to go on with: that with another host, if the message went there.
         """
-        pieces = await self._pool.means.pieces(job)
-        if pieces is None:
-            return session  # dealt with: its body is not to be had
         attempt = Attempt(job)
         is_over = False
         try:
+            pieces = await self._pool.means.pieces(job)
+            if pieces is None:
+                is_over = True
+                return session  # dealt with: its body is not to be had
             following: ClientSession | None = session
             while following is not None:
                 session = following
@@ -59,6 +62,13 @@ class Carrier:
                 following = await self._next_step(session, attempt, outcomes)
             is_over = True
             self._pool.disposition.finish(job, attempt.outcomes())
+        except Exception as error:
+            # In its lane it would come up again at once, with each connection that it ends.
+            if not is_over and not attempt.is_begun:
+                is_over = True
+                reason, text = RequeueReason.HANDLER_FAILED, f"a defect: {type(error).__name__}"
+                self._pool.disposition.requeue(job, DEFECT_PAUSE, reason, text)
+            raise
         finally:
             if not is_over and attempt.is_begun:
                 self._pool.disposition.finish(job, attempt.outcomes())
