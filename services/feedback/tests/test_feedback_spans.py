@@ -17,10 +17,12 @@ from postroad_common.broker.topology import EVENTS
 from postroad_common.schemas.events import Event, EventBatch, EventName, accepted, happened
 from postroad_common.schemas.framing import encode
 from postroad_common.schemas.submission import Submission
+from postroad_common.settingsloading import SettingsError, load
 from postroad_feedback import spans
 from postroad_feedback.calls import traceparent_in
 from postroad_feedback.message_cache import MessageInfo, info_in
 from postroad_feedback.payload import body_of
+from postroad_feedback.settings import Settings
 from postroad_feedback.spans import SpanExporter
 from postroad_testing import factories
 from postroad_testing.process import ServiceProcess
@@ -38,11 +40,13 @@ class Collector:
     url: str = ""
     status: int = 200
     refused: int = 0
+    heads: list[bytes] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while head := await reader.readuntil(b"\r\n\r\n"):
             assert b"application/json" in head
+            self.heads.append(head)
             (length,) = re.findall(rb"content-length: (\d+)", head, re.IGNORECASE)
             body = await reader.readexactly(int(length))
             if self.status == 200:
@@ -188,8 +192,33 @@ async def test_service_with_a_collector_tells_it_of_what_it_records(
     collector: Collector, amqp_url: str, mongodb_uri: str, tmp_path: Path
 ) -> None:
     events = life(sent(SAMPLED))
-    settings = {"AMQP_URL": amqp_url, "MONGODB_URI": mongodb_uri, "OTLP_URL": collector.url}
+    settings = {
+        "AMQP_URL": amqp_url,
+        "MONGODB_URI": mongodb_uri,
+        "OTLP_URL": collector.url,
+        "OTLP_HEADERS": "Authorization=Bearer%20who-sends, X-Scope=mail",
+    }
     with ServiceProcess("feedback", tmp_path / "feedback.log", **settings) as feedback:
         feedback.start()
         await Queues(amqp_url).put(EVENTS.name, [encode(EventBatch(events=tuple(events)))])
         await until(lambda: len(collector.spans) == 3, what="the spans have come")
+    assert b"\r\nAuthorization: Bearer who-sends\r\n" in collector.heads[0]
+    assert b"\r\nX-Scope: mail\r\n" in collector.heads[0]
+
+
+@pytest.mark.parametrize("value", ["nonsense", "a b=c", "Authorization=x%0D%0AEvil: 1", "=x"])
+def test_headers_for_the_collector_that_are_none_are_refused(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in {
+        "AMQP_URL": "amqp://broker/",
+        "MONGODB_URI": "mongodb://db/postroad",
+        "SECRET": "0123456789abcdef",
+        "OTLP_HEADERS": value,
+    }.items():
+        monkeypatch.setenv(f"POSTROAD_{name}", text)
+    with pytest.raises(SettingsError) as refused:
+        load(Settings)
+    assert refused.value.problems == [
+        "POSTROAD_OTLP_HEADERS: must be NAME=VALUE, several separated by commas"
+    ]

@@ -52,6 +52,7 @@ KNOWN_SETTINGS = frozenset(
         "mongodb_key",
         "mongodb_uri",
         "mx_port",
+        "otlp_headers",
         "otlp_url",
         "providers",
         "metrics_networks",

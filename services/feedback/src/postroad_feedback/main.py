@@ -68,7 +68,11 @@ async def build(context: ServiceContext[Settings]) -> None:
         verified_only=settings.webhook_ownership == "required",
         full=lambda: overflow.full,
     )
-    spans = SpanExporter(settings.otlp_url, settings.hostname) if settings.otlp_url else None
+    spans = (
+        SpanExporter(settings.otlp_url, settings.hostname, settings.otlp_headers)
+        if settings.otlp_url
+        else None
+    )
     ingest = Ingest(database, cache, subscriptions, spans)
     recovery = Recovery(database, cache, ingest)
     replayer = Replayer(database, cache, dispatcher.notify)

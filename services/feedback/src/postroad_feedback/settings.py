@@ -1,10 +1,29 @@
 """The settings of feedback."""
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
+from urllib.parse import unquote
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
 
 from postroad_common.settings import DnsSettings, Networks, ServiceSettings
+
+_HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+
+
+def _read_headers(value: object) -> object:
+    """Read `name=value,name=value` as OTEL_EXPORTER_OTLP_HEADERS has it, percent-encoded."""
+    if not isinstance(value, str):
+        return value
+    found = []
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        name, equals, text = part.partition("=")
+        content = unquote(text.strip())
+        if not (equals and _HEADER.fullmatch(name.strip()) and content.isprintable()):
+            raise ValueError("must be NAME=VALUE, several separated by commas")
+        found.append((name.strip(), content))
+    return tuple(found)
 
 
 class Settings(ServiceSettings, DnsSettings):
@@ -30,4 +49,14 @@ class Settings(ServiceSettings, DnsSettings):
         title="Collector of OpenTelemetry",
         description="whole address for traces, as in http://collector:4318/v1/traces; spans are "
         "sent of mail that came with a sampled traceparent; none without it",
+    )
+
+    otlp_headers: Annotated[
+        tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_read_headers)
+    ] = Field(
+        default=(),
+        title="Headers for the collector",
+        description="NAME=VALUE, several separated by commas, values percent-encoded, as in "
+        "Authorization=Bearer%20…; for collectors that ask who sends",
+        repr=False,
     )

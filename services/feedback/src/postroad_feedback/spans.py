@@ -8,7 +8,7 @@ queue, and the others are dropped and counted.
 
 import json
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -37,8 +37,9 @@ _log = structlog.get_logger("spans")
 class SpanExporter:
     """Sends spans to the collector at `url`, the whole address with its path."""
 
-    def __init__(self, url: str, hostname: str) -> None:
+    def __init__(self, url: str, hostname: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         self._url = url
+        self._headers = [("content-type", "application/json"), *headers]
         self._resource = _attributes({"service.name": "postroad", "host.name": hostname})
         self._waiting: deque[dict[str, Any]] = deque()
         self._pool = httpcore.AsyncConnectionPool(max_connections=1)
@@ -86,7 +87,7 @@ class SpanExporter:
             answer = await self._pool.request(
                 "POST",
                 self._url,
-                headers=[("content-type", "application/json"), ("content-length", str(len(body)))],
+                headers=[*self._headers, ("content-length", str(len(body)))],
                 content=body,
                 extensions={"timeout": limits},
             )
