@@ -361,6 +361,20 @@ def test_nothing_but_listeners_is_reachable_under_the_policies(rendered: list[Ma
                     } <= set(block["except"])
 
 
+def test_services_reach_what_they_ask_for_outside(rendered: list[Manifest]) -> None:
+    wanted = {
+        "sender": {25, 53, 443},  # mail, policies
+        "feedback": {443},  # webhooks
+        "ingress-http": {53, 80, 443},  # records of domains, attachments by URL, sign-on
+    }
+    for item in by_kind(rendered, "NetworkPolicy"):
+        name, _, kind = item["metadata"]["name"].rpartition("-")
+        if kind == "outside":
+            (rule,) = item["spec"]["egress"]
+            assert wanted.pop(name) <= {port["port"] for port in rule["ports"]}
+    assert not wanted or not by_kind(rendered, "NetworkPolicy")
+
+
 def test_proxy_headers_come_from_where_the_policy_lets_them_come_from(
     rendered: list[Manifest],
 ) -> None:
