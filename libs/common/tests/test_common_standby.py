@@ -9,6 +9,7 @@ import pytest
 from postroad_common.broker import BrokerLink, Publisher, topology
 from postroad_common.broker.bundling import BundlePublisher
 from postroad_common.broker.nodes import AVOID_SECONDS, Nodes
+from postroad_common.broker.publishchannel import PublishChannel
 from postroad_common.broker.standby import standby_of
 from postroad_common.errors import BrokerAway
 from postroad_common.servertls import ServerTls
@@ -66,6 +67,7 @@ async def test_while_one_node_confirms_nothing_the_other_is_published_to(
     amqp_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("postroad_common.broker.publisher.LATE", 0.1)
+    monkeypatch.setattr("postroad_common.broker.publisher.SILENT", 0.1)
     async with paired(amqp_url) as pair:
         await pair.publisher.publish("", QUEUE, b"before")
         pair.line_of(pair.main).freeze()
@@ -87,7 +89,9 @@ async def test_mail_behind_a_late_confirm_leaves_by_the_other_node(
     amqp_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("postroad_common.broker.publisher.LATE", 0.1)
+    monkeypatch.setattr("postroad_common.broker.publisher.SILENT", 0.1)
     monkeypatch.setattr("postroad_common.broker.bundling.LATE", 0.3)
+    monkeypatch.setattr("postroad_common.broker.bundling.MOST_UNDER_WAY", 1)
     async with paired(amqp_url) as pair:
         bundles = BundlePublisher(pair.publisher, QUEUE, most=100)
         await bundles.publish(b"before")
@@ -173,6 +177,26 @@ async def test_after_an_overdue_confirm_one_is_tried_and_the_others_fail_at_once
     finally:
         await link.close()
         await line.close()
+
+
+async def test_channel_that_answers_late_what_was_given_up_is_as_good_as_before(
+    amqp_url: str,
+) -> None:
+    link = BrokerLink(amqp_url, "test publish")
+    place = PublishChannel(link)
+    link.start()
+    try:
+        await asyncio.wait_for(link.up.wait(), 90)
+        channel = place.current
+        assert channel is not None
+        channel.begin(100.0)
+        channel.raw.confirmations[1] = asyncio.get_running_loop().create_future()
+        channel.given_up(overdue=True)
+        assert channel.stall(105.0) == 5.0
+        channel.raw.confirmations.clear()
+        assert channel.stall(105.0) == 0.0
+    finally:
+        await link.close()
 
 
 def test_node_that_failed_comes_after_the_others_for_a_while(

@@ -20,7 +20,12 @@ class ConfirmingChannel:
 
     def stall(self, now: float) -> float:
         """Return for how many seconds something has waited and nothing was confirmed."""
-        return 0.0 if self._silent_since is None else now - self._silent_since
+        if self._silent_since is None:
+            return 0.0
+        if not self._awaited and not self.raw.confirmations:
+            self._silent_since = None  # what was overdue was answered late
+            return 0.0
+        return now - self._silent_since
 
     def knows(self, queue: str) -> bool:
         """Whether it has published to this queue, or to so many that it need not know more."""

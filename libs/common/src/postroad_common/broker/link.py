@@ -29,7 +29,7 @@ CONNECT_TIMEOUT = 5.0  # seconds
 SET_UP_TIMEOUT = 30.0  # seconds for the topology, and for each hook: a broker may be very busy
 NO_TLS = ServerTls()
 HEARTBEAT = 5  # seconds
-STEADY_SECONDS = 60.0
+STEADY_SECONDS = 30.0
 """A node that has been heard for so long is trusted as at first; one that was left for its silence
 sooner than that gets twice the patience, as everything here may be slow."""
 MOST_PATIENCE = 4 * SILENT_AFTER

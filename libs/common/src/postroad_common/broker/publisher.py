@@ -20,6 +20,8 @@ from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.metrics import PUBLISH_FAILURES, PUBLISH_SECONDS
 
 PUBLISH_TIMEOUT = 4.0  # seconds; SMTP and REST clients are promised an answer within 5
+SILENT = 2.0
+"""Seconds for which a node has sent nothing, although it is asked after one, when it is gone."""
 LATE = 1.0
 """Seconds without a confirm after which the standby is used, if that does better."""
 CONFIRMS_MISSED = 10.0
@@ -172,10 +174,12 @@ class Publisher:
         if standby is not None:
             other = standby.current
             if channel is None or channel.stall(now) > LATE:
-                if other is not None and (channel is None or other.stall(now) < channel.stall(now)):
+                if other is not None and self._does_better(other, channel, queue, now):
                     _log.warning("publishing by way of another node", role=standby.link.role)
                     self._main, self._standby = standby, place
                     place, channel = standby, other
+                elif other is not None:
+                    standby.look(other, now)
             elif (
                 queue
                 and other is not None
@@ -192,6 +196,25 @@ class Publisher:
             self._tried = now
         place.look(channel, now)
         return place, channel
+
+    def _does_better(
+        self,
+        other: ConfirmingChannel,
+        channel: ConfirmingChannel | None,
+        queue: str,
+        now: float,
+    ) -> bool:
+        """Tell whether the standby's channel is to be used instead of the one that confirms late.
+
+        One that the queue does not know is worse than one that will be told of a new leader, unless
+        that one's node is gone.
+        """
+        if channel is None:
+            return True
+        if other.stall(now) >= channel.stall(now):
+            return False
+        gone = now - self._main.link.heard > SILENT
+        return gone or not queue or other.knows(queue) or not channel.is_proven
 
     @contextlib.contextmanager
     def _awaiting(
