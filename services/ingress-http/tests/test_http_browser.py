@@ -287,3 +287,26 @@ async def test_every_page_is_accessible_and_fits_narrow_screens(page: Page, site
         assert await page.evaluate("window.owned") is None
     assert not faults, json.dumps(faults, indent=1)
     assert not re.search(r"href=\"javascript:", await page.content())
+
+
+async def test_search_goes_on_by_itself_until_it_has_found_something_or_seen_all(
+    page: Page, site: Any, monkeypatch: pytest.MonkeyPatch
+):
+    began = time.time() - 86_400
+    told = []
+    for number in range(1300):
+        to = Recipient(id=new_id(began + number), address=f"r{number}@byitself.example")
+        half = number % 2 if number else 1
+        submission = factories.submission(
+            account="main", received=began + number, recipients=(to,), credential=f"half{half}",
+            tags=(f"half{number % 2}",),
+        )  # fmt: skip
+        told.append(events.accepted(submission, to))
+    await site.database.messages.apply(told)
+    monkeypatch.setattr(site.database.messages, "look_seconds", 0.0)
+    await page.goto("/dashboard/messages?login=half1&tag=half0")
+    await expect(page.get_by_role("link", name="r0@byitself.example")).to_be_visible()
+    await expect(page.get_by_text("Searched back to")).to_have_count(0)
+    await expect(page).to_have_url(re.compile("cursor="))
+    await page.goto("/dashboard/messages?login=half0&tag=half1")
+    await expect(page.get_by_text("No message matches.")).to_be_visible()
