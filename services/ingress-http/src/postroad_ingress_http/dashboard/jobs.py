@@ -21,7 +21,7 @@ from postroad_ingress_http.jobs.orders import find_act
 router = APIRouter(prefix="/dashboard/jobs", include_in_schema=False)
 _PAGE = 50
 _REFRESH_SECONDS = 3
-_COUNT_SECONDS = 0.08
+_COUNT_SECONDS = 0.05
 
 
 @router.get("")
