@@ -18,6 +18,7 @@ from postroad_common.store.accounts import Account
 from postroad_common.store.audit import Actor
 from postroad_common.store.jobs import BulkJob, Marker
 from postroad_common.store.suppressions import Suppression
+from postroad_ingress_http.dashboard import jobs as pages
 from postroad_ingress_http.jobs.acts import JobActs
 from postroad_ingress_http.jobs.idling import Idling
 from postroad_ingress_http.jobs.mandate import Mandates
@@ -279,7 +280,7 @@ async def test_a_search_is_saved_by_name_and_removed(browser: httpx.AsyncClient,
 
 
 async def test_job_whose_messages_cannot_be_counted_quickly_is_offered_all_the_same(
-    browser: httpx.AsyncClient, site: Any
+    browser: httpx.AsyncClient, site: Any, monkeypatch: pytest.MonkeyPatch
 ):
     tag = new_id()[-12:]
     now = time.time() - 3600
@@ -297,6 +298,14 @@ async def test_job_whose_messages_cannot_be_counted_quickly_is_offered_all_the_s
     hurried = await orders.count("main", search, seconds=0.0)
     assert (hurried.total, hurried.whole) == (0, False)
     assert (await orders.count("main", search)).total == 1
+    monkeypatch.setattr(pages, "COUNT_SECONDS", 0.0)
+    monkeypatch.setattr(site.database.messages, "look_seconds", 0.0)
+    for asked, told in (
+        (search, "all messages found"),
+        ({"tag": f"{tag}0"}, "at least 500 messages"),
+    ):
+        shown = await browser.get("/dashboard/jobs/new", params={"act": "suppress", **asked})
+        assert f"Suppress addresses: {told}" in shown.text
     page = await order(browser, site, "suppress", **search)
     job = await work_off(site, "main", page.rpartition("/")[2])
     assert (job.total, job.counts["done"]) == (1, 1)

@@ -21,7 +21,7 @@ from postroad_ingress_http.jobs.orders import find_act
 router = APIRouter(prefix="/dashboard/jobs", include_in_schema=False)
 _PAGE = 50
 _REFRESH_SECONDS = 3
-_COUNT_SECONDS = 0.05
+COUNT_SECONDS = 0.05
 
 
 @router.get("")
@@ -39,7 +39,7 @@ async def confirm(
     act = _allowed(session, request.query_params.get("act", ""))
     search = asked_by(request)
     job_id = new_id(clock())
-    found = await jobs.count(session.account, search, seconds=_COUNT_SECONDS)
+    found = await jobs.count(session.account, search, seconds=COUNT_SECONDS)
     return pages.answer(
         "job_new.html",
         act=act,
