@@ -107,6 +107,14 @@ class Road:
             return self.submit_on(client, content, recipients, envelope, mail_options, rcpt_options)
 
     @staticmethod
+    def data_reply(client: smtplib.SMTP, content: bytes) -> tuple[int, bytes]:
+        """Return the reply to the content, or to DATA where it is refused before the content."""
+        try:
+            return client.data(content)
+        except smtplib.SMTPDataError as refused:
+            return refused.args[0], refused.args[1]
+
+    @staticmethod
     def submit_on(
         client: smtplib.SMTP,
         content: bytes | EmailMessage,
@@ -123,7 +131,7 @@ class Road:
         for recipient in recipients:
             code, text = client.rcpt(recipient, rcpt_options)
             assert code == 250, text
-        code, reply = client.data(content)
+        code, reply = Road.data_reply(client, content)
         assert code == 250, reply
         lines = reply.decode().splitlines()
         assert lines[-1].startswith("2.0.0 Ok, queued as "), lines

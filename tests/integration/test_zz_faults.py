@@ -160,7 +160,8 @@ def test_broker_that_hangs_is_answered_for_and_clicks_still_redirect(
             with at_most(limit):
                 client.mail("sender@shop.test")
                 client.rcpt("bob@receiver.test")
-                code, text = client.data(make_mail(subject + " no").as_bytes(policy=policy.SMTP))
+                content = make_mail(subject + " no").as_bytes(policy=policy.SMTP)
+                code, text = road.data_reply(client, content)
             assert (code, text[:5]) == (451, b"4.3.0"), text
             with at_most(limit):
                 answer = httpx.post(
