@@ -30,6 +30,7 @@ _OVERSIGNED = frozenset(
 _SIGNED = {name.encode("ascii"): (name, [name] if name in _OVERSIGNED else []) for name in _NAMES}
 _HEADER_WSP = re.compile(rb"[ \t\r\n]+")
 _B_LINE = 72
+_REMEMBERED = 100  # fields; the order of more is found each time
 
 
 def relax_field(header_field: bytes) -> bytes:
@@ -49,23 +50,36 @@ class HeaderHash:
     """The header of one message as signatures see it. `fields` are whole fields in order."""
 
     def __init__(self, fields: Sequence[bytes]) -> None:
-        by_name: dict[bytes, list[bytes]] = {}
-        for header_field in reversed(fields):
+        names: list[bytes] = []
+        relaxed: list[bytes] = []
+        for header_field in fields:
             name, _, value = header_field.partition(b":")
             name = name.strip().lower()
             if name in _SIGNED:
-                relaxed = b"".join((name, b":", _relax_value(value), b"\r\n"))
-                by_name.setdefault(name, []).append(relaxed)
-        names: list[str] = []
-        pieces: list[bytes] = []
-        for octets, (signed, more) in _SIGNED.items():
-            instances = by_name.get(octets)
-            if instances:
-                pieces += instances
-                names += [signed] * len(instances)
-            names += more
-        self.names = tuple(names)
-        self.state = hashlib.sha256(b"".join(pieces))
+                names.append(name)
+                relaxed.append(b"".join((name, b":", _relax_value(value), b"\r\n")))
+        ordered = _order if len(names) < _REMEMBERED else _order.__wrapped__
+        self.names, places = ordered(tuple(names))
+        self.state = hashlib.sha256(b"".join([relaxed[at] for at in places]))
+
+
+@lru_cache(256)
+def _order(present: tuple[bytes, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return how the fields `present` are named in `h=`, and in which order they are hashed.
+
+    Of several with one name the last comes first (RFC 6376 section 5.4.2). Most mails have the same
+    fields.
+    """
+    places: dict[bytes, list[int]] = {}
+    for at in range(len(present) - 1, -1, -1):
+        places.setdefault(present[at], []).append(at)
+    names: list[str] = []
+    hashed: list[int] = []
+    for octets, (signed, more) in _SIGNED.items():
+        instances = places.get(octets, [])
+        hashed += instances
+        names += [signed] * len(instances) + more
+    return tuple(names), tuple(hashed)
 
 
 class Signature:
@@ -73,13 +87,11 @@ class Signature:
 
     def __init__(self, key: SigningKey, header: HeaderHash, time: float) -> None:
         self._key = key
-        names = _fold(header.names)
-        self._wire = (
-            f"DKIM-Signature: v=1; a={key.algorithm}; c=relaxed/relaxed; d={key.domain};\r\n"
-            f"\ts={key.selector}; t={int(time)};\r\n\th={names};\r\n\tbh="
-        ).encode("ascii")
+        self._wire, relaxed = _begin(
+            key.algorithm, key.domain, key.selector, int(time), header.names
+        )
         self._state = header.state.copy()
-        self._state.update(relax_field(self._wire)[:-2])
+        self._state.update(relaxed)
 
     def field(self, body_digest: bytes) -> bytes:
         """Return the whole header field for the body with that hash."""
@@ -89,6 +101,18 @@ class Signature:
         b = base64.b64encode(self._key.sign(state.digest()))
         lines = [b[at : at + _B_LINE] for at in range(0, len(b), _B_LINE)]
         return b"".join((self._wire, bh, b";\r\n\tb=", b"\r\n\t".join(lines), b"\r\n"))
+
+
+@lru_cache(64)
+def _begin(
+    algorithm: str, domain: str, selector: str, second: int, names: tuple[str, ...]
+) -> tuple[bytes, bytes]:
+    """Return the field up to its body hash, and that relaxed; the mails of a second share it."""
+    wire = (
+        f"DKIM-Signature: v=1; a={algorithm}; c=relaxed/relaxed; d={domain};\r\n"
+        f"\ts={selector}; t={second};\r\n\th={_fold(names)};\r\n\tbh="
+    ).encode("ascii")
+    return wire, relax_field(wire)[:-2]
 
 
 @lru_cache(256)
