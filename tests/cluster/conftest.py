@@ -3,6 +3,8 @@
 import contextlib
 import itertools
 import re
+import smtplib
+import ssl
 import sys
 import threading
 import time
@@ -10,17 +12,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 
 import httpx
 import pytest
 
 from postroad_sink.client import SinkClient
 from postroad_stack.errors import RestError
-from postroad_stack.rest import RestClient
 from postroad_stack.stack import Stack
 from postroad_testing.waiting import wait_until
 
 CLIENTS = 3
+TRY_AGAIN = frozenset({429, 451, 454, 503})
+"""The only answers, but for the good one, that a client may get: `4xx` of SMTP, others of REST."""
 BEFORE = 20
 """Mails that are accepted before something is done, and again after it."""
 PATIENCE = 150.0
@@ -33,7 +37,7 @@ _WRITTEN = re.compile(
 class Load:
     """Clients that send until `stop`, and what was accepted of it."""
 
-    api: RestClient
+    stack: Stack
     what: str
     accepted: dict[str, float] = field(default_factory=dict)
     refusals: Counter[int] = field(default_factory=Counter)
@@ -44,8 +48,9 @@ class Load:
     threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
-        for client in range(CLIENTS):
-            thread = threading.Thread(target=self._send, args=(client,))
+        clients = [partial(self._send, client) for client in range(CLIENTS)]
+        for client in (*clients, self._send_smtp):
+            thread = threading.Thread(target=client)
             thread.start()
             self.threads.append(thread)
 
@@ -55,13 +60,14 @@ class Load:
             thread.join()
 
     def _send(self, client: int) -> None:
+        api = self.stack.api()
         number = 0
         while not self.over.wait(0.05):
             recipient = f"{self.what}-{client}-{number}@receiver{number % 7}.test"
             mail = {"from": "shop@shop.test", "recipient": recipient, "to": recipient}
             began = time.monotonic()
             try:
-                self.api.post("/v1/send", mail | {"subject": self.what, "text": "Hello"})
+                api.post("/v1/send", mail | {"subject": self.what, "text": "Hello"})
             except RestError as error:
                 self.refusals[error.status] += 1
                 self.reasons[f"{error.status} {error.code}: {error}"[:100]] += 1
@@ -69,6 +75,53 @@ class Load:
                 self.accepted[recipient] = time.monotonic()
                 number += 1
             self.slowest = max(self.slowest, time.monotonic() - began)
+
+    def _send_smtp(self) -> None:
+        """Send over one connection, and over another one when it is closed."""
+        number = 0
+        while not self.over.is_set():
+            try:
+                with self._logged_in() as client:
+                    while not self.over.wait(0.05):
+                        recipient = f"{self.what}-smtp-{number}@receiver{number % 7}.test"
+                        if self._submit(client, recipient):
+                            number += 1
+            except smtplib.SMTPResponseException as error:
+                self.refusals[error.smtp_code] += 1
+            except smtplib.SMTPServerDisconnected:
+                self.refusals[0] += 1
+
+    def _logged_in(self) -> smtplib.SMTP:
+        document = self.stack.document
+        assert document.smtp is not None
+        assert document.credential is not None
+        client = smtplib.SMTP(document.smtp.host, document.smtp.port, "app.test", 90)
+        client.starttls(context=ssl.create_default_context(cafile=document.ca))
+        client.login(document.credential.username, document.credential.password)
+        return client
+
+    def _submit(self, client: smtplib.SMTP, recipient: str) -> bool:
+        """Tell whether the mail was taken; each reply is timed."""
+        text = f"From: shop@shop.test\r\nTo: {recipient}\r\nSubject: {self.what}\r\n\r\nHello\r\n"
+        commands = (
+            partial(client.mail, "shop@shop.test"),
+            partial(client.rcpt, recipient),
+            partial(client.data, text),
+        )
+        for command in commands:
+            began = time.monotonic()
+            try:
+                code, said = command()
+            except smtplib.SMTPDataError as error:
+                code, said = error.smtp_code, error.smtp_error
+            self.slowest = max(self.slowest, time.monotonic() - began)
+            if code != 250:
+                self.refusals[code] += 1
+                self.reasons[f"{code} {said!r}"[:100]] += 1
+                client.rset()
+                return False
+        self.accepted[recipient] = time.monotonic()
+        return True
 
     def wait_for_more(self) -> None:
         """Return when some more mail was accepted than so far."""
@@ -84,7 +137,7 @@ class Load:
 @contextlib.contextmanager
 def under_load(stack: Stack, what: str) -> Iterator[Load]:
     """Have clients send while the block runs; then count."""
-    found = Load(stack.api(), what)
+    found = Load(stack, what)
     found.start()
     try:
         found.wait_for_more()
@@ -101,6 +154,7 @@ def under_load(stack: Stack, what: str) -> Iterator[Load]:
         with contextlib.suppress(TimeoutError):
             wait_until(lambda: not missing(), PATIENCE)
         assert not missing(), f"{len(missing())} of {len(found.accepted)} were lost"
+    assert set(found.refusals) <= TRY_AGAIN, found.reasons
     sys.__stderr__.write(
         f"== {what}: {len(found.accepted)} accepted and delivered, {found.refusals.total()} told "
         f"to come again; nothing accepted for {found.longest_gap():.1f} s at most, "

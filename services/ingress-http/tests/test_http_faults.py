@@ -91,6 +91,29 @@ async def test_broker_that_goes_away_is_503_and_then_heals(
         await until_accepted(client, WHOLE)
 
 
+async def test_of_a_batch_what_is_away_is_waited_for_once(
+    amqp_url: str,
+    mongodb_uri: str,
+    open_line: OpenLine,
+    run_site: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def failures() -> float:
+        return REGISTRY.get_sample_value("postroad_publish_failures_total", {"reason": "away"}) or 0
+
+    monkeypatch.setattr("postroad_ingress_http.http.patience.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("postroad_ingress_http.http.patience.LEAST_SECONDS", 0.2)
+    monkeypatch.setattr("postroad_common.broker.publisher.TRIAL_SECONDS", 0.0)
+    line, url = await open_line(amqp_url)
+    async with run_site(url, mongodb_uri) as site, site.client() as client:
+        before = failures()
+        line.freeze()
+        answer = await client.post("/v1/send/batch", json={"mails": [WHOLE] * 5})
+        line.thaw()
+        assert [item["status"] for item in answer.json()["items"]] == [503] * 5
+        assert failures() == before + 1
+
+
 @timed(5.0)
 async def test_database_that_goes_away_leaves_small_mail_of_known_tokens_flowing(
     amqp_url: str,

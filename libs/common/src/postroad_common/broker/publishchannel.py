@@ -25,8 +25,8 @@ LONG_STALL = 6.0
 """The same of one that has: by then its queue has another leader."""
 LINGER = 4.5
 """Seconds for which the old one stays: what was published on it may still be confirmed."""
-SETTLE_SECONDS = 10.0
-"""A connection that is younger may be to a cluster that has just lost a node."""
+SETTLE_SECONDS = 6.0
+"""A connection that is younger may be to a cluster that has not noticed yet that a node is gone."""
 _log = structlog.get_logger("broker")
 
 
