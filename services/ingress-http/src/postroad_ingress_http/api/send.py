@@ -112,13 +112,15 @@ async def batch(
     size = len(await request.body()) // len(fields.mails)  # of one mail, about
     slow = size > IN_THREAD or key is not None  # a key is claimed in the database
     items: list[BatchItem] = []
+    waiting = patience.current()
     async with acceptance.files.of_request(token.account, fields.mails) as files:
 
         async def accept_one(number: int) -> BatchItem:
             mail = fields.mails[number]
             once = await beside_the_loop(size, _once, key, number, mail)
-            if patience.current().is_over and any(item.status == _AWAY.status for item in items):
+            if waiting.is_over and any(item.status == _AWAY.status for item in items):
                 return _refused(_AWAY)  # what is away is not waited for once more for each
+            patience.begin()
             return await _accept_one(mail, origin, once, acceptance, files)
 
         for start in range(0, len(fields.mails), _AT_ONCE):
@@ -128,7 +130,7 @@ async def batch(
                 items += await asyncio.gather(*map(accept_one, numbers))
             else:
                 for number in numbers:
-                    items.append(await accept_one(number))  # noqa: PERF401 - it looks at the others
+                    items.append(await accept_one(number))
     return BatchAnswer(items=items)
 
 

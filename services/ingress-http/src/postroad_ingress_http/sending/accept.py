@@ -152,6 +152,8 @@ async def _inject_all(everything: Sequence[Prepared], injector: Injector) -> Non
     """
     for start in range(0, len(everything), _AT_ONCE):
         batch = everything[start : start + _AT_ONCE]
+        if start:
+            patience.begin()  # those before are safe: nothing is away
         ends = await asyncio.gather(*map(injector.inject, batch), return_exceptions=True)
         failures = [end for end in ends if end is not None]
         if not failures:
