@@ -206,6 +206,9 @@ async def test_a_mail_is_sent_again_from_its_page(browser: httpx.AsyncClient, si
     assert raw == b"Subject: again\r\n\r\nx"
     new = again.recipients[0].id
     assert answer.headers["location"] == f"/dashboard/messages/{new}"
+    told = (await browser.get("/dashboard/audit", params={"target": message})).text
+    assert "messages.resend" in told
+    assert new in told
     refused = await browser.post(f"/dashboard/messages/{message}/resend", data={"csrf": "forged"})
     assert refused.status_code == 403
     assert await site.submissions() == []

@@ -14,10 +14,13 @@ import pytest
 import pytest_asyncio
 from fastapi.routing import APIRoute
 
+from postroad_common.schemas import events
 from postroad_common.secrets import hash_password, hash_token
 from postroad_common.store.accounts import Account
 from postroad_ingress_http import api, dashboard
-from postroad_ingress_http.access.scopes import EVERYTHING, OPERATOR, scopes_of
+from postroad_ingress_http.access.scopes import EVERYTHING, OPERATOR, allows, scopes_of
+from postroad_ingress_http.dashboard.permissions import needed_for
+from postroad_testing.factories import submission
 from postroad_testing.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -195,8 +198,59 @@ async def test_every_page_is_for_the_roles_that_the_table_says(site: Any, role: 
     assert wrong == []
 
 
+async def ensure_account(site: Any) -> None:
+    """Make the account of the users, unless it is there."""
+    if await site.database.accounts.find("roles") is None:
+        await site.database.accounts.create(Account("roles"))
+
+
+LOOKED_AT = (
+    "", "/messages?state=failed", "/messages/{message}", "/jobs", "/jobs/new?act=resend&tag=x",
+    "/templates", "/templates/new", "/suppressions", "/feeds", "/logins", "/webhooks",
+    "/webhooks/{hook}", "/webhooks/{hook}/deliveries/{delivery}", "/domains",
+    "/domains/roles.example", "/users", "/account", "/start", "/tokens", "/profile", "/lanes",
+    "/queues", "/accounts",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_pages_offer_only_what_the_role_may_do(site: Any, role: str):
+    database = site.database
+    await ensure_account(site)
+    hook = await database.webhooks.create(
+        account="roles", url="https://hooks.example/", events=(), secret="whsec_QQ"
+    )
+    delivery = await database.outbox.add_call(hook, "test", {})
+    await site.dependencies.domains.add("roles", f"{role}.roles.example")
+    mail = submission("ann@reader.example", account="roles")
+    told = [events.accepted(mail, mail.recipients[0])]
+    await database.events.insert(told)
+    await database.messages.apply(told)
+    names = {"message": mail.recipients[0].id, "hook": hook.id, "delivery": delivery}
+    operator = role == "operator"
+    scopes = scopes_of("reader" if operator else role, operator=operator)
+    wrong, seen = [], 0
+    async with logged_in(site, f"{role}@roles.example") as client:
+        for page in LOOKED_AT:
+            path = f"/dashboard{page}".format(**names).replace("/roles.", f"/{role}.roles.")
+            answer = await client.get(path)
+            if answer.status_code == 403:
+                continue
+            assert answer.status_code == 200, path
+            forms = re.findall(
+                r'<form method="post" action="([^"]+)"(.*?)</form>', answer.text, re.DOTALL
+            )
+            for action in (action for action, form in forms if "<button" in form):
+                seen += 1
+                needed = needed_for(action, "POST")
+                if needed is not None and not allows(scopes, needed):
+                    wrong.append((path, action))
+    assert seen > 20
+    assert wrong == []
+
+
 async def test_menu_leads_only_to_pages_that_the_role_may_see(site: Any):
-    await site.database.accounts.create(Account("roles"))
+    await ensure_account(site)
     async with logged_in(site, "reader@roles.example") as client:
         links = set(re.findall(r'<li><a href="(/[^"]*)"', (await client.get("/dashboard")).text))
         assert "/dashboard/logins" in links

@@ -10,9 +10,9 @@ _LONGEST = 80
 _TIMES_BEGIN = 1_000_000_000.0  # numbers as large are Unix seconds where the name says so
 _TIMES = frozenset(
     {"at", "checked", "created", "due", "ends", "expires", "retires", "seen", "since", "until"}
-    | {"updated", "used", "last_used", "failing_since"}
+    | {"updated", "used", "last_used", "failing_since", "finished", "given", "ordered"}
 )
-_LEFT_OUT = frozenset({"account", "version"})
+_LEFT_OUT = frozenset({"account", "actor", "lease", "position", "version"})
 
 
 def describe(values: Mapping[str, Any] | None, zone: tzinfo) -> list[tuple[str, str]]:

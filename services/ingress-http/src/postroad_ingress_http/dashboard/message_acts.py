@@ -8,7 +8,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.submission import Client
+from postroad_common.store.audit import AuditEntry, AuditLog, current_actor
 from postroad_common.store.messagedirectives import Action
 from postroad_common.store.messages import MessageRecord
 from postroad_common.store.suppressions import Suppression
@@ -17,6 +19,7 @@ from postroad_ingress_http.dashboard.message import Found
 from postroad_ingress_http.dashboard.visitor import Form, SignedIn
 from postroad_ingress_http.dependencies import (
     AcceptanceOf,
+    AuditOf,
     ClockOf,
     HistoryOf,
     MessageDirectionOf,
@@ -31,16 +34,17 @@ router = APIRouter(prefix="/dashboard/messages/{message_id}", include_in_schema=
 
 
 @router.post("/resend")
-async def send_again(
+async def send_again(  # noqa: PLR0917 - FastAPI passes them by name
     request: Request,
     record: Found,
     session: SignedIn,
     _: Form,
     history: HistoryOf,
     acceptance: AcceptanceOf,
+    audit: AuditOf,
 ) -> Response:
     """Submit it again and show the new message."""
-    return await _send_again(request, record, session.email, history, acceptance)
+    return await _send_again(request, record, session.email, history, acceptance, audit)
 
 
 @router.post("/retry")
@@ -104,24 +108,38 @@ async def lift_and_send_again(  # noqa: PLR0917 - FastAPI passes them by name
     history: HistoryOf,
     acceptance: AcceptanceOf,
     suppressions: SuppressionStore,
+    audit: AuditOf,
 ) -> Response:
     """Lift the suppression of the address and submit the message again."""
     await history.read_submission(record)  # lift nothing if there is nothing to send
     await suppressions.remove(record.account, record.recipient.lower())
-    return await _send_again(request, record, session.email, history, acceptance)
+    return await _send_again(request, record, session.email, history, acceptance, audit)
 
 
-async def _send_again(
+async def _send_again(  # noqa: PLR0917 - what both acts are given
     request: Request,
     record: MessageRecord,
     user: str,
     history: MessageHistory,
     acceptance: Acceptance,
+    audit: AuditLog,
 ) -> Response:
     archived, raw = await history.read_submission(record)
     client = Client(ip=request.client.host if request.client else "", protocol="HTTP")
     origin = RequestOrigin(record.account, user, client)
     (message_id,) = await resend(record, archived, raw, origin, acceptance)
+    if actor := current_actor():
+        await audit.write(
+            AuditEntry(
+                id=new_id(),
+                account=record.account,
+                time=acceptance.clock(),
+                actor=actor,
+                action="messages.resend",
+                target=record.id,
+                after={"recipient": record.recipient, "message": message_id},
+            )
+        )
     return see_other(
         f"/dashboard/messages/{message_id}",
         "Sent again. This is the new message, with a timeline of its own.",

@@ -62,10 +62,11 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
         limit=_PAGE + 1,
     )
     failing = (await calls.failing([webhook.id])).get(webhook.id)
+    answered = any(entry.status for row in found for entry in row.log)
     return pages.answer(
         "webhook.html",
         webhook=webhook,
-        private=private_host(webhook.url),
+        private="" if answered else private_host(webhook.url),
         rows=found[:_PAGE],
         event_names=HOOK_EVENTS,
         failing=failing,
