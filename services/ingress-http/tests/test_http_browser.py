@@ -45,8 +45,13 @@ PAGES = (
     "/domains/wide.example", "/users", "/account", "/audit", "/accounts", "/profile", "/lanes",
     "/lanes/one?key=a|mx.wide.example", "/queues", "/start", "/templates",
     "/templates/new", "/jobs", "/jobs/new?act=suppress&state=accepted", "/logins/{login}",
-    "/feeds/deployment", "/queues/sender.shard.dead",
+    "/feeds/deployment", "/queues/sender.shard.dead", "/profile/factor/new",
+    "/messages?start=soon", "/bounces?recipient=nobody", "/messages/none", "/nowhere",
 )  # fmt: skip
+REFUSED = {"/messages?start=soon": 400, "/bounces?recipient=nobody": 400, "/messages/none": 404,
+           "/nowhere": 404}  # fmt: skip
+WIDER = "document.documentElement.scrollWidth - innerWidth"
+OPEN = "for (const one of document.querySelectorAll('main details')) one.open = true"
 
 
 def _chromium() -> str:
@@ -228,6 +233,62 @@ async def test_refused_form_has_the_focus_of_screen_readers_and_the_input(page: 
     await expect(field).to_have_attribute("aria-invalid", "true")
 
 
+async def test_first_steps_lead_to_a_delivered_test_mail(page: Page, site: Any):
+    await page.goto("/dashboard/start")
+    await page.get_by_label("From").fill("me@wide.example")
+    recipient = page.locator("[name=recipient]")
+    await recipient.fill("nobody")
+    await page.get_by_role("button", name="Send a test mail").click()
+    await expect(recipient).to_have_attribute("aria-invalid", "true")
+    await recipient.fill("ann@live.example")
+    await page.get_by_role("button", name="Send a test mail").click()
+    await page.wait_for_url("**/start?mail=*")
+    message = page.url.rpartition("=")[2]
+    sent = await site.submissions()
+    (mail,) = [one for one, _ in sent if message in {to.id for to in one.recipients}]
+    facts = {"attempt": 0, "reply": "250 2.0.0 Ok", "next": 0}
+    arrived = events.happened(EventName.DELIVERED, message, time.time(), facts, account="main")
+    told = [events.accepted(mail, mail.recipients[0]), arrived]
+    await site.database.events.insert(told)
+    await site.database.messages.apply(told)
+    await page.evaluate(SEEN)
+    await expect(page.locator("#test-mail .state-delivered")).to_be_visible()
+    await expect(page.locator("[data-live-note]")).to_contain_text("Nothing more is expected")
+    await expect(page.locator("[data-live-note] button")).to_be_hidden()
+
+
+async def test_lane_is_paused_and_resumed(page: Page, site: Any):
+    await site.database.lanes.save({"a|mx.walk.example": LaneState(phase=Phase.OPEN)})
+    await page.goto("/dashboard/lanes?site=mx.walk.example")
+    await page.get_by_role("button", name="Pause mx.walk.example").click()
+    await expect(page.get_by_role("status")).to_contain_text("paused")
+    await page.goto("/dashboard/lanes?site=mx.walk.example")
+    await page.get_by_role("button", name="Resume mx.walk.example").click()
+    await expect(page.get_by_role("status")).to_contain_text("resumed")
+
+
+async def test_webhook_is_repaired_and_replayed(page: Page, site: Any):
+    hook = await site.database.webhooks.create(
+        account="main", url="http://10.0.0.1/hook", events=(), secret="whsec_QQ"
+    )
+    reason = {"disabled": True, "reason": "no answer for three days"}
+    await site.database.webhooks.update("main", hook.id, reason)
+    await page.goto(f"/dashboard/webhooks/{hook.id}")
+    await expect(page.get_by_role("alert")).to_contain_text("no answer for three days")
+    await expect(page.get_by_text("10.0.0.1 is no public address")).to_be_visible()
+    await page.get_by_label("URL").fill("https://repaired.example/hook")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_text("The webhook is changed.")).to_be_visible()
+    await expect(page.get_by_text("is no public address")).to_have_count(0)
+    await page.get_by_role("button", name="Start again").click()
+    await expect(page.get_by_text("The webhook is started again.")).to_be_visible()
+    await page.get_by_role("button", name="Post again").click()
+    await expect(page.get_by_text("The events of that time are posted again.")).to_be_visible()
+    await expect(page.get_by_role("cell", name="in work")).to_be_visible()
+    await page.reload()
+    await expect(page.get_by_role("cell", name="in work")).to_have_count(1)
+
+
 async def _furnish(site: Any) -> dict[str, str]:
     """Make something for each page; return the names of what the paths need."""
     message = await _mail(site, f"{'long' * 14}@{'x' * 60}.example", HOSTILE * 2)
@@ -272,10 +333,15 @@ async def test_every_page_is_accessible_and_fits_narrow_screens(page: Page, site
         await page.set_viewport_size({"width": 360, "height": 800})
         answer = await page.goto(path)
         assert answer is not None
-        assert answer.status == 200, path
-        wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        if number % 4 > 1:
-            await page.set_viewport_size({"width": 1280, "height": 900})
+        assert answer.status == REFUSED.get(path.removeprefix("/dashboard"), 200), path
+        wide = await page.evaluate(WIDER)
+        await page.evaluate(OPEN)
+        wide = max(wide, await page.evaluate(WIDER))
+        for width in (640, 1280):  # the former is the latter at 200 %
+            await page.set_viewport_size({"width": width, "height": 900})
+            wide = max(wide, await page.evaluate(WIDER))
+        if number % 4 < 2:
+            await page.set_viewport_size({"width": 360, "height": 800})
         # The contrast of forced colours is that which the visitor has chosen.
         rules = {"rules": {"color-contrast": {"enabled": forced == "none"}}}
         found = (await axe.run(page, options=_ONLY_FAULTS | rules)).response["violations"]

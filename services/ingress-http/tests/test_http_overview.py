@@ -190,7 +190,7 @@ async def test_chart_stacks_its_numbers_and_has_them_as_a_table():
     assert "<x>" not in html
     assert "<T>" not in html
     assert html.count('class="s1"') == 2 * 2 + 1  # two shapes, and the legend
-    assert html.count('tabindex="0"') == 2 * 24
+    assert html.count('tabindex="0"') == 2 * 24 + 1  # bars, and the table
     assert "Sun 11 Jan 09:00 JST: 3 &lt;x&gt;, 3 z, 7 only told" in html
     first, second = re.findall(
         r'class="s[12]" x="[^"]+" y="([\d.]+)" width="[^"]+" height="([\d.]+)"', html

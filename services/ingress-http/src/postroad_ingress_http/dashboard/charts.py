@@ -121,7 +121,9 @@ class Chart:
 
     def _table(self) -> Iterator[str]:
         """Yield the numbers as a table, the newest first."""
-        yield '<details class="numbers"><summary>As a table</summary><div class="scroll"><table>'
+        yield '<details class="numbers"><summary>As a table</summary>'
+        yield f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(self.title)}">'
+        yield "<table>"
         yield f'<caption class="sr">{escape(self.title)}</caption><thead><tr><th>Time</th>'
         for item in self.series:
             yield f'<th class="number">{escape(item.name).capitalize()}</th>'
