@@ -14,6 +14,7 @@ import pytest
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas import events
 from postroad_common.schemas.events import EventName, happened
+from postroad_ingress_http.history.messages import MessageHistory
 from postroad_testing.days import day_with_room
 from postroad_testing.factories import recipient, submission
 
@@ -147,6 +148,29 @@ async def test_search_for_what_is_rare_among_frequent_things_says_how_far_it_is(
         assert page.status_code == 200
     assert "r0@far.example" in page.text
     assert "Searched back to" not in page.text
+
+
+async def test_events_are_searched_in_the_messages_that_are_found_in_time(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+):
+    began = time.time() - 3600
+    told = []
+    for number in range(1100):
+        now = began + number
+        tags = ("both", "even" if number % 2 else "odd")
+        one = submission(
+            recipients=(recipient(f"r{number}@both.example", id=new_id(now)),),
+            account="main", received=now, id=new_id(now), tags=tags,
+        )  # fmt: skip
+        told.append(events.accepted(one, one.recipients[0]))
+    await site.database.messages.apply(told)
+    monkeypatch.setattr(site.database.messages, "look_seconds", 0.0)
+    history = MessageHistory(site.database.messages, site.database.archive, time.time)
+    found = await history.newest_ids("main", "@both.example", ["odd"])
+    assert found == [event.message for event in reversed(told) if "odd" in event.facts["tags"]]
+    hurried = await history.newest_ids("main", "@both.example", ["odd"], seconds=0.0)
+    assert hurried == found[: len(hurried or [])]
+    assert len(hurried or []) == 500
 
 
 async def all_pages(api: httpx.AsyncClient, query: dict[str, str]) -> list[dict[str, Any]]:

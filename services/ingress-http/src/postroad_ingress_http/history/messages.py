@@ -1,6 +1,7 @@
 """The messages of an account: found by id, or by what they have in common, and their content."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,8 @@ from postroad_ingress_http.history.content import MailContent
 from postroad_ingress_http.http.errors import ApiError, not_found
 
 MESSAGES_PER_EVENT_SEARCH = 1000
+EVENT_SEARCH_SECONDS = 2.0
+"""For which the messages are looked for whose events are searched."""
 Version = Literal["sent", "submitted"]
 
 
@@ -91,14 +94,30 @@ class MessageHistory:
             raise _not_kept() from None
 
     async def newest_ids(
-        self, account: str, recipient: str | None, tags: Iterable[str | None]
+        self,
+        account: str,
+        recipient: str | None,
+        tags: Iterable[str | None],
+        *,
+        seconds: float = EVENT_SEARCH_SECONDS,
     ) -> list[str] | None:
-        """Return the newest messages to `recipient` with all `tags`; None without a criterion."""
+        """Return the newest messages to `recipient` with all `tags`; None without a criterion.
+
+        As many as are found in about `seconds`, and no more than `MESSAGES_PER_EVENT_SEARCH`.
+        """
         wanted = [tag for tag in tags if tag]
         if not recipient and not wanted:
             return None
         criteria = Criteria(recipient=recipient or None, tag=wanted[0] if wanted else None)
-        found = await self._messages.search(account, criteria, limit=MESSAGES_PER_EVENT_SEARCH)
+        end = time.monotonic() + seconds
+        found: list[MessageRecord] = []
+        position: str | None = None
+        while left := MESSAGES_PER_EVENT_SEARCH - len(found):
+            look = await self._messages.look(account, criteria, before=position, limit=left)
+            found += look.records
+            position = look.position
+            if position is None or time.monotonic() >= end:
+                break
         return [record.id for record in found if set(wanted) <= set(record.tags)]
 
 
