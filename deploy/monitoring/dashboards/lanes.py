@@ -107,6 +107,17 @@ BOARD = board(
                     ],
                 ),
                 Panel(
+                    "Oldest mail in backlogs",
+                    [
+                        Query(
+                            "max by (instance) (postroad_sender_backlog_age_seconds)",
+                            "{{instance}}",
+                        )
+                    ],
+                    "s",
+                    "From its acceptance, of mail for later from its time.",
+                ),
+                Panel(
                     "Passed on, or brought again",
                     [
                         Query("sum(rate(postroad_sender_rerouted_total[5m]))", "to another shard"),

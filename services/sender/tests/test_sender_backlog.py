@@ -6,13 +6,16 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from postroad_common.broker import topology
+from postroad_sender import metrics
 from postroad_sender.lanes.lane import fair_level
 from postroad_testing.pace import at_most, timed
 from postroad_testing.waiting import until
@@ -32,6 +35,17 @@ def test_only_the_largest_give_away_and_what_is_kept_fits(counts: list[int], roo
 
 def to(sink: Any, domain: str = "*", **more: Any) -> dict[str, Any]:
     return {"domain": domain, "host": "127.0.0.1", "port": sink.port, "tls": "none", **more}
+
+
+def oldest() -> float:
+    """Return the age of the oldest mail in backlogs, as the metrics have it (seconds)."""
+    return REGISTRY.get_sample_value("postroad_sender_backlog_age_seconds") or 0.0
+
+
+async def is_noted(senders: Any, queue: str, before: float) -> bool:
+    """Whether the store knows of mail in `queue` that is older than `before`."""
+    records = await senders.database.backlogs.of_shards(SHARDS)
+    return any(one.queue == queue and (one.oldest or before) < before for one in records)
 
 
 async def parked(senders: Any, sink: Any, addresses: list[str]) -> tuple[str, str, int]:
@@ -68,10 +82,17 @@ async def test_backlog_of_a_closed_lane_survives_its_owner_and_flows_when_it_ope
     assert tiers <= 300
     assert sink.connections == 0
 
+    await senders.hand_in("old@closed.test", received=time.time() - 3000)
+    await until(lambda: 3000 <= oldest() < 3600)
+    await until(partial(is_noted, senders, queue, time.time() - 2900))
+
     await senders.stop()
-    await senders.database.lanes.direct(lane, {"paused": None})
+    metrics.BACKLOG_AGE.set(0)
     await senders.start([to(sink)])
-    await until(lambda: len(sink.taken) >= 1200 - tiers)
+    await until(lambda: 3000 <= oldest() < 3600)
+    await senders.database.lanes.direct(lane, {"paused": None})
+    await until(lambda: len(sink.taken) >= 1201 - tiers)
+    await until(lambda: oldest() == 0)
 
     async def is_gone() -> bool:
         """Whether queue and record are gone: the record goes last."""
@@ -81,7 +102,19 @@ async def test_backlog_of_a_closed_lane_survives_its_owner_and_flows_when_it_ope
 
     await until(is_gone)
     assert len(set(sink.recipients)) == len(sink.recipients)
-    assert set(sink.recipients) <= set(addresses)
+    assert set(sink.recipients) <= {*addresses, "old@closed.test"}
+
+
+async def test_backlog_whose_mail_is_gone_without_having_been_taken_has_no_age(senders: Any, sink: Any):
+    senders.timings = replace(senders.timings, backlog_every=0.2)
+    _, queue, _ = await parked(senders, sink, [f"u{number}@closed.test" for number in range(4)])
+    await until(lambda: oldest() > 0)
+
+    async def is_over() -> bool:
+        await senders.queues.purge(queue)  # as when it expires
+        return oldest() == 0
+
+    await until(is_over)
 
 
 @pytest.mark.speed

@@ -60,6 +60,15 @@ SHARDS = [queue.name for queue in topology.SHARD_QUEUES]
 TIERS = [tier.queue.name for tier in topology.RETRY_TIERS]
 
 
+def came_back() -> float:
+    """Count the mail whose age was measured as it came from a retry tier."""
+    counts = [
+        REGISTRY.get_sample_value("postroad_queue_age_seconds_count", {"queue": tier})
+        for tier in TIERS
+    ]
+    return sum(count or 0.0 for count in counts)
+
+
 async def test_message_is_delivered_with_one_event_and_leaves_the_queue(sender: Any, sink: Any):
     await sender.start([to(sink)])
     message = await sender.hand_in("u@d.test")
@@ -79,6 +88,7 @@ async def test_message_is_delivered_with_one_event_and_leaves_the_queue(sender: 
 
 async def test_rcpt_refused_with_4xx_is_retried_for_that_recipient_only(sender: Any, sink: Any):
     sink.refuse["slow"] = ["450 4.2.1 come back", "250 2.1.5 ok"]
+    before = came_back()
     await sender.start([to(sink)])
     message = await sender.hand_in("slow@d.test", "quick@d.test")
     await sender.told(EventName.DELIVERED, 2)
@@ -89,6 +99,7 @@ async def test_rcpt_refused_with_4xx_is_retried_for_that_recipient_only(sender: 
     assert deferred.facts["next"] > deferred.time
     late = next(e for e in sender.named(EventName.DELIVERED) if e.message == deferred.message)
     assert late.facts["attempt"] == 1
+    assert came_back() > before
 
 
 async def test_rcpt_refused_with_5xx_fails_and_goes_to_the_bounce_processor(sender: Any, sink: Any):

@@ -32,12 +32,25 @@ from postroad_sender.lanes.ownership import PROBE
 SOON = 1.0  # seconds; shorter waits are not worth another stay in a retry tier
 _UNKNOWN = "the database is away: whether the message was cancelled is not known"
 _SHARDS = frozenset(queue.name for queue in topology.SHARD_QUEUES)
+_TIERS = frozenset(tier.name for tier in topology.RETRY_TIERS)
 
 
 @cache
 def _age_of(queue: str) -> Histogram:
     """Return the metric of the queue that brought a message."""
     return QUEUE_AGE.labels(queue)
+
+
+for _queue in (*sorted(_TIERS), topology.BACKLOGS):
+    _age_of(_queue)  # its series is there from the start
+
+
+def _waited_in(delivery: Delivery, shard: Shard) -> str:
+    """Return the queue that a message came from: a retry tier counts, not the shard behind it."""
+    if shard.home is not None:
+        return topology.BACKLOGS
+    tier = delivery.headers.get("x-first-death-queue")
+    return tier if tier in _TIERS else shard.name
 
 
 class Handler:
@@ -86,6 +99,7 @@ class Handler:
                 if not message.recipients:
                     await delivery.dead("a message without recipients")
                     continue
+                shard.brought = message.began
                 self._begin(message, body, delivery, shard)
 
         return handle
@@ -146,8 +160,8 @@ class Handler:
         if self._split(job):
             return
         now = self._clock()
-        _age_of(shard.name if shard.home is None else topology.BACKLOGS).observe(
-            max(0.0, now - max(message.received, message.not_before or 0.0))
+        _age_of(_waited_in(delivery, shard)).observe(
+            max(0.0, now - max(message.began, message.not_before or 0.0))
         )
         if message.expires <= now:
             outcome = expired(message.reason or "")

@@ -30,6 +30,7 @@ from postroad_sender.dns.resolver import Resolver
 from postroad_sender.drain import Drain
 from postroad_sender.handler import Handler
 from postroad_sender.lanes.backlog import Backlogs
+from postroad_sender.lanes.backlog_age import BacklogAges
 from postroad_sender.lanes.backlog_flow import BacklogFlow
 from postroad_sender.lanes.dispatch import LaneDispatcher
 from postroad_sender.lanes.lane import Lane
@@ -142,6 +143,8 @@ async def build(
     context.spawn(directed.run(handler.withdraw), "directives for messages")
     context.spawn(ownership.run(), "shards")
     context.spawn(flow.run(), "backlogs")
+    ages = BacklogAges(backlogs, queues, context.database.backlogs, timings=timings)
+    context.spawn(ages.run(), "ages of backlogs")
     context.spawn(limits.run(), "limits")
     context.spawn(limits.cluster_limits.run(), "cluster limits")
 

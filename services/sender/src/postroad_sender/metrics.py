@@ -128,6 +128,11 @@ REROUTED = counter(
 )
 OWNED = gauge("postroad_sender_shards", "Shards that this process owns")
 BACKLOGS = gauge("postroad_sender_backlogs", "Lanes with a queue of their own for their backlog")
+BACKLOG_AGE = gauge(
+    "postroad_sender_backlog_age_seconds",
+    "Age of the oldest mail in the backlogs of this replica's lanes, at most: from its acceptance, "
+    "of mail for later from its time; 0 without any",
+)
 RECOGNISED = counter(
     "postroad_sender_recognised_total",
     "Messages brought again that were already dealt with",

@@ -111,7 +111,12 @@ QUEUE_AGE = histogram(
     "postroad_queue_age_seconds",
     "How long messages had been due when they were taken from a queue",
     AGES,
-    {"queue": _QUEUES},
+    {
+        "queue": AtStart(
+            "the queues that the service consumes; in the sender `sender.parked` for all backlogs "
+            "together, and retry tiers for what came back through them"
+        )
+    },
 )
 PUBLISH_SECONDS = histogram(
     "postroad_publish_seconds",

@@ -8,12 +8,16 @@ from postroad_common.store.access import Collection, guarded
 
 @dataclass(frozen=True, slots=True)
 class BacklogRecord:
-    """`queue` holds mail of `lane`; `domain` is one that leads there; `home` its shard."""
+    """`queue` holds mail of `lane`; `domain` is one that leads there; `home` its shard.
+
+    `oldest` is about from when its oldest mail could be delivered (Unix seconds).
+    """
 
     queue: str
     lane: str
     domain: str
     home: str
+    oldest: float | None = None
 
 
 class BacklogRecords:
@@ -33,9 +37,16 @@ class BacklogRecords:
         """Those whose home is one of the shards `homes`."""
         cursor = self._backlogs.find({"home": {"$in": sorted(homes)}})
         return [
-            BacklogRecord(found["_id"], found["lane"], found["domain"], found["home"])
+            BacklogRecord(
+                found["_id"], found["lane"], found["domain"], found["home"], found.get("oldest")
+            )
             async for found in cursor
         ]
+
+    @guarded
+    async def note_oldest(self, queue: str, oldest: float) -> None:
+        """Note how old the mail of a queue is, unless the queue is over."""
+        await self._backlogs.update_one({"_id": queue}, {"$set": {"oldest": oldest}})
 
     @guarded
     async def lanes_among(self, queues: Mapping[str, str]) -> list[str]:

@@ -18,8 +18,8 @@ class Shard:
     """How much of one shard's queue is in this process, and whether this process owns it.
 
     A queue with the backlog of a lane is treated like one; its `home` is the lane's shard. The
-    `consumer` brings its messages. `taken` counts what the broker has brought. `octets` are those
-    of the messages held.
+    `consumer` brings its messages. `taken` counts what the broker has brought; what it `brought`
+    last could be delivered since then (Unix seconds). `octets` are those of the messages held.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Shard:
     held: int = 0
     octets: int = 0
     taken: int = 0
+    brought: float = 0.0
     leaving: bool = False
     home: "Shard | None" = None
 

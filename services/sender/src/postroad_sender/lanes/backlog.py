@@ -26,7 +26,11 @@ _log = structlog.get_logger("backlog")
 
 
 class Backlog:
-    """One lane's. `pool` is None until its destination is known again."""
+    """One lane's. `pool` is None until its destination is known again.
+
+    `oldest` is from when its oldest mail could be delivered, as far as is known (Unix seconds);
+    None if there is none.
+    """
 
     def __init__(self, record: BacklogRecord, home: Shard, consumer: Consumer) -> None:
         self.record = record
@@ -44,6 +48,12 @@ class Backlog:
         self.sweeping = 0.0  # `before` of the directive that the sweep is for
         self.zeros = 0  # how often it seemed that nothing waited
         self.sweep_until = 0  # `shard.taken` when all that waited then has been taken
+        self.oldest = record.oldest
+        self.seen = 0  # `shard.taken` when that was looked at
+
+    def note_put(self, began: float) -> None:
+        """Mail that could be delivered since `began` (Unix seconds) is put there."""
+        self.oldest = began if self.oldest is None else min(self.oldest, began)
 
 
 class Backlogs:
@@ -70,8 +80,11 @@ class Backlogs:
     def __len__(self) -> int:
         return len(self.known)
 
-    def queue_for(self, pool: ConnectionPool) -> str | None:
-        """Return the queue where `pool`'s lane lets messages wait, if it has one."""
+    def queue_for(self, pool: ConnectionPool, began: float) -> str | None:
+        """Return the queue where `pool`'s lane lets messages wait, if it has one.
+
+        One is put there that could be delivered since `began` (Unix seconds).
+        """
         lane = str(pool.lane.key)
         backlog = self.known.get(lane)
         if backlog is not None:
@@ -79,6 +92,7 @@ class Backlogs:
             if backlog.gone:
                 return None
             backlog.used = self._loop.time()
+            backlog.note_put(began)
             return backlog.queue
         return None
 

@@ -5,6 +5,7 @@ owner of the lane's shard touches it.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
@@ -16,7 +17,6 @@ from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.lanes import BounceDirective
 from postroad_common.store.backlogs import BacklogRecords
 from postroad_common.tasks import BackgroundTasks
-from postroad_sender import metrics
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.lanes.backlog import Backlog, Backlogs
 from postroad_sender.lanes.lane import Lane
@@ -92,9 +92,9 @@ class BacklogFlow:
         for record in await self._records.of_shards(homes):
             home = self._shards[record.home]
             if record.lane not in self._known and home.is_active:
-                self._backlogs.add(record, home)
+                backlog = self._backlogs.add(record, home)
+                backlog.oldest = backlog.oldest or time.time()
                 _log.info("backlog found", lane=record.lane, queue=record.queue)
-        metrics.BACKLOGS.set(len(self._known))
 
     async def run(self) -> None:
         """Discover backlogs and let them flow, for ever."""
@@ -178,6 +178,7 @@ class BacklogFlow:
             backlog.used = now
             return
         backlog.sweep_until = 0  # whatever was counted there
+        backlog.oldest = None
         if now - backlog.used < self._timings.backlog_empty_for:
             return
         backlog.gone = True  # nothing is put there from here on

@@ -221,7 +221,7 @@ class LaneDispatcher:
             if other is not pool and other.lane.closed_for(now) <= 0.0:
                 self._admit(other, job, now)
                 return
-        queue = None if backlogs is None else backlogs.queue_for(pool)
+        queue = None if backlogs is None else backlogs.queue_for(pool, job.message.began)
         few = lane.requeued(now) < self._timings.worth_a_queue
         paused = reason is RequeueReason.PAUSED
         if (
