@@ -27,6 +27,7 @@ from postroad_stack.ports import PortBook
 from postroad_stack.rest import RestClient
 from postroad_stack.stack import Stack
 from postroad_stack.state_dir import StateDir
+from postroad_testing.spancollector import SpanCollector, running_span_collector
 
 PATIENCE = 90.0
 FEATURES = ("inlinecss", "clicktracking", "openstracking", "preventscam", "bouncetracking")
@@ -271,7 +272,14 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
-def stack(folders: tuple[Path, Path]) -> Iterator[Stack]:
+def collector() -> Iterator[SpanCollector]:
+    """Yield where `stack` sends its spans."""
+    with running_span_collector() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stack(folders: tuple[Path, Path], collector: SpanCollector) -> Iterator[Stack]:
     """Start a stack with short retries, and a way to `other_stack`."""
     here, there = folders
     routes = [_route("*.other.test", _port(there, "mx")), _route("*", _port(here, "sink-smtp"))]
@@ -286,6 +294,7 @@ def stack(folders: tuple[Path, Path]) -> Iterator[Stack]:
             ),
             "POSTROAD_ROUTES": json.dumps(routes),
             "POSTROAD_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8",
+            "POSTROAD_OTLP_URL": collector.url,
         },
     ) as stack:
         yield stack
