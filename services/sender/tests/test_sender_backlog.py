@@ -105,7 +105,9 @@ async def test_backlog_of_a_closed_lane_survives_its_owner_and_flows_when_it_ope
     assert set(sink.recipients) <= {*addresses, "old@closed.test"}
 
 
-async def test_backlog_whose_mail_is_gone_without_having_been_taken_has_no_age(senders: Any, sink: Any):
+async def test_backlog_whose_mail_is_gone_without_having_been_taken_has_no_age(
+    senders: Any, sink: Any
+):
     senders.timings = replace(senders.timings, backlog_every=0.2)
     _, queue, _ = await parked(senders, sink, [f"u{number}@closed.test" for number in range(4)])
     await until(lambda: oldest() > 0)
