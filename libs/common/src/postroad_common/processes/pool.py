@@ -44,7 +44,7 @@ class WorkerProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env={},
-                process_group=0,
+                preexec_fn=os.setpgrp,  # uvloop knows no `process_group`
             )
         )
 
