@@ -46,6 +46,7 @@ _GROUPS = Groups(
     longest=(
         "integration",
         "ingress-smtp",
+        "services/ingress-http/tests/test_http_accessibility.py",
         "services/sender/tests/test_sender_delivery.py",
         "libs/stack/tests/test_stack_servers.py",
         "services/sender/tests/test_sender_replicas.py",

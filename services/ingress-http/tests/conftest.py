@@ -7,34 +7,43 @@ is the point.
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import httpx
 import pytest
 import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 from pymongo import AsyncMongoClient
 from starlette.types import ASGIApp
 
 from postroad_common.broker import BrokerLink, EventWriter, Publisher
 from postroad_common.broker.topology import ACCEPTED
 from postroad_common.health import Health
+from postroad_common.listener import HttpListener
 from postroad_common.mail.identifiers import new_id
+from postroad_common.schemas import events
 from postroad_common.schemas.framing import decode
-from postroad_common.schemas.submission import Submission
+from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.service import ServiceContext
 from postroad_common.store import Database
 from postroad_ingress_http import application
 from postroad_ingress_http.access.bootstrap import Bootstrap
 from postroad_ingress_http.dependencies import Dependencies
+from postroad_ingress_http.http.connection import GuardedHttp
 from postroad_ingress_http.main import build_dashboard, build_dependencies, build_limits
 from postroad_ingress_http.settings import Settings
+from postroad_testing import factories
+from postroad_testing.chromium import chromium_flags, chromium_path
 from postroad_testing.forwarder import Forwarder
 from postroad_testing.queues import Queues
 
 TOKEN = "pr_token_of_the_tests_0123456789"
 EMAIL = "admin@example.com"
 PASSWORD = "correct horse battery"
+BROWSER_PATIENCE_MS = 60_000
+expect.set_options(timeout=BROWSER_PATIENCE_MS)
 
 
 @dataclass
@@ -79,6 +88,29 @@ class Site:
         found = re.search(r'name="csrf" value="(\w+)"', page)
         assert found, "the page has no form"
         return found[1]
+
+    async def mail(self, recipient: str, subject: str) -> str:
+        """Record an accepted message; return its id."""
+        to = Recipient(id=new_id(), address=recipient)
+        submission = factories.submission(
+            account="main", received=time.time(), subject=subject, recipients=(to,),
+            sender="shop@wide.example",
+        )  # fmt: skip
+        told = [events.accepted(submission, to)]
+        await self.database.events.insert(told)
+        await self.database.messages.apply(told)
+        return to.id
+
+    async def log_in_browser(self, context: BrowserContext, email: str = EMAIL) -> Page:
+        """Log in by the form; return the page."""
+        context.set_default_timeout(BROWSER_PATIENCE_MS)
+        page = await context.new_page()
+        await page.goto("/dashboard/login")
+        await page.get_by_label("E-mail").fill(email)
+        await page.get_by_label("Password").fill(self.password)
+        await page.get_by_role("button", name="Log in").click()
+        await page.wait_for_url("**/dashboard")
+        return page
 
     async def last(self) -> tuple[Submission, bytes]:
         """Return the one submission that lies on the queue."""
@@ -208,3 +240,45 @@ async def open_line() -> AsyncIterator[Callable[[str], Awaitable[tuple[Forwarder
             return line, through
 
         yield make
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def address(site: Site) -> AsyncIterator[str]:
+    """Yield the URL under which the dashboard is served."""
+    listener = HttpListener(site.app, "127.0.0.1", 0, http=GuardedHttp)
+    await listener.start()
+    yield f"http://127.0.0.1:{listener.port}"
+    await listener.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Browser]:
+    path = chromium_path()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=path, args=chromium_flags(), timeout=2 * BROWSER_PATIENCE_MS
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def context(chromium: Browser, address: str, site: Site) -> AsyncIterator[BrowserContext]:
+    """Yield a browser in Tokyo in which the operator has logged in, by the form."""
+    made = await chromium.new_context(base_url=address, timezone_id="Asia/Tokyo")
+    page = await site.log_in_browser(made)
+    await page.close()
+    yield made
+    await made.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(context: BrowserContext) -> AsyncIterator[Page]:
+    """Yield a page that must not report an error of a script or of the security policy."""
+    wrong: list[str] = []
+    made = await context.new_page()
+    made.on("pageerror", lambda error: wrong.append(str(error)))
+    made.on("console", lambda said: wrong.append(said.text) if "Policy" in said.text else None)
+    yield made
+    await made.close()
+    assert wrong == []

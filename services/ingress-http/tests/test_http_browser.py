@@ -1,127 +1,29 @@
-"""The dashboard in a real browser: what refreshes, the keyboard, narrow screens, accessibility.
+"""The dashboard in a real browser: what refreshes, the keyboard, and walks through its acts.
 
 Chromium of the distribution is driven by Playwright; where there is none, the tests are skipped.
-Nothing waits for a clock: a page refreshes itself at once when it comes into view.
+Nothing waits for a clock: a page refreshes itself at once when it comes into view. How every page
+looks to machines is in `test_http_accessibility.py`.
 """
 
-import json
-import os
 import re
-import shutil
 import time
-from collections.abc import AsyncIterator
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-import pytest_asyncio
-from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
-from postroad_common.listener import HttpListener
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas import events
 from postroad_common.schemas.events import EventName
-from postroad_common.schemas.features import Features
-from postroad_common.schemas.lanes import EffectKind, LaneEffect, LaneState, Phase
+from postroad_common.schemas.lanes import LaneState, Phase
 from postroad_common.schemas.submission import Recipient
-from postroad_common.store.rollupparts import LOGIN, PROVIDER, WHOLE, MailPart
+from postroad_common.secrets import hash_password
 from postroad_common.store.rollups import RollupKey, hour_of
-from postroad_ingress_http.http.connection import GuardedHttp
 from postroad_testing import factories
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_PATIENCE_MS = 60_000
-expect.set_options(timeout=_PATIENCE_MS)
-_ONLY_FAULTS = {"resultTypes": ["violations"]}
 SEEN = "document.dispatchEvent(new Event('visibilitychange'))"
 HOSTILE = "<script>window.owned = 1</script><img src=x onerror='window.owned = 1'>"
-PAGES = (
-    "", "?period=week&by=hour", "/stats?period=quarter", "/stats?period=day&parts=login",
-    "/messages", "/messages?recipient=nobody@none.example", "/messages/{message}",
-    "/messages/{message}?tab=changes", "/messages/{message}?tab=html",
-    "/bounces", "/suppressions", "/feeds", "/logins", "/logins/new", "/tokens", "/webhooks",
-    "/webhooks/{hook}", "/webhooks/{hook}/deliveries/{delivery}", "/domains",
-    "/domains/wide.example", "/users", "/account", "/audit", "/accounts", "/profile", "/lanes",
-    "/lanes/one?key=a|mx.wide.example", "/queues", "/start", "/templates",
-    "/templates/new", "/jobs", "/jobs/new?act=suppress&state=accepted", "/logins/{login}",
-    "/feeds/deployment", "/queues/sender.shard.dead", "/profile/factor/new",
-    "/messages?start=soon", "/bounces?recipient=nobody", "/messages/none", "/nowhere",
-)  # fmt: skip
-REFUSED = {"/messages?start=soon": 400, "/bounces?recipient=nobody": 400, "/messages/none": 404,
-           "/nowhere": 404}  # fmt: skip
-WIDER = "document.documentElement.scrollWidth - innerWidth"
-OPEN = "for (const one of document.querySelectorAll('main details')) one.open = true"
-
-
-def _chromium() -> str:
-    """Return the path of a Chromium, or skip."""
-    found = next((path for name in _NAMES if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"there is no browser: none of {', '.join(_NAMES)} is on the PATH")
-    return found
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def address(site: Any) -> AsyncIterator[str]:
-    """Yield the URL under which the dashboard is served."""
-    listener = HttpListener(site.app, "127.0.0.1", 0, http=GuardedHttp)
-    await listener.start()
-    yield f"http://127.0.0.1:{listener.port}"
-    await listener.stop()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    path = _chromium()
-    flags = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=path, args=flags, timeout=2 * _PATIENCE_MS
-        )
-        yield browser
-        await browser.close()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def context(chromium: Browser, address: str, site: Any) -> AsyncIterator[BrowserContext]:
-    """Yield a browser in Tokyo in which the operator has logged in, by the form."""
-    made = await chromium.new_context(base_url=address, timezone_id="Asia/Tokyo")
-    made.set_default_timeout(_PATIENCE_MS)
-    page = await made.new_page()
-    await page.goto("/dashboard/messages")
-    await page.get_by_label("E-mail").fill(site.email)
-    await page.get_by_label("Password").fill(site.password)
-    await page.get_by_role("button", name="Log in").click()
-    await page.wait_for_url("**/dashboard/messages")
-    await page.close()
-    yield made
-    await made.close()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def page(context: BrowserContext) -> AsyncIterator[Page]:
-    """Yield a page that must not report an error of a script or of the security policy."""
-    wrong: list[str] = []
-    made = await context.new_page()
-    made.on("pageerror", lambda error: wrong.append(str(error)))
-    made.on("console", lambda said: wrong.append(said.text) if "Policy" in said.text else None)
-    yield made
-    await made.close()
-    assert wrong == []
-
-
-async def _mail(site: Any, recipient: str, subject: str, moment: float | None = None) -> str:
-    """Record an accepted message; return its id."""
-    now = time.time() if moment is None else moment
-    to = Recipient(id=new_id(now), address=recipient)
-    submission = factories.submission(
-        account="main", received=now, subject=subject, recipients=(to,), sender="shop@wide.example"
-    )
-    told = [events.accepted(submission, to)]
-    await site.database.events.insert(told)
-    await site.database.messages.apply(told)
-    return to.id
 
 
 async def _count(site: Any, **counts: int) -> None:
@@ -129,14 +31,14 @@ async def _count(site: Any, **counts: int) -> None:
 
 
 async def test_overview_follows_what_happens_and_keeps_focus_and_details(page: Page, site: Any):
-    await _mail(site, "first@live.example", HOSTILE)
+    await site.mail("first@live.example", HOSTILE)
     await page.goto("/dashboard")
     await expect(page.locator("#numbers time").first).to_contain_text("JST")
     await page.locator("details.numbers summary").first.click()
     bar = page.locator(".chart.wide").first.locator(".bar").last
     await bar.focus()
     await _count(site, accepted=7654, delivered=7000)
-    await _mail(site, "second@live.example", "new")
+    await site.mail("second@live.example", "new")
     await page.evaluate(SEEN)
     await expect(page.locator(".tile .value").first).to_contain_text("7,65")
     await expect(page.get_by_text("second@live.example")).to_be_visible()
@@ -163,20 +65,14 @@ async def test_page_that_gets_no_answer_says_so_and_tries_again(page: Page):
 
 async def test_page_of_somebody_logged_out_stops(chromium: Browser, address: str, site: Any):
     async with await chromium.new_context(base_url=address) as alone:
-        alone.set_default_timeout(_PATIENCE_MS)
-        page = await alone.new_page()
-        await page.goto("/dashboard/login")
-        await page.get_by_label("E-mail").fill(site.email)
-        await page.get_by_label("Password").fill(site.password)
-        await page.get_by_role("button", name="Log in").click()
-        await page.wait_for_url("**/dashboard")
+        page = await site.log_in_browser(alone)
         await alone.clear_cookies()
         await page.evaluate(SEEN)
         await expect(page.locator("[data-live-note]")).to_contain_text("You are logged out")
 
 
 async def test_mail_in_flight_is_followed_until_it_has_arrived(page: Page, site: Any):
-    message = await _mail(site, "flies@live.example", "In flight")
+    message = await site.mail("flies@live.example", "In flight")
     await page.goto(f"/dashboard/messages/{message}")
     await expect(page.locator("#state")).to_have_text("accepted")
     facts = {"attempt": 0, "reply": "250 2.0.0 Ok", "conversation": "C: QUIT"}
@@ -190,7 +86,7 @@ async def test_mail_in_flight_is_followed_until_it_has_arrived(page: Page, site:
 
 
 async def test_message_is_found_by_its_recipient(page: Page, site: Any):
-    message = await _mail(site, "Wanted@find.example", "Where are you")
+    message = await site.mail("Wanted@find.example", "Where are you")
     await page.goto("/dashboard/messages")
     await page.get_by_label("Recipient").fill("wanted@find.example")
     await page.get_by_role("button", name="Search", exact=True).click()
@@ -289,70 +185,42 @@ async def test_webhook_is_repaired_and_replayed(page: Page, site: Any):
     await expect(page.get_by_role("cell", name="in work")).to_have_count(1)
 
 
-async def _furnish(site: Any) -> dict[str, str]:
-    """Make something for each page; return the names of what the paths need."""
-    message = await _mail(site, f"{'long' * 14}@{'x' * 60}.example", HOSTILE * 2)
-    hook = await site.database.webhooks.create(
-        account="main",
-        url=f"https://{'w' * 60}.example/{'path/' * 30}",
-        events=(),
-        secret="whsec_QQ",
-    )
-    delivery = await site.database.outbox.add_call(hook, "test", {"message": HOSTILE * 5})
-    await site.dependencies.domains.add("main", "wide.example")
-    since = time.time() - 60
-    pause = LaneEffect(kind=EffectKind.PAUSE, value=since, since=since, reason="421 4.7.0 " * 20)
-    state = LaneState(
-        phase=Phase.CLOSED, waiting=9, reason="421 4.7.0 Try again " * 8, effects=[pause]
-    )
-    await site.database.lanes.save({"a|mx.wide.example": state})
-    login = await site.database.credentials.create(
-        account="main",
-        username=f"n{new_id()}",
-        password_hash="-",
-        name=HOSTILE,
-        features=Features(),
-    )
-    counts = {"accepted": 1234, "delivered": 1200}
-    parts = (WHOLE, MailPart(LOGIN, login.username), MailPart(PROVIDER, HOSTILE[:60]))
-    hour = hour_of(time.time())
-    await site.database.hours.add(
-        new_id(), {RollupKey("main", hour, "", part): counts for part in parts}
-    )
-    names = {"message": message, "hook": hook.id, "delivery": delivery}
-    return names | {"login": login.username}
-
-
-async def test_every_page_is_accessible_and_fits_narrow_screens(page: Page, site: Any):
-    names = await _furnish(site)
-    axe, faults = Axe(), {}
-    for number, path in enumerate(f"/dashboard{path.format(**names)}" for path in PAGES):
-        scheme: Literal["light", "dark"] = "dark" if number % 2 else "light"
-        forced: Literal["active", "none"] = "active" if number % 3 == 0 else "none"
-        await page.emulate_media(color_scheme=scheme, forced_colors=forced, reduced_motion="reduce")
-        await page.set_viewport_size({"width": 360, "height": 800})
-        answer = await page.goto(path)
+async def test_reader_sees_no_button_and_a_form_of_better_days_is_refused(
+    chromium: Browser, address: str, site: Any
+):
+    email = f"{new_id()}@browser.example"
+    database = site.database
+    await database.users.create(email, "main", hash_password(site.password), role="developer")
+    message = await site.mail("role@live.example", "For eyes only")
+    async with await chromium.new_context(base_url=address) as alone:
+        page = await site.log_in_browser(alone, email)
+        suppress, confirmed = (
+            page.locator("summary", has_text="Suppress address…"),
+            page.get_by_role("button", name="Suppress address", exact=True),
+        )
+        await page.goto(f"/dashboard/messages/{message}")
+        await suppress.click()
+        await database.users.set_role("main", email, "reader")
+        await confirmed.click()
+        await expect(page.locator("main")).to_contain_text("lacks the scope `messages`")
+        assert await database.suppressions.get("main", "role@live.example") is None
+        await page.goto(f"/dashboard/messages/{message}")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("For eyes only")
+        await expect(suppress).to_have_count(0)
+        await page.goto("/dashboard/logins")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("SMTP logins")
+        await expect(page.get_by_role("link", name="New login")).to_have_count(0)
+        menu = page.get_by_role("navigation").first
+        await expect(menu.get_by_role("link", name="Messages")).to_have_count(1)
+        for hidden in ("Users", "Lanes", "REST tokens"):
+            await expect(menu.get_by_role("link", name=hidden)).to_have_count(0)
+        answer = await page.goto("/dashboard/users")
         assert answer is not None
-        assert answer.status == REFUSED.get(path.removeprefix("/dashboard"), 200), path
-        wide = await page.evaluate(WIDER)
-        await page.evaluate(OPEN)
-        wide = max(wide, await page.evaluate(WIDER))
-        for width in (640, 1280):  # the former is the latter at 200 %
-            await page.set_viewport_size({"width": width, "height": 900})
-            wide = max(wide, await page.evaluate(WIDER))
-        if number % 4 < 2:
-            await page.set_viewport_size({"width": 360, "height": 800})
-        # The contrast of forced colours is that which the visitor has chosen.
-        rules = {"rules": {"color-contrast": {"enabled": forced == "none"}}}
-        found = (await axe.run(page, options=_ONLY_FAULTS | rules)).response["violations"]
-        told = [
-            f"{fault['id']}: {node['html'][:150]}" for fault in found for node in fault["nodes"][:2]
-        ]
-        if told or wide > 0:
-            faults[f"{path} {scheme} {forced}"] = [*told, f"{wide} px too wide"]
-        assert await page.evaluate("window.owned") is None
-    assert not faults, json.dumps(faults, indent=1)
-    assert not re.search(r"href=\"javascript:", await page.content())
+        assert answer.status == 403
+        await expect(page.locator("main")).to_contain_text("lacks the scope `users:read`")
+        await database.users.set_role("main", email, "developer")
+        await page.goto("/dashboard/logins")
+        await expect(page.get_by_role("link", name="New login")).to_be_visible()
 
 
 async def test_search_goes_on_by_itself_until_it_has_found_something_or_seen_all(
