@@ -1,5 +1,6 @@
 """The `postroad` command as a user types it, on one whole stack."""
 
+import csv
 import io
 import json
 import os
@@ -111,6 +112,10 @@ def test_trace_tells_the_life_of_a_message(stack: Stack):
     found = answer(stack, "messages", "--recipient", "trace@example.test")
     assert [row["id"] for row in found] == [message]
     assert message in postroad(stack, "messages", "--state", "delivered").stdout
+    search = ("messages", "export", "--recipient", "trace@example.test")
+    (row,) = csv.DictReader(io.StringIO(postroad(stack, *search).stdout))
+    (line,) = postroad(stack, *search, "--format", "jsonl").stdout.splitlines()
+    assert row["id"] == json.loads(line)["id"] == message
     for verb in ("retry", "cancel"):
         refused = postroad(stack, "messages", verb, message)
         assert refused.returncode == 1

@@ -72,8 +72,10 @@ async def test_account_is_made_with_an_owner_who_joins_and_sees_only_that_accoun
     link = invitation["link"]
     client = await visit(site)
     key = re.sub(".*key=", "", link)
+    assert "<h1>Join The Shop</h1>" in (await client.get(link)).text
     short = await send(client, link, "/dashboard/join", key=key, password="short")
     assert short.status_code == 400
+    assert "<h1>Join The Shop</h1>" in short.text
     joined = await send(client, link, "/dashboard/join", key=key, password=NEW)
     assert joined.headers["location"] == "/dashboard/login"
     again = await client.get(link)

@@ -183,6 +183,13 @@ async def test_webhook_is_repaired_and_replayed(page: Page, site: Any):
     await expect(page.get_by_role("cell", name="in work")).to_be_visible()
     await page.reload()
     await expect(page.get_by_role("cell", name="in work")).to_have_count(1)
+    gone = {"disabled": True, "reason": "the end point answered 410 Gone"}
+    await site.database.webhooks.update("main", hook.id, gone)
+    # The page that is open says so by itself, and offers what helps.
+    await expect(page.get_by_role("alert")).to_contain_text("410 Gone", timeout=60_000)
+    await page.get_by_role("button", name="Start again").click()
+    await expect(page.get_by_text("The webhook is started again.")).to_be_visible()
+    await expect(page.get_by_role("alert")).to_have_count(0)
 
 
 async def test_reader_sees_no_button_and_a_form_of_better_days_is_refused(

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import time
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -202,12 +203,15 @@ async def test_what_was_found_is_exported_whole(
     lines = [json.loads(line) for line in answer.text.splitlines()]
     assert {line["id"] for line in lines} == {event.message for event in told}
     assert len(lines) == 1100
+    moments = {line["id"]: line["created"] for line in lines}
     for client, path in ((api, "/v1/messages/export"), (browser, "/dashboard/messages/export")):
         answer = await client.get(path, params={**query, "format": "csv"})
         assert answer.headers["content-type"].startswith("text/csv")
         rows = list(csv.DictReader(io.StringIO(answer.text)))
         assert len(rows) == 1100
         assert {row["subject"] for row in rows} == {"'=1+1", 'with "quotes", ü'}
+        for row in rows:
+            assert datetime.fromisoformat(row["created"]).timestamp() == int(moments[row["id"]])
     assert (await api.get("/v1/messages/export", params={"state": "x"})).status_code == 400
     assert (await api.get("/v1/messages/export", params={"format": "pdf"})).status_code == 400
     assert (await api.get("/v1/messages/export", params={"unknown": "x"})).status_code == 400

@@ -53,7 +53,7 @@ SUBCOMMANDS = {
     ),
     "scheduled": CommandPlace("api.scheduled", "Mail that waits for its time."),
     "messages": CommandPlace(
-        "api.messages", "Find messages (without a command), try one now, cancel one."
+        "api.messages", "Find messages (without a command), export them, try one now, cancel one."
     ),
     "jobs": CommandPlace("api.jobs", "Acts on all messages that a search finds."),
     "trace": CommandPlace("api.trace", "Show the life of one message, event by event."),

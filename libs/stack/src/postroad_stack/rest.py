@@ -87,7 +87,8 @@ class RestClient:
             raise RestError(0, "unreachable", f"{self.url} does not answer: {reason}") from None
         if not content:
             return None
-        return json.loads(content) if "json" in kind else content.decode(errors="replace")
+        is_json = "json" in kind and "ndjson" not in kind  # a document a line
+        return json.loads(content) if is_json else content.decode(errors="replace")
 
     def get(self, path: str, **query: str | int) -> Any:
         """GET with query parameters."""

@@ -10,36 +10,44 @@ from postroad_ingress_http.dashboard.forms import see_other, text
 from postroad_ingress_http.dashboard.signin import VisitorForm
 from postroad_ingress_http.dashboard.visitor import PasswordsOf, address_of
 from postroad_ingress_http.dashboard.visits import Visit, VisitOf
-from postroad_ingress_http.dependencies import UsersOf
+from postroad_ingress_http.dependencies import AccountStore, UsersOf
 from postroad_ingress_http.http.errors import ApiError
 
 router = APIRouter(prefix="/dashboard", include_in_schema=False)
 
 
 @router.get("/join")
-async def invitation(request: Request, visit: VisitOf, users: UsersOf) -> Response:
+async def invitation(
+    request: Request, visit: VisitOf, users: UsersOf, accounts: AccountStore
+) -> Response:
     """Show the form of an invitation."""
     key = request.query_params.get("key", "")
-    return _form(visit, await users.open_link(key, "invitation"), key)
+    return await _form(visit, accounts, await users.open_link(key, "invitation"), key)
 
 
 @router.post("/join")
-async def join(request: Request, fields: VisitorForm, visit: VisitOf, users: UsersOf) -> Response:
+async def join(
+    request: Request, fields: VisitorForm, visit: VisitOf, users: UsersOf, accounts: AccountStore
+) -> Response:
     """Make the user who was invited."""
-    return await _accept(request, fields, visit, users, "invitation")
+    return await _accept(request, fields, visit, users, accounts, kind="invitation")
 
 
 @router.get("/reset")
-async def new_password(request: Request, visit: VisitOf, users: UsersOf) -> Response:
+async def new_password(
+    request: Request, visit: VisitOf, users: UsersOf, accounts: AccountStore
+) -> Response:
     """Show the form for a new password."""
     key = request.query_params.get("key", "")
-    return _form(visit, await users.open_link(key, "reset"), key)
+    return await _form(visit, accounts, await users.open_link(key, "reset"), key)
 
 
 @router.post("/reset")
-async def reset(request: Request, fields: VisitorForm, visit: VisitOf, users: UsersOf) -> Response:
+async def reset(
+    request: Request, fields: VisitorForm, visit: VisitOf, users: UsersOf, accounts: AccountStore
+) -> Response:
     """Set the new password."""
-    return await _accept(request, fields, visit, users, "reset")
+    return await _accept(request, fields, visit, users, accounts, kind="reset")
 
 
 @router.get("/forgot")
@@ -69,7 +77,13 @@ async def send_link(
 
 
 async def _accept(
-    request: Request, fields: VisitorForm, visit: Visit, users: UsersOf, kind: Kind
+    request: Request,
+    fields: VisitorForm,
+    visit: Visit,
+    users: UsersOf,
+    accounts: AccountStore,
+    *,
+    kind: Kind,
 ) -> Response:
     key = text(fields, "key")
     link = await users.open_link(key, kind)
@@ -87,9 +101,13 @@ async def _accept(
         )
         await users.accept(key, kind, text(fields, "password"))
     except ApiError as error:
-        return _form(visit, link, key, error)
+        return await _form(visit, accounts, link, key, error)
     return see_other("/dashboard/login", "The password is set: log in with it.")
 
 
-def _form(visit: Visit, link: Invitation, key: str, error: ApiError | None = None) -> Response:
-    return visit.form("set_password.html", link=link, key=key, error=error)
+async def _form(
+    visit: Visit, accounts: AccountStore, link: Invitation, key: str, error: ApiError | None = None
+) -> Response:
+    account = await accounts.find(link.account)
+    name = (account.name if account else "") or link.account
+    return visit.form("set_password.html", link=link, account_name=name, key=key, error=error)

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from postroad_common.store.suppressions import KINDS, key_of
+from postroad_common.store.suppressions import KINDS, Suppression, key_of
 from postroad_ingress_http.dashboard.forms import see_other, text
 from postroad_ingress_http.dashboard.notes import NOTE_COOKIE, PATH, Note
 from postroad_ingress_http.dashboard.times import read_local, zone_of
@@ -20,7 +20,7 @@ from postroad_ingress_http.history.suppressions import (
     read_list,
     write_csv,
 )
-from postroad_ingress_http.http.errors import bad_field
+from postroad_ingress_http.http.errors import ApiError, bad_field
 from postroad_ingress_http.http.paging import read_cursor, write_cursor
 
 router = APIRouter(prefix="/dashboard/suppressions", include_in_schema=False)
@@ -37,18 +37,27 @@ async def listing(
     """List the suppressions of the account."""
     query = {name: request.query_params.get(name, "").strip()[:320] for name in _FILTERS}
     position = read_cursor(request.query_params.get("cursor"), str)
-    found = await suppressions.list(
-        session.account,
-        after=position[0] if position else "",
-        limit=_PAGE + 1,
-        prefix=query["address"],
-        domain=query["domain"] or None,
-        kind=query["kind"] or None,
-        list_name=read_list(query["list"]) if query["list"] else None,
-    )
+    error = None
+    found: list[Suppression] = []
+    try:
+        list_name = read_list(query["list"]) if query["list"] else None
+    except ApiError as caught:
+        error = caught
+    else:
+        found = await suppressions.list(
+            session.account,
+            after=position[0] if position else "",
+            limit=_PAGE + 1,
+            prefix=query["address"],
+            domain=query["domain"] or None,
+            kind=query["kind"] or None,
+            list_name=list_name,
+        )
     last = found[_PAGE - 1] if len(found) > _PAGE else None
     return pages.answer(
         "suppressions.html",
+        status=error.status if error else 200,
+        error=error,
         rows=found[:_PAGE],
         cursor=write_cursor(key_of(last.address, last.list)) if last else None,
         query=query,

@@ -92,11 +92,17 @@ async def change(webhook_id: str, session: SignedIn, fields: Form, hooks: HooksO
 
 
 @router.post("/{webhook_id}/switch")
-async def switch(webhook_id: str, session: SignedIn, _: Form, hooks: HooksOf) -> Response:
-    """Disable an enabled webhook, enable a disabled one."""
-    webhook = await hooks.find(session.account, webhook_id)
-    await hooks.change(session.account, webhook_id, {"disabled": not webhook.disabled})
-    done = "is started again" if webhook.disabled else "is disabled: nothing is posted to it"
+async def switch(webhook_id: str, session: SignedIn, fields: Form, hooks: HooksOf) -> Response:
+    """Disable the webhook or start it again, as the button said that was pressed.
+
+    It may have been disabled since the page was made, so what to do is not read from the store.
+    """
+    wish = text(fields, "wish")
+    if wish not in {"start", "disable"}:
+        raise bad_field("wish", "This is start or disable.")
+    disabled = wish == "disable"
+    await hooks.change(session.account, webhook_id, {"disabled": disabled})
+    done = "is disabled: nothing is posted to it" if disabled else "is started again"
     return see_other(_page_of(webhook_id), f"The webhook {done}.")
 
 

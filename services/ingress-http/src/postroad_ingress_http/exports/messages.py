@@ -1,9 +1,14 @@
-"""Messages as CSV or JSON lines, page by page, so that any number of them can be had."""
+"""Messages as CSV or JSON lines, page by page, so that any number of them can be had.
+
+CSV is for people and spreadsheets, so its times are texts (ISO 8601, UTC); JSON lines have the
+fields of REST, with Unix seconds.
+"""
 
 import csv
 import io
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Literal
 
 from postroad_common.store.messages import Criteria, MessageRecord, Messages
@@ -17,6 +22,7 @@ COLUMNS = (
     "id", "submission", "created", "updated", "state", "recipient", "envelope", "subject", "tags",
     "source", "credential", "attempts", "opens", "clicks", "size",
 )  # fmt: skip
+_TIMES = frozenset({"created", "updated"})
 MOST = 100_000
 """Messages in one export."""
 _PAGE = 500
@@ -43,11 +49,13 @@ def _row(record: MessageRecord, form: Form) -> bytes:
     if form == "jsonl":
         values = {name: getattr(record, name) for name in COLUMNS}
         return json.dumps(values, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-    return _line([_cell(getattr(record, name)) for name in COLUMNS])
+    return _line([_cell(name, getattr(record, name)) for name in COLUMNS])
 
 
-def _cell(value: object) -> str:
+def _cell(name: str, value: object) -> str:
     """Return the value as a cell that no spreadsheet takes for a formula."""
+    if name in _TIMES and isinstance(value, int | float):
+        return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%dT%H:%M:%SZ}"
     text = " ".join(value) if isinstance(value, tuple) else str(value)
     return f"'{text}" if text.startswith(_FORMULA) else text
 
