@@ -6,6 +6,7 @@ import time
 from bson import ObjectId
 from bson.errors import InvalidId
 from gridfs import AsyncGridFSBucket, NoFile
+from gridfs.errors import CorruptGridFile
 
 from postroad_common.schemas.submission import BodyReference
 from postroad_common.store.access import Collection, guarded
@@ -48,6 +49,10 @@ class Bodies:
             return bytes(await stream.read())
         except (NoFile, InvalidId) as error:
             raise BodyGone(f"the body {reference.file} is gone") from error
+        except CorruptGridFile as error:
+            if await self._files.find_one({"_id": ObjectId(reference.file)}, {"_id": 1}):
+                raise
+            raise BodyGone(f"the body {reference.file} has just gone") from error
 
     @guarded
     async def keep_until(self, reference: BodyReference, expires: float) -> None:
