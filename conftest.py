@@ -6,8 +6,6 @@ instead of starting some. Tests of the whole stack have their own fixtures in `t
 
 import asyncio
 import os
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import aio_pika
@@ -23,6 +21,7 @@ from postroad_common.broker.declaring import declare
 from postroad_common.mail.identifiers import new_id
 from postroad_stack.stack import Stack
 from postroad_testing.groups import Groups, GroupScheduling
+from postroad_testing.programs import find_program
 
 # Tests start a hundred processes of ours. Without bytecode each would compile its libraries anew,
 # which takes as long as everything else at its start.
@@ -129,57 +128,7 @@ async def mongodb_uri(servers: tuple[str, str]) -> AsyncIterator[str]:
     await client.close()
 
 
-_INSTALL_SECONDS = 100.0
-# With what a bare Debian lacks of their recommendations: the mechanisms of SASL, TLS for Perl.
-_PACKAGES = {
-    "postfix": ("postfix", "libsasl2-modules"),
-    "swaks": ("swaks", "libnet-ssleay-perl"),
-    "msmtp": ("msmtp",),
-    "curl": ("curl",),
-}
-
-
 @pytest.fixture(scope="session")
 def program() -> Callable[[str], str]:
-    """Return what finds a program to test with: root installs it, else the test is skipped.
-
-    Packages come from the distribution. Postfix is installed without any configuration, and
-    without that it does not start.
-    """
-
-    def find(name: str) -> str:
-        found = shutil.which(name)
-        if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-            _install(*_PACKAGES[name])
-            found = shutil.which(name)
-        if found is None:
-            pytest.skip(f"{name} is not installed, and only root on Debian or Ubuntu installs it")
-        return found
-
-    return find
-
-
-def _install(*packages: str) -> None:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    unconfigured = "postfix postfix/main_mailer_type select No configuration\n"
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
-    try:
-        if "postfix" in packages:
-            subprocess.run(
-                ["debconf-set-selections"],  # noqa: S607 - where the distribution has it
-                input=unconfigured.encode(),
-                check=True,
-                timeout=_INSTALL_SECONDS,
-            )
-        for command in (install, ["apt-get", "update", "-q"], install):
-            done = subprocess.run(
-                command,
-                check=False,
-                env=environment,
-                capture_output=True,
-                timeout=_INSTALL_SECONDS,
-            )
-            if done.returncode == 0 and command is install:
-                return
-    except (OSError, subprocess.SubprocessError) as error:
-        pytest.skip(f"{packages[0]} cannot be installed: {error}")
+    """Return what finds a program to test with: root installs it, else the test is skipped."""
+    return find_program

@@ -1,19 +1,13 @@
 """The Chromium of the distribution, which Playwright drives in tests of the dashboard."""
 
 import os
-import shutil
 
-import pytest
-
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+from postroad_testing.programs import find_program
 
 
 def chromium_path() -> str:
-    """Return the path of a Chromium, or skip the test."""
-    found = next((path for name in _NAMES if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"there is no browser: none of {', '.join(_NAMES)} is on the PATH")
-    return found
+    """Return the path of a Chromium; where there is none and none can be installed, skip."""
+    return find_program("chromium")
 
 
 def chromium_flags() -> list[str]:
