@@ -1,6 +1,6 @@
 """Settings for programs that send mail through a login, ready to be copied.
 
-Pure. `PASSWORD` stands where the password goes: it is shown once, when the login is made.
+Pure. `YOUR-PASSWORD` stands where the password goes: it is shown once, when the login is made.
 """
 
 from dataclasses import dataclass
@@ -57,13 +57,13 @@ def settings_for(place: SmtpPlace, username: str) -> list[ClientSettings]:
 
 
 _CURL = """
-curl --ssl-reqd smtp://{host}:{port} --user '{username}:PASSWORD' \\
+curl --ssl-reqd smtp://{host}:{port} --user '{username}:YOUR-PASSWORD' \\
   --mail-from you@example.com --mail-rcpt reader@example.com --upload-file mail.eml
 """
 _POSTFIX = """
 relayhost = [{host}]:{port}
 smtp_sasl_auth_enable = yes
-smtp_sasl_password_maps = static:{username}:PASSWORD
+smtp_sasl_password_maps = static:{username}:YOUR-PASSWORD
 smtp_sasl_security_options = noanonymous
 smtp_tls_security_level = encrypt
 """
@@ -83,7 +83,7 @@ postroad_smtp:
 postroad_login:
   driver = plaintext
   public_name = PLAIN
-  client_send = ^{username}^PASSWORD
+  client_send = ^{username}^YOUR-PASSWORD
 """
 _MSMTP = """
 account postroad
@@ -93,7 +93,7 @@ tls on
 tls_starttls on
 auth on
 user {username}
-password PASSWORD
+password YOUR-PASSWORD
 from you@example.com
 account default : postroad
 """
@@ -109,14 +109,14 @@ EMAIL_HOST = "{host}"
 EMAIL_PORT = {port}
 EMAIL_USE_TLS = True
 EMAIL_HOST_USER = "{username}"
-EMAIL_HOST_PASSWORD = "PASSWORD"
+EMAIL_HOST_PASSWORD = "YOUR-PASSWORD"
 """
 _LARAVEL = """
 MAIL_MAILER=smtp
 MAIL_HOST={host}
 MAIL_PORT={port}
 MAIL_USERNAME={username}
-MAIL_PASSWORD=PASSWORD
+MAIL_PASSWORD=YOUR-PASSWORD
 MAIL_ENCRYPTION=tls
 """
 _RAILS = """
@@ -125,7 +125,7 @@ config.action_mailer.smtp_settings = {{
   address: "{host}",
   port: {port},
   user_name: "{username}",
-  password: "PASSWORD",
+  password: "YOUR-PASSWORD",
   authentication: :plain,
   enable_starttls: true
 }}
@@ -135,7 +135,7 @@ const transport = nodemailer.createTransport({{
   host: "{host}",
   port: {port},
   requireTLS: true,
-  auth: {{ user: "{username}", pass: "PASSWORD" }}
+  auth: {{ user: "{username}", pass: "YOUR-PASSWORD" }}
 }});
 """
 _PHP = """
@@ -146,5 +146,5 @@ $mail->Port = {port};
 $mail->SMTPSecure = PHPMailer::ENCRYPTION_STARTTLS;
 $mail->SMTPAuth = true;
 $mail->Username = '{username}';
-$mail->Password = 'PASSWORD';
+$mail->Password = 'YOUR-PASSWORD';
 """
