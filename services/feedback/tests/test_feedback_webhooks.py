@@ -388,6 +388,24 @@ async def test_a_turn_whose_owner_died_is_taken_by_another_when_the_lease_ends(
     assert turn.webhook == webhook.id
 
 
+async def test_an_end_point_that_is_woken_during_a_call_does_not_rest_after_it(
+    database: Database, listening: Open
+):
+    end_point = await listening(EndPoint())
+    webhook = await subscribe(database, end_point)
+    await database.outbox.add([delivery(webhook)])
+    now = time.time()
+    turns = database.outbox.turns
+    for woken in (True, False):
+        turn = await turns.take("me", now, 60)
+        assert turn is not None
+        if woken:
+            await turns.wake(webhook.id, 0.0)
+        await turns.end(turn, hold=now + 600, failures=3, failing_since=now - 99)
+        assert bool(await turns.failing([webhook.id])) is not woken
+    assert await turns.take("me", now, 60) is None
+
+
 async def test_a_delivery_added_while_a_turn_ends_is_not_forgotten(
     database: Database, listening: Open
 ):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pymongo import UpdateOne
 
-from postroad_common.store.access import Collection, guarded
+from postroad_common.store.access import Collection, Document, guarded
 from postroad_common.store.deliveries import DeliveryState
 
 _NEVER = 1e12  # seconds; later than any delivery
@@ -75,7 +75,7 @@ class EndPointTurns:
         """Lease the end point that has had something due for the longest time."""
         found = await self._turns.find_one_and_update(
             {"next": {"$lte": now}, "hold": {"$lte": now}, "lease": {"$lte": now}},
-            {"$set": {"lease": now + lease_seconds, "owner": owner}},
+            {"$set": {"lease": now + lease_seconds, "owner": owner}, "$unset": {"woken": ""}},
             sort=[("next", 1)],
         )
         if found is None:
@@ -106,22 +106,19 @@ class EndPointTurns:
         failing_since: float | None,
         batch: int | None = None,
     ) -> None:
-        """Give the lease back; nothing is posted to the end point before `hold`."""
+        """Give the lease back; nothing is posted to the end point before `hold`.
+
+        Unless it was woken meanwhile: what its owner says counts, not what was tried before.
+        """
         first = await self._next_due(turn.webhook)
-        await self._turns.update_one(
-            {"_id": turn.webhook, "owner": turn.owner},
-            {
-                "$set": {
-                    "lease": 0.0,
-                    "owner": None,
-                    "next": first,
-                    "hold": hold,
-                    "failures": failures,
-                    "failing_since": failing_since,
-                    "batch": batch,
-                }
-            },
+        mine: Document = {"_id": turn.webhook, "owner": turn.owner}
+        over: Document = {"lease": 0.0, "owner": None, "next": first, "batch": batch}
+        told: Document = {"hold": hold, "failures": failures, "failing_since": failing_since}
+        ended = await self._turns.update_one(
+            {**mine, "woken": {"$ne": True}}, {"$set": {**over, **told}}
         )
+        if not ended.matched_count:
+            await self._turns.update_one(mine, {"$set": over})
         # `add` writes the delivery first and notifies second: a notice given in between and
         # overwritten here is found by a second look.
         again = await self._next_due(turn.webhook)
@@ -140,7 +137,8 @@ class EndPointTurns:
     async def wake(self, webhook: str, now: float) -> None:
         """Let the end point rest no longer: its owner says that it works."""
         await self._turns.update_one(
-            {"_id": webhook}, {"$set": {"hold": now, "failing_since": None, "failures": 0}}
+            {"_id": webhook},
+            {"$set": {"hold": now, "failing_since": None, "failures": 0, "woken": True}},
         )
 
     @guarded
