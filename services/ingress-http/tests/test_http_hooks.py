@@ -180,10 +180,10 @@ async def test_dashboard_tells_of_a_disabled_webhook_and_starts_it_again(
     assert reason in overview
     page = f"/dashboard/webhooks/{hook['id']}"
     assert reason in (await browser.get(page)).text
-    assert (await send(browser, page, "switch")).status_code == 303
+    assert (await send(browser, page, "switch", wish="start")).status_code == 303
     assert "A webhook is disabled" not in (await browser.get("/dashboard")).text
     # What its owner has switched off is no news to them.
-    await send(browser, page, "switch")
+    await send(browser, page, "switch", wish="disable")
     assert "A webhook is disabled" not in (await browser.get("/dashboard")).text
 
 

@@ -7,6 +7,7 @@ any colour is added.
 
 import json
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,6 +36,13 @@ def echo_json(value: Any, *, indent: int | None = 2) -> None:
     """Print JSON on stdout; control characters are escaped, so that no value is changed."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     click.echo(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def echo_file(text: str) -> None:
+    """Print a whole file on stdout: to a program each octet, to a terminal scrubbed."""
+    if sys.stdout.isatty():
+        text = scrub(text.replace("\r\n", "\n"))
+    click.echo(text, nl=False)
 
 
 def error_console() -> "Console":

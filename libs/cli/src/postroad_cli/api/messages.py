@@ -1,6 +1,5 @@
 """`postroad messages`: finds and exports mail; `retry` and `cancel` direct one that waits."""
 
-import sys
 from typing import Any
 
 import click
@@ -11,7 +10,7 @@ from postroad_cli.api.nouns import path
 from postroad_cli.api.rows import fetch, show_one, show_rows
 from postroad_cli.api.searching import query_of, search_options
 from postroad_cli.options import json_option
-from postroad_cli.terminal import scrub
+from postroad_cli.terminal import echo_file
 from postroad_stack.rest import RestClient
 
 
@@ -51,9 +50,7 @@ def export(api: RestClient, /, *, form: str, **options: Any) -> None:
     query = {**query_of(options), "format": form}
     lines = api.call("GET", "/v1/messages/export", query=query)
     if lines:
-        # A program gets each octet; a terminal nothing that it would obey.
-        shown = scrub(lines.replace("\r\n", "\n")) if sys.stdout.isatty() else lines
-        click.echo(shown, nl=False)
+        echo_file(lines)
 
 
 @messages.command()
