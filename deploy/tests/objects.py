@@ -5,15 +5,6 @@ from collections.abc import Iterator
 from rendering import Manifest
 
 WORKLOADS = ("Deployment", "StatefulSet")
-SERVICES = (
-    "ingress-smtp",
-    "ingress-http",
-    "transformer",
-    "sender",
-    "bounce-processor",
-    "tracker",
-    "feedback",
-)
 
 
 def workloads(rendered: list[Manifest]) -> list[Manifest]:

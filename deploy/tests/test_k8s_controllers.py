@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from objects import (
-    SERVICES,
     by_kind,
     containers,
     labels,
@@ -19,6 +18,7 @@ from objects import (
 from rendering import K8S, OVERLAYS, Manifest, manifests, overlay, render, title
 
 from postroad_common.broker import topology
+from postroad_stack.plan import SERVICES
 
 
 def test_disruption_budgets_leave_room(rendered: list[Manifest]) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from objects import (
-    SERVICES,
     by_kind,
     containers,
     labels,
@@ -25,6 +24,7 @@ from rendering import Manifest, title
 
 from postroad_common.settings_names import KNOWN_SETTINGS
 from postroad_common.store.roles import ROLES
+from postroad_stack.plan import SERVICES
 
 _LABEL = re.compile(r"^(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 _SUBDOMAIN = re.compile(r"^(?=.{1,253}$)[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")

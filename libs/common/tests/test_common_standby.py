@@ -126,24 +126,19 @@ async def test_the_only_node_is_not_left_though_it_is_silent(
     amqp_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("postroad_common.broker.silence.LOOK_SECONDS", 0.01)
-    looks: list[int] = []
     line, url = Forwarder.to(amqp_url, 5672)
     await line.open()
-    link = BrokerLink(url, "test consume")
-
-    def has_none(_: BrokerLink) -> bool:
-        looks.append(1)
-        return False
-
-    monkeypatch.setattr(BrokerLink, "has_choice", property(has_none))
-    link.start()
+    only, with_choice = BrokerLink(url, "test consume"), BrokerLink(f"{url},{url}", "test consume")
+    only.start()
+    with_choice.start()
     try:
-        await asyncio.wait_for(link.up.wait(), 90)
+        await asyncio.wait_for(only.up.wait(), 90)
         line.freeze()
-        await until(lambda: len(looks) > 1)
-        assert link.up.is_set()
+        await until(lambda: not with_choice.up.is_set())
+        assert only.up.is_set()
     finally:
-        await link.close()
+        await only.close()
+        await with_choice.close()
         await line.close()
 
 

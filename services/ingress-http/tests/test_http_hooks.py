@@ -221,6 +221,7 @@ async def test_dashboard_page_of_a_webhook_does_what_the_api_does(
         ("http://127.0.0.1:81/mail", "127.0.0.1"),
         ("http://[::1]/mail", "::1"),
         ("http://10.1.2.3/mail", "10.1.2.3"),
+        ("http://[64:ff9b::a01:203]/mail", "64:ff9b::a01:203"),  # leads to 10.1.2.3
         ("http://localhost/mail", "localhost"),
     ],
 )

@@ -235,12 +235,10 @@ class BrokerLink:
     async def _leave_when_silent(
         self, connection: AbstractConnection, dialer: BrokerDialer
     ) -> None:
-        listener = Listener(connection, lambda: dialer.heard)
+        if not self.has_choice:
+            return  # nobody would be better off
         began = dialer.heard
-        while True:
-            await listener.until_silent(self._looks)
-            if self.has_choice:
-                break
+        await Listener(connection, lambda: dialer.heard).until_silent(self._looks)
         steady = dialer.heard - began > STEADY_SECONDS
         self._looks = SILENT_AFTER if steady else min(MOST_PATIENCE, 2 * self._looks)
         self.leave("it is silent")

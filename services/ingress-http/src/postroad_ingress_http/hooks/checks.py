@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from postroad_common.mail.address import AddressError, normalise_domain
+from postroad_common.publicaddress import is_public
 from postroad_common.schemas.events import TIMELINE_ONLY, EventName
 from postroad_ingress_http.http.errors import bad_field
 
@@ -50,7 +51,7 @@ def private_host(url: str) -> str:
     """Return the host of a URL that says by itself that it is not public, else nothing."""
     host = urlsplit(url).hostname or ""
     try:
-        public = ipaddress.ip_address(host).is_global
+        public = is_public(ipaddress.ip_address(host))
     except ValueError:
         public = host != "localhost" and not host.endswith(".localhost")
     return "" if public else host

@@ -20,6 +20,7 @@ from postroad_sender.delivery.job import Shard
 from postroad_sender.lanes.pool import ConnectionPool
 
 AT_ONCE = 40  # messages of a backlog in memory
+ZEROS = 5  # times that a queue seems empty until that is believed
 AGAIN_AFTER = 30.0  # seconds after a queue could not be made
 
 _log = structlog.get_logger("backlog")

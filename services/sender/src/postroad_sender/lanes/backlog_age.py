@@ -14,11 +14,10 @@ from postroad_common.broker import DynamicQueues
 from postroad_common.errors import BrokerAway, StoreAway
 from postroad_common.store.backlogs import BacklogRecords
 from postroad_sender import metrics
-from postroad_sender.lanes.backlog import Backlog, Backlogs
+from postroad_sender.lanes.backlog import ZEROS, Backlog, Backlogs
 from postroad_sender.timings import Timings
 
 WORTH_NOTING = 60.0  # seconds that what the store knows may be off
-ZEROS = 5  # times that a queue seems empty until that is believed
 
 _log = structlog.get_logger("backlog")
 

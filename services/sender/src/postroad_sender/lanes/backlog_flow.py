@@ -18,14 +18,13 @@ from postroad_common.schemas.lanes import BounceDirective
 from postroad_common.store.backlogs import BacklogRecords
 from postroad_common.tasks import BackgroundTasks
 from postroad_sender.delivery.job import Job, Shard
-from postroad_sender.lanes.backlog import Backlog, Backlogs
+from postroad_sender.lanes.backlog import ZEROS, Backlog, Backlogs
 from postroad_sender.lanes.lane import Lane
 from postroad_sender.lanes.pool import HOLD_LONGEST, ConnectionPool
 from postroad_sender.timings import Timings
 
 RECONCILE_EVERY = 0.1  # seconds
 PATIENCE = 20.0  # seconds for messages under way when a backlog is left
-ZEROS = 5  # times that a queue seems empty until that is believed
 
 _log = structlog.get_logger("backlog")
 
