@@ -11,6 +11,7 @@ from postroad_common.secrets import hash_token
 from postroad_common.store.tokens import Token
 from postroad_common.tokenbucket import TokenBuckets
 from postroad_ingress_http.access.authentication import (
+    AWAY_SECONDS,
     FRESH_SECONDS,
     STALE_SECONDS,
     SUSPECTS_AT_ONCE,
@@ -18,6 +19,7 @@ from postroad_ingress_http.access.authentication import (
 )
 from postroad_ingress_http.access.scopes import allows, covers
 from postroad_ingress_http.http.errors import ApiError
+from postroad_testing.waiting import until
 
 SECRET = "pr_secret_of_the_test"
 GOOD = Token("id", "main", "n", ("send",), 0.0)
@@ -114,6 +116,41 @@ async def test_token_seen_lately_does_not_wait_for_a_slow_database():
     async with asyncio.timeout(2):
         assert await authenticator.authenticate(request(), "send") == GOOD
     tokens.gate.set()
+
+
+async def test_first_request_alone_waits_for_a_database_that_is_away():
+    tokens, clock = Tokens(), Clock()
+    authenticator = make(tokens.find, clock)
+    await authenticator.authenticate(request(), "send")
+    tokens.gate = asyncio.Event()
+    clock.now += FRESH_SECONDS
+    assert await authenticator.authenticate(request(), "send") == GOOD
+    for _ in range(3):  # each is answered before the event loop turns: nothing is waited for
+        call = authenticator.authenticate(request(), "send")
+        with pytest.raises(StopIteration) as answered:
+            call.send(None)
+        assert answered.value.value == GOOD
+    assert tokens.asked == 2
+    clock.now += AWAY_SECONDS
+    tokens.gate.set()
+    assert await authenticator.authenticate(request(), "send") == GOOD
+
+
+async def test_token_revoked_while_the_database_was_away_stops_working_when_it_is_back():
+    tokens, clock = Tokens(), Clock()
+    authenticator = make(tokens.find, clock)
+    await authenticator.authenticate(request(), "send")
+    tokens.away = True
+    clock.now += FRESH_SECONDS
+    assert await authenticator.authenticate(request(), "send") == GOOD
+    tokens.away = False
+    tokens.known.clear()
+    asked = tokens.asked
+    assert await authenticator.authenticate(request(), "send") == GOOD
+    await until(lambda: tokens.asked > asked)
+    with pytest.raises(ApiError) as caught:
+        await authenticator.authenticate(request(), "send")
+    assert caught.value.status == 401
 
 
 async def test_unknown_token_is_503_while_the_database_is_away():

@@ -2,7 +2,8 @@
 
 A token is looked up again every few seconds, so that revoking it takes effect at once for people
 and costs nothing per message; when the database is away, tokens seen within the last hour still
-work. Sessions of the dashboard are in `dashboard.sessions`.
+work: the first request waits a moment for it, those of the next seconds do not, and look their
+tokens up beside. Sessions of the dashboard are in `dashboard.sessions`.
 
 Failures are counted by address, and only after a look-up has failed: a client that shares an
 address with an attacker and has a good token is never refused. Beyond the bound of failures the
@@ -30,6 +31,7 @@ from postroad_ingress_http.http.rates import look, take, too_many
 FRESH_SECONDS = 5.0
 STALE_SECONDS = 3600.0
 PATIENCE_SECONDS = 0.5  # how long a request with a remembered token waits for a new look-up
+AWAY_SECONDS = 5.0  # for which the database, once found away, is not waited for
 REMEMBERED = 10_000  # tokens
 USED_SECONDS = 60.0  # how exactly it is kept when a token was last used
 SUSPECTS_AT_ONCE = 2  # look-ups for addresses that have failed too often
@@ -69,6 +71,7 @@ class Authenticator:
         # Made-up tokens are not remembered: they must not push out those that are in use.
         self._known: Cache[str, _Remembered] = Cache(REMEMBERED, seconds=STALE_SECONDS, clock=clock)
         self._running: dict[str, asyncio.Task[Token | None]] = {}
+        self._away_until = clock()
         self._tasks = BackgroundTasks("token look-up", expected=(StoreAway,))
         self._suspects = asyncio.Semaphore(SUSPECTS_AT_ONCE)
 
@@ -121,10 +124,13 @@ class Authenticator:
         if task is None:
             task = self._tasks.spawn(self._look_up(key))
             self._running[key] = task
+        if known is not None and self._clock() < self._away_until:
+            return known.token  # the look-up goes on, to notice when the database is back
         try:
             async with asyncio.timeout(PATIENCE_SECONDS if known else None):
                 return await asyncio.shield(task)
         except (TimeoutError, StoreAway):
+            self._away_until = self._clock() + AWAY_SECONDS
             if known is not None:
                 return known.token
             raise unavailable("The database is away; this token cannot be checked.") from None
@@ -134,6 +140,7 @@ class Authenticator:
             token = await self._lookup(key)
         finally:
             self._running.pop(key, None)
+        self._away_until = self._clock()
         if token is None:
             self._known.pop(key)
         else:
