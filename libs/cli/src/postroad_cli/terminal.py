@@ -8,6 +8,7 @@ any colour is added.
 import json
 import re
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,11 +39,15 @@ def echo_json(value: Any, *, indent: int | None = 2) -> None:
     click.echo(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
-def echo_file(text: str) -> None:
-    """Print a whole file on stdout: to a program each octet, to a terminal scrubbed."""
-    if sys.stdout.isatty():
-        text = scrub(text.replace("\r\n", "\n"))
-    click.echo(text, nl=False)
+def echo_file(pieces: Iterable[str]) -> None:
+    """Print a file on stdout as it arrives: to a program each octet, to a terminal scrubbed.
+
+    No piece ends between CR and LF.
+    """
+    to_terminal = sys.stdout.isatty()
+    for piece in pieces:
+        text = scrub(piece.replace("\r\n", "\n")) if to_terminal else piece
+        click.echo(text, nl=False)
 
 
 def error_console() -> "Console":

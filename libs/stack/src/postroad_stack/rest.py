@@ -4,9 +4,12 @@ Works against any deployment. Answers come back as parsed JSON objects, in the s
 `/openapi.json` describes.
 """
 
+import codecs
 import http.client
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 from urllib.error import HTTPError
@@ -16,6 +19,7 @@ from urllib.request import Request, urlopen
 from postroad_stack.errors import RestError
 
 _TIMEOUT = 60.0
+_PIECE = 16_384  # octets
 
 Json = dict[str, Any]
 
@@ -69,6 +73,48 @@ class RestClient:
         Raises:
             RestError: the API answered with an error, or nothing answered.
         """
+        with self._open(method, path, query=query, body=body, headers=headers) as response:
+            content = self._read(response, None)
+            kind = response.headers.get("content-type", "")
+        if not content:
+            return None
+        is_json = "json" in kind and "ndjson" not in kind  # a document a line
+        return json.loads(content) if is_json else content.decode(errors="replace")
+
+    def pieces(self, path: str, *, query: Mapping[str, str | int] | None = None) -> Iterator[str]:
+        """GET a text, and yield it as it arrives; no CR LF is taken apart.
+
+        Raises:
+            RestError: the API answered with an error, nothing answered, or the text breaks off.
+        """
+        with self._open("GET", path, query=query) as response:
+            utf_8 = codecs.getincrementaldecoder("utf-8")("replace")
+            decoder = io.IncrementalNewlineDecoder(utf_8, translate=False)
+            while content := self._read(response, _PIECE):
+                yield decoder.decode(content)
+            yield decoder.decode(b"", final=True)
+
+    def _read(self, response: http.client.HTTPResponse, most: int | None) -> bytes:
+        """Return all of an answer, or its next octets, at most so many."""
+        try:
+            content = response.read(most)
+            if not content and response.length:
+                raise http.client.IncompleteRead(content, response.length)
+            return content
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from None
+
+    @contextmanager
+    def _open(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Make a call and give its answer, to be read inside of the block."""
         url = self.url + path + (f"?{urlencode(query)}" if query else "")
         sent = dict(self._headers)
         data = None
@@ -77,18 +123,17 @@ class RestClient:
             sent["Content-Type"] = "application/json"
         request = Request(url, data, sent | dict(headers or {}), method=method)  # noqa: S310 -- checked
         try:
-            with urlopen(request, timeout=self._timeout) as response:  # noqa: S310 -- as above
-                content: bytes = response.read()
-                kind = response.headers.get("content-type", "")
+            response: http.client.HTTPResponse = urlopen(request, timeout=self._timeout)  # noqa: S310 -- as above
         except HTTPError as error:
             raise _refusal(error) from None
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-            raise RestError(0, "unreachable", f"{self.url} does not answer: {reason}") from None
-        if not content:
-            return None
-        is_json = "json" in kind and "ndjson" not in kind  # a document a line
-        return json.loads(content) if is_json else content.decode(errors="replace")
+            raise self._unreachable(error) from None
+        with response:
+            yield response
+
+    def _unreachable(self, error: Exception) -> RestError:
+        reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+        return RestError(0, "unreachable", f"{self.url} does not answer: {reason}")
 
     def get(self, path: str, **query: str | int) -> Any:
         """GET with query parameters."""

@@ -48,9 +48,7 @@ def list_messages(api: RestClient, /, *, limit: int, as_json: bool, **options: A
 def export(api: RestClient, /, *, form: str, **options: Any) -> None:
     """Print what a search finds as CSV or JSON lines, at most 100,000 messages."""
     query = {**query_of(options), "format": form}
-    lines = api.call("GET", "/v1/messages/export", query=query)
-    if lines:
-        echo_file(lines)
+    echo_file(api.pieces("/v1/messages/export", query=query))
 
 
 @messages.command()

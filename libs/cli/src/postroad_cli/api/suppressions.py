@@ -8,7 +8,7 @@ from postroad_cli.api.deployment import with_api
 from postroad_cli.api.nouns import add_delete, add_list, add_show, path, without_none
 from postroad_cli.api.rows import show_one
 from postroad_cli.options import json_option
-from postroad_cli.terminal import echo
+from postroad_cli.terminal import echo, echo_file
 from postroad_stack.rest import RestClient
 
 _AT_ONCE = 2000  # lines of one request
@@ -47,7 +47,8 @@ def create_suppression(
 @with_api
 def export_suppressions(api: RestClient, /) -> None:
     """Print all as CSV, which `import` takes."""
-    echo(api.get(path("suppressions", "export")).replace("\r\n", "\n").rstrip("\n"))
+    lines = api.pieces(path("suppressions", "export"))
+    echo_file(piece.replace("\r\n", "\n") for piece in lines)
 
 
 @suppressions.command("import")
