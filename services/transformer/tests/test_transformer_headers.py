@@ -52,6 +52,21 @@ def test_trace_date_and_message_id_are_added_where_missing(
     assert message["List-Unsubscribe"] is None
 
 
+@pytest.mark.parametrize("blank", [b"", b" ", b" \r\n\t", b" <>"])
+def test_a_date_and_a_message_id_that_say_nothing_are_replaced(
+    blank: bytes, make_submission: Make, rules: Rules, links: LinkSigner
+):
+    raw = b"Date:%s\r\nSubject:%s\r\nMessage-ID:%s\r\n\r\nx\r\n" % (blank, blank, blank)
+    submission = make_submission()
+    message = email.message_from_bytes(head(raw, submission, rules, links))
+    assert message.get_all("Message-ID") == [f"<{submission.id}@mail.example.net>"]
+    [date] = message.get_all("Date", [])
+    assert parsedate_to_datetime(date).timestamp() == submission.received
+    assert len(message.get_all("Subject", [])) == 1
+    facts = make_template(raw, submission, rules).facts
+    assert facts["removed"] == ["date", "message-id"]
+
+
 def test_what_the_message_has_stays_octet_for_octet(
     make_submission: Make, rules: Rules, links: LinkSigner
 ):

@@ -74,6 +74,20 @@ def test_a_word_for_unsubscribing_counts_for_its_own_link_only():
     ]
 
 
+def test_unsubscribing_is_understood_in_many_languages():
+    rules = LinkRules(BASE)
+    texts = (
+        "Darme de baja|Cancelar suscripción|Cancelar a inscrição|Descadastrar-se|Se désabonner|"
+        "Newsletter abbestellen|Uitschrijven|Avmeld nyhetsbrev|Afmeld nyhedsbrev|Avregistrera dig|"
+        "Peruuta tilaus|Wypisz się|Odhlásit odběr|Leiratkozás|Dezabonare|Abonelikten çık|Отписаться|"
+        "Відписатися|退订|取消訂閱|配信停止|수신거부|Hủy đăng ký|Απεγγραφή|إلغاء الاشتراك"
+    ).split("|")
+    others = ["Order cancellations", "Melden Sie sich an", "Baja Sardinia", "Suscripción", "登録"]
+    tags = [LinkTraits(opted_out=False, unsubscribes=False)] * (len(texts) + len(others))
+    refusals = rules.refusals(tags, ["http://a.test/"] * len(tags), [*texts, *others])
+    assert refusals == ["unsubscribe"] * len(texts) + [None] * len(others)
+
+
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=8), st.sampled_from(LinkKind))
 def test_tails_are_those_of_each_target_alone(octets: list[bytes], kind: LinkKind):
     assert tails(kind, octets) == [tail(kind, one) for one in octets]

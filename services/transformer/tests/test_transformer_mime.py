@@ -123,10 +123,15 @@ def test_the_link_is_found_through_any_transfer_encoding(
         ("gb2312", "中文镕"),
         ("big5", "許功蓋"),
         ("euc-kr", "한국어"),
+        ("windows-949", "한국어"),
+        ("windows-874", "ไทย"),
+        ("x-euc-jp", "日本語"),
+        ("x-mac-roman", "Grüße"),
     ],
 )
 def test_a_part_keeps_its_charset_and_its_text(charset: str, text: str):
-    codec = {"gb2312": "gbk", "shift_jis": "cp932"}.get(charset, charset)
+    codecs = {"gb2312": "gbk", "shift_jis": "cp932", "windows-949": "cp949", "windows-874": "cp874"}
+    codec = codecs.get(charset, charset.removeprefix("x-"))
     body = (f'<p title="{text}">{text}<a href="http://a.test/">x</a>{text}</p>\r\n').encode(codec)
     entity = part(f"text/html; charset={charset}", body, "Content-Transfer-Encoding: 8bit")
     out = body_of(delivered(mail(entity)))
@@ -231,6 +236,42 @@ def test_an_empty_html_part_and_an_unclosed_tag_get_no_pixel():
     ):
         raw = mail(multipart("alternative", TEXT, part("text/html", html)))
         assert body_of(delivered(raw, opens)) == body_of(raw)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [b"", b"<p>H\0\x01\x02\x03\x04\x05\x06\x07\x10\x11\x12</p>", b"<p>Hi <b"],
+    ids=["empty", "that cannot be changed", "that ends within a tag"],
+)
+def test_the_pixel_goes_into_the_first_html_part_that_can_take_one(first: bytes):
+    html = b"Content-Type: text/html\r\n\r\n"
+    raw = b"Content-Type: multipart/mixed; boundary=B\r\n\r\n" + b"".join(
+        b"--B\r\n%s%s\r\n" % (html, body) for body in (first, b"<p>A</p>", b"<p>B</p>")
+    )
+
+    sent = untracked(delivered(raw + b"--B--\r\n", Features(openstracking=True)))
+
+    parts = sent.split(b"--B\r\n" + html)[1:]
+    assert [part.count(b"<img") for part in parts] == [0, 1, 0]
+
+
+def test_an_attached_multipart_stays_octet_for_octet():
+    attached = (
+        b"Content-Type: multipart/alternative; boundary=A\r\nContent-Disposition: attachment\r\n\r\n"
+        b"--A\r\n" + TEXT + b"--A\r\nContent-Type: text/html\r\n\r\n" + HTML + b"--A--\r\n"
+    )
+    raw = b"".join(
+        (
+            b"Content-Type: multipart/mixed; boundary=B\r\n\r\n--B\r\nContent-Type: text/html\r\n\r\n",
+            HTML + b"--B\r\n" + attached + b"--B--\r\n",
+        )
+    )
+
+    template = template_of(raw)
+
+    assert attached in delivered(raw)
+    assert template.facts["links"] == {"tracked": 1}
+    assert template.facts["mime"] == ["left as it is: an attached multipart"]
 
 
 def test_a_signed_message_as_a_whole_is_left_alone():

@@ -2,8 +2,8 @@
 
 Fields that stay are copied octet for octet, malformed ones too, but without white space before
 the colon, over which verifiers of DKIM signatures stumble. Removed: Bcc, Resent-Bcc and
-Return-Path. Added: Received always; Date and Message-ID where there is none; Feedback-ID and, only
-where the operator asks for it, List-Unsubscribe with one-click (RFC 8058), where the message has
+Return-Path. Added: Received always; Date and Message-ID where there is none or it is blank;
+Feedback-ID and, only where the operator asks for it, List-Unsubscribe with one-click (RFC 8058), where the message has
 none of its own.
 """
 
@@ -19,6 +19,7 @@ from postroad_transformer.reading.fields import Block, Field
 from postroad_transformer.segments import Chunk, Hole
 
 _REMOVED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
+_SUPPLIED = frozenset({b"date", b"message-id"})
 _HELO = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 _TOKEN = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -106,7 +107,7 @@ def build_header(raw: bytes, block: Block, submission: Submission, rules: Header
     removed: dict[str, None] = {}
     fields: list[tuple[Chunk, ...]] = [(trace_field(submission, rules.hostname),)]
     for field in block.fields:
-        if field.name in _REMOVED:
+        if field.name in _REMOVED or (field.name in _SUPPLIED and _is_blank(raw, field)):
             removed[field.name.decode("ascii")] = None
         else:
             present.add(field.name)
@@ -137,6 +138,11 @@ def build_header(raw: bytes, block: Block, submission: Submission, rules: Header
         if b"list-unsubscribe-post" not in present:
             add_text("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
     return Header(tuple(fields), tuple(added), tuple(removed))
+
+
+def _is_blank(raw: bytes, field: Field) -> bool:
+    """Whether a field says nothing; for such a Date or Message-ID receivers refuse mail."""
+    return raw[field.value : field.end].strip() in {b"", b"<>"}
 
 
 def _field_octets(raw: bytes, field: Field) -> bytes:

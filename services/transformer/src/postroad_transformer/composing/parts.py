@@ -57,14 +57,15 @@ def rewrite_parts(
     outcomes: list[RewriteOutcome] = []
     pieces: list[Piece] = []
     state = State()
-    for index, part in enumerate(structure.parts):
+    pixel = True  # the first part that can take one gets it
+    for part in structure.parts:
         try:
-            outcome, encoded, _ = _part(raw, part, rewriter, state, pixel=index == 0)
+            outcome, encoded, _ = _part(raw, part, rewriter, state, pixel=pixel)
         except Undecodable as error:
             reasons[f"HTML left as it is: {error}"] = None
             continue
         outcomes.append(outcome)
-        state = outcome.state
+        state, pixel = outcome.state, pixel and not outcome.pixel
         if encoded is not None:
             pieces += replacements(part, encoded)
     if not structure.parts and not reasons:

@@ -113,7 +113,10 @@ class _Walk:
                 known.setdefault(field.name, field)
         kind = self._type(known)
         if kind.main == "multipart":
-            self._multipart(kind, block, end, depth)
+            if depth and self._is_attached(known):
+                self.reasons["an attached multipart"] = None
+            else:
+                self._multipart(kind, block, end, depth)
         elif kind.main == "text" and kind.sub == "html":
             self._html(kind, known, block, (start, end), depth)
         elif kind.main == "text" and kind.sub == "plain":

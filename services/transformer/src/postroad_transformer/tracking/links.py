@@ -32,26 +32,74 @@ LINK_ENDS = frozenset({"<a", "</a"})
 _OFF = frozenset({"off", "false", "no"})
 # In lower case, anywhere in the URL or the visible text.
 _UNSUBSCRIBE_URL = (
-    "unsubscri",
+    "unsub",
     "optout",
     "opt-out",
+    "opt_out",
     "listremove",
-    "afmeld",
-    "uitschrijv",
     "abmeld",
+    "afmeld",
+    "desabonn",
+    "desinscri",
+    "desuscri",
+    "disiscri",
+    "uitschrijv",
 )
 _UNSUBSCRIBE_TEXT = (
-    "unsubscribe",
-    "to opt out",
-    "opt-out",
-    "afmelden",
-    "uitschrijven",
-    "abmelden",
     "abbestellen",
+    "abmelden",
+    "afmeld",
+    "annulla iscrizione",
+    "anuluj subskrypcj",
+    "avmeld",
+    "avprenumerera",
+    "avregistrera",
+    "berhenti berlangganan",
+    "cancelar la suscripci",
+    "cancelar suscripci",
+    "cancella iscrizione",
+    "darme de baja",
+    "darse de baja",
+    "desabonner",
+    "descadastr",
+    "desinscrire",
+    "desuscribir",
+    "dezabon",
+    "disiscriv",
+    "leiratkoz",
+    "opt-out",
+    "peruuta tilaus",
+    "to opt out",
+    "uitschrijven",
+    "unsubscribe",
+    "wypisz",
+)
+# The same with characters beyond ASCII, which most texts need not be searched for.
+_UNSUBSCRIBE_TEXT_BEYOND_ASCII = (
     "désabonner",
     "désinscrire",
-    "darse de baja",
-    "disiscriviti",
+    "cancelar a inscrição",
+    "cancelar inscrição",
+    "abonelikten çık",
+    "hủy đăng ký",
+    "odhlásit odběr",
+    "odhlásit z odběru",
+    "απεγγραφή",
+    "отказаться от рассылки",
+    "отписаться",
+    "відписатися",
+    "إلغاء الاشتراك",
+    "取消訂閱",
+    "取消订阅",
+    "登録解除",
+    "購読解除",
+    "退訂",
+    "退订",
+    "配信停止",
+    "配信解除",
+    "구독 취소",
+    "수신 거부",
+    "수신거부",
 )
 
 
@@ -126,7 +174,7 @@ class LinkRules:
         """Return what `refusal` does for each of many links, together cheaper."""
         are_foreign = self._are_foreign(targets)
         unsubscribe = _which_have(targets, _UNSUBSCRIBE_URL)
-        unsubscribe |= _which_have(visible, _UNSUBSCRIBE_TEXT)
+        unsubscribe |= _which_say_so(visible)
         found: list[str | None] = []
         for at, (trait, target, text) in enumerate(zip(traits, targets, visible, strict=True)):
             is_usual = are_foreign and trait == _NO_TRAITS and at not in unsubscribe
@@ -177,8 +225,26 @@ def _look(target: str, visible: str, *, preventscam: bool) -> str | None:
 
 def says_unsubscribe(target: str, visible: str) -> bool:
     """Whether a URL, or what readers see of it, has a word for it."""
-    return bool(
-        _which_have([target], _UNSUBSCRIBE_URL) or _which_have([visible], _UNSUBSCRIBE_TEXT)
+    return bool(_which_have([target], _UNSUBSCRIBE_URL) or _which_say_so([visible]))
+
+
+def _which_say_so(visible: Sequence[str]) -> set[int]:
+    """Return the numbers of those visible texts that speak of unsubscribing."""
+    return {
+        at
+        for at, text in enumerate(visible)
+        if (_says_so if len(text) < _REMEMBERED else _says_so.__wrapped__)(text)
+    }
+
+
+@functools.lru_cache(maxsize=4096)
+def _says_so(text: str) -> bool:
+    """Whether a visible text speaks of unsubscribing; links of a mailing have the same texts."""
+    lowered = text.lower()
+    if any(word in lowered for word in _UNSUBSCRIBE_TEXT):
+        return True
+    return not lowered.isascii() and any(
+        word in lowered for word in _UNSUBSCRIBE_TEXT_BEYOND_ASCII
     )
 
 
