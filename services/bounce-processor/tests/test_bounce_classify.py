@@ -48,6 +48,8 @@ _REPLIES = [
     (550, "5.7.1", "SPF check failed", "auth-failure"),
     (421, "4.7.28", "unusual rate of mail", "rate-limit"),
     (421, "", "too many connections from your host", "rate-limit"),
+    (550, "5.1.1", "Rejected: too many unknown users from your host", "rate-limit"),
+    (550, "", "cuda_nsu kim@example.net", "no-such-user"),
     (421, "", "bye", "rate-limit"),
     (451, "4.7.1", "Greylisted, please try again", "greylisted"),
     (554, "5.7.1", "Relay access denied", "relay-denied"),

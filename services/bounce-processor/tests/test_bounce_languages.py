@@ -157,3 +157,26 @@ def test_subject_alone_is_known_in(language: str, subject: str, text: str, name:
     found = understand(read(_mail(subject, "...")), expected="kim@example.net")
     assert found.kind is ReturnKind.BOUNCE, (language, text, name)
     assert not found.hard
+
+
+def test_automatic_replies_are_known_by_their_subjects_and_condemn_nobody():
+    subjects = (  # noqa: SIM905 - a list of subjects
+        "Automatic reply: x|Automatische Antwort: x|Réponse automatique : x|"
+        "Respuesta automática: x|"
+        "Risposta automatica: x|Resposta automática: x|Automatisch antwoord: x|Automatiskt svar: x|"
+        "Automatisk svar: x|Automaattinen vastaus: x|Automatyczna odpowiedź: x|"
+        "Automatická odpověď: x|Automatikus válasz: x|Răspuns automat: x|Otomatik yanıt: x|"
+        "Αυτόματη απάντηση: x|Автоматический ответ: x|Автоматична відповідь: x|תשובה אוטומטית: x|"
+        "رد تلقائي: x|自动答复: x|自動回覆: x|自動応答: x|자동 회신: x|Trả lời tự động: x"
+    ).split("|")
+    # From the null sender and in words of a bounce: the subject is all that tells.
+    text = "Your message could not be delivered to {}.\n\n550 5.1.1 User unknown"
+    for subject in subjects:
+        found = understand(read(_mail(subject, text)), expected="kim@example.net")
+        assert (found.kind, found.detail) == (ReturnKind.RESPONSE, "vacation"), subject
+
+
+def test_a_challenge_is_known_whoever_it_calls_the_writer():
+    subject = "Re: x [message requires verification]"
+    found = understand(read(_mail(subject, "Please click here.")), expected="kim@example.net")
+    assert (found.kind, found.detail) == (ReturnKind.RESPONSE, "challenge")

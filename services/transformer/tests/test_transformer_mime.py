@@ -256,16 +256,13 @@ def test_the_pixel_goes_into_the_first_html_part_that_can_take_one(first: bytes)
 
 
 def test_an_attached_multipart_stays_octet_for_octet():
+    html = b"Content-Type: text/html\r\n\r\n" + HTML
     attached = (
-        b"Content-Type: multipart/alternative; boundary=A\r\nContent-Disposition: attachment\r\n\r\n"
-        b"--A\r\n" + TEXT + b"--A\r\nContent-Type: text/html\r\n\r\n" + HTML + b"--A--\r\n"
+        b"Content-Type: multipart/alternative; boundary=A\r\n"
+        b"Content-Disposition: attachment\r\n\r\n--A\r\n%s--A\r\n%s--A--\r\n" % (TEXT, html)
     )
-    raw = b"".join(
-        (
-            b"Content-Type: multipart/mixed; boundary=B\r\n\r\n--B\r\nContent-Type: text/html\r\n\r\n",
-            HTML + b"--B\r\n" + attached + b"--B--\r\n",
-        )
-    )
+    raw = b"Content-Type: multipart/mixed; boundary=B\r\n\r\n"
+    raw += b"--B\r\n%s--B\r\n%s--B--\r\n" % (html, attached)
 
     template = template_of(raw)
 

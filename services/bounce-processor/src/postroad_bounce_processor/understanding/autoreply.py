@@ -32,11 +32,17 @@ _VACATION_SUBJECT = re.compile(
     r"""^(?:(?:re|aw|sv|antw|automatic\ reply|auto\ reply)\s*:\s*)*(?:
         \[?auto(?:matic|mated|matisch\w*|matique)?[\s:_-]*
             (?:reply|response|respond\w*|antwort\w*|antwoord\w*)
+      | automat(?:isk|iskt)\ svar | automaattinen\ vastaus | automatyczna\ odpowied(?:ź|z)
+      | automatick(?:á|a)\ odpov(?:ě|e|ď|d)[^ :]{1,3} | automatikus\ v(?:á|a)lasz
+      | r(?:ă|a)spuns\ automat | otomatik\ (?:yan[^ ]t|cevap) | samodejni\ odgovor
+      | automatski\ odgovor | trả\ lời\ tự\ động | balasan\ otomatis | jawapan\ automatik
+      | αυτόματη\ απάντηση | автоматична\ відповідь | автоматичен\ отговор
+      | תשובה\ אוטומטית | מענה\ אוטומטי | رد\ تلقائي | پاسخ\ خودکار | ตอบกลับอัตโนมัติ
       | (?:i\ am\ |i'm\ )?(?:currently\ )?out\ of\ (?:the\ )?office
       | (?:on|away\ on)\ (?:vacation|holiday|annual\ leave|maternity\ leave|leave)
       | vacation\ (?:reply|response|message|notice)
       | away\ from\ (?:the\ |my\ )?(?:office|desk|mail)
-      | no\ longer\ (?:with|at|work\w*)
+      | (?:i\ am\ |i'm\ )?no\ longer\ (?:with|at|work\w*|employed)
       | abwesen | abwesenheits | ich\ bin\ nicht\ im\ b(?:ü|ue)ro
       | afwezig | automatisch\ antwoord
       | r(?:é|e)ponse\ automatique | absence\ du\ bureau | absent\b
@@ -44,13 +50,15 @@ _VACATION_SUBJECT = re.compile(
       | resposta\ autom(?:á|a)tica | f(?:é|e)rias | ausente
       | risposta\ automatica | fuori\ sede | assente
       | autosvar | fr(?:å|a)nvarande | frav(?:æ|a)r
-      | автоответ | автоматический\ ответ | 自动回复 | 自動応答 | 自動返信 | 不在
+      | автоответ | автоматический\ ответ
+      | 自动[回答][复覆] | 自動回[覆復] | 自動應答 | 自動応答 | 自動返信 | 不在
+      | 자동\ ?(?:회신|응답|답장) | 부재중
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
 _CHALLENGE_SUBJECT = re.compile(
     r"(?:please |bitte )?confirm your (?:e-?mail|message)|"
-    r"your (?:e-?mail|message) (?:to \S{1,100} )?requires (?:verification|confirmation|approval)|"
+    r"\b(?:e-?mail|message) (?:to \S{1,100} )?requires (?:verification|confirmation|approval)|"
     r"verify (?:your (?:e-?mail|message)|that you are human)|"
     r"(?:sender|delivery) (?:verification|confirmation|authori[sz]ation) (?:required|request)|"
     r"antispam uol|boxbe",

@@ -25,6 +25,8 @@ _AUTHORITY = re.compile(
 )
 # A reply that begins with an address may be about the sender's.
 _OF_THE_SENDER = re.compile(r"[>:.\s]{0,6}(?:sender|domain of (?:the )?sender|helo)", re.IGNORECASE)
+# What follows is who forwards to the address that failed (Exim, Postfix).
+_FORWARDED = re.compile(r"\((?:generated|expanded) from <?\Z")
 # Lines of a quoted header block name the author or the list, not who failed.
 _HEADER_LINE = re.compile(
     r"[\s>*]{0,20}(?:from|cc|to|subject|reply-to|sender|von|de|sent|mail from|message-id)\s?:",
@@ -82,12 +84,13 @@ def find_passage(words: str, headers_recipient: str, expected: str) -> Passage |
     """Return what ``words`` say about the address that failed.
 
     The expected address is looked for first, then the one a header names (`X-Failed-Recipients`),
-    then any address that is not a daemon's.
+    then any address that is not a daemon's; the expected one does not count where it is only named
+    as forwarding to the one that failed.
     """
     lowered = words.lower()
     for wanted in (expected, headers_recipient):
         position = _position(words, lowered, wanted.lower()) if wanted else -1
-        if position >= 0:
+        if position >= 0 and not _FORWARDED.search(words, max(0, position - 40), position):
             same = wanted.lower() == expected.lower()
             return _passage(words, position, wanted, expected=same)
     if headers_recipient:

@@ -3,8 +3,8 @@
 Fields that stay are copied octet for octet, malformed ones too, but without white space before
 the colon, over which verifiers of DKIM signatures stumble. Removed: Bcc, Resent-Bcc and
 Return-Path. Added: Received always; Date and Message-ID where there is none or it is blank;
-Feedback-ID and, only where the operator asks for it, List-Unsubscribe with one-click (RFC 8058), where the message has
-none of its own.
+Feedback-ID and, only where the operator asks for it, List-Unsubscribe with one-click (RFC 8058),
+where the message has none of its own.
 """
 
 import re

@@ -80,7 +80,7 @@ _UNSUBSCRIBE_TEXT_BEYOND_ASCII = (
     "désinscrire",
     "cancelar a inscrição",
     "cancelar inscrição",
-    "abonelikten çık",
+    "abonelikten ç",
     "hủy đăng ký",
     "odhlásit odběr",
     "odhlásit z odběru",
@@ -243,9 +243,7 @@ def _says_so(text: str) -> bool:
     lowered = text.lower()
     if any(word in lowered for word in _UNSUBSCRIBE_TEXT):
         return True
-    return not lowered.isascii() and any(
-        word in lowered for word in _UNSUBSCRIBE_TEXT_BEYOND_ASCII
-    )
+    return not lowered.isascii() and any(word in lowered for word in _UNSUBSCRIBE_TEXT_BEYOND_ASCII)
 
 
 def _which_have(texts: Sequence[str], words: Sequence[str]) -> set[int]:
