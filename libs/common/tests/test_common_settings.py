@@ -89,7 +89,9 @@ def test_missing_setting_is_named(environment: pytest.MonkeyPatch) -> None:
     environment.delenv("POSTROAD_AMQP_URL")
     with pytest.raises(SettingsError) as caught:
         load(Settings)
-    assert caught.value.problems == ["POSTROAD_AMQP_URL: is required"]
+    assert caught.value.problems == [
+        "POSTROAD_AMQP_URL: is required, as in POSTROAD_AMQP_URL=amqp://user:password@127.0.0.1:5672/"
+    ]
 
 
 def test_bounce_domain_is_normalised(environment: pytest.MonkeyPatch) -> None:
@@ -98,9 +100,11 @@ def test_bounce_domain_is_normalised(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_bounce_domain_that_is_none_is_refused(problems: Callable[..., list[str]]) -> None:
-    assert problems(POSTROAD_BOUNCE_DOMAIN="not a domain") == [
-        "POSTROAD_BOUNCE_DOMAIN: the domain is not a valid host name"
-    ]
+    (problem,) = problems(POSTROAD_BOUNCE_DOMAIN="not a domain")
+    assert problem == (
+        "POSTROAD_BOUNCE_DOMAIN: the domain is not a valid host name, "
+        "as in POSTROAD_BOUNCE_DOMAIN=bounce.example.com"
+    )
 
 
 def test_secrets_are_read_from_a_folder_and_a_variable_wins(
@@ -128,6 +132,8 @@ def test_mistyped_file_of_a_secret_is_refused(
 def test_folder_of_secrets_that_is_not_there_is_named(
     problems: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    assert problems(POSTROAD_SECRETS_DIR=str(tmp_path / "gone")) == [
-        f"POSTROAD_SECRETS_DIR: {tmp_path / 'gone'} is no folder that can be read"
-    ]
+    (problem,) = problems(POSTROAD_SECRETS_DIR=str(tmp_path / "gone"))
+    assert problem == (
+        f"POSTROAD_SECRETS_DIR: {tmp_path / 'gone'} is no folder that can be read, "
+        "as in POSTROAD_SECRETS_DIR=/etc/postroad/secrets"
+    )

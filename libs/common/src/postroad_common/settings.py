@@ -8,55 +8,27 @@ name that is ignored is worse than one that is refused.
 Kubernetes and Docker mount for a secret. A variable of the same name wins.
 """
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from postroad_common.mail.address import AddressError, normalise_domain
 from postroad_common.servertls import ServerTls
+from postroad_common.settingvalues import (
+    Domain,
+    DomainOrOff,
+    ListenAddress,
+    Networks,
+    Port,
+    ReadableFile,
+    WebAddress,
+    WritableFolder,
+    has_host,
+)
 from postroad_common.tokens import Keyring
 
 PREFIX = "POSTROAD_"
-
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-def _split_networks(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    parts = (part.strip() for part in value.split(","))
-    return tuple(ipaddress.ip_network(part, strict=False) for part in parts if part)
-
-
-Networks = Annotated[tuple[IPNetwork, ...], NoDecode, BeforeValidator(_split_networks)]
-"""Networks, separated by commas."""
-Port = Annotated[int, Field(ge=0, le=65_535)]
-"""Where a service listens; 0 takes a free one."""
-
-
-def _as_domain(value: str) -> str:
-    try:
-        return normalise_domain(value)
-    except AddressError as error:
-        raise ValueError(str(error)) from error
-
-
-def _as_domain_or_off(value: str) -> str:
-    return "" if value.strip().lower() == "off" else _as_domain(value)
-
-
-Domain = Annotated[str, AfterValidator(_as_domain)]
-DomainOrOff = Annotated[str, AfterValidator(_as_domain_or_off)]
-"""A domain; `off` becomes the empty text."""
 
 
 class EnvironmentSettings(BaseSettings):
@@ -71,40 +43,49 @@ class ServiceSettings(EnvironmentSettings):
     """What every service needs to know."""
 
     amqp_url: str = Field(
+        examples=["amqp://user:password@127.0.0.1:5672/"],
         title="RabbitMQ",
         description="amqp:// or amqps:// URL; several nodes separated by commas",
     )
     mongodb_uri: str = Field(
-        title="MongoDB", description="mongodb:// URI with the name of the database in its path"
+        examples=["mongodb://user:password@127.0.0.1:27017/postroad?replicaSet=rs0"],
+        title="MongoDB",
+        description="mongodb:// URI with the name of the database in its path",
     )
-    amqp_ca: Path | None = Field(
+    amqp_ca: ReadableFile | None = Field(
+        examples=["/etc/postroad/rabbitmq-ca.pem"],
         default=None,
         title="CA of RabbitMQ",
         description="PEM file of the CA that signed its certificate, with amqps:// URLs; the "
         "system's CAs where none is named",
     )
-    amqp_cert: Path | None = Field(
+    amqp_cert: ReadableFile | None = Field(
+        examples=["/etc/postroad/rabbitmq-client.pem"],
         default=None,
         title="Certificate for RabbitMQ",
         description="PEM file with the client certificate that is shown to it",
     )
-    amqp_key: Path | None = Field(
+    amqp_key: ReadableFile | None = Field(
+        examples=["/etc/postroad/rabbitmq-client-key.pem"],
         default=None,
         title="Key for RabbitMQ",
         description="PEM file with the key of that certificate, not encrypted; not needed where "
         "the certificate's file has it",
     )
-    mongodb_ca: Path | None = Field(
+    mongodb_ca: ReadableFile | None = Field(
+        examples=["/etc/postroad/mongodb-ca.pem"],
         default=None,
         title="CA of MongoDB",
         description="PEM file of the CA that signed its certificate; turns TLS on",
     )
-    mongodb_cert: Path | None = Field(
+    mongodb_cert: ReadableFile | None = Field(
+        examples=["/etc/postroad/mongodb-client.pem"],
         default=None,
         title="Certificate for MongoDB",
         description="PEM file with the client certificate that is shown to it; turns TLS on",
     )
-    mongodb_key: Path | None = Field(
+    mongodb_key: ReadableFile | None = Field(
+        examples=["/etc/postroad/mongodb-client-key.pem"],
         default=None,
         title="Key for MongoDB",
         description="PEM file with the key of that certificate, not encrypted; not needed where "
@@ -116,13 +97,17 @@ class ServiceSettings(EnvironmentSettings):
         "list rotates: the first signs, all verify",
         repr=False,
     )
-    hostname: str = Field(
+    hostname: Domain = Field(
+        examples=["mail.example.com"],
         default="localhost",
         title="Host name",
         description="used in banners, EHLO and trace headers",
     )
-    bind: str = Field(
-        default="127.0.0.1", title="Listen address", description="0.0.0.0 or :: inside a container"
+    bind: ListenAddress = Field(
+        examples=["0.0.0.0"],
+        default="127.0.0.1",
+        title="Listen address",
+        description="0.0.0.0 or :: inside a container",
     )
     metrics_port: Port = Field(
         default=9400,
@@ -141,6 +126,7 @@ class ServiceSettings(EnvironmentSettings):
         default="json", title="Log format", description="json for machines, console for people"
     )
     secrets_dir: Path | None = Field(
+        examples=["/etc/postroad/secrets"],
         default=None,
         title="Folder of secrets",
         description="each file in it is a setting, named like the variable (POSTROAD_SECRET); the "
@@ -167,8 +153,9 @@ class ServiceSettings(EnvironmentSettings):
     @field_validator("amqp_url")
     @classmethod
     def _check_amqp(cls, value: str) -> str:
-        if not all(part.strip().startswith(("amqp://", "amqps://")) for part in value.split(",")):
-            raise ValueError("must start with amqp:// or amqps://")
+        for part in (part.strip() for part in value.split(",")):
+            if not part.startswith(("amqp://", "amqps://")) or not has_host(part):
+                raise ValueError("must start with amqp:// or amqps://, with a host after it")
         return value
 
     @property
@@ -200,8 +187,10 @@ class ServiceSettings(EnvironmentSettings):
     @field_validator("mongodb_uri")
     @classmethod
     def _check_mongodb(cls, value: str) -> str:
-        if not value.startswith(("mongodb://", "mongodb+srv://")):
-            raise ValueError("must start with mongodb:// or mongodb+srv://")
+        scheme, _, rest = value.partition("://")
+        hosts = rest.partition("/")[0].rpartition("@")[2]
+        if scheme not in {"mongodb", "mongodb+srv"} or not all(hosts.split(",")):
+            raise ValueError("must start with mongodb:// or mongodb+srv://, with hosts after it")
         return value
 
     @field_validator("secret", mode="before")
@@ -219,24 +208,19 @@ class ServiceSettings(EnvironmentSettings):
 class TrackingSettings(EnvironmentSettings):
     """Where tracked links lead."""
 
-    tracking_url: str = Field(
+    tracking_url: WebAddress = Field(
+        examples=["https://click.example.com"],
         default="http://localhost:8081",
         title="Tracking URL",
         description="public base URL of the tracker, used in rewritten links",
     )
-
-    @field_validator("tracking_url")
-    @classmethod
-    def _check_url(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError("must start with http:// or https://")
-        return value.rstrip("/")
 
 
 class BounceSettings(EnvironmentSettings):
     """Whose addresses collect bounces."""
 
     bounce_domain: Domain = Field(
+        examples=["bounce.example.com"],
         default="bounce.localhost",
         title="Bounce domain",
         description="domain of the signed envelope addresses; its MX is the MX listener",
@@ -244,6 +228,7 @@ class BounceSettings(EnvironmentSettings):
     bounce_max_age_days: float = Field(
         default=60.0,
         gt=0,
+        le=3660,
         title="Life of a bounce address",
         description="days after which returned mail to it is refused",
     )
@@ -283,6 +268,7 @@ class MessageSettings(EnvironmentSettings):
     max_deliver_seconds: float = Field(
         default=86_400.0,
         gt=0,
+        le=31_536_000,
         title="Delivery time",
         description="seconds after which a message that could not be delivered is given up",
     )
@@ -291,7 +277,8 @@ class MessageSettings(EnvironmentSettings):
 class SpoolSettings(EnvironmentSettings):
     """Where a service keeps small files of its own."""
 
-    spool_dir: Path | None = Field(
+    spool_dir: WritableFolder | None = Field(
+        examples=["/var/lib/postroad/spool"],
         default=None,
         title="Spool folder",
         description="private folder of this process for journals and spools; none without it",
@@ -302,7 +289,10 @@ class DnsSettings(EnvironmentSettings):
     """Which resolver to ask."""
 
     dns: str | None = Field(
-        default=None, title="Resolver", description="host:port to use instead of the system's"
+        examples=["127.0.0.1:53"],
+        default=None,
+        title="Resolver",
+        description="host:port to use instead of the system's",
     )
 
     @field_validator("dns")
@@ -319,6 +309,7 @@ class ProxySettings(EnvironmentSettings):
     """Of services that answer HTTP from outside."""
 
     trusted_proxies: Networks = Field(
+        examples=["10.1.2.0/24"],
         default=(),
         title="Trusted proxies",
         description="networks, comma separated, whose X-Forwarded-For is believed",

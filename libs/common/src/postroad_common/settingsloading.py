@@ -1,6 +1,5 @@
 """Settings read from the environment and a folder of secrets: every problem is told at once."""
 
-import difflib
 import os
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
+from postroad_common.settingproblems import in_words, unknown, with_example
 from postroad_common.settings import PREFIX, ServiceSettings
 from postroad_common.settings_names import KNOWN_SETTINGS
 
@@ -32,21 +32,23 @@ def load(kind: type[S]) -> S:
         SettingsError: with every problem found, secrets left out.
     """
     folder, names = _secrets()
-    problems = [_unknown(name) for name in names if _is_unknown(name, kind)]
+    known = [PREFIX + field.upper() for field in KNOWN_SETTINGS]
+    problems = [unknown(name, known) for name in names if _is_unknown(name, kind)]
     if folder is not None and not folder.is_dir():
-        raise SettingsError([f"{_SECRETS_DIR}: {folder} is no folder that can be read"])
+        text = f"{folder} is no folder that can be read"
+        field = kind.model_fields["secrets_dir"]
+        raise SettingsError([with_example(_SECRETS_DIR, text, field)])
     try:
         settings = kind(_secrets_dir=folder)
     except ValidationError as error:
         for item in error.errors(include_url=False, include_input=False):
-            name = PREFIX + "_".join(str(part) for part in item["loc"][:1]).upper()
-            text = item["msg"].removeprefix("Value error, ")
+            text = in_words(item)
             if not item["loc"]:  # of several settings together: it names them itself
                 problems.append(text)
                 continue
-            if item["type"] == "missing":
-                text = "is required"
-            problems.append(f"{name}: {text}")
+            name = str(item["loc"][0])
+            field = kind.model_fields[name]
+            problems.append(with_example(PREFIX + name.upper(), text, field))
         raise SettingsError(sorted(problems)) from error
     except ValueError as error:  # pydantic-settings: a value that should be JSON and is not
         raise SettingsError([*problems, str(error)]) from error
@@ -74,12 +76,6 @@ def _is_unknown(name: str, kind: type[ServiceSettings]) -> bool:
         return False
     field = name.removeprefix(PREFIX).lower()
     return field not in KNOWN_SETTINGS and field not in kind.model_fields
-
-
-def _unknown(name: str) -> str:
-    known = [PREFIX + field.upper() for field in KNOWN_SETTINGS]
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"{name}: no such setting" + (f"; did you mean {close[0]}?" if close else "")
 
 
 def load_or_exit(service: str, kind: type[S]) -> S:

@@ -7,7 +7,8 @@ from urllib.parse import unquote
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from postroad_common.settings import DnsSettings, Networks, ServiceSettings
+from postroad_common.settings import DnsSettings, ServiceSettings
+from postroad_common.settingvalues import Networks, WebAddress
 
 _HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 
@@ -30,6 +31,7 @@ class Settings(ServiceSettings, DnsSettings):
     """See the parents for what is shared."""
 
     webhook_allow_networks: Networks = Field(
+        examples=["10.1.2.0/24"],
         default=(),
         title="Private networks that webhooks may call",
         description="comma separated, as in 10.1.2.0/24; every other address that is not public "
@@ -43,9 +45,9 @@ class Settings(ServiceSettings, DnsSettings):
         "of a verification call",
     )
 
-    otlp_url: str | None = Field(
+    otlp_url: WebAddress | None = Field(
+        examples=["http://collector:4318/v1/traces"],
         default=None,
-        pattern="^https?://",
         title="Collector of OpenTelemetry",
         description="whole address for traces, as in http://collector:4318/v1/traces; spans are "
         "sent of mail that came with a sampled traceparent; none without it",
@@ -54,6 +56,7 @@ class Settings(ServiceSettings, DnsSettings):
     otlp_headers: Annotated[
         tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_read_headers)
     ] = Field(
+        examples=["Authorization=Bearer%20TOKEN"],
         default=(),
         title="Headers for the collector",
         description="NAME=VALUE, several separated by commas, values percent-encoded, as in "

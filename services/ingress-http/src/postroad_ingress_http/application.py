@@ -14,7 +14,7 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Scope
 
 from postroad_common.health import Health
-from postroad_common.settings import IPNetwork
+from postroad_common.publicaddress import IPNetwork
 from postroad_ingress_http import api, dashboard
 from postroad_ingress_http.api import openapi
 from postroad_ingress_http.dashboard.frame import StaticPages

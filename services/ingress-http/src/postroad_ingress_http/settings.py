@@ -16,17 +16,19 @@ from pydantic import (
 from pydantic_settings import NoDecode
 
 from postroad_common.mail.address import AddressError, parse_mailbox
+from postroad_common.settingproblems import in_words
 from postroad_common.settings import (
     BounceSettings,
     DnsSettings,
     MessageSettings,
-    Networks,
-    Port,
     ProxySettings,
     ServiceSettings,
     TrackingSettings,
 )
+from postroad_common.settingvalues import Line, Networks, Port, WebAddress, as_web_address
 from postroad_ingress_http.access.rolerules import RoleRules
+
+_MECHANISM = re.compile(r"[+?~-]?(?:a|mx|(?:ip4|ip6|include|a|mx|exists):[^\s:]\S*)", re.ASCII)
 
 
 class HttpLimits(BaseModel):
@@ -78,7 +80,7 @@ def _explain(error: ValidationError) -> str:
     """Return the first thing that is wrong, its place, and which name may have been meant."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    text = first["msg"].removeprefix("Value error, ")
+    text = in_words(first)
     if first["type"] == "extra_forbidden":
         names = list(HttpLimits.model_fields)
         close = difflib.get_close_matches(str(first["loc"][-1]), names, n=1)
@@ -92,30 +94,35 @@ class Settings(
     """The settings of ingress-http."""
 
     http_port: Port = Field(default=8080, title="HTTP port", description="REST API and dashboard")
-    http_url: str | None = Field(
+    http_url: WebAddress | None = Field(
+        examples=["https://mail.example.com"],
         default=None,
         title="Public URL",
         description="of the REST API and dashboard; https makes the session cookie Secure",
     )
     smtp_address: str = Field(
+        examples=["mail.example.com:587:465"],
         default="",
         title="SMTP address",
         description="that applications are told on the page of a login, as HOST:PORT:TLSPORT. "
         "Empty: HOSTNAME:587:465",
     )
     spf_senders: str = Field(
+        examples=["ip4:192.0.2.1 ip6:2001:db8::1"],
         default="",
         title="Where mail is sent from",
         description="SPF mechanisms of the addresses that the sender uses, as in ip4:192.0.2.1 "
         "ip6:2001:db8::1; for the record that domains include. Empty: a:HOSTNAME",
     )
     notice_sender: str | None = Field(
+        examples=["noreply@mail.example.com"],
         default=None,
         title="Sender of notices",
         description="From address of invitations and links for new passwords; without it and the "
         "public URL none are mailed, and whoever makes one passes it on",
     )
     limits: Annotated[IngressLimits, NoDecode] = Field(
+        examples=['{"http":{"rate":100}}'],
         default=IngressLimits(),
         title="Limits",
         description='JSON, as in {"smtp":{"connections":5000},"http":{"rate":100}}; the names are '
@@ -127,24 +134,30 @@ class Settings(
         description="any: http and https; https only; off: none are fetched",
     )
     attachment_allow_networks: Networks = Field(
+        examples=["10.1.2.0/24"],
         default=(),
         title="Private networks that attachments may come from",
         description="comma separated, as in 10.1.2.0/24; whoever may send can then read there. "
         "Every other address that is not public is refused",
     )
     metrics_networks: Networks = Field(
+        examples=["10.1.2.0/24"],
         default=(),
         title="Readers of metrics",
         description="networks, comma separated, that read /metrics on the HTTP port without a "
         "token. None behind a proxy on this machine, which makes everybody look local",
     )
     admin_email: str | None = Field(
+        examples=["admin@example.com"],
         default=None,
         title="First user",
         description="e-mail address of the dashboard user that is created when there is none",
     )
     admin_password: str | None = Field(
-        default=None, title="First user's password", description="at least 8 characters", repr=False
+        default=None,
+        title="First user's password",
+        description="at least 8 characters",
+        repr=False,
     )
     admin_token: str | None = Field(
         default=None,
@@ -154,24 +167,29 @@ class Settings(
     )
 
     oidc_issuer: str | None = Field(
+        examples=["https://login.example.com"],
         default=None,
         title="OpenID issuer",
         description="URL of the identity provider that users of the dashboard may log in with, as "
         "its tokens have it; without one they log in by password only",
     )
-    oidc_client_id: str = Field(
-        default="", title="OpenID client", description="what the identity provider knows us by"
+    oidc_client_id: Line = Field(
+        examples=["postroad"],
+        default="",
+        title="OpenID client",
+        description="what the identity provider knows us by",
     )
-    oidc_client_secret: str = Field(
+    oidc_client_secret: Line = Field(
         default="", title="OpenID client's secret", description="empty: a public client", repr=False
     )
     oidc_roles: RoleRules | None = Field(
+        examples=['{"claim":"groups","roles":{"mail-admins":"admin"}}'],
         default=None,
         title="OpenID roles",
         description="JSON object: which values of a claim give which role, "
         '`{"claim": "groups", "roles": {"mail-admins": "admin"}, "account": "main"}`',
     )
-    oidc_label: str = Field(
+    oidc_label: Line = Field(
         default="single sign-on",
         title="OpenID label",
         description="what the log-in page calls the identity provider",
@@ -189,6 +207,22 @@ class Settings(
         except ValidationError as error:
             raise ValueError(_explain(error)) from error
 
+    @field_validator("admin_email")
+    @classmethod
+    def _check_email(cls, value: str | None) -> str | None:
+        try:
+            return parse_mailbox(value).text if value else None
+        except AddressError as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("spf_senders")
+    @classmethod
+    def _check_spf(cls, value: str) -> str:
+        for mechanism in value.split():
+            if not _MECHANISM.fullmatch(mechanism):
+                raise ValueError(f"{mechanism!r} is no SPF mechanism")
+        return value
+
     @field_validator("smtp_address")
     @classmethod
     def _check_smtp_address(cls, value: str) -> str:
@@ -204,19 +238,14 @@ class Settings(
         except AddressError as error:
             raise ValueError(str(error)) from error
 
-    @field_validator("http_url")
-    @classmethod
-    def _check_http_url(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("must start with http:// or https://")
-        return value.rstrip("/") if value else None
-
     @field_validator("oidc_issuer")
     @classmethod
     def _check_issuer(cls, value: str | None) -> str | None:
         local = ("http://127.0.0.1", "http://localhost", "http://[::1]")
         if value and not value.startswith(("https://", *local)):
             raise ValueError("must start with https://")
+        if value:
+            as_web_address(value)
         return value or None
 
     @model_validator(mode="after")
@@ -229,12 +258,14 @@ class Settings(
     @classmethod
     def _check_token(cls, value: str | None) -> str | None:
         if value is not None and (len(value) < 16 or not value.isascii() or " " in value):
-            raise ValueError("needs at least 16 characters, ASCII without spaces")
+            raise ValueError(
+                "needs at least 16 characters, ASCII without spaces (try: openssl rand -hex 24)"
+            )
         return value
 
     @field_validator("admin_password")
     @classmethod
     def _check_password(cls, value: str | None) -> str | None:
         if value is not None and len(value) < 8:
-            raise ValueError("needs at least 8 characters")
+            raise ValueError("needs at least 8 characters (try: openssl rand -hex 12)")
         return value

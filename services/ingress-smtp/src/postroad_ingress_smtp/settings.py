@@ -2,7 +2,6 @@
 
 import difflib
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
@@ -15,13 +14,9 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
-from postroad_common.settings import (
-    BounceSettings,
-    MessageSettings,
-    Networks,
-    Port,
-    ServiceSettings,
-)
+from postroad_common.settingproblems import in_words
+from postroad_common.settings import BounceSettings, MessageSettings, ServiceSettings
+from postroad_common.settingvalues import Networks, Port, ReadableFile
 from postroad_ingress_smtp.limits import SmtpLimits
 
 
@@ -53,7 +48,7 @@ def _explain(error: ValidationError) -> str:
     """Return the first thing that is wrong, its place and, for a name, what it may have meant."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    text = first["msg"].removeprefix("Value error, ")
+    text = in_words(first)
     if first["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(first["loc"][-1]), list(SmtpLimits.model_fields), n=1)
         text = "is not known; " + (
@@ -80,24 +75,32 @@ class Settings(ServiceSettings, BounceSettings, MessageSettings):
         title="MX port",
         description="mail returned to bounce addresses; 0 takes a free one",
     )
-    tls_cert: Path = Field(
+    tls_cert: ReadableFile = Field(
+        examples=["/etc/postroad/tls/fullchain.pem"],
         title="Certificate",
         description="PEM file with the listeners' certificate and its chain; read again on change",
     )
-    tls_key: Path = Field(title="Private key", description="PEM file, not encrypted")
+    tls_key: ReadableFile = Field(
+        examples=["/etc/postroad/tls/privkey.pem"],
+        title="Private key",
+        description="PEM file, not encrypted",
+    )
     tls_watch_seconds: float = Field(
         default=10.0,
         gt=0,
+        le=86_400,
         title="Certificate check",
         description="seconds between looks at whether the certificate files have changed",
     )
     proxy_networks: Networks = Field(
+        examples=["10.1.2.0/24"],
         default=(),
         title="Load balancers",
         description="networks, separated by commas, whose connections begin with a PROXY protocol"
         " header (v1 or v2); from anywhere else such a header is refused",
     )
     limits: Annotated[IngressLimits, NoDecode] = Field(
+        examples=['{"smtp":{"connections":5000}}'],
         default=IngressLimits(),
         title="Limits",
         description='JSON, as in {"smtp":{"connections":5000}}; the names are in docs/smtp.md',

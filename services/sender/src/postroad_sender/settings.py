@@ -23,6 +23,7 @@ class Settings(ServiceSettings, DnsSettings, SpoolSettings, MessageSettings, Sim
     """What the sender needs to know beyond what every service does."""
 
     routes: str = Field(
+        examples=['[{"domain":"*.example","host":"192.0.2.25","port":25,"tls":"required"}]'],
         default="",
         title="Routes",
         description="JSON list, first match wins: domain (pattern), host, port, tls (none, "
@@ -31,24 +32,28 @@ class Settings(ServiceSettings, DnsSettings, SpoolSettings, MessageSettings, Sim
         repr=False,
     )
     sources: str = Field(
+        examples=['[{"name":"a","address":"192.0.2.10","ehlo":"a.mail.example"}]'],
         default="",
         title="Sources",
         description="JSON list of local addresses to send from: name, address (or one IPv4 and one "
         "IPv6), ehlo, pools, weight, warmup, connections, messages_per_second; empty: the system's",
     )
     providers: str = Field(
+        examples=['{"example":["mx.example.net"]}'],
         default="",
         title="Providers",
         description="JSON object, name of a provider: list of suffixes of its MX hosts; put before "
         "those that are known",
     )
     caps: str = Field(
+        examples=['[{"provider":"google","connections":50}]'],
         default="",
         title="Caps",
         description="JSON list of limits that are never exceeded: one of domain (pattern), "
         "provider and source, and connections, messages_per_second, messages_per_day",
     )
     retry_schedule: Annotated[str, NoDecode] = Field(
+        examples=["60,300,900"],
         default=",".join(f"{seconds:g}" for seconds in DEFAULT),
         title="Retry schedule",
         description="seconds between attempts, comma separated; the last repeats",
@@ -134,8 +139,15 @@ class Settings(ServiceSettings, DnsSettings, SpoolSettings, MessageSettings, Sim
     @model_validator(mode="after")
     def _check_sending(self) -> "Settings":
         sources = Sources.parse(self.sources)
-        sources.check(Routes.parse(self.routes))
-        StaticCaps.parse(self.caps, sources, Providers.parse(self.providers))
+        try:
+            sources.check(Routes.parse(self.routes))
+        except ValueError as error:
+            raise ValueError(f"POSTROAD_ROUTES: {error}") from error
+        try:
+            StaticCaps.parse(self.caps, sources, Providers.parse(self.providers))
+        except ValueError as error:
+            (example,) = type(self).model_fields["caps"].examples or [""]
+            raise ValueError(f"POSTROAD_CAPS: {error}, as in POSTROAD_CAPS={example}") from error
         return self
 
     @field_validator("retry_schedule")

@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Iterable
 from functools import lru_cache
 
-from postroad_common.settings import IPNetwork
+from postroad_common.publicaddress import IPNetwork
 
 _MAX_HOPS = 16
 

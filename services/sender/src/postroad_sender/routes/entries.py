@@ -5,6 +5,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from postroad_common.settingproblems import in_words
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -33,6 +35,7 @@ def read_entries(text: str, model: type[M], noun: str) -> list[M]:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            wrong = first["msg"].removeprefix("Value error, ")
-            raise EntryError(f"{noun} {number}: {where + ': ' if where else ''}{wrong}") from None
+            raise EntryError(
+                f"{noun} {number}: {where + ': ' if where else ''}{in_words(first)}"
+            ) from None
     return found
