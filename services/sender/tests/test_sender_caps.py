@@ -553,7 +553,7 @@ def test_route_finds_its_source_by_name_address_and_pool():
     [
         ("{", "not JSON"),
         ("{}", "must be a JSON list of sources"),
-        ('[{"name":"a"}]', "source 1: address: Field required"),
+        ('[{"name":"a"}]', "source 1: address: is required"),
         ('[{"name":"a","address":"localhost"}]', "source 1: address: 'localhost' does not appear"),
         ('[{"name":"a","address":["127.0.0.1","127.0.0.2"]}]', "one of IPv4 and one of IPv6"),
         ('[{"name":"1","address":"127.0.0.1"}]', "source 1: name"),

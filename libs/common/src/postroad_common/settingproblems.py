@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 
 _WORDS = {
     "missing": "is required",
+    "extra_forbidden": "is not known",
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
     "int_parsing_size": "must be a whole number",

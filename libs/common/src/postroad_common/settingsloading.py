@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
-from postroad_common.settingproblems import in_words, unknown, with_example
+from postroad_common.settingproblems import example_of, in_words, unknown, with_example
 from postroad_common.settings import PREFIX, ServiceSettings
 from postroad_common.settings_names import KNOWN_SETTINGS
 
@@ -90,13 +90,14 @@ def load_or_exit(service: str, kind: type[S]) -> S:
 
 
 def describe(kind: type[BaseSettings]) -> list[dict[str, Any]]:
-    """Name, title, description and default of every setting of `kind`, for the documentation."""
+    """Name, title, description, default and example of every setting of `kind`, for the docs."""
     return [
         {
             "name": PREFIX + name.upper(),
             "title": field.title or "",
             "description": field.description or "",
             "default": "required" if field.is_required() else field.get_default(),
+            "example": example_of(field),
         }
         for name, field in kind.model_fields.items()
     ]

@@ -180,7 +180,11 @@ class Settings(
         description="what the identity provider knows us by",
     )
     oidc_client_secret: Line = Field(
-        default="", title="OpenID client's secret", description="empty: a public client", repr=False
+        default="",
+        examples=["the secret that the provider shows"],
+        title="OpenID client's secret",
+        description="empty: a public client",
+        repr=False,
     )
     oidc_roles: RoleRules | None = Field(
         examples=['{"claim":"groups","roles":{"mail-admins":"admin"}}'],
