@@ -277,6 +277,40 @@ async def test_head_without_end_is_refused(listener: HttpListener, line: bytes):
     assert answer.startswith(b"HTTP/1.1 431") or answer == b""
 
 
+IN_CHUNKS = b"POST /size HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\n", b"a:\r\n" * 40_000 + b"\r\n"),
+        (IN_CHUNKS + b"0\r\n", b"a:\r\n" * 40_000 + b"\r\n"),
+        (IN_CHUNKS + b"0\r\nX: ", b"x" * 1_000_000),
+        (IN_CHUNKS + b"1;", b"x" * 1_000_000),
+    ],
+    ids=["whole head", "trailers", "one trailer", "chunk extension"],
+)
+async def test_what_frames_a_request_is_bounded_as_its_head_is(
+    listener: HttpListener, begin: bytes, piece: bytes
+):
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(begin + piece)
+    try:
+        async with asyncio.timeout(90):
+            answer = await reader.read(12)
+    except ConnectionError:  # closed with octets unread, which may cost the answer
+        answer = b""
+    writer.transport.abort()
+    assert answer in {b"HTTP/1.1 431", b""}
+
+
+async def test_requests_far_ahead_of_their_answers_close_the_connection(listener: HttpListener):
+    few = b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx" * 50
+    end = b"POST /size HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    assert (await talk(listener.port, few + end)).count(b"HTTP/1.1 200") == 51
+    assert (await talk(listener.port, few * 3 + end)).count(b"HTTP/1.1 200") < 100
+
+
 async def test_client_that_hangs_up_is_no_fault_of_ours(listener: HttpListener):
     def answered(status: int) -> float:
         labels = {"area": "send", "status": str(status)}

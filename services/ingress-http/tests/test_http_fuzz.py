@@ -13,6 +13,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 VALUES: tuple[Any, ...] = (
     "\0",
     "x" * 5000,
+    "9" * 5000,
     "9999-12-31T23:59:59.999999+14:00",
     "\u202e\ufeff\U0010ffff",
     "http://[::1",

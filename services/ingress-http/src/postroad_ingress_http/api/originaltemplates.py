@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.responses import PlainTextResponse, Response
 
 from postroad_common.store.tokens import Token
@@ -18,6 +19,15 @@ Templates = Annotated[Token, needs("templates:read")]
 MOST = 1000
 
 
+class _NumberConvertor(IntegerConvertor):
+    """A number in a path, of no more digits than Python reads."""
+
+    regex = "[0-9]{1,9}"
+
+
+register_url_convertor("number", _NumberConvertor())
+
+
 class OriginalTemplate(BaseModel):
     """A template."""
 
@@ -25,7 +35,7 @@ class OriginalTemplate(BaseModel):
     name: str
 
 
-@router.get("/templates/{start:int}/{length:int}", summary="Templates, a part of the list")
+@router.get("/templates/{start:number}/{length:number}", summary="Templates, a part of the list")
 async def templates(
     start: int, length: int, token: Templates, library: TemplatesOf
 ) -> list[OriginalTemplate]:

@@ -21,6 +21,7 @@ class ErrorCode(StrEnum):
     ERROR = "error"
     EXPIRED_TOKEN = "expired_token"  # noqa: S105 - a code
     FORBIDDEN = "forbidden"
+    HEADERS_TOO_LARGE = "headers_too_large"
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
     IN_PROGRESS = "in_progress"
     INSUFFICIENT_SCOPE = "insufficient_scope"
@@ -77,6 +78,7 @@ MEANINGS: dict[ErrorCode, tuple[str, str]] = {
     ErrorCode.ERROR: ("any", "Anything that has no code of its own."),
     ErrorCode.EXPIRED_TOKEN: ("401", "The token has expired."),
     ErrorCode.FORBIDDEN: ("403", "It is not allowed."),
+    ErrorCode.HEADERS_TOO_LARGE: ("431", "The headers of the request are too large."),
     ErrorCode.IDEMPOTENCY_MISMATCH: ("409", "The Idempotency-Key belongs to another request."),
     ErrorCode.IN_PROGRESS: ("409", "The request with this Idempotency-Key is being worked on."),
     ErrorCode.INSUFFICIENT_SCOPE: ("403", "The token lacks the scope."),

@@ -1,8 +1,8 @@
 """The HTTP connection with bounds that uvicorn leaves to whatever stands in front of it.
 
-Bounds on the octets and the time a request head may take, and on the number of connections, of
-which those that wait (`waiting`) go first; what is no HTTP is answered in the shape of every other
-error. Bodies are bounded in `guard`.
+Bounds on the octets and the time a request head may take, on the requests that are sent before
+others are answered, and on the number of connections, of which those that wait (`waiting`) go
+first; what is no HTTP is answered in the shape of every other error. Bodies are bounded in `guard`.
 """
 
 import asyncio
@@ -18,10 +18,15 @@ from postroad_common.mail.identifiers import new_id
 from postroad_ingress_http.http.places import network_of, shows_credentials
 from postroad_ingress_http.http.waiting import WaitingConnections
 
-MAX_HEAD = 65_536  # octets of request line and headers
+MAX_HEAD = 65_536  # octets of request line and headers, and of what frames a body in chunks
+MAX_PIPELINED = 100  # requests that wait for the answer to one before them
 _waiting: "WeakKeyDictionary[ServerState, WaitingConnections[GuardedHttp]]" = WeakKeyDictionary()
 
 _log = structlog.get_logger(__name__)
+
+
+class _RefusedError(Exception):
+    """Stops the parser: the connection is being closed."""
 
 
 class GuardedHttp(HttpToolsProtocol):
@@ -34,7 +39,8 @@ class GuardedHttp(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_head = False
-        self._head_octets = 0
+        self._header_octets = 0
+        self._barren_octets = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._address = ""
         waiting = _waiting.get(self.server_state)
@@ -58,23 +64,45 @@ class GuardedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """As uvicorn, and counts what belongs to a head that is not complete."""
+        """As uvicorn, and counts what belongs neither to a complete head nor to a body.
+
+        This is a head without end, or the chunk extensions and trailers of a body.
+        """
         if self.transport.is_closing():
             return
+        self._barren_octets += len(data)
         super().data_received(data)
-        if self._in_head:
-            self._head_octets += len(data)
-            if self._head_octets > MAX_HEAD:
-                self._refuse(431, "headers_too_large", "The headers of the request are too large.")
+        if self._barren_octets > MAX_HEAD:
+            self._refuse_headers()
 
     def on_message_begin(self) -> None:
         """Begin a request."""
+        if len(self.pipeline) >= MAX_PIPELINED:
+            # Without a word: it would be taken for the answer to the first of them.
+            _log.info("connection closed", reason="too many requests before their answers")
+            self.transport.close()
+            raise _RefusedError
         if not self._in_head:
             self._begin_head()
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; a trailer, which comes after the body, is dropped."""
+        self._header_octets += len(name) + len(value) + len(b":\r\n")
+        if self._header_octets > MAX_HEAD:
+            self._refuse_headers()
+            raise _RefusedError
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._barren_octets = 0
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
         """Its head is complete."""
+        self._barren_octets = 0
         self._end_head()
         query = bytes(self.url).partition(b"?")[2]
         if shows_credentials(self.headers, query):
@@ -83,6 +111,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Wait no longer: the whole request is there."""
+        self._barren_octets = 0
         self._waiting.discard(self)
         super().on_message_complete()
 
@@ -115,7 +144,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _begin_head(self) -> None:
         self._in_head = True
-        self._head_octets = 0
+        self._header_octets = 0
         self._head_timer = self.loop.call_later(self.head_seconds, self._too_slow)
 
     def _end_head(self) -> None:
@@ -123,6 +152,9 @@ class GuardedHttp(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _refuse_headers(self) -> None:
+        self._refuse(431, "headers_too_large", "The headers of the request are too large.")
 
     def _too_slow(self) -> None:
         self._refuse(408, "timeout", "The request did not arrive in time.")
