@@ -174,6 +174,23 @@ def test_status_hides_secrets_unless_asked_for(stack: Stack):
     assert [secret for secret in secrets if secret not in shown] == []
 
 
+def test_status_gives_a_shell_what_the_other_commands_and_curl_need(stack: Stack):
+    printed = postroad(stack, "status", "--env").stdout
+    assert printed.splitlines() == [
+        f"export POSTROAD_URL={stack.document.http}",
+        f"export POSTROAD_TOKEN={stack.document.token}",
+    ]
+
+
+def test_up_on_a_running_stack_says_which_options_it_runs_without(stack: Stack):
+    options = ["--detach", "--replicas", "sender=2", "--replicas", "tracker=2"]
+    done = postroad(stack, "up", *options, "--env", "POSTROAD_ARCHIVE_DAYS=3")
+    assert done.returncode == 0
+    missing = "--env POSTROAD_ARCHIVE_DAYS, --replicas tracker=2"
+    assert f"runs already, without {missing}: `postroad down` first" in done.stderr
+    assert "already" not in postroad(stack, "up", "--detach", "--replicas", "sender=2").stderr
+
+
 def test_login_is_made_changed_rotated_and_deleted(stack: Stack):
     made = answer(stack, "credentials", "create", "shop", "--clicktracking", "--no-forward-bounces")
     username = made["username"]

@@ -46,11 +46,6 @@ class BehaviourVerdict:
     drop: Drop | None
     delay: float
 
-    @property
-    def refuses(self) -> bool:
-        """Whether the command counts as not done."""
-        return self.reply is not None and not self.reply.is_positive
-
 
 @dataclass(frozen=True, slots=True)
 class ConnectionTraits:

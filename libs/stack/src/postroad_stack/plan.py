@@ -131,7 +131,10 @@ def metrics_name(service: str, replica: int) -> str:
 
 def _port_number(variable: str, text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= _HIGHEST_PORT:
-        raise StackError(f"{variable}={json.dumps(text)} is no port number")
+        raise StackError(
+            f"{variable}={json.dumps(text)} is no port number",
+            advice=f"a port is a number from 1 to {_HIGHEST_PORT}, as in {variable}=8080",
+        )
     return int(text)
 
 

@@ -5,6 +5,7 @@ import time
 
 import click
 
+from postroad_cli.local.differences import differences
 from postroad_cli.local.progress import StartProgress
 from postroad_cli.terminal import echo, error_console
 from postroad_stack import launching
@@ -70,6 +71,16 @@ def bring_up(
                 prometheus=find_program(progress.say) if prometheus else None,
             )
             launching.start(state, plan, follow_parent=follow)
+        elif missed := differences(
+            state,
+            environment=environment,
+            replicas=replicas,
+            nodes=nodes,
+            prometheus=prometheus,
+        ):
+            progress.note(
+                f"this stack runs already, without {', '.join(missed)}: `postroad down` first"
+            )
         status = launching.wait_ready(state, progress.update if started else None)
     except (KeyboardInterrupt, click.Abort):
         progress.close()

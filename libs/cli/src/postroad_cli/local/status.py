@@ -1,5 +1,6 @@
 """`postroad status`: what runs on this machine."""
 
+import shlex
 import time
 
 import click
@@ -19,15 +20,28 @@ from postroad_stack.status import ProcessState, ProcessStatus, StackStatus
 @state_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print the stack document, with secrets.")
 @click.option("--secrets", is_flag=True, help="Show passwords and the token, too.")
-def status(*, state: StateDir, as_json: bool, secrets: bool) -> None:
+@click.option(
+    "--env",
+    "as_environment",
+    is_flag=True,
+    help='Print POSTROAD_URL and POSTROAD_TOKEN for a shell: eval "$(postroad status --env)".',
+)
+def status(*, state: StateDir, as_json: bool, secrets: bool, as_environment: bool) -> None:
     """Show what runs, since when, and how often it was started again."""
     found = state.read_status() if state.supervised() else None
     if found is None:
         raise StackError(f"no stack runs in {state.root}", advice="start one: postroad up")
-    if as_json:
+    if as_json or as_environment:
         if found.document is None:
-            raise StackError(f"the stack is {found.phase}")
-        echo_json(found.document.fields(), indent=None)
+            raise StackError(
+                f"the stack is {found.phase}",
+                advice="try again when `postroad status` shows it ready",
+            )
+        if as_json:
+            echo_json(found.document.fields(), indent=None)
+        else:
+            echo(f"export POSTROAD_URL={shlex.quote(found.document.http or '')}")
+            echo(f"export POSTROAD_TOKEN={shlex.quote(found.document.token or '')}")
         return
     _show_processes(found)
     if found.document is not None:

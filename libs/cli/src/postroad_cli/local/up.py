@@ -50,7 +50,7 @@ def up(
 
     On a terminal it stays in the foreground until Ctrl-C, which stops everything; with --detach
     or --json, and where stdout is no terminal, it returns when all is ready. On a stack that runs
-    already it only shows it.
+    already it only shows it, and says which options it was started without.
     """
     stay = not (detach or as_json) and sys.stdout.isatty()
     runs = _what_runs(only, no_sink=no_sink)
