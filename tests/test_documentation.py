@@ -92,3 +92,16 @@ def test_each_page_in_the_menu_of_the_dashboard_has_a_small_picture() -> None:
     gallery = (ROOT / "docs" / "pages.md").read_text()
     assert [name for name in pictures if f"images/{name}" not in gallery] == []
     assert (ROOT / "README.md").read_text().count("docs/images/") == 3
+
+
+def test_index_of_decisions_has_the_title_of_each_page_in_order_and_names_unused_numbers() -> None:
+    folder = ROOT / "docs" / "adr"
+    pages = sorted(folder.glob("0*.md"))
+    titles = [path.read_text().partition("\n")[0].removeprefix("# ") for path in pages]
+    index = (folder / "README.md").read_text()
+    rows = re.findall(r"^\| \[(\d{4})\]\(([^)]+)\) \| (.+) \|$", index, re.MULTILINE)
+    assert [f"{number} {title}" for number, _, title in rows] == titles
+    assert [name for _, name, _ in rows] == [path.name for path in pages]
+    numbers = {path.name[:4] for path in pages}
+    unused = {f"{number:04}" for number in range(1, int(max(numbers)))} - numbers
+    assert [number for number in sorted(unused) if number not in index] == []

@@ -59,11 +59,21 @@ def start(state: StateDir, plan: StackPlan, *, follow_parent: bool = False) -> N
                 cwd=state.root,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + _APPEAR_LIMIT
-        while not (state.supervised() and state.read_status()):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise _unexpected_end(state)
-            time.sleep(_POLL / 2)
+        try:
+            _await_first_status(state, process)
+        except BaseException:  # Ctrl-C, too: `stop` cannot find one that has not said who it is
+            process.terminate()
+            process.wait(_STOP_LIMIT)
+            end_orphans(state)
+            raise
+
+
+def _await_first_status(state: StateDir, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _APPEAR_LIMIT
+    while not (state.supervised() and state.read_status()):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise _unexpected_end(state)
+        time.sleep(_POLL / 2)
 
 
 def wait_ready(

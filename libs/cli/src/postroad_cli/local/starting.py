@@ -1,7 +1,9 @@
 """Starts a stack with its progress on the terminal, and stays with it until Ctrl-C."""
 
+import contextlib
 import signal
 import time
+from collections.abc import Callable, Iterator
 
 import click
 
@@ -55,33 +57,30 @@ def bring_up(
     progress = StartProgress(error_console())
     started = not state.supervised()
     try:
-        if started:
-            broker, database = choose_servers(
-                environment, continued(state, preference), progress.say
-            )
-            nodes = continued_nodes(state, nodes)
-            check_cluster(nodes, broker, database)
-            plan = StackPlan(
-                rabbitmq=broker,
-                mongod=database,
+        with _signals_interrupt():
+            if started:
+                plan = _choose_plan(
+                    state,
+                    progress.say,
+                    preference,
+                    environment=environment,
+                    replicas=replicas,
+                    only=only,
+                    nodes=nodes,
+                    prometheus=prometheus,
+                )
+                launching.start(state, plan, follow_parent=follow)
+            elif missed := differences(
+                state,
                 environment=environment,
                 replicas=replicas,
-                only=only,
                 nodes=nodes,
-                prometheus=find_program(progress.say) if prometheus else None,
-            )
-            launching.start(state, plan, follow_parent=follow)
-        elif missed := differences(
-            state,
-            environment=environment,
-            replicas=replicas,
-            nodes=nodes,
-            prometheus=prometheus,
-        ):
-            progress.note(
-                f"this stack runs already, without {', '.join(missed)}: `postroad down` first"
-            )
-        status = launching.wait_ready(state, progress.update if started else None)
+                prometheus=prometheus,
+            ):
+                progress.note(
+                    f"this stack runs already, without {', '.join(missed)}: `postroad down` first"
+                )
+            status = launching.wait_ready(state, progress.update if started else None)
     except (KeyboardInterrupt, click.Abort):
         progress.close()
         if started:
@@ -95,6 +94,44 @@ def bring_up(
     for notice in status.notices:
         progress.note(notice)
     return started, status.document
+
+
+def _choose_plan(
+    state: StateDir,
+    say: Callable[[str], None],
+    preference: Preference,
+    *,
+    environment: dict[str, str],
+    replicas: dict[str, int],
+    only: tuple[str, ...],
+    nodes: int,
+    prometheus: bool,
+) -> StackPlan:
+    broker, database = choose_servers(environment, continued(state, preference), say)
+    nodes = continued_nodes(state, nodes)
+    check_cluster(nodes, broker, database)
+    return StackPlan(
+        rabbitmq=broker,
+        mongod=database,
+        environment=environment,
+        replicas=replicas,
+        only=only,
+        nodes=nodes,
+        prometheus=find_program(say) if prometheus else None,
+    )
+
+
+@contextlib.contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a start as Ctrl-C does, so that it leaves nothing running."""
+    before = {
+        number: signal.signal(number, interrupted) for number in (signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def stay_until_interrupted(state: StateDir) -> None:
