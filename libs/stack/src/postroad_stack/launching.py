@@ -9,8 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import BinaryIO
 
 from postroad_stack.errors import StackError, StartFailedError
+from postroad_stack.interrupts import interrupts_held
 from postroad_stack.logs import tail
 from postroad_stack.orphans import end_orphans
 from postroad_stack.plan import StackPlan
@@ -46,26 +48,32 @@ def start(state: StateDir, plan: StackPlan, *, follow_parent: bool = False) -> N
         end_orphans(state)
         write_atomically(state.plan, plan.model_dump_json(indent=1))
         state.status.unlink(missing_ok=True)
-        with state.log_of("supervisor").open("ab") as log:
-            process = subprocess.Popen(
-                (
-                    *(sys.executable, "-m", "postroad_stack"),
-                    *("--state-dir", str(state.root)),
-                    *(("--parent", str(os.getpid())) if follow_parent else ()),
-                ),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=state.root,
-                start_new_session=True,
-            )
+        process = None
         try:
+            with state.log_of("supervisor").open("ab") as log, interrupts_held():
+                process = _spawn(state, log, follow_parent=follow_parent)
             _await_first_status(state, process)
         except BaseException:  # Ctrl-C, too: `stop` cannot find one that has not said who it is
-            process.terminate()
-            process.wait(_STOP_LIMIT)
-            end_orphans(state)
+            if process is not None:
+                process.terminate()
+                process.wait(_STOP_LIMIT)
+                end_orphans(state)
             raise
+
+
+def _spawn(state: StateDir, log: BinaryIO, *, follow_parent: bool) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        (
+            *(sys.executable, "-m", "postroad_stack"),
+            *("--state-dir", str(state.root)),
+            *(("--parent", str(os.getpid())) if follow_parent else ()),
+        ),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        cwd=state.root,
+        start_new_session=True,
+    )
 
 
 def _await_first_status(state: StateDir, process: subprocess.Popen[bytes]) -> None:
