@@ -5,15 +5,14 @@ what that code writes; the others are copies with names, times and subjects of t
 are dropped first and built at the end, which takes a fifth of the time.
 """
 
-import random
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pymongo import MongoClient, WriteConcern
 from pymongo.database import Database as Collections
 
+from bench.page_counters import ACCOUNT, DAYS, fill_counters
 from bench.report import say
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas import events
@@ -23,18 +22,12 @@ from postroad_common.schemas.lanes import LaneState, Phase
 from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.access import to_date
 from postroad_common.store.database import Database
-from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, TAG, WHOLE, MailPart
-from postroad_common.store.rollups import RollupKey, hour_of
 from postroad_common.store.searching import RANKS, terms_of
 from postroad_common.store.suppressions import Suppression
 
-ACCOUNT = "main"
-DAYS = 30
 _DAY = 86_400
 _BATCH = 5000
 _LANES = 5000
-_PARTS = 20
-MOST_TAGS = 200
 _SUPPRESSIONS = 20_000
 _BIG = ("messages", "events", "webhook_deliveries")
 Story = dict[str, dict[str, Any]]
@@ -188,25 +181,7 @@ def _deliveries(model: dict[str, Any], stories: Sequence[Story]) -> Iterator[dic
 
 async def _others(database: Database, count: int, now: float) -> None:
     """Write what is beside the messages: counters, lanes, suppressions, domains."""
-    await database.hours.add(
-        new_id(),
-        {
-            RollupKey(ACCOUNT, hour_of(now - hour * 3600), "", part): _numbers(mails)
-            for hour in range(14 * 24)
-            for part, mails in (*_parts(count // (DAYS * 24)), *_tags(count // (DAYS * 24)))
-        },
-    )
-    days = [hour_of(now - day * _DAY)[:10] for day in range(400)]
-    tags = [f"t{number}" for number in range(10)]
-    await database.rollups.add(
-        new_id(),
-        {RollupKey(ACCOUNT, day, tag): _numbers(count // DAYS) for day in days for tag in tags}
-        | {
-            RollupKey(ACCOUNT, day, "", part): _numbers(mails)
-            for day in days
-            for part, mails in _parts(count // DAYS)
-        },
-    )
+    await fill_counters(database, count, now)
     phases = [*[Phase.IDLE] * 7, Phase.OPEN, Phase.LIMITED, Phase.CLOSED]
     for first in range(0, _LANES, 1000):
         await database.lanes.save(
@@ -225,30 +200,3 @@ async def _others(database: Database, count: int, now: float) -> None:
             )
             for number in range(first, first + 1000)
         )  # fmt: skip
-
-
-def _parts(mails: int) -> Iterator[tuple[MailPart, int]]:
-    """Yield all mail, and its parts: 20 logins, 20 sender domains, 20 providers."""
-    yield WHOLE, mails
-    for number in range(_PARTS):
-        yield MailPart(LOGIN, f"login{number}"), mails // _PARTS
-        yield MailPart(DOMAIN, f"shop{number}.example"), mails // _PARTS
-        yield MailPart(PROVIDER, f"provider{number}"), mails // _PARTS
-
-
-def _tags(mails: int) -> Iterator[tuple[MailPart, int]]:
-    """Yield the parts of the hours: 200 tags, which is as many as there may be."""
-    for number in range(MOST_TAGS):
-        yield MailPart(TAG, f"t{number}"), mails // MOST_TAGS
-
-
-def _numbers(mails: int) -> Counter[str]:
-    some = random.Random(mails)
-    mails = max(1, mails + some.randint(-mails // 5, mails // 5))
-    return Counter(
-        accepted=mails, delivered=mails * 98 // 100, failed=mails * 2 // 100,
-        deferred=mails // 10, deferred_unique=mails // 20, bounced=mails // 200,
-        bounced_hard=mails // 400, bounced_soft=mails // 400, opened=mails // 3,
-        opened_unique=mails // 5, opened_machine=mails // 9, clicked=mails // 20,
-        clicked_unique=mails // 25, clicked_machine=mails // 50, complained=mails // 3000,
-    )  # fmt: skip

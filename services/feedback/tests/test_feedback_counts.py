@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import TIMELINE_ONLY, Event, EventName, happened
-from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, TAG, WHOLE, MailPart
+from postroad_common.store.rollupparts import DOMAIN, LOGIN, PROVIDER, TAG, TAGGED, WHOLE, MailPart
 from postroad_common.store.rollups import RollupKey
 from postroad_feedback.counts import additions, is_reaction, mark_of
 from postroad_feedback.message_cache import MessageInfo
@@ -93,7 +93,7 @@ def test_what_the_simulator_made_up_counts_and_is_told_apart_where_it_could_alar
 def test_nothing_counts_of_a_test_but_that_it_was_made():
     facts = {"m9": MessageInfo("acme", "a@example.com", "", ("news",), test=True)}
     events = [happened(name, "m9", NOON, {}) for name in EventName]
-    assert additions(events, facts, ["m9.opened", "m9.clicked"]).days == {
+    assert whole(additions(events, facts, ["m9.opened", "m9.clicked"]).days) == {
         RollupKey("acme", "2026-11-21", ""): Counter(tested=1),
         RollupKey("acme", "2026-11-21", "news"): Counter(tested=1),
     }
@@ -163,7 +163,7 @@ SENT = MessageInfo(
 
 
 def of_parts(counted: Mapping[RollupKey, Counter[str]]) -> dict[MailPart, Counter[str]]:
-    return {key.part: counts for key, counts in counted.items() if key.part != WHOLE}
+    return {key.part: counts for key, counts in counted.items() if key.part.name}
 
 
 def test_each_event_counts_for_its_login_sender_domain_and_provider_in_days_and_hours():
@@ -183,9 +183,9 @@ def test_each_event_counts_for_its_login_sender_domain_and_provider_in_days_and_
         MailPart(DOMAIN, "acme.test"): Counter(opened=1),
         MailPart(PROVIDER, "google"): Counter(delivered=1, opened=1, opened_unique=1),
         MailPart(PROVIDER, "other"): Counter(opened=1),
+        MailPart(TAG, "news"): mine,
     }
-    of_tag = {MailPart(TAG, "news"): mine}
-    assert of_parts(counted.hours) == of_parts(counted.days) | of_tag
+    assert of_parts(counted.hours) == of_parts(counted.days)
 
 
 def test_tags_are_bounded_on_a_day_and_in_its_hours_and_a_message_counts_once_for_the_rest():
@@ -219,6 +219,22 @@ def test_parts_of_a_day_are_bounded_and_what_is_more_is_counted_together():
     tomorrow = [happened(EventName.ACCEPTED, "m3", NOON + 86_400, {})]
     later = of_parts(additions(tomorrow, facts, (), limit).days)
     assert MailPart(LOGIN, "smtp-3") in later
+
+
+@given(EVENTS)
+def test_parts_of_a_day_are_the_sums_of_its_hours(events: list[Event]):
+    facts = {name: replace(info, tags=(name, "all", "more")) for name, info in FACTS.items()}
+    counted = additions(events, facts, (), PartLimit(most=2))
+    sums: dict[RollupKey, Counter[str]] = {}
+    for key, counts in counted.hours.items():
+        part = TAGGED if key.part == WHOLE else key.part
+        of_day = key._replace(day=key.day[:10], part=part)
+        sums.setdefault(of_day, Counter()).update(counts)
+    days = {key: counts for key, counts in counted.days.items() if not key.tag}
+    assert {key: counts for key, counts in days.items() if key.part != WHOLE} == sums
+    assert whole(days) == {
+        key._replace(part=WHOLE): counts for key, counts in days.items() if key.part == TAGGED
+    }
 
 
 @given(EVENTS)

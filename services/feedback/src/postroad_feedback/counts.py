@@ -1,7 +1,7 @@
 """What a batch of events adds to the roll-ups: per account, day (UTC) and tag, and per hour.
 
-Days and hours of all mail are counted by login, sender domain and provider as well, and hours by
-tag (`parts`).
+Days and hours of all mail are counted by login, sender domain, provider and tag as well (`parts`):
+a day has the sums of its hours, so that nobody needs to read these for them.
 
 Counted by event name; what each number means is in `postroad_common.store.rollups`. Mail that
 Postroad wrote itself is not counted, and of tests nothing but that they were made.
@@ -25,7 +25,7 @@ from postroad_common.schemas.events import (
     Tested,
     is_own_mail,
 )
-from postroad_common.store.rollupparts import WHOLE
+from postroad_common.store.rollupparts import TAGGED, WHOLE
 from postroad_common.store.rollups import RollupKey, hour_of
 from postroad_feedback.message_cache import MessageInfo
 from postroad_feedback.parts import Names, PartLimit, names_of
@@ -75,13 +75,11 @@ def additions(
         for tag in ("", *limit.tags_of_day(account, moment, tags)):
             result.days.setdefault(RollupKey(account, day, tag), Counter()).update(counts)
         hour = hour_of(moment)
-        for part in (WHOLE, *limit.parts(account, moment, parts)):
+        divided = (*limit.parts(account, moment, parts), *limit.tag_parts(account, moment, tags))
+        for part in (WHOLE, *divided):
             result.hours.setdefault(RollupKey(account, hour, "", part), Counter()).update(counts)
-            if part is not WHOLE:
-                of_day = RollupKey(account, day, "", part)
-                result.days.setdefault(of_day, Counter()).update(counts)
-        for part in limit.tags_of_hour(account, moment, tags):
-            result.hours.setdefault(RollupKey(account, hour, "", part), Counter()).update(counts)
+        for part in (TAGGED, *divided):
+            result.days.setdefault(RollupKey(account, day, "", part), Counter()).update(counts)
     return result
 
 

@@ -62,8 +62,8 @@ class PartLimit:
             if name:
                 yield MailPart(by, self._bounded((account, moment // _DAY, by), name, self._most))
 
-    def tags_of_hour(self, account: str, moment: int, tags: Iterable[str]) -> list[MailPart]:
-        """Return the parts of an hour for these tags, each once."""
+    def tag_parts(self, account: str, moment: int, tags: Iterable[str]) -> list[MailPart]:
+        """Return the parts of a day and its hours for these tags, each once."""
         key = account, moment // _DAY, TAG
         names = (self._bounded(key, tag, self._most) for tag in tags)
         return [MailPart(TAG, name) for name in dict.fromkeys(names)]

@@ -11,7 +11,7 @@ LOGIN, DOMAIN, PROVIDER = "login", "domain", "provider"
 PARTS = (LOGIN, DOMAIN, PROVIDER)
 """By login or token, by the domain in From, by who runs the receiving servers."""
 TAG = "tag"
-"""A part of hours only: on a day each tag has a document of its own, as a day may have many."""
+"""A kind of part, too. On a day each tag also has a document of its own, as a day may have many."""
 OTHER_NAME = "other"
 """Stands for all that have no part of their own."""
 
@@ -24,11 +24,23 @@ class MailPart(NamedTuple):
 
 
 WHOLE = MailPart("", "")
+TAGGED = MailPart("tagged", "")
+"""The mail of a day of which the document has the tags as parts.
+
+That is all of it, unless a part of it was counted by a version that did not yet do so.
+"""
 
 
 def field_of(part: MailPart) -> str:
     """Return the field with the numbers of a part."""
-    return f"{part.by}s.{_escaped(part.name)}" if part.by else "counts"
+    if not part.name:
+        return part.by or "counts"
+    return f"{part.by}s.{key_of(part.name)}"
+
+
+def whole_field(by: str) -> str:
+    """Return the field with the numbers of the mail of a day that its parts of a kind divide."""
+    return field_of(TAGGED if by == TAG else WHOLE)
 
 
 def name_in(field: str) -> str:
@@ -36,6 +48,6 @@ def name_in(field: str) -> str:
     return unquote(field)
 
 
-def _escaped(name: str) -> str:
-    """Return the name as a key: dots and dollar signs mean something else to the database."""
+def key_of(name: str) -> str:
+    """Return a name as a key: dots and dollar signs mean something else to the database."""
     return name.replace("%", "%25").replace(".", "%2E").replace("$", "%24").replace("\0", "%00")

@@ -19,6 +19,7 @@ changed it while these may still be repeated (`ledger`).
 """
 
 from collections import defaultdict
+from collections.abc import Collection as Several
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,7 +28,15 @@ from typing import NamedTuple
 from pymongo import UpdateOne, errors
 
 from postroad_common.store.access import Collection, Document, duplicates, guarded
-from postroad_common.store.rollupparts import PARTS, WHOLE, MailPart, field_of, name_in
+from postroad_common.store.rollupparts import (
+    PARTS,
+    WHOLE,
+    MailPart,
+    field_of,
+    key_of,
+    name_in,
+    whole_field,
+)
 
 _MAX_REMEMBERED = 10_000
 _MOST_READ = 10_000
@@ -76,6 +85,13 @@ class Rollup:
     day: str
     tag: str
     counts: Counts
+
+
+class Divided(NamedTuple):
+    """The numbers of a day or an hour, and those of its parts of one kind, by name."""
+
+    whole: Counts
+    parts: Mapping[str, Counts]
 
 
 def _name(key: RollupKey) -> str:
@@ -177,11 +193,53 @@ class Rollups:
     ) -> dict[str, Mapping[str, Counts]]:
         """Return the numbers of each part of a kind, by day and by name."""
         query = {"account": account, "tag": "", "day": {"$gte": start, "$lte": end}}
+        found = await self._divided(query, by)
+        return {day: divided.parts for day, divided in found.items() if divided.parts}
+
+    @guarded
+    async def divided(self, account: str, days: Several[str], by: str) -> dict[str, Divided]:
+        """Return what there is of some days, divided into the parts of a kind."""
+        query = {"account": account, "tag": "", "day": {"$in": list(days)}}
+        return await self._divided(query, by)
+
+    async def _divided(self, query: Document, by: str) -> dict[str, Divided]:
+        whole, parts = whole_field(by), f"{by}s"
         return {
-            found["day"]: {name_in(key): counts for key, counts in found[f"{by}s"].items()}
-            async for found in self._rollups.find(query, {"day": 1, f"{by}s": 1})
-            if f"{by}s" in found
+            found["day"]: Divided(
+                found.get(whole, {}),
+                {name_in(key): counts for key, counts in found.get(parts, {}).items()},
+            )
+            async for found in self._rollups.find(query, {"day": 1, whole: 1, parts: 1})
         }
+
+    @guarded
+    async def largest(
+        self, account: str, start: str, end: str, by: str, *, what: str, names: Sequence[str]
+    ) -> dict[str, dict[str, int]]:
+        """Return one number of some parts of a kind by day and name; of all others together as "".
+
+        The others are added up by the database, as there may be many.
+        """
+        keys = {name: key_of(name) for name in names}
+        values = {"$map": {"input": {"$objectToArray": f"${by}s"}, "in": f"$$this.v.{what}"}}
+        cursor = await self._rollups.aggregate(
+            [
+                {"$match": {"account": account, "tag": "", "day": {"$gte": start, "$lte": end}}},
+                {
+                    "$project": {
+                        "day": 1,
+                        "all": {"$sum": values},
+                        **{f"{by}s.{key}.{what}": 1 for key in keys.values()},
+                    }
+                },
+            ]
+        )
+        days: dict[str, dict[str, int]] = {}
+        async for found in cursor:
+            parts = found.get(f"{by}s", {})
+            numbers = {name: parts.get(key, {}).get(what, 0) for name, key in keys.items()}
+            days[found["day"]] = numbers | {"": found["all"] - sum(numbers.values())}
+        return days
 
     @guarded
     async def part_names(self, account: str, start: str, end: str) -> dict[str, list[str]]:

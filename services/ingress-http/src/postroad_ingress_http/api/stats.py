@@ -1,6 +1,6 @@
 """`/v1/stats`: exact numbers per hour, day or week, of all mail or of a part of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal
@@ -8,13 +8,15 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
-from postroad_common.store.rollups import Rollup
+from postroad_common.store.rollups import Counts, Rollup
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import needs
 from postroad_ingress_http.api.answers import REFUSALS
 from postroad_ingress_http.dependencies import ClockOf, HourStore, RollupStore
+from postroad_ingress_http.history.hourparts import Counters, parts_of_hours
 from postroad_ingress_http.history.statistics import (
-    groups,
+    groups_of_days,
+    largest,
     read_days,
     read_subject,
     total,
@@ -116,7 +118,13 @@ async def stats(  # noqa: PLR0917 - FastAPI passes them by name
     store = hours if by_hour else rollups
     of_range = (f"{first}T00", f"{last}T23") if by_hour else (str(first), str(last))
     found = await store.read(token.account, *of_range, *subject)
-    grouped = await groups(store, token.account, by, *of_range, by_hour=by_hour) if by else None
+    grouped: Mapping[str, Counts] | None = None
+    if by and by_hour:
+        grouped = largest(
+            await parts_of_hours(Counters(rollups, hours), token.account, by, *of_range)
+        )
+    elif by:
+        grouped = await groups_of_days(rollups, token.account, by, *of_range)
     return StatsView(
         **asdict(fields),
         start=str(first),

@@ -10,15 +10,16 @@ from postroad_common.store.rollupparts import PROVIDER, TAG
 from postroad_common.store.rollups import Counts, Rollups
 from postroad_ingress_http.dashboard.charts import Chart, Series
 from postroad_ingress_http.dashboard.figures import share
-from postroad_ingress_http.dashboard.periods import DAY, Period
+from postroad_ingress_http.dashboard.periods import HOUR, Period
 from postroad_ingress_http.dashboard.subjects import HEADINGS, Labels, days_of
+from postroad_ingress_http.history.hourparts import Counters, parts_of_hours
 from postroad_ingress_http.history.statistics import sums_of_parts
 
 MOST_ROWS = 50
 _STACKED = 4
 _OTHERS = "all others"
-Days = Mapping[str, Mapping[str, Counts]]
-"""Numbers by day or hour, and by the name of the part."""
+Values = Mapping[str, Mapping[str, int]]
+"""One number by day or hour, and by the name of the part; that of all others has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +45,13 @@ class Breakdown:
 
 
 async def break_down(
-    rollups: Rollups, account: str, kind: str, period: Period, *, zone: tzinfo, labels: Labels
+    counters: Counters, account: str, kind: str, period: Period, *, zone: tzinfo, labels: Labels
 ) -> Breakdown:
     """Return the mail of a period by parts of a kind, those with most mail first."""
-    first, last = days_of(period)
-    sums: Mapping[str, Counts]
-    if kind == TAG and period.step >= DAY:
-        sums = await rollups.by_tag(account, first, last, _NUMBERS, MOST_ROWS)
-        days = await _days_of_tags(rollups, account, list(sums)[:_STACKED], (first, last))
-    else:
-        days = await rollups.parts(account, first, last, kind)
-        sums = sums_of_parts(days.values(), _SUMMED)
     measure = "delivered" if kind == PROVIDER else "accepted"
+    sums, days = await _divide(counters, account, kind, period, measure)
     title = f"{measure.capitalize()} by {HEADINGS[kind].lower()}"
-    series = _series(days, list(sums), measure, period)
+    series = _series(days, _shown(list(sums)), period)
     named = [Series(labels.of(kind, name), values) for name, values in series]
     return Breakdown(
         kind=kind,
@@ -73,33 +67,54 @@ async def break_down(
     )
 
 
-async def _days_of_tags(
+async def _divide(
+    counters: Counters, account: str, kind: str, period: Period, measure: str
+) -> tuple[Mapping[str, Counts], Values]:
+    """Return the sums of the parts, and one number of those that are shown by day or hour."""
+    first, last = days_of(period)
+    if period.step == HOUR:
+        found = await parts_of_hours(counters, account, kind, first, last)
+        sums = sums_of_parts(found, _SUMMED)
+        shown = _shown(list(sums))
+        days = await counters.hours.largest(account, first, last, kind, what=measure, names=shown)
+        return sums, days
+    if kind == TAG:
+        by_tag = await counters.days.by_tag(account, first, last, _NUMBERS, MOST_ROWS)
+        return by_tag, await _values_of_tags(counters.days, account, list(by_tag), (first, last))
+    divided = await counters.days.parts(account, first, last, kind)
+    sums = sums_of_parts(divided.values(), _SUMMED)
+    return sums, {
+        day: {name: counts.get(measure, 0) for name, counts in parts.items()}
+        for day, parts in divided.items()
+    }
+
+
+async def _values_of_tags(
     rollups: Rollups, account: str, tags: Sequence[str], span: tuple[str, str]
-) -> Days:
-    days: dict[str, dict[str, Counts]] = {}
-    for tag in tags:
+) -> Values:
+    days: dict[str, dict[str, int]] = {}
+    for tag in _shown(tags):
         for found in await rollups.read(account, *span, tag):
-            days.setdefault(found.day, {})[tag] = found.counts
+            days.setdefault(found.day, {})[tag] = found.counts.get("accepted", 0)
     return days
 
 
-def _series(
-    days: Days, names: Sequence[str], measure: str, period: Period
-) -> list[tuple[str, Sequence[int]]]:
-    """Return the values of the largest parts over time, and of all others together."""
-    shown = list(names[:_STACKED])
-    if len(names) == _STACKED + 1:
-        shown = list(names)
+def _shown(names: Sequence[str]) -> Sequence[str]:
+    """Return the parts that the chart shows apart: one alone is not worth to be called others."""
+    return names if len(names) == _STACKED + 1 else names[:_STACKED]
+
+
+def _series(days: Values, shown: Sequence[str], period: Period) -> list[tuple[str, Sequence[int]]]:
+    """Return the values of the parts shown over time, and of all others together."""
     counts: dict[tuple[int, str], int] = {}
-    for day, parts in days.items():
+    for day, values in days.items():
         moment = int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp())
-        for name, numbers in parts.items():
+        for name, number in values.items():
             key = moment, name if name in shown else _OTHERS
-            counts[key] = counts.get(key, 0) + numbers.get(measure, 0)
-    if any(name == _OTHERS and number for (_, name), number in counts.items()):
-        shown.append(_OTHERS)
+            counts[key] = counts.get(key, 0) + number
+    others = any(name == _OTHERS and number for (_, name), number in counts.items())
     sums = period.sums(counts)
-    return [(name, sums[name]) for name in shown]
+    return [(name, sums[name]) for name in (*shown, *((_OTHERS,) if others else ()))]
 
 
 _NUMBERS = ("delivered", "bounced", "complained", "opened_unique", "clicked_unique")

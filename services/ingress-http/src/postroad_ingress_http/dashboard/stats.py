@@ -21,6 +21,7 @@ from postroad_ingress_http.dependencies import (
     RollupStore,
     TokenStore,
 )
+from postroad_ingress_http.history.hourparts import Counters
 
 router = APIRouter(prefix="/dashboard/stats", include_in_schema=False)
 
@@ -50,7 +51,9 @@ async def page(  # noqa: PLR0917 - FastAPI passes them by name
     counts, offered, parts = await asyncio.gather(
         read_counts(store, session.account, period, subject),
         choices(session.account, rollups, period, subject, labels),
-        break_down(store, session.account, kind, period, zone=zone, labels=labels),
+        break_down(
+            Counters(rollups, hours), session.account, kind, period, zone=zone, labels=labels
+        ),
     )
     return pages.answer(
         "stats.html",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from typing import NamedTuple
 
 from postroad_common.store.rollupparts import PARTS, TAG, WHOLE, MailPart
@@ -72,16 +73,14 @@ def sums_of_parts(
     days: Iterable[Mapping[str, Counts]], names: Sequence[str] = NAMES
 ) -> dict[str, dict[str, int]]:
     """Return the sums of some numbers of each part, those with most mail first."""
-    found: dict[str, list[Counts]] = {}
+    wanted = set(names)
+    sums: dict[str, dict[str, int]] = {}
     for parts in days:
-        for name, counts in parts.items():
-            found.setdefault(name, []).append(counts)
-    sums = {
-        part: {
-            name: number for name in names if (number := sum(one.get(name, 0) for one in counts))
-        }
-        for part, counts in found.items()
-    }
+        for part, counts in parts.items():
+            of_part = sums.setdefault(part, {})
+            for name, number in counts.items():
+                if number and name in wanted:
+                    of_part[name] = of_part.get(name, 0) + number
     return dict(sorted(sums.items(), key=lambda item: (-_mail(item[1]), item[0])))
 
 
@@ -90,18 +89,22 @@ def _mail(counts: Counts) -> int:
     return counts.get("accepted") or counts.get("delivered", 0) + counts.get("failed", 0)
 
 
-async def groups(
-    rollups: Rollups, account: str, kind: str, start: str, end: str, *, by_hour: bool = False
+async def groups_of_days(
+    rollups: Rollups, account: str, kind: str, start: str, end: str
 ) -> dict[str, Counts]:
     """Return the sums by tag, or by part of a kind, those with most mail first."""
-    if kind == TAG and not by_hour:
+    if kind == TAG:
         found = await rollups.by_tag(account, start, end, NAMES, MOST_GROUPS)
         return {
             name: {what: number for what, number in counts.items() if number}
             for name, counts in found.items()
         }
-    sums = sums_of_parts((await rollups.parts(account, start, end, kind)).values())
-    return dict(list(sums.items())[:MOST_GROUPS])
+    return largest((await rollups.parts(account, start, end, kind)).values())
+
+
+def largest(parts: Iterable[Mapping[str, Counts]]) -> dict[str, Counts]:
+    """Return the sums of the parts with most mail, at most `MOST_GROUPS`."""
+    return dict(islice(sums_of_parts(parts).items(), MOST_GROUPS))
 
 
 def complaint_rate(sums: Mapping[str, int]) -> float:
