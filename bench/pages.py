@@ -25,6 +25,7 @@ import httpx
 import psutil
 
 from bench.page_data import fill
+from bench.page_paths import DASHBOARD, REST, names_of
 from bench.report import say
 from postroad_common.store.database import Database
 from postroad_stack.document import StackDocument
@@ -32,37 +33,6 @@ from postroad_stack.stack import Stack
 
 REPEATS = 20
 MOST_MS = 200.0
-DASHBOARD = (
-    "", "?period=week", "?period=month", "?period=quarter", "/stats?period=year",
-    "/stats?period=year&parts=login&of=provider:provider3", "/stats?period=year&parts=tag",
-    "/stats?period=week&by=hour&parts=domain&of=login:login3",
-    "/stats?period=week&by=hour&parts=tag&of=tag:t3",
-    "?period=month&of=provider:provider3", "/messages",
-    "/messages?recipient=r77@d77.example", "/messages?recipient=@d7.example",
-    "/messages?subject=4711", "/messages?subject=order&state=failed", "/messages?state=failed",
-    "/messages?state=deferred", "/messages?login=login3", "/messages?tag=t2",
-    "/messages?login=login3&tag=t4", "/messages?recipient=@d7.example&tag=t2",
-    "/messages?login=login3&opened=true&tag=t4", "/messages?subject=4711&login=login0",
-    "/messages?subject=your order&login=login3&tag=t9",
-    "/messages?state=delivered&login=login1&tag=t2", "/messages?state=failed&login=login3",
-    "/messages?state=deferred&tag=t2&opened=true", "/messages?source=dsn",
-    "/messages?opened=true", "/messages?clicked=true",
-    "/messages?complained=true", "/messages?start={day}&end={day}",
-    "/messages?tag=t2&end={first_day}", "/messages?recipient=@none.example", "/messages/{id}",
-    "/bounces", "/bounces?severity=hard", "/bounces?class=virus", "/jobs",
-    "/jobs/new?act=suppress&state=failed", "/jobs/new?act=suppress&login=login3",
-    "/jobs/new?act=suppress&login=login3&tag=t4", "/start", "/templates",
-    "/suppressions", "/suppressions?q=s77", "/feeds", "/logins", "/tokens", "/webhooks",
-    "/webhooks/{hook}", "/webhooks/{hook}?state=failed", "/domains", "/users", "/audit",
-    "/accounts", "/lanes", "/lanes?site=d77.", "/lanes?phase=closed", "/queues",
-)  # fmt: skip
-REST = (
-    "/v1/messages", "/v1/messages?recipient=@d7.example&state=delivered",
-    "/v1/messages?subject=order&start={hour}", "/v1/messages/{id}", "/v1/stats",
-    "/v1/messages?login=login3&tag=t4", "/v1/jobs/count?state=failed",
-    "/v1/stats?by=provider&step=hour", "/v1/stats?by=tag&step=hour", "/v1/stats?by=login",
-    "/v1/events?limit=100", "/v1/events?message={id}",
-)  # fmt: skip
 
 
 def main() -> None:
@@ -116,11 +86,7 @@ async def _prepare(uri: str) -> None:
 
 def _pages(document: StackDocument, names: dict[str, str]) -> list[tuple[str, dict[str, str]]]:
     """Return the paths, each with the headers that open it."""
-    values = names | {
-        "day": f"{time.strftime('%Y-%m-%d', time.gmtime())}",
-        "first_day": f"{time.strftime('%Y-%m-%d', time.gmtime(time.time() - 29 * 86_400))}",
-        "hour": f"{time.time() - 3600:.0f}",
-    }
+    values = names_of(document, names)
     session = {"Cookie": _log_in(document)}
     token = {"Authorization": f"Bearer {document.token}"}
     return [(f"/dashboard{path.format(**values)}", session) for path in DASHBOARD] + [
