@@ -110,6 +110,7 @@ REST = (
     "/v1/datarequest/{request}/status", "/v1/datarequest/{request}", "/v1/domain/{domain}",
     "/v1/dns/{domain}/recommended", "/v1/dns/{domain}/selfhosted", "/v1/dns/{domain}/status",
     "/v1/dkimkeys", "/v1/dkimkeys/{domain}", "/v1/dkimkey/{domain}", "/v1/dmarc",
+    "/v1/dkimkeys/{domain}/{selector}", "/v1/dkimkey/{domain}/publickey", "/v1/feedbackloops",
     "/v1/spf/{domain}", "/v1/events/messageid/{id}", "/v1/events/email/r77@d77.example",
     "/v1/events/tags/none", "/v1/events/template/{template}", "/v1/templates/0/10",
     "/v1/template/{template}", "/v1/template/{template}/html", "/v1/queues", "/v1/queues/{queue}",
@@ -130,6 +131,7 @@ def names_of(document: StackDocument, found: Mapping[str, str]) -> dict[str, str
     now = time.time()
     deliveries = api.get(f"/v1/webhooks/{found['hook']}/deliveries")["items"]
     dead = [queue["name"] for queue in _all(api, "queues") if "dead" in queue["name"]]
+    domain = _one(api, "domains", {"domain": "bench.example", "trusted": True})["domain"]
     return {
         **found,
         "day": _date(now),
@@ -141,7 +143,8 @@ def names_of(document: StackDocument, found: Mapping[str, str]) -> dict[str, str
         "lane": quote(_all(api, "lanes")[0]["key"], safe=""),
         "user": document.dashboard.email,
         "request": base64.urlsafe_b64encode(_SOMEBODY.encode()).decode().rstrip("="),
-        "domain": _one(api, "domains", {"domain": "bench.example", "trusted": True})["domain"],
+        "domain": domain,
+        "selector": api.get(f"/v1/dkimkeys/{domain}")[0]["selector"],
         "login": _one(api, "credentials", {"name": "bench"})["username"],
         "template": _one(api, "templates", {"name": "bench", "subject": "x", "html": "<p>x</p>"})[
             "id"

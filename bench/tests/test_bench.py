@@ -5,12 +5,12 @@ import email
 import ssl
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from bench import report
+from bench import page_paths, report
 from bench.load import prepared, send_all
 from bench.mails import Kind, mail_maker
 from bench.measure import Result
@@ -19,11 +19,13 @@ from bench.rows import ROWS, chosen
 from bench.smtp import Client, Server, SmtpError
 from bench.storm import Storm
 from bench.usage import Watch
+from fastapi.routing import APIRoute
 
 from postroad_bounce_processor.understanding.understand import understand
 from postroad_common.mail.mime import read
 from postroad_common.schemas.framing import decode
 from postroad_common.schemas.returns import Return
+from postroad_ingress_http import api, dashboard
 from postroad_sink.certificate import server_context
 from postroad_sink.harness import RunningSink, running_sink
 from postroad_stack.certificates import ensure_certificates
@@ -211,3 +213,18 @@ async def test_unreachable_server_is_an_error():
     await listener.wait_closed()
     with pytest.raises(SmtpError, match=r"127\.0\.0\.1"):
         await Client.connect(Server("127.0.0.1", port))
+
+
+def test_each_way_to_read_is_in_the_bench_of_pages_or_has_a_reason_not_to_be():
+    names: defaultdict[str, str] = defaultdict(lambda: "x")
+    asked = [f"/dashboard{path}" for path in page_paths.DASHBOARD] + list(page_paths.REST)
+    paths = {path.partition("?")[0].format_map(names) for path in asked}
+    reading = {
+        route.path: route.path_regex
+        for router in (*api.ROUTERS, *dashboard.ROUTERS)
+        for route in router.routes
+        if isinstance(route, APIRoute) and "GET" in route.methods
+    }
+    missing = {path for path, form in reading.items() if not any(map(form.fullmatch, paths))}
+    assert missing - page_paths.NOT_MEASURED.keys() == set()
+    assert page_paths.NOT_MEASURED.keys() <= reading.keys()
