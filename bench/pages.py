@@ -115,7 +115,7 @@ def _measure(
     taken: list[float] = []
     status = 0
     used = _seconds(processes)
-    with httpx.Client(base_url=document.http or "", timeout=60, headers=headers) as client:
+    with httpx.Client(base_url=document.http or "", timeout=300, headers=headers) as client:
         for _ in range(REPEATS):
             started = time.perf_counter()
             status = client.get(path).status_code

@@ -174,3 +174,20 @@ async def test_hours_of_a_whole_day_are_not_read_for_their_tags(own_mongodb: str
         counters = Counters(account.counters.days, Rollups(bare))
         (found,) = await parts_of_hours(counters, account.name, TAG, *day)
     assert list(sums_of_parts([found]).items()) == expected
+
+
+async def test_sums_of_the_largest_tags_are_whole_where_there_are_very_many_counters(
+    own_mongodb: str,
+) -> None:
+    async with AsyncMongoClient[dict[str, Any]](own_mongodb) as client:
+        collection = client.get_default_database()["rollups"]
+        days = [f"{DAY - timedelta(days=number):%Y-%m-%d}" for number in range(101)]
+        await collection.insert_many(
+            {"account": "main", "day": day, "tag": f"t{tag}", "counts": {"accepted": tag}}
+            for day in days
+            for tag in range(100)
+        )
+        found = await Rollups(collection).by_tag("main", days[-1], days[0], ("accepted",), 2)
+        fewer = await Rollups(collection).by_tag("main", days[9], days[0], ("accepted",), 1)
+    assert found == {"t99": {"accepted": 9999}, "t98": {"accepted": 9898}}
+    assert fewer == {"t99": {"accepted": 990}}

@@ -40,7 +40,9 @@ from postroad_common.store.rollupparts import (
 
 _MAX_REMEMBERED = 10_000
 _MOST_READ = 10_000
-"""Counters of tags that one page adds up; of more, the newest."""
+"""Counters of tags that are looked through for the names of the newest or the largest."""
+_MOST_RANKED = 4_000
+"""Counters, the newest, that tell which tags are the largest where there are more than that."""
 NAMES = (
     *("accepted", "delivered", "deferred", "deferred_unique", "failed", "expired", "suppressed"),
     *(
@@ -264,7 +266,9 @@ class Rollups:
         """Tags with anything to tell since the date `start`, the most recent first."""
         cursor = await self._rollups.aggregate(
             [
-                *_latest_with_tag(account, start),
+                {"$match": {"account": account, "tag": {"$ne": ""}, "day": {"$gte": start}}},
+                {"$sort": {"day": -1}},
+                {"$limit": _MOST_READ},
                 {"$group": {"_id": "$tag", "last": {"$max": "$day"}}},
                 {"$sort": {"last": -1, "_id": 1}},
                 {"$limit": limit},
@@ -276,11 +280,32 @@ class Rollups:
     async def by_tag(
         self, account: str, start: str, end: str, names: Sequence[str], limit: int
     ) -> dict[str, Counts]:
-        """Return the sums of some numbers of the tags with most mail, from `start` to `end`."""
+        """Return the sums of some numbers of the tags with most mail, from `start` to `end`.
+
+        Where there are too many counters to add them all up, it is those with most mail lately.
+        """
+        query: Document = {
+            "account": account,
+            "tag": {"$ne": ""},
+            "day": {"$gte": start, "$lte": end},
+        }
+        if await self._rollups.count_documents(query, limit=_MOST_READ + 1) > _MOST_READ:
+            lately: list[Document] = [
+                {"$match": query},
+                {"$sort": {"day": -1}},
+                {"$limit": _MOST_RANKED},
+            ]
+            ranked = await self._sums_by_tag(lately, (), limit)
+            query["tag"] = {"$in": list(ranked)}
+        return await self._sums_by_tag([{"$match": query}], names, limit)
+
+    async def _sums_by_tag(
+        self, stages: Sequence[Document], names: Sequence[str], limit: int
+    ) -> dict[str, Counts]:
         sums = {name: {"$sum": f"$counts.{name}"} for name in ("accepted", *names)}
         cursor = await self._rollups.aggregate(
             [
-                *_latest_with_tag(account, start, end),
+                *stages,
                 {"$group": {"_id": "$tag", **sums}},
                 {"$sort": {"accepted": -1, "_id": 1}},
                 {"$limit": limit},
@@ -298,13 +323,3 @@ def _by_document(changes: Mapping[RollupKey, Counts]) -> dict[RollupKey, dict[st
         for what, number in counts.items():
             fields[f"{prefix}.{what}"] = number
     return documents
-
-
-def _latest_with_tag(account: str, start: str, end: str = "9999") -> list[Document]:
-    """Return the stages that leave the newest counters of tags, a bounded number of them."""
-    days = {"$gte": start, "$lte": end}
-    return [
-        {"$match": {"account": account, "tag": {"$ne": ""}, "day": days}},
-        {"$sort": {"day": -1}},
-        {"$limit": _MOST_READ},
-    ]
