@@ -22,7 +22,7 @@ from collections import defaultdict
 from collections.abc import Collection as Several
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 from pymongo import UpdateOne, errors
@@ -86,6 +86,14 @@ class Rollup:
     account: str
     day: str
     tag: str
+    counts: Counts
+
+
+class TagTotals(NamedTuple):
+    """The sums of some numbers of a tag, and the first and last day on which there was any."""
+
+    first: str
+    last: str
     counts: Counts
 
 
@@ -277,12 +285,29 @@ class Rollups:
         return [found["_id"] async for found in cursor]
 
     @guarded
+    async def totals_of_tags(
+        self, account: str, start: str, end: str, tags: Sequence[str], names: Sequence[str]
+    ) -> dict[str, TagTotals]:
+        """Return the sums of some numbers of each of the tags that there is something of."""
+        query = {"account": account, "tag": {"$in": tags}, "day": {"$gte": start, "$lte": end}}
+        sums = {name: {"$sum": f"$counts.{name}"} for name in names}
+        span = {"first": {"$min": "$day"}, "last": {"$max": "$day"}}
+        cursor = await self._rollups.aggregate(
+            [{"$match": query}, {"$group": {"_id": "$tag", **sums, **span}}]
+        )
+        return {
+            found.pop("_id"): TagTotals(found.pop("first"), found.pop("last"), found)
+            async for found in cursor
+        }
+
+    @guarded
     async def by_tag(
         self, account: str, start: str, end: str, names: Sequence[str], limit: int
     ) -> dict[str, Counts]:
         """Return the sums of some numbers of the tags with most mail, from `start` to `end`.
 
-        Where there are too many counters to add them all up, it is those with most mail lately.
+        Where there are too many counters to add them all up, it is those with most mail lately, and
+        fewer the longer the time is.
         """
         query: Document = {
             "account": account,
@@ -295,9 +320,23 @@ class Rollups:
                 {"$sort": {"day": -1}},
                 {"$limit": _MOST_RANKED},
             ]
-            ranked = await self._sums_by_tag(lately, (), limit)
+            days = (date.fromisoformat(end) - date.fromisoformat(start)).days + 1
+            ranked = await self._sums_by_tag(lately, (), min(limit, _MOST_READ // days))
             query["tag"] = {"$in": list(ranked)}
         return await self._sums_by_tag([{"$match": query}], names, limit)
+
+    @guarded
+    async def of_tags(
+        self, account: str, start: str, end: str, tags: Sequence[str], what: str
+    ) -> dict[str, dict[str, int]]:
+        """Return one number of some tags by day and by tag, where there is any of it."""
+        query = {"account": account, "tag": {"$in": tags}, "day": {"$gte": start, "$lte": end}}
+        fields = {"_id": 0, "tag": 1, "day": 1, f"counts.{what}": 1}
+        days: dict[str, dict[str, int]] = {}
+        async for found in self._rollups.find(query, fields):
+            number = found.get("counts", {}).get(what, 0)
+            days.setdefault(found["day"], {})[found["tag"]] = number
+        return days
 
     async def _sums_by_tag(
         self, stages: Sequence[Document], names: Sequence[str], limit: int

@@ -1,23 +1,24 @@
 """`/v1/stats/{tag}`, `/v1/recent-tags`: numbers of tags as the original service counts them."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from postroad_common.store.rollups import Rollup
+from postroad_common.store.rollups import TagTotals
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import needs
 from postroad_ingress_http.api.answers import REFUSALS
 from postroad_ingress_http.dependencies import ClockOf, RollupStore
-from postroad_ingress_http.history.statistics import total
 from postroad_ingress_http.http.errors import not_found
 
 router = APIRouter(prefix="/v1", tags=["original"], responses=REFUSALS)
 Messages = Annotated[Token, needs("messages:read")]
 _HISTORY = timedelta(days=800)
 _RECENT = 10
+_NUMBERS = ("accepted", "delivered", "opened", "opened_unique", "clicked", "clicked_unique")
 
 
 class OriginalStatistics(BaseModel):
@@ -39,7 +40,8 @@ async def recent(token: Messages, rollups: RollupStore, clock: ClockOf) -> list[
     """Return the most recent first."""
     today = datetime.fromtimestamp(clock(), UTC).date()
     tags = await rollups.tags(token.account, str(today - _HISTORY), _RECENT)
-    return [await _of_tag(token.account, tag, today, rollups) for tag in tags]
+    found = await _totals(token.account, tags, today, rollups)
+    return [_view(tag, found[tag]) for tag in tags if tag in found]
 
 
 @router.get("/stats/{tag}", summary="The numbers of a tag")
@@ -49,23 +51,29 @@ async def stats(
 ) -> OriginalStatistics:
     """Over all the time that is kept."""
     today = datetime.fromtimestamp(clock(), UTC).date()
-    return await _of_tag(token.account, tag, today, rollups)
-
-
-async def _of_tag(account: str, tag: str, today: date, store: RollupStore) -> OriginalStatistics:
-    found: list[Rollup] = await store.read(account, str(today - _HISTORY), str(today), tag)
-    if not found:
+    found = await _totals(token.account, [tag], today, rollups)
+    if tag not in found:
         raise not_found("tag")
-    sums = total(found)
-    days = sorted(one.day for one in found)
+    return _view(tag, found[tag])
+
+
+async def _totals(
+    account: str, tags: Sequence[str], today: date, store: RollupStore
+) -> dict[str, TagTotals]:
+    start = str(today - _HISTORY)
+    return await store.totals_of_tags(account, start, str(today), tags, _NUMBERS)
+
+
+def _view(tag: str, found: TagTotals) -> OriginalStatistics:
+    counts = found.counts
     return OriginalStatistics(
         tag=tag,
-        first=days[0],
-        last=days[-1],
-        all_opens=sums.get("opened", 0),
-        unique_opens=sums.get("opened_unique", 0),
-        all_clicks=sums.get("clicked", 0),
-        unique_clicks=sums.get("clicked_unique", 0),
-        messages=sums.get("accepted", 0),
-        deliveries=sums.get("delivered", 0),
+        first=found.first,
+        last=found.last,
+        all_opens=counts["opened"],
+        unique_opens=counts["opened_unique"],
+        all_clicks=counts["clicked"],
+        unique_clicks=counts["clicked_unique"],
+        messages=counts["accepted"],
+        deliveries=counts["delivered"],
     )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, tzinfo
 from markupsafe import Markup
 
 from postroad_common.store.rollupparts import PROVIDER, TAG
-from postroad_common.store.rollups import Counts, Rollups
+from postroad_common.store.rollups import Counts
 from postroad_ingress_http.dashboard.charts import Chart, Series
 from postroad_ingress_http.dashboard.figures import share
 from postroad_ingress_http.dashboard.periods import HOUR, Period
@@ -80,23 +80,14 @@ async def _divide(
         return sums, days
     if kind == TAG:
         by_tag = await counters.days.by_tag(account, first, last, _NUMBERS, MOST_ROWS)
-        return by_tag, await _values_of_tags(counters.days, account, list(by_tag), (first, last))
+        shown = _shown(list(by_tag))
+        return by_tag, await counters.days.of_tags(account, first, last, shown, measure)
     divided = await counters.days.parts(account, first, last, kind)
     sums = sums_of_parts(divided.values(), _SUMMED)
     return sums, {
         day: {name: counts.get(measure, 0) for name, counts in parts.items()}
         for day, parts in divided.items()
     }
-
-
-async def _values_of_tags(
-    rollups: Rollups, account: str, tags: Sequence[str], span: tuple[str, str]
-) -> Values:
-    days: dict[str, dict[str, int]] = {}
-    for tag in _shown(tags):
-        for found in await rollups.read(account, *span, tag):
-            days.setdefault(found.day, {})[tag] = found.counts.get("accepted", 0)
-    return days
 
 
 def _shown(names: Sequence[str]) -> Sequence[str]:
