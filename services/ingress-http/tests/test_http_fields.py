@@ -117,6 +117,7 @@ def test_multipart_form_is_read():
     ("content_type", "body"),
     [
         ("multipart/form-data", b"--b--\r\n"),
+        ("multipart/form-data; boundary=" + "b" * 5000, b"x"),
         ("multipart/form-data; boundary=b", b"nothing"),
         ("multipart/form-data; boundary=b", b"--b\r\nX: y\r\n\r\nx\r\n--b--\r\n"),
         (

@@ -88,7 +88,6 @@ class SmtpProtocol(OpeningCommands):
         envelope.open = True
         envelope.sender = sender
         envelope.parameters = command.parameters
-        self._idle_commands = 0
         self.reply(replies.SENDER_OK)
 
     @override
@@ -245,6 +244,7 @@ class SmtpProtocol(OpeningCommands):
 
     async def _accept(self, content: RepairedContent) -> None:
         envelope = self.envelope
+        self._idle_commands = 0
         self._watchdog.rest()
         try:
             message = examine(

@@ -15,7 +15,7 @@ from typing import ParamSpec, TypeVar
 from urllib.parse import parse_qsl
 
 import pydantic_core
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
@@ -168,7 +168,7 @@ def parse_multipart(content_type: str, body: bytes) -> Fields:
         )
         parser.write(body)
         parser.finalize()
-    except MultipartParseError:
+    except FormParserError:
         raise ApiError(400, "The multipart form is malformed.", code="invalid_form") from None
     if not reader.complete:
         raise ApiError(400, "The multipart form is cut off.", code="invalid_form")
