@@ -1,5 +1,6 @@
 """DNS against a name server on loopback, and dialling what it names."""
 
+import asyncio
 import random
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 
 from postroad_sender.connect.destination import Destinations
 from postroad_sender.connect.dialer import Contexts, Dialer
-from postroad_sender.dns.resolver import MxHost, Resolver, in_order
+from postroad_sender.dns.answers import Answers
+from postroad_sender.dns.resolver import MOST_ADDRESSES, MOST_HOSTS, MxHost, Resolver, in_order
 from postroad_sender.routes.routes import Routes
 from postroad_smtp.client.session import Timeouts
 from postroad_smtp.client.stage import Fault, Stage, WireError
@@ -15,7 +17,14 @@ from postroad_smtp.client.stage import Fault, Stage, WireError
 
 @pytest.fixture
 def resolver(name_server: Any) -> Resolver:
-    return Resolver(name_server.address, "me.test", lifetime=1.0)
+    return Resolver(name_server.address, "me.test", aliases=["source2.test"], lifetime=1.0)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 async def fault(resolver: Resolver, domain: str) -> WireError:
@@ -42,7 +51,7 @@ def test_hosts_of_equal_preference_come_in_random_order():
 
 
 async def test_null_mx_is_a_definite_refusal(name_server: Any, resolver: Resolver):
-    name_server.zone[("d.test", "MX")] = ["0 ."]
+    name_server.zone[("d.test", "MX")] = ["0 .", "10 ."]
     error = await fault(resolver, "d.test")
     assert error.reply is not None
     assert (error.reply.code, error.reply.enhanced) == (556, "5.1.10")
@@ -74,7 +83,7 @@ async def test_domain_with_neither_mx_nor_address_is_a_definite_refusal(
     assert error.reply.enhanced == "5.1.2"
 
 
-@pytest.mark.parametrize("answer", ["SERVFAIL", "REFUSED", None])
+@pytest.mark.parametrize("answer", ["SERVFAIL", "REFUSED", "LAME", None])
 async def test_failing_or_silent_name_server_is_no_reason_to_give_up(
     name_server: Any, resolver: Resolver, answer: str | None
 ):
@@ -96,7 +105,11 @@ async def test_mx_that_leads_back_to_us_is_cut_with_all_behind_it(
 ):
     name_server.zone[("d.test", "MX")] = ["10 a.test.", "20 me.test.", "30 b.test."]
     assert await resolver.mail_hosts("d.test") == (MxHost(10, "a.test"),)
-    name_server.zone[("loop.test", "MX")] = ["10 me.test.", "20 b.test."]
+    name_server.zone[("me.test", "A")] = ["8.8.8.8"]
+    error = await fault(resolver, "me.test")
+    assert error.reply is not None
+    assert error.reply.enhanced == "5.4.6"
+    name_server.zone[("loop.test", "MX")] = ["10 Source2.test.", "20 b.test."]
     error = await fault(resolver, "loop.test")
     assert error.reply is not None
     assert error.reply.enhanced == "5.4.6"
@@ -108,6 +121,92 @@ async def test_addresses_of_both_kinds_are_found_behind_an_alias(
     name_server.zone[("mx.test", "A")] = ["CNAME real.test.", "real.test.|8.8.8.8"]
     name_server.zone[("mx.test", "AAAA")] = ["2606:4700::1111"]
     assert await resolver.addresses("mx.test") == ("2606:4700::1111", "8.8.8.8")
+
+
+async def test_addresses_of_both_kinds_alternate_so_that_one_kind_alone_may_be_out_of_reach(
+    name_server: Any, resolver: Resolver
+):
+    name_server.zone[("mx.test", "AAAA")] = [f"2606:4700::{number}" for number in range(1, 13)]
+    name_server.zone[("mx.test", "A")] = ["8.8.8.8", "8.8.4.4"]
+    found = await resolver.addresses("mx.test")
+    assert len(found) == MOST_ADDRESSES
+    assert {found[1], found[3]} == {"8.8.8.8", "8.8.4.4"}
+
+
+async def test_name_that_is_only_denied_for_aaaa_may_exist(name_server: Any, resolver: Resolver):
+    name_server.zone[("mx.test", "AAAA")] = "NXDOMAIN"
+    name_server.zone[("mx.test", "A")] = "SERVFAIL"
+    name_server.zone[("mx.test", "MX")] = []
+    assert (await fault(resolver, "mx.test")).fault is Fault.DNS
+    name_server.zone[("other.test", "AAAA")] = "NXDOMAIN"
+    name_server.zone[("other.test", "A")] = ["8.8.8.8"]
+    assert await resolver.addresses("other.test") == ("8.8.8.8",)
+
+
+async def test_mx_hosts_with_names_that_cannot_be_any_are_passed_over(
+    name_server: Any, resolver: Resolver
+):
+    odd = [r"5 a\..d.test.", r"6 \195\169" + r"\195\169" * 20 + ".d.test.", "7 a$b.d.test."]
+    name_server.zone[("d.test", "MX")] = [*odd, "0 .", "10 mx.d.test."]
+    assert await resolver.mail_hosts("d.test") == (MxHost(10, "mx.d.test"),)
+    name_server.zone[("odd.test", "MX")] = odd
+    assert (await fault(resolver, "odd.test")).fault is Fault.DNS
+
+
+async def test_many_who_ask_for_one_domain_ask_once(name_server: Any, resolver: Resolver):
+    name_server.zone[("d.test", "MX")] = ["10 a.test."]
+    found = await asyncio.gather(*(resolver.mail_hosts("d.test") for _ in range(20)))
+    assert set(found) == {(MxHost(10, "a.test"),)}
+    assert name_server.asked == [("d.test", "MX")]
+
+
+async def test_who_asks_and_goes_away_takes_the_answer_from_nobody(
+    name_server: Any, resolver: Resolver
+):
+    name_server.zone[("d.test", "MX")] = ["10 a.test."]
+    first = asyncio.create_task(resolver.mail_hosts("d.test"))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(resolver.mail_hosts("d.test"))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second == (MxHost(10, "a.test"),)
+
+
+async def test_truncated_answer_is_read_over_tcp(name_server: Any, resolver: Resolver):
+    name_server.zone[("d.test", "MX")] = [f"{number} mx{number}.test." for number in range(1, 51)]
+    found = await resolver.mail_hosts("d.test")
+    assert found == tuple(MxHost(number, f"mx{number}.test") for number in range(1, 21))
+    assert name_server.asked == [("d.test", "MX")] * 2
+
+
+async def test_answer_that_takes_too_long_to_read_is_not_read(name_server: Any, resolver: Resolver):
+    name_server.zone[("d.test", "MX")] = [f"{number} mx{number}.test." for number in range(900)]
+    error = await fault(resolver, "d.test")
+    assert (error.reply, error.fault) == (None, Fault.DNS)
+    name_server.zone[("fit.test", "MX")] = [f"{number} mx{number}.test." for number in range(400)]
+    assert len(await resolver.mail_hosts("fit.test")) == MOST_HOSTS
+
+
+async def test_answers_are_kept_within_bounds():
+    asked: list[str] = []
+
+    async def ask(name: str) -> tuple[str, float]:
+        asked.append(name)
+        return name, 3600.0
+
+    clock = Clock()
+    answers = Answers(ask, weigh=lambda _: 60_000, definite=60.0, unknown=10.0, clock=clock)
+    for number in range(200):
+        await answers.find(f"{number}.test")
+    await answers.find("0.test")
+    assert len(asked) == 200
+    for number in range(200, 500):
+        await answers.find(f"{number}.test")
+    await answers.find("1.test")
+    assert len(asked) == 501
+    clock.now += 3601.0
+    await answers.find("1.test")
+    assert len(asked) == 502
 
 
 async def test_private_addresses_are_refused_unless_a_route_names_the_host(

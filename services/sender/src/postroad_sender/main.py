@@ -192,12 +192,16 @@ class _Ways:
 
 def _ways(context: Context, permits: Callable[[str], bool]) -> _Ways:
     settings = context.settings
+    sources = Sources.parse(settings.sources)
     resolver = Resolver(
-        settings.dns, settings.hostname, dnssec=settings.dnssec == "trusted", permits=permits
+        settings.dns,
+        settings.hostname,
+        aliases=[source.ehlo for source in sources if source.ehlo is not None],
+        dnssec=settings.dnssec == "trusted",
+        permits=permits,
     )
     records = PolicyLookups(resolver)
     policies = StsPolicies(records, PolicyFetcher(resolver).fetch, context.database.policies)
-    sources = Sources.parse(settings.sources)
     providers = Providers.parse(settings.providers)
     make_series(providers.names)
     destinations = Destinations(

@@ -7,11 +7,11 @@ reason to give up: only a definite one is.
 import asyncio
 import ipaddress
 import random
+import re
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from itertools import chain, zip_longest
 
 import dns.asyncresolver
 import dns.exception
@@ -22,17 +22,17 @@ import dns.resolver
 
 from postroad_common.mail.reply import Reply
 from postroad_common.publicaddress import is_public_text
+from postroad_sender.dns.answers import Answers
+from postroad_sender.dns.nameserver import BoundedNameserver
 from postroad_smtp.client.stage import Fault, Stage, WireError
 
 LIFETIME = 10.0  # seconds for one question, repetitions included
 TTL_LEAST, TTL_MOST = 5.0, 3600.0
 TTL_NEGATIVE = 60.0
 TTL_FAILURE = 10.0
-CACHE_ENTRIES = 20_000
 MOST_HOSTS = 20
 MOST_ADDRESSES = 8
-
-V = TypeVar("V")
+_HOST = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,36 +69,12 @@ class Found:
     ttl: float
 
 
-class DnsCache(Generic[V]):
-    """Answers and failures, each for its time, within bounds."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._kept: OrderedDict[str, tuple[float, V | WireError]] = OrderedDict()
-
-    def get(self, key: str) -> V | WireError | None:
-        """Return what is kept, unless its time is over."""
-        found = self._kept.get(key)
-        if found is None:
-            return None
-        if found[0] <= self._clock():
-            del self._kept[key]
-            return None
-        return found[1]
-
-    def put(self, key: str, value: V | WireError, seconds: float) -> None:
-        """Keep `value` for `seconds`."""
-        self._kept[key] = (self._clock() + seconds, value)
-        self._kept.move_to_end(key)
-        if len(self._kept) > CACHE_ENTRIES:
-            self._kept.popitem(last=False)
-
-
 class Resolver:
     """Asks the system's resolvers, or the one at `server` (`host:port`).
 
-    Of the addresses that it finds, only those that it `permits` are used where no route names the
-    host. With `dnssec` the resolvers are trusted to validate: what they mark as authentic (the AD
+    `hostname` is ours, and so are its `aliases`: MX hosts of these names lead back here. Of the
+    addresses that it finds, only those that it `permits` are used where no route names the host.
+    With `dnssec` the resolvers are trusted to validate: what they mark as authentic (the AD
     bit, RFC 6840 section 5.8) is secure. Without it nothing is.
     """
 
@@ -107,6 +83,7 @@ class Resolver:
         server: str | None,
         hostname: str,
         *,
+        aliases: Iterable[str] = (),
         dnssec: bool = False,
         permits: Callable[[str], bool] = is_public_text,
         lifetime: float = LIFETIME,
@@ -116,17 +93,30 @@ class Resolver:
         self._permits = permits
         if server is None:
             self._dns = dns.asyncresolver.Resolver()
+            servers, port = [str(address) for address in self._dns.nameservers], self._dns.port
         else:
-            host, _, port = server.rpartition(":")
+            host, _, number = server.rpartition(":")
             self._dns = dns.asyncresolver.Resolver(configure=False)
-            self._dns.nameservers = [host.strip("[]")]
-            self._dns.port = int(port)
+            servers, port = [host.strip("[]")], int(number)
+        self._dns.nameservers = [BoundedNameserver(address, port) for address in servers]
         self._dns.lifetime = lifetime
         if dnssec:
             self._dns.set_flags(dns.flags.RD | dns.flags.AD)
-        self._hostname = hostname.rstrip(".").lower()
-        self._mx: DnsCache[MailHosts] = DnsCache(clock)
-        self._addresses: DnsCache[Addresses] = DnsCache(clock)
+        self._ours = frozenset(name.rstrip(".").lower() for name in (hostname, *aliases))
+        self._mx = Answers(
+            self._ask_mx,
+            weigh=lambda found: sum(len(host.name) + 100 for host in found.hosts),
+            definite=TTL_NEGATIVE,
+            unknown=TTL_FAILURE,
+            clock=clock,
+        )
+        self._addresses = Answers(
+            self._ask_addresses,
+            weigh=lambda found: sum(len(address) + 50 for address in found.addresses),
+            definite=TTL_NEGATIVE,
+            unknown=TTL_FAILURE,
+            clock=clock,
+        )
 
     async def mail_hosts(self, domain: str) -> tuple[MxHost, ...]:
         """Return the hosts for mail to `domain`, by preference; the domain itself without MX.
@@ -138,18 +128,7 @@ class Resolver:
 
     async def find_mail_hosts(self, domain: str) -> MailHosts:
         """As `mail_hosts`, with what DNSSEC says of them."""
-        kept = self._mx.get(domain)
-        if kept is None:
-            try:
-                found, ttl = await self._ask_mx(domain)
-            except WireError as error:
-                self._mx.put(domain, error, TTL_NEGATIVE if error.reply else TTL_FAILURE)
-                raise
-            self._mx.put(domain, found, ttl)
-            return found
-        if isinstance(kept, WireError):
-            raise again(kept)
-        return kept
+        return await self._mx.find(domain)
 
     async def addresses(self, host: str, *, named_by_route: bool = False) -> tuple[str, ...]:
         """Return the addresses of `host`, IPv6 first; only public ones unless a route names it.
@@ -175,61 +154,49 @@ class Resolver:
         Raises:
             WireError: there are none, or no answer came.
         """
-        kept = self._addresses.get(host)
-        if kept is None:
-            try:
-                found, ttl = await self._ask_addresses(host)
-            except WireError as error:
-                self._addresses.put(host, error, TTL_NEGATIVE if error.reply else TTL_FAILURE)
-                raise
-            self._addresses.put(host, found, ttl)
-            return found
-        if isinstance(kept, WireError):
-            raise again(kept)
-        return kept
+        return await self._addresses.find(host)
 
     async def _ask_mx(self, domain: str) -> tuple[MailHosts, float]:
         found = await self.ask(domain, "MX")
-        answer = found.answer
-        if not answer.rrset:
+        if found.answer.rrset:
+            hosts, ttl = _hosts_of(found.answer, domain), found.ttl
+        else:
             # no MX: the domain itself is the host, if it is one (RFC 5321 section 5.1)
             _, ttl = await self._ask_addresses(domain)
-            return MailHosts((MxHost(0, domain),), found.secure), ttl
-        hosts = [
-            MxHost(record.preference, record.exchange.to_text(omit_final_dot=True).lower())
-            for record in answer
-        ]
-        if [host.name for host in hosts] == ["."]:
-            raise WireError(Stage.ROUTE, Reply(556, "5.1.10", f"{domain} takes no mail (null MX)"))
-        hosts = [host for host in hosts if host.name != "."]
-        ours = [host.preference for host in hosts if host.name == self._hostname]
+            hosts = [MxHost(0, domain)]
+        ours = [host.preference for host in hosts if host.name in self._ours]
         if ours:
             hosts = [host for host in hosts if host.preference < min(ours)]
         if not hosts:
-            text = f"mail for {domain} loops back to {self._hostname}"
+            text = f"mail for {domain} loops back to this server"
             raise WireError(Stage.ROUTE, Reply(554, "5.4.6", text))
-        hosts.sort(key=lambda host: (host.preference, host.name))
-        return MailHosts(tuple(hosts[:MOST_HOSTS]), found.secure), found.ttl
+        return MailHosts(tuple(hosts[:MOST_HOSTS]), found.secure), ttl
 
     async def _ask_addresses(self, host: str) -> tuple[Addresses, float]:
-        six, four = await asyncio.gather(
+        answers = await asyncio.gather(
             self.ask(host, "AAAA"), self.ask(host, "A"), return_exceptions=True
         )
-        found: list[str] = []
+        found: list[list[str]] = []
         ttl = TTL_MOST
         secure = True
         name = host
-        for answer in (six, four):
+        for answer in answers:
             if isinstance(answer, Found) and answer.answer.rrset:
-                found += [record.address for record in answer.answer]
+                found.append([record.address for record in answer.answer])
                 ttl = min(ttl, answer.ttl)
                 secure = secure and answer.secure
                 name = answer.answer.canonical_name.to_text(omit_final_dot=True).lower()
         if found:
-            return Addresses(tuple(found[:MOST_ADDRESSES]), secure, name), ttl
-        for answer in (six, four):
-            if isinstance(answer, BaseException):
-                raise answer
+            # Alternating: of a host with many addresses only a few are tried, and where there is no
+            # way to those of one kind, some of the other kind must be among them.
+            mixed = [one for one in chain.from_iterable(zip_longest(*found)) if one is not None]
+            return Addresses(tuple(mixed[:MOST_ADDRESSES]), secure, name), ttl
+        failures = [answer for answer in answers if isinstance(answer, BaseException)]
+        # There are servers which say of names without AAAA that they do not exist (RFC 4074). So
+        # that is definite only if the question for A was answered, too.
+        failures.sort(key=lambda failure: isinstance(failure, WireError) and bool(failure.reply))
+        if failures:
+            raise failures[0]
         raise WireError(Stage.ROUTE, Reply(550, "5.1.2", f"{host} has neither MX nor address"))
 
     async def ask(self, name: str, kind: str) -> Found:
@@ -254,13 +221,32 @@ class Resolver:
         except (dns.exception.DNSException, UnicodeError, ValueError, OSError) as error:
             text = f"the look-up of {name} ({kind}) failed: {type(error).__name__}"
             raise WireError(Stage.ROUTE, Fault.DNS, text) from error
-        secure = self.dnssec and bool(answer.response.flags & dns.flags.AD)
+        flags = answer.response.flags
+        if not answer.rrset and not flags & (dns.flags.RA | dns.flags.AA):
+            # a referral, or a server that knows nothing of the name: that is no answer
+            text = f"the name server does not look up {name} ({kind})"
+            raise WireError(Stage.ROUTE, Fault.DNS, text)
+        secure = self.dnssec and bool(flags & dns.flags.AD)
         return Found(answer, secure, _ttl(answer))
 
 
-def again(error: WireError) -> WireError:
-    """Return a failure that was kept, to be raised again."""
-    return WireError(error.stage, error.reply or error.fault or Fault.DNS, error.detail)
+def _hosts_of(answer: dns.resolver.Answer, domain: str) -> list[MxHost]:
+    """Return the hosts that an answer about MX names, by preference.
+
+    Raises:
+        WireError: `domain` takes no mail, or none of its hosts has a name that can be one.
+    """
+    named = [
+        MxHost(record.preference, record.exchange.to_text(omit_final_dot=True).lower())
+        for record in answer
+    ]
+    if all(host.name == "." for host in named):
+        raise WireError(Stage.ROUTE, Reply(556, "5.1.10", f"{domain} takes no mail (null MX)"))
+    hosts = [host for host in named if _HOST.fullmatch(host.name)]
+    if not hosts:
+        text = f"the MX hosts of {domain} have no valid names"
+        raise WireError(Stage.ROUTE, Fault.DNS, text)
+    return sorted(hosts, key=lambda host: (host.preference, host.name))
 
 
 def _ttl(answer: "dns.resolver.Answer") -> float:

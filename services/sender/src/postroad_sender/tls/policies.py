@@ -17,7 +17,7 @@ from postroad_common.errors import StoreAway, Unstorable
 from postroad_common.store.policies import PolicyRecord
 from postroad_common.store.policies import PolicyRecords as Store
 from postroad_sender.tls.fetch import FetchError
-from postroad_sender.tls.mta_sts import Mode, MtaStsPolicy, record_id
+from postroad_sender.tls.mta_sts import Mode, MtaStsPolicy
 from postroad_sender.tls.records import PolicyLookups
 from postroad_smtp.client.stage import WireError
 
@@ -100,7 +100,7 @@ class StsPolicies:
     async def _announced(self, domain: str) -> tuple[str | None, bool]:
         """Return the id in DNS, and whether DNS has not said."""
         try:
-            return record_id(await self._records.texts(f"_mta-sts.{domain}")), False
+            return await self._records.policy_id(domain), False
         except WireError as error:
             _log.info("policy record not known", domain=domain, error=str(error))
             return None, True

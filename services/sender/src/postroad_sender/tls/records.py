@@ -6,10 +6,11 @@ trusted can say.
 
 import time
 from collections.abc import Callable
-from typing import Any
 
-from postroad_sender.dns.resolver import TTL_FAILURE, DnsCache, Found, Resolver, again
+from postroad_sender.dns.answers import Answers
+from postroad_sender.dns.resolver import TTL_FAILURE, Found, Resolver
 from postroad_sender.tls.dane import TlsaRecord
+from postroad_sender.tls.mta_sts import record_id
 from postroad_smtp.client.stage import WireError
 
 ABSENT_FOR = 600.0  # seconds that a domain is believed to have no such record
@@ -23,32 +24,29 @@ class PolicyLookups:
 
     def __init__(self, resolver: Resolver, clock: Callable[[], float] = time.monotonic) -> None:
         self._resolver = resolver
-        self._texts: DnsCache[tuple[str, ...]] = DnsCache(clock)
-        self._tlsa: DnsCache[tuple[TlsaRecord, ...]] = DnsCache(clock)
+        self._ids = Answers(
+            self._ask_id, weigh=len, definite=ABSENT_FOR, unknown=SILENT_FOR, clock=clock
+        )
+        self._tlsa = Answers(
+            self._ask_tlsa,
+            weigh=lambda found: sum(len(record.data) + 200 for record in found),
+            definite=ABSENT_FOR,
+            unknown=TTL_FAILURE,
+            clock=clock,
+        )
 
     @property
     def has_dnssec(self) -> bool:
         """Whether there can be TLSA records that count."""
         return self._resolver.dnssec
 
-    async def texts(self, name: str) -> tuple[str, ...]:
-        """Return the TXT records at `name`.
+    async def policy_id(self, domain: str) -> str | None:
+        """Return the id of the MTA-STS policy that `domain` announces; None if it has none.
 
         Raises:
             WireError: no answer came.
         """
-        kept = self._texts.get(name)
-        if kept is None:
-            found = await self._ask(name, "TXT", self._texts, SILENT_FOR)
-            records = [] if found is None else list(found.answer)[:MOST_RECORDS]
-            kept = tuple(
-                b"".join(record.strings)[:_MOST_TEXT].decode("utf-8", "replace")
-                for record in records
-            )
-            self._texts.put(name, kept, ABSENT_FOR if found is None else found.ttl)
-        if isinstance(kept, WireError):
-            raise again(kept)
-        return kept
+        return await self._ids.find(f"_mta-sts.{domain}") or None
 
     async def tlsa(self, host: str, port: int) -> tuple[str, tuple[TlsaRecord, ...]]:
         """Return the name that the TLSA records of `host` are under, and those that are secure.
@@ -63,31 +61,37 @@ class PolicyLookups:
         if not addresses.secure:
             return host, ()
         for name in dict.fromkeys((addresses.name, host)):
-            records = await self._tlsa_at(f"_{port}._tcp.{name}")
+            records = await self._tlsa.find(f"_{port}._tcp.{name}")
             if records:
                 return name, records
         return host, ()
 
-    async def _tlsa_at(self, name: str) -> tuple[TlsaRecord, ...]:
-        kept = self._tlsa.get(name)
-        if kept is None:
-            found = await self._ask(name, "TLSA", self._tlsa, TTL_FAILURE)
-            secure = found is not None and found.secure
-            kept = tuple(
-                TlsaRecord(record.usage, record.selector, record.mtype, bytes(record.cert))
-                for record in (list(found.answer)[:MOST_RECORDS] if found and secure else ())
-            )
-            self._tlsa.put(name, kept, ABSENT_FOR if found is None else found.ttl)
-        if isinstance(kept, WireError):
-            raise again(kept)
-        return kept
+    async def _ask_id(self, name: str) -> tuple[str, float]:
+        found = await self._ask(name, "TXT")
+        if found is None:
+            return "", ABSENT_FOR
+        texts = (
+            b"".join(record.strings)[:_MOST_TEXT].decode("utf-8", "replace")
+            for record in list(found.answer)[:MOST_RECORDS]
+        )
+        return record_id(texts) or "", found.ttl
 
-    async def _ask(self, name: str, kind: str, cache: DnsCache[Any], pause: float) -> Found | None:
-        """Return the answer; None for no such name. A failure is kept for `pause` seconds."""
+    async def _ask_tlsa(self, name: str) -> tuple[tuple[TlsaRecord, ...], float]:
+        found = await self._ask(name, "TLSA")
+        if found is None:
+            return (), ABSENT_FOR
+        records = tuple(
+            TlsaRecord(record.usage, record.selector, record.mtype, bytes(record.cert))
+            for record in (list(found.answer)[:MOST_RECORDS] if found.secure else ())
+        )
+        return records, found.ttl
+
+    async def _ask(self, name: str, kind: str) -> Found | None:
+        """Return the answer; None if there are no such records."""
         try:
-            return await self._resolver.ask(name, kind)
+            found = await self._resolver.ask(name, kind)
         except WireError as error:
             if error.reply is not None:
                 return None  # the name does not exist
-            cache.put(name, error, pause)
             raise
+        return found if found.answer.rrset else None
