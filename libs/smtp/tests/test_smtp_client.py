@@ -167,6 +167,57 @@ async def test_connection_lost_between_rcpt_replies_keeps_what_was_answered(dial
     assert (second.stage, second.fault) == (Stage.RCPT, Fault.DROPPED)
 
 
+@pytest.mark.parametrize(
+    "replies",
+    [
+        ["250 a", "250 a", "550 5.1.1 the first is unknown", "250 b", "354 go"],  # MAIL twice
+        ["250 a", "550 5.1.1 the first is unknown", "250 b", "550 5.1.1 who?", "354 go"],
+        ["250 a", "250 b", "550 5.1.1 unknown", "250 data will do"],
+        ["250 a", "250 b", "354 go", "550 5.1.1 the second is unknown"],
+        ["250 a", "550 5.1.1 the first is unknown", "354 go", "503 what?"],
+        ["250 a", "550 5.1.1 a", "550 5.1.1 b", "503 no recipients", "554 5.5.1 and another"],
+    ],
+)
+async def test_replies_out_of_step_are_no_answer_for_anybody(dialog: Start, replies: list[str]):
+    server = await dialog(
+        "two_recipients_answered_with", replies="".join(rf"{reply}\r\n" for reply in replies)
+    )
+    session = await connect(server)
+    answers = await transact(session, TWO, MESSAGE)
+    assert [(answer.reply, answer.fault) for answer in answers] == [(None, Fault.GARBLED)] * 2
+    assert session.out_of_step
+    assert not session.usable
+
+
+async def test_421_between_replies_to_rcpt_leaves_those_after_it_unanswered(dialog: Start):
+    replies = ["250 a", "421 4.3.2 going down", "550 5.1.1 the second is unknown"]
+    server = await dialog(
+        "two_recipients_answered_with", replies="".join(rf"{reply}\r\n" for reply in replies)
+    )
+    first, second = await transact(await connect(server), TWO, MESSAGE)
+    for answer in (first, second):
+        assert answer.reply is None or answer.reply.is_transient
+
+
+@pytest.mark.parametrize(
+    ("mail", "data"), [(r"250 a\r\n", r"250 ok\r\n"), (r"250 a\r\n", r"220 ready\r\n")]
+)
+async def test_data_answered_with_2yz_gets_no_message(dialog: Start, mail: str, data: str):
+    server = await dialog("one_reply_after_the_other", mail=mail, data=data)
+    session = await connect(server)
+    (answer,) = await transact(session, ONE, MESSAGE)
+    assert (answer.stage, answer.fault) == (Stage.DATA, Fault.GARBLED)
+    assert not session.out_of_step  # it was not pipelined
+    session.quit()
+    await server.finished()
+
+
+async def test_server_that_talks_on_and_on_is_left(dialog: Start):
+    server = await dialog("talks_on_and_on", replies=r"250 ok\r\n" * 30)
+    await connect(server)
+    await server.finished()
+
+
 async def test_421_at_mail_closes_the_session_and_is_the_answer(dialog: Start):
     server = await dialog("421_at_mail")
     session = await connect(server)
@@ -382,6 +433,21 @@ async def test_octets_after_the_reply_to_starttls_end_the_connection(dialog: Sta
         await connect(server, tls=TlsWish.OPPORTUNISTIC, context=lax())
     assert caught.value.fault is Fault.TLS
     assert "in clear" in caught.value.detail
+
+
+async def test_421_to_starttls_is_about_the_connection_and_not_about_tls(dialog: Start):
+    server = await dialog("starttls_answered_with_421")
+    with pytest.raises(WireError) as caught:
+        await connect(server, tls=TlsWish.OPPORTUNISTIC, context=lax())
+    assert str(caught.value.reply) == "421 4.7.0 too many connections"
+
+
+@pytest.mark.parametrize("name", ["a" * 70 + ".test", r"x\..test", ".test"])
+async def test_name_that_no_certificate_can_have_is_tls_fault(dialog: Start, name: str):
+    server = await dialog("opening_under_tls")
+    with pytest.raises(WireError) as caught:
+        await connect(server, tls=TlsWish.OPPORTUNISTIC, context=lax(), host=name)
+    assert (caught.value.stage, caught.value.fault) == (Stage.STARTTLS, Fault.TLS)
 
 
 async def test_required_tls_that_is_not_offered_ends_it(dialog: Start):

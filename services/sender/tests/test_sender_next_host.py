@@ -4,18 +4,20 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import pytest
 
 from postroad_common.mail.requeue import RequeueReason
-from postroad_sender.connect.destination import Destinations
+from postroad_sender.connect.destination import Destination, Destinations
 from postroad_sender.connect.dialer import Contexts, Dialer
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.outcome import Outcome, Status
 from postroad_sender.dns.resolver import Resolver
 from postroad_sender.lanes.dispatch import LaneDispatcher
-from postroad_sender.lanes.pool import ConnectionPool, Means
+from postroad_sender.lanes.lane import Lane
+from postroad_sender.lanes.pool import ConnectionPool, Means, Requeue
 from postroad_sender.lanes.worker import work
 from postroad_sender.limits.connection_limit import ConnectionLimit
 from postroad_sender.routes.routes import Route, Routes
@@ -76,7 +78,7 @@ class Host:
         recipients: list[str] = []
         login = ""
         while True:
-            line = (await reader.readuntil(b"\r\n")).decode().removesuffix("\r\n")
+            line = await self._read(reader)
             verb, address = line[:4].upper(), line.partition("<")[2].partition(">")[0]
             reply = self.answers.get(verb, "250 2.0.0 ok")
             if verb == "AUTH":
@@ -105,12 +107,32 @@ class Host:
                 if not await self._say(writer, reply):
                     return
 
+    async def _read(self, reader: asyncio.StreamReader) -> str:
+        return (await reader.readuntil(b"\r\n")).decode().removesuffix("\r\n")
+
     async def _say(self, writer: asyncio.StreamWriter, reply: str) -> bool:
         if reply == CLOSE:
             return False
         writer.write(f"{reply}\r\n".encode())
         await writer.drain()
         return not reply.startswith("421")
+
+
+class Sloppy(Host):
+    """One that offers PIPELINING and answers what comes together with `250 ok`, unread."""
+
+    def __init__(self) -> None:
+        super().__init__(EHLO="250-host\r\n250 PIPELINING")
+
+    async def _read(self, reader: asyncio.StreamReader) -> str:
+        octets = await reader.read(65536)
+        count = octets.count(b"\r\n")
+        if count > 1:
+            self.answers["SLOP"] = "\r\n".join(["250 ok"] * count)
+            return "SLOP"
+        if not octets:
+            raise asyncio.IncompleteReadError(octets, None)
+        return octets.decode().removesuffix("\r\n")
 
 
 class _Job(Job):
@@ -153,6 +175,8 @@ class Site:
         self.hosts: list[Host] = []
         self.defects: set[str] = set()
         """The addresses whose mail nothing can read."""
+        self.lanes_broken = 0
+        """How many lanes cannot be made."""
 
     async def open(self, *hosts: Host, logins: Sequence[str] = (), openings: float = 50.0) -> None:
         """Start `hosts`; with `logins`, each is that of the route to `<login>.test`."""
@@ -187,12 +211,25 @@ class Site:
         self.dispatcher = LaneDispatcher(
             Destinations(Routes((*routes, route)), resolver),
             self.ended,  # type: ignore[arg-type]
-            lambda lane, destination, *, home, requeue: ConnectionPool(
-                lane, destination, means, home=home, requeue=requeue
-            ),
+            partial(self._make_pool, means),
             caps=Caps(connections=1),
         )
         self._stack.push_async_callback(self.dispatcher.stop)
+
+    def _make_pool(
+        self,
+        means: Means,
+        /,
+        lane: Lane[Job],
+        destination: Destination,
+        *,
+        home: Shard | None,
+        requeue: Requeue,
+    ) -> ConnectionPool:
+        if self.lanes_broken:
+            self.lanes_broken -= 1
+            raise RuntimeError("a defect")
+        return ConnectionPool(lane, destination, means, home=home, requeue=requeue)
 
     async def _pieces(self, job: Job) -> tuple[bytes | memoryview, ...]:
         if job.message.recipients[0].address in self.defects:
@@ -231,6 +268,32 @@ async def test_mail_that_an_attempt_raises_an_error_for_waits_and_keeps_no_other
     assert host.taken == [["fine@site.test"]]
 
 
+@pytest.mark.parametrize("known", [False, True])
+async def test_mail_that_cannot_be_placed_waits_and_keeps_no_other_of_its_domain(
+    site: Site, *, known: bool
+):
+    host = Host()
+    await site.open(host, logins=["smart"])
+    site.lanes_broken = 1
+    domain = "smart.test" if known else "site.test"  # by a route, or after a look-up
+    for name in ("first", "second"):
+        message = outbound(recipients=(outbound_recipient(f"{name}@{domain}"),), size=len(MIME))
+        site.dispatcher.place(_Job(message, memoryview(MIME), domain, Shard("x", 100)))
+    await until(lambda: f"second@{domain}" in site.ended.outcomes)
+    assert site.ended.requeued == [(f"first@{domain}", RequeueReason.ROUTING_FAILED)]
+    assert host.taken == [[f"second@{domain}"]]
+
+
+async def test_server_that_cannot_pipeline_gets_commands_one_by_one_the_next_time(site: Site):
+    host = Sloppy()
+    await site.open(host)
+    (outcome,) = await site.send("one@site.test")
+    assert (outcome.status, outcome.reply.enhanced) == (Status.DEFERRED, "4.5.0")
+    (outcome,) = await site.send("two@site.test")
+    assert outcome.status is Status.DELIVERED
+    assert host.taken == [["two@site.test"]]
+
+
 ILL = [
     {"MAIL": "451 4.3.0 temporary failure"},
     {"MAIL": "421 4.3.2 shutting down"},
@@ -241,6 +304,7 @@ ILL = [
     {"RCPT": CLOSE},
     {"DATA": "452 4.3.1 insufficient system storage"},
     {"DATA": CLOSE},
+    {"DATA": "250 2.0.0 ok"},
     {"DOT": "451 4.3.0 queue file write error"},
     {"DOT": "421 4.3.0 later"},
 ]

@@ -2,12 +2,13 @@
 
 import asyncio
 import random
+from itertools import count
 from typing import Any
 
 import pytest
 
 from postroad_sender.connect.destination import Destinations
-from postroad_sender.connect.dialer import Contexts, Dialer
+from postroad_sender.connect.dialer import OPENING_LONGEST, Contexts, Dialer
 from postroad_sender.dns.answers import Answers
 from postroad_sender.dns.resolver import MOST_ADDRESSES, MOST_HOSTS, MxHost, Resolver, in_order
 from postroad_sender.routes.routes import Routes
@@ -269,6 +270,39 @@ async def test_route_to_a_name_is_looked_up_and_dialled(
     session = await dialer(resolver).open(await Destinations(routes, resolver).find("d.test"))
     assert (session.host, session.address) == ("relay.test", "127.0.0.1")
     session.quit()
+
+
+async def test_no_further_address_is_tried_when_the_first_ones_took_too_long(
+    name_server: Any, resolver: Resolver, sink: Any
+):
+    name_server.zone[("relay.test", "A")] = ["127.0.0.9", "127.0.0.1"]
+    routes = Routes.parse(f'[{{"domain":"*","host":"relay.test","port":{sink.port}}}]')
+    seconds = count(1000.0, OPENING_LONGEST)
+    opening = Dialer(resolver, "me.test", Contexts.make(), clock=lambda: next(seconds))
+    with pytest.raises(WireError) as caught:
+        await opening.open(await Destinations(routes, resolver).find("d.test"))
+    assert caught.value.fault is Fault.REFUSED
+    assert "1 more not tried" in caught.value.said
+
+
+async def test_host_that_accepts_and_says_nothing_comes_last_for_a_while(
+    name_server: Any, resolver: Resolver, sink: Any
+):
+    accepted: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(
+        lambda _, writer: accepted.append(writer), "127.0.0.9", sink.port
+    )
+    name_server.zone[("relay.test", "A")] = ["127.0.0.9", "127.0.0.1"]
+    routes = Routes.parse(f'[{{"domain":"*","host":"relay.test","port":{sink.port}}}]')
+    destination = await Destinations(routes, resolver).find("d.test")
+    opening = Dialer(
+        resolver, "me.test", Contexts.make(), timeouts=Timeouts(60.0, 0.5, 60.0, 60.0, 60.0)
+    )
+    for _ in range(2):
+        (await opening.open(destination)).quit()
+    assert len(accepted) == 1
+    accepted[0].close()
+    silent.close()
 
 
 async def test_tls_that_fails_is_left_out_where_it_is_only_wished_for(

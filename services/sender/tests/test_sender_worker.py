@@ -3,6 +3,7 @@
 import asyncio
 from itertools import pairwise
 
+import pytest
 from prometheus_client import REGISTRY
 
 from postroad_common.broker import BrokerLink, EventWriter, Publisher
@@ -26,12 +27,18 @@ from postroad_testing.factories import MIME, outbound
 from postroad_testing.waiting import until
 
 
-def pool_to(port: int, *, openings: float = 50.0) -> ConnectionPool:
+def broken(address: str) -> bool:
+    """Cannot say whether mail may go to `address`."""
+    raise RuntimeError(address)
+
+
+async def pool_to(
+    port: int, *, openings: float = 50.0, domain: str = "receiver.test"
+) -> ConnectionPool:
     """Return the pool of a lane to a receiver on this machine."""
-    route = Route(domain="*", host="127.0.0.1", port=port, tls=TlsWish.NONE)
-    resolver = Resolver("127.0.0.1:9", "me.test")
-    destination = Destinations(Routes((route,)), resolver).known("receiver.test")
-    assert destination is not None
+    route = Route(domain="receiver.test", host="127.0.0.1", port=port, tls=TlsWish.NONE)
+    resolver = Resolver("127.0.0.1:9", "me.test", permits=broken)
+    destination = await Destinations(Routes((route,)), resolver).find(domain)
     publisher = Publisher(BrokerLink("amqp://127.0.0.1:9/", "test"))
     now = asyncio.get_running_loop().time()
     lane: Lane[Job] = Lane(destination.key, Controller(Caps(), now), now)
@@ -63,7 +70,7 @@ async def test_session_that_ends_before_it_carried_a_message_closes_the_lane_for
 ):
     server = await dialog("ehlo_answered_twice")
     loop = asyncio.get_running_loop()
-    pool = pool_to(server.port)
+    pool = await pool_to(server.port)
     lane = pool.lane
     lane.put(Job(outbound(), memoryview(MIME), "receiver.test", Shard("", 1), since=loop.time()))
     pool.schedule()
@@ -73,11 +80,31 @@ async def test_session_that_ends_before_it_carried_a_message_closes_the_lane_for
     await pool.stop(1.0)
 
 
+@pytest.mark.parametrize(
+    ("domain", "reason"),
+    [("receiver.test", "refused"), ("[127.0.0.1]", "a defect: RuntimeError")],
+)
+async def test_site_that_cannot_be_reached_is_not_called_again_and_again(domain: str, reason: str):
+    def failed() -> float:
+        name = "postroad_sender_connections_opened_total"
+        return REGISTRY.get_sample_value(name, {"result": "failed"}) or 0.0
+
+    loop = asyncio.get_running_loop()
+    pool, before = await pool_to(9, domain=domain), failed()
+    lane = pool.lane
+    for _ in range(10):
+        lane.put(Job(outbound(), memoryview(MIME), domain, Shard("", 1), since=loop.time()))
+    pool.schedule()
+    await until(lambda: reason in lane.why_closed(loop.time()))
+    assert failed() == before + 2  # as many as were opening at the same time
+    await pool.stop(1.0)
+
+
 async def test_opening_too_many_is_counted():
     def held() -> float:
         return REGISTRY.get_sample_value("postroad_sender_openings_held_total") or 0.0
 
-    pool, before = pool_to(9, openings=0.001), held()
+    pool, before = await pool_to(9, openings=0.001), held()
     assert pool.may_open()
     assert not pool.may_open()
     assert held() == before + 1

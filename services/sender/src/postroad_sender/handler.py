@@ -146,6 +146,14 @@ class Handler:
             self._join_twin(twin, job)
             return
         self._under_way.add(job)
+        try:
+            self._begin_new(job, delivery)
+        except Exception:
+            self._under_way.forget(job)  # it comes again, and must not meet itself
+            raise
+
+    def _begin_new(self, job: Job, delivery: Delivery) -> None:
+        message = job.message
         repeated = self._recognise(job)
         if repeated and not job.message.recipients:
             self._disposition.report(job, repeated)
@@ -160,7 +168,7 @@ class Handler:
         if self._split(job):
             return
         now = self._clock()
-        _age_of(_waited_in(delivery, shard)).observe(
+        _age_of(_waited_in(delivery, job.shard)).observe(
             max(0.0, now - max(message.began, message.not_before or 0.0))
         )
         if message.expires <= now:

@@ -39,6 +39,13 @@ class Garbled(ConnectionFault):
     """What came is not a reply, without an end, or not asked for."""
 
 
+class OutOfStep(Garbled):
+    """The replies are not those to the commands, so none of them can be trusted."""
+
+
+MOST_UNASKED = 20  # replies until a server that talks on and on is left
+
+
 def _end(future: "asyncio.Future[Any]", fault: ConnectionFault) -> None:
     """Fail `future`; one that nobody awaits any more is no error."""
     future.set_exception(fault)
@@ -76,6 +83,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._room: asyncio.Future[None] | None = None
         self._lost: ConnectionFault | None = None
+        self._excess = 0
         self.unasked: Reply | None = None
         self.greeting = self.expect(1, greeting_timeout)
 
@@ -240,10 +248,12 @@ class Connection(asyncio.Protocol):
             return
         if not self._groups:
             self.unasked = reply
+            self._count_excess()
             return
         group = self._groups[0]
         if group.final and reply.code // 100 == 3:
             self._reader.odd = True
+            self._count_excess()
             return
         group.replies.append(reply)
         if len(group.replies) == group.count:
@@ -251,6 +261,11 @@ class Connection(asyncio.Protocol):
             if not group.future.done():
                 group.future.set_result(group.replies)
             self.resume_writing()  # whoever waits to write more may not need to
+
+    def _count_excess(self) -> None:
+        self._excess += 1
+        if self._excess > MOST_UNASKED:
+            self._fail(Garbled("replies without end that nobody asked for"))
 
     def _end_reply(self) -> None:
         """Take what came of a reply for all of it: nothing more will come."""

@@ -18,6 +18,7 @@ from postroad_smtp.client.conversation import Conversation, clean, moment, of_se
 from postroad_smtp.client.evidence import UNCHECKED, DaneState, TlsEvidence
 from postroad_smtp.client.stage import Fault, Stage, WireError
 
+CLOSING = 421
 NOT_OFFERED = "TLS is required and not offered"
 
 
@@ -120,6 +121,7 @@ class ClientSession:
     messages: int = 0
     needs_reset: bool = False
     closing: bool = False
+    out_of_step: bool = False  # its replies to pipelined commands were not those to the commands
     opening: str = ""  # the conversation up to here, and those with other hosts before
     since: str = ""  # the same in few words, for all messages but the first
     conversation: Conversation | None = None  # the last one
@@ -270,6 +272,8 @@ class _Opening:
 
     async def start_tls(self, context: ssl.SSLContext) -> TlsFacts:
         reply = await self._command(Stage.STARTTLS, "STARTTLS\r\n")
+        if reply.code == CLOSING:
+            raise WireError(Stage.STARTTLS, reply)  # that is about the connection, not about TLS
         if reply.code != 220:
             raise WireError(Stage.STARTTLS, Fault.TLS, f"STARTTLS refused: {reply}")
         try:
@@ -278,7 +282,7 @@ class _Opening:
             )
         except ConnectionFault as error:
             raise WireError(Stage.STARTTLS, Fault.TLS, str(error)) from error
-        except (ssl.SSLError, OSError, TimeoutError) as error:
+        except (ssl.SSLError, OSError, ValueError) as error:  # the last: no name for a certificate
             text = f"TLS handshake failed: {getattr(error, 'verify_message', '') or error}"
             raise WireError(Stage.STARTTLS, Fault.TLS, text[:200]) from error
         verified = context.verify_mode is ssl.CERT_REQUIRED

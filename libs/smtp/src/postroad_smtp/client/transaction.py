@@ -9,17 +9,18 @@ better than not at all.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from postroad_common.mail.reply import Reply
 from postroad_smtp.client.commands import Envelope, is_sendable, mail_line, rcpt_line, refusal
-from postroad_smtp.client.connection import ConnectionFault, Garbled
+from postroad_smtp.client.connection import ConnectionFault, Garbled, Late, OutOfStep
 from postroad_smtp.client.conversation import Conversation
 from postroad_smtp.client.dotstuff import Stuffer, stuff
-from postroad_smtp.client.session import ClientSession, fault_of
+from postroad_smtp.client.session import CLOSING, ClientSession, fault_of
 from postroad_smtp.client.stage import Fault, Stage
 
-_CLOSING = 421
 _SMALL = 262144  # octets that are written at once, without waiting for the other side to read
+_DATA = b"DATA\r\n"
 _BAD_ADDRESS = Reply(553, "5.1.3", "the recipient address is not valid")
 
 
@@ -75,6 +76,11 @@ def _is_go_ahead(reply: Reply) -> bool:
     return reply.code // 100 == 3
 
 
+def _is_misplaced(line: bytes, reply: Reply) -> bool:
+    """Whether `reply` cannot be that to `line`: only DATA is answered 3yz, and never 2yz."""
+    return reply.code // 100 == (2 if line == _DATA else 3)
+
+
 class _Transaction:
     """The state of one message on its way."""
 
@@ -107,6 +113,13 @@ class _Transaction:
     def lose(self, error: ConnectionFault) -> None:
         """Give every recipient without an answer the fault that ended the connection."""
         self._session.closing = True
+        # who loses commands that come together with others answers some of them and then no more
+        if isinstance(error, OutOfStep) or (isinstance(error, Late) and error.replies):
+            self._session.out_of_step = self._session.pipelining
+        if isinstance(error, OutOfStep):
+            self._said.end = str(error)
+            self._answer_rest(RecipientResult(self._stage, fault=Fault.GARBLED, detail=str(error)))
+            return
         unasked = self._connection.unasked
         said = [*error.replies, unasked]
         self._said.replies += error.replies
@@ -114,7 +127,7 @@ class _Transaction:
             self._said.replies.append(unasked)
         self._said.end = str(error)
         last = next((reply for reply in reversed(said) if reply and not reply.is_positive), None)
-        if last is not None and (last is self._connection.unasked or last.code == _CLOSING):
+        if last is not None and (last is self._connection.unasked or last.code == CLOSING):
             self._answer_rest(RecipientResult(self._stage, last))
         else:
             self._answer_rest(
@@ -130,7 +143,7 @@ class _Transaction:
         lines = [b"RSET\r\n"] if session.needs_reset else []
         lines.append(mail_line(envelope, offered))
         lines += [rcpt_line(envelope.recipients[number], offered) for number in pending]
-        lines.append(b"DATA\r\n")
+        lines.append(_DATA)
         reset = session.needs_reset
         try:
             replies = await self._exchange(*lines)
@@ -186,7 +199,7 @@ class _Transaction:
         if all(answer is not None for answer in self.answers):
             return False
         self._stage = Stage.DATA
-        (data,) = await self._exchange(b"DATA\r\n")
+        (data,) = await self._exchange(_DATA)
         if not _is_go_ahead(data):
             self._answer_rest(RecipientResult(Stage.DATA, data))
             return False
@@ -221,21 +234,33 @@ class _Transaction:
             connection.allow(timeouts.dot)
         (reply,) = await future
         self._said.replies.append(reply)
-        if reply.code == _CLOSING:
+        if reply.code == CLOSING:
             self._session.closing = True
         self._answer_rest(RecipientResult(Stage.DOT, reply))
 
     # -- replies
 
     async def _exchange(self, *lines: bytes) -> list[Reply]:
+        """Send command `lines` and return the replies to them.
+
+        Raises:
+            OutOfStep: there is one too many or one is missing, so that they may be about other
+                recipients than it seems.
+            ConnectionFault: the connection is gone.
+        """
         self._said.commands += lines
         replies = await self._connection.exchange(
             b"".join(lines), len(lines), self._within(self._session.timeouts.command)
         )
         self._said.replies += replies
         for reply in replies:
-            if reply.code == _CLOSING:
+            if reply.code == CLOSING:
                 self._session.closing = True
+        early = self._connection.unasked
+        if any(map(_is_misplaced, lines, replies)) or (
+            early is not None and early.code != CLOSING and not _is_go_ahead(replies[-1])
+        ):
+            raise OutOfStep("the replies do not belong to the commands")
         return replies
 
     def _within(self, seconds: float) -> float:
@@ -247,7 +272,8 @@ class _Transaction:
         if not replies or not replies[0].is_positive:
             return
         self._stage = Stage.RCPT
-        known = [reply for reply in replies[1 : len(pending) + 1] if reply.code != _CLOSING]
+        answered = replies[1 : len(pending) + 1]
+        known = list(takewhile(lambda reply: reply.code != CLOSING, answered))
         self._take_recipients(pending[: len(known)], known)
 
     def _take_recipients(self, pending: list[int], replies: Sequence[Reply]) -> None:

@@ -10,11 +10,11 @@ import asyncio
 import errno
 import ssl
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from postroad_common.caching import Cache
 from postroad_sender.connect.destination import Destination
 from postroad_sender.dns.resolver import Resolver, in_order
 from postroad_sender.tls.plan import HostTlsa, TlsPlan, check_for, completed, host_tlsa_of, plans
@@ -38,6 +38,8 @@ SILENT_FOR = 60.0  # seconds that an address which did not answer comes last
 USELESS_FOR = 300.0  # seconds that an address which talked and did not take mail comes last
 PLAIN_FOR = 600.0  # seconds without TLS after it failed
 UNPROVEN_FOR = 60.0  # seconds in which a certificate that was not good is not asked to be
+ONE_BY_ONE_FOR = 3600.0  # seconds in which commands are not pipelined, after replies out of step
+OPENING_LONGEST = 300.0  # seconds for one session, after which no further address is tried
 _MEMORY = 10_000  # addresses
 
 
@@ -65,27 +67,6 @@ class Contexts:
         return cls(lax=lax, strict=strict)
 
 
-class _Recently:
-    """A bounded set whose members are forgotten after a time."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
-        self._seconds = seconds
-        self._clock = clock
-        self._until: OrderedDict[str, float] = OrderedDict()
-
-    def add(self, key: str) -> None:
-        self._until[key] = self._clock() + self._seconds
-        self._until.move_to_end(key)
-        if len(self._until) > _MEMORY:
-            self._until.popitem(last=False)
-
-    def discard(self, key: str) -> None:
-        self._until.pop(key, None)
-
-    def __contains__(self, key: str) -> bool:
-        return self._until.get(key, 0.0) > self._clock()
-
-
 class Dialer:
     """Opens sessions. `hostname` is what EHLO says."""
 
@@ -104,10 +85,16 @@ class Dialer:
         self._hostname = hostname
         self._contexts = contexts
         self._timeouts = timeouts or Timeouts()
-        self._silent = _Recently(SILENT_FOR, clock)
-        self._useless = _Recently(USELESS_FOR, clock)
-        self._plain = _Recently(PLAIN_FOR, clock)
-        self._unproven = _Recently(UNPROVEN_FOR, clock)
+        self._clock = clock
+
+        def recently(seconds: float) -> Cache[str, None]:
+            return Cache(_MEMORY, seconds=seconds, clock=clock)
+
+        self._silent = recently(SILENT_FOR)
+        self._useless = recently(USELESS_FOR)
+        self._plain = recently(PLAIN_FOR)
+        self._unproven = recently(UNPROVEN_FOR)
+        self._one_by_one = recently(ONE_BY_ONE_FOR)
 
     async def open(
         self,
@@ -133,14 +120,18 @@ class Dialer:
             destination, requirement, errors, thorough=thorough, tried=tried or {}
         )
         told = [f"# {clean(error.detail)}" for error in errors]
-        for chosen in candidates:
+        ends = self._clock() + OPENING_LONGEST
+        for number, chosen in enumerate(candidates):
+            if number and self._clock() >= ends:
+                told.append(f"# {len(candidates) - number} more not tried: it took too long")
+                break
             try:
                 session = await self._open(
                     destination, chosen, requirement, told=told, thorough=thorough
                 )
             except WireError as error:
-                if error.stage is Stage.CONNECT and error.fault is Fault.TIMEOUT:
-                    self._silent.add(chosen.address)
+                if error.fault is Fault.TIMEOUT:
+                    self._silent.put(chosen.address, None)
                 told.append(error.said or f"# {chosen.host}: {clean(error.detail)}")
                 errors.append(error)
             else:
@@ -164,7 +155,11 @@ class Dialer:
 
     def note_useless(self, destination: Destination, session: ClientSession) -> None:
         """Remember for some minutes that the server of `session` talks but does not take mail."""
-        self._useless.add(f"{session.address} {destination.port}")
+        self._useless.put(f"{session.address} {destination.port}", None)
+
+    def note_out_of_step(self, session: ClientSession) -> None:
+        """Pipeline no commands to the server of `session` for an hour: it cannot answer them."""
+        self._one_by_one.put(session.address, None)
 
     async def _candidates(
         self,
@@ -235,13 +230,13 @@ class Dialer:
             try:
                 session = await self._talk(destination, chosen, requirement, plan)
             except WireError as error:
-                if error.stage is not Stage.STARTTLS or error.policy is not None:
+                if error.stage is not Stage.STARTTLS or error.fault is None or error.policy:
                     raise
                 fault = fault or error.detail
                 if plan.strict:
-                    self._unproven.add(name)
+                    self._unproven.put(name, None)
                 elif plan.wish is TlsWish.OPPORTUNISTIC:
-                    self._plain.add(chosen.address)
+                    self._plain.put(chosen.address, None)
                 if plan is ways[-1]:
                     definite = error.detail == NOT_OFFERED
                     kind = requirement.strictest(chosen.host_tlsa.dane)
@@ -283,7 +278,7 @@ class Dialer:
             context=context,
             login=login,
             timeouts=self._timeouts,
-            pipelining=route.pipelining,
+            pipelining=route.pipelining and chosen.address not in self._one_by_one,
             check=check_for(chosen.host_tlsa, requirement),
         )
 

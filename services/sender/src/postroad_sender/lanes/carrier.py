@@ -84,6 +84,8 @@ class Carrier:
         answers = await transact(
             session, *await fitted(session, attempt.job, attempt.envelope, pieces)
         )
+        if session.out_of_step:
+            self._pool.means.dialer.note_out_of_step(session)
         now = self._lane.moved = self._loop.time()
         metrics.LATENCY.observe(now - began)
         if not attempt.is_begun:

@@ -12,7 +12,7 @@ import structlog
 
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.tasks import BackgroundTasks
-from postroad_sender.connect.destination import Destinations
+from postroad_sender.connect.destination import Destination, Destinations
 from postroad_sender.delivery.disposition import Disposition
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.outcome import of_error
@@ -86,6 +86,12 @@ class LaneDispatcher:
             self._place(job)
 
     def _place(self, job: Job) -> None:
+        try:
+            self._find_place(job)
+        except Exception as error:  # noqa: BLE001 - one message must keep no other; see below
+            self._on_defect(job, error)
+
+    def _find_place(self, job: Job) -> None:
         now = self._loop.time()
         cached = self._pools.cached(job.domain, now)
         if cached is not None:
@@ -182,24 +188,34 @@ class LaneDispatcher:
         return found
 
     async def _ask(self, domain: str) -> None:
+        """Look up where the mail for `domain` goes, and place what waits for that."""
         try:
             destination = await self._destinations.find(domain)
         except WireError as error:
             outcome = of_error(error)
             for job in self._asking.pop(domain, []):
                 self._disposition.finish(job, [outcome] * len(job.message.recipients))
-            return
-        except Exception as error:  # noqa: BLE001 - the loop must survive; see below
-            # whatever a name from outside makes of the look-up, its mail is tried again
-            _log.exception("look-up failed", domain=domain)
-            reason, text = RequeueReason.ROUTING_FAILED, f"look-up failed: {type(error).__name__}"
+        except Exception as error:  # noqa: BLE001 - whatever a name from outside makes of it
             for job in self._asking.pop(domain, []):
-                self._disposition.requeue(job, LOOK_UP_AGAIN, reason, text)
-            return
+                self._on_defect(job, error)
+        else:
+            for job in self._asking.pop(domain, []):
+                self._place_at(destination, job)
+
+    def _place_at(self, destination: Destination, job: Job) -> None:
         now = self._loop.time()
-        for job in self._asking.pop(domain, []):
-            pool = self._pools.of(domain, destination, job.shard, now)
+        try:
+            pool = self._pools.of(job.domain, destination, job.shard, now)
             self._place_in(pool, destination.requirement, job, now)
+        except Exception as error:  # noqa: BLE001 - one message must keep no other; see below
+            self._on_defect(job, error)
+
+    def _on_defect(self, job: Job, error: Exception) -> None:
+        """Let `job`, which could not be placed, be tried again; nothing of it stays here."""
+        _log.exception("placing failed", message=job.message.id, exc_info=error)
+        self.withdraw(lambda other: other is job)
+        reason, text = RequeueReason.ROUTING_FAILED, f"look-up failed: {type(error).__name__}"
+        self._disposition.requeue(job, LOOK_UP_AGAIN, reason, text)
 
     async def find(self, domain: str, home: Shard) -> ConnectionPool | None:
         """Return the pool that mail for `domain` goes to; None while that is not known."""

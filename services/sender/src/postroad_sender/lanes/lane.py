@@ -53,6 +53,9 @@ FEW = 4  # messages that never crowd: a lane that just opens its first connectio
 class Lane(Generic[W]):
     """The state of one lane. `working` counts open connections, `busy` those that send.
 
+    It is `in_doubt` when one failed to open while none works: what comes of the others that are
+    opening tells whether the site is closed, and until then no other is opened.
+
     `limits` are the caps and warm-ups that it has to keep together with others, if there are any.
 
     `moved` is when a server last took or refused one of its messages (loop time). `swept` is the
@@ -69,6 +72,7 @@ class Lane(Generic[W]):
         "busy",
         "controller",
         "directives",
+        "in_doubt",
         "key",
         "limits",
         "moved",
@@ -92,6 +96,7 @@ class Lane(Generic[W]):
         self.controller = controller
         self.working = 0
         self.opening = 0
+        self.in_doubt = False
         self.busy = 0
         self.used = now
         self.moved = 0.0
@@ -233,7 +238,7 @@ class Lane(Generic[W]):
 
     def connections_wanted(self, now: float) -> int:
         """How many connections should be opened now."""
-        if not self._size:
+        if not self._size or (self.in_doubt and self.opening):
             return 0
         allowed = self.controller.connections(now) - self.working - self.opening
         return max(0, min(allowed, self._size - self.opening))

@@ -7,6 +7,8 @@ an attempt while others of the lane work: the message stays in the lane.
 
 import asyncio
 
+import structlog
+
 from postroad_sender import metrics
 from postroad_sender.delivery.job import Job
 from postroad_sender.delivery.outcome import Outcome, of_error
@@ -15,7 +17,9 @@ from postroad_sender.lanes.pool import ConnectionPool
 from postroad_sender.throttle.signals import Signal
 from postroad_sender.tls.requirement import TlsRequirement, is_waived
 from postroad_smtp.client.session import ClientSession
-from postroad_smtp.client.stage import Stage, WireError
+from postroad_smtp.client.stage import Fault, Stage, WireError
+
+_log = structlog.get_logger("connections")
 
 
 async def work(pool: ConnectionPool) -> None:
@@ -66,10 +70,17 @@ class ConnectionWorker:
                 else:
                     self._on_connect_failed(outcome)
                 return
+            except Exception as error:  # noqa: BLE001 - without an answer it would open at once again
+                _log.exception("opening failed", lane=str(lane.key))
+                metrics.OPENED.labels("failed").inc()
+                text = f"a defect: {type(error).__name__}"
+                self._on_connect_failed(of_error(WireError(Stage.CONNECT, Fault.LOCAL, text)))
+                return
             finally:
                 lane.opening -= 1
             metrics.OPENED.labels("opened").inc()
             lane.working += 1
+            lane.in_doubt = False
             metrics.CONNECTIONS.inc()
             try:
                 lane.controller.on_connected(lane.working, self._loop.time())
@@ -192,7 +203,8 @@ class ConnectionWorker:
         reason = str(outcome.reply)
         pool.log("no connection", signal=outcome.signal, stage=outcome.stage, reason=reason)
         # With others still opening, nothing is known yet about the lane as a whole.
-        if lane.working == 0 and lane.opening > 1:
+        lane.in_doubt = lane.working == 0 and lane.opening > 1
+        if lane.in_doubt:
             return
         lane.controller.on_connect_failed(lane.working, outcome.signal, reason, now, outcome.delay)
         while lane.working == 0:
