@@ -272,7 +272,7 @@ async def test_mail_that_an_attempt_raises_an_error_for_waits_and_keeps_no_other
 async def test_mail_that_cannot_be_placed_waits_and_keeps_no_other_of_its_domain(
     site: Site, *, known: bool
 ):
-    host = Host()
+    host = Host(EHLO="250-host\r\n250 AUTH PLAIN")
     await site.open(host, logins=["smart"])
     site.lanes_broken = 1
     domain = "smart.test" if known else "site.test"  # by a route, or after a look-up
