@@ -198,6 +198,24 @@ async def test_message_delivered_before_a_crash_is_told_again_but_not_sent_again
     assert await left_on_shards(sender) == []
 
 
+async def test_what_a_crash_left_untold_is_told_although_others_have_yet_to_be_sent(
+    sender: Any, sink: Any, tmp_path: Path
+):
+    first, second = new_id(), new_id()
+    line = json.dumps([first, {"reply": "250 2.0.0 taken", "host": "mx.test"}])
+    (tmp_path / "me.test").mkdir()
+    (tmp_path / "me.test" / "delivered.journal").write_text(f"{line}\n")
+    await sender.start([to(sink)])
+    recipients = (
+        OutboundRecipient(id=first, address="u@d.test"),
+        OutboundRecipient(id=second, address="v@d.test"),
+    )
+    await sender.hand_in("u@d.test", recipients=recipients)
+    events = await sender.told(EventName.DELIVERED, 2)
+    assert {event.id for event in events} == {f"{first}.delivered.0", f"{second}.delivered.0"}
+    assert sink.recipients == ["v@d.test"]
+
+
 async def test_copy_that_comes_while_the_message_is_under_way_is_not_sent(sender: Any, sink: Any):
     sink.gate.clear()
     await sender.start([to(sink)])

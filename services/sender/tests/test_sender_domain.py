@@ -36,6 +36,12 @@ def test_pattern_in_capitals_matches():
     assert Routes.parse('[{"domain":"*.TEST","host":"h.example"}]').find("a.test").host
 
 
+def test_pattern_in_unicode_matches_domains_as_mail_has_them():
+    routes = Routes.parse('[{"domain":"*.Bücher.test","host":"h.example"}]')
+    assert routes.find("mail.xn--bcher-kva.test").host == "h.example"
+    assert routes.find("mail.test").host is None
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -46,6 +52,9 @@ def test_pattern_in_capitals_matches():
         ('[{"domain":"*","port":0}]', "route 1: port"),
         ('[{"domain":"*","prot":25}]', "route 1: prot"),
         ('[{"domain":"*","host":"a b"}]', "route 1: host"),
+        ('[{"domain":"*","host":"relay.test:587"}]', "route 1: host"),
+        ('[{"domain":"*","host":"10.0.0"}]', "route 1: host"),
+        ('[{"domain":"*","host":"[10.0.0.1]"}]', "route 1: host"),
         ('[{"domain":"*","host":"x.test","username":"u"}]', "username and password"),
         ('[{"domain":"*","username":"u","password":"hush"}]', "a login needs a host"),
     ],
@@ -152,6 +161,8 @@ def test_mailbox_and_greylisting_do_not_slow_a_lane():
         ("451 4.7.1 Please retry after 2 hours", 3600),
         ("421 4.7.0 Try again later, closing connection", None),
         ("450 4.7.1 please wait 00:01:30 and try again", 90),
+        ("450 4.7.1 try again at 12:34:56", None),
+        ("451 4.7.1 try again later (2026-11-29 12:34:56 UTC)", None),
         ("450 too many; come back in 10 mins", 600),
         ("450 limit is 100 messages per hour", None),
         ("550 5.7.1 try again in 5 minutes", None),
@@ -190,6 +201,7 @@ def test_connection_lost_behind_the_dot_says_that_it_may_have_arrived():
     outcome = of_answer(RecipientResult(Stage.DOT, fault=Fault.DROPPED, detail="closed"))
     assert (outcome.status, outcome.certain) == (Status.DEFERRED, False)
     assert "may have arrived" in outcome.reply.text
+    assert [outcome.is_quick(attempt) for attempt in range(3)] == [True, False, False]
 
 
 def test_positive_reply_in_the_wrong_place_is_not_a_delivery():

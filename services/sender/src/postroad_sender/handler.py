@@ -154,9 +154,9 @@ class Handler:
 
     def _begin_new(self, job: Job, delivery: Delivery) -> None:
         message = job.message
-        repeated = self._recognise(job)
-        if repeated and not job.message.recipients:
-            self._disposition.report(job, repeated)
+        job.untold = self._recognise(job)
+        if not job.message.recipients:
+            self._disposition.report(job)
             return
         if self._directed.may_be_cancelled(job.message):
             seconds = self._directed.unknown_seconds

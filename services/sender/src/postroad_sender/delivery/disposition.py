@@ -39,13 +39,11 @@ from postroad_sender.delivery.publications import (
     to_tier,
 )
 from postroad_sender.delivery.schedule import RetrySchedule, Stays
-from postroad_sender.throttle.signals import Signal
 from postroad_smtp.client.stage import Stage
 
 DELAY_TOLD_AFTER = 4 * 3600.0  # seconds, for the DSN that says "delayed"
 _TIERS = tuple(tier.seconds for tier in topology.RETRY_TIERS)
 _PAUSE = 1.0  # seconds between tries while the broker is away
-_QUICK = frozenset({Signal.RATE, Signal.CONNECTIONS})
 _SUSPENDED = frozenset(
     {
         RequeueReason.LANE_CLOSED,
@@ -89,7 +87,7 @@ class Disposition:
         """End an attempt, with one outcome for each recipient. Returns at once."""
         now = self._clock()
         message = job.message
-        if len(outcomes) == 1 and outcomes[0].status is Status.DELIVERED:
+        if len(outcomes) == 1 and outcomes[0].status is Status.DELIVERED and not job.untold:
             recipient = message.recipients[0]
             if "success" not in recipient.notify:
                 facts = _facts(job, outcomes[0])
@@ -127,9 +125,9 @@ class Disposition:
         name, now = EventName.DELIVERED, self._clock()
         return attempted(name, job.message, recipient.id, now, facts.to_data())
 
-    def report(self, job: Job, events: list[Event]) -> None:
-        """End a job of which nothing is left to do but to write `events`."""
-        self._committer.commit(PendingCommit(job, events, []))
+    def report(self, job: Job) -> None:
+        """End a job of which nothing is left to do but to write what is untold of it."""
+        self._committer.commit(PendingCommit(job, [], []))
 
     def requeue(
         self, job: Job, seconds: float, reason: RequeueReason, text: str, queue: str | None = None
@@ -275,7 +273,11 @@ class Disposition:
         """Put the recipients in `deferred` back together, for the latest of their times."""
         message = job.message
         seconds = max(
-            self._schedule.delay(message.attempt, stated=outcome.delay, quick=_is_quick(outcome))
+            self._schedule.delay(
+                message.attempt,
+                stated=outcome.delay,
+                quick=outcome.is_quick(message.attempt),
+            )
             for _, outcome, _ in deferred
         )
         text = str(deferred[0][1].reply)
@@ -307,11 +309,6 @@ class Disposition:
 def _note_requeued(job: Job, requeue: RequeueReason, **facts: object) -> None:
     metrics.REQUEUED.labels(requeue).inc()
     _log.debug("requeued", message=job.message.id, requeue=requeue, **facts)
-
-
-def _is_quick(outcome: Outcome) -> bool:
-    """Whether the next attempt may be soon: only the moment was wrong, or the host."""
-    return outcome.signal in _QUICK or not outcome.certain
 
 
 def _must_report_relay(recipient: OutboundRecipient, outcome: Outcome) -> bool:

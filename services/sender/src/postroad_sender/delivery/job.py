@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from postroad_common.broker import Consumer, Delivery
 from postroad_common.mail.requeue import RequeueReason
+from postroad_common.schemas.events import Event
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_sender.tls.requirement import NOTHING, TlsRequirement
 from postroad_smtp.client.commands import Envelope, Rcpt
@@ -64,7 +65,8 @@ class Job:
     it went back to its lane unharmed; `arrived` is when it came here, `since` when it entered the
     lane (loop times).
     It `is_at_home` if the broker brought it from the shard of its site. `requirement` is what it
-    needs of TLS there, `provider` who runs the site, where that is known.
+    needs of TLS there, `provider` who runs the site, where that is known. `untold` are the events
+    of those of its recipients that had the message before the broker brought it again.
     """
 
     message: OutboundMessage
@@ -79,6 +81,7 @@ class Job:
     is_at_home: bool = False
     requirement: TlsRequirement = NOTHING
     provider: str = ""
+    untold: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.account = self.message.account

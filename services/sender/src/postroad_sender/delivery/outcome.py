@@ -83,7 +83,16 @@ class Outcome:
         ours = _CLASSIFICATIONS.get(self.reply.enhanced) if self.local else None
         return ours or CLASSIFICATIONS[self.signal]
 
+    def is_quick(self, attempt: int) -> bool:
+        """Whether the attempt after number `attempt` may be soon: only the moment was wrong.
 
+        Where it is unknown whether the server took the message, each attempt may be one more copy:
+        once it may have been chance.
+        """
+        return self.signal in _QUICK or (not self.certain and attempt == 0)
+
+
+_QUICK = frozenset({Signal.RATE, Signal.CONNECTIONS})
 _CLASSIFICATIONS = {
     "4.4.3": Classification.DNS,
     "4.5.0": Classification.PROTOCOL,

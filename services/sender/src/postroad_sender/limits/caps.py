@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from postroad_sender.routes.entries import EntryError, read_entries
+from postroad_sender.routes.entries import EntryError, domain_pattern, read_entries
 from postroad_sender.routes.providers import Providers
 from postroad_sender.routes.sources import Source, Sources
 
@@ -66,8 +66,8 @@ class Cap(BaseModel):
 
     @field_validator("domain")
     @classmethod
-    def _lower(cls, value: str | None) -> str | None:
-        return None if value is None else value.lower()
+    def _check_domain(cls, value: str | None) -> str | None:
+        return None if value is None else domain_pattern(value)
 
     @model_validator(mode="after")
     def _check(self) -> "Cap":

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from postroad_common.mail.address import AddressError, normalise_domain
 from postroad_common.settingproblems import in_words
 
 M = TypeVar("M", bound=BaseModel)
@@ -39,3 +40,16 @@ def read_entries(text: str, model: type[M], noun: str) -> list[M]:
                 f"{noun} {number}: {where + ': ' if where else ''}{in_words(first)}"
             ) from None
     return found
+
+
+def domain_pattern(value: str) -> str:
+    """Return a pattern of domains as domains are compared: in lower case, with A-labels.
+
+    Raises:
+        ValueError: a label cannot be one.
+    """
+    labels = value.lower().split(".")
+    try:
+        return ".".join(label if label.isascii() else normalise_domain(label) for label in labels)
+    except AddressError as error:
+        raise ValueError(str(error)) from None

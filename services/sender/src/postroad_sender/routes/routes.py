@@ -4,6 +4,7 @@
 without a `host` leaves the way to DNS and only says how to talk there.
 """
 
+import ipaddress
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -11,7 +12,7 @@ from functools import lru_cache
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from postroad_common.mail.address import AddressError, normalise_domain
-from postroad_sender.routes.entries import EntryError, read_entries
+from postroad_sender.routes.entries import EntryError, domain_pattern, read_entries
 from postroad_smtp.client.session import TlsWish
 
 
@@ -51,18 +52,24 @@ class Route(BaseModel):
 
     @field_validator("domain")
     @classmethod
-    def _lower(cls, value: str) -> str:
-        return value.lower()
+    def _check_domain(cls, value: str) -> str:
+        return domain_pattern(value)
 
     @field_validator("host")
     @classmethod
     def _check_host(cls, value: str | None) -> str | None:
-        if value is None or ":" in value or value.replace(".", "").isdigit():
-            return value  # an IP address; connecting tells whether it is one
+        if value is None:
+            return None
+        try:
+            return str(ipaddress.ip_address(value))
+        except ValueError:
+            pass
+        if value.startswith("["):
+            raise ValueError("an address is written without brackets")
         try:
             return normalise_domain(value)
         except AddressError as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(str(error)) from None
 
     @model_validator(mode="after")
     def _check_source(self) -> "Route":

@@ -141,7 +141,10 @@ def of_fault(fault: Fault) -> Signal:
     return _OF_FAULT.get(fault, Signal.OTHER)
 
 
-_CLOCK = re.compile(r"\b(\d{1,2}):(\d{2}):(\d{2})\b")
+_CLOCK = re.compile(  # a time span; behind `at`, or in a date, it is a time of day
+    r"(?:again|retry|wait|list\w{0,8}|delay\w{0,8}|after|\bin|\bfor)\D{0,24}?"
+    r"(?<!\bat )\b(\d{1,2}):(\d{2}):(\d{2})\b"
+)
 _SPAN = re.compile(
     r"(?:again|retry|wait|come back|list\w{0,8}|delay\w{0,8}|after|\bin|\bfor)\D{0,24}?"
     r"\b(\d{1,5})\s*(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?)\b"
@@ -155,7 +158,7 @@ def stated_delay(reply: Reply) -> float | None:
         return None
     text = reply.text[:_TEXT_LIMIT].lower()
     clock = _CLOCK.search(text)
-    if clock and ("again" in text or "list" in text or "wait" in text):
+    if clock:
         hours, minutes, seconds = (int(part) for part in clock.groups())
         return min(MAX_STATED_DELAY, hours * 3600.0 + minutes * 60.0 + seconds) or None
     span = _SPAN.search(text)
