@@ -16,7 +16,7 @@ CODE := $(wildcard libs/*/src services/*/src) bench
 .PHONY: help run demo test test-speed test-cluster test-upgrade fuzz test-deploy lint generate bench bench-peers setup clean images test-images
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 run: $(READY) ## start everything, show a mail's whole life, stay until Ctrl-C
 	@$(BIN)/postroad demo --stay
