@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes .venv as uv.lock says; arguments name dependency groups to install beside `dev`. Needs Python 3.11 or newer; gets uv where there is none, and the
-# distribution's python3-venv where that is needed for it and root or sudo can install it.
+# Makes .venv as uv.lock says; arguments name dependency groups to install beside `dev`.
+# Needs Python 3.11 or newer. Gets uv where there is none, and for that the distribution's
+# python3-venv where it is missing and root or sudo can install it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -90,8 +91,9 @@ main() {
         uv=$(usable_uv "$PRIVATE/bin/uv") || fail "the uv in $PRIVATE does not run"
     fi
     say "Setting up .venv with $("$uv" --version) and $("$python" --version)"
-    # Without the list of a hundred package names at the end.
-    "$uv" sync --frozen --all-packages --python "$python" "${@/#/--group=}" 2>&1 | { grep -v '^ [+~-] ' || true; } >&2 ||
+    [ -d .venv ] || echo 'Some 120 packages: a minute or two the first time' >&2
+    # Without the list of all packages at the end, and the building of our own.
+    "$uv" sync --frozen --all-packages --python "$python" "${@/#/--group=}" 2>&1 | { grep -vE '^ [+~-] |^ +(Building|Built) ' || true; } >&2 ||
         fail 'the packages of uv.lock could not be installed' 'check the network and the package index'
     compile_imports
     # So that the `postroad` command finds an installer, whoever calls it.
