@@ -65,13 +65,14 @@ def read(
     limit: int = 10_000,
     room: int = ROOM,
     line_ends: LineEnds = LineEnds.REPAIR,
+    kept: int | None = None,
 ):
     """Return the message and what is left after its end."""
 
     async def run() -> Any:
         stream = SmtpStream(asyncio.get_running_loop())
         feeding = feed(stream, in_pieces(octets, sizes))
-        content = await read_data(stream, limit, Room(room), line_ends)
+        content = await read_data(stream, limit, Room(room), line_ends, kept)
         await feeding
         return content.octets, bytes(await stream.take()) if not stream.at_end else b""
 
@@ -289,6 +290,40 @@ def test_an_endless_line_takes_no_memory():
         assert await stream.line() == b"NOOP"
 
     asyncio.run(run())
+
+
+@given(lines=LINES, kept=st.integers(0, 60), sizes=PIECES)
+def test_of_a_long_message_the_first_whole_lines_are_kept_in_any_pieces(
+    lines: list[bytes], kept: int, sizes: list[int]
+):
+    sent = stuffed(lines)
+    wanted = sent if len(sent) <= kept else sent[: sent.rfind(b"\n", 0, kept) + 1]
+    message, rest = read(sent + b".\r\nREST", sizes, line_ends=LineEnds.ANY, kept=kept)
+    assert stuffed(message.splitlines(keepends=False)) == wanted
+    assert rest == b"REST"
+
+
+def test_a_message_beyond_the_limit_is_refused_whatever_is_kept_of_it():
+    sent = b"Subject: x\r\n" + b"y" * 990 + b"\r\n"
+    assert read(sent + b".\r\n", [100], 1100, kept=50)[0] == b"Subject: x\r\n"
+    for room in (ROOM, 60):  # of which no more is taken than for what is kept
+        with pytest.raises(TooLargeError):
+            read(sent * 3 + b".\r\n", [100], 1100, room=room + 200, kept=50)
+
+
+def test_of_long_chunks_the_beginning_is_kept_and_all_are_counted():
+    async def run(limit: int) -> bytes:
+        stream = SmtpStream(asyncio.get_running_loop())
+        feeding = feed(stream, [b"Subject: x\r\n" + b"y" * 988])
+        reader = Chunks()
+        for _ in range(10):
+            await reader.read(stream, 100, limit, Room(120), kept=50)
+        await feeding
+        return reader.message(LineEnds.ANY).octets
+
+    assert asyncio.run(run(1000)) == b"Subject: x\r\n" + b"y" * 38 + b"\r\n"
+    with pytest.raises(TooLargeError):
+        asyncio.run(run(999))
 
 
 @given(chunks=st.lists(CLEAN, min_size=1, max_size=6), sizes=PIECES)

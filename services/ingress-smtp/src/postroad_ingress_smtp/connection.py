@@ -42,7 +42,10 @@ _HTTP = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "PATCH", 
 
 @dataclass(slots=True)
 class Shared:
-    """What all connections of the process share."""
+    """What all connections of the process share.
+
+    `kept_size`: how many octets of a message are kept; None for all.
+    """
 
     hostname: str
     max_message_size: int
@@ -53,6 +56,7 @@ class Shared:
     authentication: Authentication
     admissions: Admissions
     login_connections: ConnectionLimiter
+    kept_size: int | None = None
     draining: bool = False
 
 

@@ -76,7 +76,9 @@ class SmtpLimits(BaseModel):
     mx_command_seconds: float = _seconds(60, "As `command_seconds`, on the MX listener.")
     mx_data_seconds: float = _seconds(60, "As `data_seconds`, on the MX listener.")
     mx_memory: int = _count(64 * _MIB, "As `memory`, for returns.", least=_MIB)
-    mx_message_size: int = _count(2 * _MIB, "Octets of a return.", least=1024)
+    mx_message_size: int = _count(
+        2 * _MIB, "Octets of a return that are kept; its rest is dropped.", least=1024
+    )
     mx_recipients: int = _count(10, "Bounce addresses of one return.")
     mx_returns_per_hour: int = _count(
         60, "Returns to one bounce address in an hour; 0: any number.", least=0

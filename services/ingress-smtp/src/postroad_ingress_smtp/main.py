@@ -76,7 +76,9 @@ async def open_listeners(context: ServiceContext[Settings]) -> list[SmtpListener
     mx_limits = limits.of_mx()
     mx_shared = replace(
         shared,
-        max_message_size=min(settings.max_message_size, limits.mx_message_size),
+        # A report with the largest mail in it; only its beginning says what happened.
+        max_message_size=settings.max_message_size + limits.mx_message_size,
+        kept_size=limits.mx_message_size,
         max_recipients=limits.mx_recipients,
         limits=mx_limits,
         memory=Memory(mx_limits.memory),

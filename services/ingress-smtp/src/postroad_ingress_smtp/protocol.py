@@ -139,7 +139,8 @@ class SmtpProtocol(OpeningCommands):
         refusal = self._backend.ready()
         if refusal is not None:
             return refusal
-        if not self._lease.could_grow(envelope.parameters.size or 1):
+        size = envelope.parameters.size or 1
+        if not self._lease.could_grow(min(size, self._shared.kept_size or size)):
             return replies.NO_MEMORY
         return None
 
@@ -160,6 +161,7 @@ class SmtpProtocol(OpeningCommands):
                 self._shared.max_message_size,
                 self._lease,
                 self._backend.rules.line_ends,
+                self._shared.kept_size,
             )
         except DataError as error:
             self._reset()
@@ -189,7 +191,13 @@ class SmtpProtocol(OpeningCommands):
         self._watchdog.expect_data()
         content = None
         try:
-            await chunks.read(self._stream, size, self._shared.max_message_size, self._lease)
+            await chunks.read(
+                self._stream,
+                size,
+                self._shared.max_message_size,
+                self._lease,
+                self._shared.kept_size,
+            )
             if last:
                 content = chunks.message(self._backend.rules.line_ends)
         except DataError as error:

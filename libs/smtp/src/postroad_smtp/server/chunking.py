@@ -16,13 +16,19 @@ _MAX_DIGITS = 18
 
 @dataclass(slots=True)
 class Chunks:
-    """What has come of a message by BDAT; `error` when it can no longer be accepted."""
+    """What has come of a message by BDAT; `error` when it can no longer be accepted.
+
+    `content` is what is kept of the `size` octets that have come.
+    """
 
     content: bytearray = field(default_factory=bytearray)
     error: DataError | None = None
+    size: int = 0
 
-    async def read(self, stream: SmtpStream, size: int, limit: int, room: Room) -> None:
-        """Read one chunk of `size` octets.
+    async def read(
+        self, stream: SmtpStream, size: int, limit: int, room: Room, kept: int | None = None
+    ) -> None:
+        """Read one chunk of `size` octets; of the whole message at most `kept` are kept.
 
         Raises:
             TooLargeError, NoMemoryError: the message is over the limit, or there is no room for
@@ -30,11 +36,14 @@ class Chunks:
             FloodError: the chunk is far beyond the limit and was not read.
             ClientGoneError: the connection ended within the chunk.
         """
-        if self.error is None and len(self.content) + size > limit:
+        if self.error is None and self.size + size > limit:
             self._fail(TooLargeError())
         while size and self.error is None:
             octets = await stream.take_up_to(size)
             size -= len(octets)
+            self.size += len(octets)
+            if kept is not None:
+                octets = octets[: max(0, kept - len(self.content))]
             # Room is taken for what has come: a number costs the client nothing.
             if room.grow(len(self.content) + len(octets)):
                 self.content += octets

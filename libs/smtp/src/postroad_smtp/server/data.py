@@ -70,13 +70,19 @@ class _StuffedDots:
 
 
 async def read_data(
-    stream: SmtpStream, limit: int, room: Room, line_ends: LineEnds = LineEnds.REPAIR
+    stream: SmtpStream,
+    limit: int,
+    room: Room,
+    line_ends: LineEnds = LineEnds.REPAIR,
+    kept: int | None = None,
 ) -> RepairedContent:
     """Return the message that follows a 354, dots unstuffed and line ends repaired.
 
     Octets after its end stay in `stream`. Beyond `limit` octets, doubled dots counted once, or
-    without `room`, what comes is dropped as it is read. With `LineEnds.ANY` a client that seems to
-    wait after a lone LF is left waiting: text that ends so may just be what has arrived.
+    without `room`, what comes is dropped as it is read. Of a longer message only the first `kept`
+    octets of what was sent are returned, up to the last whole line; the rest is dropped, too. With
+    `LineEnds.ANY` a client that seems to wait after a lone LF is left waiting: text that ends so
+    may just be what has arrived.
 
     Raises:
         TooLargeError, NoMemoryError, LineEndsError: after the end of the data.
@@ -87,7 +93,8 @@ async def read_data(
     dots = _StuffedDots()
     finder = EndOfData()
     most = limit + len(body) + _PARTIAL_END
-    dropped = 0
+    beginning = bytearray()  # of a message whose rest is dropped
+    came = 0  # octets, those that are dropped among them
     error: DataError | None = None
     while True:
         piece = await stream.take()
@@ -95,22 +102,29 @@ async def read_data(
         if end >= 0:
             stream.put_back(piece[end:])
             body += piece[:end]
+            came += end
             break
         body += piece
+        came += len(piece)
         if line_ends is LineEnds.REPAIR and body.endswith(_UNCLEAN_ENDS):
             raise UncleanEndError
         if error is None and len(body) > most and len(body) - dots.count(body) > most:
             error = TooLargeError()
         if error is None and not room.grow(len(body)):
             error = NoMemoryError()
-        if error is not None:
-            dropped += len(body)
+        if kept is not None and not beginning and len(body) > kept + _PARTIAL_END:
+            beginning = _first_lines(body, kept)
+        if error is not None or beginning:
             del body[:-4]
-            if dropped > 2 * limit + _FLOOD_SLACK:
+            if came - limit > 2 * limit + _FLOOD_SLACK:
                 raise FloodError
     if error is not None:
         raise error
     del body[-3:]  # the CRLF before the dot belongs to the last line
+    if kept is not None and came > kept + len(b".\r\n"):
+        if came > limit + len(b".\r\n"):
+            raise TooLargeError
+        body = beginning or _first_lines(body, kept)
     if not room.grow(len(body)):
         raise NoMemoryError
     content = from_data(body, line_ends)
@@ -119,3 +133,9 @@ async def read_data(
     if not room.grow(len(content.octets)):
         raise NoMemoryError
     return content
+
+
+def _first_lines(body: bytearray, kept: int) -> bytearray:
+    """Return the whole lines of the first `kept` octets of what was sent, for `from_data`."""
+    first = body[: kept + 2]
+    return first[: first.rfind(b"\n") + 1]
