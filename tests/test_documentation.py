@@ -105,3 +105,36 @@ def test_index_of_decisions_has_the_title_of_each_page_in_order_and_names_unused
     numbers = {path.name[:4] for path in pages}
     unused = {f"{number:04}" for number in range(1, int(max(numbers)))} - numbers
     assert [number for number in sorted(unused) if number not in index] == []
+
+
+_PLACE = re.compile(r"`((?:broker|store|mail|schemas|delivery|lanes|throttle|workers)/\w+)`")
+_DOTTED = re.compile(r"`((?:[a-z_]+\.)+[a-z_]+\.\w+)`")
+
+
+def test_places_in_the_code_that_decisions_name_exist() -> None:
+    """What a page calls `broker/silence` or `html.page.HtmlPage` is still called so."""
+    sources = [path for folder in ("libs", "services") for path in (ROOT / folder).rglob("*.py")]
+    modules = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in sources}
+
+    def exists(place: str) -> bool:
+        return any(name.endswith(f"/{place}") for name in modules)
+
+    def defined(dotted: str) -> bool:
+        module, _, name = dotted.rpartition(".")
+        inside = re.compile(rf"^(?:class|def|async def) {name}\b", re.MULTILINE)
+        return any(
+            inside.search(path.read_text())
+            for found, path in modules.items()
+            if found.endswith("/" + module.replace(".", "/"))
+        )
+
+    missing = []
+    for page in [*(ROOT / "docs" / "adr").glob("*.md"), ROOT / "docs" / "throttling.md"]:
+        text = page.read_text()
+        missing += [f"{page.name}: {place}" for place in _PLACE.findall(text) if not exists(place)]
+        missing += [
+            f"{page.name}: {name}"
+            for name in _DOTTED.findall(text)
+            if not (defined(name) or exists(name.replace(".", "/")))
+        ]
+    assert missing == []
