@@ -21,7 +21,7 @@ from postroad_stack.plan import (
     metrics_name,
 )
 from postroad_stack.ports import PortBook
-from postroad_stack.processes.program import Program
+from postroad_stack.processes.program import FIRST, Program
 from postroad_stack.processes.readiness import HealthPages
 from postroad_stack.secrets import Secrets
 from postroad_stack.servers import mongodb, prometheus, rabbitmq
@@ -35,8 +35,11 @@ _LISTENING = {
     "ingress-http": ("http",),
     "tracker": ("tracker",),
 }
-_NICENESS = dict.fromkeys(("transformer", "sender", "bounce-processor", "feedback"), 10)
-"""Of what works behind the acceptance: a client that waits for its answer comes first."""
+_NICENESS = {
+    **dict.fromkeys(("ingress-smtp", "ingress-http"), FIRST),
+    **dict.fromkeys(("transformer", "sender", "bounce-processor", "feedback"), 10),
+}
+"""A client that waits for its answer comes before what works behind the acceptance."""
 _ADMINISTRATOR = frozenset(
     {
         *("POSTROAD_ADMIN_EMAIL", "POSTROAD_ADMIN_PASSWORD", "POSTROAD_ADMIN_TOKEN"),

@@ -14,18 +14,27 @@ import psutil
 from postroad_stack.processes.program import Program
 
 _PR_SET_PDEATHSIG = 1
+_AUTOGROUP_TRIES = 20
+_AUTOGROUP_PAUSE = 0.1  # seconds
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _give_way(niceness: int) -> None:
-    """Let this process, which leads a session, give way to others by nice(2).
+async def _weigh_session(pid: int, niceness: int) -> None:
+    """Weigh the session that a process leads against others as its processes are, by nice(2).
 
-    Sessions may be weighed against each other before their processes are (sched(7), "The autogroup
-    feature"); where they are not, or may not be, that of the process is all there is.
+    Where sessions are weighed (sched(7), "The autogroup feature"), that counts, not the niceness of
+    processes. Who may not go before others is their equal.
     """
-    os.nice(niceness)
-    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as file:  # noqa: PTH123
-        file.write(str(niceness))
+    for _ in range(_AUTOGROUP_TRIES):
+        try:
+            with open(f"/proc/{pid}/autogroup", "w") as file:  # noqa: ASYNC230, PTH123 - kernel
+                file.write(str(niceness))
+        except BlockingIOError:  # all users but root share ten turns a second
+            await asyncio.sleep(_AUTOGROUP_PAUSE)
+        except OSError:
+            return
+        else:
+            return
 
 
 def die_with_parent(number: signal.Signals) -> Callable[[], None]:
@@ -61,7 +70,8 @@ class Child:
         def prepare() -> None:
             die()
             if program.niceness:
-                _give_way(program.niceness)
+                with contextlib.suppress(PermissionError):
+                    os.nice(program.niceness)
 
         with _append(program) as log:
             process = await asyncio.create_subprocess_exec(
@@ -74,6 +84,8 @@ class Child:
                 preexec_fn=prepare,
                 cwd=program.folder,
             )
+        if program.niceness:
+            await _weigh_session(process.pid, program.niceness)
         return cls(process)
 
     @property

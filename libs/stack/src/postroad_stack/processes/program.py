@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+FIRST = -10
+"""The niceness of what clients wait for."""
+
 
 @dataclass(frozen=True)
 class Program:
@@ -24,8 +27,8 @@ class Program:
         grace: seconds between SIGTERM and SIGKILL.
         image: container image to run it in, None for this machine.
         folder: what a container sees of this machine, at the same path.
-        niceness: how far it gives way to the others where processors are short (nice(2)); not
-            with `image`.
+        niceness: how far it gives way to the others where processors are short (nice(2)), or goes
+            before them if it is below 0 and that is allowed; not with `image`.
     """
 
     name: str

@@ -18,7 +18,7 @@ from postroad_common.servertls import ServerTls, explain_tls
 from postroad_stack.errors import NotReadyError
 from postroad_stack.plan import SERVICES, ServerChoice, ServerSource
 from postroad_stack.ports import PortBook
-from postroad_stack.processes.program import Program
+from postroad_stack.processes.program import FIRST, Program
 from postroad_stack.processes.readiness import accepts
 from postroad_stack.secrets import Secrets
 from postroad_stack.state_dir import StateDir, write_atomically
@@ -28,6 +28,10 @@ NO_TLS = ServerTls()
 _PATIENCE = 200.0  # seconds; a busy machine takes its time
 _GRACE = 30.0
 _TRY = 5.0
+
+# What is in a full log is written to the queues' own files, and keeps the disk from everybody who
+# waits for his mail to be safe: 64 MiB for some 40 ms.
+_LOG_OCTETS = 16_777_216
 
 # Idle schedulers sleep instead of spinning: the stack shares few cores with everything else.
 _CALM = "+sbwt none +sbwtdcpu none +sbwtdio none"
@@ -121,6 +125,7 @@ def programs(
                 grace=_GRACE,
                 folder=folder,
                 image=image,
+                niceness=FIRST,
             )
         )
     return found
@@ -189,7 +194,7 @@ log.file = false
 log.console = true
 log.console.level = info
 log.connection.level = error
-raft.wal_max_size_bytes = 67108864
+raft.wal_max_size_bytes = {_LOG_OCTETS}
 disk_free_limit.absolute = 256MB
 """
         + (_cluster(nodes) if nodes > 1 else ""),
