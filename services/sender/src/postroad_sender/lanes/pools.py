@@ -22,6 +22,7 @@ from postroad_sender.tls.requirement import TlsRequirement
 FRESH_FOR = 30.0  # seconds until DNS is asked again where a domain's mail goes
 FORGET_AFTER = 600.0  # seconds without work
 MOST_DOMAINS = 50_000
+MOST_IDLE = 10_000  # lanes without work that are kept, at about 7 kB each
 
 
 class MakePool(Protocol):
@@ -44,7 +45,9 @@ class Pools:
         caps: Caps,
         shards: Sequence[Shard],
         limit_registry: LimitRegistry | None,
+        most_idle: int = MOST_IDLE,
     ) -> None:
+        self._most_idle = most_idle
         self._make_pool = make_pool
         self._requeue = requeue
         self._caps = caps
@@ -105,7 +108,7 @@ class Pools:
         return [pool for pool in self._pools.values() if pool.home is shard]
 
     def remove(self, pools: Iterable[ConnectionPool]) -> None:
-        """Forget `pools`: another process owns their lanes."""
+        """Forget `pools`, and which domains they are of."""
         gone = set(map(id, pools))
         self._pools = {key: pool for key, pool in self._pools.items() if id(pool) not in gone}
         for domain in [name for name, (_, pool, _) in self._placed.items() if id(pool) in gone]:
@@ -113,38 +116,43 @@ class Pools:
             self._source_pools.pop(domain, None)
 
     def sweep(self, now: float, is_kept: Callable[[ConnectionPool], bool]) -> None:
-        """Forget pools without work but those that are kept, and count the others."""
-        waiting = 0
-        states = {"idle": 0, "open": 0, "limited": 0, "closed": 0}
-        capped = dict.fromkeys(LimitKind, 0)
-        for key, pool in list(self._pools.items()):
-            lane = pool.lane
-            waiting += len(lane)
-            if lane.limits is not None and (used_up := lane.limits.kind_closed()) is not None:
-                capped[used_up] += 1
-            if lane.is_idle:
-                if now - lane.used > FORGET_AFTER and not is_kept(pool):
-                    del self._pools[key]
-                    continue
-                states["idle"] += 1
-            elif lane.closed_for(now) > 0.0:
-                states["closed"] += 1
-            elif lane.controller.effects(now):
-                states["limited"] += 1
-            else:
-                states["open"] += 1
+        """Forget pools without work but those that are kept, and count the others.
+
+        Those without work for long go, and beyond `most_idle` those that have been so for longest;
+        lanes that are closed are remembered as long as possible.
+        """
+        idle = [pool for pool in self if pool.lane.is_idle and not is_kept(pool)]
+        idle.sort(key=lambda pool: (pool.lane.closed_for(now) > 0.0, pool.lane.used))
+        excess = max(0, len(idle) - self._most_idle)
+        gone = idle[:excess]
+        gone += [pool for pool in idle[excess:] if now - pool.lane.used > FORGET_AFTER]
+        if gone:
+            self.remove(gone)
+        self._count(now)
         self._shared = {
             keys: source_pool
             for keys, source_pool in self._shared.items()
             if source_pool.pools[0].lane.key in self._pools
         }
+
+    # -- inside
+
+    def _count(self, now: float) -> None:
+        """Set the metrics."""
+        waiting = 0
+        states = {"idle": 0, "open": 0, "limited": 0, "closed": 0}
+        capped = dict.fromkeys(LimitKind, 0)
+        for pool in self:
+            lane = pool.lane
+            waiting += len(lane)
+            if lane.limits is not None and (used_up := lane.limits.kind_closed()) is not None:
+                capped[used_up] += 1
+            states[_state_of(lane, now)] += 1
         for state, count in states.items():
             metrics.LANES.labels(state).set(count)
         for kind, count in capped.items():
             metrics.CAPPED.labels(kind).set(count)
         metrics.WAITING.set(waiting)
-
-    # -- inside
 
     def _home(
         self, domain: str, destination: Destination, shard: Shard
@@ -205,3 +213,12 @@ class Pools:
         pool.destination = destination.via(source)
         pool.lane.used = now
         return pool
+
+
+def _state_of(lane: Lane[Job], now: float) -> str:
+    """Return the state that a lane is counted under."""
+    if lane.is_idle:
+        return "idle"
+    if lane.closed_for(now) > 0.0:
+        return "closed"
+    return "limited" if lane.controller.effects(now) else "open"
