@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from postroad_common.mail.requeue import RequeueReason
+from postroad_common.schemas.submission import BodyReference
 from postroad_sender.connect.destination import Destination, Destinations
 from postroad_sender.connect.dialer import Contexts, Dialer
+from postroad_sender.delivery.body_room import BodyRoom
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.outcome import Outcome, Status
 from postroad_sender.dns.resolver import Resolver
@@ -175,6 +177,7 @@ class Site:
         self.hosts: list[Host] = []
         self.defects: set[str] = set()
         """The addresses whose mail nothing can read."""
+        self.room = BodyRoom(100, within=0.05)
         self.lanes_broken = 0
         """How many lanes cannot be made."""
 
@@ -207,6 +210,7 @@ class Site:
             most_messages=1000,
             work=work,
             openings_per_second=openings,
+            room=self.room,
         )
         self.dispatcher = LaneDispatcher(
             Destinations(Routes((*routes, route)), resolver),
@@ -266,6 +270,22 @@ async def test_mail_that_an_attempt_raises_an_error_for_waits_and_keeps_no_other
     assert outcome.status is Status.DELIVERED
     assert site.ended.requeued == [("broken@site.test", RequeueReason.HANDLER_FAILED)]
     assert host.taken == [["fine@site.test"]]
+
+
+async def test_large_mail_that_finds_no_room_in_memory_waits_and_keeps_no_other(site: Site):
+    host = Host()
+    await site.open(host)
+    body = BodyReference(file="large", size=1000)
+    async with site.room.hold(outbound(body=body)):
+        large = outbound(
+            recipients=(outbound_recipient("large@site.test"),),
+            body=body.model_copy(update={"file": "another"}),
+        )
+        site.dispatcher.place(_Job(large, memoryview(MIME), "site.test", Shard("x", 100)))
+        (outcome,) = await site.send("fine@site.test")
+    assert outcome.status is Status.DELIVERED
+    await until(lambda: bool(site.ended.requeued))
+    assert site.ended.requeued == [("large@site.test", RequeueReason.BODY_UNAVAILABLE)]
 
 
 @pytest.mark.parametrize("known", [False, True])

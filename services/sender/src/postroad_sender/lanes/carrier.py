@@ -11,6 +11,7 @@ from postroad_common.mail.requeue import RequeueReason
 from postroad_sender import metrics
 from postroad_sender.delivery.attempt import Attempt
 from postroad_sender.delivery.body import Pieces
+from postroad_sender.delivery.body_room import NoRoomError
 from postroad_sender.delivery.eightbit import fitted
 from postroad_sender.delivery.job import Job
 from postroad_sender.delivery.outcome import Outcome, Status, of_transaction
@@ -23,6 +24,7 @@ from postroad_smtp.client.stage import Stage, WireError
 from postroad_smtp.client.transaction import transact
 
 MOST_RETURNS = 5  # times that a message goes back to its lane unharmed
+NO_ROOM_PAUSE = 30.0  # seconds until a message whose body finds no room in memory comes again
 DEFECT_PAUSE = 300.0  # seconds until a message that an attempt raised an error for comes again
 _CLOSING = 421
 _LOOK_EVERY = 0.05  # seconds between two looks whether it is our turn
@@ -45,6 +47,21 @@ class Carrier:
         retry tier. A message that the server did not refuse itself goes back into the lane. Returns
         the session to go on with: that with another host, if the message went there.
         """
+        has_room = False
+        try:
+            async with self._pool.means.room.hold(job.message):
+                has_room = True
+                return await self._attempt(session, job)
+        except NoRoomError as error:
+            reason = RequeueReason.BODY_UNAVAILABLE
+            self._pool.disposition.requeue(job, NO_ROOM_PAUSE, reason, str(error))
+            return session
+        except BaseException:
+            if not has_room:
+                self._lane.put_back(job)  # this connection ends while it waits for room
+            raise
+
+    async def _attempt(self, session: ClientSession, job: Job) -> ClientSession:
         attempt = Attempt(job)
         is_over = False
         try:

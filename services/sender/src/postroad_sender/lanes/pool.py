@@ -5,7 +5,7 @@ What a connection does is in `worker`.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
@@ -16,6 +16,7 @@ from postroad_common.tasks import BackgroundTasks
 from postroad_sender import metrics
 from postroad_sender.connect.destination import Destination
 from postroad_sender.connect.dialer import Dialer
+from postroad_sender.delivery.body_room import BodyRoom
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.outcome import Outcome, directed
 from postroad_sender.lanes.lane import Lane
@@ -80,6 +81,7 @@ class Means:
     idle_seconds: float
     most_messages: int
     openings_per_second: float = 50.0
+    room: BodyRoom = field(default_factory=BodyRoom)
 
 
 class ConnectionPool:
