@@ -6,7 +6,7 @@ import pytest
 
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_common.schemas.submission import BodyReference
-from postroad_sender.delivery.body_room import BodyRoom, NoRoomError
+from postroad_sender.delivery.body_room import BodyRoom, BodyRoomFullError
 from postroad_testing.factories import outbound
 from postroad_testing.waiting import until
 
@@ -69,7 +69,7 @@ async def test_body_larger_than_the_room_goes_alone_and_who_gives_up_keeps_no_ot
 async def test_attempt_that_finds_no_room_in_time_is_told_so():
     room = BodyRoom(100, within=0.01)
     async with room.hold(large("a", 80)):
-        with pytest.raises(NoRoomError):
+        with pytest.raises(BodyRoomFullError):
             async with room.hold(large("b", 80)):
                 pass
         async with room.hold(outbound()):  # what the frame carries needs none

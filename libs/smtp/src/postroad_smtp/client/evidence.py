@@ -1,4 +1,4 @@
-"""What a session has proved about the server at its other end; `tls_policy` says what is needed."""
+"""What a session has proved about the server at its other end; what is needed is for the caller."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -107,7 +107,7 @@ class ClientSession:
     """An open conversation. Read-only for all but `transaction`.
 
     `policy` is the verdict on what the message it carries now demands (`judged`), out of `verdicts`
-    (`tls_policy.note`).
+    (the caller puts them there).
     """
 
     connection: Connection

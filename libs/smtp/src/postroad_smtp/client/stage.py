@@ -50,7 +50,7 @@ class WireError(Exception):
 
     `reply` is the server's where one ended it, `fault` says what happened where none did. `said`
     is the conversation so far (`conversation`), where there was one. `policy` are the facts of
-    the TLS policy that forbids the host (`tls_policy`), if one does.
+    the TLS policy that forbids the host, if one does.
     """
 
     said: str = ""

@@ -15,7 +15,7 @@ MOST_OCTETS = 134_217_728
 WITHIN = 60.0  # seconds that an attempt waits for room
 
 
-class NoRoomError(Exception):
+class BodyRoomFullError(Exception):
     """There was no room for long."""
 
 
@@ -35,7 +35,7 @@ class BodyRoom:
         """Have room for the body of `message` meanwhile; wait for it in turn.
 
         Raises:
-            NoRoomError: there was none in time.
+            BodyRoomFullError: there was none in time.
         """
         if message.body is None:
             yield  # it is in the frame, and counted there
@@ -45,7 +45,9 @@ class BodyRoom:
             async with asyncio.timeout(self._within):
                 await self._enter(file, octets)
         except TimeoutError:
-            raise NoRoomError(f"no room for {octets} octets within {self._within:g} s") from None
+            raise BodyRoomFullError(
+                f"no room for {octets} octets within {self._within:g} s"
+            ) from None
         try:
             yield
         finally:

@@ -11,7 +11,7 @@ from postroad_common.mail.requeue import RequeueReason
 from postroad_sender import metrics
 from postroad_sender.delivery.attempt import Attempt
 from postroad_sender.delivery.body import Pieces
-from postroad_sender.delivery.body_room import NoRoomError
+from postroad_sender.delivery.body_room import BodyRoomFullError
 from postroad_sender.delivery.eightbit import fitted
 from postroad_sender.delivery.job import Job
 from postroad_sender.delivery.outcome import Outcome, Status, of_transaction
@@ -52,7 +52,7 @@ class Carrier:
             async with self._pool.means.room.hold(job.message):
                 has_room = True
                 return await self._attempt(session, job)
-        except NoRoomError as error:
+        except BodyRoomFullError as error:
             reason = RequeueReason.BODY_UNAVAILABLE
             self._pool.disposition.requeue(job, NO_ROOM_PAUSE, reason, str(error))
             return session

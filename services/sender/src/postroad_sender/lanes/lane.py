@@ -2,7 +2,7 @@
 
 Pure bookkeeping: what waits, what is being sent, what may start now and when next. Accounts take
 turns, so that one big mailing does not make everybody else wait. `worker` does what is decided
-here; the speed is the business of `control`.
+here; the speed is the business of `throttle.controller`.
 """
 
 import math

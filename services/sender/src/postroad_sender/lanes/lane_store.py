@@ -66,7 +66,7 @@ class LaneStore:
         """Read what an earlier process knew; before lanes are made, if possible.
 
         Raises:
-            StoreAway: `keep` will try again.
+            StoreAway: `run` will try again.
         """
         after = ""
         while len(self._remembered) < MOST_REMEMBERED:

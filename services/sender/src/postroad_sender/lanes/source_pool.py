@@ -1,4 +1,4 @@
-"""Teams: the lanes of one site from several sources, and which of them gets the next message.
+"""Source pools: the lanes of one site from several sources, and which gets the next message.
 
 Sources take turns by their weight. One that is closed or used up for today is passed over while
 another is open; one whose warm-up goes down gets less, one that cannot keep up gets less, too.

@@ -1,8 +1,8 @@
-"""Shares: a number that holds over all replicas, divided among the shards and not the processes.
+"""Cluster limits: numbers that hold over all replicas, divided among shards and not processes.
 
 What a shard holds is written in the store and belongs to whoever owns the shard: it survives a
 crash, needs no clock, and with the store away everybody goes on with what they have. Who gets how
-much is decided in `division`.
+much is decided in `allocation`.
 """
 
 import asyncio

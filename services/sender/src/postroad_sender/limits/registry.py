@@ -1,7 +1,7 @@
 """The shared limits of this process: which lanes count against which.
 
 All lanes of a domain, of a provider and of a site have one home, so their limits are local; what a
-source may do in all is shared with other processes (`cluster_limits`, `quota`).
+source may do in all is shared with other processes (`cluster_limit`, `daily_quota`).
 """
 
 import asyncio

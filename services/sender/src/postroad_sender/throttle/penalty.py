@@ -1,4 +1,4 @@
-"""Bars: receivers that close for a while after an objection, and for longer if pushed meanwhile.
+"""Penalties: receivers that close after an objection, and for longer if pushed meanwhile.
 
 An objection to the very first message since the last one is not about the rate. So the lane waits,
 longer each time, sends one message ahead, and goes on when that one was taken. How long it had to

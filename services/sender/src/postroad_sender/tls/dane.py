@@ -1,7 +1,7 @@
 """DANE for SMTP: whether what a server presented fits its TLSA records (RFC 6698, 7671, 7672).
 
 Pure, but for taking the presented chain out of a TLS connection. Looking the records up is in
-`policy_records`; what follows for a connection is in `tls_policy`.
+`records`; what follows for a connection is in `requirement`.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """MTA-STS as text: the DNS record, the policy file, and which MX hosts a policy covers (RFC 8461).
 
-Pure. Fetching is in `sts_fetch`, keeping in `sts_policies`, what follows for a connection in
-`tls_policy`.
+Pure. Fetching is in `fetch`, keeping in `policies`, what follows for a connection in
+`requirement`.
 """
 
 import re
