@@ -10,6 +10,7 @@ from typing import Any
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractConnection
+from pamqp import commands, frame
 from structlog.testing import capture_logs
 from yarl import URL
 
@@ -20,6 +21,7 @@ from postroad_common.broker import (
     Publisher,
     topology,
 )
+from postroad_common.broker import publisher as publishing
 from postroad_common.broker.confirming import ConfirmingChannel
 from postroad_common.broker.publishchannel import LONG_STALL, STALL, PublishChannel
 from postroad_common.errors import BrokerAway, Unroutable
@@ -44,6 +46,55 @@ async def test_publishing_without_a_broker_fails_at_once() -> None:
     publisher = Publisher(link)
     with pytest.raises(BrokerAway):
         await publisher.publish("", topology.ACCEPTED.name, b"x")
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_what_is_refused_while_the_broker_is_blocked_is_not_published_later(
+    amqp_url: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    at_once: bool,
+) -> None:
+    line, url = Forwarder.to(amqp_url, 5672)
+    await line.open()
+    seen: list[bytes] = []
+
+    async def handler(deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            seen.append(delivery.body)
+            delivery.ack()
+
+    async with connected(amqp_url) as broker:
+        await broker.consume(handler, parallel=1)
+        link = BrokerLink(url, "test blocked")
+        publisher = Publisher(link)
+        link.start()
+
+        async def publish(body: bytes) -> bool:
+            try:
+                if at_once:
+                    await publisher.publish_many([("", topology.ACCEPTED.name, body)])
+                else:
+                    await publisher.publish(
+                        "", topology.ACCEPTED.name, body, timeout=publishing.PUBLISH_TIMEOUT
+                    )
+            except BrokerAway:
+                return False
+            return True
+
+        await until(lambda: publish(b"before"))
+        line.say(frame.marshal(commands.Connection.Blocked("low on disk"), 0))
+        await until(lambda: "was blocked by" in caplog.text)
+        with monkeypatch.context() as impatient:
+            impatient.setattr(publishing, "PUBLISH_TIMEOUT", 0.2)
+            assert not await publish(b"refused")
+        line.say(frame.marshal(commands.Connection.Unblocked(), 0))
+        await until(lambda: publish(b"after"))
+        await until(lambda: b"after" in seen)
+        assert b"refused" not in seen
+        await link.close()
+    await line.close()
 
 
 async def test_connection_lost_is_made_again_and_consuming_goes_on(amqp_url: str) -> None:

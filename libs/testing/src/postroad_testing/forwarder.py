@@ -17,6 +17,7 @@ class Forwarder:
         self.port = free_port()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
         self._flows = asyncio.Event()
         self._flows.set()
 
@@ -48,11 +49,17 @@ class Forwarder:
         """Let everything through again, what waited first."""
         self._flows.set()
 
+    def say(self, octets: bytes) -> None:
+        """Send something to all clients as if it came from the server, which must say nothing."""
+        for client in self._clients:
+            client.write(octets)
+
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("no task")
         self._tasks.add(task)
+        self._clients.add(writer)
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._target)
             try:
@@ -65,6 +72,7 @@ class Forwarder:
             pass  # either side is gone, or the line was cut
         finally:
             writer.transport.abort()
+            self._clients.discard(writer)
             self._tasks.discard(task)
 
 

@@ -48,6 +48,9 @@ class Publication(NamedTuple):
 class Publisher:
     """Many publications in flight on one channel, each awaited by its own caller only.
 
+    While the broker takes nothing, because its disk or its memory is short, nothing is written:
+    what lay in the line would be delivered later, though it was refused and handed in again.
+
     With a `standby`, a link to another node, a publication to a queue goes there now and then, so
     that its channel is known to all queues; and all of them do while the other link confirms
     nothing or less.
@@ -107,6 +110,7 @@ class Publisher:
             raw = channel.raw
             with self._awaiting(place, channel, began):
                 async with asyncio.timeout(timeout), self._slots:
+                    await raw.connection.ready()
                     async with raw.lock:
                         confirmation = await _send(raw, one, headers)
                     await confirmation
@@ -143,6 +147,7 @@ class Publisher:
                 raw = channel.raw
                 with self._awaiting(place, channel, began):
                     async with asyncio.timeout(PUBLISH_TIMEOUT), self._slots:
+                        await raw.connection.ready()
                         async with raw.lock:
                             for one in wanted:
                                 confirmations.append(await _send(raw, one, None))  # noqa: PERF401
