@@ -86,6 +86,7 @@ def test_an_embedded_image_leaves_the_mail_and_is_shown_by_the_tracker(
         ("<img src='cid:a'>", part(PNG, "a", more="Content-Disposition: attachment\r\n")),
         ("<img src='cid:a'>", part(PNG, "a", "application/octet-stream")),
         ("<img src='cid:b'>", part(PNG, "a")),
+        ("<img src='cid:a' data-track=off>", part(PNG, "a")),
         ("<td background='cid:a'>", part(PNG, "a")),
         ("<img src='cid:a'>", part(PNG, "a").replace(b"base64", b"x-uue")),
     ],

@@ -30,6 +30,8 @@ Make = Callable[..., Submission]
             '<a href="https://a.test/?x=1&amp;y">Look</a> now',
             "Look <https://a.test/?x=1&y> now",
         ),
+        ("<a href=https://a.test/x> https://a.test/<b>x</b></a>.", "https://a.test/x."),
+        ("<a href=https://a.test/>a.test</a>", "a.test <https://a.test/>"),
         ("<a href='mailto:a@a.test'>mail</a> <a href=#x>top</a>", "mail top"),
         ("<ul><li>one<li>two</ul>end", "- one\n- two\n\nend"),
         ("<table><tr><td>a</td><td>b</td></tr><tr><td>c</table>", "a b\n\nc"),

@@ -1,10 +1,12 @@
 """What an HTML text says to readers without HTML.
 
 Headings, paragraphs, list items and table rows stand on lines of their own, the address of each
-link behind its words, and what images say of themselves. It is no picture of the page.
+link behind its words, unless these are the address, and what images say of themselves. It is no
+picture of the page.
 """
 
 import re
+from collections.abc import Sequence
 from html import unescape
 
 from postroad_transformer.html.page import HtmlPage
@@ -29,6 +31,7 @@ def text_of(html: str) -> str:
     page = HtmlPage(html)
     pieces: list[str] = [_text(page.pieces[0], in_pre=False)]
     link: str | None = None
+    words_at = 0  # where the words of the link begin
     in_pre = False
     for number, shown, speaks in seen_tags(page):
         name = page.names[number] if shown else "<hidden"
@@ -49,18 +52,24 @@ def text_of(html: str) -> str:
             pieces.append(page.attributes(number).text("alt") or "")
         elif plain == "a":
             if link is not None:
-                pieces.append(f" <{link}>")
+                pieces.append(_address(link, pieces[words_at:]))
+            words_at = len(pieces)
             link = target_of(page.attributes(number).text("href") or "") if opens else None
             if link is not None and len(link) > MAX_LINK:
                 link = None
         if speaks and name not in _SILENT:
             pieces.append(_text(content, in_pre=in_pre))
     if link is not None:
-        pieces.append(f" <{link}>")
+        pieces.append(_address(link, pieces[words_at:]))
     flat = _SPACE.sub(" ", _INVISIBLE.sub("", "".join(pieces)))
     lines = [line.strip().replace("\1", " ").rstrip() for line in flat.split("\0")]
     text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
     return text[:MAX_TEXT] + "\n"
+
+
+def _address(link: str, words: Sequence[str]) -> str:
+    """Return what stands behind the words of a link."""
+    return "" if "".join(words).strip() == link else f" <{link}>"
 
 
 def _text(content: str, *, in_pre: bool) -> str:

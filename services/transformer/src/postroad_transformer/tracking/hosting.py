@@ -3,7 +3,7 @@
 An `<img src="cid:…">` whose image is in the mail gets a signed URL of the tracking host instead,
 and the image is taken out of the mail, unless something else in it still refers to it. Which kind
 of image it is, its own octets tell, not its header. What a browser might run (SVG), what is too
-large and what is broken stays in the mail.
+large, what is broken and what the author has opted out of tracking stays in the mail.
 """
 
 import binascii
@@ -18,7 +18,7 @@ from postroad_common.tokens import LinkKind, tail
 from postroad_transformer.html.page import HtmlPage
 from postroad_transformer.reading.mime import ImagePart
 from postroad_transformer.segments import Hole
-from postroad_transformer.tracking.links import MAX_NUMBER
+from postroad_transformer.tracking.links import MAX_NUMBER, traits_of
 
 MAX_IMAGES = 100
 """Of one mail."""
@@ -77,8 +77,9 @@ def host_images(page: HtmlPage, base_url: str, hosting: Hosting) -> Counter[str]
     kind = LinkKind.HOSTED if hosting.counted else LinkKind.PICTURE
     used: Counter[str] = Counter()
     for tag in page.find(_IMAGES):
-        src = (page.attributes(tag).text("src") or "").strip()
-        if src[:4].lower() != "cid:":
+        found = page.attributes(tag)
+        src = (found.text("src") or "").strip()
+        if src[:4].lower() != "cid:" or traits_of(found).opted_out:
             continue
         cid = unquote(src[4:], "latin-1")
         number, digest = digests.get(cid, (-1, b""))
