@@ -52,7 +52,7 @@ _GROUPS = Groups(
         "command",
         "tests/test_services_alone.py",
         "services/tracker/tests/test_tracker_process.py",
-        "services/transformer/tests/test_transformer_handler.py",
+        "services/transformer/tests/test_transformer_heavy.py",
         "services/feedback/tests/test_feedback_webhooks.py",
         "services/ingress-http/tests/test_http_roles.py",
     ),
