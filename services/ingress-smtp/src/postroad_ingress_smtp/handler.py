@@ -3,6 +3,7 @@
 Which messages get that far is decided in `backends`; what is said on the wire in `protocol`.
 """
 
+import asyncio
 import time
 from dataclasses import dataclass
 
@@ -61,7 +62,7 @@ async def accept(
     except (Transient, Unroutable) as error:
         _log.warning("message not taken", submission=submission.id, reason=str(error))
         return replies.AWAY
-    _write_events(submission, events)
+    asyncio.get_running_loop().call_soon(_write_events, submission, events)  # after the reply
     _log.debug("message taken", submission=submission.id, size=submission.size)
     return replies.queued(
         submission.id, [(each.id, each.address) for each in submission.recipients]

@@ -264,6 +264,9 @@ class SmtpProtocol(OpeningCommands):
                 answer = message
             else:
                 answer = await self._backend.accept(self.session, envelope, message)
+            self.reply(answer)
+            if not self._stream.has_line:
+                self._flush_out()  # the client waits for it, and for nothing that follows
         finally:
             self._reset()
         if answer.is_positive:
@@ -271,7 +274,6 @@ class SmtpProtocol(OpeningCommands):
                 self._backend.name, self.session.tls, envelope.size, content.sent_size
             )
             self._errors = 0
-        self.reply(answer)
 
     # Everything else
 
