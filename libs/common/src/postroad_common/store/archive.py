@@ -6,7 +6,8 @@ long.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
 
 from bson import Binary
 
@@ -23,6 +24,8 @@ from postroad_common.store.access import Collection, Document, guarded, insert_u
 from postroad_common.store.bodies import Bodies, BodyGone
 
 _PAGE = 500
+_BATCHES = 4
+"""Batches read at once."""
 
 
 class NotKept(LookupError):  # noqa: N818 - a fact, not a fault
@@ -70,8 +73,9 @@ class Archive:
         Raises:
             NotKept: there is none at the time `now` (Unix seconds).
         """
-        for opened in await self._opened(account, submission, now):
-            return opened.mail, await self._octets(opened.submitted)
+        async with aclosing(self._opened(account, submission, now)) as entries:
+            async for opened in entries:
+                return opened.mail, await self._octets(opened.submitted)
         raise NotKept(submission)
 
     @guarded
@@ -81,11 +85,12 @@ class Archive:
         Raises:
             NotKept: there is none at the time `now` (Unix seconds).
         """
-        for opened in await self._opened(account, submission, now):
-            if opened.has(message_id):
-                found = opened.sent(message_id, await self._octets(opened.sent_body))
-                if found is not None:
-                    return found
+        async with aclosing(self._opened(account, submission, now)) as entries:
+            async for opened in entries:
+                if opened.has(message_id):
+                    found = opened.sent(message_id, await self._octets(opened.sent_body))
+                    if found is not None:
+                        return found
         raise NotKept(message_id)
 
     @guarded
@@ -134,13 +139,18 @@ class Archive:
         )
         return len(found["entries"]) - len(kept) if written.modified_count else 0
 
-    async def _opened(self, account: str, submission: str, now: float) -> list[OpenedMail]:
-        """Return the entries of a submission that have not expired, the newest batch first."""
-        opened: list[OpenedMail] = []
+    async def _opened(
+        self, account: str, submission: str, now: float
+    ) -> AsyncGenerator[OpenedMail, None]:
+        """Yield the entries of a submission that have not expired, the newest batch first.
+
+        One to many thousands is in many batches, of which a few are in memory at a time.
+        """
         cursor = self._archive.find(_naming(account, submission)).sort("_id", -1)
-        async for found in cursor:
-            opened += await asyncio.to_thread(_open, found, account, submission)
-        return [one for one in opened if one.mail.expires > now]
+        async for found in cursor.batch_size(_BATCHES):
+            for opened in await asyncio.to_thread(_open, found, account, submission):
+                if opened.mail.expires > now:
+                    yield opened
 
     async def _octets(self, part: bytes | BodyReference) -> bytes:
         if isinstance(part, bytes):
