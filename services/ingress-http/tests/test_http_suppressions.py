@@ -64,7 +64,7 @@ async def test_wrong_field_is_named(api: httpx.AsyncClient, fields: dict[str, st
 async def test_import_takes_what_it_can_and_export_gives_it_back(site: Any):
     await site.database.accounts.create(Account("csv"))
     rows = 'address,kind,list,reason\n"ann@csv.example",hard,,"gone, long ago"\n'
-    rows += "nonsense,,,\nbob@csv.example,complaint,,\n@csv.test,manual,news,\n"
+    rows += "nonsense,,,\nbob@csv.example,complaint,,=1+2\n@csv.test,manual,news,\n"
     async with site.client(**{"X-Postroad-Account": "csv"}) as client:
         done = await client.post("/v1/suppressions/import", json={"csv": rows})
         assert done.status_code == 200, done.text
@@ -84,6 +84,9 @@ async def test_import_takes_what_it_can_and_export_gives_it_back(site: Any):
         assert again.json() == {"added": 603, "refused": 0, "problems": []}
         only = await client.get("/v1/suppressions/export", params={"kind": "complaint"})
         assert len(only.text.splitlines()) == 2
+        assert ",'=1+2," in only.text  # no formula in a spreadsheet
+        bob = await client.get("/v1/suppressions/bob@csv.example")
+        assert bob.json()["reason"] == "=1+2"
 
 
 async def test_import_of_many_is_written_in_parts_and_loses_none(api: httpx.AsyncClient):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from postroad_common.store.messages import Criteria, MessageRecord, Messages
+from postroad_ingress_http.http.csvcells import to_cell
 
 Form = Literal["csv", "jsonl"]
 MEDIA_TYPES: dict[Form, str] = {
@@ -26,7 +27,6 @@ _TIMES = frozenset({"created", "updated"})
 MOST = 100_000
 """Messages in one export."""
 _PAGE = 500
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 async def export(
@@ -57,7 +57,7 @@ def _cell(name: str, value: object) -> str:
     if name in _TIMES and isinstance(value, int | float):
         return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%dT%H:%M:%SZ}"
     text = " ".join(value) if isinstance(value, tuple) else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return to_cell(text)
 
 
 def _line(cells: "tuple[str, ...] | list[str]") -> bytes:

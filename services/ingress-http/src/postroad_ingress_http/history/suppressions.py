@@ -11,6 +11,7 @@ from postroad_common.mail.address import AddressError, normalise_domain
 from postroad_common.mail.control import ControlError, parse_list
 from postroad_common.store.suppressions import KINDS, Suppression, Suppressions, key_of
 from postroad_ingress_http.history.addresses import read_address
+from postroad_ingress_http.http.csvcells import from_cell, to_cell
 from postroad_ingress_http.http.errors import ApiError, bad_field
 from postroad_ingress_http.http.moments import read_moment
 
@@ -61,7 +62,7 @@ def read_entry(account: str, row: Mapping[str, Any], now: float) -> Suppression:
     expires = read_moment("expires", row.get("expires"))
     if expires is not None and expires <= now:
         raise bad_field("expires", "This time is past.")
-    reason = row.get("reason") or "entered by hand"
+    reason = from_cell(row.get("reason") or "") or "entered by hand"
     if not reason.isprintable():
         raise bad_field("reason", "Only printable text is allowed here.")
     return Suppression(
@@ -143,7 +144,14 @@ async def write_csv(
 
 def _row(entry: Suppression) -> tuple[str, ...]:
     expires = "" if entry.expires is None else _time(entry.expires)
-    return entry.address, entry.kind, entry.list, entry.reason, _time(entry.created), expires
+    return (
+        entry.address,
+        entry.kind,
+        entry.list,
+        to_cell(entry.reason),
+        _time(entry.created),
+        expires,
+    )
 
 
 def _time(seconds: float) -> str:
