@@ -56,6 +56,8 @@ NOT_MEASURED: Mapping[str, str] = {
     "/dashboard/feeds/{owner}/{report}": "one report by its id",
     "/v1/feeds/reports/{report}": "one report by its id",
     "/v1/scheduled/{scheduled_id}": "one mail by its id",
+    "/dashboard/profile/factor/new": "what an act before it has left, else a redirect",
+    "/dashboard/suppressions/imported": "what an act before it has left, else a redirect",
     "/dashboard/suppressions/export": "a file of any length",
     "/v1/suppressions/export": "a file of any length",
 }
@@ -86,8 +88,8 @@ DASHBOARD = (
     "/webhooks/{hook}/deliveries/{delivery}",
     "/domains/{domain}", "/domains/{domain}/zone", "/feeds/deployment", "/jobs/{job}",
     "/lanes/one?key={lane}", "/logins/new", "/logins/{login}", "/templates/new",
-    "/templates/{template}", "/templates/{template}/changes", "/profile", "/profile/factor/new",
-    "/queues/{queue}", "/account", "/suppressions/imported", "/secret",
+    "/templates/{template}", "/templates/{template}/changes", "/profile",
+    "/queues/{queue}", "/account", "/secret",
     "/messages/export?recipient=@d7.example",
 )  # fmt: skip
 """Below `/dashboard`."""
