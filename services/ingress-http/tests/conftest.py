@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
@@ -131,6 +132,8 @@ def settings_for(amqp_url: str, mongodb_uri: str, **more: object) -> Settings:
     )
 
 
+_CA_FILE = Path(__file__).resolve()
+"""What stands for the CA of SMTP: any file that is there."""
 METRICS_NETWORK = "198.51.100.0/24"
 """From where metrics of the shared site are read without a token."""
 
@@ -199,6 +202,7 @@ async def site(servers: tuple[str, str]) -> AsyncIterator[Site]:
         "max_message_size": 1_000_000,
         "max_recipients": 50,
         "attachment_allow_networks": "127.0.0.1/32",
+        "smtp_ca_file": str(_CA_FILE),
     }
     async with run_site(servers[0], uri, metrics_networks=METRICS_NETWORK, **settings) as running:
         await running.empty()

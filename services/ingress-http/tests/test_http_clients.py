@@ -1,5 +1,7 @@
 """The settings of mail programs on the page of a login."""
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,6 +29,26 @@ def test_every_program_is_told_where_and_who():
         assert "login42" in client.text, client
         assert client.text.count("YOUR-PASSWORD") == 1 or client.name == "Thunderbird", client
         assert "{{" not in client.text, client
+        assert "/ca.pem" not in client.text, client
+        assert "{" not in client.text or client.name in {"Rails", "nodemailer"}, client
+
+
+def test_every_program_is_told_a_ca_that_no_public_list_has():
+    public = SmtpPlace.of("smtp.example.net", "", "")
+    own = SmtpPlace.of("smtp.example.net", "", "/etc/postroad/ca.pem")
+    for before, after in zip(settings_for(public, "me"), settings_for(own, "me"), strict=True):
+        assert "/etc/postroad/ca.pem" not in before.text
+        assert "/etc/postroad/ca.pem" in after.text, after
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_ca_is_downloaded_from_the_page_that_names_it(browser: httpx.AsyncClient, site: Any):
+    path = "/dashboard/smtp-ca.pem"
+    assert f'href="{path}"' in (await browser.get("/dashboard/start")).text
+    answer = await browser.get(path)
+    ca = await asyncio.to_thread(Path(site.context.settings.smtp_ca_file).read_text)
+    assert answer.text == ca
+    assert "attachment" in answer.headers["content-disposition"]
 
 
 @pytest.mark.asyncio(loop_scope="module")

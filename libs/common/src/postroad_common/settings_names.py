@@ -36,6 +36,7 @@ KNOWN_SETTINGS = frozenset(
         "oidc_label",
         "oidc_roles",
         "smtp_address",
+        "smtp_ca_file",
         "spf_senders",
         "simulator_domain",
         "inline_body_max",

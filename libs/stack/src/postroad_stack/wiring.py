@@ -259,6 +259,7 @@ class Wiring:
             settings[variable] = str(self._ports.port(name))
         smtp, smtps = settings["POSTROAD_SMTP_PORT"], settings["POSTROAD_SMTPS_PORT"]
         settings["POSTROAD_SMTP_ADDRESS"] = f"localhost:{smtp}:{smtps}"
+        settings["POSTROAD_SMTP_CA_FILE"] = str(self._certificates.ca.resolve())
         if SINK in self._plan.only:
             route = {
                 "domain": "*",

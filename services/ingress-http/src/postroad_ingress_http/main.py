@@ -274,7 +274,7 @@ def build_dashboard(context: ServiceContext[Settings]) -> Dashboard:
         sessions=Sessions(keyring, database.sessions, time.time),
         passwords=PasswordCheck(database.users, _failures(settings.limits.http)),
         second_factor=SecondFactor(database.users, keyring, time.time),
-        smtp=SmtpPlace.of(settings.smtp_address, settings.hostname),
+        smtp=SmtpPlace.of(settings.smtp_address, settings.hostname, settings.smtp_ca_file),
         secure=secure,
     )
 

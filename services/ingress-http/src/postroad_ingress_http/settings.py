@@ -107,6 +107,12 @@ class Settings(
         description="that applications are told on the page of a login, as HOST:PORT:TLSPORT. "
         "Empty: HOSTNAME:587:465",
     )
+    smtp_ca_file: str = Field(
+        default="",
+        title="CA of SMTP",
+        description="file (PEM) of the CA that signed the certificate of SMTP, where that is no "
+        "public one: named in the settings on the page of a login, and offered there to download",
+    )
     spf_senders: str = Field(
         examples=["ip4:192.0.2.1 ip6:2001:db8::1"],
         default="",
@@ -232,6 +238,13 @@ class Settings(
     def _check_smtp_address(cls, value: str) -> str:
         if value and not re.fullmatch(r"[A-Za-z0-9.-]+(:\d{1,5}){0,2}", value, re.ASCII):
             raise ValueError("must be HOST:PORT:TLSPORT, as in mail.example.com:587:465")
+        return value
+
+    @field_validator("smtp_ca_file")
+    @classmethod
+    def _check_smtp_ca_file(cls, value: str) -> str:
+        if value and not (value.startswith("/") and value.isprintable()):
+            raise ValueError("must be an absolute path, as in /etc/postroad/tls/ca.pem")
         return value
 
     @field_validator("notice_sender")

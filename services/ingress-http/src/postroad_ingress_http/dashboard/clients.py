@@ -8,18 +8,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SmtpPlace:
-    """Where applications hand mail in: `port` has STARTTLS, `tls_port` TLS from the start."""
+    """Where applications hand mail in: `port` has STARTTLS, `tls_port` TLS from the start.
+
+    `ca`: the file of the CA that signed the certificate, where that is no public one; else empty.
+    """
 
     host: str
     port: int
     tls_port: int
+    ca: str = ""
 
     @classmethod
-    def of(cls, address: str, hostname: str) -> "SmtpPlace":
+    def of(cls, address: str, hostname: str, ca: str = "") -> "SmtpPlace":
         """Read `HOST:PORT:TLSPORT`; what is left out is `hostname`, 587 and 465."""
         host, _, ports = address.partition(":")
         port, _, tls_port = ports.partition(":")
-        return cls(host or hostname, int(port or 587), int(tls_port or 465))
+        return cls(host or hostname, int(port or 587), int(tls_port or 465), ca)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +36,26 @@ class ClientSettings:
 
 
 def settings_for(place: SmtpPlace, username: str) -> list[ClientSettings]:
-    """Return the settings of the programs that are met most."""
+    """Return the settings of the programs that are met most.
+
+    What names a CA of one's own is left out where the certificate is of a public one.
+    """
     values = {
         "host": place.host,
         "port": place.port,
         "tls_port": place.tls_port,
         "username": username,
+        "ca": place.ca,
+        "trusted": place.ca or _PUBLIC_CAS,
     }
     return [
-        ClientSettings(name, file, text.format(**values).strip("\n"))
+        ClientSettings(name, file, _without_ca(text, place.ca).format(**values).strip("\n"))
         for name, file, text in (
             ("curl", "a shell", _CURL),
             ("Postfix", "/etc/postfix/main.cf", _POSTFIX),
             ("Exim", "/etc/exim4/exim4.conf", _EXIM),
             ("msmtp", "~/.msmtprc", _MSMTP),
-            ("Thunderbird", "Account settings, outgoing server", _THUNDERBIRD),
+            ("Thunderbird", "Account Settings, Outgoing Server", _THUNDERBIRD),
             ("Django", "settings.py", _DJANGO),
             ("Laravel", ".env", _LARAVEL),
             ("Rails", "config/environments/production.rb", _RAILS),
@@ -56,16 +65,31 @@ def settings_for(place: SmtpPlace, username: str) -> list[ClientSettings]:
     ]
 
 
+def _without_ca(text: str, ca: str) -> str:
+    """Return the text, without the lines that need a CA of one's own where there is none."""
+    return (
+        text
+        if ca
+        else "".join(line for line in text.splitlines(keepends=True) if "{ca}" not in line)
+    )
+
+
+_PUBLIC_CAS = "/etc/ssl/certs/ca-certificates.crt"
+
+
 _CURL = """
 curl --ssl-reqd smtp://{host}:{port} --user '{username}:YOUR-PASSWORD' \\
+  --cacert '{ca}' \\
   --mail-from you@example.com --mail-rcpt reader@example.com --upload-file mail.eml
 """
 _POSTFIX = """
 relayhost = [{host}]:{port}
+smtp_host_lookup = dns, native
 smtp_sasl_auth_enable = yes
 smtp_sasl_password_maps = static:{username}:YOUR-PASSWORD
 smtp_sasl_security_options = noanonymous
-smtp_tls_security_level = encrypt
+smtp_tls_security_level = secure
+smtp_tls_CAfile = {trusted}
 """
 _EXIM = """
 # a router, before the others:
@@ -74,11 +98,14 @@ postroad:
   domains = ! +local_domains
   transport = postroad_smtp
   route_list = * {host}::{port} byname
+  self = send
 # a transport:
 postroad_smtp:
   driver = smtp
   hosts_require_auth = *
   hosts_require_tls = *
+  tls_verify_hosts = *
+  tls_verify_certificates = {ca}
 # an authenticator:
 postroad_login:
   driver = plaintext
@@ -91,6 +118,7 @@ host {host}
 port {port}
 tls on
 tls_starttls on
+tls_trust_file "{ca}"
 auth on
 user {username}
 password YOUR-PASSWORD
@@ -98,11 +126,13 @@ from you@example.com
 account default : postroad
 """
 _THUNDERBIRD = """
-Server name: {host}
+Server Name: {host}
 Port: {tls_port}
 Connection security: SSL/TLS
 Authentication method: Normal password
-User name: {username}
+User Name: {username}
+Settings, Manage Certificates, Authorities, Import: {ca}
+  and there: Trust this CA to identify websites
 """
 _DJANGO = """
 EMAIL_HOST = "{host}"
@@ -110,14 +140,19 @@ EMAIL_PORT = {port}
 EMAIL_USE_TLS = True
 EMAIL_HOST_USER = "{username}"
 EMAIL_HOST_PASSWORD = "YOUR-PASSWORD"
+DEFAULT_FROM_EMAIL = "you@example.com"
+import os; os.environ["SSL_CERT_FILE"] = "{ca}"
 """
 _LARAVEL = """
 MAIL_MAILER=smtp
+MAIL_SCHEME=smtp
 MAIL_HOST={host}
 MAIL_PORT={port}
 MAIL_USERNAME={username}
 MAIL_PASSWORD=YOUR-PASSWORD
 MAIL_ENCRYPTION=tls
+MAIL_FROM_ADDRESS=you@example.com
+SSL_CERT_FILE="{ca}"
 """
 _RAILS = """
 config.action_mailer.delivery_method = :smtp
@@ -127,6 +162,7 @@ config.action_mailer.smtp_settings = {{
   user_name: "{username}",
   password: "YOUR-PASSWORD",
   authentication: :plain,
+  ca_file: "{ca}",
   enable_starttls: true
 }}
 """
@@ -135,6 +171,7 @@ const transport = nodemailer.createTransport({{
   host: "{host}",
   port: {port},
   requireTLS: true,
+  tls: {{ ca: require("node:fs").readFileSync("{ca}") }},
   auth: {{ user: "{username}", pass: "YOUR-PASSWORD" }}
 }});
 """
@@ -145,6 +182,7 @@ $mail->Host = '{host}';
 $mail->Port = {port};
 $mail->SMTPSecure = PHPMailer::ENCRYPTION_STARTTLS;
 $mail->SMTPAuth = true;
+$mail->SMTPOptions = ['ssl' => ['cafile' => '{ca}']];
 $mail->Username = '{username}';
 $mail->Password = 'YOUR-PASSWORD';
 """

@@ -19,7 +19,7 @@ _NOUNS = {
     "stats": "messages",
     "start": "messages",
 }
-_OF_EVERYBODY = frozenset({"profile", "searches", "logout", "leave", "secret"})
+_OF_EVERYBODY = frozenset({"profile", "searches", "logout", "leave", "secret", "smtp-ca.pem"})
 
 
 def needed_for(path: str, method: str) -> str | None:
