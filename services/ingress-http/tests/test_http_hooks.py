@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -77,9 +78,14 @@ async def test_test_call_and_its_outcome_are_in_the_delivery_log(api: httpx.Asyn
     assert (await api.get(f"{path}/deliveries/{hook['id']}")).status_code == 404
 
 
-async def test_delivery_log_comes_in_pages(api: httpx.AsyncClient):
-    path = f"/v1/webhooks/{(await made(api))['id']}"
+async def test_delivery_log_comes_in_pages_and_begins_with_what_was_posted_again(
+    api: httpx.AsyncClient, site: Any
+):
+    hook = (await made(api))["id"]
+    path = f"/v1/webhooks/{hook}"
     calls = [(await api.post(f"{path}/test")).json()["delivery"] for _ in range(5)]
+    first = await site.database.outbox.get("main", hook, calls[0])
+    await site.database.outbox.add_again([replace(first, since=first.since + 90)])
     seen: list[str] = []
     cursor = ""
     while True:
@@ -88,7 +94,7 @@ async def test_delivery_log_comes_in_pages(api: httpx.AsyncClient):
         if page["cursor"] is None:
             break
         cursor = f"&cursor={page['cursor']}"
-    assert seen == sorted(calls, reverse=True)
+    assert seen == [calls[0], *sorted(calls[1:], reverse=True)]
 
 
 async def test_verification_asks_with_a_challenge_and_another_url_needs_a_new_one(
@@ -140,6 +146,27 @@ async def test_started_again_the_end_point_rests_no_longer(api: httpx.AsyncClien
     again = await site.database.outbox.turns.take("me", time.time(), 60)
     assert again is not None
     assert (again.webhook, again.failures, again.failing_since) == (hook["id"], 0, None)
+
+
+async def test_failing_end_point_is_called_now_and_its_failures_stand(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, site: Any
+):
+    hook, outbox = await made(api), site.database.outbox
+    page = f"/dashboard/webhooks/{hook['id']}"
+    call = (await api.post(f"/v1/webhooks/{hook['id']}/test")).json()["delivery"]
+    turn = await outbox.turns.take("me", time.time(), 60)
+    while turn is not None and turn.webhook != hook["id"]:
+        turn = await outbox.turns.take("me", time.time(), 60)
+    attempt = Try(time.time(), 503, "", 0.01)
+    await outbox.note([Result(call, attempt, DeliveryState.PENDING, 2e9)])
+    await outbox.turns.end(turn, hold=2e9, failures=9, failing_since=1.0)
+    assert "Call now" in (await browser.get(page)).text
+    assert await outbox.due(hook["id"], time.time(), 1) == []
+    assert (await send(browser, page, "wake")).status_code == 303
+    assert [one.id for one in await outbox.due(hook["id"], time.time(), 1)] == [call]
+    failing = (await outbox.turns.failing([hook["id"]]))[hook["id"]]
+    assert (failing.failures, failing.since) == (9, 1.0)
+    assert failing.next_call <= time.time()
 
 
 async def test_webhooks_of_others_are_not_seen(api: httpx.AsyncClient, site: Any):

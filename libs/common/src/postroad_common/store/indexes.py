@@ -109,7 +109,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
     "webhook_deliveries": [
         IndexModel([("webhook", ASCENDING), ("state", ASCENDING), ("due", ASCENDING)]),
-        IndexModel([("webhook", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel([("webhook", ASCENDING), ("since", DESCENDING), ("_id", DESCENDING)]),
         IndexModel([("message", ASCENDING)]),
         IndexModel([("at", ASCENDING)], expireAfterSeconds=DELIVERY_RETENTION),
     ],

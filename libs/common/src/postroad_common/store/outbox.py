@@ -86,6 +86,18 @@ class Outbox:
         )
 
     @guarded
+    async def post_now(self, webhook: str, now: float) -> None:
+        """Have what waits for an end point posted at `now`, whether it rests or not.
+
+        Its failures are not forgotten: one call shows whether it is back.
+        """
+        await self._deliveries.update_many(
+            {"webhook": webhook, "state": str(DeliveryState.PENDING), "due": {"$gt": now}},
+            {"$set": {"due": now}},
+        )
+        await self.turns.end_rest(webhook, now)
+
+    @guarded
     async def due(self, webhook: str, now: float, limit: int) -> list[WebhookDelivery]:
         """Pending deliveries to this end point whose time has come, the longest due first."""
         cursor = self._deliveries.find(
@@ -122,16 +134,21 @@ class Outbox:
         webhook: str,
         *,
         state: str | None = None,
-        before: str | None = None,
+        before: tuple[float, str] | None = None,
         limit: int = 50,
     ) -> list[WebhookDelivery]:
-        """Return the deliveries to an end point of `account`, in falling order of their ids."""
+        """Return the deliveries to an end point of `account`, newest first.
+
+        What is posted again counts from then; `before`: `since` and id of the last one known.
+        """
         query: Document = {"account": account, "webhook": webhook}
         if state is not None:
             query["state"] = state
         if before is not None:
-            query["_id"] = {"$lt": before}
-        cursor = self._deliveries.find(query).sort("_id", -1).limit(limit)
+            since, last = before
+            query["$or"] = [{"since": {"$lt": since}}, {"since": since, "_id": {"$lt": last}}]
+            query["since"] = {"$lte": since}
+        cursor = self._deliveries.find(query).sort([("since", -1), ("_id", -1)]).limit(limit)
         return [read(found) async for found in cursor]
 
     @guarded

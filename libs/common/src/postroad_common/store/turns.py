@@ -142,6 +142,12 @@ class EndPointTurns:
         )
 
     @guarded
+    async def end_rest(self, webhook: str, now: float) -> None:
+        """Let the end point be called at `now`, with what is known of its failures."""
+        await self._turns.update_one({"_id": webhook}, {"$set": {"hold": now}})
+        await self.notify({webhook: now})
+
+    @guarded
     async def failing(self, webhooks: Iterable[str]) -> dict[str, Failing]:
         """Return those of the end points whose last calls have failed."""
         cursor = self._turns.find(

@@ -17,8 +17,6 @@ from postroad_ingress_http.http.paging import (
     Cursor,
     Page,
     PageSize,
-    read_cursor,
-    write_cursor,
 )
 
 router = APIRouter(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"], responses=REFUSALS)
@@ -95,20 +93,15 @@ async def deliveries(  # noqa: PLR0917 - FastAPI passes them by name
     cursor: Cursor = None,
     limit: PageSize = DEFAULT_PAGE,
 ) -> Page[DeliveryView]:
-    """Newest first; kept for two weeks."""
+    """Newest first, or posted again last; kept for two weeks."""
     if state is not None and state not in _STATES:
         raise bad_field("state", f"One of {', '.join(_STATES)}.")
-    position = read_cursor(cursor, str)
-    found = await calls.log(
-        token.account,
-        webhook_id,
-        state=state,
-        before=position[0] if position else None,
-        limit=limit + 1,
+    found, following = await calls.log(
+        token.account, webhook_id, state=state, cursor=cursor, limit=limit
     )
     return Page(
-        items=[DeliveryView.model_validate(fields_of(item)) for item in found[:limit]],
-        cursor=write_cursor(found[limit - 1].id) if len(found) > limit else None,
+        items=[DeliveryView.model_validate(fields_of(item)) for item in found],
+        cursor=following,
     )
 
 

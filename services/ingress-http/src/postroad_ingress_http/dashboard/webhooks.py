@@ -18,7 +18,6 @@ from postroad_ingress_http.hooks.checks import (
     private_host,
 )
 from postroad_ingress_http.http.errors import bad_field
-from postroad_ingress_http.http.paging import read_cursor, write_cursor
 
 router = APIRouter(prefix="/dashboard/webhooks", include_in_schema=False)
 _PAGE = 40
@@ -53,13 +52,13 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
     """Show a webhook with its delivery log."""
     webhook = await hooks.find(session.account, webhook_id)
     state = request.query_params.get("state", "")
-    position = read_cursor(request.query_params.get("cursor"), str)
-    found = await calls.log(
+    cursor = request.query_params.get("cursor")
+    found, following = await calls.log(
         session.account,
         webhook.id,
         state=state if state in list(DeliveryState) else None,
-        before=position[0] if position else None,
-        limit=_PAGE + 1,
+        cursor=cursor,
+        limit=_PAGE,
     )
     failing = (await calls.failing([webhook.id])).get(webhook.id)
     answered = any(entry.status for row in found for entry in row.log)
@@ -67,17 +66,17 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
         "webhook.html",
         webhook=webhook,
         private="" if answered else private_host(webhook.url),
-        rows=found[:_PAGE],
+        rows=found,
         event_names=HOOK_EVENTS,
         failing=failing,
         last=await calls.last_try(webhook.id) if failing else None,
-        live=not position,
+        live=not cursor,
         state=state,
         states=[str(value) for value in DeliveryState],
         replays=await calls.replays(session.account, webhook.id, limit=5),
         most_batched=MOST_BATCHED,
         most_seconds=int(MOST_BATCH_SECONDS),
-        cursor=write_cursor(found[_PAGE - 1].id) if len(found) > _PAGE else None,
+        cursor=following,
     )
 
 
@@ -191,6 +190,13 @@ async def replay(  # noqa: PLR0917 - FastAPI passes them by name
     end = times.read_local("end", text(fields, "end"), zone) or clock()
     await calls.replay(session.account, webhook_id, start, end)
     return see_other(_page_of(webhook_id), "The events of that time are posted again.")
+
+
+@router.post("/{webhook_id}/wake")
+async def wake(webhook_id: str, session: SignedIn, _: Form, calls: CallsOf) -> Response:
+    """Call an end point that fails without waiting for the time of the next call."""
+    await calls.wake(session.account, webhook_id)
+    return see_other(_page_of(webhook_id), "It is called within seconds, with what waits for it.")
 
 
 @router.post("/{webhook_id}/delete")

@@ -14,6 +14,7 @@ from postroad_ingress_http.hooks.checks import check_events
 from postroad_ingress_http.hooks.registry import WebhookRegistry
 from postroad_ingress_http.hooks.samples import sample
 from postroad_ingress_http.http.errors import ApiError, bad_field, not_found
+from postroad_ingress_http.http.paging import read_cursor, write_cursor
 
 _MAX_REPLAYS = 10  # unfinished, per webhook
 
@@ -27,15 +28,27 @@ class WebhookCalls:
         self._replays = replays
 
     async def log(
-        self, account: str, webhook: str, *, state: str | None, before: str | None, limit: int
-    ) -> list[WebhookDelivery]:
-        """Return deliveries, newest first, older than the delivery `before`.
+        self,
+        account: str,
+        webhook: str,
+        *,
+        state: str | None,
+        cursor: str | None,
+        limit: int,
+    ) -> tuple[list[WebhookDelivery], str | None]:
+        """Return deliveries, newest or posted again last first, and the cursor of the next page.
 
         Raises:
-            ApiError: 404.
+            ApiError: 400, the cursor is none; 404.
         """
+        position = read_cursor(cursor, float, str)
         await self._registry.find(account, webhook)
-        return await self._outbox.log(account, webhook, state=state, before=before, limit=limit)
+        before = (position[0], position[1]) if position else None
+        found = await self._outbox.log(
+            account, webhook, state=state, before=before, limit=limit + 1
+        )
+        last = found[limit - 1] if len(found) > limit else None
+        return found[:limit], write_cursor(last.since, last.id) if last else None
 
     async def find(self, account: str, webhook: str, delivery: str) -> WebhookDelivery:
         """Return one delivery.
@@ -103,6 +116,15 @@ class WebhookCalls:
         anew = replace(old, state=DeliveryState.PENDING, due=now, since=now)
         await self._outbox.turns.wake(found.id, 0.0)
         await self._outbox.add_again([anew])
+
+    async def wake(self, account: str, webhook: str) -> None:
+        """Have what waits for an end point whose calls fail posted at once.
+
+        Raises:
+            ApiError: 404; 409, it is disabled.
+        """
+        found = await self._enabled(account, webhook)
+        await self._outbox.post_now(found.id, time.time())
 
     async def verify(self, account: str, webhook: str) -> str:
         """Ask the end point to prove that it wants the calls; return the delivery's id.
