@@ -129,6 +129,29 @@ async def test_refused_form_has_the_focus_of_screen_readers_and_the_input(page: 
     await expect(field).to_have_attribute("aria-invalid", "true")
 
 
+async def test_form_sent_after_the_session_has_ended_is_found_again_after_logging_in(
+    chromium: Browser, address: str, site: Any
+):
+    async with await chromium.new_context(base_url=address) as alone:
+        page = await site.log_in_browser(alone)
+        await page.goto("/dashboard/suppressions")
+        form = page.locator("form[action='/dashboard/suppressions'][method=post]")
+        await form.locator("[name=address]").fill("typed@unsent.example")
+        await form.locator("[name=reason]").fill("asked by phone")
+        await alone.clear_cookies()
+        await form.get_by_role("button").first.click()
+        await expect(page.get_by_text("nothing was done")).to_be_visible()
+        await page.get_by_label("E-mail").fill(site.email)
+        await page.get_by_label("Password").fill(site.password)
+        await page.get_by_role("button", name="Log in").click()
+        await expect(page.get_by_text("Here is again what you had typed.")).to_be_visible()
+        await expect(form.locator("[name=address]")).to_have_value("typed@unsent.example")
+        await expect(form.locator("[name=reason]")).to_have_value("asked by phone")
+        assert await page.evaluate("sessionStorage.length") == 0
+        await form.get_by_role("button").first.click()
+        await expect(page.get_by_text("typed@unsent.example is suppressed.")).to_be_visible()
+
+
 async def test_first_steps_lead_to_a_delivered_test_mail(page: Page, site: Any):
     await page.goto("/dashboard/start")
     await page.get_by_label("From").fill("me@wide.example")

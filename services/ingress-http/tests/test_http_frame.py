@@ -178,6 +178,10 @@ async def test_form_that_may_not_do_this_is_shown_again_too(browser: httpx.Async
         ("bounces?recipient=kept", "recipient"),
         ("messages?start=soon&subject=kept", "start"),
         ("messages?id=kept", "id"),
+        ("messages?recipient=a%00b&subject=kept", "recipient"),
+        ("suppressions?address=%00&domain=kept", "address"),
+        ("bounces?recipient=kept&end=%00", "end"),
+        ("lanes?site=kept%00", "site"),
     ],
 )
 async def test_search_that_is_wrong_says_so_at_its_field_and_keeps_the_rest(

@@ -246,6 +246,7 @@ async def test_a_mail_that_waits_is_tried_now_and_cancelled_from_its_page(
         page = (await browser.get(answer.headers["location"])).text
         assert told in page
         assert "waits for the sender" in page
+        assert ("being cancelled" in page) == (verb == "cancel")
     assert "Cancel the message" not in page
     assert (await act(browser, site, message, "retry")).status_code == 409
 

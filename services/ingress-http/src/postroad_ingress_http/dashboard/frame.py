@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import jinja2
 from starlette.requests import Request
@@ -25,6 +25,7 @@ from postroad_ingress_http.dashboard.permissions import may_see
 from postroad_ingress_http.dashboard.refused import Refused, filled
 from postroad_ingress_http.dashboard.sessions import DashboardSession
 from postroad_ingress_http.http.errors import ApiError, from_exception
+from postroad_ingress_http.http.fields import Fields
 
 _HERE = Path(__file__).parent
 _CSP = (
@@ -146,7 +147,7 @@ class Frame:
         """Return the page that shows `error`: where a form was refused, the page it is on."""
         if error.status == 405 and scope["method"] == "GET" and (above := _above(scope)):
             return RedirectResponse(above, 303)
-        refused = getattr(Request(scope).state, "sent", None)
+        refused = getattr(Request(scope).state, "sent", None) or _search(scope, error)
         if error.status not in _OF_THE_FORM or not isinstance(refused, Refused):
             return self._problem(scope, error)
         refused = replace(refused, error=error)
@@ -172,6 +173,19 @@ class Frame:
         )
         answer.headers.update(error.headers)
         return answer
+
+
+def _search(scope: Scope, error: ApiError) -> Refused | None:
+    """Return the search on a page of the menu that was refused for one of its fields."""
+    pages = {path for _, links in NAVIGATION for path, _ in links}
+    if scope["method"] != "GET" or not error.field or scope["path"] not in pages:
+        return None
+    asked = parse_qsl(scope["query_string"].decode("latin-1"))
+    others = urlencode([(name, value) for name, value in asked if name != error.field])
+    fields: Fields = {
+        name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") for name, value in asked
+    }
+    return Refused(scope["path"], f"{scope['path']}?{others}", fields, error, "get")
 
 
 def _above(scope: Scope) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -163,10 +164,14 @@ def _check_characters(scope: Scope) -> None:
     """Refuse NUL in path and query, which the database takes nowhere.
 
     Raises:
-        ApiError: 400.
+        ApiError: 400, about the field of the query, if it is one.
     """
-    if "\0" in scope["path"] or b"%00" in scope["query_string"]:
-        raise ApiError(400, "The path or the query holds a NUL character.", code="invalid")
+    if "\0" not in scope["path"] and b"%00" not in scope["query_string"]:
+        return
+    asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    field = next((name for name, value in asked if "\0" in value), None)
+    message = "There is a NUL character in it, which nothing here has."
+    raise ApiError(400, message, code="invalid", field=field)
 
 
 class _Body:

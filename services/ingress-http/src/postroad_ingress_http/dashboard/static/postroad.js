@@ -163,7 +163,46 @@ async function searchOn() {
   }
 }
 
+// What was typed into a form stays in this tab until a page answers it, so that somebody who turns
+// out to be logged out finds it again after logging in. Passwords, codes and files are left out.
+const UNSENT = "postroad_unsent";
+const SECRET = /password|one-time-code/;
+
+function user() { return document.querySelector(".logout a")?.title; }
+
+function typedIn(form) {
+  return [...form.elements].filter((field) => field.name && !["hidden", "password", "file", "submit", "button", "fieldset"].includes(field.type) && !SECRET.test(field.autocomplete));
+}
+
+function valueOf(field) { return ["checkbox", "radio"].includes(field.type) ? field.checked : field.value; }
+
+document.addEventListener("submit", ({ target: form }) => {
+  const page = form.elements.page?.value;
+  if (form.method !== "post" || form.target || !page || !user()) return;
+  const fields = typedIn(form).map((field) => [field.name, valueOf(field)]);
+  sessionStorage.setItem(UNSENT, JSON.stringify({ user: user(), page, action: form.action, fields }));
+});
+
+function findUnsent() {
+  const kept = JSON.parse(sessionStorage.getItem(UNSENT) ?? "null");
+  if (!kept || (!user() && location.pathname.startsWith("/dashboard/login"))) {
+    if (kept) sessionStorage.setItem(UNSENT, JSON.stringify({ ...kept, lost: true }));
+    return;
+  }
+  sessionStorage.removeItem(UNSENT);
+  if (!kept.lost || kept.user !== user() || kept.page !== location.pathname + location.search) return;
+  const form = [...document.forms].find((one) => one.method === "post" && one.action === kept.action && `${typedIn(one).map(({ name }) => name)}` === `${kept.fields.map(([name]) => name)}`);
+  if (!form || !kept.fields.length) return;
+  typedIn(form).forEach((field, at) => { field[["checkbox", "radio"].includes(field.type) ? "checked" : "value"] = kept.fields[at][1]; });
+  for (let around = form.closest("details"); around; around = around.parentElement.closest("details")) around.open = true;
+  const note = Object.assign(document.createElement("p"), { className: "notice warn", textContent: "Here is again what you had typed. Nothing has been done with it yet." });
+  note.setAttribute("role", "status");
+  form.prepend(note);
+  note.scrollIntoView({ block: "center" });
+}
+
 document.addEventListener("DOMContentLoaded", () => {
+  findUnsent();
   gatherBars();
   startLive();
   searchOn().catch(() => {}); // the link stays
