@@ -59,6 +59,7 @@ def test_login_made_in_a_browser_sends_and_its_mail_is_found_read_and_sent_again
     page.get_by_role("button", name="Create login").click()
     page.wait_for_url("**/dashboard/secret")
     username, password = fact(page, "Username"), fact(page, "Password")
+    expect(page.get_by_text("YOUR-PASSWORD")).to_be_visible()
     page.get_by_role("link", name="Done").click()
     page.goto("/dashboard/logins")
     page.get_by_role("link", name=name).click()

@@ -22,9 +22,14 @@ LOOKS: tuple[tuple[Scheme, Forced], ...] = (
     ("light", "none"), ("dark", "none"), ("light", "active"),
 )  # fmt: skip
 PHONE, DESK = 360, 1280
-WIDTHS = (PHONE, 640, DESK)  # the second is the last at 200 %
+WIDTHS = (PHONE, 640, 1040, DESK)  # the second is the last at 200 %
 HOSTILE = "<script>window.owned = 1</script><img src=x onerror='window.owned = 1'>"
-WIDER = "document.documentElement.scrollWidth - innerWidth"
+WIDER = """Math.max(
+  document.documentElement.scrollWidth - innerWidth,
+  ...[...document.querySelectorAll(".scroll:has(> .stack)")].map(
+    (one) => one.scrollWidth - one.clientWidth
+  ),
+)"""
 OPEN = "for (const one of document.querySelectorAll('main details')) one.open = true"
 PAGES = (
     "", "?period=week&by=hour", "/stats?period=quarter", "/stats?period=day&parts=login",

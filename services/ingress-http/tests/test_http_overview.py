@@ -107,7 +107,7 @@ TROUBLES: tuple[tuple[Cause | None, tuple[str, ...]], ...] = (
     ),
     (domain_lost_its_records, ("DNS records of lost.example", "Missing or different: spf")),
     (complaints_are_high, ("Complaints are above 0.3 %", "0.40 %", "4 complaints about 1,000")),
-    (mail_waits, ("Accepted mail waits", "1 h 1 min ago", "To waits@x.example")),
+    (mail_waits, ("Accepted mail waits", "began", "1 h 1 min ago", "To waits@x.example")),
     (None, ("unproved.example sends without being verified", "messages are from it")),
     (mail_is_deferred, ("Mail has been deferred for hours", "after 5 attempts")),
 )
