@@ -1,6 +1,7 @@
 """The page of one message: its tabs, both versions, a hostile mail, and what can be done."""
 
 import re
+import time
 from typing import Any
 
 import httpx
@@ -249,6 +250,20 @@ async def test_a_mail_that_waits_is_tried_now_and_cancelled_from_its_page(
         assert ("being cancelled" in page) == (verb == "cancel")
     assert "Cancel the message" not in page
     assert (await act(browser, site, message, "retry")).status_code == 409
+
+
+async def test_deferred_mail_says_when_it_is_tried_next_and_until_when(
+    browser: httpx.AsyncClient, site: Any
+):
+    _, message = await keep(site, b"Subject: later\r\n\r\nx")
+    now = time.time()
+    facts = {"attempt": 0, "reply": "450 4.2.2 Mailbox is full", "next": now + 600}
+    told = [events.happened(EventName.DEFERRED, message, now, facts, account="main")]
+    await site.database.events.insert(told)
+    await site.database.messages.apply(told)
+    page = (await browser.get(f"/dashboard/messages/{message}")).text
+    assert "Next attempt" in page
+    assert re.search(r"given up <time [^>]+>in \d+ min</time>, if none succeeds", page)
 
 
 async def test_message_of_another_account_has_no_page(browser: httpx.AsyncClient, site: Any):
