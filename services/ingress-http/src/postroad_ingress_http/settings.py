@@ -108,6 +108,7 @@ class Settings(
         "Empty: HOSTNAME:587:465",
     )
     smtp_ca_file: str = Field(
+        examples=["/etc/postroad/tls/ca.pem"],
         default="",
         title="CA of SMTP",
         description="file (PEM) of the CA that signed the certificate of SMTP, where that is no "
