@@ -263,7 +263,7 @@ async def test_deferred_mail_says_when_it_is_tried_next_and_until_when(
     await site.database.messages.apply(told)
     page = (await browser.get(f"/dashboard/messages/{message}")).text
     assert "Next attempt" in page
-    assert re.search(r"given up <time [^>]+>in \d+ min</time>, if none succeeds", page)
+    assert re.search(r"given up <time [^>]+>in [^<]+</time>, if none succeeds", page)
 
 
 async def test_message_of_another_account_has_no_page(browser: httpx.AsyncClient, site: Any):
