@@ -7,8 +7,9 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from postroad_common.boundedhttp import MAX_REQUEST, BoundedHttp
 from postroad_common.listener import HttpListener
@@ -80,4 +81,42 @@ async def test_every_listener_bounds_a_head_unless_it_has_a_protocol_of_its_own(
         with contextlib.suppress(ConnectionResetError):
             assert await reader.read() == b""
     writer.close()
+    await listener.stop()
+
+
+class ImpatientHttp(BoundedHttp):
+    """Waits less long than a test does for a client to read."""
+
+    reading_seconds = 0.3
+
+
+async def test_client_that_does_not_read_its_answer_is_cut_off():
+    gone = asyncio.Event()
+
+    async def large(_: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(32 << 20), "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    listener = HttpListener(large, "127.0.0.1", 0, http=ImpatientHttp)
+    await listener.start()
+    _, writer = await asyncio.open_connection("127.0.0.1", listener.port, limit=1)
+    writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+    async with asyncio.timeout(90):
+        await gone.wait()
+    writer.transport.abort()
+    await listener.stop()
+
+
+async def test_client_that_reads_gets_a_large_answer_whole():
+    async def large(_: Request) -> Response:
+        return Response(bytes(8 << 20))
+
+    listener = HttpListener(Starlette(routes=[Route("/", large)]), "127.0.0.1", 0)
+    await listener.start()
+    async with httpx.AsyncClient(timeout=90) as client:
+        answer = await client.get(f"http://127.0.0.1:{listener.port}/")
+    assert len(answer.content) == 8 << 20
     await listener.stop()

@@ -8,13 +8,14 @@ import asyncio
 from typing import ClassVar
 
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from postroad_common.slowreaders import ReadersWatched
 
 MAX_REQUEST = 32 * 1024
 """Octets of a request, its head included."""
 
 
-class BoundedHttp(HttpToolsProtocol):
+class BoundedHttp(ReadersWatched):
     """Closes a connection whose request is too large, or not there after `seconds`."""
 
     seconds: ClassVar[float] = 10.0

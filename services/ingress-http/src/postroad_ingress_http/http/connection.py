@@ -2,7 +2,8 @@
 
 Bounds on the octets and the time a request head may take, on the requests that are sent before
 others are answered, and on the number of connections, of which those that wait (`waiting`) go
-first; what is no HTTP is answered in the shape of every other error. Bodies are bounded in `guard`.
+first; what is no HTTP is answered in the shape of every other error. Bodies are bounded in `guard`,
+and clients that do not read are cut off by `postroad_common.slowreaders`.
 """
 
 import asyncio
@@ -11,10 +12,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import structlog
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from postroad_common.mail.identifiers import new_id
+from postroad_common.slowreaders import ReadersWatched
 from postroad_ingress_http.http.places import network_of, shows_credentials
 from postroad_ingress_http.http.waiting import WaitingConnections
 
@@ -29,7 +30,7 @@ class _RefusedError(Exception):
     """Stops the parser: the connection is being closed."""
 
 
-class GuardedHttp(HttpToolsProtocol):
+class GuardedHttp(ReadersWatched):
     """One connection."""
 
     head_seconds = 10.0
