@@ -14,6 +14,7 @@ from postroad_common.mail.classification import Classification
 
 _WORLD = Path(__file__).parent / "data" / "replies.tsv"
 
+_PROBE = "<kim@example.net>: Recipient address rejected: "
 _REPLIES = [
     # (code, enhanced, text, class)
     (550, "5.1.1", "User unknown", "no-such-user"),
@@ -49,7 +50,22 @@ _REPLIES = [
     (421, "4.7.28", "unusual rate of mail", "rate-limit"),
     (421, "", "too many connections from your host", "rate-limit"),
     (550, "5.1.1", "Rejected: too many unknown users from your host", "rate-limit"),
+    (550, "", "Recipient unknown, ratio of unknown recipients too high", "rate-limit"),
     (550, "", "cuda_nsu kim@example.net", "no-such-user"),
+    # Postfix, which asks another server whether an address exists.
+    (550, "5.1.1", f"{_PROBE}undeliverable address: unknown user", "no-such-user"),
+    (550, "5.1.1", f"{_PROBE}unverified address: connect to mx[192.0.2.3]:25: x", "connection"),
+    (550, "5.1.1", f"{_PROBE}undeliverable address: mail for x loops back to myself", "routing"),
+    (550, "5.1.1", f"{_PROBE}unverified address: host mx[192.0.2.3] said: 451 x", "server-error"),
+    (
+        550,
+        "5.1.1",
+        f"{_PROBE}undeliverable address: host mx[192.0.2.3] said: 550 x",
+        "no-such-user",
+    ),
+    (450, "4.1.1", f"{_PROBE}unverified address: Address verification in progress", "server-error"),
+    (550, "5.1.1", "Recipient address rejected: Mailbox is under maintenance", "unavailable"),
+    (550, "", "Invalid recipient. We accept mail only from authenticated users", "policy"),
     (421, "", "bye", "rate-limit"),
     (451, "4.7.1", "Greylisted, please try again", "greylisted"),
     (554, "5.7.1", "Relay access denied", "relay-denied"),
