@@ -153,9 +153,7 @@ class _Transaction:
         if reset:
             session.needs_reset = False
             if not replies[0].is_positive:
-                # it cannot even forget the last message; nothing behind it can be trusted
-                session.closing = True
-                self._answer_rest(RecipientResult(Stage.MAIL, replies[0]))
+                self._leave_unforgotten(replies[0])
                 return False
             replies = replies[1:]
         mail, data = replies[0], replies[-1]
@@ -182,8 +180,7 @@ class _Transaction:
             session.needs_reset = False
             (reply,) = await self._exchange(b"RSET\r\n")
             if not reply.is_positive:
-                session.closing = True
-                self._answer_rest(RecipientResult(Stage.MAIL, reply))
+                self._leave_unforgotten(reply)
                 return False
         (mail,) = await self._exchange(mail_line(envelope, offered))
         if not mail.is_positive:
@@ -205,6 +202,18 @@ class _Transaction:
             return False
         session.needs_reset = False
         return True
+
+    def _leave_unforgotten(self, reply: Reply) -> None:
+        """End the session: its server has answered RSET with `reply`.
+
+        So it cannot forget the last message. That is not about this one, yet to be offered.
+        """
+        self._session.closing = True
+        if reply.is_permanent:
+            text = f"RSET was refused: {reply}"
+            self._answer_rest(RecipientResult(Stage.MAIL, fault=Fault.DROPPED, detail=text))
+        else:
+            self._answer_rest(RecipientResult(Stage.MAIL, reply))
 
     async def _send_body(self) -> None:
         connection, timeouts = self._connection, self._session.timeouts
