@@ -2,7 +2,10 @@
 
 import asyncio
 import random
+import resource
+from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +13,14 @@ import pytest
 from postroad_sender.connect.destination import Destinations
 from postroad_sender.connect.dialer import OPENING_LONGEST, Contexts, Dialer
 from postroad_sender.dns.answers import Answers
-from postroad_sender.dns.resolver import MOST_ADDRESSES, MOST_HOSTS, MxHost, Resolver, in_order
+from postroad_sender.dns.resolver import (
+    MOST_ADDRESSES,
+    MOST_HOSTS,
+    MOST_QUESTIONS,
+    MxHost,
+    Resolver,
+    in_order,
+)
 from postroad_sender.routes.routes import Routes
 from postroad_smtp.client.session import Timeouts
 from postroad_smtp.client.stage import Fault, Stage, WireError
@@ -159,6 +169,26 @@ async def test_many_who_ask_for_one_domain_ask_once(name_server: Any, resolver: 
     found = await asyncio.gather(*(resolver.mail_hosts("d.test") for _ in range(20)))
     assert set(found) == {(MxHost(10, "a.test"),)}
     assert name_server.asked == [("d.test", "MX")]
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    """Allow hardly more open files than there are questions at a time."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + MOST_QUESTIONS + 100, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("few_files")
+async def test_questions_about_many_domains_wait_in_turn_and_none_fails(name_server: Any):
+    resolver = Resolver(name_server.address, "me.test", lifetime=60.0)
+    domains = [f"d{number}.test" for number in range(2 * MOST_QUESTIONS)]
+    for domain in domains:
+        name_server.zone[(domain, "MX")] = ["10 a.test."]
+    found = await asyncio.gather(*map(resolver.mail_hosts, domains))
+    assert set(found) == {(MxHost(10, "a.test"),)}
 
 
 async def test_who_asks_and_goes_away_takes_the_answer_from_nobody(

@@ -1,18 +1,16 @@
 """Starts ingress-smtp: the only place where its objects are built."""
 
 import asyncio
-import resource
 import ssl
 import time
 from dataclasses import replace
-
-import structlog
 
 from postroad_common.broker import topology
 from postroad_common.broker.bundling import BundlePublisher
 from postroad_common.errors import PostroadError
 from postroad_common.mail.feedbackloop import FeedbackAddresses
 from postroad_common.mail.verp import BounceAddresses
+from postroad_common.openfiles import allow_open_files
 from postroad_common.service import ServiceContext, run
 from postroad_common.store.sendingrights import SendingRules
 from postroad_common.tokens import Keyring
@@ -33,8 +31,6 @@ from postroad_smtp.server.lineends import LineEnds
 _BACKLOG = 4096
 _BODY_KEEP_SECONDS = 7 * 86_400.0
 
-_log = structlog.get_logger(__name__)
-
 
 class StartError(PostroadError):
     """The service cannot start with what it was given; the message says why."""
@@ -49,7 +45,7 @@ async def open_listeners(context: ServiceContext[Settings]) -> list[SmtpListener
     """Return the listeners, which listen already and are closed when the context drains."""
     settings = context.settings
     limits = settings.limits.smtp
-    _allow_files(limits.connections + limits.mx_connections)
+    allow_open_files(limits.connections + limits.mx_connections)
     certificate = _load_certificate(settings)
     context.spawn(certificate.watch(settings.tls_watch_seconds), "certificate")
 
@@ -168,16 +164,6 @@ def _load_certificate(settings: Settings) -> Certificate:
         raise StartError(
             f"POSTROAD_TLS_CERT and POSTROAD_TLS_KEY cannot be used: {error}"
         ) from error
-
-
-def _allow_files(connections: int) -> None:
-    """Raise the soft limit of open files as far as the connections need and the system allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + 256
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
-        if hard < wanted:
-            _log.warning("fewer open files allowed than connections", allowed=hard, wanted=wanted)
 
 
 def main() -> None:

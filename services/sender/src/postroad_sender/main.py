@@ -11,6 +11,7 @@ from postroad_common.broker import Consumer, DynamicQueues, topology
 from postroad_common.broker.topology import Queue
 from postroad_common.errors import StoreAway
 from postroad_common.mail.identifiers import new_id
+from postroad_common.openfiles import allow_open_files
 from postroad_common.publicaddress import is_public_text
 from postroad_common.service import ServiceContext, run
 from postroad_sender import metrics
@@ -26,7 +27,7 @@ from postroad_sender.delivery.journal import Journal
 from postroad_sender.delivery.schedule import RetrySchedule
 from postroad_sender.delivery.simulator import Simulator
 from postroad_sender.delivery.under_way import JobsUnderWay
-from postroad_sender.dns.resolver import Resolver
+from postroad_sender.dns.resolver import MOST_QUESTIONS, Resolver
 from postroad_sender.drain import Drain
 from postroad_sender.handler import Handler
 from postroad_sender.lanes.backlog import Backlogs
@@ -47,7 +48,7 @@ from postroad_sender.routes.sources import Sources
 from postroad_sender.settings import Settings
 from postroad_sender.throttle.controller import CLOSED_LONGEST, Caps
 from postroad_sender.timings import Timings
-from postroad_sender.tls.fetch import PolicyFetcher
+from postroad_sender.tls.fetch import MOST_FETCHES, PolicyFetcher
 from postroad_sender.tls.policies import StsPolicies
 from postroad_sender.tls.records import PolicyLookups
 
@@ -62,6 +63,7 @@ async def build(
 ) -> None:
     """Make everything, start to consume, and say how to stop."""
     settings = context.settings
+    allow_open_files(settings.sender_connections + MOST_QUESTIONS + MOST_FETCHES)
     journal = Journal(settings.spool_dir)
     journal.open()
     metrics.JOURNAL_BYTES.set_function(lambda: journal.octets)

@@ -30,6 +30,7 @@ LIFETIME = 10.0  # seconds for one question, repetitions included
 TTL_LEAST, TTL_MOST = 5.0, 3600.0
 TTL_NEGATIVE = 60.0
 TTL_FAILURE = 10.0
+MOST_QUESTIONS = 400  # at the same time; each takes a socket
 MOST_HOSTS = 20
 MOST_ADDRESSES = 8
 _HOST = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
@@ -103,6 +104,7 @@ class Resolver:
         if dnssec:
             self._dns.set_flags(dns.flags.RD | dns.flags.AD)
         self._ours = frozenset(name.rstrip(".").lower() for name in (hostname, *aliases))
+        self._turns = asyncio.Semaphore(MOST_QUESTIONS)
         self._mx = Answers(
             self._ask_mx,
             weigh=lambda found: sum(len(host.name) + 100 for host in found.hosts),
@@ -206,9 +208,10 @@ class Resolver:
             WireError: stage ROUTE; with a 5yz reply where the name does not exist.
         """
         try:
-            answer = await self._dns.resolve(
-                dns.name.from_text(name), kind, raise_on_no_answer=False, search=False
-            )
+            async with self._turns:  # the time for the answer begins only here
+                answer = await self._dns.resolve(
+                    dns.name.from_text(name), kind, raise_on_no_answer=False, search=False
+                )
         except dns.resolver.NXDOMAIN as error:
             text = f"the domain {name} does not exist"
             raise WireError(Stage.ROUTE, Reply(550, "5.1.2", text)) from error

@@ -16,7 +16,7 @@ from postroad_sender.tls.mta_sts import MtaStsPolicy, PolicyError, parse
 from postroad_smtp.client.stage import WireError
 
 FETCH_SECONDS = 10.0  # in all, waiting for a turn included
-MOST_AT_ONCE = 200
+MOST_FETCHES = 200
 MOST_OCTETS = 65_536
 _MOST_ADDRESSES = 3
 _CONNECT_SECONDS = 4.0
@@ -81,7 +81,7 @@ class PolicyFetcher:
         self._tls = tls
         self._where = "" if port == _HTTPS else f":{port}"
         self._seconds = seconds
-        self._turns = asyncio.Semaphore(MOST_AT_ONCE)
+        self._turns = asyncio.Semaphore(MOST_FETCHES)
 
     async def fetch(self, domain: str) -> MtaStsPolicy:
         """Return the policy that `domain` (lower case, A-labels) publishes now.
