@@ -103,6 +103,21 @@ class Archive:
         return None if found is None else float(found["at"].timestamp())
 
     @guarded
+    async def kept(self, account: str, submissions: Iterable[str]) -> set[str]:
+        """Return those of some submissions whose content is kept."""
+        names = set(submissions)
+        naming = {"account": account, "submission": {"$in": list(names)}}
+        cursor = self._archive.find(
+            {"entries": {"$elemMatch": naming}}, {"entries.submission": 1, "entries.account": 1}
+        )
+        return {
+            entry["submission"]
+            async for found in cursor
+            for entry in found["entries"]
+            if entry["account"] == account and entry["submission"] in names
+        }
+
+    @guarded
     async def erase(self, account: str, submissions: Iterable[str]) -> int:
         """Take these submissions out of their batches, for good; return how many entries went.
 

@@ -79,11 +79,11 @@ async def export(  # noqa: PLR0917 - FastAPI passes them by name
         token.account, exact, before=position[0] if position else None, limit=PAGE + 1
     )
     records = await messages.find_many(ids[:PAGE])
+    kept = await history.kept(token.account, records.values())
     shown: list[ExportedMessage] = []
     for record in (records[message_id] for message_id in ids[:PAGE] if message_id in records):
         view = view_with_timeline(record, await events.timeline(record.id))
-        is_kept = await history.kept_until(record) is not None
-        content = f"/v1/messages/{record.id}/source" if is_kept else None
+        content = f"/v1/messages/{record.id}/source" if record.submission in kept else None
         shown.append(ExportedMessage(**view.model_dump(), content=content))
     entry = await suppressions.get(token.account, listed)
     days = await strikes.days(token.account, listed)

@@ -50,6 +50,10 @@ class MessageHistory:
         """Return until when (Unix seconds) the content is kept; None where it is not."""
         return await self._archive.expiry(record.account, record.submission)
 
+    async def kept(self, account: str, records: Iterable[MessageRecord]) -> set[str]:
+        """Return the submissions of these messages whose content is kept."""
+        return await self._archive.kept(account, {record.submission for record in records})
+
     async def read_source(
         self, record: MessageRecord, version: Version | None = None
     ) -> MessageSource:
