@@ -94,7 +94,7 @@ NOUN_OF_PAGE = {
 }
 LOOKING = {("POST", "/v1/templates/{template}/fill")}
 """What changes nothing though it is no GET."""
-OF_EVERYBODY = {"profile", "searches", "logout", "leave", "secret"}
+OF_EVERYBODY = {"smtp-ca.pem", "profile", "searches", "logout", "leave", "secret"}
 OF_VISITORS = {"login", "join", "reset", "forgot"}
 
 
