@@ -360,7 +360,8 @@ async def test_lane_page_shows_why_and_takes_every_directive(browser: httpx.Asyn
     key = "192.0.2.7|(a|b).mx.example:2525#03"
     evil = "<script>450 slower</script>"
     effect = LaneEffect(kind=EffectKind.RATE, value=0.5, reason=evil, since=1.79e9)
-    state = LaneState(phase=Phase.LIMITED, effects=[effect], waiting=7)
+    single = LaneEffect(kind=EffectKind.CONNECTIONS, value=1, reason=evil, since=1.79e9)
+    state = LaneState(phase=Phase.LIMITED, effects=[effect, single], waiting=7)
     await site.database.lanes.save({key: state})
     path = "/dashboard/lanes"
     assert "(a|b).mx.example" in (await browser.get(path, params={"site": "A|B).mx"})).text
@@ -368,6 +369,7 @@ async def test_lane_page_shows_why_and_takes_every_directive(browser: httpx.Asyn
     page = f"{path}/one?key=192.0.2.7%7C%28a%7Cb%29.mx.example%3A2525%2303"
     shown = (await browser.get(page)).text
     assert "at most 0.5 messages/s" in shown
+    assert "at most 1 connection<" in shown
     assert "&lt;script&gt;450 slower" in shown
     assert evil not in shown
 

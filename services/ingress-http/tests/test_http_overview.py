@@ -138,13 +138,15 @@ async def test_troubles_of_the_installation_are_for_operators_only(
     await site.database.lanes.save(
         {
             "a|mx.shut.example": LaneState(phase=Phase.CLOSED, waiting=3, reason=reason),
+            "a|mx.tier.example": LaneState(phase=Phase.CLOSED, requeued=40),
             "a|mx.empty.example": LaneState(phase=Phase.CLOSED),
             "a|mx.stop.example": LaneState(phase=Phase.PAUSED, reason="we repair"),
             "a|mx.fine.example": LaneState(phase=Phase.OPEN, waiting=3),
         }
     )
     page = (await browser.get("/dashboard")).text
-    assert "1 lane is closed by receivers" in page
+    assert "2 lanes are closed by receivers" in page
+    assert "mx.tier.example" in page
     assert f"mx.shut.example ({reason})" in page
     assert "1 lane is stopped by operators" in page
     assert "mx.empty.example" not in page

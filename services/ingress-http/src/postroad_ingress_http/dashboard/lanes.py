@@ -189,7 +189,7 @@ def _effect(effect: LaneEffect) -> EffectRow:
     learnt = not effect.pinned and isinstance(effect.kind, EffectKind)
     return EffectRow(
         effect=effect,
-        text=_EFFECTS[effect.kind].format(effect.value),
+        text=_EFFECTS[effect.kind].format(effect.value).replace(" 1 connections", " 1 connection"),
         by="an operator" if effect.pinned else _SITE if learnt else "settings",
         learnt=learnt,
     )

@@ -47,7 +47,8 @@ async def _of_lanes(lanes: LaneOperations) -> list[Trouble]:
     waiting = [
         lane
         for lane in held
-        if lane.state.phase is Phase.CLOSED and (lane.waiting.memory or lane.waiting.backlog)
+        if lane.state.phase is Phase.CLOSED
+        and (lane.waiting.memory or lane.waiting.backlog or lane.waiting.requeued)
     ]
     for group, title in ((waiting, "closed by receivers"), (stopped, "stopped by operators")):
         if not group:
