@@ -1,5 +1,7 @@
+import asyncio
 import itertools
 import random
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -365,3 +367,32 @@ async def test_database_without_room_is_away(error: PyMongoError):
 
     with pytest.raises(StoreAway, match="MongoDB cannot write"):
         await guarded(write)()
+
+
+async def test_driver_that_has_lost_its_lock_ends_the_process():
+    @guarded
+    async def fail() -> None:
+        raise RuntimeError("Lock is not acquired")
+
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    try:
+        with pytest.raises(StoreAway):
+            await fail()
+        async with asyncio.timeout(90):
+            await ended.wait()
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+async def test_driver_that_does_not_close_is_left(
+    mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("postroad_common.store.database.CLOSE_SECONDS", 0.1)
+    database = Database(mongodb_uri)
+    await database.check()
+    lock = database._client._topology._lock
+    async with lock, asyncio.timeout(90):
+        await database.close()
+    await database.close()

@@ -1,6 +1,7 @@
 """How the repositories talk to the driver: errors translated, duplicates told, times converted."""
 
 import functools
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ _DUPLICATE_KEY = 11000
 _NOT_LET_IN = frozenset({13, 18})  # Unauthorized, AuthenticationFailed
 # UnknownError, as which WiredTiger's troubles with its files arrive, and OutOfDiskSpace.
 _CANNOT_WRITE = frozenset({8, 14031})
+_LOST_LOCK = "Lock is not acquired"
 _log = structlog.get_logger("store")
 _failed_away = DATABASE_FAILURES.labels("away")
 _failed_refused = DATABASE_FAILURES.labels("refused")
@@ -39,7 +41,11 @@ _AWAY = (
 
 
 def guarded(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-    """Turn the driver's connection troubles into StoreAway, and refused values into Unstorable."""
+    """Turn the driver's connection troubles into StoreAway, and refused values into Unstorable.
+
+    A driver that has lost a lock of its own waits for it for ever (PyMongo 4, when a server dies
+    under load): the process drains and ends, to be started anew.
+    """
 
     @functools.wraps(function)
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -64,6 +70,13 @@ def guarded(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         except (BSONError, OverflowError) as error:
             _failed_unstorable.inc()
             raise Unstorable(f"cannot be stored: {str(error)[:200]}") from error
+        except RuntimeError as error:
+            if str(error) != _LOST_LOCK:
+                raise
+            _failed_away.inc()
+            _log.error("the driver of MongoDB is broken, this process ends")
+            signal.raise_signal(signal.SIGTERM)
+            raise StoreAway("the driver of MongoDB is broken") from error
 
     return wrapper
 

@@ -54,6 +54,7 @@ from postroad_common.store.webhooks import Webhooks
 BELONGINGS = ("users", "credentials", "tokens", "domains", "suppressions", "webhooks")
 """The collections whose documents are deleted with their account."""
 NO_TLS = ServerTls()
+CLOSE_SECONDS = 5.0  # for saying goodbye: the process ends then, whatever the driver waits for
 _EARLY_SECONDS = 30.0  # in which everything may just be starting: ask again soon
 _log = structlog.get_logger("store")
 
@@ -314,5 +315,9 @@ class Database:
         )
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._client.close()
+        """Close the connections, or leave them where the driver does not come to an end."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._client.close()
+        except TimeoutError:
+            _log.warning("the driver of MongoDB does not close")
