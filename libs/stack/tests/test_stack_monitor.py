@@ -15,6 +15,7 @@ from postroad_stack.processes.child import same_process
 from postroad_stack.processes.monitor import ProcessMonitor
 from postroad_stack.processes.program import Program
 from postroad_stack.status import ProcessState, ProcessStatus
+from postroad_testing.waiting import until
 
 Make = Callable[..., Program]
 
@@ -94,8 +95,21 @@ async def test_program_gives_way_as_far_as_it_should(program: Make, niceness: in
         await watched.monitor.ready()
         pid = watched.monitor.status.pid
         assert pid is not None
-        assert psutil.Process(pid).nice() == psutil.Process().nice() + allowed
-        assert session_nice(pid) in {None, allowed}
+        own = psutil.Process().nice()
+        await until(lambda: psutil.Process(pid).nice() == own + allowed)
+        await until(lambda: session_nice(pid) in {None, allowed})
+
+
+async def test_program_gives_way_only_when_it_is_ready(program: Make, tmp_path: Path):
+    slow = "while not pathlib.Path('go').exists(): time.sleep(0.02)\n" + STEADY
+    async with kept(program(slow, niceness=7)) as watched:
+        await watched.until(lambda status: status.state is ProcessState.STARTING)
+        pid = watched.monitor.status.pid
+        assert pid is not None
+        own = psutil.Process().nice()
+        assert psutil.Process(pid).nice() == own
+        (tmp_path / "go").touch()
+        await until(lambda: psutil.Process(pid).nice() == own + 7)
 
 
 async def test_killed_program_is_started_again_and_counted(program: Make):

@@ -19,12 +19,15 @@ _AUTOGROUP_PAUSE = 0.1  # seconds
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-async def _weigh_session(pid: int, niceness: int) -> None:
-    """Weigh the session that a process leads against others as its processes are, by nice(2).
+async def weigh(pid: int, niceness: int) -> None:
+    """Let a process, which leads a session, give way to others, or go before them, by nice(2).
 
-    Where sessions are weighed (sched(7), "The autogroup feature"), that counts, not the niceness of
-    processes. Who may not go before others is their equal.
+    Who may not go before others stays their equal. Where sessions are weighed against each other
+    (sched(7), "The autogroup feature"), that is what counts, not the niceness of processes.
     """
+    for thread in _threads(pid):
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
     for _ in range(_AUTOGROUP_TRIES):
         try:
             with open(f"/proc/{pid}/autogroup", "w") as file:  # noqa: ASYNC230, PTH123 - kernel
@@ -35,6 +38,13 @@ async def _weigh_session(pid: int, niceness: int) -> None:
             return
         else:
             return
+
+
+def _threads(pid: int) -> list[int]:
+    try:
+        return [int(thread) for thread in os.listdir(f"/proc/{pid}/task")]  # noqa: PTH208
+    except OSError:
+        return []
 
 
 def die_with_parent(number: signal.Signals) -> Callable[[], None]:
@@ -65,14 +75,6 @@ class Child:
         Raises:
             OSError: the program is not there or cannot be run.
         """
-        die = die_with_parent(signal.SIGKILL)
-
-        def prepare() -> None:
-            die()
-            if program.niceness:
-                with contextlib.suppress(PermissionError):
-                    os.nice(program.niceness)
-
         with _append(program) as log:
             process = await asyncio.create_subprocess_exec(
                 *program.argv,
@@ -81,11 +83,9 @@ class Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=prepare,
+                preexec_fn=die_with_parent(signal.SIGKILL),
                 cwd=program.folder,
             )
-        if program.niceness:
-            await _weigh_session(process.pid, program.niceness)
         return cls(process)
 
     @property

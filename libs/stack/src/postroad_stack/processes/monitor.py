@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from postroad_stack import logs
 from postroad_stack.errors import NotReadyError, StartFailedError
-from postroad_stack.processes.child import Child, born
+from postroad_stack.processes.child import Child, born, weigh
 from postroad_stack.processes.program import Program, Running
 from postroad_stack.status import Failure, ProcessState, ProcessStatus
 
@@ -140,6 +140,8 @@ class ProcessMonitor:
             state=ProcessState.STARTING, pid=pid, born=born(pid), started=time.time(), note=""
         )
         log.info("%s started, pid %d", self._label, pid)
+        if self.program.niceness < 0:
+            await self._weigh(self._running)
         checking = asyncio.create_task(self._poll_ready(self._running), name=f"ready {self._label}")
         code = await self._running.wait()
         self._running = None
@@ -169,6 +171,12 @@ class ProcessMonitor:
         self._note(state=ProcessState.READY, ready=time.time(), note="")
         if not self._first_ready.done():
             self._first_ready.set_result(None)
+        if self.program.niceness > 0:  # not before: nobody could wait for it where all is busy
+            await self._weigh(run)
+
+    async def _weigh(self, run: Running) -> None:
+        if self.program.image is None:
+            await weigh(run.pid, self.program.niceness)
 
     def _hopeless(self, ending: Ending, failures: int) -> bool:
         """Give up on a program that never became ready: at once when it refused its settings."""

@@ -27,8 +27,9 @@ class Program:
         grace: seconds between SIGTERM and SIGKILL.
         image: container image to run it in, None for this machine.
         folder: what a container sees of this machine, at the same path.
-        niceness: how far it gives way to the others where processors are short (nice(2)), or goes
-            before them if it is below 0 and that is allowed; not with `image`.
+        niceness: how far it gives way to the others where processors are short (nice(2)), once it
+            is ready; below 0, it goes before them from the start, if that is allowed. Not with
+            `image`.
     """
 
     name: str
