@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from postroad_stack.state_dir import StateDir
+from postroad_testing.interrupting import interrupts_count
 from postroad_testing.waiting import wait_until
 
 POSTROAD = Path(sys.executable).parent / "postroad"
@@ -26,7 +27,10 @@ def test_start_that_is_interrupted_before_the_supervisor_says_who_it_is_leaves_n
 ):
     state = StateDir(tmp_path / "stack")
     command = [str(POSTROAD), "up", "--detach", "--only", "sink", "--state-dir", str(state.root)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    with (
+        interrupts_count(),
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process,
+    ):
         wait_until(state.log_of("supervisor").exists)  # it was just started
         process.send_signal(number)
         said = process.communicate(timeout=200)[0].decode()

@@ -4,6 +4,7 @@ import threading
 import pytest
 
 from postroad_stack.interrupts import interrupts_held
+from postroad_testing.interrupting import interrupts_count
 
 
 def test_interrupt_that_comes_meanwhile_is_delivered_at_the_end():
@@ -14,7 +15,7 @@ def test_interrupt_that_comes_meanwhile_is_delivered_at_the_end():
             signal.raise_signal(signal.SIGINT)
             done.append("all of it")
 
-    with pytest.raises(KeyboardInterrupt):
+    with interrupts_count(), pytest.raises(KeyboardInterrupt):
         work()
     assert done == ["all of it"]
 

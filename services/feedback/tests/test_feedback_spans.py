@@ -220,5 +220,8 @@ def test_headers_for_the_collector_that_are_none_are_refused(
     with pytest.raises(SettingsError) as refused:
         load(Settings)
     assert refused.value.problems == [
-        "POSTROAD_OTLP_HEADERS: must be NAME=VALUE, several separated by commas"
+        (
+            "POSTROAD_OTLP_HEADERS: must be NAME=VALUE, several separated by commas,"
+            " as in POSTROAD_OTLP_HEADERS=Authorization=Bearer%20TOKEN"
+        )
     ]
