@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.header import Header
-from email.utils import formatdate
 
+from postroad_common.mail.dates import date_text
 from postroad_common.mail.decoding import decode_words
 from postroad_common.mail.mime import read_headers
 from postroad_common.schemas.outbound import OutboundRecipient
@@ -101,7 +101,7 @@ def write(
         f"From: Mail Delivery <postmaster@{hostname}>",
         f"To: <{_clean(message.envelope, 320)}>",
         f"Subject: {_encoded(subject)}",
-        f"Date: {formatdate(failure.time)}",
+        f"Date: {date_text(failure.time)}",
         f"Message-ID: <{message_id}@{hostname}>",
     ]
     reference = original.get("message-id")
@@ -175,7 +175,7 @@ def _human(
     lines += [*_outlook(failure, action), ""]
     lines += [
         f"    Subject:  {_clean(subject, 300) or '(none)'}",
-        f"    Sent:     {formatdate(failure.outbound.received)}",
+        f"    Sent:     {date_text(failure.outbound.received)}",
         f"    Message:  {' '.join(recipient.id for recipient in recipients[:20])}",
     ]
     if failure.outbound.envid:
@@ -199,7 +199,7 @@ def _outlook(failure: DeliveryFailure, action: str) -> list[str]:
                 return [f"After {times} the time for delivery is over; it will not be tried again."]
             return ["It will not be tried again."]
         case "delayed":
-            until = formatdate(failure.outbound.expires)
+            until = date_text(failure.outbound.expires)
             return [
                 f"After {times} it is still being tried, until {until}.",
                 "You do not need to do anything, and should not send it again.",
@@ -227,7 +227,7 @@ def _status(
         fields.insert(0, f"Original-Envelope-Id: {_clean(message.envid, 100)}")
     fields += [
         f"X-Postroad-Message-ID: {message.id}",
-        f"Arrival-Date: {formatdate(message.received)}",
+        f"Arrival-Date: {date_text(message.received)}",
     ]
     status = failure.enhanced if _STATUS.fullmatch(failure.enhanced) else ""
     for recipient in recipients:
@@ -247,9 +247,9 @@ def _status(
                 _folded(f"Diagnostic-Code: {kind}; {_ascii(_clean(failure.reply, 2000))}")
             )
         if failure.attempts:
-            fields.append(f"Last-Attempt-Date: {formatdate(failure.time)}")
+            fields.append(f"Last-Attempt-Date: {date_text(failure.time)}")
         if action == "delayed":
-            fields.append(f"Will-Retry-Until: {formatdate(message.expires)}")
+            fields.append(f"Will-Retry-Until: {date_text(message.expires)}")
     return "\r\n".join(fields).encode("ascii", "replace") + b"\r\n"
 
 

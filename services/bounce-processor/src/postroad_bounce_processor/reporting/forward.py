@@ -5,8 +5,8 @@ front, which also break loops. It travels with the null sender, so that nothing 
 """
 
 from dataclasses import dataclass
-from email.utils import formatdate
 
+from postroad_common.mail.dates import date_text
 from postroad_common.mail.decoding import decode_words
 from postroad_common.mail.mime import Part
 from postroad_common.schemas.returns import Return
@@ -45,7 +45,7 @@ def forward(
     source = f"from {_word(client.helo)} ([{_word(client.ip)}]) " if client else ""
     trace = (
         f"Received: {source}by {hostname} (Postroad)\r\n"
-        f"\tid {forward_id}; {formatdate(returned.received)}\r\n"
+        f"\tid {forward_id}; {date_text(returned.received)}\r\n"
         f"{MARK}: {returned.message_id}@{bounce_domain}\r\n"
     ).encode("ascii", "replace")
     raw = mail.raw

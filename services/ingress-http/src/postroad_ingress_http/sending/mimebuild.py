@@ -11,8 +11,8 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.utils import formatdate
 
+from postroad_common.mail.dates import date_text
 from postroad_ingress_http.sending.headers import address_header, parameter, raw_header, text_header
 from postroad_ingress_http.sending.mailboxes import NamedMailbox
 
@@ -63,7 +63,7 @@ class Composition:
 def build(mail: Composition, *, message_id: str, now: float) -> bytes:
     """Build the message; `message_id` has no angle brackets, `now` is in Unix seconds."""
     lines = [
-        raw_header("Date", [formatdate(now).replace("-0000", "+0000")]),
+        raw_header("Date", [date_text(now)]),
         address_header("From", [mail.sender]),
     ]
     for name, mailboxes in (("To", mail.to), ("Cc", mail.cc), ("Reply-To", mail.reply_to)):

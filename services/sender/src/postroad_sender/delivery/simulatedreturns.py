@@ -3,8 +3,7 @@
 They are written as receivers write them, and read by the bounce-processor like any other.
 """
 
-from email.utils import formatdate
-
+from postroad_common.mail.dates import date_text
 from postroad_common.schemas.outbound import OutboundMessage, OutboundRecipient
 
 MAX_HEADER = 65_536
@@ -17,7 +16,7 @@ def write_bounce(
     """Return the report that `recipient` does not exist; `header` is that of the message."""
     status = (
         f"Reporting-MTA: dns; {domain}\r\n"
-        f"Arrival-Date: {formatdate(now)}\r\n\r\n"
+        f"Arrival-Date: {date_text(now)}\r\n\r\n"
         f"Final-Recipient: rfc822; {recipient.address}\r\n"
         "Action: failed\r\n"
         "Status: 5.1.1\r\n"
@@ -44,7 +43,7 @@ def write_complaint(
         "User-Agent: Postroad-Simulator/1\r\n"
         "Version: 1\r\n"
         f"Original-Rcpt-To: <{recipient.address}>\r\n"
-        f"Arrival-Date: {formatdate(now)}\r\n"
+        f"Arrival-Date: {date_text(now)}\r\n"
         f"Reporting-MTA: dns; {domain}\r\n"
     )
     return _report(
@@ -77,7 +76,7 @@ def _report(
         f"From: Simulator <mailer-daemon@{domain}>\r\n"
         f"To: <{message.mail_from}>\r\n"
         f"Subject: {subject}\r\n"
-        f"Date: {formatdate(now)}\r\n"
+        f"Date: {date_text(now)}\r\n"
         f"Message-ID: <{kind}.{recipient.id}@{domain}>\r\n"
         "Auto-Submitted: auto-replied\r\n"
         "MIME-Version: 1.0\r\n"

@@ -9,9 +9,9 @@ where the message has none of its own.
 
 import re
 from dataclasses import dataclass
-from email.utils import formatdate
 from functools import lru_cache
 
+from postroad_common.mail.dates import date_text
 from postroad_common.mail.feedbackloop import login_pseudonym
 from postroad_common.schemas.submission import Submission
 from postroad_common.tokens import LinkKind, tail
@@ -22,6 +22,7 @@ _REMOVED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
 _SUPPLIED = frozenset({b"date", b"message-id"})
 _HELO = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 _TOKEN = re.compile(r"[^A-Za-z0-9._-]")
+_date_text = lru_cache(64)(date_text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def trace_field(submission: Submission, hostname: str) -> bytes:
     client = submission.client
     came = client and (client.ip, client.helo, client.protocol, client.tls)
     before, after = _steps(submission.source, came, hostname)
-    date = date_text(int(submission.received))
+    date = _date_text(int(submission.received))
     return f"{before}{submission.id}{after}{date}\r\n".encode("ascii")
 
 
@@ -93,12 +94,6 @@ def _steps(
             tls = f"\r\n\t(using {re.sub('[^A-Za-z0-9._ -]', '', version)[:100]})"
     before = f"Received: {source}by {hostname} (Postroad) with {protocol}\r\n\tid "
     return before, f"{tls};\r\n\t"
-
-
-@lru_cache(64)
-def date_text(second: int) -> str:
-    """Return a date as headers have it (RFC 5322 section 3.3)."""
-    return formatdate(second)
 
 
 def build_header(raw: bytes, block: Block, submission: Submission, rules: HeaderRules) -> Header:
@@ -123,7 +118,7 @@ def build_header(raw: bytes, block: Block, submission: Submission, rules: Header
         added.append(name)
 
     if b"date" not in present:
-        add_text("Date", date_text(int(submission.received)))
+        add_text("Date", _date_text(int(submission.received)))
     if b"message-id" not in present:
         add_text("Message-ID", f"<{submission.id}@{rules.hostname}>")
     if b"feedback-id" not in present:
