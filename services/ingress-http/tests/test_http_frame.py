@@ -16,7 +16,7 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.tokens import Keyring
 from postroad_ingress_http import dashboard
 from postroad_ingress_http.dashboard import times
-from postroad_ingress_http.dashboard.auditing import describe
+from postroad_ingress_http.dashboard.auditing import Difference, deed, describe, differences
 from postroad_ingress_http.dashboard.notes import Note, SealedNotes
 from postroad_ingress_http.dashboard.refused import Refused, filled
 from postroad_ingress_http.dashboard.texts import program
@@ -285,6 +285,25 @@ async def test_values_of_the_audit_log_read_as_people_say_them():
         ("public", f"{'x' * 80}…"),
     ]
     assert describe(None, AMSTERDAM) == []
+    news = {**stored, "name": "Web shop", "batch_size": None, "public": "x" * 300, "list": "news"}
+    assert differences(stored, news, AMSTERDAM) == [
+        Difference("name", "Shop", "Web shop"),
+        Difference("batch size", "1", ""),
+        Difference("public", f"{'x' * 80}…", f"{'x' * 80}…"),
+        Difference("list", "", "news"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        ("credentials.create", "SMTP login added"),
+        ("message_directives.update", "Order for a message changed"),
+        ("odd_things.set_right", "Odd things set right"),
+    ],
+)
+def test_actions_of_the_audit_log_read_as_people_say_them(action: str, words: str):
+    assert deed(action) == words
 
 
 async def test_browsers_have_names():

@@ -208,7 +208,7 @@ async def test_a_mail_is_sent_again_from_its_page(browser: httpx.AsyncClient, si
     new = again.recipients[0].id
     assert answer.headers["location"] == f"/dashboard/messages/{new}"
     told = (await browser.get("/dashboard/audit", params={"target": message})).text
-    assert "messages.resend" in told
+    assert "Message sent again" in told
     assert new in told
     refused = await browser.post(f"/dashboard/messages/{message}/resend", data={"csrf": "forged"})
     assert refused.status_code == 403

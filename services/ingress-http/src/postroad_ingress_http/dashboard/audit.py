@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from postroad_common.store.audit import AuditEntry
-from postroad_ingress_http.dashboard.auditing import describe
+from postroad_ingress_http.dashboard.auditing import KINDS, deed, differences
 from postroad_ingress_http.dashboard.times import zone_of
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
 from postroad_ingress_http.dependencies import AuditOf
@@ -48,7 +48,7 @@ async def listing(request: Request, session: SignedIn, pages: PagesOf, audit: Au
     cursor = write_cursor(found[_PAGE - 1].id) if len(found) > _PAGE else None
     zone = zone_of(request.cookies)
     rows = [
-        (entry, describe(entry.before, zone), describe(_news(entry), zone))
+        (entry, deed(entry.action), differences(entry.before, _news(entry), zone))
         for entry in found[:_PAGE]
     ]
-    return pages.answer("audit.html", rows=rows, cursor=cursor, query=query)
+    return pages.answer("audit.html", rows=rows, cursor=cursor, query=query, kinds=KINDS)
