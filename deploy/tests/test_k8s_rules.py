@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -198,8 +199,23 @@ def test_every_setting_is_one_that_a_service_knows(rendered: list[Manifest]) -> 
     assert used <= known
 
 
+def as_if_mounted(value: str, container: Manifest, root: Path) -> str:
+    """Return `value`, or the place of such a file or folder in `root` where it names one."""
+    for mount in container.get("volumeMounts", []):
+        where = mount["mountPath"]
+        if value == where or value.startswith(f"{where}/"):
+            place = root / value.lstrip("/")
+            if value == where:
+                place.mkdir(parents=True, exist_ok=True)
+            else:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.touch()
+            return str(place)
+    return value
+
+
 def test_settings_of_each_service_are_accepted_by_it(
-    rendered: list[Manifest], monkeypatch: pytest.MonkeyPatch
+    rendered: list[Manifest], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     maps = {item["metadata"]["name"]: item["data"] for item in by_kind(rendered, "ConfigMap")}
     secrets = {
@@ -213,6 +229,9 @@ def test_settings_of_each_service_are_accepted_by_it(
             for source in container.get("envFrom", []):
                 environment |= maps[source["configMapRef"]["name"]]
             environment |= {one["name"]: one["value"] for one in container.get("env", [])}
+            environment = {
+                key: as_if_mounted(value, container, tmp_path) for key, value in environment.items()
+            }
         environment.pop("POSTROAD_SECRETS_DIR")
         with monkeypatch.context() as patch:
             for key, value in environment.items():
