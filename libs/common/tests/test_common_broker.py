@@ -1,7 +1,6 @@
 """Publishing and consuming on a real broker: order, acknowledgements, what nobody takes."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -14,14 +13,8 @@ from postroad_common.broker.eventwriter import ENOUGH
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.schemas.events import Event, EventBatch, EventName, happened
 from postroad_common.schemas.framing import decode
-from postroad_testing.broker import Broker, connected
+from postroad_testing.broker import Broker
 from postroad_testing.waiting import until
-
-
-@pytest.fixture
-async def broker(amqp_url: str) -> AsyncIterator[Broker]:
-    async with connected(amqp_url) as broker:
-        yield broker
 
 
 async def publish(broker: Broker, *bodies: bytes) -> None:

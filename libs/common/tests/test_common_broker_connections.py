@@ -31,12 +31,6 @@ from postroad_testing.forwarder import Forwarder
 from postroad_testing.waiting import until
 
 
-@pytest.fixture
-async def broker(amqp_url: str) -> AsyncIterator[Broker]:
-    async with connected(amqp_url) as broker:
-        yield broker
-
-
 async def publish(broker: Broker, *bodies: bytes) -> None:
     await broker.publisher.publish_many([("", topology.ACCEPTED.name, body) for body in bodies])
 

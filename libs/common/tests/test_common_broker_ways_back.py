@@ -1,7 +1,6 @@
 """What does not end at the first try, on a real broker: retries, reasons, what is set aside."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import aio_pika
 import pytest
@@ -21,14 +20,8 @@ from postroad_common.errors import BrokerAway
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.bundle import bundle
 from postroad_common.store.database import Database
-from postroad_testing.broker import Broker, connected
+from postroad_testing.broker import Broker
 from postroad_testing.waiting import PATIENCE, until
-
-
-@pytest.fixture
-async def broker(amqp_url: str) -> AsyncIterator[Broker]:
-    async with connected(amqp_url) as broker:
-        yield broker
 
 
 async def publish(broker: Broker, *bodies: bytes) -> None:

@@ -1,7 +1,6 @@
 """Several mails in one AMQP message: published together, ended one by one."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
@@ -15,18 +14,12 @@ from postroad_common.errors import BrokerAway, StoreAway
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.bundle import bundle, is_bundle, unbundle
 from postroad_common.schemas.framing import FrameError, encode
-from postroad_testing.broker import Broker, connected
+from postroad_testing.broker import Broker
 from postroad_testing.factories import submission
 from postroad_testing.forwarder import Forwarder
 from postroad_testing.waiting import until
 
 QUEUE = topology.ACCEPTED.name
-
-
-@pytest.fixture
-async def broker(amqp_url: str) -> AsyncIterator[Broker]:
-    async with connected(amqp_url) as broker:
-        yield broker
 
 
 @given(st.lists(st.binary(max_size=200), min_size=2, max_size=40))

@@ -13,22 +13,12 @@ from postroad_common.schemas.lanes import LaneState
 from postroad_common.schemas.submission import Submission
 from postroad_common.secrets import verify_password
 from postroad_testing import factories
+from postroad_testing.restanswers import error_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MIME = "From: a@a.example\nTo: b@b.example\nSubject: Hi\n\nhello\n"
 WHOLE = {"envelope": "a@a.example", "recipient": "b@b.example", "body": MIME}
-
-
-def error_of(answer: httpx.Response, status: int) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    body = answer.json()
-    assert set(body) == {"error"}
-    assert set(body["error"]) == {"code", "message", "field"}
-    assert "Traceback" not in answer.text
-    found: dict[str, Any] = body["error"]
-    return found
 
 
 @pytest.mark.parametrize(

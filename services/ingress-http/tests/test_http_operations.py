@@ -17,6 +17,7 @@ from postroad_common.schemas.lanes import NO_DIRECTIVES, LaneState, Phase
 from postroad_common.store.backlogs import BacklogRecord
 from postroad_testing import factories
 from postroad_testing.queues import channel
+from postroad_testing.restanswers import error_of
 from postroad_testing.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -24,12 +25,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 KEY = "2001:db8::1|(a|b).mx.example:2525#03"
 PATH = f"/v1/lanes/{quote(KEY, safe='')}"
 DEAD = "sender.shard.dead"
-
-
-def error_of(answer: httpx.Response, status: int) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    found: dict[str, Any] = answer.json()["error"]
-    return found
 
 
 # -- lanes

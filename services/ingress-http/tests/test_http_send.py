@@ -7,21 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
+from postroad_testing.restanswers import error_of
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MIME = "From: a@a.example\nTo: b@b.example\nSubject: Hi\n\nhello\n"
 WHOLE = {"envelope": "a@a.example", "recipient": "b@b.example", "body": MIME}
-
-
-def error_of(answer: httpx.Response, status: int) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    body = answer.json()
-    assert set(body) == {"error"}
-    assert set(body["error"]) == {"code", "message", "field"}
-    assert "Traceback" not in answer.text
-    found: dict[str, Any] = body["error"]
-    return found
 
 
 async def test_message_is_on_the_queue_when_200_is_answered(api: httpx.AsyncClient, site: Any):

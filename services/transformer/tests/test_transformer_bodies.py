@@ -2,18 +2,18 @@
 
 import base64
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
 from postroad_common.broker import topology
-from postroad_common.errors import StoreAway
 from postroad_common.schemas.features import Features
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_common.schemas.submission import Submission
 from postroad_common.store.database import Database
 from postroad_testing.forwarder import Forwarder
+from postroad_testing.outages import direct, is_done
 from postroad_testing.waiting import until
 from postroad_transformer.lookups.images import ImageStore
 from postroad_transformer.publishing import COPIES
@@ -106,11 +106,11 @@ async def test_without_the_database_small_mail_flows_and_large_mail_waits(
 ):
     line, uri = Forwarder.to(mongodb_uri, 27017)
     await line.open()
-    database = Database(_direct(uri), patience=1.0)
+    database = Database(direct(uri), patience=1.0)
     road = make_road(amqp_url, database)
     await road.start()
     try:
-        await until(lambda: _is_done(road.snapshot.reload))
+        await until(lambda: is_done(road.snapshot.reload))
         await line.close()
         lost = {"file": "0" * 24, "size": 9}
         waiting = make_submission(body=lost)
@@ -124,19 +124,6 @@ async def test_without_the_database_small_mail_flows_and_large_mail_waits(
         await road.stop()
         await database.close()
     assert await road.depth(topology.ACCEPTED.name) == 1
-
-
-def _direct(uri: str) -> str:
-    """Return `uri` so that the client asks no member of the replica set for the others."""
-    return re.sub(r"replicaSet=\w+", "directConnection=true", uri)
-
-
-async def _is_done(act: Callable[[], Awaitable[None]]) -> bool:
-    try:
-        await act()
-    except StoreAway:
-        return False
-    return True
 
 
 PICTURE = b"\x89PNG\r\n\x1a\n picture"

@@ -1,12 +1,10 @@
 """The handler and recipients who are suppressed: nothing is sent to them, and who sent is told."""
 
-import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from postroad_common.broker import topology
-from postroad_common.errors import StoreAway
 from postroad_common.mail.identifiers import new_id
 from postroad_common.schemas.events import EventName
 from postroad_common.schemas.features import Features
@@ -16,6 +14,7 @@ from postroad_common.schemas.submission import Recipient, Submission
 from postroad_common.store.database import Database
 from postroad_common.store.suppressions import Suppression
 from postroad_testing.forwarder import Forwarder
+from postroad_testing.outages import direct, is_done
 from postroad_testing.waiting import until
 
 if TYPE_CHECKING:
@@ -117,14 +116,14 @@ async def test_mail_that_may_be_suppressed_waits_until_the_database_is_back(
 ):
     line, uri = Forwarder.to(mongodb_uri, 27017)
     await line.open()
-    database = Database(_direct(uri), patience=1.0)
+    database = Database(direct(uri), patience=1.0)
     road = make_road(amqp_url, database)
     await road.start()
     try:
         unwilling = make_submission(recipients=(Recipient(id=new_id(), address="No@x.test"),))
         entry = Suppression(unwilling.account, "no@x.test", "asked", "unsubscribe", 1.0, None)
-        await until(lambda: _is_done(partial(database.suppressions.add, [entry])))
-        await until(lambda: _is_done(road.snapshot.reload))
+        await until(lambda: is_done(partial(database.suppressions.add, [entry])))
+        await until(lambda: is_done(road.snapshot.reload))
         await line.close()
         await road.submit(unwilling)
         willing = make_submission()
@@ -140,16 +139,3 @@ async def test_mail_that_may_be_suppressed_waits_until_the_database_is_back(
         await road.stop()
         await database.close()
         await line.close()
-
-
-def _direct(uri: str) -> str:
-    """Return `uri` so that the client asks no member of the replica set for the others."""
-    return re.sub(r"replicaSet=\w+", "directConnection=true", uri)
-
-
-async def _is_done(act: Callable[[], Awaitable[None]]) -> bool:
-    try:
-        await act()
-    except StoreAway:
-        return False
-    return True
