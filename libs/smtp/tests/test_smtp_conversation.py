@@ -1,6 +1,5 @@
 """The conversation of an attempt as the timeline shows it."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -10,37 +9,24 @@ from hypothesis import strategies as st
 from postroad_common.mail.reply import Reply
 from postroad_smtp.client import conversation
 from postroad_smtp.client.commands import Envelope, Rcpt
-from postroad_smtp.client.connection import Connection
 from postroad_smtp.client.conversation import Conversation, bounded, of_server
 from postroad_smtp.client.session import (
-    ClientSession,
     SmarthostLogin,
     Timeouts,
-    TlsWish,
-    open_session,
 )
 from postroad_smtp.client.stage import WireError
 from postroad_smtp.client.transaction import transact
-from postroad_testing.dialogserver import DialogServer, Start
+from postroad_testing.dialogserver import Start
 
 PATIENT = Timeouts(connect=60, greeting=60, command=60, block=60, dot=60)
 ONE = Envelope("a@b.test", (Rcpt("c@d.test"),), size=20)
 MESSAGE = (b"Subject: x\r\n\r\nhello\r\n",)
 
 
-async def connect(server: DialogServer, **more: Any) -> ClientSession:
-    loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(
-        lambda: Connection(PATIENT.greeting), "127.0.0.1", server.port
-    )
-    options: dict[str, Any] = {"tls": TlsWish.NONE, "context": None, "login": None} | more
-    return await open_session(
-        connection, host="mx.test", hostname="me.test", timeouts=PATIENT, **options
-    )
-
-
-async def test_first_message_tells_the_opening_and_the_next_one_only_where_it_went(dialog: Start):
-    session = await connect(await dialog("two_messages_in_words"))
+async def test_first_message_tells_the_opening_and_the_next_one_only_where_it_went(
+    dialog: Start, connect: Any
+):
+    session = await connect(await dialog("two_messages_in_words"), host="mx.test")
     await transact(session, ONE, MESSAGE)
     head, *lines = session.told(0).split("\n")
     assert head.startswith("# connected to mx.test (127.0.0.1) since 20")
@@ -62,9 +48,11 @@ async def test_first_message_tells_the_opening_and_the_next_one_only_where_it_we
     assert lines == said
 
 
-async def test_each_recipient_reads_its_own_answer_and_how_many_others_there_were(dialog: Start):
+async def test_each_recipient_reads_its_own_answer_and_how_many_others_there_were(
+    dialog: Start, connect: Any
+):
     server = await dialog("one_recipient_of_three_refused")
-    session = await connect(server)
+    session = await connect(server, host="mx.test")
     names = ("one@d.test", "two@d.test", "three@d.test", "not\r\nsendable@d.test")
     await transact(session, Envelope("", tuple(Rcpt(name) for name in names), 20), MESSAGE)
     told = [session.told(number) for number in range(4)]
@@ -77,8 +65,10 @@ async def test_each_recipient_reads_its_own_answer_and_how_many_others_there_wer
     assert "# 3 other recipients in this transaction, 2 accepted\n" in told[3]
 
 
-async def test_lost_connection_leaves_commands_without_an_answer_and_says_so(dialog: Start):
-    session = await connect(await dialog("lost_after_the_reply_to_mail"))
+async def test_lost_connection_leaves_commands_without_an_answer_and_says_so(
+    dialog: Start, connect: Any
+):
+    session = await connect(await dialog("lost_after_the_reply_to_mail"), host="mx.test")
     await transact(session, ONE, MESSAGE)
     assert session.told(0).split("\n")[-5:] == [
         "C: MAIL FROM:<a@b.test>",
@@ -89,8 +79,10 @@ async def test_lost_connection_leaves_commands_without_an_answer_and_says_so(dia
     ]
 
 
-async def test_message_that_the_server_cannot_take_shows_what_it_offered(dialog: Start):
-    session = await connect(await dialog("size_10_offered"))
+async def test_message_that_the_server_cannot_take_shows_what_it_offered(
+    dialog: Start, connect: Any
+):
+    session = await connect(await dialog("size_10_offered"), host="mx.test")
     await transact(session, ONE, MESSAGE)
     lines = session.told(0).split("\n")
     assert "S: 250 SIZE 10" in lines
@@ -98,10 +90,10 @@ async def test_message_that_the_server_cannot_take_shows_what_it_offered(dialog:
 
 
 @pytest.mark.parametrize("mechanism", ["plain", "login"])
-async def test_credentials_are_not_in_the_conversation(dialog: Start, mechanism: str):
+async def test_credentials_are_not_in_the_conversation(dialog: Start, connect: Any, mechanism: str):
     server = await dialog(f"auth_{mechanism}_refused")
     with pytest.raises(WireError) as caught:
-        await connect(server, login=SmarthostLogin("me", "secret"))
+        await connect(server, host="mx.test", login=SmarthostLogin("me", "secret"))
     said = caught.value.said
     assert "(credentials)" in said
     assert said.endswith("S: 535 5.7.8 no")
