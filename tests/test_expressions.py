@@ -65,7 +65,7 @@ for name in sys.argv[1:]:
     for info in pkgutil.walk_packages(package.__path__, name + "."):
         if not info.name.endswith("__main__"):
             importlib.import_module(info.name)
-from postroad_bounce_processor.classification.classifier import built_in
+from postroad_common.classification.classifier import built_in
 from postroad_bounce_processor.understanding.formats import built_in_formats
 built_in()
 built_in_formats()

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from postroad_bounce_processor.classification.classifier import Classifier, built_in, explanations
-from postroad_bounce_processor.classification.phrases import normalise, phrase_pattern
-from postroad_bounce_processor.classification.rule import RuleError, read_rule
 from postroad_bounce_processor.understanding.report import enhanced_status, reply_code
+from postroad_common.classification.classifier import Classifier, built_in, explanations
+from postroad_common.classification.phrases import normalise, phrase_pattern
+from postroad_common.classification.rule import RuleError, read_rule
 from postroad_common.mail.classification import Classification
 
 _WORLD = Path(__file__).parent / "data" / "replies.tsv"

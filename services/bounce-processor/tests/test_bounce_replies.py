@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from postroad_bounce_processor.classification.classifier import built_in
 from postroad_bounce_processor.understanding.record import ReturnKind
 from postroad_bounce_processor.understanding.report import enhanced_status, reply_code
 from postroad_bounce_processor.understanding.transcript import stage_in
 from postroad_bounce_processor.understanding.understand import understand
+from postroad_common.classification.classifier import built_in
 from postroad_common.mail.classification import Classification
 from postroad_common.mail.mime import read
 

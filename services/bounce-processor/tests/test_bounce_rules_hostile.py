@@ -11,9 +11,9 @@ from itertools import chain
 
 import pytest
 
-from postroad_bounce_processor.classification.meanings import vocabulary
-from postroad_bounce_processor.classification.phrases import MAX_WORDS, normalise, phrase_pattern
 from postroad_bounce_processor.understanding import fallback, passages, report, transcript
+from postroad_common.classification.meanings import vocabulary
+from postroad_common.classification.phrases import MAX_WORDS, normalise, phrase_pattern
 
 _SIZE = 256 * 1024
 _ATOM = re.compile(r"[a-z0-9@'-]{2,}|[.<>\[\]():]")
@@ -21,7 +21,7 @@ _ATOM = re.compile(r"[a-z0-9@'-]{2,}|[.<>\[\]():]")
 
 def _rules() -> list[tuple[str, list[str], list[str]]]:
     found = []
-    folder = files("postroad_bounce_processor.classification") / "rules"
+    folder = files("postroad_common.classification") / "rules"
     for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
         if file.name[:1].isdigit():
             entries = tomllib.loads(file.read_text(encoding="utf-8"))["rule"]

@@ -2,7 +2,6 @@
 
 import time
 
-from postroad_bounce_processor.classification.classifier import built_in
 from postroad_bounce_processor.effects import EffectCommitter
 from postroad_bounce_processor.handlers.failures import FailuresHandler
 from postroad_bounce_processor.handlers.feedback import FeedbackReports
@@ -12,6 +11,7 @@ from postroad_bounce_processor.settings import Settings
 from postroad_bounce_processor.understanding.formats import built_in_formats
 from postroad_common.broker.consumer import Consumer
 from postroad_common.broker.topology import FAILURES, RETURNS
+from postroad_common.classification.classifier import built_in
 from postroad_common.service import ServiceContext, run
 from postroad_common.tokens import Keyring
 

@@ -10,17 +10,17 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from postroad_bounce_processor import metrics
-from postroad_bounce_processor.classification.classifier import (
-    Classifier,
-    ClassVerdict,
-    explanations,
-)
 from postroad_bounce_processor.effects import EffectCommitter, Effects, SoftBounce
 from postroad_bounce_processor.reporting.dsn import Notification, write
 from postroad_bounce_processor.reporting.notify import can_be_told, wants_report
 from postroad_bounce_processor.reporting.pace import Pace
 from postroad_bounce_processor.suppression import hard_life
 from postroad_common.broker.delivery import Delivery
+from postroad_common.classification.classifier import (
+    Classifier,
+    ClassVerdict,
+    explanations,
+)
 from postroad_common.mail.address import domain_of
 from postroad_common.mail.classification import Classification
 from postroad_common.mail.identifiers import derived_id

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from postroad_bounce_processor import metrics
-from postroad_bounce_processor.classification.classifier import Classifier
 from postroad_bounce_processor.effects import EffectCommitter, Effects, SoftBounce
 from postroad_bounce_processor.handlers.content import Handled, ReturnContents
 from postroad_bounce_processor.handlers.feedback import Feedback, FeedbackReports
@@ -22,6 +21,7 @@ from postroad_bounce_processor.suppression import hard_life
 from postroad_bounce_processor.understanding.record import ReturnKind, Understanding
 from postroad_bounce_processor.understanding.understand import same_mailbox, understand
 from postroad_common.broker.delivery import Delivery
+from postroad_common.classification.classifier import Classifier
 from postroad_common.mail.address import domain_of
 from postroad_common.mail.identifiers import derived_id
 from postroad_common.mail.mime import Part, read

@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from postroad_bounce_processor.classification.classifier import Classifier, ClassVerdict
-from postroad_bounce_processor.classification.rule import GENERAL, STRONG
 from postroad_bounce_processor.understanding.passages import Passage, find_passage, own_words
 from postroad_bounce_processor.understanding.report import (
     RecipientReport,
@@ -20,6 +18,8 @@ from postroad_bounce_processor.understanding.report import (
     reply_code,
 )
 from postroad_bounce_processor.understanding.transcript import find_exchange, stage_in
+from postroad_common.classification.classifier import Classifier, ClassVerdict
+from postroad_common.classification.rule import GENERAL, STRONG
 from postroad_common.mail.classification import Classification
 from postroad_common.mail.decoding import decode_words
 from postroad_common.mail.mime import Part

@@ -10,7 +10,6 @@ worse than sending once more to one that does not.
 
 from dataclasses import dataclass, replace
 
-from postroad_bounce_processor.classification.classifier import Classifier, built_in
 from postroad_bounce_processor.understanding.autoreply import declares_itself, find_reply
 from postroad_bounce_processor.understanding.complaint import Complaint, find_complaint
 from postroad_bounce_processor.understanding.fallback import ask_fallback
@@ -39,6 +38,7 @@ from postroad_bounce_processor.understanding.report import (
     reply_code,
 )
 from postroad_bounce_processor.understanding.statements import decide, of_report, of_text
+from postroad_common.classification.classifier import Classifier, built_in
 from postroad_common.mail.classification import Classification
 from postroad_common.mail.mime import Part
 

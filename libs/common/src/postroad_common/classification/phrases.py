@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from postroad_bounce_processor.classification.meanings import vocabulary
+from postroad_common.classification.meanings import vocabulary
 
 MAX_WORDS = 2000
 """How many characters of a text are compared."""

@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad_bounce_processor.classification.classifier import built_in
-from postroad_bounce_processor.classification.meanings import (
+from postroad_common.classification.classifier import built_in
+from postroad_common.classification.meanings import (
     NEAR,
     Vocabulary,
     are_near,
     fold,
     vocabulary,
 )
-from postroad_bounce_processor.classification.rule import RuleError, read_rule
+from postroad_common.classification.rule import RuleError, read_rule
 
 _WORDS = tomllib.loads(
-    (files("postroad_bounce_processor.classification") / "rules" / "vocabulary.toml").read_text(
+    (files("postroad_common.classification") / "rules" / "vocabulary.toml").read_text(
         encoding="utf-8"
     )
 )

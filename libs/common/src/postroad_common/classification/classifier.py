@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 
-from postroad_bounce_processor.classification.phrases import NormalisedText, normalise, split
-from postroad_bounce_processor.classification.rule import STRONG, ClassificationRule, read_rule
+from postroad_common.classification.phrases import NormalisedText, normalise, split
+from postroad_common.classification.rule import STRONG, ClassificationRule, read_rule
 from postroad_common.mail.classification import Classification
 
 REMEMBERED = 500
@@ -23,7 +23,7 @@ REMEMBERED = 500
 _REPLY = re.compile(r"(?<![\d.])55\d\b")
 _REPLY_WITH_ADDRESS = re.compile(r"(?<![\d.])55\d\b[^@]{0,60}@")
 _SURE_AT_ANY_TIME = re.compile(r"user doesn't have an? \S{1,100} account")
-_RULES = "postroad_bounce_processor.classification"
+_RULES = "postroad_common.classification"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from postroad_bounce_processor.classification.meanings import are_near, vocabulary
-from postroad_bounce_processor.classification.phrases import NormalisedText, PhraseError, Phrases
+from postroad_common.classification.meanings import are_near, vocabulary
+from postroad_common.classification.phrases import NormalisedText, PhraseError, Phrases
 from postroad_common.mail.classification import Classification
 
 _KEYS = frozenset(

@@ -24,7 +24,7 @@ _LETTERS = str.maketrans(
     {"\u0131": "i", "ł": "l", "ø": "o", "đ": "d", "ß": "ss", "æ": "ae", "œ": "oe"}
 )
 """Letters that have no decomposition, but are written without their marks, too."""
-_PACKAGE = "postroad_bounce_processor.classification"
+_PACKAGE = "postroad_common.classification"
 
 
 class Vocabulary:
