@@ -18,6 +18,21 @@ class ConfirmingChannel:
         self._silent_since: float | None = None
         self._known: set[str] = set()
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the broker has said that it takes nothing for now: disk or memory is short.
+
+        It says so of each connection at the first publication, and again when that is over.
+        """
+        waiting = self.raw.connection.ready()
+        try:
+            waiting.send(None)
+        except StopIteration:  # the library had nothing to wait for
+            return False
+        finally:
+            waiting.close()
+        return True
+
     def stall(self, now: float) -> float:
         """Return for how many seconds something has waited and nothing was confirmed."""
         if self._silent_since is None:

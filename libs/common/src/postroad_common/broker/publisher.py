@@ -31,6 +31,7 @@ TRIAL_SECONDS = 0.25
 LONGEST_STALL = 9.0
 """Seconds without any confirm after which a node is left, though it says that it is there."""
 MAX_IN_FLIGHT = 2000
+_BLOCKED = "RabbitMQ takes nothing: its disk or memory is short"
 _log = structlog.get_logger("broker")
 _AWAY = PUBLISH_FAILURES.labels("away")
 _UNROUTABLE = PUBLISH_FAILURES.labels("unroutable")
@@ -48,8 +49,9 @@ class Publication(NamedTuple):
 class Publisher:
     """Many publications in flight on one channel, each awaited by its own caller only.
 
-    While the broker takes nothing, because its disk or its memory is short, nothing is written:
-    what lay in the line would be delivered later, though it was refused and handed in again.
+    While the broker takes nothing, because its disk or its memory is short, nothing is written, and
+    nobody waits: what lay in the line would be delivered later, though it was refused and handed in
+    again. The broker says when it goes on, and the next publication is tried.
 
     With a `standby`, a link to another node, a publication to a queue goes there now and then, so
     that its channel is known to all queues; and all of them do while the other link confirms
@@ -68,14 +70,23 @@ class Publisher:
     @property
     def is_up(self) -> bool:
         """Whether a publication would be tried now."""
-        if self._main.current is not None:
-            return True
-        return self._standby is not None and self._standby.current is not None
+        current = self._current
+        return current is not None and not current.is_blocked
+
+    @property
+    def _current(self) -> ConfirmingChannel | None:
+        current = self._main.current
+        if current is None and self._standby is not None:
+            current = self._standby.current
+        return current
 
     async def check(self) -> None:
         """Raise ConnectionError while publications are not confirmed: a readiness check."""
-        if not self.is_up:
+        current = self._current
+        if current is None:
             raise ConnectionError("no connection to RabbitMQ")
+        if current.is_blocked:
+            raise ConnectionError(_BLOCKED)
         if self._confirms_are_missing(time.perf_counter()):
             raise ConnectionError("RabbitMQ does not confirm what is published")
 
@@ -98,8 +109,8 @@ class Publisher:
 
         Raises:
             BrokerAway: not connected, not confirmed within `timeout` seconds, or refused. The
-                message may or may not have arrived. At once while the confirms of others are
-                overdue, but for one that is tried now and then.
+                message may or may not have arrived. At once while the broker takes nothing, and
+                while the confirms of others are overdue, but for one that is tried now and then.
             Unroutable: no queue takes it.
         """
         one = Publication(exchange, routing_key, body, expires)
@@ -110,7 +121,7 @@ class Publisher:
             raw = channel.raw
             with self._awaiting(place, channel, began):
                 async with asyncio.timeout(timeout), self._slots:
-                    await raw.connection.ready()
+                    _refuse_if_blocked(channel)  # it may have waited for its slot
                     async with raw.lock:
                         confirmation = await _send(raw, one, headers)
                     await confirmation
@@ -147,7 +158,7 @@ class Publisher:
                 raw = channel.raw
                 with self._awaiting(place, channel, began):
                     async with asyncio.timeout(PUBLISH_TIMEOUT), self._slots:
-                        await raw.connection.ready()
+                        _refuse_if_blocked(channel)
                         async with raw.lock:
                             for one in wanted:
                                 confirmations.append(await _send(raw, one, None))  # noqa: PERF401
@@ -172,7 +183,7 @@ class Publisher:
         """Return the channel for a publication to `queue`, and the place that it belongs to.
 
         Raises:
-            BrokerAway: there is none, or they confirm nothing.
+            BrokerAway: there is none, or they confirm nothing, or the broker takes nothing.
         """
         place, standby = self._main, self._standby
         channel = place.current
@@ -191,10 +202,12 @@ class Publisher:
                 and not other.knows(queue)
                 and standby.is_settled
                 and not other.stall(now)
+                and not other.is_blocked
             ):
                 return standby, other
         if channel is None:
             raise BrokerAway("no connection to RabbitMQ")
+        _refuse_if_blocked(channel)
         if self._confirms_are_missing(now):
             if now - self._tried < TRIAL_SECONDS:
                 raise BrokerAway("RabbitMQ does not confirm what is published")
@@ -266,6 +279,12 @@ class Publisher:
             if place.link.has_choice and (lasts or place.link.heard < began):
                 self._stalled = now
                 place.link.leave("it does not confirm any more")
+
+
+def _refuse_if_blocked(channel: ConfirmingChannel) -> None:
+    """Raise BrokerAway while the broker takes nothing."""
+    if channel.is_blocked:
+        raise BrokerAway(_BLOCKED)
 
 
 async def _send(
