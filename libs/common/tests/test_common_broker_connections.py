@@ -27,6 +27,7 @@ from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.mail.identifiers import new_id
 from postroad_testing.broker import Broker, connected
 from postroad_testing.forwarder import Forwarder
+from postroad_testing.queues import Queues
 from postroad_testing.waiting import until
 
 
@@ -86,6 +87,37 @@ async def test_while_the_broker_is_blocked_all_is_refused_at_once_and_not_publis
         await until(lambda: b"after" in seen)
         assert b"refused" not in seen
         await link.close()
+    await line.close()
+
+
+async def test_after_a_while_no_mail_is_what_finds_out_that_the_broker_takes_nothing(
+    amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, url = Forwarder.to(amqp_url, 5672)
+    await line.open()
+    link = BrokerLink(url, "test blocked")
+    publisher = Publisher(link)
+    link.start()
+    await asyncio.wait_for(link.up.wait(), 90)
+    await publisher.publish("", topology.ACCEPTED.name, b"asks, as the first one")
+    monkeypatch.setattr("postroad_common.broker.publisher.QUIET", 0.0)
+    line.freeze()  # a node that runs short reads nothing after the next publication
+    refused = asyncio.create_task(
+        publisher.publish("", topology.ACCEPTED.name, b"refused", timeout=600.0)
+    )
+    channel = publisher._current
+    assert channel is not None
+    await until(lambda: bool(channel.raw.confirmations))
+    line.say(frame.marshal(commands.Connection.Blocked("low on disk"), 0))
+    with pytest.raises(BrokerAway, match="takes nothing"):
+        await refused
+    line.thaw()
+    line.say(frame.marshal(commands.Connection.Unblocked(), 0))
+    await until(lambda: publisher.is_up)
+    await publisher.publish("", topology.ACCEPTED.name, b"asks again", timeout=90.0)
+    bodies = await Queues(amqp_url).take(topology.ACCEPTED.name, 10)
+    assert bodies == [b"asks, as the first one", b"asks again"]
+    await link.close()
     await line.close()
 
 

@@ -1,5 +1,7 @@
 """One channel with confirms, and what was heard on it."""
 
+import math
+
 from aiormq.channel import Channel as RawChannel
 
 _MOST_KNOWN = 256
@@ -8,12 +10,14 @@ _MOST_KNOWN = 256
 class ConfirmingChannel:
     """Keeps count of what waits for a confirm. Times are of `time.perf_counter`."""
 
-    __slots__ = ("_awaited", "_known", "_silent_since", "is_proven", "raw")
+    __slots__ = ("_awaited", "_known", "_silent_since", "heard", "is_proven", "raw")
 
     def __init__(self, raw: RawChannel) -> None:
         self.raw = raw
         self.is_proven = False
         """Whether it has confirmed anything."""
+        self.heard = -math.inf
+        """When it last did, or answered a question."""
         self._awaited = 0
         self._silent_since: float | None = None
         self._known: set[str] = set()
@@ -57,6 +61,7 @@ class ConfirmingChannel:
         self._awaited -= 1
         self._silent_since = now if self._awaited else None
         self.is_proven = True
+        self.heard = now
         if queue and queue not in self._known:
             self._known.add(queue)
 

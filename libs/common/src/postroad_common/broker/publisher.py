@@ -30,7 +30,10 @@ TRIAL_SECONDS = 0.25
 """While none comes, one publication in so many seconds is tried, and the others fail at once."""
 LONGEST_STALL = 9.0
 """Seconds without any confirm after which a node is left, though it says that it is there."""
+QUIET = 1.0
+"""Seconds without a confirm after which the broker is asked whether it takes anything."""
 MAX_IN_FLIGHT = 2000
+_LOOK = 0.02  # seconds
 _BLOCKED = "RabbitMQ takes nothing: its disk or memory is short"
 _log = structlog.get_logger("broker")
 _AWAY = PUBLISH_FAILURES.labels("away")
@@ -44,6 +47,9 @@ class Publication(NamedTuple):
     routing_key: str
     body: bytes
     expires: float | None = None
+
+
+_PROBE = Publication("", "postroad.nowhere", b"")
 
 
 class Publisher:
@@ -121,7 +127,7 @@ class Publisher:
             raw = channel.raw
             with self._awaiting(place, channel, began):
                 async with asyncio.timeout(timeout), self._slots:
-                    _refuse_if_blocked(channel)  # it may have waited for its slot
+                    await _make_sure(channel)
                     async with raw.lock:
                         confirmation = await _send(raw, one, headers)
                     await confirmation
@@ -158,7 +164,7 @@ class Publisher:
                 raw = channel.raw
                 with self._awaiting(place, channel, began):
                     async with asyncio.timeout(PUBLISH_TIMEOUT), self._slots:
-                        _refuse_if_blocked(channel)
+                        await _make_sure(channel)
                         async with raw.lock:
                             for one in wanted:
                                 confirmations.append(await _send(raw, one, None))  # noqa: PERF401
@@ -285,6 +291,29 @@ def _refuse_if_blocked(channel: ConfirmingChannel) -> None:
     """Raise BrokerAway while the broker takes nothing."""
     if channel.is_blocked:
         raise BrokerAway(_BLOCKED)
+
+
+async def _make_sure(channel: ConfirmingChannel) -> None:
+    """Raise BrokerAway if the broker takes nothing, as far as it has said so lately.
+
+    RabbitMQ tells a connection of its alarm at the next publication, and delivers that one when the
+    alarm is over: a mail would be refused now and delivered then. So after `QUIET` seconds without
+    a confirm something is published first that no queue takes.
+    """
+    _refuse_if_blocked(channel)
+    if time.perf_counter() - channel.heard < QUIET:
+        return
+    raw = channel.raw
+    async with raw.lock:
+        confirmation = await _send(raw, _PROBE, None)
+    while not confirmation.done():
+        await asyncio.wait((confirmation,), timeout=_LOOK)
+        if channel.is_blocked:
+            confirmation.cancel()
+            raise BrokerAway(_BLOCKED)
+    with contextlib.suppress(aiormq.exceptions.PublishError):  # it came back: all is well
+        await confirmation
+    channel.heard = time.perf_counter()
 
 
 async def _send(
