@@ -1,10 +1,13 @@
 """Two links to a broker, of which one falls silent: what is published goes by the other."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
+from yarl import URL
 
 from postroad_common.broker import BrokerLink, Publisher, topology
 from postroad_common.broker.bundling import BundlePublisher
@@ -140,6 +143,44 @@ async def test_the_only_node_is_not_left_though_it_is_silent(
         await only.close()
         await with_choice.close()
         await line.close()
+
+
+async def test_once_another_node_has_joined_the_name_there_is_a_standby_and_a_silent_one_is_left(
+    amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("postroad_common.broker.silence.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("postroad_common.broker.link.LOOK_UP_SECONDS", 0.05)
+    first, url = Forwarder.to(amqp_url, 5672)
+    await first.open()
+    addresses = ["127.0.0.1"]
+    resolve = socket.getaddrinfo
+
+    def of_cluster(host: str, port: int, *args: Any, **options: Any) -> list[Any]:
+        names = addresses if host == "headless.test" else [host]
+        return [each for name in names for each in resolve(name, port, *args, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", of_cluster)
+    name = str(URL(url).with_host("headless.test"))
+    link = BrokerLink(name, "test publish")
+    standby = standby_of(link, name, "test standby", ServerTls())
+    link.start()
+    second = Forwarder(URL(amqp_url).host or "", URL(amqp_url).port or 5672)
+    try:
+        await asyncio.wait_for(link.up.wait(), 90)
+        assert not link.has_choice
+        assert not standby.is_started
+        second.port = first.port
+        await second.open("127.0.0.2")
+        addresses.append("127.0.0.2")
+        await asyncio.wait_for(standby.up.wait(), 90)
+        first.freeze()
+        await until(lambda: not link.up.is_set())
+        assert standby.place == (name, ("127.0.0.2", first.port))
+    finally:
+        await standby.close()
+        await link.close()
+        await first.close()
+        await second.close()
 
 
 async def test_after_an_overdue_confirm_one_is_tried_and_the_others_fail_at_once(

@@ -28,9 +28,9 @@ class Forwarder:
         made = cls(parsed.host or "127.0.0.1", parsed.port or default_port)
         return made, str(parsed.with_host("127.0.0.1").with_port(made.port))
 
-    async def open(self) -> None:
+    async def open(self, address: str = "127.0.0.1") -> None:
         """Listen, and forward what comes."""
-        self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._forward, address, self.port)
 
     async def close(self) -> None:
         """Refuse connections, and cut those that are open."""

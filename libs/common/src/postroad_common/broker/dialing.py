@@ -5,6 +5,7 @@ that is dead but in the name still must not take all the time that there is to c
 """
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import time
@@ -50,7 +51,7 @@ class BrokerDialer(TransportFactory):
         self._reader: _HeardReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self.has_choice = False
-        """Whether the name had several addresses."""
+        """Whether the name has several addresses, when it was last looked up."""
         self.address: Address | None = None
         """The IP address and port to which the connection goes."""
         self.is_left = False
@@ -66,6 +67,11 @@ class BrokerDialer(TransportFactory):
         self.is_left = True
         if self._writer is not None:
             self._writer.transport.abort()
+
+    async def look_up(self, url: URL) -> None:
+        """See how many addresses the name has now: a node may have come to a cluster."""
+        with contextlib.suppress(OSError):  # nothing new is known
+            self.has_choice = len(await _addresses(url)) > 1
 
     @override
     async def create(

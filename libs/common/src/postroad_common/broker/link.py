@@ -33,6 +33,8 @@ STEADY_SECONDS = 30.0
 """A node that has been heard for so long is trusted as at first; one that was left for its silence
 sooner than that gets twice the patience, as everything here may be slow."""
 MOST_PATIENCE = 4 * SILENT_AFTER
+LOOK_UP_SECONDS = 30.0
+"""How often the name of an only node is looked up, to see whether others have joined it."""
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 5.0
 _EARLY_PAUSE = 0.5  # the longest while everything may just be starting, the broker slowest
@@ -71,6 +73,7 @@ class BrokerLink:
         self._url = ""  # the one that was tried last
         self._looks = SILENT_AFTER
         self._hooks: list[Hook] = []
+        self._choice_hooks: list[Callable[[], None]] = []
         self._due: list[Hook] = []  # those that the connection being made has not run yet
         self._connection: AbstractConnection | None = None
         self._dialer: BrokerDialer | None = None
@@ -117,6 +120,10 @@ class BrokerLink:
             except (OSError, TimeoutError, aio_pika.exceptions.AMQPError) as error:
                 _log.warning("broker set-up failed, connecting again", error=repr(error))
                 await self._connection.close()
+
+    def on_choice(self, hook: Callable[[], None]) -> None:
+        """Call `hook()` in each connection from which there is another node to go to."""
+        self._choice_hooks.append(hook)
 
     def remove(self, hook: Hook) -> None:
         """Forget `hook`."""
@@ -235,8 +242,11 @@ class BrokerLink:
     async def _leave_when_silent(
         self, connection: AbstractConnection, dialer: BrokerDialer
     ) -> None:
-        if not self.has_choice:
-            return  # nobody would be better off
+        while not self.has_choice:  # nobody would be better off elsewhere
+            await asyncio.sleep(LOOK_UP_SECONDS)
+            await dialer.look_up(URL(self._url))
+        for told in self._choice_hooks:
+            told()
         began = dialer.heard
         await Listener(connection, lambda: dialer.heard).until_silent(self._looks)
         steady = dialer.heard - began > STEADY_SECONDS

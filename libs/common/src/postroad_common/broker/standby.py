@@ -1,7 +1,5 @@
 """A link to a second node of the broker, which is there when the first one goes."""
 
-from aio_pika.abc import AbstractConnection
-
 from postroad_common.broker.link import BrokerLink
 from postroad_common.servertls import ServerTls
 
@@ -14,9 +12,9 @@ def standby_of(link: BrokerLink, urls: str, role: str, tls: ServerTls) -> Broker
     standby = BrokerLink(urls, role, tls=tls)
     standby.other, link.other = link, standby
 
-    async def begin(_: AbstractConnection) -> None:
-        if link.has_choice and not standby.is_started:
+    def begin() -> None:
+        if not standby.is_started:
             standby.start()
 
-    link.on_connect(begin)
+    link.on_choice(begin)
     return standby
