@@ -135,6 +135,22 @@ async def test_event_told_twice_is_kept_once_and_the_new_ones_are_returned(
     assert [event.id for event in clicks] == ["click-1"]
 
 
+async def test_timelines_of_several_messages_are_those_of_each(database: Database) -> None:
+    outbound = factories.outbound(account="main")
+    sizes = {"a": 1, "b": 5, "c": 3, "d": 4, "e": 0}
+    for message, size in sizes.items():
+        await database.events.insert(
+            [
+                attempted(EventName.DEFERRED, outbound.model_copy(update={"attempt": n}), message,
+                          1000.0 + n // 2, {"reply": "x"})
+                for n in range(size)
+            ]
+        )  # fmt: skip
+    told = await database.events.timelines(sizes, limit=3)
+    assert told == {message: await database.events.timeline(message, limit=3) for message in sizes}
+    assert [len(events) for events in told.values()] == [1, 3, 3, 3, 0]
+
+
 async def test_only_the_last_attempts_of_a_message_keep_their_conversation(
     database: Database,
 ) -> None:

@@ -92,6 +92,29 @@ class Events:
         return found[::-1]
 
     @guarded
+    async def timelines(
+        self, message_ids: Iterable[str], limit: int = TIMELINE
+    ) -> dict[str, list[Event]]:
+        """Return the timeline of each of the messages, as `timeline` has it, read together."""
+        found: dict[str, list[Event]] = {message_id: [] for message_id in message_ids}
+        waiting = list(found)
+        while waiting:
+            # In the order of their index: no more is read than is returned.
+            cursor = self._events.find({"message": {"$in": waiting}})
+            cursor.sort([("message", -1), ("time", -1)])
+            waiting = []
+            async with cursor:
+                async for document in cursor:
+                    message = document["message"]
+                    if len(found[message]) == limit:  # enough of this one
+                        waiting = [one for one in found if one < message]
+                        break
+                    found[message].append(read_event(document))
+        for events in found.values():
+            events.sort(key=lambda event: (event.time, event.id))
+        return found
+
+    @guarded
     async def reactions(self, message_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
         """How often people have opened and clicked each of the messages; machines left out."""
         cursor = await self._events.aggregate(

@@ -80,9 +80,10 @@ async def export(  # noqa: PLR0917 - FastAPI passes them by name
     )
     records = await messages.find_many(ids[:PAGE])
     kept = await history.kept(token.account, records.values())
+    timelines = await events.timelines(records)
     shown: list[ExportedMessage] = []
     for record in (records[message_id] for message_id in ids[:PAGE] if message_id in records):
-        view = view_with_timeline(record, await events.timeline(record.id))
+        view = view_with_timeline(record, timelines[record.id])
         content = f"/v1/messages/{record.id}/source" if record.submission in kept else None
         shown.append(ExportedMessage(**view.model_dump(), content=content))
     entry = await suppressions.get(token.account, listed)

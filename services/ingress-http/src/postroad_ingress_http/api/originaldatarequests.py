@@ -76,10 +76,10 @@ async def data(
     while len(shown) < _MOST:
         ids = await privacy.message_ids(token.account, address, before=before, limit=_PAGE)
         records = await messages.find_many(ids)
+        timelines = await events.timelines(records)
         for message_id in ids:
             if message_id in records:
-                timeline = await events.timeline(message_id)
-                shown.append(view_with_timeline(records[message_id], timeline))
+                shown.append(view_with_timeline(records[message_id], timelines[message_id]))
         if len(ids) < _PAGE:
             break
         before = ids[-1]
