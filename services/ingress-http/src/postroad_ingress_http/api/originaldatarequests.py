@@ -77,9 +77,11 @@ async def data(
         ids = await privacy.message_ids(token.account, address, before=before, limit=_PAGE)
         records = await messages.find_many(ids)
         timelines = await events.timelines(records)
-        for message_id in ids:
-            if message_id in records:
-                shown.append(view_with_timeline(records[message_id], timelines[message_id]))
+        shown += [
+            view_with_timeline(records[message_id], timelines[message_id])
+            for message_id in ids
+            if message_id in records
+        ]
         if len(ids) < _PAGE:
             break
         before = ids[-1]
