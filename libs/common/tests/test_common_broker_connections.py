@@ -100,7 +100,7 @@ async def test_after_a_while_no_mail_is_what_finds_out_that_the_broker_takes_not
     link.start()
     await asyncio.wait_for(link.up.wait(), 90)
     await publisher.publish("", topology.ACCEPTED.name, b"asks, as the first one")
-    monkeypatch.setattr("postroad_common.broker.publisher.QUIET", 0.0)
+    monkeypatch.setattr("postroad_common.broker.publishing.QUIET", 0.0)
     line.freeze()  # a node that runs short reads nothing after the next publication
     refused = asyncio.create_task(
         publisher.publish("", topology.ACCEPTED.name, b"refused", timeout=600.0)

@@ -4,18 +4,23 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import aio_pika.exceptions
 import aiormq.exceptions
 import structlog
-from aiormq.channel import Channel as RawChannel
 from aiormq.exceptions import DeliveryError
 
 from postroad_common.broker.confirming import ConfirmingChannel
 from postroad_common.broker.link import BrokerLink
 from postroad_common.broker.publishchannel import PublishChannel
-from postroad_common.broker.publishframes import publication
+from postroad_common.broker.publishing import (
+    BLOCKED,
+    Publication,
+    ensure_taken,
+    refuse_if_blocked,
+    send,
+)
 from postroad_common.errors import BrokerAway, Unroutable
 from postroad_common.metrics import PUBLISH_FAILURES, PUBLISH_SECONDS
 
@@ -30,26 +35,10 @@ TRIAL_SECONDS = 0.25
 """While none comes, one publication in so many seconds is tried, and the others fail at once."""
 LONGEST_STALL = 9.0
 """Seconds without any confirm after which a node is left, though it says that it is there."""
-QUIET = 1.0
-"""Seconds without a confirm after which the broker is asked whether it takes anything."""
 MAX_IN_FLIGHT = 2000
-_LOOK = 0.02  # seconds
-_BLOCKED = "RabbitMQ takes nothing: its disk or memory is short"
 _log = structlog.get_logger("broker")
 _AWAY = PUBLISH_FAILURES.labels("away")
 _UNROUTABLE = PUBLISH_FAILURES.labels("unroutable")
-
-
-class Publication(NamedTuple):
-    """One publication. After `expires` seconds in a queue it is dead-lettered; None: never."""
-
-    exchange: str
-    routing_key: str
-    body: bytes
-    expires: float | None = None
-
-
-_PROBE = Publication("", "postroad.nowhere", b"")
 
 
 class Publisher:
@@ -92,7 +81,7 @@ class Publisher:
         if current is None:
             raise ConnectionError("no connection to RabbitMQ")
         if current.is_blocked:
-            raise ConnectionError(_BLOCKED)
+            raise ConnectionError(BLOCKED)
         if self._confirms_are_missing(time.perf_counter()):
             raise ConnectionError("RabbitMQ does not confirm what is published")
 
@@ -127,9 +116,9 @@ class Publisher:
             raw = channel.raw
             with self._awaiting(place, channel, began):
                 async with asyncio.timeout(timeout), self._slots:
-                    await _make_sure(channel)
+                    await ensure_taken(channel)
                     async with raw.lock:
-                        confirmation = await _send(raw, one, headers)
+                        confirmation = await send(raw, one, headers)
                     await confirmation
         self._confirmed(place, channel, began, queue)
 
@@ -164,10 +153,10 @@ class Publisher:
                 raw = channel.raw
                 with self._awaiting(place, channel, began):
                     async with asyncio.timeout(PUBLISH_TIMEOUT), self._slots:
-                        await _make_sure(channel)
+                        await ensure_taken(channel)
                         async with raw.lock:
                             for one in wanted:
-                                confirmations.append(await _send(raw, one, None))  # noqa: PERF401
+                                confirmations.append(await send(raw, one, None))  # noqa: PERF401
                         await asyncio.wait(confirmations)
                     if isinstance(refusal := confirmations[0].exception(), DeliveryError):
                         raise refusal
@@ -213,7 +202,7 @@ class Publisher:
                 return standby, other
         if channel is None:
             raise BrokerAway("no connection to RabbitMQ")
-        _refuse_if_blocked(channel)
+        refuse_if_blocked(channel)
         if self._confirms_are_missing(now):
             if now - self._tried < TRIAL_SECONDS:
                 raise BrokerAway("RabbitMQ does not confirm what is published")
@@ -285,70 +274,6 @@ class Publisher:
             if place.link.has_choice and (lasts or place.link.heard < began):
                 self._stalled = now
                 place.link.leave("it does not confirm any more")
-
-
-def _refuse_if_blocked(channel: ConfirmingChannel) -> None:
-    """Raise BrokerAway while the broker takes nothing."""
-    if channel.is_blocked:
-        raise BrokerAway(_BLOCKED)
-
-
-async def _make_sure(channel: ConfirmingChannel) -> None:
-    """Raise BrokerAway if the broker takes nothing, as far as it has said so lately.
-
-    RabbitMQ tells a connection of its alarm at the next publication, and delivers that one when the
-    alarm is over: a mail would be refused now and delivered then. So after `QUIET` seconds without
-    a confirm something is published first that no queue takes.
-    """
-    _refuse_if_blocked(channel)
-    if time.perf_counter() - channel.heard < QUIET:
-        return
-    raw = channel.raw
-    async with raw.lock:
-        confirmation = await _send(raw, _PROBE, None)
-    while not confirmation.done():
-        await asyncio.wait((confirmation,), timeout=_LOOK)
-        if channel.is_blocked:
-            confirmation.cancel()
-            raise BrokerAway(_BLOCKED)
-    with contextlib.suppress(aiormq.exceptions.PublishError):  # it came back: all is well
-        await confirmation
-    channel.heard = time.perf_counter()
-
-
-async def _send(
-    channel: RawChannel, one: Publication, headers: Mapping[str, Any] | None
-) -> "asyncio.Future[Any]":
-    """Write one publication; the future ends with its confirm. The channel's lock must be held.
-
-    What `basic_publish` of the library does, for a third of its processor time: it makes a random
-    id, a timer and three contexts for each message.
-    """
-    channel.delivery_tag += 1
-    tag = channel.delivery_tag
-    name = str(tag)  # by which the library finds the confirmation of what is returned
-    try:
-        frame = publication(
-            channel.number,
-            one.exchange,
-            one.routing_key,
-            one.body,
-            message_id=name,
-            expiration=None if one.expires is None else str(max(1, int(one.expires * 1000))),
-            headers=headers,
-            most=channel.max_content_size,
-        )
-        confirmation = channel.create_future()
-        channel.confirmations[tag] = confirmation
-        channel.message_id_delivery_tag[name] = tag
-        confirmation.add_done_callback(lambda _: channel.message_id_delivery_tag.pop(name, None))
-        await channel.write_queue.put(frame)
-    except BaseException:
-        channel.delivery_tag -= 1  # the broker has not seen it
-        channel.confirmations.pop(tag, None)
-        channel.message_id_delivery_tag.pop(name, None)
-        raise
-    return confirmation
 
 
 def _failure(

@@ -6,7 +6,8 @@ and one wake-up for all.
 
 import asyncio
 
-from postroad_common.broker.publisher import Publication, Publisher
+from postroad_common.broker.publisher import Publisher
+from postroad_common.broker.publishing import Publication
 from postroad_common.tasks import BackgroundTasks
 
 
