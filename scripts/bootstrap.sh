@@ -59,7 +59,7 @@ install_uv() {
     local python=$1 package
     say "Installing uv into $PRIVATE"
     rm -rf "$PRIVATE"
-    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+    if ! "$python" -c 'import ensurepip; ensurepip.version()' 2>/dev/null; then
         package=python3-venv
         # A Python beside the distribution's default has a package of its own.
         case $python in /usr/bin/python3.*) package=$(basename "$python")-venv ;; esac
@@ -90,7 +90,7 @@ compile_imports() {
 main() {
     local python uv
     { mkdir -p .cache && [ -w . ] && [ -w .cache ]; } 2>/dev/null ||
-        fail "$(id -un 2>/dev/null || id -u) cannot write into $PWD" \
+        fail "$(id -un 2>/dev/null || true) cannot write into $PWD" \
             "make a clone of your own, or: sudo chown -R $(id -u) '$PWD'"
     python=$(find_python)
     keep_packages

