@@ -136,6 +136,12 @@ def test_records_are_all_that_a_domain_needs_with_relative_names():
     assert changed["dmarc"].value.endswith("rua=mailto:dmarc@reports.example")
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "2001:db8::1", "localhost", "clicks.localhost"])
+def test_tracker_without_a_name_is_no_target_of_a_record(host: str):
+    kinds = {record.type for record in recommended(DOMAIN, replace(RULES, tracking_host=host))}
+    assert kinds == {"TXT", "MX"}
+
+
 def test_zone_file_is_read_back_as_the_same_records():
     records = list(RECORDS.values())
     zone = dns.zone.from_text(

@@ -3,6 +3,8 @@
 Pure: the questions are asked by `dnscheck`.
 """
 
+import contextlib
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +19,10 @@ TRACKING = "tracking"
 
 @dataclass(frozen=True, slots=True)
 class DnsRules:
-    """Names of this installation. `senders` are the SPF mechanisms of where it sends from."""
+    """Names of this installation. `senders` are the SPF mechanisms of where it sends from.
+
+    `tracking_host` may be an address, where the tracker has no name (yet).
+    """
 
     hostname: str
     bounce_domain: str = "bounce.localhost"
@@ -66,10 +71,7 @@ def recommended(domain: SenderDomain, rules: DnsRules) -> list[DnsRecord]:
             f"_dmarc.{zone}", f"v=DMARC1; p=none; rua=mailto:{reports_address(domain)}",
         ),
         *_return_path(domain, rules),
-        _record(
-            zone, TRACKING, "Lets tracked links and images show your domain", "CNAME",
-            domain.tracking_host or f"clicks.{zone}", rules.tracking_host, needed=False,
-        ),
+        *_tracking(domain, rules),
         *(_of_key(zone, key) for key in keys if key.state == "retired"),
     ]  # fmt: skip
 
@@ -133,6 +135,25 @@ def _return_path(domain: SenderDomain, rules: DnsRules) -> list[DnsRecord]:
             "TXT", host, f"v=spf1 include:{spf_host(rules)} -all",
         ),
     ]  # fmt: skip
+
+
+def _tracking(domain: SenderDomain, rules: DnsRules) -> list[DnsRecord]:
+    if not _is_public_name(rules.tracking_host):
+        return []
+    return [
+        _record(
+            domain.domain, TRACKING, "Lets tracked links and images show your domain", "CNAME",
+            domain.tracking_host or f"clicks.{domain.domain}", rules.tracking_host, needed=False,
+        ),
+    ]  # fmt: skip
+
+
+def _is_public_name(host: str) -> bool:
+    """Tell whether others can find a host by its name: it is no address, and not localhost."""
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host)
+        return False
+    return host.rpartition(".")[2] != "localhost"
 
 
 def _record(  # noqa: PLR0917 - a row of a table
