@@ -7,10 +7,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from postroad_bounce_processor.understanding.report import enhanced_status, reply_code
-from postroad_common.classification.classifier import Classifier, built_in, explanations
+from postroad_common.classification.classifier import Classifier, built_in
 from postroad_common.classification.phrases import normalise, phrase_pattern
 from postroad_common.classification.rule import RuleError, read_rule
-from postroad_common.mail.classification import Classification
 
 _WORLD = Path(__file__).parent / "data" / "replies.tsv"
 
@@ -169,8 +168,3 @@ def test_addresses_and_case_and_spaces_do_not_matter():
 def test_a_broken_rule_is_refused_when_it_is_read(entry: dict[str, object]):
     with pytest.raises(RuleError):
         read_rule("test", entry)
-
-
-def test_every_class_is_explained_in_a_sentence():
-    assert set(explanations()) == set(Classification)
-    assert all(sentence.endswith(".") for sentence in explanations().values())

@@ -8,7 +8,7 @@ classification says; whether the evidence is good enough to act on is decided in
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -136,12 +136,3 @@ def built_in() -> Classifier:
                 for number, entry in enumerate(document["rule"], start=1)
             ]
     return Classifier(rules)
-
-
-@cache
-def explanations() -> Mapping[Classification, str]:
-    """Return the sentence for the sender of the mail, by class (`rules/classes.toml`)."""
-    text = (files(_RULES) / "rules" / "classes.toml").read_text(encoding="utf-8")
-    return {
-        Classification(name): str(entry["explain"]) for name, entry in tomllib.loads(text).items()
-    }

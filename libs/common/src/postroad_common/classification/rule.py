@@ -27,6 +27,16 @@ _KEYS = frozenset(
 )
 STAGES = frozenset({"connect", "ehlo", "mail", "rcpt", "data"})
 """The commands that a reply may answer; `data` stands for the end of the data, too."""
+STAGES_OF_ATTEMPTS = {
+    "connect": "connect",
+    "banner": "connect",
+    "ehlo": "ehlo",
+    "mail": "mail",
+    "rcpt": "rcpt",
+    "data": "data",
+    "dot": "data",
+}
+"""The stages of an attempt to deliver in the words of rules; the others answer no command."""
 
 STRONG, GENERAL, NUMBERS = 3, 2, 1
 """What a rule weighs: its words mean one thing, or many, or there are only numbers."""

@@ -16,11 +16,9 @@ from postroad_bounce_processor.reporting.notify import can_be_told, wants_report
 from postroad_bounce_processor.reporting.pace import Pace
 from postroad_bounce_processor.suppression import hard_life
 from postroad_common.broker.delivery import Delivery
-from postroad_common.classification.classifier import (
-    Classifier,
-    ClassVerdict,
-    explanations,
-)
+from postroad_common.classification.classifier import Classifier, ClassVerdict
+from postroad_common.classification.explaining import explain
+from postroad_common.classification.rule import STAGES_OF_ATTEMPTS
 from postroad_common.mail.address import domain_of
 from postroad_common.mail.classification import Classification
 from postroad_common.mail.identifiers import derived_id
@@ -33,17 +31,6 @@ from postroad_common.store.database import Database
 
 MAX_RETURNED = 5 * 1024 * 1024
 """Octets of a message that a DSN returns in full; of larger ones it returns the header."""
-
-# The sender's stages in the words of rules.
-_STAGES = {
-    "connect": "connect",
-    "banner": "connect",
-    "ehlo": "ehlo",
-    "mail": "mail",
-    "rcpt": "rcpt",
-    "data": "data",
-    "dot": "data",
-}
 
 _SUPPRESSED = (
     "Nothing was sent: this relay does not write to the address any more. Who runs the account "
@@ -96,8 +83,9 @@ class FailuresHandler:
                 await delivery.dead(f"not a delivery failure: {error}")
                 continue
             metrics.FAILURES_AGE.observe(max(0.0, self._clock() - failure.time))
+            stage = STAGES_OF_ATTEMPTS.get(failure.stage, "")
             verdict = self._classifier.classify(
-                failure.code, failure.enhanced, failure.reply, _STAGES.get(failure.stage, "")
+                failure.code, failure.enhanced, failure.reply, stage
             )
             if is_of_delivery(failure) and failure.outbound.kind == "mail":
                 self._suppress(failure, verdict, effects)
@@ -257,7 +245,7 @@ def is_of_delivery(failure: DeliveryFailure) -> bool:
 def _explanation(failure: DeliveryFailure, verdict: ClassVerdict) -> str:
     if failure.stage == SUPPRESSION:
         return _SUPPRESSED
-    return explanations()[verdict.classification]
+    return explain(verdict.classification, failure.enhanced).meaning
 
 
 def is_hard(failure: DeliveryFailure, verdict: ClassVerdict, recipient: OutboundRecipient) -> bool:

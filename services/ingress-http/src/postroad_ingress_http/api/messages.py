@@ -1,7 +1,7 @@
 """`/v1/messages`: mail, one message for each recipient."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response, StreamingResponse
 
+from postroad_common.classification.explaining import Explanation
 from postroad_common.schemas.events import Event
 from postroad_common.schemas.features import Features
 from postroad_common.store.events import TIMELINE
@@ -27,6 +28,7 @@ from postroad_ingress_http.dependencies import (
 from postroad_ingress_http.exports import messages as exports
 from postroad_ingress_http.exports.messages import Form
 from postroad_ingress_http.history.directives import MessageDirectiveView
+from postroad_ingress_http.history.explaining import explain_all
 from postroad_ingress_http.history.search import look, read_criteria
 from postroad_ingress_http.http.errors import ApiError
 from postroad_ingress_http.http.moments import Moment
@@ -75,7 +77,9 @@ class MessageWithTimeline(MessageView):
     """A message with all that happened to it, oldest first.
 
     An attempt to deliver has its SMTP `conversation`: lines that begin with `C: ` (Postroad),
-    `S: ` (the receiving server) or `# ` (a remark). `timeline_cut`: only the newest thousand events
+    `S: ` (the receiving server) or `# ` (a remark). What was refused, put off or returned has an
+    `explanation`: its `class`, the `meaning` in plain words, and as `advice` what can be done.
+    `timeline_cut`: only the newest thousand events
     are here. `directive` is what was directed for it, where anything was.
     """
 
@@ -97,13 +101,23 @@ def timeline_entry(event: Event) -> dict[str, Any]:
     }
 
 
+def _explanation(why: Explanation | None) -> dict[str, Any]:
+    if why is None:
+        return {}
+    told = {"class": str(why.classification), "meaning": why.meaning, "advice": why.advice}
+    return {"explanation": told}
+
+
 def view_with_timeline(
     record: MessageRecord,
     events: Iterable[Event],
     directive: MessageDirectiveView | None = None,
+    explained: Mapping[str, Explanation] | None = None,
 ) -> MessageWithTimeline:
-    """Return the message with its events, which come oldest first."""
-    timeline = [timeline_entry(event) for event in events]
+    """Return the message with its events, which come oldest first, and what was explained."""
+    timeline = [
+        timeline_entry(event) | _explanation((explained or {}).get(event.id)) for event in events
+    ]
     return MessageWithTimeline(
         **MessageView.model_validate(record).model_dump(),
         timeline=timeline,
@@ -218,7 +232,8 @@ async def one(
     """With its timeline."""
     record = await history.find(token.account, message_id)
     timeline = await events.timeline(message_id)
-    return view_with_timeline(record, timeline, await directed.find(record))
+    explained = await explain_all(timeline)
+    return view_with_timeline(record, timeline, await directed.find(record), explained)
 
 
 @router.post(

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from postroad_common.classification.explaining import Explanation
 from postroad_common.mail.classification import Classification
 from postroad_common.schemas.events import Bounced, Event, EventName
 from postroad_common.store.events import Events
@@ -17,6 +18,7 @@ from postroad_ingress_http.dashboard.timeline import reason
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
 from postroad_ingress_http.dependencies import EventStore, HistoryOf, MessageStore
 from postroad_ingress_http.history.addresses import read_address
+from postroad_ingress_http.history.explaining import explain_all
 from postroad_ingress_http.history.messages import MessageHistory
 from postroad_ingress_http.http.errors import ApiError, bad_field
 from postroad_ingress_http.http.moments import read_moment
@@ -27,17 +29,25 @@ _PAGE = 40
 _DAY = 86_400.0
 _FILTERS = ("recipient", "event", "severity", "class", "start", "end")
 _SEVERITIES = {"hard": True, "soft": False}
+_OTHERWISE = {
+    EventName.COMPLAINED: "The recipient called it spam.",
+    EventName.SUPPRESSED: "It was not sent, as the address is suppressed.",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class FaultRow:
-    """A line of the page; `severity` is hard or soft for bounces, else empty."""
+    """A line of the page; `severity` is hard or soft for bounces, else empty.
+
+    `meaning` says in plain words what the `reason`, the words of the other side, comes to.
+    """
 
     message: str
     recipient: str
     event: str
     severity: str
     bounce_class: str
+    meaning: str
     reason: str
     time: float
 
@@ -68,7 +78,7 @@ async def listing(  # noqa: PLR0917 - FastAPI passes them by name
         "bounces.html",
         status=400 if error else 200,
         error=error,
-        rows=_rows(shown, records),
+        rows=_rows(shown, records, await explain_all(shown)),
         filter=query,
         searched=any(query.values()),
         events=FAULTS,
@@ -127,14 +137,19 @@ def _chosen(query: Mapping[str, str], name: str, known: Sequence[str] | Mapping[
     return value
 
 
-def _rows(events: Sequence[Event], records: Mapping[str, MessageRecord]) -> list[FaultRow]:
+def _rows(
+    events: Sequence[Event],
+    records: Mapping[str, MessageRecord],
+    explained: Mapping[str, Explanation],
+) -> list[FaultRow]:
     return [
         FaultRow(
             message=event.message,
             recipient=record.recipient if (record := records.get(event.message)) else "",
             event=str(event.event),
             severity=("hard" if event.data.hard else "soft") if isinstance(event, Bounced) else "",
-            bounce_class=(event.data.bounce_class or "") if isinstance(event, Bounced) else "",
+            bounce_class=str(why.classification) if (why := explained.get(event.id)) else "",
+            meaning=why.meaning if why else _OTHERWISE.get(event.event, ""),
             reason=reason(event),
             time=event.time,
         )

@@ -91,6 +91,12 @@ def describe(told: Mapping[str, Any]) -> list[Detail]:
     return list(_described(told))
 
 
+def waits_because(requeue: str) -> str:
+    """Return in words why a message waits; `requeue` is a `RequeueReason`."""
+    known = {str(reason): text for reason, text in _REQUEUES.items()}
+    return known.get(requeue, requeue.replace("_", " "))
+
+
 def _described(told: Mapping[str, Any]) -> Iterator[Detail]:
     for name, value in told.items():
         match name, value:
@@ -127,7 +133,7 @@ def _text(name: str, value: Any) -> str | float:
         case (_, int() | float()) if name in _TIMES:
             return float(value)
         case ("attempt", int()):
-            return f"the {_ordinal(value + 1)}"
+            return f"the {ordinal(value + 1)}"
         case ("size", int()):
             return octets(value)
         case ("confidence", float()):
@@ -135,8 +141,7 @@ def _text(name: str, value: Any) -> str | float:
         case ("stage", str()):
             return _STAGES.get(value, value)
         case ("requeue", str()):
-            known = {str(reason): text for reason, text in _REQUEUES.items()}
-            return known.get(value, value.replace("_", " "))
+            return waits_because(value)
         case (_, True):
             return "yes"
         case (_, Sequence()) if not isinstance(value, str):
@@ -144,6 +149,7 @@ def _text(name: str, value: Any) -> str | float:
     return str(value)[:_LONGEST]
 
 
-def _ordinal(number: int) -> str:
+def ordinal(number: int) -> str:
+    """Return a number as it counts things: `2nd`."""
     last = number % 10 if number % 100 not in {11, 12, 13} else 0
     return f"{number}{({1: 'st', 2: 'nd', 3: 'rd'}).get(last, 'th')}"

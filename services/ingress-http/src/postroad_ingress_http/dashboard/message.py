@@ -20,6 +20,7 @@ from postroad_common.store.suppressions import Addressed
 from postroad_ingress_http.dashboard import changes
 from postroad_ingress_http.dashboard.subjects import labels_of
 from postroad_ingress_http.dashboard.timeline import awaited, step
+from postroad_ingress_http.dashboard.verdict import judge
 from postroad_ingress_http.dashboard.visitor import PagesOf, SignedIn
 from postroad_ingress_http.dependencies import (
     ClockOf,
@@ -34,6 +35,7 @@ from postroad_ingress_http.dependencies import (
 from postroad_ingress_http.history import preview
 from postroad_ingress_http.history.content import MailContent, StoredFile, find_file
 from postroad_ingress_http.history.directives import is_final
+from postroad_ingress_http.history.explaining import explain_all
 from postroad_ingress_http.history.messages import MessageHistory, Version
 from postroad_ingress_http.http.errors import ApiError, not_found
 
@@ -137,9 +139,10 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
     if record is None:
         return pages.answer("message_awaited.html", status=404)
     told = await events.timeline(record.id)
+    explained = await explain_all(told)
     values: dict[str, Any] = {}
     if view.tab == "timeline":
-        values["steps"] = [step(event) for event in told]
+        values["steps"] = [step(event, explained.get(event.id)) for event in told]
         values["is_cut"] = len(told) >= TIMELINE
     elif view.tab == "changes":
         values["changes"] = _changes(told)
@@ -152,6 +155,7 @@ async def one(  # noqa: PLR0917 - FastAPI passes them by name
     return pages.answer(
         "message.html",
         message=record,
+        verdict=judge(record, told, explained, entry),
         view=view,
         tabs=TABS,
         kept_until=await history.kept_until(record),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from postroad_common.classification.explaining import Explanation
 from postroad_common.schemas.events import Event, EventName
 from postroad_ingress_http.dashboard import eventwords
 
@@ -31,7 +32,7 @@ _SPEAKERS = {"C:": "client", "S:": "server"}
 
 @dataclass(frozen=True, slots=True)
 class TimelineStep:
-    """An event as the timeline shows it."""
+    """An event as the timeline shows it; `meaning` is that of a refusal, in plain words."""
 
     label: str
     kind: str
@@ -39,6 +40,7 @@ class TimelineStep:
     summary: str
     details: tuple[eventwords.Detail, ...]
     conversation: tuple["ConversationLine", ...] = ()
+    meaning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,8 @@ class ConversationLine:
     text: str
 
 
-def step(event: Event) -> TimelineStep:
-    """How the timeline shows `event`."""
+def step(event: Event, explanation: Explanation | None = None) -> TimelineStep:
+    """How the timeline shows `event`, and what it means where it was explained."""
     label, kind = _STEPS.get(event.event, (str(event.event), "info"))
     if event.event is EventName.FAILED and event.facts.get("expired"):
         label = "Given up: time is over"
@@ -62,6 +64,7 @@ def step(event: Event) -> TimelineStep:
         summary=said or _repaired(event),
         details=tuple(row for row in eventwords.describe(event.facts) if row[1] != said),
         conversation=_conversation(event.facts.get("conversation")),
+        meaning=explanation.meaning if explanation else "",
     )
 
 
