@@ -225,6 +225,7 @@ async def test_address_is_suppressed_and_freed_and_the_mail_sent_again(
     page = (await browser.get(answer.headers["location"])).text
     assert "The address is suppressed" in page
     assert "Lift and send again" in page
+    assert ">Send again…<" not in page  # it would be suppressed once more
     entry = await suppressions.get("main", "r@page.example")
     assert (entry.kind, entry.message) == ("manual", message)
     await act(browser, site, message, "lift")
@@ -264,6 +265,77 @@ async def test_deferred_mail_says_when_it_is_tried_next_and_until_when(
     page = (await browser.get(f"/dashboard/messages/{message}")).text
     assert "Next attempt" in page
     assert re.search(r"given up <time [^>]+>in [^<]+</time>, if none succeeds", page)
+
+
+FATES: tuple[tuple[dict[EventName, dict[str, Any]], tuple[str, ...]], ...] = (
+    ({}, ("On its way",)),
+    ({EventName.DELIVERED: {"host": "mx.fate.example"}}, ("mx.fate.example took it",)),
+    (
+        {EventName.DELIVERED: {"attempt": 0}, EventName.COMPLAINED: {"host": "fbl.example"}},
+        ("complained about", "called it spam", "as fbl.example reports"),
+    ),
+    (
+        {EventName.DEFERRED: {"reply": "450 4.7.1 Greylisted", "reason": "greylisted"}},
+        ("Not delivered yet", "come back later", "usual with a first mail", "450 4.7.1"),
+    ),
+    (
+        {EventName.DEFERRED: {"reason": "paused by hand", "requeue": "paused"}},
+        ("It waits because an operator has paused its lane.",),
+    ),
+    (
+        {EventName.FAILED: {"reply": "550 5.1.1 No such user", "code": 550, "stage": "rcpt"}},
+        ("Not delivered", "does not exist", "or delete it", "550 5.1.1"),
+    ),
+    (
+        {
+            EventName.FAILED: {
+                "reply": "550 5.7.26 not accepted", "code": 550, "enhanced": "5.7.26",
+            }
+        },
+        ("neither signed by the domain", "/dashboard/domains/fate.example"),
+    ),
+    (
+        {EventName.FAILED: {"reply": "452 4.2.2 full", "code": 452, "expired": True}},
+        ("time is over", "mailbox of the recipient is full"),
+    ),
+    (
+        {EventName.BOUNCED: {"class": "size", "diagnostic": "552 5.2.3 too long", "hard": False}},
+        ("Came back after it was taken", "larger than the receiving server allows", "552 5.2.3"),
+    ),
+    (
+        {EventName.SUPPRESSED: {"reason": "asked by phone"}},
+        ("the address was suppressed", "asked by phone", "send it again"),
+    ),
+    ({EventName.CANCELLED: {"by": "ann@fate.example"}}, ("not sent", "By ann@fate.example")),
+)  # fmt: skip
+
+
+async def test_page_begins_with_what_became_of_the_mail_and_what_to_do(
+    browser: httpx.AsyncClient, api: httpx.AsyncClient, site: Any
+):
+    for fate, texts in FATES:
+        one = submission("r@fate.example", account="main", sender="shop@fate.example")
+        (recipient,) = one.recipients
+        told = [events.accepted(one, recipient)] + [
+            events.happened(name, recipient.id, one.received + after, facts, account="main")
+            for after, (name, facts) in enumerate(fate.items(), start=1)
+        ]
+        await site.database.events.insert(told)
+        await site.database.messages.apply(told)
+        page = (await browser.get(f"/dashboard/messages/{recipient.id}")).text
+        head = page.partition('id="verdict"')[2]
+        assert [text for text in texts if text not in head] == [], fate
+        assert head.index(texts[0]) < head.index('id="facts"'), fate
+        timeline = (await api.get(f"/v1/messages/{recipient.id}")).json()["timeline"]
+        why = timeline[-1].get("explanation")
+        is_fault = {EventName.FAILED, EventName.BOUNCED} & fate.keys() or "450 4.7.1" in texts
+        assert bool(why) == bool(is_fault), fate
+        if why:
+            assert why["meaning"] in page
+            assert why["advice"] in page
+    found = (await browser.get("/dashboard/messages?recipient=r@fate.example")).text
+    assert found.count(">complained</span>") == 1
+    assert found.count('<bdi class="brief">') == len(FATES)  # whatever way a subject is written
 
 
 async def test_message_of_another_account_has_no_page(browser: httpx.AsyncClient, site: Any):

@@ -24,6 +24,7 @@ from postroad_common.store.rollups import RollupKey, hour_of
 from postroad_ingress_http.dashboard.charts import Chart, Series
 from postroad_ingress_http.dashboard.figures import Tile
 from postroad_ingress_http.dashboard.periods import DAY, HOUR, WEEK, Period, PeriodChoice
+from postroad_ingress_http.dashboard.troubles import FEWEST_FAILURES
 from postroad_testing import factories
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -72,6 +73,18 @@ async def complaints_are_high(site: Any, now: float) -> None:
     await site.database.rollups.add(new_id(), {key: counts})
 
 
+async def mail_fails(site: Any, now: float) -> None:
+    key = RollupKey(ACCOUNT, hour_of(now)[:10], "")
+    await site.database.rollups.add(new_id(), {key: {"failed": 500}})
+    told = {"reply": "550 blocked using zen.spamhaus.org", "code": 550}
+    await site.database.events.insert(
+        [
+            events.happened(EventName.FAILED, new_id(), now, told, account=ACCOUNT)
+            for _ in range(FEWEST_FAILURES)
+        ]
+    )
+
+
 async def mail_waits(site: Any, now: float) -> None:
     moment = now - 3661
     recipient = Recipient(id=new_id(moment), address="waits@x.example")
@@ -107,6 +120,10 @@ TROUBLES: tuple[tuple[Cause | None, tuple[str, ...]], ...] = (
     ),
     (domain_lost_its_records, ("DNS records of lost.example", "Missing or different: spf")),
     (complaints_are_high, ("Complaints are above 0.3 %", "0.40 %", "4 complaints about 1,000")),
+    (
+        mail_fails,
+        ("25.0 % of the mail fails", "500 of 2,000 messages", "(10 of the last 10): The receiving"),
+    ),
     (mail_waits, ("Accepted mail waits", "began", "1 h 1 min ago", "To waits@x.example")),
     (None, ("unproved.example sends without being verified", "messages are from it")),
     (mail_is_deferred, ("Mail has been deferred for hours", "after 5 attempts")),
@@ -202,14 +219,27 @@ async def test_chart_stacks_its_numbers_and_has_them_as_a_table():
     assert "only told: " not in html.split('class="legend"')[1].split("</ul>")[0]
 
 
+def number_in(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
 async def test_statistics_have_every_chart_and_the_rates_of_tags(
     browser: httpx.AsyncClient, site: Any
 ):
     today = hour_of(time.time())[:10]
     counts = {"accepted": 2000, "delivered": 1900, "bounced": 19, "opened_unique": 950}
     await site.database.rollups.add(new_id(), {RollupKey("main", today, "promo"): counts})
+    many = {"accepted": 9, "delivered": 9}
+    tags = {RollupKey("main", today, f"small{number}"): many for number in range(6)}
+    tags[RollupKey("main", today, "")] = {"accepted": 2500, "failed": 1}
+    await site.database.rollups.add(new_id(), tags)
     page = (await browser.get("/dashboard/stats?parts=tag")).text
-    for text in ("Bounces and complaints", "95.0 %", "50.0 %", "1.0 %", "by day"):
+    shown = sum(map(number_in, re.findall(r"</i>(?:promo|small\d): ([\d,]+)", page)))
+    (other,) = re.findall(r"all other mail: ([\d,]+)", page)
+    (accepted,) = re.findall(r'Accepted</span>\s*<span class="value">([\d,]+)', page)
+    assert number_in(other) == number_in(accepted) - shown
+    assert re.search(r'href="/dashboard/messages\?state=failed&amp;start=[\d-]{10}">Failed', page)
+    for text in ("several tags", "Bounces and complaints", "95.0 %", "50.0 %", "1.0 %", "by day"):
         assert text in page, text
     page = (await browser.get("/dashboard/stats?period=quarter&tag=promo")).text
     assert "2,000" in page

@@ -74,6 +74,7 @@ class MessageRecord:
     template: str = ""
     traceparent: str = ""
     test: bool = False  # it was not sent
+    complained: bool = False  # its recipient called it spam
     sender: str = ""  # the address in From
     provider: str = ""  # who runs the servers that took it
     body: BodyReference | None = None  # where the content is kept; inline bodies are not
@@ -125,6 +126,7 @@ def _read(found: Document) -> MessageRecord:
         template=found.get("template", ""),
         traceparent=found.get("traceparent", ""),
         test=found.get("test", False),
+        complained=found.get("complained", False),
         sender=found.get("sender", ""),
         provider=found.get("provider", ""),
         body=BodyReference.model_validate(found["body"]) if found.get("body") else None,

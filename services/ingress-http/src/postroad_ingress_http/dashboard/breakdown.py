@@ -9,7 +9,7 @@ from markupsafe import Markup
 from postroad_common.store.rollupparts import PROVIDER, TAG
 from postroad_common.store.rollups import Counts
 from postroad_ingress_http.dashboard.charts import Chart, Series
-from postroad_ingress_http.dashboard.figures import share
+from postroad_ingress_http.dashboard.figures import Counted, share
 from postroad_ingress_http.dashboard.periods import HOUR, Period
 from postroad_ingress_http.dashboard.subjects import HEADINGS, Labels, days_of
 from postroad_ingress_http.history.hourparts import Counters, parts_of_hours
@@ -18,6 +18,7 @@ from postroad_ingress_http.history.statistics import sums_of_parts
 MOST_ROWS = 50
 _STACKED = 4
 _OTHERS = "all others"
+_OTHER_MAIL = "all other mail"
 Values = Mapping[str, Mapping[str, int]]
 """One number by day or hour, and by the name of the part; that of all others has none."""
 
@@ -33,7 +34,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
-    """A stacked chart and a table. `more` parts have no line of their own."""
+    """A stacked chart and a table. `more` parts have no line of their own; `note` is of both."""
 
     kind: str
     heading: str
@@ -42,16 +43,31 @@ class Breakdown:
     more: int
     title: str
     chart: Markup
+    note: str
 
 
 async def break_down(
-    counters: Counters, account: str, kind: str, period: Period, *, zone: tzinfo, labels: Labels
+    counters: Counters,
+    account: str,
+    kind: str,
+    period: Period,
+    whole: Counted,
+    *,
+    zone: tzinfo,
+    labels: Labels,
 ) -> Breakdown:
-    """Return the mail of a period by parts of a kind, those with most mail first."""
+    """Return the mail of a period by parts of a kind, those with most mail first.
+
+    `whole` are the numbers of all mail. What it has more than the tags that are shown is other
+    mail, with other tags or none; a message with several tags is in each of them.
+    """
     measure = "delivered" if kind == PROVIDER else "accepted"
     sums, days = await _divide(counters, account, kind, period, measure)
     title = f"{measure.capitalize()} by {HEADINGS[kind].lower()}"
-    series = _series(days, _shown(list(sums)), period)
+    if kind == TAG:
+        series = _series_of_tags(days, _shown(list(sums)), period, whole, measure)
+    else:
+        series = _series(days, _shown(list(sums)), period)
     named = [Series(labels.of(kind, name), values) for name, values in series]
     return Breakdown(
         kind=kind,
@@ -64,6 +80,7 @@ async def break_down(
         more=max(0, len(sums) - MOST_ROWS),
         title=title,
         chart=Chart(f"{title} over time", period, named, zone).html() if named else Markup(),
+        note="A message with several tags counts for each of them." if kind == TAG else "",
     )
 
 
@@ -106,6 +123,21 @@ def _series(days: Values, shown: Sequence[str], period: Period) -> list[tuple[st
     others = any(name == _OTHERS and number for (_, name), number in counts.items())
     sums = period.sums(counts)
     return [(name, sums[name]) for name in (*shown, *((_OTHERS,) if others else ()))]
+
+
+def _series_of_tags(
+    days: Values, shown: Sequence[str], period: Period, whole: Counted, measure: str
+) -> list[tuple[str, Sequence[int]]]:
+    """Return the values of the tags shown, and what there is beside them of all mail."""
+    known = {day: {name: values.get(name, 0) for name in shown} for day, values in days.items()}
+    series = _series(known, shown, period)
+    if not series:
+        return []
+    rest = [
+        max(0, number - sum(values[bucket] for _, values in series))
+        for bucket, number in enumerate(period.sums(whole)[measure])
+    ]
+    return [*series, *([(_OTHER_MAIL, rest)] if any(rest) else ())]
 
 
 _NUMBERS = ("delivered", "bounced", "complained", "opened_unique", "clicked_unique")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 from postroad_common.store.rollupparts import PROVIDER
 from postroad_common.store.rollups import Rollups
@@ -16,12 +17,16 @@ Counted = Mapping[tuple[int, str], int]
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A number at the top: what it counts, what share that is of what, and what it was before."""
+    """A number at the top: what it counts, what share that is of what, and what it was before.
+
+    `link` is the page with that mail, from the first day on.
+    """
 
     label: str
     value: int
     note: str
     before: int
+    link: str = ""
 
     @property
     def change(self) -> str:
@@ -48,7 +53,7 @@ def tiles(counts: Counted, period: Period, subject: Subject) -> list[Tile]:
     now, then = period.totals(counts), period.before.totals(counts)
 
     def tile(label: str, name: str, note: str) -> Tile:
-        return Tile(label, now.get(name, 0), note, then.get(name, 0))
+        return Tile(label, now.get(name, 0), note, then.get(name, 0), _link(name, subject, period))
 
     def number(name: str) -> int:
         return now.get(name, 0)
@@ -57,11 +62,12 @@ def tiles(counts: Counted, period: Period, subject: Subject) -> list[Tile]:
     whole, base = accepted, "of accepted"
     if subject.kind == PROVIDER:
         whole, base = delivered + failed, "of delivered and failed"
-    tested = f"messages, and {number('tested'):,} tests" if number("tested") else "messages"
+    tests = "1 test" if number("tested") == 1 else f"{number('tested'):,} tests"
+    tested = f"messages, and {tests}" if number("tested") else "messages"
     return [
         *([tile("Accepted", "accepted", tested)] if subject.kind != PROVIDER else []),
         tile("Delivered", "delivered", share(delivered, whole, base)),
-        tile("Deferred", "deferred_unique", f"messages; {number('deferred'):,} attempts"),
+        tile("Deferred", "deferred_unique", f"messages; {_attempts(number('deferred'))}"),
         tile("Failed", "failed", share(failed, whole, base)),
         tile(
             "Bounced",
@@ -74,8 +80,38 @@ def tiles(counts: Counted, period: Period, subject: Subject) -> list[Tile]:
     ]
 
 
+_PLACES = {
+    "delivered": "messages?state=delivered",
+    "failed": "messages?state=failed",
+    "bounced": "bounces?event=bounced",
+    "complained": "messages?complained=true",
+    "opened_unique": "messages?opened=true",
+    "clicked_unique": "messages?clicked=true",
+}
+_SEARCHED = {"tag": "tag", "login": "login"}
+
+
+def _link(name: str, subject: Subject, period: Period) -> str:
+    """Return where the mail of a number is found; nothing where a search cannot tell it apart."""
+    place = _PLACES.get(name)
+    if place is None or (subject.kind and subject.kind not in _SEARCHED):
+        return ""
+    if subject.kind and place.startswith("bounces"):
+        return ""
+    more = {"start": f"{datetime.fromtimestamp(period.start, UTC):%Y-%m-%d}"}
+    if subject.kind:
+        more[_SEARCHED[subject.kind]] = subject.name
+    return f"/dashboard/{place}&{urlencode(more)}"
+
+
+def _attempts(number: int) -> str:
+    return "1 attempt" if number == 1 else f"{number:,} attempts"
+
+
 def _reactions(totals: Mapping[str, int], name: str, delivered: int) -> str:
-    times = f"{totals.get(name, 0):,} times, and {totals.get(f'{name}_machine', 0):,} by machines"
+    number, machines = totals.get(name, 0), totals.get(f"{name}_machine", 0)
+    times = "once" if number == 1 else f"{number:,} times"
+    times += f", and {machines:,} by machines" if machines else ""
     rate = share(totals.get(f"{name}_unique", 0), delivered, "of delivered")
     return f"{rate}; {times}" if rate else f"messages; {times}"
 

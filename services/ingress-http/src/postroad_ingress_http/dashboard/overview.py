@@ -21,6 +21,7 @@ from postroad_ingress_http.dependencies import (
     ClockOf,
     CredentialStore,
     DomainsOf,
+    EventStore,
     HooksOf,
     HourStore,
     LanesOf,
@@ -34,10 +35,15 @@ router = APIRouter(prefix="/dashboard", include_in_schema=False)
 _LATEST = 8
 
 
-async def _account_sources(
-    hooks: HooksOf, calls: CallsOf, domains: DomainsOf, messages: MessageStore, rollups: RollupStore
+async def _account_sources(  # noqa: PLR0917 - FastAPI passes them by name
+    hooks: HooksOf,
+    calls: CallsOf,
+    domains: DomainsOf,
+    messages: MessageStore,
+    rollups: RollupStore,
+    events: EventStore,
 ) -> AccountSources:
-    return AccountSources(hooks, calls, domains, messages, rollups)
+    return AccountSources(hooks, calls, domains, messages, rollups, events)
 
 
 async def _troubles(

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from postroad_common.store.rollupparts import PROVIDER
+from postroad_common.store.rollupparts import PROVIDER, TAG
 from postroad_ingress_http.dashboard import times
 from postroad_ingress_http.dashboard.breakdown import break_down
 from postroad_ingress_http.dashboard.figures import read_counts, tiles
@@ -22,6 +22,7 @@ from postroad_ingress_http.dependencies import (
     TokenStore,
 )
 from postroad_ingress_http.history.hourparts import Counters
+from postroad_ingress_http.history.statistics import Subject
 
 router = APIRouter(prefix="/dashboard/stats", include_in_schema=False)
 
@@ -48,12 +49,14 @@ async def page(  # noqa: PLR0917 - FastAPI passes them by name
     kind = kind if kind in HEADINGS else PROVIDER
     zone = times.zone_of(request.cookies)
     labels = await labels_of(session.account, credentials, tokens)
-    counts, offered, parts = await asyncio.gather(
-        read_counts(store, session.account, period, subject),
+    counts = await read_counts(store, session.account, period, subject)
+    whole = counts
+    if kind == TAG and subject.kind:
+        whole = await read_counts(store, session.account, period, Subject())
+    counters = Counters(rollups, hours)
+    offered, parts = await asyncio.gather(
         choices(session.account, rollups, period, subject, labels),
-        break_down(
-            Counters(rollups, hours), session.account, kind, period, zone=zone, labels=labels
-        ),
+        break_down(counters, session.account, kind, period, whole, zone=zone, labels=labels),
     )
     return pages.answer(
         "stats.html",

@@ -96,5 +96,5 @@ def reason(event: Event) -> str:
     for key in _SUMMARIES:
         value = event.facts.get(key)
         if isinstance(value, str) and value:
-            return value[:500]
+            return f"as {value[:500]} reports" if key == "host" else value[:500]
     return ""

@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
+from postroad_common.classification.explaining import explain
 from postroad_common.mail.address import domain_of
 from postroad_common.mail.senders import is_at_or_below
+from postroad_common.schemas.events import EventName
+from postroad_common.store.events import Events
 from postroad_common.store.messages import MessageRecord, Messages
-from postroad_common.store.rollups import Rollups
+from postroad_common.store.rollups import Counts, Rollups
 from postroad_common.store.turns import Failing
 from postroad_common.store.webhooks import Webhook
 from postroad_ingress_http.domains.senderdomains import SenderDomains
+from postroad_ingress_http.history.explaining import explain_all
 from postroad_ingress_http.history.statistics import complaint_rate, total
 from postroad_ingress_http.hooks.calls import WebhookCalls
 from postroad_ingress_http.hooks.registry import WebhookRegistry
@@ -29,6 +33,10 @@ FEWEST_COMPLAINTS = 2
 SENDERS = 200
 UNTOUCHED_SECONDS = 600.0
 DEFERRED_SECONDS = 4 * 3600.0
+HIGH_FAILURES, GRAVE_FAILURES = 0.05, 0.1
+"""Shares of failed mail from which on providers look at a sender, and from which on they act."""
+FEWEST_FAILURES = 10
+_SAMPLE = 100  # failures of which it is looked why
 _UNTOUCHED = ("accepted", "transforming", "queued")
 _ROOT = "/dashboard"
 
@@ -55,6 +63,7 @@ class AccountSources:
     domains: SenderDomains
     messages: Messages
     rollups: Rollups
+    events: Events
 
 
 async def of_account(account: str, sources: AccountSources, now: float) -> list[Trouble]:
@@ -62,7 +71,7 @@ async def of_account(account: str, sources: AccountSources, now: float) -> list[
     return await gathered(
         _of_webhooks(account, sources),
         _of_domains(account, sources),
-        _of_complaints(account, sources.rollups, now),
+        _of_reputation(account, sources, now),
         _of_waiting_mail(account, sources.messages, now),
     )
 
@@ -146,10 +155,41 @@ async def _of_domains(account: str, sources: AccountSources) -> list[Trouble]:
     return troubles
 
 
-async def _of_complaints(account: str, rollups: Rollups, now: float) -> list[Trouble]:
+async def _of_reputation(account: str, sources: AccountSources, now: float) -> list[Trouble]:
     today = datetime.fromtimestamp(now, UTC).date()
     first = today - timedelta(days=COMPLAINT_DAYS - 1)
-    sums = total(await rollups.read(account, str(first), str(today)))
+    sums = total(await sources.rollups.read(account, str(first), str(today)))
+    return _of_complaints(sums) + await _of_failures(account, sums, sources.events, now)
+
+
+async def _of_failures(account: str, sums: Counts, events: Events, now: float) -> list[Trouble]:
+    """Return that much mail fails, with the most frequent reason; simulated failures are none."""
+    failed, ended = sums.get("failed", 0), sums.get("failed", 0) + sums.get("delivered", 0)
+    if failed < FEWEST_FAILURES or failed < HIGH_FAILURES * ended:
+        return []
+    start = now - COMPLAINT_DAYS * 86_400
+    found = await events.search(account, names=[EventName.FAILED], start=start, limit=_SAMPLE)
+    real = [event for event in found if not event.facts.get("simulated")]
+    if len(real) < FEWEST_FAILURES:
+        return []
+    explained = await explain_all(real)
+    reasons = Counter(why.classification for why in explained.values()).most_common(1)
+    text = f"{failed:,} of {ended:,} messages of {COMPLAINT_DAYS} days."
+    for classification, count in reasons:
+        why = explain(classification)
+        text += f" Most often ({count} of the last {len(real)}): {why.meaning} {why.advice}"
+    return [
+        Trouble(
+            title=f"{100 * failed / ended:.1f} % of the mail fails",
+            text=text,
+            link=f"{_ROOT}/bounces?event=failed",
+            help="Which mail",
+            grave=failed >= GRAVE_FAILURES * ended,
+        )
+    ]
+
+
+def _of_complaints(sums: Counts) -> list[Trouble]:
     complained, delivered = (
         sums.get(name, 0) - sums.get(f"simulated_{name}", 0) for name in ("complained", "delivered")
     )

@@ -1,9 +1,12 @@
 """What became of a message, in a sentence and what to do about it: the head of its page."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 from postroad_common.classification.explaining import Explanation
+from postroad_common.mail.address import domain_of
+from postroad_common.mail.classification import Classification
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.events import Event, EventName
 from postroad_common.store.messages import MessageRecord
@@ -28,7 +31,8 @@ _LIFT = "If it is to get mail again, lift the suppression; then send the mail ag
 class Verdict:
     """How it stands. `kind`: good, info, warn or bad; `quote` is what the other side said.
 
-    `moment` is when that happened (Unix seconds); `cause` is the message that led to it.
+    `moment` is when that happened (Unix seconds); `cause` is the message that led to it; `help` is
+    the page with what has to be mended.
     """
 
     kind: str
@@ -38,6 +42,7 @@ class Verdict:
     quote: str = ""
     moment: float | None = None
     cause: str = ""
+    help: str = ""
 
 
 def judge(
@@ -53,7 +58,7 @@ def judge(
             return _delivered(record, newest)
         case "bounced":
             return _refused(
-                "Came back after it was taken", newest.get(EventName.BOUNCED), explained
+                "Came back after it was taken", record, newest.get(EventName.BOUNCED), explained
             )
         case "failed" | "expired":
             return _failed(record, newest.get(EventName.FAILED), explained)
@@ -97,16 +102,23 @@ def _failed(
 ) -> Verdict:
     if event is not None and event.facts.get("expired"):
         times = "1 attempt" if record.attempts == 1 else f"{record.attempts:,} attempts"
-        return _refused(f"Not delivered: time is over, after {times}", event, explained)
-    return _refused("Not delivered", event, explained)
+        return _refused(f"Not delivered: time is over, after {times}", record, event, explained)
+    return _refused("Not delivered", record, event, explained)
 
 
-def _refused(title: str, event: Event | None, explained: Mapping[str, Explanation]) -> Verdict:
+def _refused(
+    title: str, record: MessageRecord, event: Event | None, explained: Mapping[str, Explanation]
+) -> Verdict:
     if event is None:
         return Verdict("bad", title)
+    said = Verdict("bad", title, quote=reason(event), moment=event.time)
     why = explained.get(event.id)
-    meaning, advice = (why.meaning, why.advice) if why else ("", "")
-    return Verdict("bad", title, meaning, advice, reason(event), event.time)
+    if why is None:
+        return said
+    domain = domain_of(record.sender)
+    is_of_domain = why.classification is Classification.AUTH_FAILURE and domain
+    page = f"/dashboard/domains/{quote(domain, safe='')}" if is_of_domain else ""
+    return replace(said, text=why.meaning, advice=why.advice, help=page)
 
 
 def _deferred(event: Event | None, explained: Mapping[str, Explanation]) -> Verdict:
