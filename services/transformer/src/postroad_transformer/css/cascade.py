@@ -3,18 +3,22 @@
 The engine only matches. It is fed one rule for each selector with a property of its own, `r0`,
 `r1`, …; what it writes into `style` says which selectors an element matches, and from that the
 declarations are put in order here: by specificity, then by place, important ones apart.
+
+For rules that are not inlined and may lose to such as are (`kept`) it is fed `k0`, `k1`, … too.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from postroad_common.caching import Cache
-from postroad_transformer.css.sheet import Declaration, StyleRule, parse_sheet
+from postroad_transformer.css.kept import Group, Match, find_losers, find_rivals
+from postroad_transformer.css.sheet import Declaration, Sheet, StyleRule, parse_sheet
 from postroad_transformer.css.shorthands import RESETS, is_known_everywhere
 
 MAX_REMEMBERED = 1 << 19  # characters of style sheets
 _MARKER = re.compile(r"\br(\d+)\s*:")
+_KEPT_MARKER = re.compile(r"\bk(\d+)\s*:")
 
 
 class Declared(NamedTuple):
@@ -33,27 +37,74 @@ class Declared(NamedTuple):
 class Cascade:
     """The rules of all sheets of a page. `markers` is the sheet for the engine."""
 
-    def __init__(self, sheets: Sequence[str]) -> None:
-        rules = [rule for css in sheets for rule in parse_sheet(css)]
+    def __init__(self, sheets: Sequence[Sheet]) -> None:
+        rules: list[StyleRule] = []
+        self._sheet_of: list[int] = []
+        for number, sheet in enumerate(sheets):
+            found = parse_sheet(sheet.css)
+            rules += found if sheet.always else [rule._replace(always=False) for rule in found]
+            self._sheet_of += [number] * len(found)
+        rivals = find_rivals(rules)
+        self._unsure = frozenset(
+            order for order in rivals if not all(each.stateless for each in rules[order].selectors)
+        )
         self._matched: list[tuple[tuple[int, int, int], int, StyleRule]] = []
+        self._kept: list[Match] = []
         lines: list[str] = []
         looks_at: set[str] = set()
         for order, rule in enumerate(rules):
             for selector in rule.selectors:
-                if selector.inlined:
+                inlined = rule.always and selector.inlined
+                if inlined:
                     lines.append(f"{selector.text}{{r{len(self._matched)}:0}}")
                     self._matched.append((selector.specificity, order, rule))
+                    looks_at |= selector.looks_at
+                if order in rivals and selector.stateless:
+                    lines.append(f"{selector.stateless}{{k{len(self._kept)}:0}}")
+                    self._kept.append(Match((selector.specificity, order), rule, inlined))
                     looks_at |= selector.looks_at
         self.markers = "\n".join(lines)
         self.looks_at = frozenset(looks_at)
         """The attributes that selectors look at, in lower case; `:empty` among them."""
-        self.size = sum(map(len, sheets)) + 1_000
+        self.size = sum(len(sheet.css) for sheet in sheets) + 1_000
         """About how many characters it takes to remember."""
         self._styles: Cache[str, Declared] = Cache(32 * self.size, weigh=_size)
 
+        self._losers: Cache[frozenset[tuple[str, frozenset[str]]], Mapping[int, Sequence[int]]]
+        self._losers = Cache(32)
+
     def __len__(self) -> int:
         """Count the selectors."""
-        return len(self._matched)
+        return len(self._matched) + len(self._kept)
+
+    @property
+    def has_rivals(self) -> bool:
+        """Whether rules that are not inlined may lose to such as are."""
+        return bool(self._kept)
+
+    def losers(self, groups: frozenset[tuple[str, frozenset[str]]]) -> Mapping[int, Sequence[int]]:
+        """Return where declarations end that are to be marked important, by number of the sheet.
+
+        `groups` are the markers that the engine wrote into elements, with the properties of the
+        elements' own styles.
+        """
+        losers = self._losers.get(groups)
+        if losers is None:
+            found: dict[int, list[int]] = {}
+            for place in sorted(find_losers(map(self._group, groups), self._unsure)):
+                found.setdefault(self._sheet_of[place.order], []).append(place.end)
+            losers = found
+            self._losers.put(groups, losers)
+        return losers
+
+    def _group(self, marked: tuple[str, frozenset[str]]) -> Group:
+        markers, own = marked
+        inlined = []
+        for number in map(int, _MARKER.findall(markers)):
+            specificity, order, rule = self._matched[number]
+            inlined.append(Match((specificity, order), rule, inlined=True))
+        kept = [self._kept[int(number)] for number in _KEPT_MARKER.findall(markers)]
+        return Group(inlined, kept, own)
 
     def declare(self, markers: str) -> Declared:
         """Return the declarations for an element into which the engine wrote `markers`."""
@@ -87,7 +138,7 @@ def _declarations(rules: Sequence[StyleRule], reset: set[str], *, important: boo
     kept: dict[str, None] = {}  # the last first
     for rule in reversed(rules):
         own = [each for each in reversed(rule.declarations) if each.important is important]
-        kept |= dict.fromkeys(f"{name}: {value}" for name, value, _ in own if name not in reset)
+        kept |= dict.fromkeys(f"{name}: {value}" for name, value, *_ in own if name not in reset)
         reset.update(*map(_resets, own))
     return "; ".join(reversed(kept))
 
@@ -108,12 +159,12 @@ def _size(declared: Declared) -> int:
     return 2 * len(declared.attribute) + 100
 
 
-_cascades: Cache[tuple[str, ...], Cascade] = Cache(
+_cascades: Cache[tuple[Sheet, ...], Cascade] = Cache(
     MAX_REMEMBERED, weigh=lambda cascade: cascade.size, heaviest=MAX_REMEMBERED // 8
 )
 
 
-def cascade_of(sheets: tuple[str, ...]) -> Cascade:
+def cascade_of(sheets: tuple[Sheet, ...]) -> Cascade:
     """Return the cascade of these sheets; mails of one mailing share it."""
     cascade = _cascades.get(sheets)
     if cascade is None:

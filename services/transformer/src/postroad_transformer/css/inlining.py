@@ -4,8 +4,8 @@ The rules are read here (`sheet`, `selectors`), an engine says which elements th
 (`engines`, which see a copy of the page with numbers, `feed`), and the declarations are put in
 order here (`cascade`). They are then put into the original, so that nothing else of it changes:
 style elements with their at-rules and pseudo-classes stay, and so do comments for Outlook, VML,
-entities, template placeholders and the author's own spelling. `<link>` and `@import` are never
-followed.
+entities, template placeholders and the author's own spelling. Only what would then lose to an
+attribute in them is marked `!important` (`kept`). `<link>` and `@import` are never followed.
 
 Order within the attribute: rules, then what the author wrote there, then rules marked
 `!important`, without the mark.
@@ -23,7 +23,8 @@ from postroad_transformer import budget
 from postroad_transformer.css.cascade import Cascade, Declared, cascade_of, escape
 from postroad_transformer.css.engines import ENGINES, CssRefused, EngineName
 from postroad_transformer.css.feed import MARK, make_feed
-from postroad_transformer.css.sheet import what_closes
+from postroad_transformer.css.kept import properties_of
+from postroad_transformer.css.sheet import Sheet, make_important, what_closes
 from postroad_transformer.html.attributes import Attributes, attribute_text
 from postroad_transformer.html.page import VOID, HtmlPage
 
@@ -39,6 +40,8 @@ MAX_ATTRIBUTES = 256  # of one tag; the parser takes quadratic time in them
 
 _WEIGHTS: Mapping[EngineName, int] = {"css-inline": 1, "premailer": 50}
 _STYLE_ELEMENT = frozenset({"<style"})
+_CSS = frozenset({"", "text/css"})  # the types of style elements
+_NOTHING = frozenset[str]()
 _ONCE = ("<html", "<body")  # a second tag gives the element what the first one lacks
 _FORMATTING = frozenset(
     # as in the HTML standard, 13.2.4.3
@@ -65,10 +68,10 @@ def inline_styles(page: HtmlPage, engine: EngineName, *, light: bool = False) ->
         CssRefused: beyond the limits, or the engine gave up; nothing has changed then.
         HeavyError: with `light`, it is more than the event loop may do; the same.
     """
-    sheets = _sheets_of(page)
-    if not any("{" in css for css in sheets):
+    numbers, sheets = _sheets_of(page)
+    if not any(sheet.always and "{" in sheet.css for sheet in sheets):
         return False
-    size = sum(map(len, sheets))
+    size = sum(len(sheet.css) for sheet in sheets)
     if size > MAX_STYLE:
         raise CssRefused("the style elements are too large")
     if light:
@@ -94,6 +97,11 @@ def inline_styles(page: HtmlPage, engine: EngineName, *, light: bool = False) ->
             merged = _merged(attributes, answer.declared[number])
             added[number] = f" style={quote}{merged}{quote}"
     page.insert(added)
+    if answer.rivals:
+        own_of = {at: properties_of(found.text("style") or "") for at, found in own.items()}
+        groups = {(markers, own_of.get(at, _NOTHING)) for at, markers in answer.rivals.items()}
+        for number, ends in cascade.losers(frozenset(groups)).items():
+            page.put_content(numbers[number], make_important(sheets[number].css, ends))
     for number, attributes in own.items():
         found = answer.declared.get(number)
         if found:
@@ -121,50 +129,62 @@ def _merged(own: Attributes, declared: Declared) -> str:
 
 def attributes_looked_at(page: HtmlPage) -> frozenset[str]:
     """Return the attributes that selectors of `page` look at, `:empty` among them."""
-    sheets = _sheets_of(page)
-    return cascade_of(sheets).looks_at if any("{" in css for css in sheets) else frozenset()
+    _, sheets = _sheets_of(page)
+    if not any(sheet.always and "{" in sheet.css for sheet in sheets):
+        return frozenset()
+    return cascade_of(sheets).looks_at
 
 
-def _sheets_of(page: HtmlPage) -> tuple[str, ...]:
-    return tuple(
-        page.content(number)
+def _sheets_of(page: HtmlPage) -> tuple[list[int], tuple[Sheet, ...]]:
+    """Return the style elements in CSS, by their numbers.
+
+    Those for some screens only are left out where all together would be too large.
+    """
+    found = [
+        (number, Sheet(page.content(number), _is_for_every_screen(attributes)))
         for number in page.find(_STYLE_ELEMENT)
-        if _applies(page.attributes(number))
-    )
+        if ((attributes := page.attributes(number)).text("type") or "").strip().lower() in _CSS
+    ]
+    if sum(len(sheet.css) for _, sheet in found) > MAX_STYLE:
+        found = [one for one in found if one[1].always]
+    return [number for number, _ in found], tuple(sheet for _, sheet in found)
 
 
 class _Answer(NamedTuple):
     declared: Mapping[int, Declared]
     added: int  # characters of all attributes
+    rivals: Mapping[int, str]  # the markers of elements that rules match which are not inlined
 
 
 # Mails of one template differ in what the feed leaves out. The feed has no declarations.
-_answers: Cache[tuple[str, str, tuple[str, ...], str], _Answer] = Cache(
+_answers: Cache[tuple[str, str, tuple[Sheet, ...], str], _Answer] = Cache(
     1 << 23, weigh=lambda answer: 3 * answer.added + 1_000, heaviest=1 << 18
 )
 
 
 def _match(
-    engine: EngineName, cascade: Cascade, sheets: tuple[str, ...], feed: str, mark: str
+    engine: EngineName, cascade: Cascade, sheets: tuple[Sheet, ...], feed: str, mark: str
 ) -> _Answer:
     """Return what the elements of the feed are declared, which may be remembered."""
     key = (engine, mark, sheets, feed)
     answer = _answers.get(key)
     if answer is None:
         markers = ENGINES[engine](feed, mark)
+        rivals: dict[int, str] = {}
+        if cascade.has_rivals:
+            rivals = {number: found for number, found in markers.items() if "k" in found}
+            markers = {number: found for number, found in markers.items() if "r" in found}
         declared = {number: cascade.declare(found) for number, found in markers.items()}
-        answer = _Answer(declared, sum(len(each.attribute) for each in declared.values()))
+        added = sum(len(each.attribute) for each in declared.values())
+        answer = _Answer(declared, added, rivals)
         if len(feed) <= MAX_REMEMBERED:
             _answers.put(key, answer)
     return answer
 
 
-def _applies(found: Attributes) -> bool:
-    """Whether the style element is for every screen: no media query, no foreign language."""
-    kind = (found.text("type") or "").strip().lower()
-    media = (found.text("media") or "").lower()
-    medias = {part.strip() for part in media.split(",")}
-    return kind in {"", "text/css"} and not medias.isdisjoint({"", "all", "screen"})
+def _is_for_every_screen(style: Attributes) -> bool:
+    media = (style.text("media") or "").lower()
+    return not {part.strip() for part in media.split(",")}.isdisjoint({"", "all", "screen"})
 
 
 def _check_limits(page: HtmlPage, cascade: Cascade) -> None:

@@ -7,6 +7,7 @@ in the kept style element only.
 
 import re
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 _ESCAPE = r"\\(?:[0-9a-fA-F]{1,6}[ \t\n]?|[^\n0-9a-fA-F])"
@@ -56,6 +57,7 @@ _OLD_ELEMENTS = frozenset({"after", "before", "first-letter", "first-line"})
 _ELEMENT_FUNCTIONS = frozenset({"cue", "highlight", "part", "slotted"})
 _NTH_FUNCTIONS = frozenset({"nth-child", "nth-last-child", "nth-of-type", "nth-last-of-type"})
 _LIST_FUNCTIONS = frozenset({"not", "is", "where", "has"})
+_ALWAYS = ":not(x-x)"  # what every element is
 _MAX_DEPTH = 8  # of functions within functions; nobody writes that many
 _MAX_LENGTH = 1_000  # characters of a selector that is inlined: the engines recurse along it
 
@@ -66,13 +68,15 @@ class Selector(NamedTuple):
     """One valid selector, without comments.
 
     `inlined` tells whether an element matches it or not once and for all; `looks_at` are the
-    attributes whose values it needs, with `:empty` for the content of elements.
+    attributes whose values it needs, with `:empty` for the content of elements. `stateless` matches
+    whatever this one matches in any state; empty for pseudo-elements and what no engine can tell.
     """
 
     text: str
     specificity: Specificity
     inlined: bool
     looks_at: frozenset[str]
+    stateless: str = ""
 
 
 class _InvalidSelectorError(ValueError):
@@ -98,6 +102,8 @@ class _Found:
     def __init__(self) -> None:
         self.ids = self.classes = self.types = 0
         self.inlined = True
+        self.is_static = True  # but for states
+        self.states: list[tuple[int, int]] = []  # from where to where they are in the text
         self.looks_at: set[str] = set()
 
     @property
@@ -110,8 +116,17 @@ class _Found:
         self.ids += ids
         self.classes += classes
         self.types += types
-        self.inlined = self.inlined and all(selector.inlined for selector in inner)
+        are_inlined = all(selector.inlined for selector in inner)
+        self.inlined = self.inlined and are_inlined
+        self.is_static = self.is_static and are_inlined
         self.looks_at.update(*(selector.looks_at for selector in inner))
+
+
+def _plain(text: str) -> str:
+    """Return the text of a selector without comments and line ends."""
+    if "/*" in text:
+        text = _COMMENT.sub("", text)
+    return text.replace("\n", " ")
 
 
 class _Reader:
@@ -150,12 +165,15 @@ class _Reader:
                 break
             if is_last or not (gap["sign"] or _SPACE.search(gap[0])):
                 raise _InvalidSelectorError
-        text = self.text[start:end]
-        if "/*" in text:
-            text = _COMMENT.sub("", text)
+        text = _plain(self.text[start:end])
         looks_at = frozenset(found.looks_at)
         inlined = found.inlined and len(text) <= _MAX_LENGTH
-        return Selector(text.replace("\n", " "), found.specificity, inlined, looks_at)
+        stateless = ""
+        if found.is_static and end - start <= _MAX_LENGTH:
+            edges = [start, *chain.from_iterable(found.states), end]
+            parts = [self.text[at:to] for at, to in zip(edges[0::2], edges[1::2], strict=True)]
+            stateless = _plain(_ALWAYS.join(parts))
+        return Selector(text, found.specificity, inlined, looks_at, stateless)
 
     def _read_compound(self, found: _Found, depth: int) -> bool:
         """Read simple selectors in a row; True if a pseudo-element is among them."""
@@ -177,7 +195,7 @@ class _Reader:
                 if kind == "attribute":
                     found.looks_at.add(match["attribute"].lower())
             elif kind == "pseudo" and match["pseudo"].lower() not in _OLD_ELEMENTS:
-                self._read_state(match["pseudo"].lower(), found)
+                self._read_state(match, found)
             elif kind == "class_function":
                 self._read_function(match["class_function"].lower(), found, depth)
             else:
@@ -192,19 +210,21 @@ class _Reader:
             raise _InvalidSelectorError
         return has_element
 
-    def _read_state(self, name: str, found: _Found) -> None:
+    def _read_state(self, match: re.Match[str], found: _Found) -> None:
+        name = match["pseudo"].lower()
         if name in _STRUCTURE:
             if name == "empty":
                 found.looks_at.add(":empty")
         elif name in _STATES:
             found.inlined = False
+            found.states.append(match.span())
         else:
             raise _InvalidSelectorError
         found.classes += 1
 
     def _read_element(self, match: re.Match[str], found: _Found, depth: int) -> None:
         name = (match["element"] or match["pseudo"]).lower()
-        found.inlined = False
+        found.inlined = found.is_static = False
         found.types += 1
         if match["part"]:
             if name not in _ELEMENT_FUNCTIONS or depth >= _MAX_DEPTH:
@@ -223,6 +243,7 @@ class _Reader:
                 inner = [selector._replace(specificity=(0, 0, 0)) for selector in inner]
             found.add(inner)
             found.inlined = found.inlined and name == "not"
+            found.is_static = found.is_static and name == "not"
         elif name in _NTH_FUNCTIONS:
             match = _NTH.match(self.text, self.at)
             if not match or (match["of"] and not name.endswith("child")):
@@ -231,14 +252,14 @@ class _Reader:
             found.classes += 1
             if match["of"]:
                 found.add(self.read_list(depth + 1))
-                found.inlined = False
+                found.inlined = found.is_static = False
         elif name in {"lang", "dir"}:
             match = _LANGUAGES.match(self.text, self.at)
             if not match:
                 raise _InvalidSelectorError
             self.at = match.end()
             found.classes += 1
-            found.inlined = False
+            found.inlined = found.is_static = False
         else:
             raise _InvalidSelectorError
         gap = _GAPS.match(self.text, self.at)

@@ -1,12 +1,13 @@
 """A stylesheet read (CSS Syntax 3): its rules for every screen, each with its declarations.
 
-Only style rules at the top count. At-rules and rules within rules are passed over with their
-blocks, because they stay in the style element. Every text is gone through once from the left; what
-a browser throws away as a parse error is thrown away here.
+Style rules at the top count for every screen, those in `@media`, `@supports` and `@container` only
+sometimes. Other at-rules and rules within rules are passed over with their blocks, because they
+stay in the style element. Every text is gone through from the left; what a browser throws away as a
+parse error is thrown away here.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from postroad_transformer.css.selectors import Selector, parse_selectors
@@ -28,6 +29,7 @@ _NAME = re.compile(
 _KEYWORD = re.compile(r"-{0,2}(?:[A-Za-z_\\]|[^\x00-\x7f])")
 _IMPORTANT = re.compile(r"[ \t\n]*+important[ \t\n]*+", re.IGNORECASE)
 _WHITE = re.compile(r"[ \t\n]++")
+_CONDITION = re.compile(r"(?:media|supports|container)(?![\w-])", re.IGNORECASE)
 _START = re.compile(r"(?:[ \t\n]++|-->)++")
 _CLOSING = {"{": "}", "(": ")", "[": "]"}
 _NO_ESCAPE = frozenset({"\\", "\\\n"})
@@ -35,26 +37,55 @@ _CLOSERS = frozenset(_CLOSING.values())
 _QUOTES = frozenset({'"', "'"})
 
 
+class Sheet(NamedTuple):
+    """A style element's text; `always` tells that it is for every screen."""
+
+    css: str
+    always: bool = True
+
+
 class Declaration(NamedTuple):
-    """One declaration of a rule: `name` in lower case, unless it is a custom property."""
+    """One declaration of a rule: `name` in lower case, unless it is a custom property.
+
+    `end` is the piece of the sheet that ends it, -1 for the end of the sheet.
+    """
 
     name: str
     value: str
     important: bool
+    end: int = -1
 
 
 class StyleRule(NamedTuple):
-    """A style rule; it has at least one selector and one declaration."""
+    """A style rule; it has at least one selector and one declaration.
+
+    `always` tells that no condition is around it.
+    """
 
     selectors: tuple[Selector, ...]
     declarations: tuple[Declaration, ...]
+    always: bool = True
+
+
+def _take_apart(css: str) -> list[str]:
+    for line_end in ("\r\n", "\r", "\f"):
+        css = css.replace(line_end, "\n")
+    return _PIECE.findall(css.replace("\0", "\ufffd"))
+
+
+def make_important(css: str, ends: Iterable[int]) -> str:
+    """Return the sheet `css` with the declarations that end at these pieces marked important."""
+    line_end = "\r\n" if "\r\n" in css else "\n"
+    pieces = _take_apart(css)
+    for end in ends:
+        value = pieces[end - 1].rstrip(" \t\n")
+        pieces[end - 1] = f"{value} !important{pieces[end - 1][len(value) :]}"
+    return "".join(pieces).replace("\n", line_end)
 
 
 def parse_sheet(css: str) -> tuple[StyleRule, ...]:
     """Return the style rules of the sheet `css`, in order."""
-    for line_end in ("\r\n", "\r", "\f"):
-        css = css.replace(line_end, "\n")
-    pieces = _PIECE.findall(css.replace("\0", "\ufffd"))
+    pieces = _take_apart(css)
     if pieces and pieces[-1][0] in "\"'" and not _STRING.fullmatch(pieces[-1]):
         pieces[-1] += pieces[-1][0]  # the end of the sheet ends a string
     return tuple(_Reader(pieces).read_rules())
@@ -95,6 +126,7 @@ class _Reader:
     def __init__(self, pieces: Sequence[str]) -> None:
         self.pieces = pieces
         self.at = 0
+        self.conditions = 0  # blocks of `@media` and the like that are open
 
     def read_rules(self) -> list[StyleRule]:
         pieces, rules = self.pieces, []
@@ -103,25 +135,57 @@ class _Reader:
             if piece == "<!--" or piece.startswith("/*"):
                 self.at += 1
             elif piece == "@" and self._is_keyword():
-                self._skip_at_rule()
+                if self._enter_condition():
+                    self.conditions += 1
+                else:
+                    self._skip_at_rule()
+            elif piece == "}" and self.conditions:
+                self.conditions -= 1
+                self.at += 1
             elif _START.fullmatch(piece):
                 self.at += 1
-            else:
-                prelude = self._read_prelude()
-                if self.at >= len(pieces):
-                    break
-                selectors = parse_selectors(prelude)
-                self.at += 1
-                if not selectors:
-                    self._skip_block("}")
-                elif declarations := self._read_declarations():
-                    rules.append(StyleRule(selectors, tuple(declarations)))
+            elif (rule := self._read_rule()) is not None:
+                rules.append(rule)
         return rules
 
+    def _read_rule(self) -> StyleRule | None:
+        """Return the rule here, if it is one that does something, and go behind it."""
+        prelude = self._read_prelude()
+        if self.at >= len(self.pieces) or self.pieces[self.at] == "}":
+            return None
+        selectors = parse_selectors(prelude)
+        self.at += 1
+        if not selectors:
+            self._skip_block("}")
+            return None
+        declarations = self._read_declarations()
+        if not declarations:
+            return None
+        return StyleRule(selectors, tuple(declarations), not self.conditions)
+
+    def _enter_condition(self) -> bool:
+        """Go into the block of an at-rule whose rules count sometimes; whether this is one."""
+        pieces, start = self.pieces, self.at
+        self.at += 1
+        if _CONDITION.match(pieces[self.at]):
+            while self.at < len(pieces) and (piece := pieces[self.at]) not in {";", "}"}:
+                self.at += 1
+                if piece == "{":
+                    return True
+                if piece in _CLOSING:
+                    self._skip_block(_CLOSING[piece])
+        self.at = start
+        return False
+
     def _read_prelude(self) -> str:
-        """Return what stands before the `{` of a rule, and go there; to the end without one."""
+        """Return what stands before the `{` of a rule, and go there; to the end without one.
+
+        Within a condition that is the end of its block.
+        """
         pieces, start = self.pieces, self.at
         while self.at < len(pieces) and (piece := pieces[self.at]) != "{":
+            if piece == "}" and self.conditions:
+                break
             self.at += 1
             if piece in _CLOSING:
                 self._skip_block(_CLOSING[piece])
@@ -207,7 +271,8 @@ class _Reader:
             return
         declaration = _declaration(name[1], list(pieces[colon + 1 : self.at]))
         if declaration is not None:
-            found.append(declaration)
+            end = self.at if self.at < len(pieces) else -1
+            found.append(declaration._replace(end=end))
 
 
 def _declaration(name: str, pieces: list[str]) -> Declaration | None:

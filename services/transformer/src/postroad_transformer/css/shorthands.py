@@ -5,6 +5,7 @@ mail uses are here: what is not known is not left out.
 """
 
 import re
+from functools import lru_cache
 
 _SIDES = ("top", "right", "bottom", "left")
 
@@ -39,6 +40,21 @@ _LONGHANDS = {
 }
 RESETS = {name: longhands | {name} for name, longhands in _LONGHANDS.items()}
 """For each shorthand the properties that it sets, itself among them."""
+
+
+@lru_cache(4096)
+def overlap(name: str, other: str) -> bool:
+    """Whether a declaration of one property may set what one of the other sets, too."""
+    if name == other:
+        return True
+    if name.startswith("--") or other.startswith("--"):
+        return False
+    if "all" in {name, other}:
+        return True
+    if name in RESETS or other in RESETS:
+        return not RESETS.get(name, {name}).isdisjoint(RESETS.get(other, {other}))
+    return name.startswith(f"{other}-") or other.startswith(f"{name}-")
+
 
 # Words, numbers with the old units, colours and addresses.
 _KNOWN = re.compile(

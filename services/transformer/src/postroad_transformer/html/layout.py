@@ -132,13 +132,19 @@ class _Maker:
 
     def _take_whole(self, number: int, name: str) -> None:
         """Take a comment, or an element of raw text with all that is in it."""
-        opening, inside, text = self._original[3 * number + 1 : 3 * number + 4]
         is_raw = name in RAW_NAMES
-        pieces = (opening[1:] + inside + (text if is_raw else "")).split("<")
+        count = 3 if is_raw else 2
+        pieces, changed = (
+            "".join(text[3 * number + 1 : 3 * number + 1 + count])[1:].split("<")
+            for text in (self._original, self._page.pieces)
+        )
         at = len(self._begins)
         self._begins += pieces
         last = None if is_raw else -1  # text follows a comment
         self._same += enumerate(pieces[:last], at)
+        for place, (piece, new) in enumerate(zip(pieces, changed, strict=True), at):
+            if new != piece:
+                self._changed.append((place, len(piece), new))
 
     def _take_tag(self, number: int, name: str) -> bool:
         opening, inside, text = self._original[3 * number + 1 : 3 * number + 4]

@@ -172,6 +172,10 @@ class HtmlPage:
         found.put(name, value)
         self.pieces[3 * number + 2] = str(found)
 
+    def put_content(self, number: int, text: str) -> None:
+        """Change the text of an element of raw text."""
+        self.pieces[3 * number + 3] = ">" + text
+
     def put_url(self, number: int, name: str, url: Url) -> None:
         """Change the value of an attribute, which is there, to a URL with a hole."""
         before, hole, after = url

@@ -22,6 +22,11 @@ MEASURED = "measured"
 UNSURE = frozenset({"<picture", "</picture", "<noscript", "</noscript"})
 """The tags between which an image may stand that not every program fetches."""
 _IMAGES = UNSURE | {"<img"}
+# Whatever the mail's own rules make of images, the pixel takes no room and is not seen.
+_PIXEL_STYLE = (
+    "display:block!important;position:absolute!important;width:1px!important;height:1px!important;"
+    "margin:0!important;border:0!important;padding:0!important"
+)
 _ENDS = frozenset({"</body", "</html"})
 
 
@@ -92,5 +97,5 @@ def pixel_place(page: HtmlPage) -> int:
 def pixel(rules: LinkRules) -> Url:
     """Return the pixel's HTML, with the hole in its URL."""
     before = f'<img src="{rules.base_url}/'
-    after = f'{tail(LinkKind.OPEN, b"")}" width="1" height="1" alt="" style="border:0">'
+    after = f'{tail(LinkKind.OPEN, b"")}" width="1" height="1" alt="" style="{_PIXEL_STYLE}">'
     return before, Hole(LinkKind.OPEN, 0, b""), after
