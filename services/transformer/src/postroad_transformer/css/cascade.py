@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from postroad_common.caching import Cache
-from postroad_transformer.css.kept import Group, Match, find_losers, find_rivals
+from postroad_transformer.css.kept import ElementGroup, Match, find_losers, find_rivals
 from postroad_transformer.css.sheet import Declaration, Sheet, StyleRule, parse_sheet
 from postroad_transformer.css.shorthands import RESETS, is_known_everywhere
 
@@ -97,14 +97,14 @@ class Cascade:
             self._losers.put(groups, losers)
         return losers
 
-    def _group(self, marked: tuple[str, frozenset[str]]) -> Group:
+    def _group(self, marked: tuple[str, frozenset[str]]) -> ElementGroup:
         markers, own = marked
         inlined = []
         for number in map(int, _MARKER.findall(markers)):
             specificity, order, rule = self._matched[number]
             inlined.append(Match((specificity, order), rule, inlined=True))
         kept = [self._kept[int(number)] for number in _KEPT_MARKER.findall(markers)]
-        return Group(inlined, kept, own)
+        return ElementGroup(inlined, kept, own)
 
     def declare(self, markers: str) -> Declared:
         """Return the declarations for an element into which the engine wrote `markers`."""

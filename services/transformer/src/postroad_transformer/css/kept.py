@@ -29,7 +29,7 @@ class Match(NamedTuple):
     inlined: bool
 
 
-class Group(NamedTuple):
+class ElementGroup(NamedTuple):
     """Elements that match the same rules, and whose own styles have the same properties.
 
     `kept` are the matches of rules that are not inlined, or not for all of their selectors.
@@ -91,7 +91,7 @@ class _Comparison:
         # What a declaration is followed by on some element, which has to be marked with it.
         self.followers: dict[Place, set[Place]] = {}
 
-    def compare(self, group: Group) -> None:
+    def compare(self, group: ElementGroup) -> None:
         others = [
             (other, declaration)
             for other in (*group.inlined, *group.kept)
@@ -141,7 +141,7 @@ def _spread(places: set[Place], following: Mapping[Place, Iterable[Place]]) -> N
         waiting += fresh
 
 
-def find_losers(groups: Iterable[Group], unsure: frozenset[int]) -> frozenset[Place]:
+def find_losers(groups: Iterable[ElementGroup], unsure: frozenset[int]) -> frozenset[Place]:
     """Return the declarations to be marked important; `unsure` are rules with unknown matches."""
     comparison = _Comparison()
     steps = 0
