@@ -100,6 +100,22 @@ async def test_program_gives_way_as_far_as_it_should(program: Make, niceness: in
         await until(lambda: session_nice(pid) in {None, allowed})
 
 
+@pytest.mark.parametrize("privileged", [True, False])
+def test_whether_others_may_go_first_is_found_out_and_leaves_nothing(*, privileged: bool):
+    if os.geteuid() != 0 and privileged:
+        pytest.skip("only root may let others go first")
+    code = (
+        "import os\n"
+        "from postroad_stack.processes.child import may_go_first\n"
+        f"os.geteuid() == 0 and not {privileged} and os.setuid(65534)\n"
+        "before = os.getpriority(os.PRIO_PROCESS, 0)\n"
+        "print(may_go_first(-10), os.getpriority(os.PRIO_PROCESS, 0) == before)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    allowed = privileged and may_be(-10)  # in a container root may not either
+    assert run.stdout.split() == [str(allowed), "True"]
+
+
 async def test_program_gives_way_only_when_it_is_ready(program: Make, tmp_path: Path):
     slow = "while not pathlib.Path('go').exists(): time.sleep(0.02)\n" + STEADY
     async with kept(program(slow, niceness=7)) as watched:

@@ -21,7 +21,8 @@ from postroad_stack.plan import (
     metrics_name,
 )
 from postroad_stack.ports import PortBook
-from postroad_stack.processes.program import FIRST, Program
+from postroad_stack.processes.child import may_go_first
+from postroad_stack.processes.program import BEHIND, FIRST, Program
 from postroad_stack.processes.readiness import HealthPages
 from postroad_stack.secrets import Secrets
 from postroad_stack.servers import mongodb, prometheus, rabbitmq
@@ -35,11 +36,8 @@ _LISTENING = {
     "ingress-http": ("http",),
     "tracker": ("tracker",),
 }
-_NICENESS = {
-    **dict.fromkeys(("ingress-smtp", "ingress-http"), FIRST),
-    **dict.fromkeys(("transformer", "sender", "bounce-processor", "feedback"), 10),
-}
-"""A client that waits for its answer comes before what works behind the acceptance."""
+_ACCEPTING = frozenset({"ingress-smtp", "ingress-http"})
+_BEHIND = frozenset({"transformer", "sender", "bounce-processor", "feedback"})
 _ADMINISTRATOR = frozenset(
     {
         *("POSTROAD_ADMIN_EMAIL", "POSTROAD_ADMIN_PASSWORD", "POSTROAD_ADMIN_TOKEN"),
@@ -82,6 +80,7 @@ class Wiring:
         self.http = self._web("http")
         self.tracker = self._web("tracker")
         self.admin_token = given.get("POSTROAD_ADMIN_TOKEN", secrets.admin_token)
+        self._some_go_first = may_go_first(FIRST)
 
     def servers(self) -> list[Program]:
         """Return the programs of RabbitMQ and MongoDB that the stack runs itself."""
@@ -186,8 +185,18 @@ class Wiring:
             patience=_PATIENCE,
             grace=grace,
             folder=self._state.root,
-            niceness=_NICENESS.get(service, 0),
+            niceness=self._niceness(service),
         )
+
+    def _niceness(self, service: str) -> int:
+        """Let a client that waits for its answer come before what works behind the acceptance.
+
+        Where that is allowed, nothing gives way: it would also give way to whatever else this
+        machine does, and mail would wait for that.
+        """
+        if service in _ACCEPTING:
+            return FIRST
+        return BEHIND if service in _BEHIND and not self._some_go_first else 0
 
     def _sink(self, pages: HealthPages) -> Program:
         smtp, http = self._ports.port("sink-smtp"), self._ports.port("sink-http")

@@ -40,6 +40,17 @@ async def weigh(pid: int, niceness: int) -> None:
             return
 
 
+def may_go_first(niceness: int) -> bool:
+    """Return whether this process may let others have `niceness`, which is below its own."""
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, own + niceness)
+    except OSError:
+        return False
+    os.setpriority(os.PRIO_PROCESS, 0, own)
+    return True
+
+
 def _threads(pid: int) -> list[int]:
     try:
         return [int(thread) for thread in os.listdir(f"/proc/{pid}/task")]  # noqa: PTH208

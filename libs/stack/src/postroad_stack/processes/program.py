@@ -12,6 +12,9 @@ from typing import Protocol
 FIRST = -10
 """The niceness of what clients wait for."""
 
+BEHIND = 5
+"""The niceness of what works behind that, where nothing may go before others."""
+
 
 @dataclass(frozen=True)
 class Program:
