@@ -306,6 +306,10 @@ FATES: tuple[tuple[dict[EventName, dict[str, Any]], tuple[str, ...]], ...] = (
         {EventName.SUPPRESSED: {"reason": "asked by phone"}},
         ("the address was suppressed", "asked by phone", "send it again"),
     ),
+    (
+        {EventName.SUPPRESSED: {"reason": "no-such-user: 550 gone"}},
+        ("The address does not exist", "no-such-user: 550 gone"),
+    ),
     ({EventName.CANCELLED: {"by": "ann@fate.example"}}, ("not sent", "By ann@fate.example")),
 )  # fmt: skip
 

@@ -151,7 +151,11 @@ async def test_dashboard_searches_adds_imports_and_exports(browser: httpx.AsyncC
     late = {"address": "eve@until.example", "kind": "unsubscribe", "expires": "2001-01-01T00:00"}
     assert (await send(page, data=late)).status_code == 400
     await send(page, data=late | {"expires": "2222-01-01T00:00"})
+    soft = "3 days with soft bounces, last: mailbox-full: 552 no room"
+    await send(page, data={"address": "sam@until.example", "reason": soft})
     until = (await browser.get(page, params={"domain": "until.example"})).text
+    assert "The mailbox of the recipient is full." in until
+    assert "last: mailbox-full: 552 no room" in until
     assert "unsubscribe" in until
     assert "2222" in until
     shown = (await browser.get(page, params={"domain": "dash.example"})).text

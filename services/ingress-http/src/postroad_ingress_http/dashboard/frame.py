@@ -24,6 +24,7 @@ from postroad_ingress_http.dashboard.notes import (
 from postroad_ingress_http.dashboard.permissions import may_see
 from postroad_ingress_http.dashboard.refused import Refused, filled
 from postroad_ingress_http.dashboard.sessions import DashboardSession
+from postroad_ingress_http.history.explaining import meaning_of_suppression
 from postroad_ingress_http.http.errors import ApiError, from_exception
 from postroad_ingress_http.http.fields import Fields
 
@@ -104,6 +105,7 @@ class Frame:
             "from_now": times.from_now,
             "duration": times.duration,
             "for_field": times.for_field,
+            "meaning": meaning_of_suppression,
             "octets": texts.octets,
             "program": texts.program,
             "feature_labels": texts.feature_labels,

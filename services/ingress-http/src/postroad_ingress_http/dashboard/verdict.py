@@ -13,6 +13,7 @@ from postroad_common.store.messages import MessageRecord
 from postroad_common.store.suppressions import Suppression
 from postroad_ingress_http.dashboard import eventwords
 from postroad_ingress_http.dashboard.timeline import reason
+from postroad_ingress_http.history.explaining import meaning_of_suppression
 
 _SIMPLE = {
     "accepted": ("info", "On its way", "It is being prepared; no server has been asked yet."),
@@ -23,6 +24,9 @@ _SIMPLE = {
 _COMPLAINED = (
     "Do not write to this address any more. Providers refuse all mail of senders about whom many "
     "complain: let people unsubscribe with one click."
+)
+_SUPPRESSED = (
+    "Nothing is sent to addresses that have bounced or complained, or that were entered by hand."
 )
 _LIFT = "If it is to get mail again, lift the suppression; then send the mail again."
 
@@ -141,12 +145,13 @@ def _suppressed(
     if suppression is None:
         title, advice = "Not sent: the address was suppressed", "It is not any more: send it again."
     cause = suppression.message if suppression else None
+    given = reason(event) if event else ""
     return Verdict(
         "bad",
         title,
-        "Nothing is sent to addresses that have bounced, complained or were taken off by hand.",
+        meaning_of_suppression(given) or _SUPPRESSED,
         advice,
-        reason(event) if event else "",
+        given,
         _moment(event),
         cause or "" if cause != record.id else "",
     )

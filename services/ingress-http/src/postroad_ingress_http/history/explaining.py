@@ -5,6 +5,7 @@ it is classified here, by the rules that decided whether the address is suppress
 """
 
 import asyncio
+import re
 from collections.abc import Iterable, Mapping
 
 from postroad_common.classification.classifier import built_in
@@ -14,6 +15,7 @@ from postroad_common.mail.classification import Classification
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.events import Bounced, Deferred, Event, Failed
 
+_SUPPRESSED_BY = re.compile(r"(?:\d+ days with soft bounces, last: )?([a-z-]{3,20}): ")
 _UNCLEAR = frozenset({Classification.UNDETERMINED, Classification.EXPIRED})
 
 
@@ -22,6 +24,13 @@ async def explain_all(events: Iterable[Event]) -> Mapping[str, Explanation]:
     faults = [event for event in events if isinstance(event, Failed | Deferred | Bounced)]
     # In a thread: reading the rules for the first time takes a quarter of a second.
     return await asyncio.to_thread(_explain_all, faults) if faults else {}
+
+
+def meaning_of_suppression(reason: str) -> str:
+    """Return what a suppression's reason means; nothing where it has no class at its front."""
+    found = _SUPPRESSED_BY.match(reason)
+    classification = _read(found[1]) if found else None
+    return explain(classification).meaning if classification else ""
 
 
 def _explain_all(events: Iterable[Event]) -> Mapping[str, Explanation]:
