@@ -216,6 +216,27 @@ async def test_what_a_crash_left_untold_is_told_although_others_have_yet_to_be_s
     assert sink.recipients == ["v@d.test"]
 
 
+async def test_success_notification_that_a_crash_left_undone_is_written_by_the_next_process(
+    sender: Any, sink: Any, tmp_path: Path
+):
+    recipient = OutboundRecipient(id=new_id(), address="u@d.test", notify=("success",))
+    await sender.start([to(sink)])
+    await sender.hand_in("u@d.test", recipients=(recipient,))
+    await sender.told(EventName.DELIVERED)
+    await sender.stop()
+    sender.failures.clear()
+    journal = tmp_path / "me.test" / "delivered.journal"
+    delivered, handed_on = journal.read_text().splitlines()
+    assert json.loads(handed_on) == [f"{recipient.id}.0", {}]
+    journal.write_text(f"{delivered}\n")  # as if it had been killed before the report was safe
+    await sender.start([to(sink)])
+    await sender.hand_in("u@d.test", recipients=(recipient,))
+    await sender.told(EventName.DELIVERED, 2)
+    ((failure, _),) = sender.failures
+    assert (failure.outcome, failure.outbound.recipients) == ("relayed", (recipient,))
+    assert sink.recipients == ["u@d.test"]
+
+
 async def test_copy_that_comes_while_the_message_is_under_way_is_not_sent(sender: Any, sink: Any):
     sink.gate.clear()
     await sender.start([to(sink)])

@@ -13,7 +13,7 @@ from postroad_common.schemas.submission import BodyReference
 from postroad_sender.connect.lane_key import LaneKey
 from postroad_sender.delivery.body import BodyReader, PatchError, assemble
 from postroad_sender.delivery.facts import AttemptFacts
-from postroad_sender.delivery.journal import Journal
+from postroad_sender.delivery.journal import Journal, JournalEntry
 from postroad_sender.lanes.lane import Lane
 from postroad_sender.throttle.controller import Caps, Controller
 from postroad_sender.throttle.signals import Signal
@@ -236,11 +236,12 @@ async def test_cache_of_bodies_stays_within_its_size():
 def test_journal_remembers_across_processes(tmp_path: Path):
     journal = Journal(tmp_path / "spool")
     journal.open()
-    journal.delivered("m1", AttemptFacts(reply="250 ok", code=250, stage="dot"))
+    taken = JournalEntry(AttemptFacts(reply="250 ok", code=250, stage="dot"), report_due=True)
+    journal.delivered("m1", taken)
     journal.handed_on("m2.0")
     again = Journal(tmp_path / "spool")  # the first process was killed: nothing was closed
     again.open()
-    assert again.find("m1") == AttemptFacts(reply="250 ok", code=250, stage="dot")
+    assert again.find("m1") == taken
     assert again.was_handed_on("m2.0")
     assert again.find("m3") is None
     again.close()
@@ -251,7 +252,7 @@ def test_journal_is_bounded_in_memory_and_on_disk(tmp_path: Path):
     journal = Journal(tmp_path, keep=10)
     journal.open()
     for number in range(95):
-        journal.delivered(f"m{number}", AttemptFacts(reply="250 ok"))
+        journal.delivered(f"m{number}", JournalEntry(AttemptFacts(reply="250 ok")))
     journal.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "delivered.journal",
@@ -269,10 +270,10 @@ def test_journal_that_cannot_be_rotated_is_written_on(tmp_path: Path):
     journal.open()
     (tmp_path / "delivered.old").mkdir()  # nothing can take its place
     for number in range(12):
-        journal.delivered(f"m{number}", AttemptFacts(reply="250 ok"))
+        journal.delivered(f"m{number}", JournalEntry(AttemptFacts(reply="250 ok")))
     (tmp_path / "delivered.old").rmdir()
     for number in range(12, 17):
-        journal.delivered(f"m{number}", AttemptFacts(reply="250 ok"))
+        journal.delivered(f"m{number}", JournalEntry(AttemptFacts(reply="250 ok")))
     journal.close()
     written = (tmp_path / "delivered.old").read_text() + (
         tmp_path / "delivered.journal"
@@ -291,7 +292,7 @@ def test_journal_with_a_torn_line_and_rubbish_is_read_as_far_as_it_goes(tmp_path
     (tmp_path / "delivered.journal").write_text("\n".join(lines))
     journal = Journal(tmp_path)
     journal.open()
-    assert journal.find("m1") == AttemptFacts(reply="250 ok")
+    assert journal.find("m1") == JournalEntry(AttemptFacts(reply="250 ok"))
     assert journal.find("m2") is None
     journal.close()
 

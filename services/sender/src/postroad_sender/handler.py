@@ -15,7 +15,6 @@ from postroad_common.broker import Delivery, topology
 from postroad_common.mail.address import domain_of
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.metrics import QUEUE_AGE
-from postroad_common.schemas.events import Event
 from postroad_common.schemas.framing import FrameError, decode
 from postroad_common.schemas.outbound import OutboundMessage
 from postroad_sender import metrics
@@ -154,7 +153,7 @@ class Handler:
 
     def _begin_new(self, job: Job, delivery: Delivery) -> None:
         message = job.message
-        job.untold = self._recognise(job)
+        self._recognise(job)
         if not job.message.recipients:
             self._disposition.report(job)
             return
@@ -204,25 +203,22 @@ class Handler:
         else:
             self._dispatcher.place(job)
 
-    def _recognise(self, job: Job) -> list[Event]:
-        """Take the recipients that have the message already out of `job`; their events again."""
+    def _recognise(self, job: Job) -> None:
+        """Take the recipients that have the message already out of `job`; it tells of them again."""
         message = job.message
         known = {
-            recipient.id: facts
+            recipient.id: entry
             for recipient in message.recipients
-            if (facts := self._journal.find(recipient.id)) is not None
+            if (entry := self._journal.find(recipient.id)) is not None
         }
         if not known:
-            return []
+            return
         metrics.RECOGNISED.labels("delivered").inc(len(known))
-        events = [
-            self._disposition.repeat(job, recipient, known[recipient.id])
-            for recipient in message.recipients
-            if recipient.id in known
-        ]
+        for recipient in message.recipients:
+            if recipient.id in known:
+                self._disposition.repeat(job, recipient, known[recipient.id])
         left = tuple(recipient for recipient in message.recipients if recipient.id not in known)
         job.message = message.model_copy(update={"recipients": left})
-        return events
 
     def _split(self, job: Job) -> bool:
         """Recipients of other domains go to lanes of their own. Whether that was needed."""

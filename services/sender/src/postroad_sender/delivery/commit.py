@@ -58,6 +58,7 @@ class Committer:
     def commit(self, pending: PendingCommit) -> None:
         """Make `pending` safe and acknowledge its job, soon after this call has returned."""
         pending.events = [*pending.job.untold, *pending.events]
+        pending.publications = [*pending.job.unreported, *pending.publications]
         if not self._due:
             asyncio.get_running_loop().call_soon(self._begin)
         self._due.append(pending)

@@ -29,7 +29,7 @@ from postroad_sender.delivery.commit import Committer, PendingCommit
 from postroad_sender.delivery.counts import count_delivered, count_outcome
 from postroad_sender.delivery.facts import REPLY_LIMIT, AttemptFacts, conversation, facts_of
 from postroad_sender.delivery.job import Job
-from postroad_sender.delivery.journal import Journal
+from postroad_sender.delivery.journal import Journal, JournalEntry
 from postroad_sender.delivery.outcome import Outcome, Status, expired
 from postroad_sender.delivery.publications import (
     failure,
@@ -81,7 +81,7 @@ class Disposition:
         """Note which recipients have the message already, while the attempt goes on for others."""
         for recipient, outcome in zip(job.message.recipients, outcomes, strict=True):
             if outcome.status is Status.DELIVERED:
-                self._journal.delivered(recipient.id, _facts(job, outcome))
+                self._note_delivered(recipient, _facts(job, outcome), outcome)
 
     def finish(self, job: Job, outcomes: Sequence[Outcome]) -> None:
         """End an attempt, with one outcome for each recipient. Returns at once."""
@@ -91,7 +91,7 @@ class Disposition:
             recipient = message.recipients[0]
             if "success" not in recipient.notify:
                 facts = _facts(job, outcomes[0])
-                self._journal.delivered(recipient.id, facts)
+                self._note_delivered(recipient, facts, outcomes[0])
                 count_delivered(job, outcomes[0], now)
                 data = facts.to_data() | conversation(outcomes[0])
                 event = attempted(EventName.DELIVERED, message, recipient.id, now, data)
@@ -120,10 +120,16 @@ class Disposition:
         events, publications = self._consequences(job, outcomes, self._clock())
         self._committer.commit(PendingCommit(job, [*events, *visits], [*publications, *returns]))
 
-    def repeat(self, job: Job, recipient: OutboundRecipient, facts: AttemptFacts) -> Event:
-        """Return the event of a delivery that was made before and may not have been told."""
-        name, now = EventName.DELIVERED, self._clock()
-        return attempted(name, job.message, recipient.id, now, facts.to_data())
+    def repeat(self, job: Job, recipient: OutboundRecipient, entry: JournalEntry) -> None:
+        """Let `job` tell of a delivery that was made before and may not have been told.
+
+        That is its event and, where it is due, the DSN; who is told twice recognises it.
+        """
+        facts, now = entry.facts, self._clock()
+        name = EventName.DELIVERED
+        job.untold.append(attempted(name, job.message, recipient.id, now, facts.to_data()))
+        if entry.report_due:
+            job.unreported.append(failure(job, recipient, "relayed", facts, now=now))
 
     def report(self, job: Job) -> None:
         """End a job of which nothing is left to do but to write what is untold of it."""
@@ -230,6 +236,12 @@ class Disposition:
 
     # -- inside
 
+    def _note_delivered(
+        self, recipient: OutboundRecipient, facts: AttemptFacts, outcome: Outcome
+    ) -> None:
+        due = _must_report_relay(recipient, outcome)
+        self._journal.delivered(recipient.id, JournalEntry(facts, due))
+
     def _consequences(
         self, job: Job, outcomes: Sequence[Outcome], now: float
     ) -> tuple[list[Event], list[Publication]]:
@@ -252,7 +264,7 @@ class Disposition:
             if outcome.status is Status.DELIVERED:
                 name, kind = EventName.DELIVERED, "relayed"
                 if not outcome.simulated:
-                    self._journal.delivered(recipient.id, facts)
+                    self._note_delivered(recipient, facts, outcome)
             data = facts.to_data() | said
             events.append(attempted(name, message, recipient.id, now, data))
             if kind != "relayed" or _must_report_relay(recipient, outcome):

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-from postroad_common.broker import Consumer, Delivery
+from postroad_common.broker import Consumer, Delivery, Publication
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.events import Event
 from postroad_common.schemas.outbound import OutboundMessage
@@ -65,8 +65,9 @@ class Job:
     it went back to its lane unharmed; `arrived` is when it came here, `since` when it entered the
     lane (loop times).
     It `is_at_home` if the broker brought it from the shard of its site. `requirement` is what it
-    needs of TLS there, `provider` who runs the site, where that is known. `untold` are the events
-    of those of its recipients that had the message before the broker brought it again.
+    needs of TLS there, `provider` who runs the site, where that is known. `untold` are the events,
+    `unreported` the reports of those of its recipients that had the message before the broker
+    brought it again.
     """
 
     message: OutboundMessage
@@ -82,6 +83,7 @@ class Job:
     requirement: TlsRequirement = NOTHING
     provider: str = ""
     untold: list[Event] = field(default_factory=list)
+    unreported: list[Publication] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.account = self.message.account

@@ -9,7 +9,9 @@ import contextlib
 import json
 import os
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -17,7 +19,17 @@ from postroad_sender.delivery.facts import AttemptFacts
 
 KEEP = 20_000  # entries, in memory and in each of the two files
 
+_REPORT_DUE = "report_due"
+
 _log = structlog.get_logger("journal")
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """A delivery: the `facts` of its event, and whether its sender is due a success DSN."""
+
+    facts: AttemptFacts
+    report_due: bool = False
 
 
 class Journal:
@@ -25,7 +37,7 @@ class Journal:
 
     def __init__(self, folder: Path | None = None, keep: int = KEEP) -> None:
         self._keep = keep
-        self._known: OrderedDict[str, AttemptFacts | None] = OrderedDict()
+        self._known: OrderedDict[str, JournalEntry | None] = OrderedDict()
         self._path = None if folder is None else folder / "delivered.journal"
         self._file = -1
         self._is_open = False
@@ -59,16 +71,16 @@ class Journal:
             os.close(self._file)
             self._file = -1
 
-    def delivered(self, recipient: str, facts: AttemptFacts) -> None:
-        """Note that the message with the id `recipient` was taken, and the facts of its event."""
-        self._note(recipient, facts)
+    def delivered(self, recipient: str, entry: JournalEntry) -> None:
+        """Note that the message with the id `recipient` was taken, and what is to be told of it."""
+        self._note(recipient, entry)
 
     def handed_on(self, key: str) -> None:
         """Note that what was left to do for this try of a message is safe elsewhere."""
         self._note(key, None)
 
-    def find(self, recipient: str) -> AttemptFacts | None:
-        """Return the facts, if the message was delivered."""
+    def find(self, recipient: str) -> JournalEntry | None:
+        """Return what is to be told of the message, if it was delivered."""
         return self._known.get(recipient)
 
     def was_handed_on(self, key: str) -> bool:
@@ -80,11 +92,13 @@ class Journal:
         assert self._path is not None  # noqa: S101 - asked only where there is a folder
         return self._path.with_suffix(".old")
 
-    def _note(self, key: str, facts: AttemptFacts | None) -> None:
-        self._remember(key, facts)
+    def _note(self, key: str, entry: JournalEntry | None) -> None:
+        self._remember(key, entry)
         if not self._is_open:
             return
-        data = {} if facts is None else facts.to_data()
+        data = {} if entry is None else entry.facts.to_data()
+        if entry is not None and entry.report_due:
+            data[_REPORT_DUE] = True
         line = json.dumps([key, data], separators=(",", ":")).encode() + b"\n"
         try:
             if self._file < 0:  # it could not be opened the last time
@@ -113,8 +127,8 @@ class Journal:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         return os.open(self._path, flags, 0o600)
 
-    def _remember(self, key: str, facts: AttemptFacts | None) -> None:
-        self._known[key] = facts
+    def _remember(self, key: str, entry: JournalEntry | None) -> None:
+        self._known[key] = entry
         if len(self._known) > self._keep:
             self._known.popitem(last=False)
 
@@ -123,10 +137,17 @@ class Journal:
         with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
             for line in lines:
                 try:
-                    key, facts = json.loads(line)
+                    key, data = json.loads(line)
                 except ValueError:
                     continue  # the last line of a process that was killed while it wrote
-                if isinstance(key, str) and isinstance(facts, dict):
-                    self._remember(key, AttemptFacts.from_data(facts) if facts else None)
+                if isinstance(key, str) and isinstance(data, dict):
+                    self._remember(key, _entry_of(data))
                     count += 1
         return count
+
+
+def _entry_of(data: dict[str, Any]) -> JournalEntry | None:
+    """Return what was noted with a key; None if that was only that it is dealt with."""
+    if not data:
+        return None
+    return JournalEntry(AttemptFacts.from_data(data), data.get(_REPORT_DUE) is True)
