@@ -63,6 +63,7 @@ KNOWN_SETTINGS = frozenset(
         "routes",
         "secret",
         "secrets_dir",
+        "sender_address_connections",
         "sender_backlog_queues",
         "sender_connection_idle",
         "sender_connection_messages",

@@ -10,15 +10,24 @@ class MailHost:
     """A server that answers each of `MAIL RCPT DATA DOT` as told; `[close]` hangs up.
 
     It takes at most `most` recipients in a transaction and answers `excess` to the others; `ill`
-    are recipients with replies of their own.
+    are recipients with replies of their own. MAIL and RCPT with one of the words in `unknown` are
+    refused with 555. Of more than `most_sessions` at the same time those that come last are
+    refused; `gate` holds back the reply to the final dot while it is closed.
     """
 
     def __init__(self, **answers: str) -> None:
         self.answers = answers
         self.ill: dict[str, str] = {}
+        self.unknown: tuple[str, ...] = ()
         self.most = 1000
         self.excess = "452 4.5.3 too many recipients"
         self.sessions = 0
+        self.open = 0
+        self.most_open = 0
+        self.most_sessions = 1000
+        self.refused = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
         self.taken: list[list[str]] = []
         self.messages: list[bytes] = []
         self.commands: list[str] = []
@@ -43,30 +52,42 @@ class MailHost:
         if (task := asyncio.current_task()) is not None:
             self._tasks.add(task)
         self.sessions += 1
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
         try:
-            writer.write(b"220 host\r\n")
-            await self._talk(reader, writer)
+            if self.open > self.most_sessions:
+                self.refused += 1
+                writer.write(b"421 4.7.0 too many connections\r\n")
+                await writer.drain()
+            else:
+                writer.write(b"220 host\r\n")
+                await self._talk(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
+            self.open -= 1
             writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         recipients: list[str] = []
-        login = ""
+        login, mailing = "", False
         while True:
             line = await self._read(reader)
             verb, address = line[:4].upper(), line.partition("<")[2].partition(">")[0]
             reply = self.answers.get(verb, "250 2.0.0 ok")
-            if verb == "AUTH":
+            if verb in ("MAIL", "RCPT") and any(word in line for word in self.unknown):
+                self.commands.append(line)
+                mailing = mailing and verb == "RCPT"
+                reply = "555 5.5.4 unsupported option"
+            elif verb == "AUTH":
                 login = base64.b64decode(line.split()[2]).split(b"\0")[1].decode()
                 reply = "235 2.7.0 ok"
             elif verb == "MAIL":
-                recipients = []
+                recipients, mailing = [], reply.startswith("2")
                 self.commands.append(line)
             elif verb == "RCPT":
-                reply = self.ill.get(address, reply)
-                if len(recipients) >= self.most:
+                reply = self.ill.get(address, reply) if mailing else "503 5.5.1 MAIL first"
+                if mailing and len(recipients) >= self.most:
                     reply = self.excess
                 if reply.startswith("2"):
                     recipients.append(address)
@@ -76,6 +97,7 @@ class MailHost:
                 return
             if verb == "DATA" and reply.startswith("354"):
                 message = (await reader.readuntil(b"\r\n.\r\n")).removesuffix(b".\r\n")
+                await self.gate.wait()
                 reply = self.answers.get("DOT", "250 2.0.0 queued")
                 if reply.startswith("2"):
                     self.taken.append(recipients)

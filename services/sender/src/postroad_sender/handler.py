@@ -204,7 +204,7 @@ class Handler:
             self._dispatcher.place(job)
 
     def _recognise(self, job: Job) -> None:
-        """Take the recipients that have the message already out of `job`; it tells of them again."""
+        """Take out of `job` who has the message already, and let it tell of them again."""
         message = job.message
         known = {
             recipient.id: entry

@@ -39,6 +39,7 @@ from postroad_sender.lanes.lane_store import LaneStore
 from postroad_sender.lanes.ownership import Ownership
 from postroad_sender.lanes.pool import ConnectionPool, Means, Requeue
 from postroad_sender.lanes.worker import work
+from postroad_sender.limits.address_limits import AddressLimits
 from postroad_sender.limits.caps import StaticCaps
 from postroad_sender.limits.connection_limit import ConnectionLimit
 from postroad_sender.limits.registry import LimitRegistry
@@ -68,12 +69,12 @@ async def build(
     journal.open()
     metrics.JOURNAL_BYTES.set_function(lambda: journal.octets)
     delivery = _delivery(context, journal)
-    ways = _ways(context, permits)
     make_consumer = partial(_make_consumer, context)
     most = settings.sender_shard_prefetch
     shards = [
         Shard(queue.name, most, make_consumer(queue, most)) for queue in topology.SHARD_QUEUES
     ]
+    ways = _ways(context, permits, lambda: sum(one.is_active for one in shards) / len(shards))
     limits = LimitRegistry(
         StaticCaps.parse(settings.caps, ways.sources, ways.providers),
         context.database.leases,
@@ -192,7 +193,7 @@ class _Ways:
     dialer: Dialer
 
 
-def _ways(context: Context, permits: Callable[[str], bool]) -> _Ways:
+def _ways(context: Context, permits: Callable[[str], bool], share: Callable[[], float]) -> _Ways:
     settings = context.settings
     sources = Sources.parse(settings.sources)
     resolver = Resolver(
@@ -209,7 +210,10 @@ def _ways(context: Context, permits: Callable[[str], bool]) -> _Ways:
     destinations = Destinations(
         Routes.parse(settings.routes), resolver, policies, sources=sources, providers=providers
     )
-    dialer = Dialer(resolver, settings.hostname, Contexts.make(), records=records)
+    limits = AddressLimits(
+        settings.sender_address_connections, asyncio.get_running_loop().time, share
+    )
+    dialer = Dialer(resolver, settings.hostname, Contexts.make(), records=records, limits=limits)
     return _Ways(sources, providers, destinations, dialer)
 
 

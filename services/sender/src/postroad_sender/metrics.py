@@ -20,6 +20,7 @@ _SIGNALS = (
     "mailbox",
     "recipient",
     "recipients",
+    "parameters",
     "other",
 )
 
@@ -87,6 +88,10 @@ CONNECTIONS = gauge("postroad_sender_connections", "Open connections to receivin
 OPENINGS_HELD = counter(
     "postroad_sender_openings_held_total",
     "Times that a lane wanted another connection and had opened too many in the last second",
+)
+ADDRESSES_FULL = counter(
+    "postroad_sender_addresses_full_total",
+    "Times that a lane wanted another connection and its addresses had as many as they may",
 )
 OPENED = counter(
     "postroad_sender_connections_opened_total",

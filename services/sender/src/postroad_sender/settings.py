@@ -65,6 +65,14 @@ class Settings(ServiceSettings, DnsSettings, SpoolSettings, MessageSettings, Sim
         title="Connections per lane",
         description="most connections to one site from one source address",
     )
+    sender_address_connections: int = Field(
+        default=50,
+        ge=1,
+        le=10_000,
+        title="Connections per address",
+        description="most connections from one source address to one address of a receiver, of "
+        "whatever lanes; replicas have their shares. Not for hosts of routes",
+    )
     sender_connections: int = Field(
         default=1000,
         ge=1,

@@ -19,6 +19,7 @@ from postroad_sender.lanes.dispatch import LaneDispatcher
 from postroad_sender.lanes.lane import Lane
 from postroad_sender.lanes.pool import ConnectionPool, Means, Requeue
 from postroad_sender.lanes.worker import work
+from postroad_sender.limits.address_limits import AddressLimits
 from postroad_sender.limits.connection_limit import ConnectionLimit
 from postroad_sender.routes.routes import Route, Routes
 from postroad_sender.throttle.controller import Caps
@@ -73,9 +74,19 @@ class Site:
         """How many lanes cannot be made."""
 
     async def open(
-        self, *hosts: MailHost, logins: Sequence[str] = (), openings: float = 50.0
+        self,
+        *hosts: MailHost,
+        logins: Sequence[str] = (),
+        openings: float = 50.0,
+        neighbours: int = 0,
+        limits: AddressLimits | None = None,
+        connections: int = 1,
+        in_all: int = 100,
     ) -> None:
-        """Start `hosts`; with `logins`, each is that of the route to `<login>.test`."""
+        """Start `hosts`; with `logins`, each is that of the route to `<login>.test`.
+
+        The first is also `shared1.test` and so on, as the one host of each of its `neighbours`.
+        """
         self.hosts = list(hosts)
         for number, host in enumerate(hosts, 1):
             self.port = await host.start(f"127.0.0.{number}", self.port)
@@ -84,9 +95,16 @@ class Site:
         self._dns.zone[("site.test", "MX")] = [
             f"{number} mx{number}.test." for number in range(1, len(hosts) + 1)
         ]
+        for number in range(1, neighbours + 1):
+            self._dns.zone[(f"shared{number}.test", "MX")] = [f"1 mx.shared{number}.test."]
+            self._dns.zone[(f"mx.shared{number}.test", "A")] = ["127.0.0.1"]
         resolver = Resolver(self._dns.address, "me.test", permits=lambda _: True, lifetime=60.0)
         dialer = Dialer(
-            resolver, "me.test", Contexts.make(), timeouts=Timeouts(60.0, 60.0, 60.0, 60.0, 60.0)
+            resolver,
+            "me.test",
+            Contexts.make(),
+            timeouts=Timeouts(60.0, 60.0, 60.0, 60.0, 60.0),
+            limits=limits,
         )
         route = Route(domain="*", port=self.port, tls=TlsWish.NONE)
         smart = {"host": "127.0.0.1", "username": "", "password": "x"}
@@ -96,7 +114,7 @@ class Site:
         ]
         means = Means(
             dialer=dialer,
-            connection_limit=ConnectionLimit(100),
+            connection_limit=ConnectionLimit(in_all),
             disposition=self.ended,  # type: ignore[arg-type]
             pieces=self._pieces,
             idle_seconds=600.0,
@@ -109,7 +127,7 @@ class Site:
             Destinations(Routes((*routes, route)), resolver),
             self.ended,  # type: ignore[arg-type]
             partial(self._make_pool, means),
-            caps=Caps(connections=1),
+            caps=Caps(connections=connections),
         )
         self._stack.push_async_callback(self.dispatcher.stop)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from postroad_sender.delivery.outcome import Status
-from postroad_testing.factories import MIME
+from postroad_testing.factories import MIME, outbound_recipient
 from postroad_testing.mailhost import MailHost, SloppyMailHost
 
 
@@ -95,3 +95,56 @@ async def test_mail_with_addresses_beyond_ascii_fails_where_smtputf8_is_not_offe
     (outcome,) = await site.send(address, octets=octets, smtputf8=True)
     assert (outcome.status, outcome.reply.enhanced) == (Status.FAILED, "5.6.7")
     assert host.commands == []
+
+
+# -- servers that refuse a parameter of what they offer
+
+ALL = "250-host\r\n{}250-SIZE 1000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 DSN"
+
+
+@pytest.mark.parametrize("pipelining", ["", "250-PIPELINING\r\n"], ids=["singly", "together"])
+@pytest.mark.parametrize(
+    ("unknown", "octets"),
+    [("SIZE=", MIME), ("RET=", MIME), ("BODY=", EIGHT)],
+    ids=["size", "dsn", "8bitmime"],
+)
+async def test_parameter_that_is_offered_and_refused_is_left_out_in_the_same_session(
+    site: Any, pipelining: str, unknown: str, octets: bytes
+):
+    host = MailHost(EHLO=ALL.format(pipelining))
+    host.unknown = (unknown,)
+    await site.open(host)
+    (outcome,) = await site.send("one@site.test", octets=octets, ret="hdrs")
+    assert outcome.status is Status.DELIVERED
+    assert host.sessions == 1
+    assert unknown in host.commands[0]
+    assert unknown not in host.commands[-1]
+    assert "refused before and left out: " in outcome.said
+    await site.send("two@site.test", octets=octets, ret="hdrs")
+    before, after = (command for command in host.commands[-2:])
+    assert unknown not in before + after  # it is not offered again
+
+
+async def test_recipient_whose_notify_is_refused_is_offered_without_it_and_no_other_twice(
+    site: Any,
+):
+    host = MailHost(EHLO=ALL.format(""))
+    host.unknown = ("NOTIFY=",)
+    await site.open(host)
+    addresses = ("one@site.test", "two@site.test")
+    wishing, plain = (outbound_recipient(address, id=address) for address in addresses)
+    wishing = wishing.model_copy(update={"notify": ("success",)})
+    outcomes = await site.send(*addresses, recipients=(wishing, plain))
+    assert [outcome.status for outcome in outcomes] == [Status.DELIVERED] * 2
+    assert host.taken == [["two@site.test"], ["one@site.test"]]
+    assert site.ended.remembered[0] == "two@site.test"
+    assert [outcome.server.dsn for outcome in outcomes] == [False, True]  # who tells of success
+
+
+async def test_parameter_that_a_message_needs_is_not_left_out(site: Any):
+    host = MailHost(EHLO="250-host\r\n250 SMTPUTF8")
+    host.unknown = ("SMTPUTF8",)
+    await site.open(host)
+    (outcome,) = await site.send("grüße@site.test", smtputf8=True)
+    assert (outcome.status, outcome.reply.code) == (Status.FAILED, 555)
+    assert len(host.commands) == 1

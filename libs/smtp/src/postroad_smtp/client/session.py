@@ -7,7 +7,7 @@ to do when TLS fails, is for `dialer`.
 import base64
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
@@ -77,6 +77,15 @@ class Capabilities:
             auth=frozenset(words.get("AUTH", ())),
         )
 
+    def without(self, extensions: Collection[str]) -> "Capabilities":
+        """Return the same without those of `extensions` that mail can do without."""
+        return replace(
+            self,
+            size=None if "SIZE" in extensions else self.size,
+            eightbitmime=self.eightbitmime and "8BITMIME" not in extensions,
+            dsn=self.dsn and "DSN" not in extensions,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class TlsFacts:
@@ -107,7 +116,7 @@ class ClientSession:
     """An open conversation. Read-only for all but `transaction`.
 
     `policy` is the verdict on what the message it carries now demands (`judged`), out of `verdicts`
-    (the caller puts them there).
+    (the caller puts them there). `place` is what counts the connection, if the caller counts.
     """
 
     connection: Connection
@@ -129,6 +138,7 @@ class ClientSession:
     verdicts: dict[Any, Mapping[str, Any]] = field(default_factory=dict)
     policy: Mapping[str, Any] | None = None
     judged: object = None
+    place: Any = None
 
     @property
     def usable(self) -> bool:
@@ -146,11 +156,21 @@ class ClientSession:
             return said.of(recipient, f"# message {self.messages} {self.since}")
         return said.of(recipient, self.opening)
 
+    def leave_out(self, extensions: Collection[str]) -> None:
+        """Use `extensions` no more: the server offers them, and refuses their parameters."""
+        if extensions:
+            self.capabilities = self.capabilities.without(extensions)
+            text = f"refused before and left out: {', '.join(sorted(extensions))}"
+            self.opening = f"{self.opening}\n# {text}"
+            self.since = f"{self.since}, {text}"
+
     def quit(self) -> None:
         """Say goodbye without waiting for the answer."""
         if self.usable:
             self.connection.write(b"QUIT\r\n")
         self.connection.close()
+        if self.place is not None:
+            self.place.give_back()
 
 
 async def open_session(

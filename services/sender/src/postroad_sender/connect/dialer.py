@@ -10,13 +10,15 @@ import asyncio
 import errno
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from postroad_common.caching import Cache
 from postroad_sender.connect.destination import Destination
 from postroad_sender.dns.resolver import Resolver, in_order
+from postroad_sender.limits.address_limits import AddressLimit, AddressLimits
+from postroad_sender.throttle.signals import Signal, classify
 from postroad_sender.tls.plan import HostTlsa, TlsPlan, check_for, completed, host_tlsa_of, plans
 from postroad_sender.tls.records import PolicyLookups
 from postroad_sender.tls.requirement import TlsRequirement
@@ -40,13 +42,24 @@ PLAIN_FOR = 600.0  # seconds without TLS after it failed
 UNPROVEN_FOR = 60.0  # seconds in which a certificate that was not good is not asked to be
 ONE_BY_ONE_FOR = 3600.0  # seconds in which commands are not pipelined, after replies out of step
 OPENING_LONGEST = 300.0  # seconds for one session, after which no further address is tried
+WITHOUT_FOR = 3600.0  # seconds in which extensions whose parameters were refused are not used
 _MEMORY = 10_000  # addresses
+_NO_ROOM = frozenset({Signal.CONNECTIONS, Signal.BUSY, Signal.RATE})
+
+
+class AddressesFullError(WireError):
+    """Each address has as many connections as it may; the `limits` tell when it has fewer."""
+
+    def __init__(self, limits: Sequence[AddressLimit]) -> None:
+        super().__init__(Stage.CONNECT, Fault.LOCAL, limits[0].why())
+        self.limits = tuple(limits)
 
 
 class _Try(NamedTuple):
     host: str
     address: str
     host_tlsa: HostTlsa
+    preference: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +91,10 @@ class Dialer:
         *,
         records: PolicyLookups | None = None,
         timeouts: Timeouts | None = None,
+        limits: AddressLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._limits = limits
         self._records = records
         self._resolver = resolver
         self._hostname = hostname
@@ -95,6 +110,7 @@ class Dialer:
         self._plain = recently(PLAIN_FOR)
         self._unproven = recently(UNPROVEN_FOR)
         self._one_by_one = recently(ONE_BY_ONE_FOR)
+        self._refused: Cache[str, frozenset[str]] = Cache(_MEMORY, seconds=WITHOUT_FOR, clock=clock)
 
     async def open(
         self,
@@ -111,11 +127,14 @@ class Dialer:
         hosts) are left out, and other addresses of these hosts come last.
 
         Raises:
+            AddressesFullError: those that come first have as many connections as they may.
             WireError: none is; what the most telling of them said. It has a `policy` if that is
                 (also) because of the requirement, and says nothing about the site then.
         """
         requirement = requirement or destination.requirement
         errors: list[WireError] = []
+        full: list[AddressLimit] = []
+        worst_full = 0
         candidates = await self._candidates(
             destination, requirement, errors, thorough=thorough, tried=tried or {}
         )
@@ -125,18 +144,38 @@ class Dialer:
             if number and self._clock() >= ends:
                 told.append(f"# {len(candidates) - number} more not tried: it took too long")
                 break
+            if full and chosen.preference > worst_full:
+                continue  # what has no room is better than a host that stands in for it
+            limit = self._limit(destination, chosen.address)
+            place = limit and limit.take(destination.key)
+            if limit is not None and place is None:
+                full.append(limit)
+                worst_full = max(worst_full, chosen.preference)
+                continue
             try:
                 session = await self._open(
                     destination, chosen, requirement, told=told, thorough=thorough
                 )
             except WireError as error:
+                if place is not None and _is_no_room(error) and place.refused():
+                    full.append(place.limit)
+                    worst_full = max(worst_full, chosen.preference)
+                    continue
                 if error.fault is Fault.TIMEOUT:
                     self._silent.put(chosen.address, None)
                 told.append(error.said or f"# {chosen.host}: {clean(error.detail)}")
                 errors.append(error)
             else:
+                if place is not None:
+                    place.opened()
+                    session.place, place = place, None
                 session.opening = bounded("\n".join([*told, session.opening]), MOST_OPENING)
                 return session
+            finally:
+                if place is not None:
+                    place.give_back()
+        if full:
+            raise AddressesFullError(full)
         if not errors:
             errors.append(WireError(Stage.ROUTE, Fault.UNREACHABLE, "no other host"))
         telling = _most_telling(errors)
@@ -161,6 +200,12 @@ class Dialer:
         """Pipeline no commands to the server of `session` for an hour: it cannot answer them."""
         self._one_by_one.put(session.address, None)
 
+    def note_refused(self, session: ClientSession, extensions: frozenset[str]) -> None:
+        """Leave out `extensions` with the server of `session`, on it and for an hour."""
+        session.leave_out(extensions)
+        known = self._refused.get(session.address) or frozenset()
+        self._refused.put(session.address, known | extensions)
+
     async def _candidates(
         self,
         destination: Destination,
@@ -172,6 +217,7 @@ class Dialer:
     ) -> list[_Try]:
         found: list[_Try] = []
         hosts_tried = set(tried.values())
+        preferences = {host.name: host.preference for host in destination.hosts}
         good = 0
 
         def comes_last(chosen: _Try) -> bool:
@@ -203,13 +249,23 @@ class Dialer:
             except WireError as error:
                 errors.append(error)
                 continue
-            new = [_Try(host, address, host_tlsa) for address in reached if address not in tried]
+            new = [
+                _Try(host, address, host_tlsa, preferences[host])
+                for address in reached
+                if address not in tried
+            ]
             found += new
             good += sum(not comes_last(one) for one in new)
             if good >= MOST_TRIES or len(found) >= MOST_FOUND:
                 break
         found.sort(key=comes_last)
         return found[:MOST_TRIES]
+
+    def _limit(self, destination: Destination, address: str) -> AddressLimit | None:
+        """Return the limit for connections to `address`; hosts of routes have their own."""
+        if self._limits is None or destination.is_named_by_route:
+            return None
+        return self._limits.of(destination.source.name, address, destination.port)
 
     async def _open(
         self,
@@ -270,7 +326,7 @@ class Dialer:
         source = destination.source
         local = source.address_for(chosen.address)
         connection = await self._connect(chosen.address, destination.port, local)
-        return await open_session(
+        session = await open_session(
             connection,
             host=chosen.host,
             hostname=source.ehlo or self._hostname,
@@ -281,6 +337,8 @@ class Dialer:
             pipelining=route.pipelining and chosen.address not in self._one_by_one,
             check=check_for(chosen.host_tlsa, requirement),
         )
+        session.leave_out(self._refused.get(session.address) or ())
+        return session
 
     async def _connect(self, address: str, port: int, source: str | None) -> Connection:
         loop = asyncio.get_running_loop()
@@ -304,6 +362,15 @@ class Dialer:
             text = f"connection to {where} failed: {name}"
             raise WireError(Stage.CONNECT, Fault.UNREACHABLE, text) from error
         return connection
+
+
+def _is_no_room(error: WireError) -> bool:
+    """Whether the server may have refused a connection because it has enough of them."""
+    if error.policy is not None:
+        return False
+    if error.reply is not None:
+        return classify(error.reply, error.stage) in _NO_ROOM
+    return error.fault in (Fault.REFUSED, Fault.DROPPED)
 
 
 def _most_telling(errors: list[WireError]) -> WireError:

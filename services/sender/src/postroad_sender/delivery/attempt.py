@@ -1,9 +1,10 @@
 """One attempt at a job: as many transactions as it takes, with as many hosts as will talk.
 
-What a first transaction leaves is offered again: recipients that were too many for one transaction
-by the next one, and those that the host did not take for reasons of its own by the next host (RFC
-5321 section 5.1). Who has an answer is never offered again, and mail whose final dot was sent
-without an answer is not either: it may have arrived, and waits for its next attempt.
+What a first transaction leaves is offered again: recipients that were too many for one transaction,
+or whose parameters the host did not understand, by the next one, and those that the host did not
+take for reasons of its own by the next host (RFC 5321 section 5.1). Who has an answer is never
+offered again, and mail whose final dot was sent without an answer is not either: it may have
+arrived, and waits for its next attempt.
 """
 
 import time
@@ -23,7 +24,7 @@ MOST_SESSIONS = 3  # for one attempt
 MOST_TRANSACTIONS = 100
 MOST_SECONDS = 300.0  # since the message came here, for another transaction to begin
 _ABOUT_THE_MAILBOX = frozenset(
-    {Signal.MAILBOX, Signal.RECIPIENT, Signal.GREYLIST, Signal.RECIPIENTS}
+    {Signal.MAILBOX, Signal.RECIPIENT, Signal.GREYLIST, Signal.RECIPIENTS, Signal.PARAMETERS}
 )
 
 
@@ -79,13 +80,18 @@ class Attempt:
         """Return what is known of each recipient; who was not offered is deferred."""
         return [_UNOFFERED if outcome is None else outcome for outcome in self._known]
 
-    def leave_excess(self) -> bool:
-        """Leave those that were too many. Whether there are some, and others were taken."""
-        took = any(self._of(number).status is Status.DELIVERED for number in self.left)
-        excess = [n for n in self.left if self._of(n).signal is Signal.RECIPIENTS]
-        if not took or not excess or self._is_long:
+    def leave_for_same_host(self) -> bool:
+        """Leave those that the same host may take now. Whether there are some.
+
+        They were too many, where others were taken, or were named with parameters that it refuses.
+        """
+        signals = {Signal.PARAMETERS}
+        if any(self._of(number).status is Status.DELIVERED for number in self.left):
+            signals.add(Signal.RECIPIENTS)
+        again = [number for number in self.left if self._of(number).signal in signals]
+        if not again or self._is_long:
             return False
-        self._leave(excess)
+        self._leave(again)
         return True
 
     def leave_for_next_host(self) -> bool:

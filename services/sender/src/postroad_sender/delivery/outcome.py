@@ -122,6 +122,11 @@ def of_transaction(session: ClientSession, answers: Sequence[RecipientResult]) -
     ]
 
 
+def without_parameters(outcome: Outcome) -> Outcome:
+    """Return `outcome` of a recipient who is to be offered again without what was refused."""
+    return replace(outcome, status=Status.DEFERRED, signal=Signal.PARAMETERS)
+
+
 def of_error(error: WireError) -> Outcome:
     """Return the outcome of not getting as far as offering the message."""
     if error.reply is not None:

@@ -14,11 +14,12 @@ from postroad_sender.delivery.body import Pieces
 from postroad_sender.delivery.body_room import BodyRoomFullError
 from postroad_sender.delivery.eightbit import fitted
 from postroad_sender.delivery.job import Job
-from postroad_sender.delivery.outcome import Outcome, Status, of_transaction
+from postroad_sender.delivery.outcome import Outcome, Status, of_transaction, without_parameters
 from postroad_sender.lanes.pool import HOLD_LONGEST, ConnectionPool
 from postroad_sender.throttle.signals import Signal
 from postroad_sender.tls.requirement import note
 from postroad_smtp.client.conversation import MOST_OPENING, bounded
+from postroad_smtp.client.parameters import refused_parameters
 from postroad_smtp.client.session import ClientSession
 from postroad_smtp.client.stage import Stage, WireError
 from postroad_smtp.client.transaction import transact
@@ -98,16 +99,21 @@ class Carrier:
     ) -> Sequence[Outcome]:
         note(session, self._pool.requirement(attempt.job))
         began = self._loop.time()
-        answers = await transact(
-            session, *await fitted(session, attempt.job, attempt.envelope, pieces)
-        )
+        envelope, body = await fitted(session, attempt.job, attempt.envelope, pieces)
+        answers = await transact(session, envelope, body)
         if session.out_of_step:
             self._pool.means.dialer.note_out_of_step(session)
         now = self._lane.moved = self._loop.time()
         metrics.LATENCY.observe(now - began)
         if not attempt.is_begun:
             metrics.WAIT.observe(max(0.0, began - attempt.job.since))
-        return of_transaction(session, answers)
+        outcomes = of_transaction(session, answers)
+        refused = refused_parameters(envelope, session.capabilities, answers)
+        for number in refused.recipients:
+            outcomes[number] = without_parameters(outcomes[number])
+        if refused.extensions:
+            self._pool.means.dialer.note_refused(session, refused.extensions)
+        return outcomes
 
     # -- where it goes on
 
@@ -121,7 +127,7 @@ class Carrier:
             self._learn(session, worst)
         if any(outcome.status is Status.DELIVERED for outcome in outcomes):
             attempt.blame(lambda failed: dialer.note_useless(where, failed))
-        if attempt.leave_excess():
+        if attempt.leave_for_same_host():
             following = await self._go_on(session, attempt)
         else:
             if worst is not None and _ends_connection(worst) and not _is_routine(session, worst):
@@ -132,7 +138,7 @@ class Carrier:
         return following
 
     async def _go_on(self, session: ClientSession, attempt: Attempt) -> ClientSession | None:
-        """Return a session for those that were too many for the last transaction."""
+        """Return a session for those that the same host may take in another transaction."""
         self._pool.disposition.remember(attempt.job, attempt.outcomes())
         if not await self._has_turn(attempt.job):
             return None

@@ -259,7 +259,9 @@ class LaneDispatcher:
 
     def _requeue_full(self, pool: ConnectionPool, job: Job, now: float) -> None:
         seconds = pool.lane.requeue_delay(now, REQUEUE_LONGEST)
-        self.requeue(pool, job, seconds, RequeueReason.LANE_FULL, "lane full")
+        waits_for = pool.lane.waits_for
+        text = "lane full" if waits_for is None else f"lane full: {waits_for.reason}"
+        self.requeue(pool, job, seconds, RequeueReason.LANE_FULL, text)
 
     def make_room(self) -> None:
         """Where slow lanes fill a shard's place in this process, requeue most of their mail.

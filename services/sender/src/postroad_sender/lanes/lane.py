@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.lanes import NO_DIRECTIVES, Directives, LimitKind
 from postroad_sender.connect.lane_key import LaneKey
-from postroad_sender.limits.shared_limit import LaneLimits
+from postroad_sender.limits.shared_limit import LaneLimits, LimitState
 from postroad_sender.throttle.controller import Controller
 
 
@@ -56,7 +56,8 @@ class Lane(Generic[W]):
     It is `in_doubt` when one failed to open while none works: what comes of the others that are
     opening tells whether the site is closed, and until then no other is opened.
 
-    `limits` are the caps and warm-ups that it has to keep together with others, if there are any.
+    `limits` are the caps and warm-ups that it has to keep together with others, if there are any;
+    `waits_for` is what keeps it from opening a connection, at the address that it goes to.
 
     `moved` is when a server last took or refused one of its messages (loop time). `swept` is the
     time (Unix) up to which mail that is to bounce has been looked for in the queue of its
@@ -80,6 +81,7 @@ class Lane(Generic[W]):
         "provider",
         "swept",
         "used",
+        "waits_for",
         "working",
     )
 
@@ -102,6 +104,7 @@ class Lane(Generic[W]):
         self.moved = 0.0
         self.provider = provider
         self.limits = limits
+        self.waits_for: LimitState | None = None
         self.directives: Directives = NO_DIRECTIVES
         self.swept = 0.0
         self._queues: OrderedDict[str, deque[W]] = OrderedDict()

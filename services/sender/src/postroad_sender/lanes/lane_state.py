@@ -17,11 +17,14 @@ def state_of(lane: Lane[Job], now: float, wall: float) -> StoredState:
         if effect.kind is not EffectKind.PAUSE or effect.value > now
     ]
     limited = [] if lane.limits is None else lane.limits.states()
+    if lane.waits_for is not None and len(lane):
+        limited.append(lane.waits_for)
     rate = controller.rate.current()
     if _is_closed_by_limits(lane, now):
         reason = lane.why_closed(now)
     else:
-        reason = effects[-1].reason if effects else ""
+        waits_for = lane.waits_for.reason if lane.waits_for is not None and len(lane) else ""
+        reason = effects[-1].reason if effects else waits_for
     return StoredState(
         phase=_phase_of(lane, effects, now),
         connections=lane.working,

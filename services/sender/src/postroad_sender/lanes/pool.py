@@ -4,6 +4,7 @@ What a connection does is in `worker`.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 import structlog
 
 from postroad_common.mail.requeue import RequeueReason
-from postroad_common.schemas.lanes import NO_DIRECTIVES, BounceDirective, Directives
+from postroad_common.schemas.lanes import NO_DIRECTIVES, BounceDirective, Directives, LimitKind
 from postroad_common.tasks import BackgroundTasks
 from postroad_sender import metrics
 from postroad_sender.connect.destination import Destination
@@ -20,12 +21,15 @@ from postroad_sender.delivery.body_room import BodyRoom
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.outcome import Outcome, directed
 from postroad_sender.lanes.lane import Lane
+from postroad_sender.limits.address_limits import AddressLimit
 from postroad_sender.limits.connection_limit import ConnectionLimit
+from postroad_sender.limits.shared_limit import LimitState
 from postroad_sender.throttle.gcra import Gcra
 from postroad_sender.tls.requirement import TlsRequirement, with_requiretls
 from postroad_smtp.client.session import ClientSession
 
 HOLD_LONGEST = 5.0  # seconds that messages wait in memory for a closed lane
+FULL_FOR = 5.0  # seconds after which it is tried whether an address has room for a connection
 CLOSED_DELAY = 300.0  # seconds after which mail for a closed lane looks again: it may be opened
 _RARELY = 5.0  # seconds between logs about one lane
 
@@ -104,6 +108,8 @@ class ConnectionPool:
         self.disposition = means.disposition
         self.stopping = False
         self._requeue = requeue
+        self._full: tuple[AddressLimit, ...] = ()
+        self._full_until = 0.0
         self.idle: dict[IdleWorker, None] = {}
         self._tasks = BackgroundTasks("connection")
         self._openings = Gcra(tolerance=1.0)
@@ -153,6 +159,8 @@ class ConnectionPool:
             worker, _ = self.idle.popitem()
             if worker.wake():
                 return  # it takes a message and looks again whether there is more to do
+        if self._is_full(now):
+            return
         for _ in range(lane.connections_wanted(now)):
             held = self._openings.wait(now)
             if held > 0.0:
@@ -168,6 +176,31 @@ class ConnectionPool:
             lane.opening += 1
             self._openings.spend(now, self.means.openings_per_second)
             self._tasks.spawn(self.means.work(self), name=f"connection {lane.key}")
+
+    def wait_for(self, limits: Sequence[AddressLimit]) -> None:
+        """Open no more connections until one of `limits`, those of all addresses, has room."""
+        now = self._loop.time()
+        self._full, self._full_until = tuple(limits), now + FULL_FOR
+        text = f"waits for {limits[0].why()}"
+        before = self.lane.waits_for
+        since = time.time() if before is None else before.since
+        self.lane.waits_for = LimitState(LimitKind.CAP, limits[0].most, text, since)
+        self.log("no room at the address", reason=text)
+
+    def _is_full(self, now: float) -> bool:
+        """Whether it is known that there is no room for another connection."""
+        if not self._full:
+            return False
+        if now < self._full_until and not any([limit.ask(self) for limit in self._full]):  # noqa: C419 - wait for all
+            self._wake_in(self._full_until - now)
+            return True
+        self._forget_full()
+        return False
+
+    def _forget_full(self) -> None:
+        for limit in self._full:
+            limit.forget(self)
+        self._full = ()
 
     def may_open(self) -> bool:
         """Whether one more connection may be opened now, in place of one that was closed."""
@@ -185,6 +218,7 @@ class ConnectionPool:
             self._timer.cancel()
         if self.lane.limits is not None:
             self.lane.limits.forget(self)
+        self._forget_full()
         self.recycle()
         try:
             async with asyncio.timeout(patience):

@@ -10,6 +10,7 @@ import asyncio
 import structlog
 
 from postroad_sender import metrics
+from postroad_sender.connect.dialer import AddressesFullError
 from postroad_sender.delivery.job import Job
 from postroad_sender.delivery.outcome import Outcome, of_error
 from postroad_sender.lanes.carrier import Carrier
@@ -62,6 +63,10 @@ class ConnectionWorker:
         try:
             try:
                 session = await pool.means.dialer.open(where, requirement, thorough=pool.thorough)
+            except AddressesFullError as error:
+                metrics.ADDRESSES_FULL.inc()
+                pool.wait_for(error.limits)
+                return
             except WireError as error:
                 metrics.OPENED.labels("failed").inc()
                 outcome = of_error(error)
@@ -81,6 +86,7 @@ class ConnectionWorker:
             metrics.OPENED.labels("opened").inc()
             lane.working += 1
             lane.in_doubt = False
+            lane.waits_for = None
             metrics.CONNECTIONS.inc()
             try:
                 lane.controller.on_connected(lane.working, self._loop.time())
@@ -124,6 +130,7 @@ class ConnectionWorker:
                 or session.messages >= pool.means.most_messages
                 or lane.working > max(1, lane.controller.connections(now))
                 or (limits is not None and limits.is_over())
+                or (session.place is not None and session.place.is_to_end(pool, session.messages))
             ):
                 return None
             if len(lane):
@@ -143,27 +150,38 @@ class ConnectionWorker:
                         continue
                 else:
                     pool.schedule()  # sets the timer
-            if not await self._idle():
+            if not await self._idle(session):
                 return None
 
-    async def _idle(self) -> bool:
-        """Wait to be woken; False when nothing came for too long."""
+    async def _idle(self, session: ClientSession) -> bool:
+        """Wait to be woken; False when nothing came for too long, or another lane waits."""
+        pool, place, limits = self._pool, session.place, self._lane.limits
+        if (
+            pool.means.connection_limit.is_wanted_by_others(pool)
+            or (limits is not None and limits.is_wanted_by_others(pool))
+            or (place is not None and place.limit.is_wanted_by_others(pool))
+        ):
+            return False
         waiter: asyncio.Future[bool] = self._loop.create_future()
         self._waiter = waiter
-        self._pool.idle[self] = None
-        self._pool.means.connection_limit.idle[self] = None
-        if self._lane.limits is not None:
-            self._lane.limits.idle(self)
-        timer = self._loop.call_later(self._pool.means.idle_seconds, self.retire)
+        pool.idle[self] = None
+        pool.means.connection_limit.idle[self] = None
+        if limits is not None:
+            limits.idle(self)
+        if place is not None:
+            place.limit.idle[self] = None
+        timer = self._loop.call_later(pool.means.idle_seconds, self.retire)
         try:
             return await waiter
         finally:
             timer.cancel()
             self._waiter = None
-            self._pool.idle.pop(self, None)
-            self._pool.means.connection_limit.idle.pop(self, None)
-            if self._lane.limits is not None:
-                self._lane.limits.busy(self)
+            pool.idle.pop(self, None)
+            pool.means.connection_limit.idle.pop(self, None)
+            if limits is not None:
+                limits.busy(self)
+            if place is not None:
+                place.limit.idle.pop(self, None)
 
     def _on_tls_not_met(self, requirement: TlsRequirement, outcome: Outcome) -> None:
         """Defer mail with this `requirement`: no host meets it.

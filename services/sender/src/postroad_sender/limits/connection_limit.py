@@ -50,6 +50,10 @@ class ConnectionLimit:
             next(iter(self.idle)).retire()
         return False
 
+    def is_wanted_by_others(self, waiter: Waiter) -> bool:
+        """Whether somebody else than `waiter` waits."""
+        return any(other is not waiter and other.is_waiting for other in self._waiting)
+
     def acquire(self, waiter: Waiter) -> bool:
         """Whether one more connection may be opened now. If not, `waiter` is woken when it may."""
         if not self.ask(waiter):

@@ -118,6 +118,10 @@ class LaneLimits:
         """Whether a connection has to go: there are more than there may be now."""
         return any(connection_limit.is_over for connection_limit in self._connection_limits)
 
+    def is_wanted_by_others(self, waiter: Waiter) -> bool:
+        """Whether another lane waits for a connection."""
+        return any(limit.is_wanted_by_others(waiter) for limit in self._connection_limits)
+
     def idle(self, idler: Idler) -> None:
         """Note that `idler` carries nothing now."""
         for connection_limit in self._connection_limits:

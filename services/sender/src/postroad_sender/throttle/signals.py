@@ -36,6 +36,7 @@ class Signal(StrEnum):
     MAILBOX = "mailbox"
     RECIPIENT = "recipient"
     RECIPIENTS = "recipients"  # too many for one transaction
+    PARAMETERS = "parameters"  # refused though it was offered; mail goes without it
     OTHER = "other"
 
     @property
@@ -71,6 +72,7 @@ CLASSIFICATIONS = {
     Signal.MAILBOX: Classification.MAILBOX_FULL,
     Signal.RECIPIENT: Classification.UNAVAILABLE,
     Signal.RECIPIENTS: Classification.PROTOCOL,
+    Signal.PARAMETERS: Classification.PROTOCOL,
     Signal.OTHER: Classification.UNDETERMINED,
 }
 """What is told of a deferral; a signal is what the lane learns from the same reply."""
