@@ -147,7 +147,7 @@ class Dialer:
             if full and chosen.preference > worst_full:
                 continue  # what has no room is better than a host that stands in for it
             limit = self._limit(destination, chosen.address)
-            place = limit and limit.take(destination.key)
+            place = None if limit is None else limit.take(destination.key)
             if limit is not None and place is None:
                 full.append(limit)
                 worst_full = max(worst_full, chosen.preference)
