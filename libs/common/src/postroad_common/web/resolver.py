@@ -1,8 +1,13 @@
-"""Host names to addresses, by DNS, without threads: a slow name server must not use any up."""
+"""Host names to addresses, by DNS, without threads: a slow name server must not use any up.
 
-import dns.asyncresolver
-import dns.exception
-import dns.resolver
+The library is imported at the first look-up: a service that calls nobody does without its 2 MB.
+"""
+
+import functools
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dns.asyncresolver import Resolver as Questioner
 
 _LIFETIME = 3.0
 """Seconds for one look-up."""
@@ -13,13 +18,21 @@ class Resolver:
     """Asks `server` (`host:port`), or the name servers that the system is set up with."""
 
     def __init__(self, server: str | None = None) -> None:
-        self._resolver = dns.asyncresolver.Resolver(configure=server is None)
-        self._resolver.lifetime = _LIFETIME
-        self._resolver.cache = dns.resolver.LRUCache(1000)
-        if server is not None:
-            host, _, port = server.rpartition(":")
-            self._resolver.nameservers = [host.strip("[]")]
-            self._resolver.port = int(port)
+        self._server = server
+
+    @functools.cached_property
+    def _questioner(self) -> "Questioner":
+        import dns.asyncresolver  # noqa: PLC0415 - see the module
+        import dns.resolver  # noqa: PLC0415 - as above
+
+        questioner = dns.asyncresolver.Resolver(configure=self._server is None)
+        questioner.lifetime = _LIFETIME
+        questioner.cache = dns.resolver.LRUCache(1000)
+        if self._server is not None:
+            host, _, port = self._server.rpartition(":")
+            questioner.nameservers = [host.strip("[]")]
+            questioner.port = int(port)
+        return questioner
 
     async def addresses(self, host: str) -> list[str]:
         """Return the IPv4 and IPv6 addresses of `host`, in that order.
@@ -29,8 +42,10 @@ class Resolver:
         """
         if host == "localhost" or host.endswith(".localhost"):
             return list(_LOCAL)
+        from dns.exception import DNSException  # noqa: PLC0415 - see the module
+
         try:
-            found = await self._resolver.resolve_name(host)
-        except (dns.exception.DNSException, ValueError) as error:
+            found = await self._questioner.resolve_name(host)
+        except (DNSException, ValueError) as error:
             raise OSError(f"{host} cannot be resolved: {error}") from error
         return list(found.addresses())

@@ -5,23 +5,19 @@ been replaced, the next log-in seals it with the new one. A code works once.
 """
 
 import base64
-import binascii
 import hashlib
-import os
 import secrets
 from collections.abc import Callable
 
 import pyotp
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from postroad_common.store.users import User, Users
 from postroad_common.tokens import Keyring
+from postroad_ingress_http.access import aead
 
 STEP_SECONDS = 30
 RECOVERY_CODES = 8
 _PURPOSE = "totp"
-_NONCE = 12  # octets
 _ISSUER = "Postroad"
 
 
@@ -94,11 +90,10 @@ class SecondFactor:
             await self._users.reseal_totp(user.email, user.totp, self._seal(user.email, secret))
 
     def _seal(self, email: str, secret: str) -> str:
-        nonce = os.urandom(_NONCE)
         key = self._keyring.derived(_PURPOSE, self._keyring.key_id)
         assert key is not None  # noqa: S101 - the first key always exists
-        sealed = AESGCM(key).encrypt(nonce, secret.encode(), email.encode())
-        return base64.b64encode(bytes((self._keyring.key_id,)) + nonce + sealed).decode()
+        sealed = aead.seal(key, secret.encode(), email.encode())
+        return base64.b64encode(bytes((self._keyring.key_id,)) + sealed).decode()
 
     def _unseal(self, email: str, text: str) -> str | None:
         """Return the secret; None when its key is gone from the settings."""
@@ -107,9 +102,8 @@ class SecondFactor:
             key = self._keyring.derived(_PURPOSE, octets[0])
             if key is None:
                 return None
-            nonce, sealed = octets[1 : 1 + _NONCE], octets[1 + _NONCE :]
-            return AESGCM(key).decrypt(nonce, sealed, email.encode()).decode()
-        except (binascii.Error, IndexError, InvalidTag):
+            return aead.unseal(key, octets[1:], email.encode()).decode()
+        except (IndexError, ValueError):
             return None
 
 

@@ -1,15 +1,9 @@
 """Seals texts that the visitor's browser keeps: nobody reads or changes them there."""
 
 import base64
-import binascii
-import os
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from postroad_common.tokens import Keyring
-
-_NONCE = 12  # octets
+from postroad_ingress_http.access import aead
 
 
 class Sealer:
@@ -21,16 +15,13 @@ class Sealer:
 
     def seal(self, text: str) -> str:
         """Return the text as a value for a cookie."""
-        nonce = os.urandom(_NONCE)
-        sealed = AESGCM(self._key()).encrypt(nonce, text.encode(), None)
-        return base64.urlsafe_b64encode(nonce + sealed).decode()
+        return base64.urlsafe_b64encode(aead.seal(self._key(), text.encode())).decode()
 
     def open(self, sealed: str) -> str | None:
         """Return the text; None where it is none that was sealed here."""
         try:
-            octets = base64.urlsafe_b64decode(sealed)
-            return AESGCM(self._key()).decrypt(octets[:_NONCE], octets[_NONCE:], None).decode()
-        except (binascii.Error, InvalidTag, ValueError):
+            return aead.unseal(self._key(), base64.urlsafe_b64decode(sealed)).decode()
+        except ValueError:
             return None
 
     def _key(self) -> bytes:

@@ -1,17 +1,17 @@
-"""New DKIM key pairs: RSA-2048 for everybody, Ed25519 for those who can (RFC 8463)."""
+"""New DKIM key pairs: RSA-2048 for everybody, Ed25519 for those who can (RFC 8463).
+
+The library is imported with the first pair: most processes never make one.
+"""
 
 import base64
 from datetime import UTC, datetime
-
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
+from typing import TYPE_CHECKING
 
 from postroad_common.store.domains import DkimKey
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 RSA_BITS = 2048  # what fits a DNS answer and every verifier takes (RFC 8301)
 
@@ -21,6 +21,11 @@ def new_keys(now: float, taken: frozenset[str] = frozenset()) -> tuple[DkimKey, 
 
     Takes some 100 ms of CPU: call it in a thread.
     """
+    from cryptography.hazmat.primitives.asymmetric import (  # noqa: PLC0415 - see the module
+        ed25519,
+        rsa,
+    )
+
     stem = f"pr{datetime.fromtimestamp(now, UTC):%Y%m%d}"
     letters = iter("abcdefghijklmnopqrstuvwxyz")
     suffix = ""
@@ -35,10 +40,17 @@ def new_keys(now: float, taken: frozenset[str] = frozenset()) -> tuple[DkimKey, 
 def _key(
     selector: str,
     algorithm: str,
-    private: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey,
+    private: "RSAPrivateKey | Ed25519PrivateKey",
     now: float,
 ) -> DkimKey:
-    if isinstance(private, rsa.RSAPrivateKey):
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 - see the module
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        PublicFormat,
+    )
+
+    if algorithm == "rsa":
         public = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     else:
         public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)

@@ -1,13 +1,15 @@
-"""Asks DNS for TXT, MX and CNAME records, through the resolver that POSTROAD_DNS names."""
+"""Asks DNS for TXT, MX and CNAME records, through the resolver that POSTROAD_DNS names.
+
+The library is imported at the first question, as in `postroad_common.web.resolver`.
+"""
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import dns.asyncresolver
-import dns.exception
-import dns.rdata
-import dns.resolver
+if TYPE_CHECKING:
+    from dns.asyncresolver import Resolver
+    from dns.rdata import Rdata
 
 LIFETIME_SECONDS = 4.0
 _AT_ONCE = 8
@@ -35,11 +37,13 @@ class DnsChecker:
     def __init__(self, server: str | None) -> None:
         self._server = server
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._resolver: dns.asyncresolver.Resolver | None = None
+        self._resolver: Resolver | None = None
 
-    def _make(self) -> dns.asyncresolver.Resolver:
+    def _make(self) -> "Resolver":
         if self._resolver is None:
-            resolver = dns.asyncresolver.Resolver(configure=self._server is None)
+            from dns.asyncresolver import Resolver  # noqa: PLC0415 - see the module
+
+            resolver = Resolver(configure=self._server is None)
             if self._server is not None:
                 host, _, port = self._server.rpartition(":")
                 resolver.nameservers = [host.strip("[]")]
@@ -55,17 +59,20 @@ class DnsChecker:
         return dict(zip(wanted, found, strict=True))
 
     async def _ask(self, question: Question) -> list[str] | None:
+        from dns.exception import DNSException  # noqa: PLC0415 - see the module
+        from dns.resolver import NXDOMAIN, NoAnswer  # noqa: PLC0415 - as above
+
         try:
             async with self._slots:
                 answer = await self._make().resolve(question.name, question.type, search=False)
-        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+        except (NXDOMAIN, NoAnswer):
             return []
-        except (dns.exception.DNSException, OSError, ValueError):
+        except (DNSException, OSError, ValueError):
             return None
         return [text for record in answer if (text := _read(record)) is not None]
 
 
-def _read(record: dns.rdata.Rdata) -> str | None:
+def _read(record: "Rdata") -> str | None:
     if hasattr(record, "strings"):
         return b"".join(record.strings).decode("utf-8", "replace")
     host = getattr(record, "exchange", None) or getattr(record, "target", None)

@@ -4,6 +4,7 @@ Each redirect is a URL of its own: its form is checked, its name is resolved, an
 checked and connected to (`postroad_common.web`). No proxies, cookies or credentials.
 """
 
+import functools
 import re
 import ssl
 from collections.abc import Collection
@@ -55,9 +56,14 @@ class FileClient:
     ) -> None:
         self._backend = PinnedBackend(guard)
         self._schemes = schemes
-        self._tls = tls or ssl.create_default_context()
+        self._given_tls = tls
         times = dict.fromkeys(("connect", "pool"), CONNECT_SECONDS)
         self._extensions = {"timeout": {**times, **dict.fromkeys(("read", "write"), read_seconds)}}
+
+    @functools.cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """What servers are checked with; the system's CAs are megabytes, read for the first one."""
+        return self._given_tls or ssl.create_default_context()
 
     async def fetch(self, url: str, allowance: Allowance) -> FetchedFile:
         """Return the file at `url`, its octets taken from the allowance.
