@@ -21,7 +21,8 @@ from postroad_ingress_smtp import replies
 
 _PATH: Final = re.compile(r' ?<((?:"(?:[^"\\]|\\.)*"|[^"<>])*)>(?: (.*))?', re.DOTALL)
 _MEANT: Final = re.compile(r"\s*:\s*(?:<(.*?)>|([^\s<>]*))(?:\s+(.*))?", re.DOTALL)
-_ROUTE: Final = re.compile(r"@[^:]*:")
+# RFC 5321 section 4.1.1.3: recognised, and ignored.
+_ROUTE: Final = re.compile(r"\s*@(?:\[[^\]]*\]|[^:\[\"])*:\s*")
 
 _Parameters = TypeVar("_Parameters")
 
@@ -66,7 +67,7 @@ def read_mail(
         return replies.REQUIRETLS_NEEDS_TLS
     if parameters.size is not None and parameters.size > size_limit:
         return replies.too_large(size_limit)
-    return MailCommand(address, parameters)
+    return MailCommand(_without_route(address), parameters)
 
 
 def read_rcpt(
@@ -82,10 +83,9 @@ def read_rcpt(
     address, words = path
     if words and not extended:
         return replies.PARAMETERS_NEED_EHLO
-    if forgiving:
-        address = _ROUTE.sub("", address.strip(), count=1)
+    address = _without_route(address.strip() if forgiving else address)
     if not address:
-        return replies.NO_RECIPIENT
+        return replies.NOT_OURS if forgiving else replies.NO_RECIPIENT
 
     def parse(given: Sequence[str]) -> RcptParameters:
         return RcptParameters.parse(given, smtputf8=smtputf8 or forgiving)
@@ -95,11 +95,11 @@ def read_rcpt(
     except ParameterError as error:
         return error.reply
     if not address.isascii() and not smtputf8:
-        return replies.needs_smtputf8("recipient")
+        return replies.NOT_OURS if forgiving else replies.needs_smtputf8("recipient")
     try:
         mailbox = parse_mailbox(address, smtputf8=smtputf8)
     except AddressError as error:
-        return replies.bad_recipient(str(error))
+        return replies.NOT_OURS if forgiving else replies.bad_recipient(str(error))
     return RcptCommand(mailbox, parameters)
 
 
@@ -115,6 +115,11 @@ def _read_path(argument: str, word: str, *, forgiving: bool) -> tuple[str, list[
     if match is None:
         return None
     return match[1] or match[2] or "", (match[3] or "").split()
+
+
+def _without_route(address: str) -> str:
+    route = _ROUTE.match(address)
+    return address if route is None else address[route.end() :]
 
 
 def _parse_meant(
