@@ -160,6 +160,34 @@ async def test_request_that_died_between_queue_and_answer_is_repeated_with_the_s
         assert answer.json() == {expected: "b@b.example"}
 
 
+async def test_claim_on_a_key_is_renewed_while_its_request_is_worked_on(
+    amqp_url: str,
+    mongodb_uri: str,
+    open_line: OpenLine,
+    run_site: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("postroad_ingress_http.sending.claims.RENEW_SECONDS", 0.02)
+    monkeypatch.setattr("postroad_ingress_http.http.patience.ANSWER_SECONDS", 600.0)
+    line, url = await open_line(amqp_url)
+    async with run_site(url, mongodb_uri) as site, site.client() as client:
+        line.freeze()
+        waiting = asyncio.create_task(
+            client.post("/v1/send", json=WHOLE, headers={"Idempotency-Key": "renewed"})
+        )
+        requests = site.database.idempotency._requests
+        claims: list[float] = []
+
+        async def is_renewed() -> bool:
+            found = await requests.find_one({"_id": "main/renewed"})
+            claims.extend([found["claimed"]] if found else [])
+            return bool(claims) and 0.0 < claims[0] < claims[-1]
+
+        await until(is_renewed)
+        line.thaw()
+        assert (await waiting).status_code == 200
+
+
 @pytest.fixture
 async def listener() -> AsyncIterator[HttpListener]:
     """Run a small application behind the guard, on a real socket, with short patience."""

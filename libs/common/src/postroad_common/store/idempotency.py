@@ -33,8 +33,8 @@ class Idempotency:
     ) -> Claim:
         """Claim the key, or learn who has it.
 
-        A claim without an answer that is older than `stale_seconds` belongs to nobody any more:
-        of those who ask again with the same fingerprint, one gets it.
+        A claim without an answer that was not renewed for `stale_seconds` belongs to nobody any
+        more: of those who ask again with the same fingerprint, one gets it.
         """
         now = time.time()
         name = f"{account}/{key}"
@@ -67,6 +67,14 @@ class Idempotency:
                 created=found["created"],
             )
         return Claim(fingerprint, None, None, ours=True, created=now)
+
+    @guarded
+    async def renew(self, account: str, key: str) -> None:
+        """Say that a claim is still worked on."""
+        await self._requests.update_one(
+            {"_id": f"{account}/{key}", "status": {"$exists": False}},
+            {"$set": {"claimed": time.time()}},
+        )
 
     @guarded
     async def finish(self, account: str, key: str, status: int, answer: str) -> None:

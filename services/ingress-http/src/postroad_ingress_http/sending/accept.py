@@ -22,6 +22,7 @@ from postroad_ingress_http.http import patience
 from postroad_ingress_http.http.errors import ApiError, bad_field
 from postroad_ingress_http.http.fields import beside_the_loop
 from postroad_ingress_http.http.patience import LEAST_SECONDS
+from postroad_ingress_http.sending.claims import STALE_SECONDS, held
 from postroad_ingress_http.sending.files import (
     RemoteFiles,
     RequestFiles,
@@ -41,8 +42,6 @@ from postroad_ingress_http.sending.submission import (
     prepare,
 )
 
-STALE_CLAIM_SECONDS = 60.0
-"""A request that has not answered after this time died; the same key may try again."""
 _AT_ONCE = 50  # mails of one request that are injected at the same time
 _KEY = re.compile(r"[!-~]{1,255}")
 
@@ -187,7 +186,7 @@ async def _claim(once: "Once", origin: RequestOrigin, requests: Idempotency) -> 
         raise bad_field("Idempotency-Key", "1 to 255 printable ASCII characters without spaces.")
     with within(patience.current().left(more_follows=True)):
         claim = await requests.begin(
-            origin.account, once.key, once.fingerprint, stale_seconds=STALE_CLAIM_SECONDS
+            origin.account, once.key, once.fingerprint, stale_seconds=STALE_SECONDS
         )
     if claim.fingerprint != once.fingerprint:
         raise ApiError(
@@ -218,13 +217,14 @@ async def _inject_claimed(
     """
     requests = acceptance.idempotency
     try:
-        answer = await _inject(
-            mail,
-            origin,
-            lambda part: derived_id(claim.created, "rest", origin.account, once.key, part),
-            acceptance,
-            files,
-        )
+        async with held(requests, origin.account, once.key):
+            answer = await _inject(
+                mail,
+                origin,
+                lambda part: derived_id(claim.created, "rest", origin.account, once.key, part),
+                acceptance,
+                files,
+            )
     except (Transient, PartlyAcceptedError):
         with contextlib.suppress(Transient), within(LEAST_SECONDS):
             await requests.release(origin.account, once.key)

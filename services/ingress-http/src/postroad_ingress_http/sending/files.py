@@ -30,7 +30,7 @@ from postroad_ingress_http.sending.submission import Mail
 MAIL_SECONDS = 20.0
 """For all files of a mail, with the time that they wait for their turn."""
 REQUEST_SECONDS = 50.0
-"""For all mails of a request: less than the time after which its Idempotency-Key is free again."""
+"""For all mails of a request: for about so long its client waits for an answer."""
 _CODES: Mapping[type[FileFetchError], str] = {
     UrlRefusedError: "attachment_refused",
     UnreachableError: "attachment_unreachable",
