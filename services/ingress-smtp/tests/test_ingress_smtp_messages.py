@@ -18,6 +18,7 @@ from postroad_common.schemas.features import Features
 from postroad_common.schemas.framing import decode
 from postroad_common.schemas.returns import Return
 from postroad_common.schemas.submission import Submission
+from postroad_common.store.accounts import SYSTEM_ACCOUNT
 from postroad_common.store.database import Database
 from postroad_ingress_smtp.protocol import SmtpProtocol
 from postroad_smtp.server.stream import SmtpStream
@@ -247,6 +248,28 @@ def test_a_return_carries_the_message_it_belongs_to(
     assert returned.client is not None
     assert returned.client.helo == "mx.there.example"
     assert body == b"Subject: failed\r\n\r\nno such user\r\n"
+
+
+def test_mail_for_the_operator_goes_on_as_it_came_and_nothing_can_come_back(
+    ingress_with: Any, broker: Any
+):
+    client = ingress_with(POSTMASTER="ops@elsewhere.example").client("mx")
+    client.expect("220")
+    client.ask("EHLO mx.there.example", "250")
+    client.ask("MAIL FROM:<ann@there.example>", "250")
+    client.ask("RCPT TO:<postmaster>", "250")
+    client.ask("RCPT TO:<Abuse@bounce.postroad.test>", "250")
+    client.ask("DATA", "354")
+    mail = b"Subject: a question\r\nX-Postroad-Trackclicks: maybe\r\n\r\ncaf\xc3\xa9\r\n"
+    client.send(mail + b".\r\n")
+    client.expect("250 2.0.0 Ok, queued as ")
+    submission, body = broker.submission()
+    assert [each.address for each in submission.recipients] == ["ops@elsewhere.example"]
+    assert (submission.account, submission.envelope) == (SYSTEM_ACCOUNT, "")
+    assert submission.features == Features(**dict.fromkeys(Features.model_fields, False))
+    assert (submission.subject, submission.eightbit) == ("a question", True)
+    assert submission.client.helo == "mx.there.example"
+    assert body == mail
 
 
 @pytest.mark.parametrize("number", [1, 2])

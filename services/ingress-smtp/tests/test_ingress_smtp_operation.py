@@ -117,6 +117,19 @@ def test_wrong_limits_are_refused_with_a_clear_message(ingress_with: Any, value:
     assert message in problem
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("ops", "the address has no domain"),
+        ("ops@bounce.postroad.test", "leads back here"),
+        ("ops@mail.postroad.test", "leads back here"),
+    ],
+)
+def test_postmaster_is_an_address_elsewhere(ingress_with: Any, value: str, message: str):
+    with pytest.raises(SettingsError, match=f"POSTROAD_POSTMASTER.*{message}"):
+        ingress_with(POSTMASTER=value)
+
+
 def test_limits_of_the_other_ingress_are_left_to_it(ingress_with: Any):
     server = ingress_with(LIMITS='{"smtp":{"connections":1},"http":{"requests":5}}')
     with server.client() as first, server.client() as second:

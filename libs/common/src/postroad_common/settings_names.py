@@ -57,6 +57,7 @@ KNOWN_SETTINGS = frozenset(
         "otlp_url",
         "providers",
         "metrics_networks",
+        "postmaster",
         "proxy_networks",
         "retry_schedule",
         "reuse_port",

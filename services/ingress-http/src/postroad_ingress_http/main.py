@@ -14,13 +14,14 @@ from postroad_common.listener import HttpListener
 from postroad_common.mail.feedbackloop import FeedbackAddresses
 from postroad_common.schemas.submission import Client
 from postroad_common.service import ServiceContext, run
+from postroad_common.store.accounts import SYSTEM_ACCOUNT
 from postroad_common.store.sendingrights import SendingRules
 from postroad_common.tokenbucket import TokenBuckets
 from postroad_common.tokens import Keyring, LinkSigner
 from postroad_common.web.guard import UrlGuard
 from postroad_common.web.resolver import Resolver
 from postroad_ingress_http import application
-from postroad_ingress_http.access.accounts import SYSTEM_ACCOUNT, AccountAdministration
+from postroad_ingress_http.access.accounts import AccountAdministration
 from postroad_ingress_http.access.authentication import Authenticator
 from postroad_ingress_http.access.bootstrap import Bootstrap
 from postroad_ingress_http.access.identity import IdentityProvider

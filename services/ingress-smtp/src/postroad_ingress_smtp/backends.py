@@ -22,6 +22,7 @@ from postroad_ingress_smtp.envelope import Envelope, EnvelopeRecipient
 from postroad_ingress_smtp.handler import Arrival, accept, accept_return
 from postroad_ingress_smtp.injector import Injector
 from postroad_ingress_smtp.logins import Logins
+from postroad_ingress_smtp.operatormail import OperatorMail
 from postroad_ingress_smtp.permissions import check_from, check_network, check_rights, check_sender
 from postroad_ingress_smtp.session import Session
 
@@ -134,14 +135,22 @@ class ReturnBackend:
         rules: ContentRules,
         rates: TokenBuckets[str] | None,
         feedback_rates: TokenBuckets[str] | None,
+        operator: OperatorMail | None = None,
+        most_hops: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`rates`: of returns to one bounce address; `feedback_rates`: of one for complaints."""
+        """`rates`: of returns to one bounce address; `feedback_rates`: of one for complaints.
+
+        `operator`: who gets the mail to postmaster, if it is taken; from `most_hops` Received
+        fields on (0: never) it is in a loop.
+        """
         self._injector = injector
         self._addresses = addresses
         self._feedback = feedback
         self._rates = rates
         self._feedback_rates = feedback_rates
+        self._operator = operator
+        self._most_hops = most_hops
         self._clock = clock
         self.rules = rules
 
@@ -167,6 +176,10 @@ class ReturnBackend:
             return self._too_many(self._feedback_rates, mailbox.text.lower()) or EnvelopeRecipient(
                 mailbox, parameters, feedback=feedback
             )
+        if self._operator is not None and self._operator.takes(mailbox):
+            return self._too_many(self._rates, "operator") or EnvelopeRecipient(
+                mailbox, parameters, operator=True
+            )
         result = self._addresses.verify(mailbox.text, time.time())
         if result.message_id is None:
             return replies.EXPIRED if result.refused == "expired" else replies.NOT_OURS
@@ -185,7 +198,10 @@ class ReturnBackend:
     async def accept(self, session: Session, envelope: Envelope, message: Message) -> Reply:
         """See `Backend`."""
         return await accept_return(
-            Arrival(session, envelope, message, dot=self._clock()), self._injector
+            Arrival(session, envelope, message, dot=self._clock()),
+            self._injector,
+            self._operator,
+            self._most_hops,
         )
 
 

@@ -56,10 +56,19 @@ def examine(content: RepairedContent, rules: ContentRules, *, sevenbit: bool) ->
     if rules.header_size and end > rules.header_size:
         return replies.long_header(rules.header_size)
     header = raw[:end].lower()
-    hops = header.count(b"\nreceived:") + header.startswith(b"received:")
+    hops = _hops(header)
     if rules.received_headers and hops >= rules.received_headers:
         return replies.mail_loop(hops)
     return Message(raw, eightbit, read_subject(raw, header), content.repaired)
+
+
+def count_hops(raw: bytes) -> int:
+    """Return how many servers a message has passed, by its Received fields."""
+    return _hops(raw[: header_end(raw)].lower())
+
+
+def _hops(header: bytes) -> int:
+    return header.count(b"\nreceived:") + header.startswith(b"received:")
 
 
 def has_long_line(raw: bytes, limit: int) -> bool:

@@ -13,13 +13,15 @@ from postroad_common.mail.parameters import MailParameters, RcptParameters
 class EnvelopeRecipient:
     """A recipient that was accepted.
 
-    `message_id`: of the message that comes back, for returns; `feedback` for complaints.
+    `message_id`: of the message that comes back, for returns; `feedback` for complaints;
+    `operator`: it is for whoever runs this installation.
     """
 
     mailbox: Mailbox
     parameters: RcptParameters
     message_id: str | None = None
     feedback: FeedbackAddress | None = None
+    operator: bool = False
 
 
 class Envelope(StockEnvelope):

@@ -71,11 +71,12 @@ def read_mail(
 
 
 def read_rcpt(
-    argument: str, *, extended: bool, smtputf8: bool, forgiving: bool = False
+    argument: str, *, extended: bool, smtputf8: bool, home: str = "", forgiving: bool = False
 ) -> RcptCommand | Reply:
     """Return what `argument` says, or the refusal it deserves.
 
-    `extended` as for `read_mail`; `smtputf8`: MAIL had that parameter.
+    `extended` as for `read_mail`; `smtputf8`: MAIL had that parameter. `home` is the domain of a
+    `postmaster` without one.
     """
     path = _read_path(argument, "TO", forgiving=forgiving)
     if path is None:
@@ -86,6 +87,8 @@ def read_rcpt(
     address = _without_route(address.strip() if forgiving else address)
     if not address:
         return replies.NOT_OURS if forgiving else replies.NO_RECIPIENT
+    if forgiving and address.lower() == "postmaster":  # RFC 5321 section 4.5.1: it needs no domain
+        address += "@" + home
 
     def parse(given: Sequence[str]) -> RcptParameters:
         return RcptParameters.parse(given, smtputf8=smtputf8 or forgiving)

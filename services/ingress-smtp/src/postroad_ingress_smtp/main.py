@@ -24,6 +24,7 @@ from postroad_ingress_smtp.failures import Failures
 from postroad_ingress_smtp.injector import Injector
 from postroad_ingress_smtp.listener import ListenerSpec, SmtpListener, open_socket
 from postroad_ingress_smtp.logins import Logins
+from postroad_ingress_smtp.operatormail import OperatorMail
 from postroad_ingress_smtp.settings import Settings
 from postroad_ingress_smtp.tls import Certificate
 from postroad_smtp.server.lineends import LineEnds
@@ -123,6 +124,8 @@ async def open_listeners(context: ServiceContext[Settings]) -> list[SmtpListener
         ),
         rates=rates(limits.mx_returns_per_hour, 3600),
         feedback_rates=rates(limits.mx_complaints_per_hour, 3600),
+        operator=_operator_mail(settings),
+        most_hops=limits.received_headers,
     )
 
     proxies = settings.proxy_networks
@@ -155,6 +158,13 @@ async def open_listeners(context: ServiceContext[Settings]) -> list[SmtpListener
 
     context.on_drain(drain)
     return listeners
+
+
+def _operator_mail(settings: Settings) -> OperatorMail | None:
+    """Return who gets the mail to postmaster; None where it is refused."""
+    if settings.postmaster is None:
+        return None
+    return OperatorMail(settings.postmaster, {settings.hostname, settings.bounce_domain})
 
 
 def _load_certificate(settings: Settings) -> Certificate:

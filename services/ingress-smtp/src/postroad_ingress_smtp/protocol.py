@@ -112,6 +112,7 @@ class SmtpProtocol(OpeningCommands):
             arg,
             extended=extended,
             smtputf8=envelope.parameters.smtputf8,
+            home=self._shared.hostname,
             forgiving=self._backend.forgiving,
         )
         if isinstance(command, Reply):

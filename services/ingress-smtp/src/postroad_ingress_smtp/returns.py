@@ -12,7 +12,10 @@ from postroad_ingress_smtp.envelope import Envelope, EnvelopeRecipient
 
 
 def make_returns(envelope: Envelope, *, client: Client, received: float, size: int) -> list[Return]:
-    """Return one for each recipient, each with a new id; `received` is Unix time, `size` octets."""
+    """Return one for each address of ours but the operator's, each with a new id.
+
+    `received` is Unix time, `size` in octets.
+    """
     return [
         Return(
             id=new_id(received),
@@ -25,6 +28,7 @@ def make_returns(envelope: Envelope, *, client: Client, received: float, size: i
             **_complaint(recipient),
         )
         for recipient in envelope.recipients
+        if not recipient.operator
     ]
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
@@ -14,6 +14,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
+from postroad_common.mail.address import AddressError, domain_of, parse_mailbox
 from postroad_common.settingproblems import in_words
 from postroad_common.settings import BounceSettings, MessageSettings, ServiceSettings
 from postroad_common.settingvalues import Networks, Port, ReadableFile
@@ -99,12 +100,33 @@ class Settings(ServiceSettings, BounceSettings, MessageSettings):
         description="networks, separated by commas, whose connections begin with a PROXY protocol"
         " header (v1 or v2); from anywhere else such a header is refused",
     )
+    postmaster: str | None = Field(
+        examples=["ops@example.com"],
+        default=None,
+        title="Postmaster",
+        description="address elsewhere that gets mail to postmaster@ and abuse@ of the host name "
+        "and the bounce domain; without it that is refused as other mail is",
+    )
     limits: Annotated[IngressLimits, NoDecode] = Field(
         examples=['{"smtp":{"connections":5000}}'],
         default=IngressLimits(),
         title="Limits",
         description='JSON, as in {"smtp":{"connections":5000}}; the names are in docs/smtp.md',
     )
+
+    @field_validator("postmaster")
+    @classmethod
+    def _check_postmaster(cls, value: str | None) -> str | None:
+        try:
+            return parse_mailbox(value).text if value else None
+        except AddressError as error:
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _check_loop(self) -> Self:
+        if self.postmaster and domain_of(self.postmaster) in {self.hostname, self.bounce_domain}:
+            raise ValueError("POSTROAD_POSTMASTER must be elsewhere: this one leads back here")
+        return self
 
     @field_validator("limits", mode="before")
     @classmethod

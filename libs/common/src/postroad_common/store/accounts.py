@@ -9,6 +9,8 @@ from postroad_common.store.access import Collection, Document, guarded, insert_n
 
 FIRST_ACCOUNT = "main"
 """The account that is there from the first start on."""
+SYSTEM_ACCOUNT = "system"
+"""Whose mail Postroad's notices are, and what it passes on to the operator; it has no users."""
 COUNTED = ("users", "logins", "tokens", "domains", "webhooks")
 """What an account may have a bounded number of."""
 LIMITS = (*COUNTED, "messages_per_day")

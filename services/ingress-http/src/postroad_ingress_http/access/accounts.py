@@ -5,11 +5,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from postroad_common.store.accounts import FIRST_ACCOUNT, LIMITS, Account, Accounts
+from postroad_common.store.accounts import FIRST_ACCOUNT, LIMITS, SYSTEM_ACCOUNT, Account, Accounts
 from postroad_ingress_http.http.errors import ApiError, bad_field, not_found
 
-SYSTEM_ACCOUNT = "system"
-"""Whose mail Postroad's own notices are; nobody looks at it."""
 RESERVED = frozenset({SYSTEM_ACCOUNT, "operator", "new"})
 """Ids that no account has."""
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?", re.ASCII)
