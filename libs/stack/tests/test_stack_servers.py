@@ -220,7 +220,9 @@ def test_service_that_refuses_a_setting_fails_the_start_and_leaves_nothing(
     assert not StateDir(folder).supervised()
 
 
-def test_service_runs_on_servers_given_by_url(stack: Stack, tmp_path: Path):
+def test_service_runs_on_servers_given_by_url_until_its_folder_is_removed(
+    stack: Stack, tmp_path: Path
+):
     given = {
         "POSTROAD_AMQP_URL": stack.document.amqp,
         "POSTROAD_MONGODB_URI": stack.document.mongodb,
@@ -229,6 +231,10 @@ def test_service_runs_on_servers_given_by_url(stack: Stack, tmp_path: Path):
         assert set(service.document.pids) == {"supervisor", "tracker"}
         gone = service.kill("tracker")
         service.wait_back("tracker", gone)
+        pids = [pid for pids in service.document.pids.values() for pid in pids]
+        # Who removes the folder of a running stack gets rid of the stack, too.
+        service.state_dir.rename(tmp_path / "removed")
+        wait_until(lambda: all(born(pid) is None for pid in pids), "it ended with its folder")
 
 
 def test_of_several_given_brokers_one_that_answers_is_enough(stack: Stack, tmp_path: Path):
@@ -294,4 +300,6 @@ def test_command_says_what_is_wrong_and_what_to_do_without_a_traceback(tmp_path:
     foreign = command("up", "--json", folder=tmp_path / "other")
     assert foreign.returncode == 1
     assert "--state-dir" in foreign.stderr
+    assert "no stack is in" in command("down", "--wipe", folder=tmp_path / "other").stdout
+    assert (tmp_path / "other" / "thesis.txt").exists()
     assert "Traceback" not in wrong.stderr + foreign.stderr

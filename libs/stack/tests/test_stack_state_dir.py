@@ -44,6 +44,32 @@ def test_supervised_is_true_only_while_the_lock_is_held(tmp_path: Path):
     assert not state.supervised()
 
 
+def test_supervisor_sees_that_its_folder_was_removed_or_is_another_one(tmp_path: Path):
+    state = StateDir(tmp_path / "stack")
+    state.create()
+    assert not state.still_held()
+    with state.held():
+        assert state.still_held()
+        state.root.rename(tmp_path / "removed")
+        assert not state.still_held()
+        other = StateDir(state.root)
+        other.create()
+        with other.held():
+            assert other.still_held()
+            assert not state.still_held()
+
+
+def test_what_cannot_be_written_is_said_in_words_and_leaves_nothing_beside_it(tmp_path: Path):
+    (tmp_path / "plan.json").mkdir()  # in the way
+    with (
+        pytest.raises(StackError, match=r"cannot write into .*: Is a directory") as caught,
+        StateDir(tmp_path).writing(),
+    ):
+        write_atomically(tmp_path / "plan.json", "{}")
+    assert "--state-dir" in caught.value.advice
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
+
+
 def test_secrets_are_made_once_and_differ_between_stacks(tmp_path: Path):
     one = load_secrets(tmp_path / "one.json")
     assert load_secrets(tmp_path / "one.json") == one

@@ -47,7 +47,9 @@ def _supervise(state: StateDir, parent: int | None) -> int:
 
 
 async def _run(state: StateDir, plan: StackPlan, parent: int | None) -> int:
-    return await Supervisor(state, plan, parent).run()
+    with state.writing():
+        supervisor = Supervisor(state, plan, parent)
+    return await supervisor.run()
 
 
 def _write_failure(state: StateDir, error: StackError) -> None:
@@ -60,7 +62,8 @@ def _write_failure(state: StateDir, error: StackError) -> None:
         written=now,
         failure=Failure(process="postroad", reason=str(error), log="", advice=error.advice),
     )
-    write_atomically(state.status, status.model_dump_json())
+    with contextlib.suppress(OSError):  # the log has it, too
+        write_atomically(state.status, status.model_dump_json())
 
 
 if __name__ == "__main__":

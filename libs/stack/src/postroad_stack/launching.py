@@ -46,8 +46,9 @@ def start(state: StateDir, plan: StackPlan, *, follow_parent: bool = False) -> N
         if state.supervised():
             return
         end_orphans(state)
-        write_atomically(state.plan, plan.model_dump_json(indent=1))
-        state.status.unlink(missing_ok=True)
+        with state.writing():
+            write_atomically(state.plan, plan.model_dump_json(indent=1))
+            state.status.unlink(missing_ok=True)
         process = None
         try:
             with state.log_of("supervisor").open("ab") as log, interrupts_held():

@@ -52,7 +52,8 @@ class PortBook:
             if not self._take(number):
                 raise StackError(
                     f"port {number}, asked for as {name}, is in use",
-                    advice="free it, or choose another one",
+                    advice=f"choose another one, or free it (ss -tlnp sport = :{number} tells "
+                    "who has it)",
                 )
             self._keep(name, number)
             return number

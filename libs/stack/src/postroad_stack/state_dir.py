@@ -39,6 +39,7 @@ class StateDir:
         self.rabbitmq = self.root / "rabbitmq"
         self.mongodb = self.root / "mongodb"
         self.spool = self.root / "spool"
+        self._held: os.stat_result | None = None
 
     def create(self) -> None:
         """Make the folder and mark it as ours.
@@ -117,7 +118,29 @@ class StateDir:
                     time.sleep(1 / _LOCK_TRIES)
             else:
                 raise StackError(f"another supervisor runs the stack in {self.root}")
+            self._held = os.fstat(file.fileno())
             yield
+
+    def still_held(self) -> bool:
+        """Tell its supervisor whether the folder is still there, and the one that it holds."""
+        with contextlib.suppress(OSError):
+            return self._held is not None and os.path.samestat(self.lock.stat(), self._held)
+        return False
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Say in words that what is written within cannot be.
+
+        Raises:
+            StackError: no room, or no right to.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise StackError(
+                f"cannot write into {self.root}: {error.strerror}",
+                advice="make room there, or choose another folder with --state-dir",
+            ) from error
 
     @contextlib.contextmanager
     def launching(self) -> Iterator[None]:
@@ -131,6 +154,10 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace a file in one step; readers see the old text or the new, and only the owner may."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    beside.replace(path)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise

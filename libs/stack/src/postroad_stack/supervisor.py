@@ -74,6 +74,7 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._for_good = False
         self._writing = False
+        self._written = True
 
     async def run(self) -> int:
         """Start, supervise until asked to stop, stop; return the exit code."""
@@ -170,7 +171,8 @@ class Supervisor:
         )
         if login != secrets.credential:
             secrets = secrets.model_copy(update={"credential": login})
-            secrets.save(self._state.secrets)
+            with self._state.writing():
+                secrets.save(self._state.secrets)
         return secrets
 
     def _judge(self, starting: asyncio.Task[None]) -> None:
@@ -205,9 +207,15 @@ class Supervisor:
         self._stop.set()
 
     async def _poll(self) -> None:
-        """Bound the logs, and stop the stack when the process to follow has ended."""
+        """Bound the logs; stop the stack with the process to follow, or with its folder."""
         while True:
             await asyncio.sleep(_POLL_SECONDS)
+            if not self._state.still_held():
+                log.error("the state dir was removed")
+                self._stop_for_good()
+                return
+            if not self._written:
+                self._write()
             for path in self._state.logs.glob("*.log"):
                 if logs.bound(path):
                     log.info("%s grew too large and was moved to %s.1", path.name, path.name)
@@ -224,6 +232,8 @@ class Supervisor:
 
     def _write(self) -> None:
         self._writing = False
+        if not self._state.still_held():  # what stands there now is another stack's
+            return
         statuses = tuple(monitor.status for monitor in (*self._servers, *self._services))
         pids: dict[str, list[int]] = {"supervisor": [os.getpid()]}
         replicas: dict[str, list[int]] = {}
@@ -244,4 +254,10 @@ class Supervisor:
             failure=self._failure,
             document=self._wiring.document(self._secrets, pids, replicas) if ready else None,
         )
-        write_atomically(self._state.status, status.model_dump_json())
+        try:
+            write_atomically(self._state.status, status.model_dump_json())
+            self._written = True
+        except OSError as error:  # the next poll tries again
+            if self._written:
+                log.warning("the status cannot be written: %s", error.strerror)
+            self._written = False

@@ -13,6 +13,8 @@ from postroad_stack.state_dir import StateDir
 @click.option("--wipe", is_flag=True, help="Remove all data, too.")
 def down(*, state: StateDir, wipe: bool) -> None:
     """Stop exactly what `up` started; services finish what they have in hand first."""
+    had_data = state.exists()
     was_running = launching.stop(state, wipe=wipe)
     words = "stopped" if was_running else "nothing was running"
-    echo(f"{words}{', data removed' if wipe else ''}")
+    removed = ", data removed" if had_data else f", and no stack is in {state.root}"
+    echo(f"{words}{removed if wipe else ''}")
