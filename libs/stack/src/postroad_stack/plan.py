@@ -21,6 +21,8 @@ SERVERS = ("rabbitmq", "mongod")
 SINK = "sink"
 CLUSTER = 3
 """Nodes of a cluster: two are a majority when one is gone."""
+LEAST_ROOM_MB = 256
+"""With less on its disk the broker takes no mail."""
 EVERYTHING = (*SERVERS, *SERVICES, SINK)
 
 

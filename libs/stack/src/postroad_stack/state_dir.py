@@ -73,6 +73,10 @@ class StateDir:
         """Tell whether a stack was ever started here."""
         return (self.root / _MARK).exists()
 
+    def room_mb(self) -> int:
+        """Return how many megabytes are free on the disk of the folder."""
+        return shutil.disk_usage(self.root).free // 1_000_000
+
     def wipe(self) -> None:
         """Remove the folder with all data; only when it is one of ours."""
         if self.exists():

@@ -4,6 +4,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import click
 
@@ -13,7 +14,7 @@ from postroad_cli.terminal import echo, error_console
 from postroad_stack import launching
 from postroad_stack.document import StackDocument
 from postroad_stack.errors import StackError
-from postroad_stack.plan import EVERYTHING, StackPlan
+from postroad_stack.plan import EVERYTHING, LEAST_ROOM_MB, StackPlan
 from postroad_stack.servers.choose import (
     Preference,
     check_cluster,
@@ -69,6 +70,8 @@ def bring_up(
                     nodes=nodes,
                     prometheus=prometheus,
                 )
+                if warning := too_little_room(state.root, state.room_mb()):
+                    progress.note(warning)
                 launching.start(state, plan, follow_parent=follow)
             elif missed := differences(
                 state,
@@ -94,6 +97,16 @@ def bring_up(
     for notice in status.notices:
         progress.note(notice)
     return started, status.document
+
+
+def too_little_room(folder: Path, room_mb: int) -> str:
+    """Return what to say of a disk with this many megabytes free; '' where it has enough."""
+    if room_mb > 2 * LEAST_ROOM_MB:
+        return ""
+    return (
+        f"only {room_mb} MB are free in {folder}: make room, "
+        f"RabbitMQ takes no mail with less than {LEAST_ROOM_MB} MB"
+    )
 
 
 def _choose_plan(

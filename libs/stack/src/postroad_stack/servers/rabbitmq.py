@@ -16,7 +16,7 @@ from aio_pika.exceptions import AMQPException
 from postroad_common.broker.definitions import BrokerLogin, topology_of, users_of
 from postroad_common.servertls import ServerTls, explain_tls
 from postroad_stack.errors import NotReadyError
-from postroad_stack.plan import SERVICES, ServerChoice, ServerSource
+from postroad_stack.plan import LEAST_ROOM_MB, SERVICES, ServerChoice, ServerSource
 from postroad_stack.ports import PortBook
 from postroad_stack.processes.program import FIRST, Program
 from postroad_stack.processes.readiness import accepts
@@ -195,7 +195,7 @@ log.console = true
 log.console.level = info
 log.connection.level = error
 raft.wal_max_size_bytes = {_LOG_OCTETS}
-disk_free_limit.absolute = 256MB
+disk_free_limit.absolute = {LEAST_ROOM_MB}MB
 """
         + (_cluster(nodes) if nodes > 1 else ""),
     )
