@@ -392,7 +392,8 @@ def test_lane_is_given_orders_and_dead_letters_are_looked_at(stack: Stack):
     assert answer(stack, "lanes", "simulate", key, "rate")["order"]["simulate"] == ["rate"]
     assert "simulate" not in answer(stack, "lanes", "simulate", key)["order"]
     asked = postroad(stack, "lanes", "bounce", key, "--reply", "550 5.4.1 no")
-    assert asked.returncode == 130  # nobody has confirmed it
+    assert asked.returncode == 2  # nobody has confirmed it
+    assert "Add --yes" in asked.stderr
     bounced = answer(
         stack, "lanes", "bounce", key, "--reply", "550 5.4.1 no", "--before", "1", "--yes"
     )

@@ -38,6 +38,18 @@ def confirmed(context: click.Context, _parameter: click.Parameter, value: bool) 
     return value
 
 
+def ask(question: str) -> None:
+    """Ask before what cannot be undone; a script has to say that it means it.
+
+    Raises:
+        click.Abort: the answer is no.
+        click.UsageError: nobody is there to answer.
+    """
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Add --yes.")
+    click.confirm(question, abort=True, err=True)
+
+
 def yes_option(command: F) -> F:
     """Add `--yes`, which answers the question that a destructive command asks on a terminal."""
     return click.option(

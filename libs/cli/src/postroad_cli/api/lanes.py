@@ -10,7 +10,7 @@ import click
 from postroad_cli.api.deployment import with_api
 from postroad_cli.api.nouns import limit_option, path
 from postroad_cli.api.rows import fetch, show_one, show_rows
-from postroad_cli.options import json_option
+from postroad_cli.options import ask, json_option
 from postroad_stack.rest import RestClient
 
 _REASON = click.option("--reason", default=None, help="Why; for the people who read it later.")
@@ -142,7 +142,7 @@ def bounce(api: RestClient, /, *, key: str, as_json: bool, **options: Any) -> No
     if not options["yes"]:
         waiting = api.get(path("lanes", key))["waiting"]
         count = waiting["memory"] + (waiting["backlog"] or 0)
-        click.confirm(f"Let {count} messages (and those in retry tiers) fail for good?", abort=True)
+        ask(f"Let {count} messages (and those in retry tiers) fail for good?")
     order = {"reply": options["reply"], "before": options["before"]}
     _direct(api, key, _with_reason({"bounce": order}, options["reason"]), as_json=as_json)
 

@@ -5,7 +5,7 @@ import click
 from postroad_cli.api.deployment import with_api
 from postroad_cli.api.nouns import limit_option, path
 from postroad_cli.api.rows import fetch, show_one, show_rows
-from postroad_cli.options import json_option
+from postroad_cli.options import ask, json_option
 from postroad_stack.rest import RestClient
 
 
@@ -64,5 +64,5 @@ def purge(api: RestClient, /, *, name: str, yes: bool, as_json: bool) -> None:
     """Throw dead letters away, for good."""
     if not yes:
         ready = api.get(path("queues", name))["ready"]
-        click.confirm(f"Throw {ready} messages of {name} away for good?", abort=True)
+        ask(f"Throw {ready} messages of {name} away for good?")
     show_one(api.delete(path("queues", name, "messages")), as_json=as_json)
