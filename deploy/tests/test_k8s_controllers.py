@@ -46,6 +46,12 @@ def test_members_of_a_cluster_are_on_nodes_of_their_own(rendered: list[Manifest]
         ]
         assert term["topologyKey"] == "kubernetes.io/hostname"
         assert selects(term["labelSelector"]["matchLabels"], found), title(item)
+        (wish,) = spec["affinity"]["podAntiAffinity"][
+            "preferredDuringSchedulingIgnoredDuringExecution"
+        ]
+        apart = wish["podAffinityTerm"]
+        assert apart["topologyKey"] == "topology.kubernetes.io/zone"
+        assert apart["labelSelector"] == term["labelSelector"], title(item)
 
 
 def test_pods_that_an_operator_makes_are_let_in_by_the_namespace(rendered: list[Manifest]) -> None:
@@ -167,6 +173,15 @@ def test_scaling_has_bounds_and_a_target(rendered: list[Manifest]) -> None:
         assert "replicas" not in target["spec"], "an apply would put the number back"
         if item["metadata"]["name"] == "sender":
             assert spec["maxReplicaCount"] <= topology.SHARDS
+
+
+def test_nothing_is_scaled_down_because_prometheus_is_away(rendered: list[Manifest]) -> None:
+    """A `fallback` would set its number, however many work at that moment; no value would be 0."""
+    for item in by_kind(rendered, "ScaledObject"):
+        assert "fallback" not in item["spec"], title(item)
+        for trigger in item["spec"]["triggers"]:
+            metadata = trigger["metadata"]
+            assert trigger["type"] == "cpu" or metadata["ignoreNullValues"] == "false"
 
 
 def test_scaling_asks_for_queues_that_exist(rendered: list[Manifest]) -> None:
