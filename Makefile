@@ -12,6 +12,16 @@ TEST_PROCESSES ?= 3
 BENCH_ARGS ?=
 CODE := $(wildcard libs/*/src services/*/src) bench
 
+# An environment knows the folder that it was made in: where that was moved, it is made anew.
+MADE_IN := $(shell cat $(READY) 2>/dev/null)
+ifneq "$(MADE_IN)" "$(shell pwd -P)"
+$(shell rm -f $(READY))
+ifneq "$(MADE_IN)" ""
+$(info The environment was made in $(MADE_IN): it is made anew)
+$(shell rm -rf .venv)
+endif
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help run demo test test-speed test-cluster test-upgrade fuzz test-deploy lint generate bench bench-peers setup clean images test-images
 
@@ -48,12 +58,12 @@ images: ## build the image of every service
 
 test-images: ## build all images, start them by compose, send, count, stop
 	@scripts/bootstrap.sh images
-	@touch $(READY)
+	@pwd -P >$(READY)
 	@$(BIN)/python -m pytest deploy/docker/tests -s $(PYTEST_ARGS)
 
 test-deploy: ## render and check overlays, chart, rules and dashboards, without a cluster
 	@scripts/bootstrap.sh deploy
-	@touch $(READY)
+	@pwd -P >$(READY)
 	@$(BIN)/python -m pytest deploy/tests $(PYTEST_ARGS)
 
 lint: $(READY) ## formatting, lint, types, import rules
@@ -64,7 +74,7 @@ lint: $(READY) ## formatting, lint, types, import rules
 
 generate: ## write what is made of other files: pages, dashboards, rules, chart, golden renders
 	@scripts/bootstrap.sh deploy
-	@touch $(READY)
+	@pwd -P >$(READY)
 	@$(BIN)/python scripts/generate_docs.py
 	@$(BIN)/python deploy/monitoring/generate
 	@$(BIN)/python deploy/k8s/generate
@@ -86,4 +96,4 @@ clean: ## stop the stack of this folder, remove its data and the virtual environ
 
 $(READY): $(SETUP_INPUTS)
 	@scripts/bootstrap.sh
-	@touch $@
+	@pwd -P >$@

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "bootstrap.sh"
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "scripts" / "bootstrap.sh"
 
 
 class Machine:
@@ -88,3 +89,27 @@ def test_python_without_venv_names_the_package_to_install(machine: Machine) -> N
     for name in ("uv", "apt-get", "sudo"):
         machine.program(name, "exit 1")
     assert "sudo apt-get install python3-venv" in machine.set_up()
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_environment_of_a_clone_that_was_moved_is_made_anew(
+    machine: Machine, *, moved: bool
+) -> None:
+    clone = machine.clone
+    shutil.copy(ROOT / "Makefile", clone)
+    for name in ("uv.lock", "pyproject.toml"):
+        (clone / name).touch()
+    (clone / ".venv").mkdir()
+    ready = clone / ".venv" / ".postroad-ready"
+    ready.write_text(f"{'/where it/was' if moved else clone.resolve()}\n")
+    done = subprocess.run(
+        ["make", "--dry-run", "setup"],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert ("scripts/bootstrap.sh" in done.stdout) == moved
+    assert ("was made in /where it/was" in done.stdout) == moved
+    assert ready.exists() != moved
