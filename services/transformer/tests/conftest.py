@@ -31,7 +31,7 @@ from postroad_transformer.lookups.snapshot import SuppressionSnapshot
 from postroad_transformer.lookups.suppressions import SuppressionCheck
 from postroad_transformer.publishing import PublishingPolicy
 from postroad_transformer.signing.keys import SigningKey
-from postroad_transformer.workers.pool import WorkerPool
+from postroad_transformer.workers.pool import HtmlBounds, WorkerPool
 
 BASE = "https://track.example.com"
 NOW = 1_780_000_000.0
@@ -104,14 +104,20 @@ class Road:
     bounces = BOUNCES
     rules = RULES
 
-    def __init__(self, amqp_url: str, database: Database, inline_body_max: int = 4096) -> None:
+    def __init__(
+        self,
+        amqp_url: str,
+        database: Database,
+        inline_body_max: int = 4096,
+        bounds: HtmlBounds | None = None,
+    ) -> None:
         self.url = amqp_url
         self.database = database
         self.outgoing = BrokerLink(amqp_url, "test publish")
         self.incoming = BrokerLink(amqp_url, "test consume")
         self.publisher = Publisher(self.outgoing)
         self.events = EventWriter(self.publisher)
-        self.workers = WorkerPool()
+        self.workers = WorkerPool(bounds)
         self.snapshot = SuppressionSnapshot(database.suppressions)
         needs = Dependencies(
             self.publisher,

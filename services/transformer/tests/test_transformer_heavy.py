@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
+from prometheus_client import REGISTRY
 from yarl import URL
 
 from postroad_common.broker import BrokerLink, Consumer, topology
@@ -18,7 +19,9 @@ from postroad_common.schemas.submission import Submission
 from postroad_common.store.database import Database
 from postroad_testing.pace import timed
 from postroad_testing.waiting import until
+from postroad_transformer.handler import WAITS
 from postroad_transformer.publishing import GROUPS_AT_ONCE
+from postroad_transformer.workers.pool import HtmlBounds
 
 if TYPE_CHECKING:
     from conftest import Road  # the service's own, beside this file
@@ -33,6 +36,22 @@ def assembled(message: OutboundMessage, frame: bytes, stored: bytes) -> bytes:
         at = patch.at - message.skip
         body = body[:at] + patch.data + body[at:]
     return frame + body
+
+
+async def bring_again(road: "Road", times: int) -> None:
+    """Let the broker count the message of the paused queue as brought before."""
+    connection = await aio_pika.connect(road.url)
+    async with connection:
+        channel = await connection.channel()
+        queue = await channel.get_queue(topology.ACCEPTED.name)
+        for _ in range(times):
+            message = await queue.get(timeout=30)
+            assert message is not None
+            await message.nack(requeue=True)
+
+
+def requeued(reason: RequeueReason) -> float:
+    return REGISTRY.get_sample_value("postroad_requeued_total", {"reason": reason}) or 0.0
 
 
 class Line:
@@ -125,19 +144,30 @@ async def test_heavy_mail_is_overtaken_and_goes_out_as_it_came(road: "Road", mak
     assert await road.depth(topology.ACCEPTED.name) == 0
 
 
+async def test_on_a_machine_too_busy_for_it_heavy_mail_waits_before_it_goes_out_as_it_came(
+    make_road: type["Road"], amqp_url: str, database: Database, make_submission: Make
+):
+    road = make_road(amqp_url, database, bounds=HtmlBounds(patience=0))
+    await road.start()
+    await road.consumer.pause(RequeueReason.PAUSED)
+    await road.submit(make_submission(), SLOW)
+    await bring_again(road, WAITS - 1)
+    waited = requeued(RequeueReason.DEPENDENCY_AWAY)
+    await road.consumer.resume()
+    await road.outbound(1)
+    (event,) = await road.told(1)
+    await road.stop()
+    reason = "HTML left as it is: no answer in 0 s: the machine is too busy"
+    assert event.facts["changes"]["mime"] == [reason]
+    assert requeued(RequeueReason.DEPENDENCY_AWAY) - waited == 1
+
+
 async def test_what_came_back_again_and_again_is_worked_on_in_another_process(
     road: "Road", make_submission: Make
 ):
     await road.consumer.pause(RequeueReason.PAUSED)
     await road.submit(make_submission())
-    connection = await aio_pika.connect(road.url)
-    async with connection:
-        channel = await connection.channel()
-        queue = await channel.get_queue(topology.ACCEPTED.name)
-        for _ in range(REDELIVERIES):
-            message = await queue.get(timeout=30)
-            assert message is not None
-            await message.nack(requeue=True)
+    await bring_again(road, REDELIVERIES)
     assert not road.workers.processes.idle
     await road.consumer.resume()
     ((_, raw),) = await road.outbound(1)

@@ -22,7 +22,7 @@ from postroad_transformer.composing.template import make_template
 pytestmark = pytest.mark.timeout(300)
 PICTURES = sorted((Path(__file__).parent / "data" / "pictures").glob("*.html"))
 PATIENCE_MS = 120_000
-HEIGHT = 700  # of a frame; what is below is not compared
+HEIGHT = 500  # of a frame; what is below is not compared
 SCREENS = ((720, "light"), (375, "dark"))
 IMAGE = """<svg xmlns="http://www.w3.org/2000/svg" width="{0}" height="{0}">{1}</svg>"""
 SHOWN = IMAGE.format(40, '<rect width="40" height="40" fill="#b33"/>')

@@ -10,7 +10,7 @@ from postroad_transformer.budget import HeavyError
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.composing.template import make_template
 from postroad_transformer.fairness import FairTurns
-from postroad_transformer.workers.pool import GivenUpError, HtmlBounds, WorkerPool
+from postroad_transformer.workers.pool import GivenUpError, HtmlBounds, UnansweredError, WorkerPool
 
 Make = Callable[..., Submission]
 HEAD = b"From: a@example.com\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
@@ -81,6 +81,16 @@ async def test_beyond_its_memory_a_mail_is_given_up_and_the_next_one_made(
         await pool.make_template("login", HEAD + b"<p>" * 690_000, submission, rules)
     made = await pool.make_template("login", PLAIN, submission, rules)
     assert made.facts["css"] == "inlined"
+
+
+async def test_a_machine_too_busy_to_answer_says_nothing_about_the_mail(
+    pools: Callable[..., WorkerPool], make_submission: Make, rules: Rules
+):
+    pool, submission = pools(patience=0), make_submission()
+    for _ in range(4):  # more often than mail may be given up in full
+        with pytest.raises(UnansweredError, match="too busy"):
+            await pool.make_template("login", PLAIN, submission, rules)
+    assert not pool.processes.idle
 
 
 async def test_a_process_that_dies_between_two_mails_is_replaced(

@@ -48,6 +48,7 @@ from postroad_transformer.templates import TemplateMaker
 from postroad_transformer.workers.pool import WorkerPool
 
 IN_THREAD = 65_536  # octets of a body that is hashed beside the event loop
+WAITS = 2  # how often heavy mail comes again from a machine that is too busy for it
 MAX_HEADER = 65_536  # octets in which the From field is looked for
 
 Signers = Mapping[Pair, Sequence[SigningKey]]
@@ -148,7 +149,10 @@ class Transformer:
         delivery = job.delivery
         try:
             raw, job.body = bytes(job.body), b""
-            job.template = await self._templates.make_heavy(raw, job.submission, self._host(job))
+            # A busy machine is no reason to lose what the mail's login asks for, not at once.
+            again = delivery.tries + delivery.redeliveries < WAITS
+            host = self._host(job)
+            job.template = await self._templates.make_heavy(raw, job.submission, host, again=again)
             if delivery.stale:
                 delivery.leave(RequeueReason.CONNECTION_LOST)
             else:

@@ -15,7 +15,7 @@ from postroad_common.store.images import HostedImage
 from postroad_transformer import metrics
 from postroad_transformer.composing.rules import Rules
 from postroad_transformer.composing.template import Template, make_template
-from postroad_transformer.workers.pool import GivenUpError, WorkerPool
+from postroad_transformer.workers.pool import GivenUpError, UnansweredError, WorkerPool
 
 IN_THREAD = 65_536  # octets; the template of a larger message is made beside the event loop
 
@@ -53,20 +53,34 @@ class TemplateMaker:
             template = _told(await _make_here(raw, _embedding(submission), rules))
         return _observed(template, began)
 
-    async def make_heavy(self, raw: bytes, submission: Submission, host: str | None) -> Template:
-        """Return the template of the message `raw`, as `make_light`, however long it takes."""
+    async def make_heavy(
+        self, raw: bytes, submission: Submission, host: str | None, *, again: bool = False
+    ) -> Template:
+        """Return the template of the message `raw`, as `make_light`, however long it takes.
+
+        Raises:
+            UnansweredError: with `again`, which says that it may be tried again, the machine is too
+                busy.
+        """
         began = time.perf_counter()
         rules = self._rules.at(host)
-        template = await self._make_apart(raw, submission, rules)
+        template = await self._make_apart(raw, submission, rules, again=again)
         if not await self._images.keep(template.images):
-            template = _told(await self._make_apart(raw, _embedding(submission), rules))
+            embedding = _embedding(submission)
+            template = _told(await self._make_apart(raw, embedding, rules, again=again))
         return _observed(template, began)
 
-    async def _make_apart(self, raw: bytes, submission: Submission, rules: Rules) -> Template:
+    async def _make_apart(
+        self, raw: bytes, submission: Submission, rules: Rules, *, again: bool
+    ) -> Template:
         try:
             login = login_of(submission)
             return await self._workers.make_template(login, raw, submission, rules)
-        except GivenUpError as error:
+        except (GivenUpError, UnansweredError) as error:
+            if isinstance(error, UnansweredError):
+                if again:
+                    raise
+                metrics.GIVEN_UP.labels("busy").inc()
             plain = _without_content_changes(submission)
             template = await asyncio.to_thread(make_template, raw, plain, rules)
             template.facts["mime"] = [f"HTML left as it is: {error}"]

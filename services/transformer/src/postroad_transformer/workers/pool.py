@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from postroad_common.caching import Cache
+from postroad_common.errors import Transient
 from postroad_common.processes.pool import WorkerProcesses
 from postroad_common.schemas.submission import Submission
 from postroad_transformer import metrics
@@ -31,7 +32,10 @@ _log = structlog.get_logger("workers")
 
 @dataclass(frozen=True, slots=True)
 class HtmlBounds:
-    """What heavy mail may take: processes, octets of memory, seconds of processor and in all."""
+    """What heavy mail may take: processes, octets of memory, seconds of processor.
+
+    `patience` is how many seconds an answer may take on a machine with other work.
+    """
 
     processes: int = 2
     memory: int = 400 << 20
@@ -41,6 +45,10 @@ class HtmlBounds:
 
 class GivenUpError(Exception):
     """The mail took too much; the message is the reason for the timeline."""
+
+
+class UnansweredError(Transient):
+    """No process came to it: that says nothing about the mail, and the same may succeed later."""
 
 
 class WorkerPool:
@@ -59,7 +67,8 @@ class WorkerPool:
         """Return the template of the message `raw`.
 
         Raises:
-            GivenUpError: it takes too much time or memory.
+            GivenUpError: it takes too much of a processor, or too much memory.
+            UnansweredError: the machine is too busy to tell.
         """
         async with self._turns.take(login):
             times = self._given_up.get(login, 0)
@@ -81,15 +90,14 @@ class WorkerPool:
         try:
             worker = await self.processes.take()
         except OSError as error:
-            metrics.GIVEN_UP.labels("no_process").inc()
-            raise GivenUpError("no process can be started for it") from error
+            raise UnansweredError("no process can be started for it") from error
         try:
             async with asyncio.timeout(self._bounds.patience):
                 answer = unpack_answer(await worker.ask(pack(request)))
         except TimeoutError:
             await worker.end()
-            metrics.GIVEN_UP.labels("time").inc()
-            raise GivenUpError(f"it takes more than {self._bounds.patience:g} s") from None
+            text = f"no answer in {self._bounds.patience:g} s: the machine is too busy"
+            raise UnansweredError(text) from None
         except (OSError, EOFError):
             await worker.end()
             answer = WorkerAnswer(None, "memory")
