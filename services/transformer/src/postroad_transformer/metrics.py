@@ -51,6 +51,6 @@ HEAVY_SECONDS = histogram(
 GIVEN_UP = counter(
     "postroad_transformer_given_up_total",
     "Heavy mail whose HTML was left as it was, because it took too much: `crowded` is for a login "
-    "whose mail did so again and again, `busy` for a machine that had no time for it time and again",
+    "whose mail did so again and again, `busy` for a machine without time for it time and again",
     {"reason": ("time", "memory", "crowded", "busy")},
 )
