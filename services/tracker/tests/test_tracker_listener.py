@@ -280,6 +280,14 @@ async def test_asking_for_the_unsubscribe_page_unsubscribes_nobody(tracker: Trac
             ),
             "multipart/form-data; boundary=b",
         ),
+        (
+            (
+                b"--b\r\nContent-Disposition: form-data; name=List-Unsubscribe\r\n"
+                b"Content-Type: text/plain; charset=utf-8\r\n\r\nOne-Click\r\n--b--\r\n"
+            ),
+            "multipart/form-data; boundary=b",
+        ),
+        (b"list-unsubscribe=one-click\r\n" + b"&a=b" * 40, "text/plain"),
     ],
 )
 async def test_one_click_unsubscription(tracker: Tracker, body: bytes, content_type: str):
@@ -293,7 +301,21 @@ async def test_one_click_unsubscription(tracker: Tracker, body: bytes, content_t
     assert event.message == message
 
 
-@pytest.mark.parametrize("body", [b"", b"List-Unsubscribe=No", b"x" * 4000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"List-Unsubscribe=No",
+        b"x" * 4000,
+        b"&a=b" * 40,
+        b"%ff%00=%zz;\xff\xfe",
+        (
+            b'--b\r\nContent-Disposition: form-data; name="note"\r\n\r\n'
+            b'name="List-Unsubscribe" is not One-Click\r\n--b--\r\n'
+        ),
+        b"--" + b"\r\nname=list-unsubscribe" * 150,
+    ],
+)
 async def test_a_post_that_does_not_say_one_click_unsubscribes_nobody(
     tracker: Tracker, body: bytes
 ):

@@ -16,7 +16,10 @@ PRIVACY_PROXY = "privacy-proxy"
 # First match wins, so the specific stand before the general. Words are matched anywhere in the
 # User-Agent, in any case.
 _RULES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("image-proxy", ("googleimageproxy", "yahoomailproxy", "slack-imgproxy", "outlookimageproxy")),
+    (
+        "image-proxy",
+        ("imageproxy", "image-proxy", "image proxy", "imgproxy", "mailproxy", "yahoocachesystem"),
+    ),
     (
         "scanner",
         (
@@ -88,6 +91,8 @@ _RULES: tuple[tuple[str, tuple[str, ...]], ...] = (
             "guzzlehttp",
             "httpie",
             "java/",
+            "office existence discovery",
+            "office protocol discovery",
             "libwww-perl",
             "node-fetch",
             "php/",
@@ -101,7 +106,23 @@ _RULES: tuple[tuple[str, tuple[str, ...]], ...] = (
             "winhttp",
         ),
     ),
-    ("crawler", ("bot/", "bot;", "-bot", "googlebot", "bingbot", "crawler", "spider", "slurp")),
+    (
+        "crawler",
+        (
+            "-bot",
+            "-google",
+            "bingbot",
+            "bot/",
+            "bot;",
+            "crawler",
+            "google-inspectiontool",
+            "google-safety",
+            "googlebot",
+            "googleother",
+            "slurp",
+            "spider",
+        ),
+    ),
 )
 _REASONS = tuple(reason for reason, _ in _RULES)
 _PATTERN = re.compile(

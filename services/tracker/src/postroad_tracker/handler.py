@@ -18,6 +18,12 @@ from postroad_tracker.recorder import Recorder
 
 _MAX_FORM = 4096
 _CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
+# A part of a multipart form: its name, what else its header says, and the value.
+_ONE_CLICK_PART = re.compile(
+    r"""[ ;]name=(["']?)list-unsubscribe\1[ \t]*+(?:;[^\r\n]*+)?+(?:\r?\n[^\r\n]++)*+"""
+    r"""\r?\n\r?\n[ \t]*+one-click\s*+--""",
+    re.IGNORECASE,
+)
 _SERVED = {kind: metrics.REQUESTS.labels(kind.value, "served") for kind in LinkKind}
 _HEAD = {kind: metrics.REQUESTS.labels(kind.value, "head") for kind in LinkKind}
 _IMAGES = frozenset({LinkKind.HOSTED, LinkKind.PICTURE})
@@ -135,9 +141,8 @@ def _says_one_click(body: bytes) -> bool:
     """Whether a form body, url-encoded or multipart, holds List-Unsubscribe=One-Click."""
     text = body.decode("latin-1")
     if text.lstrip().startswith("--"):
-        flat = "".join(text.split()).lower()
-        return 'name="list-unsubscribe"one-click' in flat
+        return _ONE_CLICK_PART.search(text) is not None
     return any(
         name.strip().lower() == "list-unsubscribe" and value.strip().lower() == "one-click"
-        for name, value in parse_qsl(text, max_num_fields=16)
+        for name, value in parse_qsl(text)
     )
