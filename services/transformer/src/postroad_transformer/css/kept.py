@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from postroad_transformer.css.selectors import Specificity
-from postroad_transformer.css.sheet import StyleRule
-from postroad_transformer.css.shorthands import overlap
+from postroad_transformer.css.sheet import Declaration, StyleRule
+from postroad_transformer.css.shorthands import overlap, touched
 
-MAX_STEPS = 200_000  # of comparing declarations; beyond it all stay as they are
+MAX_STEPS = 100_000  # of comparing declarations; beyond it all stay as they are
+MAX_RIVALS = 200  # selectors that are matched for nothing else
 _PROPERTY = re.compile(r"([\w-]++)[ \t\r\n\f]*+:")
 
 Rank = tuple[Specificity, int]
@@ -56,23 +57,29 @@ def find_rivals(rules: Sequence[StyleRule]) -> frozenset[int]:
     """Return which of `rules` could lose to what is inlined, and which decide on that: mostly none.
 
     These are the kept ones that declare what an inlined one does, if any of that is not marked
-    important.
+    important. None if it would take too many selectors to tell.
     """
-    names = {
-        declaration.name
-        for rule in rules
-        if rule.always and any(selector.inlined for selector in rule.selectors)
-        for declaration in rule.declarations
-    }
+    inlined = frozenset[str]().union(
+        *(
+            touched(declaration.name)
+            for rule in rules
+            if rule.always and any(selector.inlined for selector in rule.selectors)
+            for declaration in rule.declarations
+        )
+    )
     rivals: set[int] = set()
     is_any_weak = False
+    selectors = 0
     for order, rule in enumerate(rules):
         if is_kept(rule):
-            for each in rule.declarations:
-                if each.name in names or any(overlap(each.name, name) for name in names):
-                    rivals.add(order)
-                    is_any_weak = is_any_weak or not each.important
-    return frozenset(rivals) if is_any_weak else frozenset()
+            shared = [
+                each for each in rule.declarations if not inlined.isdisjoint(touched(each.name))
+            ]
+            if shared:
+                rivals.add(order)
+                selectors += len(rule.selectors)
+                is_any_weak = is_any_weak or not all(each.important for each in shared)
+    return frozenset(rivals) if is_any_weak and selectors <= MAX_RIVALS else frozenset()
 
 
 def properties_of(style: str) -> frozenset[str]:
@@ -90,35 +97,51 @@ class _Comparison:
         self.barred: set[Place] = set()
         # What a declaration is followed by on some element, which has to be marked with it.
         self.followers: dict[Place, set[Place]] = {}
+        self.steps = 0
 
     def compare(self, group: ElementGroup) -> None:
-        others = [
-            (other, declaration)
-            for other in (*group.inlined, *group.kept)
-            for declaration in other.rule.declarations
-        ]
+        by_name: dict[str, list[tuple[Match, Declaration]]] = {}
+        for other in (*group.inlined, *group.kept):
+            for theirs in other.rule.declarations:
+                by_name.setdefault(theirs.name, []).append((other, theirs))
         for match in group.kept:
             for declaration in match.rule.declarations:
-                if declaration.important:
+                if self.steps > MAX_STEPS:
+                    return
+                if not declaration.important:
+                    self._compare_one(match, declaration, group.own, by_name)
+
+    def _compare_one(
+        self,
+        match: Match,
+        declaration: Declaration,
+        own: frozenset[str],
+        by_name: Mapping[str, Sequence[tuple[Match, Declaration]]],
+    ) -> None:
+        """Compare a kept declaration with all others of the same elements."""
+        place = Place(match.rank[1], declaration.end)
+        if declaration.end < 0 or any(overlap(declaration.name, name) for name in own):
+            self.barred.add(place)
+        self.steps += len(own) + len(by_name)
+        for name, others in by_name.items():
+            if not overlap(declaration.name, name):
+                continue
+            self.steps += len(others)
+            for other, theirs in others:
+                if other.rank[1] == match.rank[1]:
                     continue
-                place = Place(match.rank[1], declaration.end)
-                if declaration.end < 0 or any(overlap(declaration.name, own) for own in group.own):
-                    self.barred.add(place)
-                for other, theirs in others:
-                    if other.rank[1] == match.rank[1] or not overlap(declaration.name, theirs.name):
-                        continue
-                    is_behind = other.rank < match.rank
-                    if theirs.important:
-                        if is_behind:
-                            self.barred.add(place)
-                    elif not other.inlined:
-                        if not is_behind:
-                            follower = Place(other.rank[1], theirs.end)
-                            self.followers.setdefault(place, set()).add(follower)
-                    elif not is_behind:
+                is_behind = other.rank < match.rank
+                if theirs.important:
+                    if is_behind:
                         self.barred.add(place)
-                    elif not match.inlined:
-                        self.needed.add(place)
+                elif not other.inlined:
+                    if not is_behind:
+                        follower = Place(other.rank[1], theirs.end)
+                        self.followers.setdefault(place, set()).add(follower)
+                elif not is_behind:
+                    self.barred.add(place)
+                elif not match.inlined:
+                    self.needed.add(place)
 
     def settle(self) -> frozenset[Place]:
         """Return what is to be marked: with each declaration all that follow it, or none."""
@@ -144,19 +167,13 @@ def _spread(places: set[Place], following: Mapping[Place, Iterable[Place]]) -> N
 def find_losers(groups: Iterable[ElementGroup], unsure: frozenset[int]) -> frozenset[Place]:
     """Return the declarations to be marked important; `unsure` are rules with unknown matches."""
     comparison = _Comparison()
-    steps = 0
     for group in groups:
-        kept, inlined = (
-            sum(len(match.rule.declarations) for match in matches)
-            for matches in (group.kept, group.inlined)
-        )
-        steps += kept * (kept + inlined + len(group.own))
-        if steps > MAX_STEPS:
-            return frozenset()
         for match in group.kept:
             if match.rank[1] in unsure:
                 comparison.barred |= {
                     Place(match.rank[1], each.end) for each in match.rule.declarations
                 }
         comparison.compare(group)
+        if comparison.steps > MAX_STEPS:
+            return frozenset()
     return comparison.settle()

@@ -56,6 +56,16 @@ def overlap(name: str, other: str) -> bool:
     return name.startswith(f"{other}-") or other.startswith(f"{name}-")
 
 
+@lru_cache(4096)
+def touched(name: str) -> frozenset[str]:
+    """Return names of which two properties that `overlap` share one, and some others do."""
+    if name.startswith("--"):
+        return frozenset({name})
+    words = name.split("-")
+    prefixes = {"-".join(words[:count]) for count in range(1, len(words) + 1)}
+    return RESETS.get(name, frozenset({name})) | prefixes
+
+
 # Words, numbers with the old units, colours and addresses.
 _KNOWN = re.compile(
     r"""(?:[ ,/]|'[^'\\]*+'|\#[0-9a-f]{6}(?![0-9a-z])|\#[0-9a-f]{3}(?![0-9a-z])
