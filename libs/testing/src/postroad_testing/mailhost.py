@@ -23,7 +23,6 @@ class MailHost:
         self.excess = "452 4.5.3 too many recipients"
         self.sessions = 0
         self.open = 0
-        self.most_open = 0
         self.most_sessions = 1000
         self.refused = 0
         self.gate = asyncio.Event()
@@ -52,20 +51,21 @@ class MailHost:
         if (task := asyncio.current_task()) is not None:
             self._tasks.add(task)
         self.sessions += 1
-        self.open += 1
-        self.most_open = max(self.most_open, self.open)
         try:
-            if self.open > self.most_sessions:
+            if self.open >= self.most_sessions:
                 self.refused += 1
                 writer.write(b"421 4.7.0 too many connections\r\n")
                 await writer.drain()
             else:
                 writer.write(b"220 host\r\n")
-                await self._talk(reader, writer)
+                self.open += 1
+                try:
+                    await self._talk(reader, writer)
+                finally:
+                    self.open -= 1
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            self.open -= 1
             writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

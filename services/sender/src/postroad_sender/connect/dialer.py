@@ -48,11 +48,15 @@ _NO_ROOM = frozenset({Signal.CONNECTIONS, Signal.BUSY, Signal.RATE})
 
 
 class AddressesFullError(WireError):
-    """Each address has as many connections as it may; the `limits` tell when it has fewer."""
+    """Each address has as many connections as it may; the `limits` tell when it has fewer.
 
-    def __init__(self, limits: Sequence[AddressLimit]) -> None:
+    `was_refused`: that was learnt from a server just now.
+    """
+
+    def __init__(self, limits: Sequence[AddressLimit], *, was_refused: bool) -> None:
         super().__init__(Stage.CONNECT, Fault.LOCAL, limits[0].why())
         self.limits = tuple(limits)
+        self.was_refused = was_refused
 
 
 class _Try(NamedTuple):
@@ -134,7 +138,7 @@ class Dialer:
         requirement = requirement or destination.requirement
         errors: list[WireError] = []
         full: list[AddressLimit] = []
-        worst_full = 0
+        worst_full, was_refused = 0, False
         candidates = await self._candidates(
             destination, requirement, errors, thorough=thorough, tried=tried or {}
         )
@@ -159,7 +163,7 @@ class Dialer:
             except WireError as error:
                 if place is not None and _is_no_room(error) and place.refused():
                     full.append(place.limit)
-                    worst_full = max(worst_full, chosen.preference)
+                    worst_full, was_refused = max(worst_full, chosen.preference), True
                     continue
                 if error.fault is Fault.TIMEOUT:
                     self._silent.put(chosen.address, None)
@@ -175,7 +179,7 @@ class Dialer:
                 if place is not None:
                     place.give_back()
         if full:
-            raise AddressesFullError(full)
+            raise AddressesFullError(full, was_refused=was_refused)
         if not errors:
             errors.append(WireError(Stage.ROUTE, Fault.UNREACHABLE, "no other host"))
         telling = _most_telling(errors)

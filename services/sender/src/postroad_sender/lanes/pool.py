@@ -30,6 +30,7 @@ from postroad_smtp.client.session import ClientSession
 
 HOLD_LONGEST = 5.0  # seconds that messages wait in memory for a closed lane
 FULL_FOR = 5.0  # seconds after which it is tried whether an address has room for a connection
+REFUSED_FOR = 0.5  # the same, after a server has refused one while other lanes had some
 CLOSED_DELAY = 300.0  # seconds after which mail for a closed lane looks again: it may be opened
 _RARELY = 5.0  # seconds between logs about one lane
 
@@ -109,7 +110,7 @@ class ConnectionPool:
         self.stopping = False
         self._requeue = requeue
         self._full: tuple[AddressLimit, ...] = ()
-        self._full_until = 0.0
+        self._full_from = self._full_until = 0.0
         self.idle: dict[IdleWorker, None] = {}
         self._tasks = BackgroundTasks("connection")
         self._openings = Gcra(tolerance=1.0)
@@ -177,10 +178,14 @@ class ConnectionPool:
             self._openings.spend(now, self.means.openings_per_second)
             self._tasks.spawn(self.means.work(self), name=f"connection {lane.key}")
 
-    def wait_for(self, limits: Sequence[AddressLimit]) -> None:
-        """Open no more connections until one of `limits`, those of all addresses, has room."""
+    def wait_for(self, limits: Sequence[AddressLimit], *, was_refused: bool) -> None:
+        """Open no more connections until one of `limits`, those of all addresses, has room.
+
+        Nor for a moment if a connection `was_refused`: the server may still count one just closed.
+        """
         now = self._loop.time()
         self._full, self._full_until = tuple(limits), now + FULL_FOR
+        self._full_from = now + REFUSED_FOR if was_refused else now
         text = f"waits for {limits[0].why()}"
         before = self.lane.waits_for
         since = time.time() if before is None else before.since
@@ -191,6 +196,9 @@ class ConnectionPool:
         """Whether it is known that there is no room for another connection."""
         if not self._full:
             return False
+        if now < self._full_from:
+            self._wake_in(self._full_from - now)
+            return True
         if now < self._full_until and not any([limit.ask(self) for limit in self._full]):  # noqa: C419 - wait for all
             self._wake_in(self._full_until - now)
             return True

@@ -65,7 +65,7 @@ class ConnectionWorker:
                 session = await pool.means.dialer.open(where, requirement, thorough=pool.thorough)
             except AddressesFullError as error:
                 metrics.ADDRESSES_FULL.inc()
-                pool.wait_for(error.limits)
+                pool.wait_for(error.limits, was_refused=error.was_refused)
                 return
             except WireError as error:
                 metrics.OPENED.labels("failed").inc()

@@ -4,18 +4,19 @@ Many sites may be one machine: at a shared host each domain has an MX name of it
 have the same address. There are two limits: a fixed one, which each replica has its share of, and
 what the server shows. When it refuses a connection while other lanes have some, it takes as many as
 are open; the lane whose connection was refused waits for its turn, and no mail is deferred. After
-20, 40, 60 seconds there may be 1, 3, 7 more.
+10, 20, 30 seconds there may be 1, 3, 7 more.
 
 Sources are counted apart, as receivers do. What a lane learns by itself is in its controller.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Hashable
 
 from postroad_sender.limits.connection_limit import ConnectionLimit, Waiter
 
-MORE_EVERY = 20.0  # seconds in which what may be tried beyond the number that was shown doubles
+MORE_EVERY = 10.0  # seconds in which what may be tried beyond the number that was shown doubles
 TURN = 20  # messages after which a connection makes room for another lane that waits
+JUST_CLOSED = 2.0  # seconds in which a server may still count a connection that was closed
 _MANY = 1000  # addresses
 
 
@@ -32,6 +33,7 @@ class AddressLimit(ConnectionLimit):
         self._fixed = fixed
         self._clock = clock
         self._shown_at = 0.0
+        self._closed: deque[tuple[Hashable, float]] = deque(maxlen=8)
         self._places: Counter[Hashable] = Counter()
         self._open: Counter[Hashable] = Counter()
 
@@ -73,12 +75,17 @@ class AddressLimit(ConnectionLimit):
     def refused(self, lane: Hashable) -> bool:
         """Take up that the server has refused a connection of `lane`.
 
-        Whether it may be because of those of other lanes: then `lane` is to wait.
+        Whether it may be because of those of other lanes, or of such that were closed a moment
+        ago: then `lane` is to wait.
         """
-        if self._places.total() == self._places[lane]:
+        now = self._clock()
+        others = self._places.total() - self._places[lane]
+        if not others and not any(
+            other != lane and now - at < JUST_CLOSED for other, at in self._closed
+        ):
             return False
         self.shown = max(1, self._open.total())
-        self._shown_at = self._clock()
+        self._shown_at = now
         return True
 
     def give_back(self, lane: Hashable, *, was_open: bool) -> None:
@@ -86,6 +93,7 @@ class AddressLimit(ConnectionLimit):
         _count_down(self._places, lane)
         if was_open:
             _count_down(self._open, lane)
+            self._closed.append((lane, self._clock()))
         self.release()
 
     def _refresh(self) -> None:
