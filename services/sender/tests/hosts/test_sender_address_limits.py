@@ -79,7 +79,7 @@ async def test_what_the_server_takes_is_found_without_a_message_that_is_deferred
     host.most_sessions = 3
     await site.open(host, neighbours=10, limits=addresses(50))
     sending = asyncio.ensure_future(send_to_all(site, 10))
-    await until(lambda: host.refused > 0)
+    await until(lambda: host.open == 3 and host.refused > 0)
     host.gate.set()
     outcomes = await sending
     assert [outcome.status for outcome in outcomes] == [Status.DELIVERED] * 30
@@ -116,6 +116,19 @@ def test_number_that_a_server_has_shown_is_tried_again_little_by_little():
         assert limit.used == used
 
 
+def test_connections_that_are_opening_when_another_is_refused_are_kept_if_they_open():
+    limit = AddressLimit("192.0.2.1", lambda: 20, Clock())
+    opening = [place for lane in "abc" if (place := limit.take(lane)) is not None]
+    refused = limit.take("d")
+    assert refused is not None
+    assert refused.refused()
+    refused.give_back()
+    for place in opening:
+        place.opened()
+        assert not place.is_to_end(Waiter(), 0)
+    assert limit.shown == 3
+
+
 def test_server_that_refuses_the_only_lane_is_for_that_lane_to_learn():
     limit = AddressLimit("192.0.2.1", lambda: 20, Clock())
     first, second = limit.take("a"), limit.take("a")
@@ -146,6 +159,8 @@ def test_share_that_becomes_smaller_ends_connections_and_never_all_of_them():
     limit = limits.of("", "192.0.2.1", 25)
     places = [place for _ in range(12) if (place := limit.take("a")) is not None]
     assert len(places) == 10
+    for place in places:
+        place.opened()
     shares[0] = 0.5
     while places and places[-1].is_to_end(Waiter(), 0):
         places.pop().give_back()

@@ -39,9 +39,9 @@ class AddressLimit(ConnectionLimit):
 
     @property
     def is_over(self) -> bool:
-        """Whether more are used than there may be."""
+        """Whether more are open than there may be; what is opening may yet be refused."""
         self._refresh()
-        return self.used > self.most
+        return self._open.total() > self.most
 
     def ask(self, waiter: Waiter) -> bool:
         """Whether one is free. If not, `waiter` is woken when one is."""
