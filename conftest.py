@@ -5,8 +5,9 @@ instead of starting some. Tests of the whole stack have their own fixtures in `t
 """
 
 import asyncio
+import gc
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
 import aio_pika
 import aio_pika.abc
@@ -63,6 +64,17 @@ _GROUPS = Groups(
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
     """With several processes (`-n`): give whole groups to them."""
     return GroupScheduling(config, log, _GROUPS)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage in what is collected: it is all kept until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -153,7 +153,7 @@ def test_stack_ends_with_the_process_that_started_it(tmp_path: Path):
     script = f"""
 import sys
 from postroad_stack.stack import Stack
-stack = Stack.start({str(tmp_path / "stack")!r}, only=("mongod",))
+stack = Stack.start({str(tmp_path / "stack")!r}, only=("sink",))
 print(stack.document.model_dump_json(), flush=True)
 sys.stdin.read()
 """
@@ -170,13 +170,13 @@ sys.stdin.read()
 
 def test_process_left_by_a_killed_supervisor_is_ended_before_the_next_start(tmp_path: Path):
     folder = tmp_path / "stack"
-    with Stack.start(folder, only=("mongod",)) as stack:
+    with Stack.start(folder, only=("sink",)) as stack:
         status = stack.status
     state = StateDir(folder)
     with subprocess.Popen(("sleep", "600")) as left:
         noted = status.processes[0].model_copy(update={"pid": left.pid, "born": born(left.pid)})
         state.status.write_text(status.model_copy(update={"processes": (noted,)}).model_dump_json())
-        with Stack.start(folder, only=("mongod",)):
+        with Stack.start(folder, only=("sink",)):
             assert left.wait(timeout=90) == -signal.SIGKILL
 
 

@@ -41,6 +41,7 @@ def build(routes: Sequence[APIRoute]) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)  # what does not validate is a 400
+    _add_schema(schemas, ErrorBody, "serialization")
     for route in routes:
         for method in route.methods or ():
             operation = document["paths"][route.path_format][method.lower()]
@@ -75,9 +76,7 @@ def _complete(operation: dict[str, Any], route: APIRoute, schemas: dict[str, Any
             more += [413, 415]
     if route.methods and not route.methods & {"GET", "HEAD"}:
         more.append(409)
-    reference = {
-        "application/json": {"schema": {"$ref": _add_schema(schemas, ErrorBody, "serialization")}}
-    }
+    reference = {"application/json": {"schema": {"$ref": _REFS.format(model=ErrorBody.__name__)}}}
     for status, answer in answers.items():
         if int(status) >= 400:
             answer["content"] = reference
