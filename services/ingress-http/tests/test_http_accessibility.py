@@ -84,7 +84,7 @@ async def _faults(page: Page, *rules: str) -> list[str]:
     """
     options: dict[str, Any] = {"resultTypes": ["violations"], "iframes": False}
     if rules:
-        options["runOnly"] = rules
+        options["runOnly"] = list(rules)
     found = await page.evaluate("options => axe.run(options).then(all => all.violations)", options)
     return [
         f"{fault['id']}: {node['html'][:150]}" for fault in found for node in fault["nodes"][:2]
