@@ -49,6 +49,23 @@ def test_a_second_installation_keeps_secrets_and_settings(root: Path) -> None:
     assert contents() == before
 
 
+@pytest.mark.parametrize(("mode", "said"), [(0o755, False), (0o700, True)])
+def test_folder_that_the_services_may_not_read_is_told_with_what_mends_it(
+    tmp_path: Path, mode: int, *, said: bool
+) -> None:
+    home = tmp_path / "postroad"
+    shutil.copytree(HERE, home / "deploy" / "systemd")
+    (home / "deploy" / "systemd" / "run").chmod(0o755)
+    home.chmod(mode)
+    done = subprocess.run(
+        [home / "deploy" / "systemd" / "install", tmp_path / "root"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert (f"chmod -R go=rX {home}" in done.stderr) == said
+
+
 def test_secrets_are_for_root_alone(root: Path) -> None:
     folder = root / "etc/postroad/secrets"
     assert folder.stat().st_mode & 0o777 == 0o700
