@@ -269,6 +269,10 @@ async def test_deferred_mail_says_when_it_is_tried_next_and_until_when(
 
 FATES: tuple[tuple[dict[EventName, dict[str, Any]], tuple[str, ...]], ...] = (
     ({}, ("On its way",)),
+    (
+        {EventName.SCHEDULED: {"send_at": 7_000_000_000.0}},
+        ("Waits for its time", "It is sent <time", 'data-live="30"'),
+    ),
     ({EventName.DELIVERED: {"host": "mx.fate.example"}}, ("mx.fate.example took it",)),
     (
         {EventName.DELIVERED: {"attempt": 0}, EventName.COMPLAINED: {"host": "fbl.example"}},
