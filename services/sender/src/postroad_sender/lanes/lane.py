@@ -13,7 +13,8 @@ from typing import Generic, Protocol, TypeVar
 from postroad_common.mail.requeue import RequeueReason
 from postroad_common.schemas.lanes import NO_DIRECTIVES, Directives, LimitKind
 from postroad_sender.connect.lane_key import LaneKey
-from postroad_sender.limits.shared_limit import LaneLimits, LimitState
+from postroad_sender.limits.address_limits import AddressWait
+from postroad_sender.limits.shared_limit import LaneLimits
 from postroad_sender.throttle.controller import Controller
 
 
@@ -104,7 +105,7 @@ class Lane(Generic[W]):
         self.moved = 0.0
         self.provider = provider
         self.limits = limits
-        self.waits_for: LimitState | None = None
+        self.waits_for: AddressWait | None = None
         self.directives: Directives = NO_DIRECTIVES
         self.swept = 0.0
         self._queues: OrderedDict[str, deque[W]] = OrderedDict()

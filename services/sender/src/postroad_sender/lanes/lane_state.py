@@ -18,7 +18,7 @@ def state_of(lane: Lane[Job], now: float, wall: float) -> StoredState:
     ]
     limited = [] if lane.limits is None else lane.limits.states()
     if lane.waits_for is not None and len(lane):
-        limited.append(lane.waits_for)
+        limited.append(lane.waits_for.state())
     rate = controller.rate.current()
     if _is_closed_by_limits(lane, now):
         reason = lane.why_closed(now)

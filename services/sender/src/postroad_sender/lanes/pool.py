@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import structlog
 
 from postroad_common.mail.requeue import RequeueReason
-from postroad_common.schemas.lanes import NO_DIRECTIVES, BounceDirective, Directives, LimitKind
+from postroad_common.schemas.lanes import NO_DIRECTIVES, BounceDirective, Directives
 from postroad_common.tasks import BackgroundTasks
 from postroad_sender import metrics
 from postroad_sender.connect.destination import Destination
@@ -21,9 +21,8 @@ from postroad_sender.delivery.body_room import BodyRoom
 from postroad_sender.delivery.job import Job, Shard
 from postroad_sender.delivery.outcome import Outcome, directed
 from postroad_sender.lanes.lane import Lane
-from postroad_sender.limits.address_limits import AddressLimit
+from postroad_sender.limits.address_limits import AddressLimit, AddressWait
 from postroad_sender.limits.connection_limit import ConnectionLimit
-from postroad_sender.limits.shared_limit import LimitState
 from postroad_sender.throttle.gcra import Gcra
 from postroad_sender.tls.requirement import TlsRequirement, with_requiretls
 from postroad_smtp.client.session import ClientSession
@@ -186,11 +185,10 @@ class ConnectionPool:
         now = self._loop.time()
         self._full, self._full_until = tuple(limits), now + FULL_FOR
         self._full_from = now + REFUSED_FOR if was_refused else now
-        text = f"waits for {limits[0].why()}"
         before = self.lane.waits_for
         since = time.time() if before is None else before.since
-        self.lane.waits_for = LimitState(LimitKind.CAP, limits[0].most, text, since)
-        self.log("no room at the address", reason=text)
+        self.lane.waits_for = AddressWait(limits[0], since)
+        self.log("no room at the address", reason=limits[0].why())
 
     def _is_full(self, now: float) -> bool:
         """Whether it is known that there is no room for another connection."""

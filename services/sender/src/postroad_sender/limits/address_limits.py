@@ -11,8 +11,11 @@ Sources are counted apart, as receivers do. What a lane learns by itself is in i
 
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 
+from postroad_common.schemas.lanes import LimitKind
 from postroad_sender.limits.connection_limit import ConnectionLimit, Waiter
+from postroad_sender.limits.shared_limit import LimitState
 
 MORE_EVERY = 10.0  # seconds in which what may be tried beyond the number that was shown doubles
 TURN = 20  # messages after which a connection makes room for another lane that waits
@@ -59,6 +62,7 @@ class AddressLimit(ConnectionLimit):
 
     def why(self) -> str:
         """Return what a lane waits for."""
+        self._refresh()
         if self.shown is not None and self.most < self._fixed():
             cause = f"the server refused another when {self.shown} were open"
         else:
@@ -101,6 +105,24 @@ class AddressLimit(ConnectionLimit):
         if self.shown is not None:
             doublings = min(20.0, (self._clock() - self._shown_at) / MORE_EVERY)
             self.most = min(self.most, self.shown + int(2.0**doublings) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class AddressWait:
+    """That a lane waits for room at an address, `since` then (Unix seconds)."""
+
+    limit: AddressLimit
+    since: float
+
+    @property
+    def reason(self) -> str:
+        """What it waits for, as it is now."""
+        return f"waits for {self.limit.why()}"
+
+    def state(self) -> LimitState:
+        """Return it as it is shown among the limits in force."""
+        reason = self.reason
+        return LimitState(LimitKind.CAP, self.limit.most, reason, self.since)
 
 
 class AddressPlace:
