@@ -125,6 +125,14 @@ def test_trace_tells_the_life_of_a_message(stack: Stack):
     assert "no message nonsense" in unknown.stderr
 
 
+def test_trace_says_in_plain_words_why_a_mail_failed(stack: Stack):
+    mail = {"recipient": "failed+trace@simulator.invalid", "from": "a@shop.test", "text": "x"}
+    (message,) = stack.api().post("/v1/send", mail)
+    shown = postroad(stack, "trace", message, "--follow").stdout
+    assert "  The address does not exist at the receiving server." in shown
+    assert "explanation" not in shown
+
+
 def test_preview_shows_a_file_and_ends_with_1_if_the_mail_would_be_refused(
     stack: Stack, tmp_path: Path
 ):

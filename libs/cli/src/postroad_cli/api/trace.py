@@ -34,7 +34,7 @@ _HIDDEN = frozenset(
     {"event", "time", "id", "submission", "credential", "source", "received", "envelope"}
 ) | {
     *("recipient", "notify", "features", "forward_bounces", "tags", "subject", "size", "expires"),
-    "conversation",
+    *("conversation", "explanation"),
 }
 
 
@@ -99,6 +99,9 @@ def _show(message: Json, *, verbose: bool = False) -> None:
             ),
             soft_wrap=True,
         )
+        if why := entry.get("explanation"):
+            words = f"{why['meaning']} {why['advice']}"
+            screen.print(Text(f"{'':<14}{words}", style="italic"), soft_wrap=True)
         for line in entry.get("conversation") or () if verbose else ():
             style = "dim" if line.startswith("#") else ""
             screen.print(Text(f"{'':<14}{line}", style=style), soft_wrap=True)
