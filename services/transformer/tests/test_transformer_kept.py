@@ -17,6 +17,11 @@ SMALL = "@media (max-width: 480px)"
             "p { margin-left: 9px /* c */ !important ; }",
         ),
         ("a{color:red}a:hover{color:blue}", "<a>", "a:hover{color:blue !important}"),
+        (
+            "a{color:red}a:hover{color:blue}a::after{color:green}",
+            "<a>",
+            "a:hover{color:blue !important}a::after{color:green}",
+        ),
         ("b{top:0}i:checked~b{top:1px}", "<i></i><b>", "i:checked~b{top:1px !important}"),
         (
             ":root{--Ink:#111}@media (a){:root{--Ink:#eee;--ink:#fff}}",
@@ -58,6 +63,9 @@ def test_what_would_lose_to_an_attribute_is_marked_important(sheet: str, body: s
         ("p{color:red}@media a{p{color:tan!important}} @media a{p{color:blue}}", "<p>"),
         ("p{color:red}@layer a{p{color:blue}}", "<p>"),
         ("p{color:red}p::before{color:blue}", "<p>"),
+        ("p{color:red}@media a{p{all:unset;}}", "<p>"),
+        # No engine tells which elements the last one matches.
+        ("p{color:red}@media a{p{color:blue}} :is(p,b).x{color:green}", "<p>"),
         ("p{color:red}@media a{p{color:blue", "<p>"),  # what ends it cannot be told
         # The one that stays behind would lose to the one before it.
         (

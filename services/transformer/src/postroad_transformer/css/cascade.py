@@ -46,7 +46,10 @@ class Cascade:
             self._sheet_of += [number] * len(found)
         rivals = find_rivals(rules)
         self._unsure = frozenset(
-            order for order in rivals if not all(each.stateless for each in rules[order].selectors)
+            declaration.name
+            for order in rivals
+            if any(selector.stateless is None for selector in rules[order].selectors)
+            for declaration in rules[order].declarations
         )
         self._matched: list[tuple[tuple[int, int, int], int, StyleRule]] = []
         self._kept: list[Match] = []

@@ -8,6 +8,7 @@ before all that is inlined of the same property, and the author's own attribute 
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from postroad_transformer.css.selectors import Specificity
@@ -92,7 +93,8 @@ def properties_of(style: str) -> frozenset[str]:
 class _Comparison:
     """Finds out which declarations need a mark, and which must not get one."""
 
-    def __init__(self) -> None:
+    def __init__(self, unsure: Iterable[str]) -> None:
+        self.unsure = frozenset(unsure)
         self.needed: set[Place] = set()
         self.barred: set[Place] = set()
         # What a declaration is followed by on some element, which has to be marked with it.
@@ -120,9 +122,13 @@ class _Comparison:
     ) -> None:
         """Compare a kept declaration with all others of the same elements."""
         place = Place(match.rank[1], declaration.end)
-        if declaration.end < 0 or any(overlap(declaration.name, name) for name in own):
+        if (
+            declaration.end < 0
+            or declaration.name == "all"  # it sets what nobody has compared
+            or any(overlap(declaration.name, name) for name in chain(own, self.unsure))
+        ):
             self.barred.add(place)
-        self.steps += len(own) + len(by_name)
+        self.steps += len(own) + len(self.unsure) + len(by_name)
         for name, others in by_name.items():
             if not overlap(declaration.name, name):
                 continue
@@ -164,15 +170,13 @@ def _spread(places: set[Place], following: Mapping[Place, Iterable[Place]]) -> N
         waiting += fresh
 
 
-def find_losers(groups: Iterable[ElementGroup], unsure: frozenset[int]) -> frozenset[Place]:
-    """Return the declarations to be marked important; `unsure` are rules with unknown matches."""
-    comparison = _Comparison()
+def find_losers(groups: Iterable[ElementGroup], unsure: Iterable[str]) -> frozenset[Place]:
+    """Return the declarations to be marked important.
+
+    `unsure` are properties that are declared by rules of which it is not known what they match.
+    """
+    comparison = _Comparison(unsure)
     for group in groups:
-        for match in group.kept:
-            if match.rank[1] in unsure:
-                comparison.barred |= {
-                    Place(match.rank[1], each.end) for each in match.rule.declarations
-                }
         comparison.compare(group)
         if comparison.steps > MAX_STEPS:
             return frozenset()

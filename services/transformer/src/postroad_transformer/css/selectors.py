@@ -69,14 +69,15 @@ class Selector(NamedTuple):
 
     `inlined` tells whether an element matches it or not once and for all; `looks_at` are the
     attributes whose values it needs, with `:empty` for the content of elements. `stateless` matches
-    whatever this one matches in any state; empty for pseudo-elements and what no engine can tell.
+    whatever this one matches in any state; it is empty for pseudo-elements, and None for what the
+    engines cannot tell.
     """
 
     text: str
     specificity: Specificity
     inlined: bool
     looks_at: frozenset[str]
-    stateless: str = ""
+    stateless: str | None = None
 
 
 class _InvalidSelectorError(ValueError):
@@ -103,6 +104,7 @@ class _Found:
         self.ids = self.classes = self.types = 0
         self.inlined = True
         self.is_static = True  # but for states
+        self.has_element = False
         self.states: list[tuple[int, int]] = []  # from where to where they are in the text
         self.looks_at: set[str] = set()
 
@@ -168,7 +170,7 @@ class _Reader:
         text = _plain(self.text[start:end])
         looks_at = frozenset(found.looks_at)
         inlined = found.inlined and len(text) <= _MAX_LENGTH
-        stateless = ""
+        stateless = "" if found.has_element else None
         if found.is_static and end - start <= _MAX_LENGTH:
             edges = [start, *chain.from_iterable(found.states), end]
             parts = [self.text[at:to] for at, to in zip(edges[0::2], edges[1::2], strict=True)]
@@ -225,6 +227,7 @@ class _Reader:
     def _read_element(self, match: re.Match[str], found: _Found, depth: int) -> None:
         name = (match["element"] or match["pseudo"]).lower()
         found.inlined = found.is_static = False
+        found.has_element = True
         found.types += 1
         if match["part"]:
             if name not in _ELEMENT_FUNCTIONS or depth >= _MAX_DEPTH:
