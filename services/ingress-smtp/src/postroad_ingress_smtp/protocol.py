@@ -139,6 +139,7 @@ class SmtpProtocol(OpeningCommands):
             return replies.NO_VALID_RECIPIENTS if envelope.refused else replies.NEED_RCPT
         refusal = self._backend.ready()
         if refusal is not None:
+            self._idle_commands = 0  # there would have been a message, and it is not the client
             return refusal
         size = envelope.parameters.size or 1
         if not self._lease.could_grow(min(size, self._shared.kept_size or size)):
