@@ -6,8 +6,10 @@ them, and registers how to stop them; everything else is the same everywhere and
 
 import asyncio
 import contextlib
+import os
 import platform
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -87,17 +89,28 @@ def run(
     memory.use_one_arena()
     settings = load_or_exit(name, settings_type)
     logging.set_up(name, settings.log_level, settings.log_format)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(
-            _serve(
-                name,
-                settings,
-                build,
-                needs_database=needs_database,
-                needs_broker=needs_broker,
-                clients_wait=clients_wait,
-            )
+    run_to_end(
+        _serve(
+            name,
+            settings,
+            build,
+            needs_database=needs_database,
+            needs_broker=needs_broker,
+            clients_wait=clients_wait,
         )
+    )
+
+
+def run_to_end(work: Coroutine[Any, Any, bool]) -> None:
+    """Run `work`; if it says that something has come to no end, the process ends all the same.
+
+    A task that waits in `asyncio.Condition` for a lock that is lost cannot be cancelled, and the
+    runner would wait for it for ever: a process that neither works nor is started anew.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        if not runner.run(work):
+            sys.stdout.flush()
+            os._exit(1)
 
 
 async def _serve(
@@ -108,7 +121,8 @@ async def _serve(
     needs_database: bool,
     needs_broker: bool,
     clients_wait: bool,
-) -> None:
+) -> bool:
+    """Return whether everything was closed in the end."""
     health = Health()
     operations = HttpListener(
         operations_app(health),
@@ -176,9 +190,10 @@ async def _serve(
         if standby is not None:
             await standby.close()
         await outgoing.close()
-        await database.close()
+        closed = await database.close()
         await operations.stop()
         _log.info("stopped")
+    return closed
 
 
 async def _drain(context: ServiceContext[Any]) -> None:

@@ -314,10 +314,12 @@ class Database:
             {"domain": None}, [{"$set": {"domain": domain}}]
         )
 
-    async def close(self) -> None:
-        """Close the connections, or leave them where the driver does not come to an end."""
+    async def close(self) -> bool:
+        """Close the connections; False, and they are left, if the driver comes to no end."""
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._client.close()
         except TimeoutError:
             _log.warning("the driver of MongoDB does not close")
+            return False
+        return True
