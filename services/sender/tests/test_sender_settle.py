@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -90,3 +91,56 @@ async def test_jobs_of_one_turn_are_all_acknowledged_and_a_queue_that_is_gone_is
     assert settling.journal.was_handed_on(one.key)
     assert settling.journal.was_handed_on(gone.key)
     assert not settling.journal.was_handed_on(only_told.key)
+
+
+async def test_jobs_whose_queues_are_all_gone_go_on_alone(settling: Settling):
+    first, second, third, fourth = settling.jobs
+    waits = Publication("", ROOM, b"waits")
+    for job in (first, second, third, fourth):
+        lost = Publication("", "sender.parked.gone", b"lost")
+        settling.settler.commit(PendingCommit(job, [], [lost], instead=waits))
+    await asyncio.wait_for(settling.settler.finished(), 90)
+    assert set(settling.ended) == set(settling.jobs)
+    assert await settling.queues.depth(ROOM) == 4
+    assert await settling.queues.depth(SHARD.name) == 0
+
+
+async def test_job_that_is_brought_again_while_others_are_published_is_not_taken_for_safe(
+    settling: Settling,
+):
+    one, other, brought, left = settling.jobs
+    waits = Publication("", ROOM, b"waits")
+    (again,) = brought.deliveries
+    brought.deliveries = []  # the broker has taken it back
+    settling.settler.commit(PendingCommit(one, [], [waits]))
+    settling.settler.commit(PendingCommit(other, [], [waits]))
+    settling.settler.commit(PendingCommit(brought, told(brought), [waits]))
+    loop = asyncio.get_running_loop()
+    # In the turn after the next one the batch is being published.
+    loop.call_soon(lambda: loop.call_soon(brought.deliveries.append, again))
+    await asyncio.wait_for(settling.settler.finished(), 90)
+    assert set(settling.ended) == {one, other, brought}
+    assert await settling.queues.depth(ROOM) == 2 + again.ended
+    for delivery in (again, *left.deliveries):
+        if not delivery.ended:
+            delivery.ack()
+
+
+async def test_defect_in_publishing_leaves_no_job_behind(
+    settling: Settling, monkeypatch: pytest.MonkeyPatch
+):
+    publisher = settling.publisher
+    publish, failed = publisher.publish_each, asyncio.Event()
+
+    async def fail_once(publications: Any) -> Any:
+        if not failed.is_set():
+            failed.set()
+            raise ZeroDivisionError
+        return await publish(publications)
+
+    monkeypatch.setattr(publisher, "publish_each", fail_once)
+    for job in settling.jobs:
+        settling.settler.commit(PendingCommit(job, [], [Publication("", ROOM, b"waits")]))
+    await asyncio.wait_for(settling.settler.finished(), 90)
+    assert set(settling.ended) == set(settling.jobs)
+    assert await settling.queues.depth(ROOM) == 4

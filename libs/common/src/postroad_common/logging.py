@@ -8,6 +8,19 @@ import logging
 import sys
 
 import structlog
+from typing_extensions import override
+
+
+class _WithoutContent(logging.Filter):
+    """Names what a library logs of a message instead of writing it out: its body is a mail."""
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                type(value).__name__ if hasattr(value, "body") else value for value in record.args
+            )
+        return True
 
 
 def set_up(service: str, level: str, fmt: str) -> None:
@@ -48,6 +61,7 @@ def set_up(service: str, level: str, fmt: str) -> None:
     root.setLevel(max(number, logging.INFO))
     for noisy in ("aiormq", "aio_pika", "mail.log", "uvicorn.access", "pymongo", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("aiormq.channel").addFilter(_WithoutContent())
     # Reconnecting is BrokerLink's business, and it tells of it in one line; the library's own
     # account of every lost connection is a traceback.
     for silent in ("aiormq.connection", "aio_pika.connection"):

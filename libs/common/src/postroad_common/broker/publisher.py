@@ -9,7 +9,7 @@ from typing import Any
 import aio_pika.exceptions
 import aiormq.exceptions
 import structlog
-from aiormq.exceptions import DeliveryError
+from aiormq.exceptions import DeliveryError, PublishError
 
 from postroad_common.broker.confirming import ConfirmingChannel
 from postroad_common.broker.link import BrokerLink
@@ -158,7 +158,8 @@ class Publisher:
                             for one in wanted:
                                 confirmations.append(await send(raw, one, None))  # noqa: PERF401
                         await asyncio.wait(confirmations)
-                    if isinstance(refusal := confirmations[0].exception(), DeliveryError):
+                    refusal = confirmations[0].exception()
+                    if isinstance(refusal, DeliveryError) and not _has_no_queue(refusal):
                         raise refusal
                 self._confirmed(place, channel, began, "")
         except BrokerAway as error:
@@ -241,9 +242,10 @@ class Publisher:
             channel.given_up(overdue=True)
             self._suspect(place, began)
             raise
-        except DeliveryError:
+        except DeliveryError as error:
             channel.given_up(overdue=False)
-            place.refused(channel)
+            if not _has_no_queue(error):
+                place.refused(channel)
             raise
         except BaseException:
             channel.given_up(overdue=False)
@@ -274,6 +276,11 @@ class Publisher:
             if place.link.has_choice and (lasts or place.link.heard < began):
                 self._stalled = now
                 place.link.leave("it does not confirm any more")
+
+
+def _has_no_queue(error: DeliveryError) -> bool:
+    """Whether the broker has sent a publication back, rather than refused it."""
+    return isinstance(error, PublishError)
 
 
 def _failure(

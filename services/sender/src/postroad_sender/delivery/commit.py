@@ -6,7 +6,7 @@ goes on alone, for as long as it takes. What follows from a job is for `disposit
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -21,6 +21,8 @@ from postroad_sender.delivery.journal import Journal
 
 MOST = 200  # jobs that wait for each other
 _PAUSE = 1.0  # seconds between tries while the broker is away
+_LONGEST_PAUSE = 60.0  # seconds between tries of what a defect makes fail
+_RARELY = 5.0  # seconds between two lines of the log about what is held
 
 _log = structlog.get_logger("commit")
 
@@ -54,6 +56,8 @@ class Committer:
         self._ended = ended
         self._due: list[PendingCommit] = []
         self._tasks = BackgroundTasks("commit")
+        self._held = 0  # jobs that are tried again
+        self._logged = -_RARELY
 
     def commit(self, pending: PendingCommit) -> None:
         """Make `pending` safe and acknowledge its job, soon after this call has returned."""
@@ -91,33 +95,43 @@ class Committer:
         told: list[asyncio.Future[None]] = []
         ready: list[PendingCommit] = []
         for pending in safe:
-            try:
-                if pending.job.is_ours:
-                    told += [self._events.add(event) for event in pending.events]
-            except EventsFull:
+            futures = self._tell(pending)
+            if futures is None:
                 self._tasks.spawn(self._commit_one(pending, published=True))
             else:
+                told += futures
                 ready.append(pending)
         if told:
             await asyncio.wait(told)
         for pending in ready:
             self._conclude(pending)
 
+    def _tell(self, pending: PendingCommit) -> list[asyncio.Future[None]] | None:
+        """Hand its events in; None if that has to be seen to alone."""
+        if not pending.job.is_ours:
+            return None
+        try:
+            return [self._events.add(event) for event in pending.events]
+        except EventsFull:
+            return None
+
     async def _publish_all(self, batch: list[PendingCommit]) -> list[PendingCommit]:
-        """Publish for all of them; returns those that are safe and lets the others go on alone."""
-        publications = [
-            one for pending in batch if pending.job.is_ours for one in pending.publications
-        ]
-        if not publications:
-            return batch
-        failures = iter(
-            zip(publications, await self._publisher.publish_each(publications), strict=True)
-        )
-        ours = {id(one) for one in publications}
-        safe = []
+        """Publish for all of them; returns those that are safe and lets the others go on alone.
+
+        A job that is not ours now goes on alone, too: the broker may bring it again at any moment,
+        and it would then be ours, with nothing published.
+        """
+        ours = [pending for pending in batch if pending.job.is_ours]
         for pending in batch:
-            mine = [next(failures) for one in pending.publications if id(one) in ours]
-            left = [one for one, failure in mine if failure is not None]
+            if not pending.job.is_ours:
+                self._tasks.spawn(self._commit_one(pending))
+        publications = [one for pending in ours for one in pending.publications]
+        if not publications:
+            return ours
+        failures = iter(await self._publish_each(publications))
+        safe = []
+        for pending in ours:
+            left = [one for one in pending.publications if next(failures) is not None]
             if not left:
                 safe.append(pending)
                 continue
@@ -127,6 +141,16 @@ class Committer:
                 self._commit_one(PendingCommit(pending.job, pending.events, left, instead))
             )
         return safe
+
+    async def _publish_each(
+        self, publications: Sequence[Publication]
+    ) -> Sequence[Exception | None]:
+        """Return for each why it is not confirmed, or None. A defect is a reason, too."""
+        try:
+            return await self._publisher.publish_each(publications)
+        except Exception as error:  # noqa: BLE001 - a job that nobody goes on with is stuck for good
+            _log.exception("publishing together failed", messages=len(publications))
+            return [error] * len(publications)
 
     async def _commit_one(self, pending: PendingCommit, *, published: bool = False) -> None:
         """Commit one, and wait for a broker that is away."""
@@ -155,11 +179,30 @@ class Committer:
     async def _insist(self, job: Job, act: Callable[[], Awaitable[None]]) -> None:
         # Without the broker, deliveries become stale: it brings them again, and what is known of
         # them by then is in the journal.
-        while job.is_ours:
-            try:
-                await act()
-            except (BrokerAway, Unroutable, EventsFull) as error:
-                _log.warning("not safe yet", message=job.message.id, error=str(error))
-                await asyncio.sleep(_PAUSE)
-            else:
-                return
+        tries = 0
+        try:
+            while job.is_ours:
+                try:
+                    await act()
+                except (BrokerAway, Unroutable, EventsFull) as error:
+                    self._note_held(job, str(error), is_first=not tries)
+                    pause = _PAUSE
+                except Exception:  # noqa: BLE001 - as above
+                    _log.exception("committing failed", message=job.message.id)
+                    self._held += not tries
+                    pause = min(_LONGEST_PAUSE, _PAUSE * 2 ** min(tries, 6))
+                else:
+                    return
+                tries += 1
+                await asyncio.sleep(pause)
+        finally:
+            self._held -= tries > 0
+
+    def _note_held(self, job: Job, error: str, *, is_first: bool) -> None:
+        """Log that `job` is not safe yet: their number, now and then."""
+        self._held += is_first
+        _log.debug("not safe yet", message=job.message.id, error=error)
+        now = asyncio.get_running_loop().time()
+        if now - self._logged > _RARELY:
+            self._logged = now
+            _log.warning("not safe yet", messages=self._held, error=error)
