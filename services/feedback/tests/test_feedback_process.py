@@ -180,4 +180,4 @@ async def test_without_the_database_events_wait_and_nothing_is_lost(
     found = await counts(database)
     assert (found["accepted"], found["opened_unique"]) == (300, 300)
     today = datetime.now(UTC).date().isoformat()
-    assert await database.rollups.tags("acme", min(today, "2026-01-01")) == ["even"]
+    assert await database.rollups.by_tag.names("acme", min(today, "2026-01-01")) == ["even"]

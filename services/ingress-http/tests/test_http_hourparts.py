@@ -19,6 +19,7 @@ from postroad_common.mail.identifiers import new_id
 from postroad_common.store import Database
 from postroad_common.store.rollupparts import LOGIN, TAG, TAGGED, WHOLE, MailPart
 from postroad_common.store.rollups import Counts, RollupKey, Rollups
+from postroad_common.store.rolluptags import TagRollups
 from postroad_ingress_http.dashboard.breakdown import break_down
 from postroad_ingress_http.dashboard.periods import PeriodChoice
 from postroad_ingress_http.dashboard.subjects import Labels
@@ -187,7 +188,7 @@ async def test_sums_of_the_largest_tags_are_whole_where_there_are_very_many_coun
             for day in days
             for tag in range(100)
         )
-        found = await Rollups(collection).by_tag("main", days[-1], days[0], ("accepted",), 2)
-        fewer = await Rollups(collection).by_tag("main", days[9], days[0], ("accepted",), 1)
+        found = await TagRollups(collection).largest("main", days[-1], days[0], ("accepted",), 2)
+        fewer = await TagRollups(collection).largest("main", days[9], days[0], ("accepted",), 1)
     assert found == {"t99": {"accepted": 9999}, "t98": {"accepted": 9898}}
     assert fewer == {"t99": {"accepted": 990}}

@@ -12,7 +12,8 @@ One definition of each number, for pages, REST and log files alike:
   `opened_machine`, `clicked_machine`: by scanners and the like, in none of the others.
 
 The document of all mail also has the numbers of its parts (`rollupparts`): those of a provider
-begin with the first attempt, as nobody knows before who will receive.
+begin with the first attempt, as nobody knows before who will receive. Each tag has a document of
+its own, by day only (`rolluptags` reads several at once).
 
 A batch of events changes each document at most once: the document remembers the batches that
 changed it while these may still be repeated (`ledger`).
@@ -22,7 +23,7 @@ from collections import defaultdict
 from collections.abc import Collection as Several
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pymongo import UpdateOne, errors
@@ -37,12 +38,9 @@ from postroad_common.store.rollupparts import (
     name_in,
     whole_field,
 )
+from postroad_common.store.rolluptags import TagRollups
 
 _MAX_REMEMBERED = 10_000
-_MOST_READ = 10_000
-"""Counters of tags that are looked through for the names of the newest or the largest."""
-_MOST_RANKED = 4_000
-"""Counters, the newest, that tell which tags are the largest where there are more than that."""
 NAMES = (
     *("accepted", "delivered", "deferred", "deferred_unique", "failed", "expired", "suppressed"),
     *(
@@ -89,14 +87,6 @@ class Rollup:
     counts: Counts
 
 
-class TagTotals(NamedTuple):
-    """The sums of some numbers of a tag, and the first and last day on which there was any."""
-
-    first: str
-    last: str
-    counts: Counts
-
-
 class Divided(NamedTuple):
     """The numbers of a day or an hour, and those of its parts of one kind, by name."""
 
@@ -129,10 +119,15 @@ def _operation(
 
 
 class Rollups:
-    """The collection `rollups`; or `rollups_hours`, in which each day is an hour."""
+    """The collection `rollups`; or `rollups_hours`, in which each day is an hour.
+
+    Attributes:
+        by_tag: what reads the documents of several tags.
+    """
 
     def __init__(self, collection: Collection) -> None:
         self._rollups = collection
+        self.by_tag = TagRollups(collection)
         # Marks of finished batches, to be removed with the next change of the same document.
         self._finished: defaultdict[RollupKey, list[str]] = defaultdict(list)
 
@@ -268,89 +263,6 @@ class Rollups:
             for by in PARTS:
                 found[by].update(document[by] or ())
         return {by: sorted(map(name_in, keys)) for by, keys in found.items()}
-
-    @guarded
-    async def tags(self, account: str, start: str, limit: int = 100) -> list[str]:
-        """Tags with anything to tell since the date `start`, the most recent first."""
-        cursor = await self._rollups.aggregate(
-            [
-                {"$match": {"account": account, "tag": {"$ne": ""}, "day": {"$gte": start}}},
-                {"$sort": {"day": -1}},
-                {"$limit": _MOST_READ},
-                {"$group": {"_id": "$tag", "last": {"$max": "$day"}}},
-                {"$sort": {"last": -1, "_id": 1}},
-                {"$limit": limit},
-            ]
-        )
-        return [found["_id"] async for found in cursor]
-
-    @guarded
-    async def totals_of_tags(
-        self, account: str, start: str, end: str, tags: Sequence[str], names: Sequence[str]
-    ) -> dict[str, TagTotals]:
-        """Return the sums of some numbers of each of the tags that there is something of."""
-        query = {"account": account, "tag": {"$in": tags}, "day": {"$gte": start, "$lte": end}}
-        sums = {name: {"$sum": f"$counts.{name}"} for name in names}
-        span = {"first": {"$min": "$day"}, "last": {"$max": "$day"}}
-        cursor = await self._rollups.aggregate(
-            [{"$match": query}, {"$group": {"_id": "$tag", **sums, **span}}]
-        )
-        return {
-            found.pop("_id"): TagTotals(found.pop("first"), found.pop("last"), found)
-            async for found in cursor
-        }
-
-    @guarded
-    async def by_tag(
-        self, account: str, start: str, end: str, names: Sequence[str], limit: int
-    ) -> dict[str, Counts]:
-        """Return the sums of some numbers of the tags with most mail, from `start` to `end`.
-
-        Where there are too many counters to add them all up, it is those with most mail lately, and
-        fewer the longer the time is.
-        """
-        query: Document = {
-            "account": account,
-            "tag": {"$ne": ""},
-            "day": {"$gte": start, "$lte": end},
-        }
-        if await self._rollups.count_documents(query, limit=_MOST_READ + 1) > _MOST_READ:
-            lately: list[Document] = [
-                {"$match": query},
-                {"$sort": {"day": -1}},
-                {"$limit": _MOST_RANKED},
-            ]
-            days = (date.fromisoformat(end) - date.fromisoformat(start)).days + 1
-            ranked = await self._sums_by_tag(lately, (), min(limit, _MOST_READ // days))
-            query["tag"] = {"$in": list(ranked)}
-        return await self._sums_by_tag([{"$match": query}], names, limit)
-
-    @guarded
-    async def of_tags(
-        self, account: str, start: str, end: str, tags: Sequence[str], what: str
-    ) -> dict[str, dict[str, int]]:
-        """Return one number of some tags by day and by tag, where there is any of it."""
-        query = {"account": account, "tag": {"$in": tags}, "day": {"$gte": start, "$lte": end}}
-        fields = {"_id": 0, "tag": 1, "day": 1, f"counts.{what}": 1}
-        days: dict[str, dict[str, int]] = {}
-        async for found in self._rollups.find(query, fields):
-            number = found.get("counts", {}).get(what, 0)
-            days.setdefault(found["day"], {})[found["tag"]] = number
-        return days
-
-    async def _sums_by_tag(
-        self, stages: Sequence[Document], names: Sequence[str], limit: int
-    ) -> dict[str, Counts]:
-        sums = {name: {"$sum": f"$counts.{name}"} for name in ("accepted", *names)}
-        cursor = await self._rollups.aggregate(
-            [
-                *stages,
-                {"$group": {"_id": "$tag", **sums}},
-                {"$sort": {"accepted": -1, "_id": 1}},
-                {"$limit": limit},
-            ]
-        )
-        return {found.pop("_id"): found async for found in cursor}
 
 
 def _by_document(changes: Mapping[RollupKey, Counts]) -> dict[RollupKey, dict[str, int]]:

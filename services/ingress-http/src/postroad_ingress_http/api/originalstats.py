@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from postroad_common.store.rollups import TagTotals
+from postroad_common.store.rolluptags import TagTotals
 from postroad_common.store.tokens import Token
 from postroad_ingress_http.api.access import needs
 from postroad_ingress_http.api.answers import REFUSALS
@@ -39,7 +39,7 @@ class OriginalStatistics(BaseModel):
 async def recent(token: Messages, rollups: RollupStore, clock: ClockOf) -> list[OriginalStatistics]:
     """Return the most recent first."""
     today = datetime.fromtimestamp(clock(), UTC).date()
-    tags = await rollups.tags(token.account, str(today - _HISTORY), _RECENT)
+    tags = await rollups.by_tag.names(token.account, str(today - _HISTORY), _RECENT)
     found = await _totals(token.account, tags, today, rollups)
     return [_view(tag, found[tag]) for tag in tags if tag in found]
 
@@ -61,7 +61,7 @@ async def _totals(
     account: str, tags: Sequence[str], today: date, store: RollupStore
 ) -> dict[str, TagTotals]:
     start = str(today - _HISTORY)
-    return await store.totals_of_tags(account, start, str(today), tags, _NUMBERS)
+    return await store.by_tag.totals(account, start, str(today), tags, _NUMBERS)
 
 
 def _view(tag: str, found: TagTotals) -> OriginalStatistics:

@@ -159,7 +159,7 @@ async def recent(
 ) -> list[str]:
     """Those with anything to tell since `start` (30 days ago), the most recent first."""
     first, _ = read_days(_day("start", start), None, clock())
-    return await rollups.tags(token.account, str(first))
+    return await rollups.by_tag.names(token.account, str(first))
 
 
 def _day(field: str, text: str | None) -> str | None:

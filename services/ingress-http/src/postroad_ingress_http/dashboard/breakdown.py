@@ -96,9 +96,9 @@ async def _divide(
         days = await counters.hours.largest(account, first, last, kind, what=measure, names=shown)
         return sums, days
     if kind == TAG:
-        by_tag = await counters.days.by_tag(account, first, last, _NUMBERS, MOST_ROWS)
+        by_tag = await counters.days.by_tag.largest(account, first, last, _NUMBERS, MOST_ROWS)
         shown = _shown(list(by_tag))
-        return by_tag, await counters.days.of_tags(account, first, last, shown, measure)
+        return by_tag, await counters.days.by_tag.days(account, first, last, shown, measure)
     divided = await counters.days.parts(account, first, last, kind)
     sums = sums_of_parts(divided.values(), _SUMMED)
     return sums, {

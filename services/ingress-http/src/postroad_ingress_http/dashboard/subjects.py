@@ -99,7 +99,7 @@ async def choices(
         f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d}" for moment in (begin, period.end - 1)
     )
     names: dict[str, list[str]] = dict(await rollups.part_names(account, first, last))
-    names[TAG] = sorted(await rollups.tags(account, first))
+    names[TAG] = sorted(await rollups.by_tag.names(account, first))
     groups = {}
     for kind, heading in HEADINGS.items():
         found = list(names.get(kind, ()))

@@ -94,7 +94,7 @@ async def groups_of_days(
 ) -> dict[str, Counts]:
     """Return the sums by tag, or by part of a kind, those with most mail first."""
     if kind == TAG:
-        found = await rollups.by_tag(account, start, end, NAMES, MOST_GROUPS)
+        found = await rollups.by_tag.largest(account, start, end, NAMES, MOST_GROUPS)
         return {
             name: {what: number for what, number in counts.items() if number}
             for name, counts in found.items()
