@@ -21,8 +21,9 @@ from postroad_common.store.rollupparts import LOGIN, TAG, TAGGED, WHOLE, MailPar
 from postroad_common.store.rollups import Counts, RollupKey, Rollups
 from postroad_common.store.rolluptags import TagRollups
 from postroad_ingress_http.dashboard.breakdown import break_down
+from postroad_ingress_http.dashboard.figures import read_counts
 from postroad_ingress_http.dashboard.periods import PeriodChoice
-from postroad_ingress_http.dashboard.subjects import Labels
+from postroad_ingress_http.dashboard.subjects import Labels, Subject
 from postroad_ingress_http.history.hourparts import Counters, parts_of_hours
 from postroad_ingress_http.history.statistics import sums_of_parts
 
@@ -134,10 +135,11 @@ async def test_page_has_the_same_lines_and_chart_as_from_all_hours(own_mongodb: 
     async with accounts(own_mongodb, 4) as (account,):
         counters = account.counters
         for zone, now, choice in product(zones, nows, choices):
+            period = choice.period(now.timestamp())
+            whole = await read_counts(counters.hours, account.name, period, Subject())
             pages = [
                 await break_down(
-                    each, account.name, TAG, choice.period(now.timestamp()), zone=zone,
-                    labels=Labels({}),
+                    each, account.name, TAG, period, whole, zone=zone, labels=Labels({})
                 )
                 for each in (counters, Counters(days=counters.hours, hours=counters.hours))
             ]  # fmt: skip
