@@ -38,6 +38,11 @@ SMALL = "@media (max-width: 480px)"
             "<p>",
             "<style media='(a)'>p{color:blue !important}p{top:0}</style>",
         ),
+        (
+            "p{margin-left:0}@media a{p{margin:1px;margin-top:9px}}",
+            "<p>",
+            "{p{margin:1px !important;margin-top:9px !important}}",
+        ),
         # The second follows the first on the same element, so it has to stay the stronger one.
         (
             "p{color:red}@media a{p{color:blue}p.x{color:green}}",

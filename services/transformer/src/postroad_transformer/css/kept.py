@@ -134,9 +134,12 @@ class _Comparison:
                 continue
             self.steps += len(others)
             for other, theirs in others:
-                if other.rank[1] == match.rank[1]:
+                is_same = other.rank[1] == match.rank[1]
+                if is_same and (other.inlined or theirs is declaration):
                     continue
-                is_behind = other.rank < match.rank
+                is_behind = (
+                    0 <= theirs.end < declaration.end if is_same else other.rank < match.rank
+                )
                 if theirs.important:
                     if is_behind:
                         self.barred.add(place)
