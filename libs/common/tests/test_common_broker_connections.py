@@ -453,3 +453,27 @@ async def test_a_name_without_an_address_is_told_and_tried_again():
     assert {(entry["event"], entry["host"]) for entry in logs} == {
         ("broker not reachable, trying again", "nowhere.invalid")
     }
+
+
+async def test_acknowledgement_that_cannot_be_written_ends_with_its_connection(
+    broker: Broker,
+) -> None:
+    taken: list[Delivery] = []
+
+    async def take(deliveries: list[Delivery]) -> None:
+        taken.extend(deliveries)
+
+    await broker.consume(take, ends_later=True)
+    await broker.publisher.publish("", topology.ACCEPTED.name, b"mail")
+    await until(lambda: bool(taken))
+    line: asyncio.Queue[object] = asyncio.Queue(maxsize=1)
+    line.put_nowait(None)  # it is full, as that of a connection whose peer reads no more
+    taken[0]._channel.raw.write_queue = line
+
+    def writing() -> list[str]:
+        return [str(task) for task in asyncio.all_tasks() if "ConsumerChannel._flush" in str(task)]
+
+    taken[0].ack()
+    await until(lambda: bool(writing()))
+    broker.incoming.renew("the test ends it")
+    await until(lambda: not writing())

@@ -240,6 +240,7 @@ class Consumer:
     def _on_close(self, channel: ConsumerChannel) -> None:
         unexpected = not channel.stale and self._takes
         channel.stale = True
+        channel.give_up()
         if unexpected:
             note_requeued(self._queue.name, RequeueReason.CONNECTION_LOST, len(self._inbox))
             self._link.renew(f"the channel of {self._queue.name} is gone")

@@ -59,7 +59,12 @@ class ConsumerChannel:
     async def flushed(self) -> None:
         """Wait until all acknowledgements are written."""
         if self._flushing is not None:
-            await self._flushing
+            await asyncio.wait({self._flushing})
+
+    def give_up(self) -> None:
+        """Write no more: the connection is lost, and nobody reads from its line."""
+        if self._flushing is not None:
+            self._flushing.cancel()
 
 
 class Bundle:
