@@ -302,7 +302,7 @@ async def test_values_of_the_audit_log_read_as_people_say_them():
         ("odd_things.set_right", "Odd things set right"),
     ],
 )
-def test_actions_of_the_audit_log_read_as_people_say_them(action: str, words: str):
+async def test_actions_of_the_audit_log_read_as_people_say_them(action: str, words: str):
     assert deed(action) == words
 
 
