@@ -103,7 +103,7 @@ async def test_program_gives_way_as_far_as_it_should(program: Make, niceness: in
 @pytest.mark.parametrize("privileged", [True, False])
 def test_whether_others_may_go_first_is_found_out_and_leaves_nothing(*, privileged: bool):
     if os.geteuid() != 0 and privileged:
-        pytest.skip("only root may let others go first")
+        pytest.skip("only root may let others go first: make test as root tries it")
     code = (
         "import os\n"
         "from postroad_stack.processes.child import may_go_first\n"

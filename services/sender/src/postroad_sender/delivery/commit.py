@@ -185,24 +185,23 @@ class Committer:
                 try:
                     await act()
                 except (BrokerAway, Unroutable, EventsFull) as error:
-                    self._note_held(job, str(error), is_first=not tries)
-                    pause = _PAUSE
-                except Exception:  # noqa: BLE001 - as above
+                    why, pause = str(error), _PAUSE
+                except Exception:  # noqa: BLE001 - as in _publish_each: nobody else would go on
                     _log.exception("committing failed", message=job.message.id)
-                    self._held += not tries
-                    pause = min(_LONGEST_PAUSE, _PAUSE * 2 ** min(tries, 6))
+                    why, pause = "a defect", min(_LONGEST_PAUSE, _PAUSE * 2 ** min(tries, 6))
                 else:
                     return
                 tries += 1
+                self._held += tries == 1
+                self._note_held(job, why)
                 await asyncio.sleep(pause)
         finally:
             self._held -= tries > 0
 
-    def _note_held(self, job: Job, error: str, *, is_first: bool) -> None:
-        """Log that `job` is not safe yet: their number, now and then."""
-        self._held += is_first
-        _log.debug("not safe yet", message=job.message.id, error=error)
+    def _note_held(self, job: Job, why: str) -> None:
+        """Log that `job` is not safe yet; at level warning only how many are, now and then."""
+        _log.debug("not safe yet", message=job.message.id, error=why)
         now = asyncio.get_running_loop().time()
         if now - self._logged > _RARELY:
             self._logged = now
-            _log.warning("not safe yet", messages=self._held, error=error)
+            _log.warning("not safe yet", messages=self._held, error=why)
